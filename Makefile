@@ -1,0 +1,75 @@
+# Everything is set up in one virtual environment, and only again when pyproject.toml (or ComfyUI's requirements.txt) changes.
+#   make VENV=/somewhere/else PYTHON=python3.12 demo
+
+VENV ?= .venv
+PYTHON ?=
+OUT ?= demo-out
+RINGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install -qq
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup comfyui clean
+
+help:
+	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
+	@echo "make test    every test ring that can run here, then a summary   (RINGS=\"core lint\" picks some)"
+	@echo "make lint    ruff check"
+	@echo "make setup   the virtual environment $(VENV) with everything that make test needs"
+	@echo "make clean   remove what the targets made ($(VENV) too)"
+	@echo
+	@echo "COMFYUI_PATH=/path/to/ComfyUI   where the tests find ComfyUI (else ~/comfy/ComfyUI, else two folders up)"
+	@echo "CHROMIUM_PATH=/path/to/chromium the browser of the browser tests (else chromium, google-chrome on PATH)"
+
+demo: $(VENV)/.stamp-package
+	$(PY) -m slider_core demo --out $(OUT)
+
+test: setup
+	$(PY) tests/rings.py $(RINGS)
+
+lint: $(VENV)/.stamp-tools
+	$(VENV)/bin/ruff check .
+
+# ComfyUI's packages first: its three torch packages must be chosen together
+setup: comfyui
+	@$(MAKE) --no-print-directory $(VENV)/.stamp-tools
+
+# the stamp is named by the checksum of ComfyUI's requirements, so that an update of ComfyUI sets up again
+comfyui: $(VENV)/.stamp-venv
+	@root="$$($(PY) tests/rings.py --comfyui)"; \
+	if [ -z "$$root" ]; then echo "setup: no ComfyUI found, tests that need it will be skipped (set COMFYUI_PATH to enable them)"; exit 0; fi; \
+	stamp="$(VENV)/.stamp-comfyui-$$(cksum < "$$root/requirements.txt" | cut -d' ' -f1)"; \
+	if [ -e "$$stamp" ]; then exit 0; fi; \
+	echo "setup: packages of ComfyUI at $$root (once, some minutes)"; \
+	$(PY) tools/install_torch.py && $(PIP) -r "$$root/requirements.txt" && $(PY) tools/install_torch.py && touch "$$stamp"
+
+$(VENV)/.stamp-venv:
+	@found=""; \
+	for p in $(CANDIDATES); do \
+	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then found=$$p; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "setup: Python 3.10 or newer is needed, and none of these is: $(CANDIDATES). Name one with make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "setup: $$found has no venv module. On Debian and Ubuntu: apt install python3-venv; or name another with make PYTHON=/path/to/python" >&2; exit 1; \
+	fi; \
+	echo "setup: virtual environment $(VENV) with $$($$found --version)"; \
+	$$found -m venv "$(VENV)"
+	@touch $@
+
+$(VENV)/.stamp-package: pyproject.toml | $(VENV)/.stamp-venv
+	@echo "setup: torch, peft and the package itself (once, about a minute)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.stamp-tools: pyproject.toml | $(VENV)/.stamp-venv
+	@echo "setup: test tools"
+	@$(PIP) --editable ".[test]"
+	@touch $@ $(VENV)/.stamp-package
+
+clean:
+	rm -rf "$(VENV)" build "$(OUT)" .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""SliderLoRAApply: a slider from the graph or from a file onto a model, at any strength, negative too."""
+
+from typing import Any
+
+import comfy.sd
+import folder_paths
+from comfy_api.latest import io
+
+from ..slider_core.config import SliderError
+from ..slider_core.store import Slider, to_native
+from .files import load_by_name
+from .sockets import CATEGORY, SliderSocket
+
+NO_FILE = "none"
+
+
+def chosen(slider: Slider | None, file: str) -> Slider:
+    """The slider on the socket, or else the file's. SliderError when both or neither are given."""
+    if (slider is None) == (file == NO_FILE):
+        raise SliderError("Slider LoRA Apply: connect a slider, or choose a file and connect none.")
+    return slider if slider is not None else load_by_name(file)
+
+
+def with_slider(model: Any, slider: Slider, strength: float) -> Any:
+    """A MODEL with the slider at `strength`, by the same path as the stock LoRA loader. At 0 the model itself."""
+    if strength == 0:
+        return model
+    return comfy.sd.load_lora_for_models(model, None, to_native(slider.weights), strength, 0)[0]
+
+
+class SliderLoRAApply(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SliderLoRAApply",
+            display_name="Slider LoRA Apply",
+            category=CATEGORY,
+            description="Sets a slider on a model. +1 draws what the positive images show, -1 the negative ones, "
+            "0 is the base model.",
+            search_aliases=["slider strength", "adapter_strength", "lora strength"],
+            inputs=[
+                io.Model.Input("model"),
+                SliderSocket.Input("slider", optional=True, tooltip="From Slider Train Step or Load Slider LoRA."),
+                io.Float.Input("strength", default=1.0, min=-100.0, max=100.0, step=0.05, round=0.001),
+                io.Combo.Input(
+                    "file", options=[NO_FILE, *folder_paths.get_filename_list("loras")], default=NO_FILE, optional=True,
+                    tooltip="A saved slider, when none is connected.",
+                ),
+            ],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, strength: float, slider: Slider | None = None, file: str = NO_FILE) -> io.NodeOutput:
+        return io.NodeOutput(with_slider(model, chosen(slider, file), strength))
+
+
+NODES = [SliderLoRAApply]

@@ -1,0 +1,8 @@
+"""What flows between the nodes, and the words they share."""
+
+from comfy_api.latest import io
+
+CATEGORY = "Slider"
+DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.dataset.Dataset
+TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
+SliderSocket = io.Custom("SLIDER")  # slider_core.store.Slider: an immutable snapshot of trained weights

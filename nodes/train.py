@@ -1,0 +1,128 @@
+"""SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.utils
+from comfy_api.latest import io
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+from ..slider_core.adapter import Adapter
+from ..slider_core.cache import encode
+from ..slider_core.comfy_host import ComfyBackend
+from ..slider_core.config import Objective, TrainSpec
+from ..slider_core.dataset import Dataset
+from ..slider_core.session import Run, Session
+from ..slider_core.store import to_native
+from ..slider_core.trainer import StepReport, Trainer
+from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
+from .target import Targets
+
+SESSION = Session()
+WORDS_EVERY = 5  # steps between two lines of text to the browser
+
+
+def say(text: str) -> None:
+    """A line of text in the running node."""
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
+
+
+def reporter(first: int, until: int) -> Callable[[StepReport], None]:
+    """Progress bar and words in the node. ComfyUI's bar raises the interrupt when the user pressed stop."""
+    bar = comfy.utils.ProgressBar(max(1, until - first))
+
+    def on_step(report: StepReport) -> None:
+        if report.step % WORDS_EVERY == 0 or report.step == until:
+            say(report.words())
+        bar.update_absolute(report.step - first)
+
+    return on_step
+
+
+def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, spec: TrainSpec, resolution: int) -> Run:
+    """The slider of that name: gone on with when it is under training with the same choices, else begun."""
+    fingerprint = {
+        "model": backend.name, "dataset": dataset.digest, "adapter": targets.spec.to_json(), "resolution": str(resolution),
+    }
+
+    def make() -> Trainer:
+        say("encoding images and captions")
+        chosen = targets.selection.targets
+        adapter = Adapter.create(backend.module, chosen, targets.spec, seed=spec.seed, device=backend.device)
+        return Trainer(adapter, encode(dataset, backend, resolution or None), spec)
+
+    run = SESSION.begin(name, fingerprint, make)
+    run.trainer.adopt(spec)
+    return run
+
+
+class SliderTrainStep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SliderTrainStep",
+            display_name="Slider Train Step",
+            category=CATEGORY,
+            description="Trains the slider on the loaded model for some steps and hands it on. Queue again to go on, until the "
+            "total is reached. The model itself is not changed. Stop keeps what was learned.",
+            search_aliases=["train slider", "concept slider", "train lora"],
+            has_intermediate_output=True,
+            inputs=[
+                io.Model.Input("model"),
+                io.Clip.Input("clip"),
+                io.Vae.Input("vae"),
+                DatasetSocket.Input("dataset"),
+                TargetsSocket.Input("targets"),
+                io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
+                io.Int.Input("steps", default=300, min=1, max=100000, tooltip="Steps to train each time the graph runs."),
+                io.Int.Input(
+                    "total_steps", default=300, min=1, max=100000, tooltip="Training ends here; later runs only hand it on.",
+                ),
+                io.Float.Input("learning_rate", default=0.002, min=1e-7, max=1.0, step=1e-5, round=1e-7),
+                io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
+                io.Combo.Input(
+                    "objective", options=Objective, default=Objective.DENOISE_PAIRED,
+                    tooltip="denoise_paired: a pair shares its noise, both signs in one step. denoise_rotating: positive, "
+                    "negative, neutral in turn, for images that do not belong together.",
+                ),
+                io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
+                io.Int.Input(
+                    "resolution", default=0, min=0, max=4096, step=8, advanced=True,
+                    tooltip="Training size in pixels (side of a square of the same area). 0: what suits the model.",
+                ),
+                io.Boolean.Input("reset", default=False, advanced=True, tooltip="Begin anew each time instead of going on."),
+            ],
+            outputs=[
+                SliderSocket.Output(display_name="slider"),
+                io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's own nodes: Load LoRA Model, Save LoRA Weights."),
+                io.LossMap.Output(display_name="loss_map", tooltip="For ComfyUI's Plot Loss Graph."),
+                io.String.Output(display_name="status"),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
+        """Runs again while there are steps left to train; with reset, always."""
+        return float("nan") if reset else f"{name}: {min(SESSION.step(name), total_steps)}"
+
+    @classmethod
+    def execute(
+        cls, model: Any, clip: Any, vae: Any, dataset: Dataset, targets: Targets, name: str, steps: int, total_steps: int,
+        learning_rate: float, batch: int, objective: str, training_seed: int, resolution: int, reset: bool,
+    ) -> io.NodeOutput:
+        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective)
+        backend = ComfyBackend(model, vae, clip)
+        if reset:
+            SESSION.drop(name)
+        run = begin(backend, name, dataset, targets, spec, resolution)
+        trainer, until = run.trainer, min(total_steps, run.trainer.step + steps)
+        trainer.run(backend, until, reporter(trainer.step, until))
+        slider, status = run.slider(), f"{name}: step {trainer.step} of {total_steps}. {trainer.verdict()}"
+        say(status)
+        return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
+
+
+NODES = [SliderTrainStep]

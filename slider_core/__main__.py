@@ -1,0 +1,182 @@
+"""python -m slider_core demo | demo-data | train | sweep: the whole way on the embedded model, no ComfyUI needed.
+
+Bad input ends with one clear line and exit code 2; nothing is half-written. `--json` prints one JSON object as the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .config import AdapterSpec, Objective, SliderError, SweepSpec, TrainSpec, choice, parse_strengths
+
+BAR = 24
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def progress(report: Any) -> None:
+    """A bar with gain and time left: redrawn in place on a terminal, a line every tenth of the way elsewhere."""
+    done = report.step * BAR // report.total
+    line = f"[{'#' * done}{'.' * (BAR - done)}] {report.words()}"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{line:<110}" + ("\n" if report.step == report.total else ""))
+    elif report.step % max(1, report.total // 10) == 0 or report.step == report.total:
+        sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def command_demo(args: argparse.Namespace) -> dict[str, Any]:
+    from .demo import run_demo, table
+
+    spec = TrainSpec(steps=args.steps, seed=args.seed)
+    say(f"Training a smile slider on the shipped pairs: {spec.steps} steps of {spec.objective.value} ...")
+    report = run_demo(args.out, spec, seeds=16, on_step=progress)
+    say(table(report["strengths"], report["mean"], report["kept"]))
+    say(f"mouth moves by {report['effect']:+.2f} from -1 to +1; {report['verdict']} ({report['seconds']:.0f} s)")
+    say(f"Look at {args.out / 'strip.png'} and {args.out / 'curve.png'}; the slider is {args.out / 'slider.safetensors'}.")
+    return report
+
+
+def command_demo_data(args: argparse.Namespace) -> dict[str, Any]:
+    from .demo import make_pairs, write_pairs
+
+    write_pairs(args.out, make_pairs(args.attribute, args.pairs, args.seed, args.unpaired))
+    say(f"Wrote {args.pairs} positive and {args.pairs} negative images to {args.out}.")
+    return {"out": str(args.out), "attribute": args.attribute, "pairs": args.pairs, "unpaired": args.unpaired}
+
+
+def command_train(args: argparse.Namespace) -> dict[str, Any]:
+    from .dataset import bucket_folders, read_dataset
+    from .demo import check_writable, train_tiny
+    from .store import save_slider
+    from .tiny import TinyBackend
+
+    spec = TrainSpec(
+        steps=args.steps, seed=args.seed, objective=choice(Objective, args.objective, "Objective"), lr=args.lr, batch=args.batch,
+    )
+    adapter_spec = AdapterSpec(rank=args.rank, alpha=float(args.rank))
+    dataset = read_dataset(bucket_folders(args.dataset))
+    check_writable(args.out.parent)
+    if args.out.exists() and not args.overwrite:
+        raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
+    say(str(dataset.report))
+    run = train_tiny(TinyBackend(), args.out.stem, dataset, adapter_spec, spec, progress)
+    trainer = run.trainer
+    save_slider(args.out, run.slider(), overwrite=args.overwrite)
+    say(f"{trainer.verdict()} Saved {args.out}.")
+    plus, minus = trainer.gains[-1][1:]
+    return {
+        "out": str(args.out), "steps": trainer.step, "objective": spec.objective.value, "loss": trainer.losses[-1],
+        "gain": {"positive": plus, "negative": minus}, "verdict": trainer.verdict(),
+    }
+
+
+def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
+    from .adapter import Adapter
+    from .demo import check_writable, measured_sweep, png, table
+    from .store import atomic_write, load_slider
+    from .sweep import draw_strip, label, to_pil
+    from .tiny import TinyBackend
+
+    strengths = parse_strengths(args.strengths)
+    spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
+    slider, backend = load_slider(args.slider), TinyBackend()
+    adapter = Adapter.from_weights(backend.module, slider.weights)
+    check_writable(args.out)
+    result, curve = measured_sweep(backend, adapter, spec)
+    found = {
+        "slider": str(args.slider), "strengths": list(strengths), "seeds": list(spec.seeds),
+        "mean": curve.mean, "kept": curve.kept,
+    }
+    for row, seed in enumerate(spec.seeds):
+        for column, strength in enumerate(strengths):
+            name = f"seed{seed}_strength{label(strength)}.png"
+            atomic_write(args.out / name, png(to_pil(result.images[row, column])), overwrite=True)
+    strip = draw_strip(result.images, strengths, result.names(), args.slider.stem, cell=128)
+    atomic_write(args.out / "strip.png", png(strip), overwrite=True)
+    atomic_write(args.out / "sweep.json", json.dumps(found, indent=1).encode(), overwrite=True)
+    say(table(strengths, curve.mean, curve.kept))
+    say(f"Wrote {args.out / 'strip.png'}, sweep.json and {len(strengths) * len(spec.seeds)} images.")
+    return found
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+    demo = commands.add_parser("demo", parents=[shared], help="train a slider on the shipped pairs and prove it")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="files of an earlier demo there are replaced")
+    demo.add_argument("--steps", type=_count, default=TrainSpec.steps)
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=command_demo)
+
+    data = commands.add_parser("demo-data", parents=[shared], help="write positive/ and negative/ images of the world")
+    data.add_argument("--attribute", required=True, help="mouth, eyes, size, x, y, skin or background")
+    data.add_argument("--pairs", type=_count, default=6)
+    data.add_argument("--seed", type=int, default=0)
+    data.add_argument("--unpaired", action="store_true", help="the two sides share nothing but the world")
+    data.add_argument("--out", type=Path, required=True)
+    data.set_defaults(run=command_demo_data)
+
+    train = commands.add_parser("train", parents=[shared], help="train a slider from positive/ and negative/ folders")
+    train.add_argument("--dataset", type=Path, required=True)
+    train.add_argument("--backend", choices=["tiny"], default="tiny")
+    train.add_argument("--steps", type=_count, default=TrainSpec.steps)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
+    train.add_argument("--lr", type=float, default=TrainSpec.lr)
+    train.add_argument("--batch", type=_count, default=TrainSpec.batch)
+    train.add_argument("--rank", type=_count, default=AdapterSpec.rank)
+    train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    train.add_argument("--overwrite", action="store_true")
+    train.set_defaults(run=command_train)
+
+    sweep = commands.add_parser("sweep", parents=[shared], help="images over strengths and seeds, measured")
+    sweep.add_argument("--slider", type=Path, required=True)
+    sweep.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
+    sweep.add_argument("--seeds", type=_count, default=4, help="how many held-out seeds")
+    sweep.add_argument("--prompt", default="", help="one prompt for all; without it every seed has its own")
+    sweep.add_argument("--sample-steps", type=_count, default=SweepSpec.steps)
+    sweep.add_argument("--cfg", type=float, default=SweepSpec.cfg)
+    sweep.add_argument("--out", type=Path, required=True)
+    sweep.set_defaults(run=command_sweep)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        found = args.run(args)
+    except SliderError as fault:
+        sys.stderr.write(f"Error: {fault}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped; nothing was written.\n")
+        return 130
+    if args.json:
+        say(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The border to any diffusion model. The core knows this Protocol and nothing behind it.
+
+Shape letters: B samples of a batch, C H W a latent, S strengths. `sigma_B` is the model's own noise level per sample.
+Two backends exist: `tiny.TinyBackend` (embedded) and `comfy_host.ComfyBackend` (the model that ComfyUI has loaded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """An encoded prompt. `value` belongs to the backend that made it."""
+
+    text: str
+    value: Any
+
+
+class Backend(Protocol):
+    """What training and sweeping need from a diffusion model."""
+
+    name: str  # names the model in files and resume checks
+    module: nn.Module  # the diffusion model: adapters attach to its layers, and its weights are only borrowed
+    device: torch.device
+    image_step: int  # image width and height must be multiples of this
+    resolution: int  # the side the model likes best, pixels
+
+    def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1] -> latents in the space the model is trained in."""
+
+    def encode_prompt(self, text: str) -> Conditioning: ...
+
+    def borrowed(self) -> AbstractContextManager[None]:
+        """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
+
+    def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        """Noise levels for u in (0, 1): 0 the cleanest, 1 pure noise, spaced as the model's own schedule."""
+
+    def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        """The model's forward process: the noised latent at sigma."""
+
+    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        """What `predict` should return for the noised latent, in the model's own prediction space (eps, v or flow)."""
+
+    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+        """The model's raw prediction, one conditioning per sample. Differentiable inside `borrowed`."""
+
+
+def per_sample(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B,) -> (B, 1, ..., 1) on the device of `like` and with its number of dimensions."""
+    return value_B.to(like.device).reshape(-1, *[1] * (like.ndim - 1))

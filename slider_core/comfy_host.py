@@ -1,0 +1,217 @@
+"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. Only this file and comfy_tiny.py import comfy.
+
+The model is borrowed, never copied. A graph runs under inference mode, whose tensors autograd refuses to save; while it is
+borrowed each of them is seen through a new view of the same memory, and afterwards the old objects are back.
+
+`BaseModel.apply_model` returns the denoised latent x0, an affine function of the raw output o: x0 = a + b o, where a and b
+come from the model's own `calculate_denoised`. So prediction and target are taken in the model's prediction space
+(eps, v, flow, x0) without a word about which one it is:  o = (x0 - a) / b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import nn
+
+from .adapter import SAMPLES, Adapter
+from .backend import Conditioning
+from .config import SliderError
+
+STOCHASTIC = ("ancestral", "sde", "ddpm", "lcm", "restart", "er_sde", "sa_solver")  # samplers that draw noise per row
+
+
+def _normal(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as a tensor that autograd may save. Call outside inference mode."""
+    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    view.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    if not isinstance(tensor, nn.Parameter):
+        return view
+    parameter = nn.Parameter(view, requires_grad=False)
+    parameter.__dict__.update(tensor.__dict__)
+    return parameter
+
+
+@contextmanager
+def trainable_through(module: nn.Module) -> Iterator[None]:
+    """Within the block autograd can run through `module`; its weights stay frozen and in place. Everything is put back."""
+    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+    unfrozen: list[nn.Parameter] = []
+    try:
+        for part in module.modules():
+            for entries in (part._parameters, part._buffers):
+                for key, tensor in entries.items():
+                    if tensor is None:
+                        continue
+                    if tensor.is_inference():
+                        replaced.append((entries, key, tensor))
+                        entries[key] = _normal(tensor)
+                    elif tensor.requires_grad:
+                        unfrozen.append(tensor)
+                        tensor.requires_grad_(False)
+        yield
+    finally:
+        for entries, key, tensor in replaced:
+            entries[key] = tensor
+        for tensor in unfrozen:
+            tensor.requires_grad_(True)
+
+
+@contextmanager
+def _training_flag() -> Iterator[None]:
+    """ComfyUI's switch that turns in-place operations off while gradients are recorded."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+class ComfyBackend:
+    """A MODEL with the VAE and CLIP that encode for it. LoRAs that the MODEL already carries stay on while it trains."""
+
+    def __init__(self, model: Any, vae: Any, clip: Any) -> None:
+        self.patcher, self._vae, self._clip = model, vae, clip
+        self.module: nn.Module = model.model.diffusion_model
+        self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
+        self.device = torch.device(model.load_device)
+        self._encoded: dict[tuple[int, torch.Size], dict[str, Any]] = {}
+        latent_format = model.model.latent_format
+        pixels = getattr(latent_format, "spacial_downscale_ratio", 8)
+        self.image_step = max(16, 2 * pixels) if pixels > 1 else 8
+        self.resolution = 64 if pixels == 1 and self.name.endswith("TinyTransformer") else 512
+
+    # --- encoding: under the caller's mode, with the host's own encoders
+
+    def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        latent = self._vae.encode(image_BCHW.movedim(1, -1))
+        base = self.patcher.model
+        if base.latent_format.latent_dimensions == 3 and latent.ndim == 4:
+            latent = latent.unsqueeze(2)
+        if latent.shape[1] != base.latent_format.latent_channels:
+            raise SliderError(
+                f"The VAE makes latents of {latent.shape[1]} channels but the model needs "
+                f"{base.latent_format.latent_channels}: connect the VAE that belongs to this model."
+            )
+        return base.process_latent_in(latent)
+
+    def encode_prompt(self, text: str) -> Conditioning:
+        return Conditioning(text, self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text)))
+
+    # --- the model's own mathematics
+
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory())
+        with torch.inference_mode(False), _training_flag(), trainable_through(self.module):
+            self.patcher.pre_run()
+            try:
+                yield
+            finally:
+                self.patcher.cleanup()
+                self._encoded.clear()
+
+    def _training_memory(self) -> int:
+        """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
+        side = 1024 // max(1, getattr(self.patcher.model.latent_format, "spacial_downscale_ratio", 8))
+        return int(self.patcher.model.memory_required([6, self.patcher.model.latent_format.latent_channels, side, side]))
+
+    def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        sampling = self.patcher.get_model_object("model_sampling")
+        return torch.tensor([float(sampling.percent_to_sigma(1 - float(u))) for u in u_B], device=self.device)
+
+    def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        return self.patcher.get_model_object("model_sampling").noise_scaling(sigma_B, noise_BCHW, latent_BCHW)
+
+    def _affine(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a and b of x0 = a + b o."""
+        denoised = self.patcher.get_model_object("model_sampling").calculate_denoised
+        a = denoised(sigma_B, torch.zeros_like(x_BCHW), x_BCHW)
+        return a, denoised(sigma_B, torch.ones_like(x_BCHW), x_BCHW) - a
+
+    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        a, b = self._affine(self.add_noise(latent_BCHW, noise_BCHW, sigma_B), sigma_B)
+        return (latent_BCHW - a) / b
+
+    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+        conds = [self._model_conds(c, x_BCHW) for c in cond]
+        if all(_joinable(conds[0], other) for other in conds[1:]):
+            denoised = self._apply(x_BCHW, sigma_B, conds, None)
+        else:  # prompts of different length: one sample at a time
+            rows = [self._apply(x_BCHW[i : i + 1], sigma_B[i : i + 1], [c], [i]) for i, c in enumerate(conds)]
+            denoised = torch.cat(rows)
+        a, b = self._affine(x_BCHW, sigma_B)
+        return (denoised - a) / b
+
+    def _apply(
+        self, x: torch.Tensor, sigma: torch.Tensor, conds: list[dict[str, Any]], samples: list[int] | None,
+    ) -> torch.Tensor:
+        joined = {k: _to_normal(v) for k, v in comfy.samplers.cond_cat(conds).items()}
+        options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
+        wrappers = options.setdefault("wrappers", {})
+        comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
+        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma}
+        if samples is not None:
+            options[SAMPLES] = samples
+        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **joined)
+
+    def _model_conds(self, cond: Conditioning, x: torch.Tensor) -> dict[str, Any]:
+        """What the model is given for one prompt and one sample, encoded once per prompt and latent shape."""
+        key = (id(cond), x.shape[1:])
+        if key not in self._encoded:
+            with torch.no_grad():
+                noise = torch.zeros_like(x[:1])
+                positive = comfy.sampler_helpers.convert_cond(cond.value)
+                processed = comfy.samplers.process_conds(
+                    self.patcher.model, noise, {"positive": positive}, self.device, latent_image=noise,
+                )["positive"]
+                if len(processed) != 1:
+                    raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
+                parts = processed[0]["model_conds"]
+                self._encoded[key] = {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
+        return self._encoded[key]
+
+
+def _joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    return first.keys() == other.keys() and all(first[k].can_concat(other[k]) for k in first)
+
+
+def _to_normal(value: Any) -> Any:
+    """Small inputs out of inference mode, by a copy."""
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.is_inference() else value
+    return [_to_normal(v) for v in value] if isinstance(value, list) else value
+
+
+def sample_strengths(
+    model: Any, adapter: Adapter, strengths: Sequence[float], seed: int, latent: torch.Tensor, positive: Any, negative: Any,
+    steps: int, cfg: float, sampler: str, scheduler: str, denoise: float = 1.0,
+) -> torch.Tensor:
+    """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
+
+    Samplers that draw noise of their own per row (ancestral, SDE) are run once per strength instead.
+    """
+    alone = any(word in sampler for word in STOCHASTIC)
+    groups = [[s] for s in strengths] if alone else [list(strengths)]
+    latent = comfy.sample.fix_empty_latent_channels(model, latent[:1], 8)
+    noise = comfy.sample.prepare_noise(latent, seed)
+    parts = []
+    for group in groups:
+        copies = [len(group)] + [1] * (latent.ndim - 1)
+        with adapter.at(model.model.diffusion_model, group):
+            parts.append(comfy.sample.sample(
+                model, noise.repeat(copies), steps, cfg, sampler, scheduler, positive, negative, latent.repeat(copies),
+                denoise=denoise, seed=seed, disable_pbar=True,
+            ))
+    return torch.cat(parts)

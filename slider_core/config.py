@@ -1,0 +1,203 @@
+"""Every choice as a frozen dataclass or an Enum, checked when it is made, JSON both ways.
+
+A wrong value raises SliderError with the value and the mend; a misspelt key is an error with the nearest name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+Spec = TypeVar("Spec", bound="JsonSpec")
+
+
+class SliderError(ValueError):
+    """A fault the user can mend. The message is one line: the file or value, what is wrong, what to do."""
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """`; did you mean "x"?` when something known is close to `name`, else the list of what is known."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}."
+
+
+class Objective(str, Enum):
+    """How a step learns from the buckets (objective.py has the mathematics)."""
+
+    DENOISE_ROTATING = "denoise_rotating"
+    DENOISE_PAIRED = "denoise_paired"
+
+
+class Timesteps(str, Enum):
+    """How noise levels are drawn: u in (0, 1), which the backend maps to the model's own sigmas."""
+
+    UNIFORM = "uniform"
+    LOGIT_NORMAL = "logit_normal"
+
+
+class Preset(str, Enum):
+    """Which layers a slider may touch (targets.py)."""
+
+    AUTO = "auto"
+    GENERAL = "general"
+    UNET = "unet"
+    ALL = "all"
+    CUSTOM = "custom"
+
+
+class FileDtype(str, Enum):
+    """Number format of a saved slider."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def choice(kind: type[Enum], value: Any, what: str) -> Any:
+    """`value` as a member of `kind`; SliderError that lists the members otherwise."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise SliderError(f'{what} "{value}" is not known; {nearest(str(value), [m.value for m in kind])}') from None
+
+
+def _need(ok: bool, message: str) -> None:
+    if not ok:
+        raise SliderError(message)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class JsonSpec:
+    """`to_json` and `from_json` for a frozen dataclass of plain values, Enums and tuples."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls: type[Spec], text: str) -> Spec:
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as fault:
+            raise SliderError(f"{cls.__name__}: not valid JSON ({fault}).") from None
+        _need(isinstance(values, dict), f"{cls.__name__}: a JSON object is needed, got {type(values).__name__}.")
+        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for key in values:
+            _need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}')
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class BucketSpec(JsonSpec):
+    """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are."""
+
+    folder: str
+    strength: float
+    caption: str | None = None  # one caption for all; None reads <image>.txt beside each image
+
+    def __post_init__(self) -> None:
+        _need(_number(self.strength), f"Bucket {self.folder}: strength must be a finite number, got {self.strength!r}.")
+
+    @property
+    def sign(self) -> int:
+        return (self.strength > 0) - (self.strength < 0)
+
+
+@dataclass(frozen=True)
+class AdapterSpec(JsonSpec):
+    """A LoRA on the slider's layers. The update of a weight is strength * alpha / rank * B A."""
+
+    rank: int = 4
+    alpha: float = 4.0
+    preset: Preset = Preset.AUTO
+    patterns: tuple[str, ...] = ()  # regular expressions on module paths, for Preset.CUSTOM
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preset", choice(Preset, self.preset, "Target preset"))
+        _need(isinstance(self.rank, int) and self.rank >= 1, f"rank must be a whole number from 1, got {self.rank!r}.")
+        _need(_number(self.alpha) and self.alpha > 0, f"alpha must be a positive number, got {self.alpha!r}.")
+        _need(
+            bool(self.patterns) == (self.preset is Preset.CUSTOM),
+            'patterns go with the preset "custom": give at least one pattern there, and none with another preset.',
+        )
+
+
+@dataclass(frozen=True)
+class TrainSpec(JsonSpec):
+    """How to train. `batch` counts samples per step: with pairs, half of them positive and half negative."""
+
+    steps: int = 300
+    lr: float = 2e-3
+    batch: int = 4
+    seed: int = 0
+    objective: Objective = Objective.DENOISE_PAIRED
+    timesteps: Timesteps = Timesteps.UNIFORM
+    warmup: int = 10
+    weight_decay: float = 0.0
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", choice(Objective, self.objective, "Objective"))
+        object.__setattr__(self, "timesteps", choice(Timesteps, self.timesteps, "Timesteps"))
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
+            value = getattr(self, name)
+            _need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
+        _need(_number(self.lr) and self.lr > 0, f"lr must be a positive number, got {self.lr!r}.")
+        _need(_number(self.clip) and self.clip > 0, f"clip must be a positive number, got {self.clip!r}.")
+        _need(_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay must be 0 up, got {self.weight_decay!r}.")
+        _need(
+            self.objective is not Objective.DENOISE_PAIRED or self.batch % 2 == 0,
+            f"batch must be even with {Objective.DENOISE_PAIRED.value} (a positive and its negative), got {self.batch}.",
+        )
+
+
+@dataclass(frozen=True)
+class SweepSpec(JsonSpec):
+    """strengths x seeds for one prompt. `steps` sampler steps, `cfg` guidance scale (1 = none)."""
+
+    strengths: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    prompt: str = ""
+    steps: int = 16
+    cfg: float = 1.0
+
+    def __post_init__(self) -> None:
+        _need(len(self.strengths) > 0, "At least one strength is needed.")
+        _need(len(self.seeds) > 0, "At least one seed is needed.")
+        _need(all(_number(s) for s in self.strengths), f"Strengths must be finite numbers, got {self.strengths}.")
+        _need(isinstance(self.steps, int) and self.steps >= 1, f"Sampler steps must be 1 or more, got {self.steps!r}.")
+        _need(_number(self.cfg), f"cfg must be a number, got {self.cfg!r}.")
+
+
+def parse_strengths(text: str) -> tuple[float, ...]:
+    """Strengths from `-2, -1, 0, 1, 2` or the range `-2:2:0.5` (start:stop:step, stop included).
+
+    Raises SliderError that names the word which is no number.
+    """
+    def number(word: str) -> float:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        _need(math.isfinite(value), f'Strength "{word.strip()}" is not a number; write them as -2,-1,0,1,2 or as -2:2:0.5.')
+        return value
+
+    parts = text.split(":")
+    if len(parts) == 3:
+        start, stop, step = (number(p) for p in parts)
+        _need(step != 0 and (stop - start) / step >= 0, f'Range "{text}" never arrives; the form is start:stop:step.')
+        count = math.floor((stop - start) / step + 1e-9) + 1
+        _need(count <= 1000, f'Range "{text}" has {count} strengths; 1000 at most.')
+        return tuple(round(start + i * step, 9) for i in range(count))
+    words = text.replace("\n", ",").split(",")
+    values = tuple(number(w) for w in words if w.strip())
+    _need(len(values) > 0, "No strengths were given; write them as -2,-1,0,1,2 or as -2:2:0.5.")
+    return values

@@ -1,0 +1,225 @@
+"""The embedded world put to work: pairs for any attribute, measured sweeps, and the demo from pairs to proof.
+
+Units of the figures: a continuous attribute runs from -1 to 1 in the world; leak is in standard deviations of an attribute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .adapter import Adapter
+from .cache import encode
+from .config import AdapterSpec, SliderError, SweepSpec, TrainSpec, nearest
+from .dataset import Dataset, bucket_folders, read_dataset
+from .session import Run
+from .store import atomic_write, save_slider
+from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
+from .targets import select
+from .tiny import TinyBackend
+from .trainer import StepReport, Trainer
+from .world import ATTRIBUTES, CLASSES, CONTINUOUS, UNIFORM_STD, Face, Measured, measure, render, sample_faces
+
+SHIPPED_PAIRS = Path(__file__).resolve().parent.parent / "demo_pairs" / "smile"
+EXTREME = 0.95  # how far a pair's two images lie from the middle of a continuous attribute
+
+
+def at_extreme(face: Face, attribute: str, sign: int) -> Face:
+    """`face` with one attribute at its positive or negative extreme (first and last class for a class attribute)."""
+    value = CLASSES[attribute][0 if sign > 0 else -1] if attribute in CLASSES else sign * EXTREME
+    return dataclasses.replace(face, **{attribute: value})
+
+
+def make_pairs(attribute: str, count: int, seed: int, unpaired: bool = False) -> list[tuple[Face, Face]]:
+    """(positive, negative) faces. Aligned pairs differ in `attribute` alone; unpaired ones share nothing.
+
+    Raises SliderError for an unknown attribute or a count below 1.
+    """
+    if attribute not in ATTRIBUTES:
+        raise SliderError(f'Attribute "{attribute}" is not of this world; {nearest(attribute, ATTRIBUTES)}')
+    if count < 1:
+        raise SliderError(f"At least one pair is needed, got {count}.")
+    faces = sample_faces(2 * count, torch.Generator().manual_seed(seed))
+    others = faces[count:] if unpaired else faces[:count]
+    return [
+        (at_extreme(p, attribute, 1), at_extreme(n, attribute, -1)) for p, n in zip(faces[:count], others, strict=True)
+    ]
+
+
+def write_pairs(out: Path, pairs: Sequence[tuple[Face, Face]]) -> None:
+    """`out`/positive and `out`/negative with numbered PNGs and captions, written whole or not at all.
+
+    Raises SliderError when `out` exists and is not empty, or cannot be written.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise SliderError(f"Folder is not empty: {out}. Choose a new one.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".demo-data-") as scratch:
+            for side, name in enumerate(("positive", "negative")):
+                folder = Path(scratch) / "data" / name
+                folder.mkdir(parents=True)
+                faces = [pair[side] for pair in pairs]
+                for number, (face, image) in enumerate(zip(faces, render(faces), strict=True), 1):
+                    to_pil(image).save(folder / f"{number:02}.png", optimize=True)
+                    (folder / f"{number:02}.txt").write_text(face.caption + "\n", encoding="utf-8")
+            if out.is_dir():
+                out.rmdir()
+            shutil.move(str(Path(scratch) / "data"), out)
+    except OSError as fault:
+        raise SliderError(f"Cannot write to {out} ({fault.strerror or fault}). Choose a folder that can be written.") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Fail before the work, not after it: SliderError when files could not be put into `folder`. Creates nothing."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise SliderError(f"Cannot write to {folder}. Choose a folder that can be written.")
+
+
+def png(image: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def held_out_caption(seed: int) -> str:
+    """The caption that goes with a held-out seed: every seed shows another skin and background."""
+    return sample_faces(1, torch.Generator().manual_seed(90_000 + seed))[0].caption
+
+
+def sampler(backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec) -> Callable[[Sequence[float], int], torch.Tensor]:
+    """A sweep's sampler on the embedded model; without a prompt every seed has its own caption."""
+    def sample(strengths: Sequence[float], seed: int) -> torch.Tensor:
+        cond = backend.encode_prompt(spec.prompt or held_out_caption(seed))
+        return backend.sample(cond, 50_000 + seed, strengths, adapter, spec.steps, spec.cfg)
+
+    return sample
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Per strength, over all seeds: mean of each continuous attribute, and the share of images that kept each class."""
+
+    strengths: tuple[float, ...]
+    mean: dict[str, list[float]]
+    kept: dict[str, list[float]]
+    leak: dict[str, list[float]]  # attribute -> mean absolute change of the *others* from the base, in standard deviations
+
+    def effect(self, attribute: str, low: float = -1.0, high: float = 1.0) -> float:
+        """Change of the mean of `attribute` from strength `low` to `high`, both of which must be in the sweep."""
+        line = self.mean[attribute]
+        return line[self.strengths.index(high)] - line[self.strengths.index(low)]
+
+    def monotone(self, attribute: str, low: float = -1.0, high: float = 1.0) -> bool:
+        """Whether the mean of `attribute` rises at every step of strength from `low` to `high`."""
+        line = [v for s, v in sorted(zip(self.strengths, self.mean[attribute], strict=True)) if low <= s <= high]
+        return all(b > a for a, b in itertools.pairwise(line))
+
+
+def _value(measured: Measured, attribute: str) -> float:
+    return float(getattr(measured, attribute))
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
+    """Measure every image of a sweep; `base` (seeds, 3, H, W) are the same seeds without a slider."""
+    zero = measure(base)
+    columns = [measure(result.images[:, i]) for i in range(len(result.spec.strengths))]
+    drift = [
+        {a: _nanmean([abs(_value(m, a) - _value(z, a)) / UNIFORM_STD for m, z in zip(c, zero, strict=True)]) for a in CONTINUOUS}
+        for c in columns
+    ]
+    return Curve(
+        result.spec.strengths,
+        mean={a: [_nanmean([_value(m, a) for m in c]) for c in columns] for a in CONTINUOUS},
+        kept={k: [sum(getattr(m, k) == getattr(z, k) for m, z in zip(c, zero, strict=True)) / len(zero) for c in columns]
+              for k in CLASSES},
+        leak={a: [_nanmean([d[o] for o in CONTINUOUS if o != a]) for d in drift] for a in CONTINUOUS},
+    )
+
+
+def measured_sweep(backend: TinyBackend, adapter: Adapter, spec: SweepSpec) -> tuple[SweepResult, Curve]:
+    """Sweep on the embedded model and measure it against the model without a slider."""
+    result = sweep(spec, sampler(backend, adapter, spec))
+    bare = sampler(backend, None, spec)
+    base = torch.cat([bare((0.0,), seed) for seed in spec.seeds])
+    return result, measured_curve(result, base)
+
+
+def train_tiny(
+    backend: TinyBackend, name: str, dataset: Dataset, adapter_spec: AdapterSpec, spec: TrainSpec,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> Run:
+    """A trained slider for the embedded model."""
+    selection = select(backend.module, adapter_spec)
+    adapter = Adapter.create(backend.module, selection.targets, adapter_spec, seed=spec.seed)
+    trainer = Trainer(adapter, encode(dataset, backend), spec)
+    trainer.run(backend, spec.steps, on_step)
+    return Run(name, {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}, trainer)
+
+
+def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepReport], None] | None = None) -> dict[str, Any]:
+    """Train a smile slider on the shipped pairs and prove it: slider.safetensors, strip.png, curve.png, report.json in `out`.
+
+    Files of an earlier demo there are replaced. Returns the report.
+    """
+    check_writable(out)
+    begun = time.monotonic()
+    backend = TinyBackend()
+    dataset = read_dataset(bucket_folders(SHIPPED_PAIRS))
+    run = train_tiny(backend, "smile", dataset, AdapterSpec(), spec, on_step)
+    trainer = run.trainer
+    trained = time.monotonic()
+    sweep_spec = SweepSpec(strengths=(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0), seeds=tuple(range(seeds)))
+    result, curve = measured_sweep(backend, trainer.adapter, sweep_spec)
+    report = {
+        "attribute": "mouth", "pairs": len(dataset.pairs), "steps": trainer.step, "objective": trainer.spec.objective.value,
+        "gain": dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)), "verdict": trainer.verdict(),
+        "effect": curve.effect("mouth"), "monotone": curve.monotone("mouth"), "seeds": seeds,
+        "strengths": list(curve.strengths), "mean": curve.mean, "leak": curve.leak["mouth"], "kept": curve.kept,
+        "train_seconds": round(trained - begun, 1), "seconds": round(time.monotonic() - begun, 1),
+    }
+    shown = [i for i, s in enumerate(curve.strengths) if s in (-2, -1, 0, 1, 2)]
+    few = SweepResult(
+        SweepSpec(tuple(curve.strengths[i] for i in shown), sweep_spec.seeds[:5]), result.images[:5][:, shown],
+    )
+    save_slider(out / "slider.safetensors", run.slider(), overwrite=True)
+    lines = {"mouth": curve.mean["mouth"], "leak (others)": curve.leak["mouth"]}
+    pictures = {
+        "strip.png": draw_strip(few.images, few.spec.strengths, few.names(), "smile slider, held-out seeds", cell=128),
+        "curve.png": draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std"),
+    }
+    for name, picture in pictures.items():
+        atomic_write(out / name, png(picture), overwrite=True)
+    atomic_write(out / "report.json", json.dumps(report, indent=1).encode(), overwrite=True)
+    return report
+
+
+def table(strengths: Sequence[float], mean: dict[str, list[float]], kept: dict[str, list[float]]) -> str:
+    """A short text table: one row per strength."""
+    names = list(mean)
+    rows = ["strength " + "".join(f"{n:>9}" for n in names) + "".join(f"{n + ' kept':>16}" for n in kept)]
+    for i, strength in enumerate(strengths):
+        means, shares = "".join(f"{mean[n][i]:>9.2f}" for n in names), "".join(f"{kept[n][i]:>16.0%}" for n in kept)
+        rows.append(f"{label(strength):>8} {means}{shares}")
+    return "\n".join(rows)

@@ -1,0 +1,87 @@
+"""Sliders under training, by name: the memory that outlives a graph run.
+
+A node cache drops what it holds when another graph runs, so a half-trained slider lives here and sockets carry its name.
+The least recently used sliders leave when the byte budget is passed; a run that is in use never does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .config import SliderError
+from .store import Slider
+from .trainer import Trainer
+
+BUDGET = 2 * 1024**3
+
+
+@dataclass
+class Run:
+    """One slider under training. `fingerprint` says what it was begun with; to change that needs a new name or a reset."""
+
+    name: str
+    fingerprint: dict[str, str]
+    trainer: Trainer
+
+    def slider(self) -> Slider:
+        """A snapshot of the slider as it stands, with what it says of itself in a file."""
+        gain = dict(zip(("positive", "negative"), self.trainer.gains[-1][1:], strict=True)) if self.trainer.gains else {}
+        trainer = self.trainer
+        own = {"name": self.name, "training": trainer.spec.to_json(), "step": str(trainer.step), "gain": json.dumps(gain)}
+        return Slider(self.trainer.adapter.weights(), {f"slider_{k}": v for k, v in (own | self.fingerprint).items()})
+
+    def bytes(self) -> int:
+        """Factors, gradients and AdamW's two moments, and the encoded samples."""
+        latents = sum(s.latent.numel() * s.latent.element_size() for s in self.trainer.samples)
+        return 4 * self.trainer.adapter.bytes() + latents
+
+
+class Session:
+    """Runs by name, least recently used first."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.budget = budget
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def get(self, name: str) -> Run | None:
+        """The run of that name, now the most recently used; None when there is none."""
+        if name in self._runs:
+            self._runs.move_to_end(name)
+        return self._runs.get(name)
+
+    def step(self, name: str) -> int:
+        """Finished steps of that run, 0 when there is none."""
+        return self._runs[name].trainer.step if name in self._runs else 0
+
+    def drop(self, name: str) -> None:
+        self._runs.pop(name, None)
+
+    def begin(self, name: str, fingerprint: Mapping[str, str], make: Callable[[], Trainer]) -> Run:
+        """The run of that name, to go on with; made anew when there is none.
+
+        Raises SliderError that names what differs when the run was begun with something else.
+        """
+        run = self.get(name)
+        if run is None:
+            run = self._runs[name] = Run(name, dict(fingerprint), make())
+        changed = [key for key in run.fingerprint if run.fingerprint[key] != fingerprint.get(key)]
+        if changed:
+            was, now = run.fingerprint[changed[0]], fingerprint.get(changed[0])
+            raise SliderError(
+                f'Slider "{name}" is under training (step {run.trainer.step}) with another {changed[0]}: '
+                f"{_short(was)} then, {_short(now)} now. Give a new name, or switch reset on to begin again."
+            )
+        self._make_room(name)
+        return run
+
+    def _make_room(self, keep: str) -> None:
+        while sum(run.bytes() for run in self._runs.values()) > self.budget and len(self._runs) > 1:
+            self._runs.pop(next(name for name in self._runs if name != keep))
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,124 @@
+"""The proof: strengths x seeds -> images, a labelled strip, and the curve of effect against strength.
+
+All strengths of one seed are one sampling call with the same noise in every row, so neighbours differ by the slider alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from .config import SweepSpec
+
+INK, PAPER, GAP, BAND = (28, 28, 32), (250, 250, 250), 6, 26
+COLOURS = ((198, 60, 52), (52, 110, 190), (70, 150, 80), (150, 90, 180), (200, 140, 40))
+
+# strengths, seed -> images (S, 3, H, W) in [0, 1], one per strength, from the same noise
+Sampler = Callable[[Sequence[float], int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """`images`: (seeds, strengths, 3, H, W) float32 in [0, 1]."""
+
+    spec: SweepSpec
+    images: torch.Tensor
+
+    def names(self) -> list[str]:
+        """A label for each row."""
+        return [f"seed {s}" for s in self.spec.seeds]
+
+    def distance(self) -> list[float]:
+        """Per strength: mean absolute pixel change from the image nearest to strength 0, over all seeds."""
+        zero = min(range(len(self.spec.strengths)), key=lambda i: abs(self.spec.strengths[i]))
+        return (self.images - self.images[:, zero : zero + 1]).abs().mean(dim=(0, 2, 3, 4)).tolist()
+
+
+def sweep(spec: SweepSpec, sample: Sampler) -> SweepResult:
+    """Run `sample` once per seed with all strengths."""
+    rows = [sample(spec.strengths, seed).detach().float().cpu().clamp(0, 1) for seed in spec.seeds]
+    return SweepResult(spec, torch.stack(rows))
+
+
+def to_pil(image_CHW: torch.Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] -> 8-bit RGB."""
+    array = (image_CHW.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(array.permute(1, 2, 0).numpy())
+
+
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
+
+
+def label(strength: float) -> str:
+    """`+1`, `0`, `-0.5`: how a strength is written on a strip."""
+    return "0" if strength == 0 else f"{strength:+g}"
+
+
+def draw_strip(
+    images: torch.Tensor, strengths: Sequence[float], rows: Sequence[str], title: str = "", cell: int | None = None,
+) -> Image.Image:
+    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
+    count_rows, count_columns, _, height, width = images.shape
+    cell_width = cell or width
+    cell_height = round(height * cell_width / width)
+    text = font(max(11, min(18, cell_width // 6)))
+    left = 12 + int(max(text.getlength(r) for r in rows)) if rows else GAP
+    top = (BAND + GAP if title else 0) + BAND
+    canvas = Image.new(
+        "RGB", (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP), PAPER,
+    )
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((left, GAP), title, INK, font=text)
+    for column, strength in enumerate(strengths):
+        x = left + column * (cell_width + GAP)
+        draw.text((x + cell_width / 2, top - BAND / 2), label(strength), INK, font=text, anchor="mm")
+        for row in range(count_rows):
+            picture = to_pil(images[row, column]).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
+            canvas.paste(picture, (x, top + row * (cell_height + GAP)))
+    for row, name in enumerate(rows):
+        draw.text((GAP, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=text, anchor="lm")
+    return canvas
+
+
+def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], title: str, y_label: str) -> Image.Image:
+    """Lines over strength with axes and a legend, 900 x 520. NaN points are left out."""
+    scale, left, right, top, bottom = 2, 70, 190, 44, 56
+    width, height = 900, 520
+    canvas = Image.new("RGB", (width * scale, height * scale), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    text, small = font(17 * scale), font(14 * scale)
+    values = np.array([v for line in lines.values() for v in line], dtype=float)
+    low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
+    margin = 0.08 * (high - low or 1.0)
+    low, high = low - margin, high + margin
+    x_low, x_high = min(strengths), max(strengths)
+
+    def place(strength: float, value: float) -> tuple[float, float]:
+        x = left + (strength - x_low) / ((x_high - x_low) or 1) * (width - left - right)
+        return x * scale, (top + (high - value) / (high - low) * (height - top - bottom)) * scale
+
+    for value in np.linspace(low + margin, high - margin, 5):
+        draw.line([place(x_low, value), place(x_high, value)], (225, 225, 228), scale)
+        draw.text((place(x_low, value)[0] - 8 * scale, place(x_low, value)[1]), f"{value:.2f}", INK, font=small, anchor="rm")
+    for strength in strengths:
+        draw.text((place(strength, low)[0], (height - bottom + 14) * scale), label(strength), INK, font=small, anchor="mm")
+    draw.line([place(x_low, 0), place(x_high, 0)], (150, 150, 155), scale)
+    draw.text((left * scale, 12 * scale), title, INK, font=text)
+    draw.text(((left + (width - left - right) / 2) * scale, (height - 20) * scale), "strength", INK, font=small, anchor="mm")
+    draw.text((8 * scale, (top - 14) * scale), y_label, INK, font=small)
+    for number, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        points = [place(s, v) for s, v in zip(strengths, line, strict=True) if v == v]
+        draw.line(points, colour, 3 * scale, joint="curve")
+        for x, y in points:
+            draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), colour)
+        y = (top + 12 + 24 * number) * scale
+        draw.line([((width - right + 16) * scale, y), ((width - right + 40) * scale, y)], colour, 3 * scale)
+        draw.text(((width - right + 48) * scale, y), name, INK, font=small, anchor="lm")
+    return canvas.resize((width, height), Image.Resampling.LANCZOS)

@@ -1,0 +1,137 @@
+"""The loop: optimizer, warm-up, clipping, guards, the early sign. It knows no file and no screen: `on_step` reports.
+
+A step is a pure function of (weights, optimizer state, seed, step number), so `state_dict` is enough to go on exactly where
+a run stopped. A step either finishes or leaves the weights as the last finished step had them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .adapter import Adapter, LoraWeight
+from .backend import Backend
+from .cache import Sample
+from .config import SliderError, TrainSpec
+from .cycle import next_batch
+from .gain import Probe
+from .objective import step_loss
+
+DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a finished step tells: `step` counts finished steps; gains are the last reading, None before the first."""
+
+    step: int
+    total: int
+    loss: float
+    gain_positive: float | None
+    gain_negative: float | None
+    seconds_left: float
+
+    def words(self) -> str:
+        """One line for a progress bar."""
+        gain = ""
+        if self.gain_positive is not None and self.gain_negative is not None:
+            gain = f"gain: plus {self.gain_positive:+.1%}, minus {self.gain_negative:+.1%}, "
+        return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left"
+
+
+class Trainer:
+    """A slider under training: adapter, optimizer and place in the run. `run` may be called again and again.
+
+    It holds no model: each `run` borrows one, so a waiting slider keeps no base model in memory.
+    """
+
+    def __init__(self, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec) -> None:
+        next_batch(samples, spec, 0)  # refuses samples that cannot train before anything is made
+        self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
+        self.optimizer = torch.optim.AdamW(adapter.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
+        self.step = 0
+        self.losses: list[float] = []
+        self.gains: list[tuple[int, float, float]] = []  # (step, positive, negative)
+        self._probe = Probe(self.samples, spec.seed)
+
+    def run(
+        self, backend: Backend, until: int, on_step: Callable[[StepReport], None] | None = None, gain_every: int = 20,
+    ) -> None:
+        """Train on `backend` up to finished step `until`. An exception out of `on_step` stops the run; what was learned stays.
+
+        Raises SliderError when a loss or weight is not finite; the weights of the last good step stay.
+        """
+        start, first = time.monotonic(), self.step
+        with backend.borrowed(), torch.enable_grad():
+            while self.step < until:
+                loss = self._one_step(backend)
+                if self.step == until or self.step % gain_every == 0:
+                    self._read_gain(backend)
+                if on_step:
+                    pace = (time.monotonic() - start) / (self.step - first)
+                    gain = self.gains[-1][1:] if self.gains else (None, None)
+                    on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step)))
+
+    def adopt(self, spec: TrainSpec) -> None:
+        """Go on with other choices (steps, lr, batch, objective, seed) from the next step."""
+        next_batch(self.samples, spec, self.step)
+        self.spec = spec
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = spec.weight_decay
+
+    def _one_step(self, backend: Backend) -> float:
+        batch = next_batch(self.samples, self.spec, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.spec.lr * min(1.0, (self.step + 1) / max(1, self.spec.warmup))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise SliderError(f"The loss is {value} at step {self.step + 1}: lower lr (now {self.spec.lr:g}), check the images.")
+        loss.backward()
+        parameters = self.adapter.parameters()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        if not bool(torch.isfinite(norm)):
+            raise SliderError(f"The gradient is not finite at step {self.step + 1}: lower lr (now {self.spec.lr:g}).")
+        self.optimizer.step()
+        self.step += 1
+        self.losses.append(value)
+        return value
+
+    def _read_gain(self, backend: Backend) -> None:
+        self.gains.append((self.step, *self._probe.read(backend, self.adapter)))
+
+    def verdict(self) -> str:
+        """In words: does the slider work, and on both sides?"""
+        if not self.gains:
+            return "Not trained yet."
+        plus, minus = self.gains[-1][1:]
+        if not self.adapter.finite():
+            return "Broken: the weights are not finite. Lower lr and train anew."
+        if max(abs(plus), abs(minus)) < DEAD_GAIN:
+            return "No effect yet: train more steps, or raise lr or rank."
+        weak = [name for name, gain in (("plus", plus), ("minus", minus)) if gain <= 0]
+        if weak:
+            sides = " and the ".join(weak)
+            return f"The {sides} side explains its images worse than the base model: train more, or check the pairs."
+        return "Works on both sides."
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a run needs to go on exactly: weights, optimizer, step, losses, gains."""
+        return {
+            "weights": self.adapter.weights(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+            "losses": list(self.losses), "gains": list(self.gains),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of a run with the same targets and rank."""
+        weights: dict[str, LoraWeight] = state["weights"]
+        self.adapter.load(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.losses, self.gains = state["step"], list(state["losses"]), list(state["gains"])
+

@@ -1,0 +1,29 @@
+"""Fixtures of the browser ring: one ComfyUI for the whole run, one fresh page for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import harness
+import pytest
+from playwright.sync_api import Page
+from rings import find_chromium, find_comfyui, obstacle_e2e
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]:
+    """ComfyUI with this checkout as its only custom node."""
+    if reason := obstacle_e2e():
+        pytest.skip(reason)
+    base = tmp_path_factory.mktemp("comfy")
+    with harness.serve(find_comfyui(), base, {harness.PACK: harness.ROOT}, harness.BUILD / "e2e-server.log") as running:
+        yield running
+
+
+@pytest.fixture
+def page(server: harness.Server) -> Iterator[Page]:
+    """A fresh page; a test also fails when the page threw an error that nobody caught."""
+    with harness.browse(server, find_chromium()) as opened:
+        yield opened
+        errors = harness.page_errors(opened)
+    assert not errors, "uncaught errors in the page:\n" + "\n".join(errors)

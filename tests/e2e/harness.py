@@ -1,0 +1,304 @@
+"""A real ComfyUI in a process of its own and a real browser on its page: shared by the e2e tests and tools/make_workflow.py.
+
+`serve` gives ComfyUI a base directory of its own, so that models, outputs, settings and database lie there and nothing is written
+into the ComfyUI tree; the packs under test are linked into that base's custom_nodes. `browse` opens the page on the system's
+Chromium, with everything outside 127.0.0.1 refused and every uncaught error of the page collected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+SCREENS = BUILD / "screens"
+PACK = "slider-lora"
+BOOT_S = 180.0
+MODEL_FOLDERS = ("loras", "checkpoints", "diffusion_models", "text_encoders", "vae")
+# without the last four, Chromium calls its maker at every start
+BROWSER_FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+)  # fmt: skip
+# the first visit's tour covers the page, a restored workflow replaces the loaded one
+SETTINGS: dict[str, Any] = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.VueNodes.Enabled": False,
+    "Comfy.Workflow.Persist": False,
+    "Comfy.Minimap.Visible": False,
+}
+RUN_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
+
+
+@dataclass
+class Server:
+    """A running ComfyUI: its address, its base directory, its log and its process."""
+
+    url: str
+    base: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def get(self, path: str) -> Any:
+        with urlopen(self.url + path, timeout=30) as answer:
+            return json.load(answer)
+
+    def set(self, setting: str, value: Any) -> None:
+        headers = {"Content-Type": "application/json"}
+        urlopen(Request(f"{self.url}/api/settings/{setting}", json.dumps(value).encode(), headers), timeout=30).close()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a queued graph ended: one of RUN_EVENTS, "rejected" (prompt refused) or "timeout"; with the event's own details."""
+
+    event: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.event == "execution_success"
+
+    def __str__(self) -> str:
+        text = f"{self.event} after {self.seconds:.1f} s"
+        return text if self.ok else f"{text}: {json.dumps(self.detail, indent=1, default=str)[:4000]}"
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def lay_out(base: Path, packs: dict[str, Path]) -> None:
+    """The folders that ComfyUI wants in its base directory, and the packs, linked under custom_nodes by name."""
+    for name in ("user", "output", "temp", "input", "custom_nodes", *(f"models/{m}" for m in MODEL_FOLDERS)):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    for name, folder in packs.items():
+        (base / "custom_nodes" / name).symlink_to(folder.resolve(), target_is_directory=True)
+
+
+def command(comfy: Path, base: Path, port: int, packs: dict[str, Path], cpu: bool = True) -> list[str]:
+    return [
+        sys.executable, str(comfy / "main.py"), *(["--cpu"] if cpu else []),
+        "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base),
+        "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}",
+        "--disable-auto-launch", "--disable-api-nodes", "--disable-all-custom-nodes",
+        *(["--whitelist-custom-nodes", *packs] if packs else []),
+    ]  # fmt: skip
+
+
+def await_boot(server: Server, limit_s: float) -> None:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"ComfyUI exited with {server.process.returncode} while starting:\n{server.tail()}")
+        try:
+            server.get("/system_stats")
+        except (URLError, OSError):
+            time.sleep(0.3)
+        else:
+            return
+    raise RuntimeError(f"ComfyUI did not answer within {limit_s:.0f} s:\n{server.tail()}")
+
+
+def check_imports(server: Server) -> None:
+    """ComfyUI only warns when a pack cannot be imported; here it is an error."""
+    text = server.log.read_text(encoding="utf-8", errors="replace")
+    signs = ("(IMPORT FAILED)", "Error while calling comfy_entrypoint", "Cannot import ")
+    # built-in nodes are checked by nobody: only lines that name our base directory count
+    bad = [line for line in text.splitlines() if str(server.base) in line and any(s in line for s in signs)]
+    if bad:
+        raise RuntimeError("\n".join(["ComfyUI could not load the pack:", *bad, f"full log: {server.log}", server.tail(60)]))
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started: it is the head of its own process group."""
+    for sign, patience_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, sign)
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+@contextmanager
+def serve(comfy: Path, base: Path, packs: dict[str, Path], log: Path, cpu: bool = True) -> Iterator[Server]:
+    """ComfyUI on a free port with only `packs` (name -> folder) beside its own nodes; ended on leaving."""
+    base = base.resolve()
+    lay_out(base, packs)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command(comfy, base, port, packs, cpu),
+            cwd=base, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        server = Server(f"http://127.0.0.1:{port}", base, log, process)
+        try:
+            await_boot(server, BOOT_S)
+            check_imports(server)
+            yield server
+        finally:
+            stop(process)
+
+
+def refuse_outside(route: Route) -> None:
+    host = route.request.url.split("/")[2].split(":")[0] if "://" in route.request.url else ""
+    if host in ("", "127.0.0.1", "localhost"):
+        route.continue_()
+    else:
+        route.abort()
+
+
+@contextmanager
+def browse(
+    server: Server, chromium: str, settings: dict[str, Any] | None = None, size: tuple[int, int] = (1600, 1000)
+) -> Iterator[Page]:
+    """The page of `server`, loaded and ready. Uncaught errors of the page are collected in `page_errors(page)`."""
+    for name, value in (SETTINGS | (settings or {})).items():
+        server.set(name, value)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(BROWSER_FLAGS))
+        try:
+            context = browser.new_context(viewport={"width": size[0], "height": size[1]}, service_workers="block")
+            context.route("**/*", refuse_outside)
+            page = context.new_page()
+            page.slider_errors = []  # type: ignore[attr-defined]
+            page.on("pageerror", lambda error: page_errors(page).append(f"{error.message}\n{error.stack or ''}"))
+            page.goto(server.url, wait_until="domcontentloaded")
+            await_ready(page)
+            yield page
+        finally:
+            browser.close()
+
+
+def page_errors(page: Page) -> list[str]:
+    return page.slider_errors  # type: ignore[attr-defined, no-any-return]
+
+
+def await_ready(page: Page, limit_s: float = 90.0) -> None:
+    """The frontend is up: nodes are registered, extensions have run, the first graph is laid."""
+    page.wait_for_function(
+        "() => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.KSampler"
+        " && document.querySelector('[data-testid=\"queue-button\"]')",
+        timeout=limit_s * 1000,
+    )
+    settle(page)
+
+
+def settle(page: Page, quiet_ms: int = 700) -> None:
+    """Let pending draws and watchers of the page come to rest."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_timeout(quiet_ms)
+
+
+def open_template(page: Page, pack: str, name: str) -> None:
+    """Load the workflow `name` of `pack` as a user does: Templates, the pack's section, the card."""
+    page.evaluate("() => window.app.graph.clear()")
+    page.get_by_role("button", name="Templates").first.click()
+    page.get_by_text(pack, exact=True).first.click()
+    card = page.get_by_test_id(f"template-workflow-{name}")
+    try:
+        card.wait_for(timeout=15_000)
+    except PlaywrightTimeout as error:
+        shown = page.locator('[data-testid^="template-workflow-"]').evaluate_all("cards => cards.map(c => c.dataset.testid)")
+        raise AssertionError(f"the Templates dialog shows no {name!r} for the pack {pack!r}; it shows {shown[:20]}") from error
+    card.click()
+    card.wait_for(state="hidden", timeout=30_000)
+    page.wait_for_function("() => window.app.graph._nodes.length > 0", timeout=30_000)
+    settle(page)
+
+
+def load_workflow(page: Page, workflow: dict[str, Any], name: str = "workflow") -> None:
+    """Load a UI-format workflow without the dialog."""
+    page.evaluate("([graph, name]) => window.app.loadGraphData(graph, true, true, name)", [workflow, name])
+    settle(page)
+
+
+def unknown_nodes(page: Page) -> list[str]:
+    """Types in the open graph that no pack has registered."""
+    return page.evaluate("() => window.app.graph._nodes.map(n => n.type).filter(t => !window.LiteGraph.registered_node_types[t])")
+
+
+def node_pictures(page: Page, kind: str) -> list[dict[str, Any]]:
+    """For every node of type `kind`: its id, and how many pictures it draws, its widgets hold and the run sent."""
+    return page.evaluate(
+        """kind => window.app.graph._nodes.filter(n => n.type === kind).map(n => ({
+            id: String(n.id),
+            imgs: (n.imgs ?? []).filter(i => i.complete && i.naturalWidth > 0).length,
+            elements: (n.widgets ?? []).flatMap(w => [...(w.element?.querySelectorAll?.('img, canvas, svg') ?? [])]).length,
+            outputs: (window.app.nodeOutputs?.[n.id]?.images ?? []).length,
+        }))""",
+        kind,
+    )
+
+
+def await_pictures(page: Page, kind: str, limit_s: float = 20.0) -> list[dict[str, Any]]:
+    """node_pictures, once every node of that type shows something, or as they are when the time is over."""
+    end = time.monotonic() + limit_s
+    while True:
+        found = node_pictures(page, kind)
+        if (found and all(f["imgs"] or f["elements"] for f in found)) or time.monotonic() > end:
+            return found
+        page.wait_for_timeout(250)
+
+
+def run_and_wait(page: Page, timeout: float = 120.0) -> RunResult:
+    """Press Run, wait until the queued graph ends in one way or another. `timeout` in seconds."""
+    page.evaluate(
+        """events => {
+            if (window.sliderEnds) return;
+            window.sliderEnds = {};  // prompt id -> how it ended
+            for (const event of events) window.app.api.addEventListener(
+                event, ({detail}) => { window.sliderEnds[detail?.prompt_id] = {event, detail}; });
+        }""",
+        list(RUN_EVENTS),
+    )
+    start = time.monotonic()
+    try:
+        with page.expect_response(lambda r: r.request.method == "POST" and r.url.endswith("/prompt"), timeout=30_000) as answer:
+            page.get_by_test_id("queue-button").first.click()
+        reply = answer.value.json()
+        if not answer.value.ok:
+            return RunResult("rejected", reply, time.monotonic() - start)
+        ended = page.wait_for_function("id => window.sliderEnds[id]", arg=reply["prompt_id"], timeout=timeout * 1000).json_value()
+    except PlaywrightTimeout as error:
+        return RunResult("timeout", {"limit_s": timeout, "playwright": str(error)[:300]}, time.monotonic() - start)
+    return RunResult(ended["event"], ended["detail"], time.monotonic() - start)
+
+
+def fit_view(page: Page) -> None:
+    """Bring the whole graph into view."""
+    page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    settle(page)
+
+
+def screenshot(page: Page, name: str) -> Path:
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    path = SCREENS / f"{name}.png"
+    page.screenshot(path=path)
+    return path

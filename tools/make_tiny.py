@@ -1,0 +1,112 @@
+"""Make slider_core/tiny.safetensors: train the embedded model on renders of the world. Reproducible on a CPU.
+
+    python tools/make_tiny.py                        # about 50 minutes on 2 cores with the defaults
+
+The network sees captions that name skin and background only, so mouth, eyes, size and place are what sliders teach it to steer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from slider_core.tiny import TinyText, TinyTransformer, tokenize  # noqa: E402
+from slider_core.world import render, sample_faces  # noqa: E402
+
+
+class TinyModel(nn.Module):
+    """Text and image part together, as they are trained and shipped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.diffusion_model = TinyText(), TinyTransformer()
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return self.diffusion_model(x, sigma * 1000, self.text(ids))
+
+
+def initialise(model: TinyModel) -> None:
+    """Zero what a residual branch ends in, so that training starts from the identity (DiT's adaLN-Zero)."""
+    for table in (p for n, p in model.named_parameters() if n.endswith("scale_shift_table")):
+        table.requires_grad_(True)
+        nn.init.zeros_(table)
+    nn.init.zeros_(model.diffusion_model.modulation.weight)
+    nn.init.zeros_(model.diffusion_model.modulation.bias)
+    for block in model.diffusion_model.blocks:
+        nn.init.zeros_(block.attn2.to_out[0].weight)
+        nn.init.zeros_(block.attn2.to_out[0].bias)
+    nn.init.normal_(model.text.word.weight, std=0.5)
+    nn.init.normal_(model.text.position.weight, std=0.1)
+
+
+def train(steps: int, batch: int, renders: int, lr: float, seed: int) -> tuple[TinyModel, float]:
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    faces = sample_faces(renders, generator)
+    images = torch.cat([render(faces[i : i + 500]) for i in range(0, renders, 500)]).mul(255).round().to(torch.uint8)
+    ids = torch.tensor([tokenize(f.caption) for f in faces])
+    model, mean = TinyModel(), TinyModel()
+    initialise(model)
+    mean.load_state_dict(model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    start, shown = time.time(), 0.0
+    for step in range(steps):
+        rate = lr * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * step / steps) * 0.98)
+        optimizer.param_groups[0]["lr"] = rate
+        pick = torch.randint(renders, (batch,), generator=generator)
+        x0 = images[pick].float() / 127.5 - 1
+        words = torch.where(torch.rand(batch, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
+        sigma = torch.sigmoid(torch.randn(batch, generator=generator) * 1.1 + 0.2)
+        noise = torch.randn(x0.shape, generator=generator)
+        s = sigma[:, None, None, None]
+        loss = (model((1 - s) * x0 + s * noise, sigma, words) - (noise - x0)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay = min(0.999, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for m, p in zip(mean.parameters(), model.parameters(), strict=True):
+                m.lerp_(p, 1 - decay)
+        shown = loss.item() if step == 0 else 0.99 * shown + 0.01 * loss.item()
+        if step % 100 == 0:
+            sys.stderr.write(f"step {step}/{steps} loss {shown:.4f} {time.time() - start:.0f} s\n")
+            if step % 1000 == 0 and step:
+                save(mean, ROOT / "build" / "tiny-partial.safetensors", {"step": step})
+    return mean, shown
+
+
+def save(model: TinyModel, path: Path, made: dict[str, object]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    half = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    save_file(half, path, metadata={"made": json.dumps(made)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--renders", type=int, default=20000)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "slider_core" / "tiny.safetensors")
+    args = parser.parse_args()
+    model, loss = train(args.steps, args.batch, args.renders, args.lr, args.seed)
+    made = {k: v for k, v in vars(args).items() if k != "out"} | {"loss": round(loss, 4), "torch": torch.__version__}
+    save(model, args.out, made)
+    sys.stderr.write(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB), loss {loss:.4f}\n")
+
+
+if __name__ == "__main__":
+    main()
