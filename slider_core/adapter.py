@@ -161,7 +161,7 @@ class Adapter:
             for part, value in ((down, weights[target.path].A), (up, weights[target.path].B)):
                 if part.weight.shape != value.shape:
                     raise SliderError(
-                        f'Layer "{target.path}" wants {tuple(part.weight.shape)} here but has {tuple(value.shape)} in the slider: '
+                        f'Layer "{target.path}" wants {tuple(part.weight.shape)} but has {tuple(value.shape)} in the slider: '
                         "it was trained on another model."
                     )
                 part.weight.copy_(value)

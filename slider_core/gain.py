@@ -15,7 +15,7 @@ import torch
 from .adapter import Adapter
 from .backend import Backend
 from .cache import Sample
-from .objective import prediction_error
+from .objective import prediction_error, seeded
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
 
@@ -27,7 +27,7 @@ class Probe:
         sides = [[s for s in samples if s.strength > 0], [s for s in samples if s.strength < 0]]
         self.samples = [s for side in sides for s in side[:pairs]]
         self.signs = torch.tensor([1.0 if s.strength > 0 else -1.0 for s in self.samples])
-        generator = torch.Generator().manual_seed((seed << 32) + (1 << 31))  # no step of training has this seed
+        generator = seeded(seed, "probe")  # no step of training has this place
         shape = self.samples[0].latent.shape
         self.noise = [torch.randn(len(self.samples), *shape, generator=generator) for _ in LEVELS]
         self.base: torch.Tensor | None = None

@@ -12,6 +12,7 @@ model's own prediction space (eps, v or flow).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,16 +33,22 @@ class StepResult:
 
 
 def draw_u(count: int, kind: Timesteps, generator: torch.Generator) -> torch.Tensor:
-    """(count,) noise-level positions in (0, 1). Logit-normal: Esser et al. 2024, "Scaling Rectified Flow Transformers"."""
+    """(count,) noise-level positions in (0, 1). Logit-normal: Esser et al. 2024 (Stable Diffusion 3)."""
     if kind is Timesteps.LOGIT_NORMAL:
         return torch.sigmoid(torch.randn(count, generator=generator))
     # stratified: one draw per equal part, in random order, halves the variance at small batches
     return (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
 
 
+def seeded(seed: int, place: int | str) -> torch.Generator:
+    """A CPU generator for one place of a run. torch keeps 32 bits of a seed, so (seed, place) is hashed, not shifted, into them."""
+    digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+
+
 def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tensor]:
     """(u_B, noise_BCHW) on the CPU from (seed, step); samples with the same `batch.noise` number share both."""
-    generator = torch.Generator().manual_seed((spec.seed << 32) + batch.step)
+    generator = seeded(spec.seed, batch.step)
     count = max(batch.noise) + 1
     u = draw_u(count, spec.timesteps, generator).clamp(1e-3, 1 - 1e-3)
     noise = torch.randn(count, *batch.samples[0].latent.shape, generator=generator)

@@ -56,6 +56,13 @@ def to_native(weights: Mapping[str, LoraWeight]) -> dict[str, torch.Tensor]:
     return state
 
 
+def _weight(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor | None, where: str) -> LoraWeight:
+    """Factors out of a file; a file without alpha means alpha = rank. SliderError when they do not fit together."""
+    if a.ndim < 2 or b.ndim < 2 or not a.shape[0] or a.shape[0] != b.shape[1] or (alpha is not None and alpha.numel() != 1):
+        raise SliderError(f"{where} holds {tuple(a.shape)} and {tuple(b.shape)}, which make no LoRA; the file is damaged.")
+    return LoraWeight(a.float(), b.float(), float(a.shape[0] if alpha is None else alpha))
+
+
 def from_native(state: Mapping[str, torch.Tensor], source: str) -> dict[str, LoraWeight]:
     """The inverse of `to_native` (a slice comes back full height). SliderError when the keys are no such LoRA."""
     names = ((".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora_up.weight"))
@@ -68,9 +75,7 @@ def from_native(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Lor
             stem = key[: -len(down)]
             if stem + up not in state:
                 raise SliderError(f"{source}: {stem}{up} is missing; the file is damaged or not a LoRA.")
-            a, b = state[key].float(), state[stem + up].float()
-            alpha = float(state[f"{stem}.alpha"]) if f"{stem}.alpha" in state else float(a.shape[0])
-            weights[stem[len(PREFIX) :]] = LoraWeight(a, b, alpha)
+            weights[stem[len(PREFIX) :]] = _weight(state[key], state[stem + up], state.get(f"{stem}.alpha"), f"{source}: {stem}")
             used |= {key, stem + up, f"{stem}.alpha"}
     unknown = sorted(set(state) - used)
     if not weights or unknown:

@@ -1,10 +1,13 @@
-"""What the core tests share: the repo on the path, the embedded model, and a random one that costs nothing to load."""
+"""What the core tests share: the repo on the path, the embedded model, and a one-layer model that a hand can calculate."""
 
+import contextlib
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
@@ -12,10 +15,74 @@ if str(ROOT) not in sys.path:
 
 torch.set_num_threads(2)
 
+from slider_core.backend import Conditioning, per_sample  # noqa: E402
 from slider_core.cache import Sample, encode  # noqa: E402
 from slider_core.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
 from slider_core.demo import SHIPPED_PAIRS  # noqa: E402
 from slider_core.tiny import TinyBackend  # noqa: E402
+
+CHANNELS = 3
+
+
+class Mix(nn.Module):
+    """y = W x over the channels of every pixel; squared when `even`, so that a slider moves it the same way at +s and -s."""
+
+    def __init__(self, even: bool) -> None:
+        super().__init__()
+        self.mix, self.even = nn.Linear(CHANNELS, CHANNELS, bias=False), even
+        self.mix.weight = nn.Parameter(0.1 * torch.arange(1.0, 10.0).reshape(CHANNELS, CHANNELS), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.mix(x.movedim(1, -1)).movedim(-1, 1)
+        return y.square() if self.even else y
+
+
+class LinearBackend:
+    """The smallest Backend: flow matching around `Mix`, whose loss is a polynomial of the slider's factors."""
+
+    name, device, image_step, resolution = "linear", torch.device("cpu"), 1, 4
+
+    def __init__(self, even: bool = False) -> None:
+        self.module = Mix(even)
+
+    def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        return image_BCHW
+
+    def encode_prompt(self, text: str) -> Conditioning:
+        return Conditioning(text, None)
+
+    def borrowed(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        return u_B
+
+    def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        return latent_BCHW + per_sample(sigma_B, latent_BCHW) * (noise_BCHW - latent_BCHW)
+
+    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        return noise_BCHW - latent_BCHW
+
+    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+        return self.module(x_BCHW)
+
+
+@pytest.fixture
+def linear_backend() -> Callable[..., LinearBackend]:
+    return LinearBackend
+
+
+@pytest.fixture
+def make_samples() -> Callable[..., list[Sample]]:
+    """(pairs, neutral) -> that many pairs and neutral samples with random 4 x 4 latents, from a fixed seed."""
+
+    def make(pairs: int, neutral: int = 0) -> list[Sample]:
+        latents = iter(torch.randn(2 * pairs + neutral, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(9)))
+        nothing = Conditioning("", None)
+        signed = [Sample(next(latents), nothing, sign, n) for sign in (1.0, -1.0) for n in range(pairs)]
+        return signed + [Sample(next(latents), nothing, 0.0, None) for _ in range(neutral)]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parents[2] / "slider_core"
-ORDER = (
-    "config targets dataset backend cache cycle adapter objective gain trainer store sweep session "
-    "world tiny demo comfy_host comfy_tiny __main__"
-).split()
+ORDER = [
+    "config", "targets", "dataset", "backend", "cache", "cycle", "adapter", "objective", "gain", "trainer", "store", "sweep",
+    "session", "world", "tiny", "demo", "comfy_host", "comfy_tiny", "__main__",
+]
 HOST_FILES = {"comfy_host", "comfy_tiny"}
 LEAVES = {"world", "tiny", "demo", "comfy_host", "comfy_tiny"}
 HEAVY = {"peft", "lycoris", "transformers"}

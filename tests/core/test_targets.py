@@ -12,9 +12,10 @@ from slider_core.tiny import DEPTH, TinyBackend
 def unet_like() -> nn.Module:
     """ComfyUI's names of an SD UNet, a few of each kind."""
     names = [
-        "input_blocks.0.0", "time_embed.0", "time_embed.2", "out.2", "input_blocks.1.0.in_layers.2", "input_blocks.1.0.emb_layers.1",
-        *(f"input_blocks.1.1.transformer_blocks.0.{n}" for n in (
-            "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k", "attn2.to_out.0", "ff.net.0.proj")),
+        "input_blocks.0.0", "time_embed.0", "time_embed.2", "out.2",
+        "input_blocks.1.0.in_layers.2", "input_blocks.1.0.emb_layers.1",
+        *(f"input_blocks.1.1.transformer_blocks.0.attn1.{n}" for n in ("to_q", "to_k", "to_v", "to_out.0")),
+        *(f"input_blocks.1.1.transformer_blocks.0.{n}" for n in ("attn2.to_q", "attn2.to_k", "attn2.to_out.0", "ff.net.0.proj")),
         "input_blocks.1.1.proj_in", "input_blocks.1.1.proj_out", "label_emb.0.0",
     ]
     root = nn.Module()

@@ -70,5 +70,5 @@ def test_unpaired_faces_share_nothing() -> None:
 
 
 def test_an_unknown_attribute_names_the_nearest() -> None:
-    with pytest.raises(SliderError, match='"mouht".*did you mean "mouth"'):
+    with pytest.raises(SliderError, match=r'"mouht".*did you mean "mouth"'):
         make_pairs("mouht", 1, seed=0)

@@ -10,6 +10,7 @@ slider_core and a top-level `import slider_core` are two different modules. Impo
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import logging
 import sys
@@ -229,7 +230,7 @@ class GraphRunner:
             f"capture {name}": {"class_type": "TestCapture", "inputs": {"name": name, "value": list(link)}}
             for name, link in capture.items()
         }
-        prompt, key = prompt | catchers, "test-prompt"
+        prompt, key = copy.deepcopy(prompt | catchers), "test-prompt"  # the executor writes its cache marks into the prompt
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(key, prompt, None))
         if not valid or node_errors:
             raise GraphError("invalid", ", ".join(node_errors) or "prompt", f"{error} {node_errors}")

@@ -1,0 +1,218 @@
+"""A run can be stopped, saved, taken up and broken at any step, and its numbers are those of a straight run, bit for bit."""
+
+import math
+
+import pytest
+import torch
+
+from slider_core.adapter import Adapter
+from slider_core.cache import Sample
+from slider_core.config import AdapterSpec, Objective, SliderError, TrainSpec
+from slider_core.targets import Target, select
+from slider_core.tiny import TinyBackend
+from slider_core.trainer import StepReport, Trainer
+
+STEPS, STOP, PAIRS, NEUTRAL = 12, 7, 5, 2
+FEW_STEPS, MILD_GAIN = 24, 0.005
+SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4)
+RAW = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, objective=Objective.DENOISE_ROTATING, weight_decay=0.1)
+
+
+@pytest.fixture
+def trainer(linear_backend, make_samples):
+    """A factory of equal trainers, each with its own model: (spec) -> (trainer, backend)."""
+
+    def make(spec: TrainSpec = SPEC, model: object = None) -> tuple[Trainer, object]:
+        model = model or linear_backend()
+        adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0), seed=spec.seed)
+        return Trainer(adapter, make_samples(PAIRS, NEUTRAL), spec), model
+
+    return make
+
+
+def numbers(trainer: Trainer) -> tuple:
+    return trainer.step, trainer.losses, [p.tolist() for p in trainer.adapter.parameters()]
+
+
+def straight(make, spec: TrainSpec, until: int) -> tuple:
+    one, model = make(spec)
+    one.run(model, until)
+    return numbers(one)
+
+
+def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: TinyBackend, samples: list[Sample]) -> None:
+    base = {name: value.clone() for name, value in backend.module.state_dict().items()}
+    adapter = Adapter.create(backend.module, select(backend.module, AdapterSpec()).targets, AdapterSpec())
+    one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
+    one.run(backend, FEW_STEPS, gain_every=FEW_STEPS // 2)
+    (_, *early), (_, *late) = one.gains
+    assert min(late) > MILD_GAIN
+    assert sum(late) > sum(early)
+    assert all(torch.equal(value, base[name]) for name, value in backend.module.state_dict().items())
+
+
+def test_the_loss_falls(trainer) -> None:
+    one, model = trainer(TrainSpec(lr=2e-2, batch=2 * PAIRS, seed=3))
+    one.run(model, 150)
+    assert sum(one.losses[-40:]) < 0.9 * sum(one.losses[:40])
+
+
+@pytest.mark.parametrize("spec", [SPEC, RAW], ids=lambda s: s.objective.value)
+def test_a_resumed_run_is_the_straight_run_bit_for_bit(trainer, spec: TrainSpec) -> None:
+    first, model = trainer(spec)
+    first.run(model, STOP)
+    state = first.state_dict()
+    second, model = trainer(spec)
+    second.load_state_dict(state)
+    second.run(model, STEPS)
+    assert numbers(second) == straight(trainer, spec, STEPS)
+
+
+def test_a_saved_state_is_a_snapshot_that_no_later_run_touches(trainer) -> None:
+    first, model = trainer()
+    first.run(model, STOP)
+    state = first.state_dict()
+    first.run(model, STEPS)  # the run it came from goes on,
+    for _ in range(2):  # and so does one that was loaded from it
+        other, model = trainer()
+        other.load_state_dict(state)
+        other.run(model, STEPS)
+        assert numbers(other) == numbers(first)
+
+
+def test_running_in_parts_is_the_straight_run_bit_for_bit(trainer) -> None:
+    one, model = trainer()
+    for until in (3, 3, STOP, STEPS):
+        one.run(model, until)
+    assert numbers(one) == straight(trainer, SPEC, STEPS)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_from_on_step_keeps_the_last_finished_step(trainer, fault: type[BaseException]) -> None:
+    def stop(report: StepReport) -> None:
+        if report.step == STOP:
+            raise fault
+
+    one, model = trainer()
+    weight, flag = model.module.mix.weight.clone(), model.module.mix.weight.requires_grad
+    with pytest.raises(fault):
+        one.run(model, STEPS, stop)
+    assert numbers(one) == straight(trainer, SPEC, STOP)
+    assert torch.equal(model.module.mix.weight, weight)
+    assert model.module.mix.weight.requires_grad is flag
+    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.module.modules()) == 0
+    one.run(model, STEPS)
+    assert numbers(one) == straight(trainer, SPEC, STEPS)
+
+
+@pytest.mark.parametrize(("where", "message"), [("loss", "The loss is"), ("gradient", "The gradient is not finite")])
+def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where: str, message: str) -> None:
+    one, model = trainer()
+    one.run(model, STOP)
+    good, predict = numbers(one), model.predict
+
+    def broken(*args: object) -> torch.Tensor:
+        out = predict(*args)
+        if where == "loss":
+            return out * math.nan
+        out.register_hook(lambda grad: grad * math.inf)
+        return out
+
+    model.predict = broken
+    with pytest.raises(SliderError, match=f"{message}.*step {STOP + 1}.*lower lr .now 0.01"):
+        one.run(model, STEPS)
+    assert numbers(one) == good
+    model.predict = predict
+    one.run(model, STEPS)
+    assert numbers(one) == straight(trainer, SPEC, STEPS)
+
+
+def test_a_learning_rate_beyond_reason_ends_in_an_error_and_finite_weights(trainer) -> None:
+    one, model = trainer(TrainSpec(lr=1e38, warmup=0))
+    with pytest.raises(SliderError, match="lower lr"):
+        one.run(model, STEPS)
+    assert one.adapter.finite()
+
+
+def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
+    reports: list[StepReport] = []
+    one, model = trainer()
+    one.run(model, STEPS, reports.append, gain_every=5)
+    assert [r.step for r in reports] == list(range(1, STEPS + 1))
+    assert {r.total for r in reports} == {STEPS}
+    assert [r.loss for r in reports] == one.losses
+    assert [step for step, *_ in one.gains] == [5, 10, STEPS]
+    assert [r.gain_positive for r in reports] == [None] * 4 + [one.gains[0][1]] * 5 + [one.gains[1][1]] * 2 + [one.gains[2][1]]
+    assert reports[-1].seconds_left == 0
+    assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].words()
+    assert "gain" not in reports[0].words()
+
+
+def test_training_leaves_the_global_generator_alone(trainer) -> None:
+    state = torch.get_rng_state()
+    one, model = trainer()
+    one.run(model, 3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_it_trains_inside_the_hosts_inference_mode_guards(trainer) -> None:
+    one, model = trainer()
+    with torch.no_grad():
+        one.run(model, STEPS)
+    assert numbers(one) == straight(trainer, SPEC, STEPS)
+
+
+def test_adopting_the_same_choices_changes_nothing(trainer) -> None:
+    one, model = trainer()
+    one.run(model, STOP)
+    one.adopt(TrainSpec.from_json(SPEC.to_json()))
+    one.run(model, STEPS)
+    assert numbers(one) == straight(trainer, SPEC, STEPS)
+
+
+@pytest.mark.parametrize("change", [{"lr": 1e-3}, {"seed": 4}, {"weight_decay": 0.5}, {"batch": 2}])
+def test_adopted_choices_hold_from_the_next_step(trainer, change: dict) -> None:
+    one, model = trainer()
+    one.run(model, STOP)
+    assert numbers(one) == straight(trainer, SPEC, STOP)
+    one.adopt(TrainSpec(**{**vars(SPEC), **change}))
+    one.run(model, STEPS)
+    other = straight(trainer, SPEC, STEPS)
+    assert one.losses[:STOP] == other[1][:STOP]
+    assert numbers(one)[2] != other[2]
+
+
+def test_samples_that_cannot_train_are_refused_before_the_first_step(linear_backend, make_samples) -> None:
+    adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec())
+    with pytest.raises(SliderError, match="one side is empty"):
+        Trainer(adapter, [s for s in make_samples(PAIRS) if s.strength > 0], SPEC)
+
+
+def test_the_verdict_of_an_untrained_slider(trainer) -> None:
+    assert trainer()[0].verdict() == "Not trained yet."
+
+
+def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
+    one, model = trainer(TrainSpec(lr=1e-9))
+    one.run(model, 2)
+    assert one.verdict().startswith("No effect yet")
+
+
+@pytest.mark.parametrize(
+    ("plus", "minus", "words"),
+    [
+        (0.2, 0.1, "Works on both sides."), (0.2, -0.1, "The minus side explains its images worse"),
+        (-0.2, 0.1, "The plus side explains"), (-0.2, -0.1, "The plus and the minus side"),
+    ],
+)
+def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:
+    one, _ = trainer()
+    one.gains.append((STEPS, plus, minus))
+    assert one.verdict().startswith(words)
+
+
+def test_the_verdict_of_broken_weights(trainer) -> None:
+    one, _ = trainer()
+    one.gains.append((STEPS, 0.2, 0.1))
+    one.adapter.parameters()[0].data[0, 0] = math.nan
+    assert one.verdict().startswith("Broken")

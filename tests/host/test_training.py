@@ -1,0 +1,227 @@
+"""In a real ComfyUI the quickstart graph trains on the borrowed model, shows it, saves it, and changes nothing else.
+
+Oracles outside our code: the stock LoRA loader, the stock KSampler, ComfyUI's own executor, and the base weights' bits.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+STEPS, TOLERANCE = 40, 1e-4
+
+
+@pytest.fixture
+def prompt(pack) -> dict:
+    """The quickstart in API form, short: what is tested here does not need a finished slider."""
+    pack.part("nodes.train").SESSION.drop("smile")
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS}
+    graph["10"]["inputs"] |= {"rows": 1, "steps": 4}
+    for sampler in ("12", "16"):
+        graph[sampler]["inputs"]["steps"] = 6
+    return graph
+
+
+def fingerprint(module: torch.nn.Module) -> dict[str, tuple]:
+    """Bits, place, flags and kind of every weight, and the hooks of every layer."""
+    weights = {
+        name: (hashlib.sha256(p.detach().numpy().tobytes()).hexdigest(), p.data_ptr(), p.requires_grad, p.is_inference(), id(p))
+        for name, p in module.named_parameters()
+    }
+    hooks = {name: (len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in module.named_modules()}
+    return weights | hooks
+
+
+def stock(prompt: dict, name: str, strength: float) -> dict:
+    """The plus branch of the graph with ComfyUI's own loader in the place of Slider LoRA Apply."""
+    loader = {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["1", 0], "lora_name": name, "strength_model": strength}}
+    return {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")} | {"11": loader}
+
+
+def apply_only(prompt: dict, slider: object, run_graph, strength: float) -> dict:
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "11", "12", "13")} | {"6": run_graph.give(slider)}
+    graph["11"] = {"class_type": "SliderLoRAApply", "inputs": prompt["11"]["inputs"] | {"strength": strength}}
+    return graph
+
+
+def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, comfy: Path) -> None:
+    run = run_graph(prompt, slider=("6", 0), loss=("6", 2), status=("6", 3), strip=("10", 0), images=("10", 1), name=("19", 0))
+    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert len(run["loss"]["loss"]) == STEPS
+    assert "step 40 of 40" in run["status"]
+    assert run["images"].shape == (5, 64, 64, 3)
+    assert run["strip"].shape[0] == 1
+    assert run["strip"].std() > 0.05
+    assert (comfy / "models" / "loras" / run["name"]).is_file()
+    assert run.ui["10"]["images"], "the sweep shows its strip in the node"
+    assert any("gain: plus" in text for text in run.texts), run.texts
+
+
+def test_the_base_model_is_bit_identical_after_training(prompt: dict, run_graph) -> None:
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    before = fingerprint(model.model)
+    after = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, model=("1", 0), slider=("6", 0))
+    assert after["model"] is model, "the graph trained the very model it had loaded"
+    assert fingerprint(model.model) == before
+    assert any(float(w.B.abs().max()) > 0 for w in after["slider"].weights.values()), "something was trained"
+
+
+def test_the_base_weights_are_bit_identical_after_the_whole_graph(prompt: dict, run_graph) -> None:
+    """Apply merges into the weights, as every LoRA loader does; once ComfyUI takes that back, the bits are the old ones."""
+    from comfy import model_management
+
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    run_graph(prompt)
+    model_management.unload_all_models()
+    after = model.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_model_may_be_one_that_was_loaded_under_inference_mode(prompt: dict, run_graph, pack) -> None:
+    """Loaders run inside the graph's inference mode; here it is made sure that these weights really are such."""
+    with torch.inference_mode():
+        model, clip, vae = pack.core("comfy_tiny").load_demo(pack.core("tiny").load_weights())
+    assert all(p.is_inference() for p in model.model.diffusion_model.parameters())
+    before = fingerprint(model.model)
+    for socket, value in enumerate((model, clip, vae)):
+        prompt[f"give{socket}"] = run_graph.give(value)
+    for name in ("5", "6"):
+        for key, socket in (("model", 0), ("clip", 1), ("vae", 2)):
+            if key in prompt[name]["inputs"]:
+                prompt[name]["inputs"][key] = [f"give{socket}", 0]
+    run_graph({k: prompt[k] for k in ("2", "5", "6", "give0", "give1", "give2")}, slider=("6", 0))
+    assert fingerprint(model.model) == before
+
+
+@pytest.mark.parametrize("strength", [1.0, -1.0, -2.5])
+def test_the_stock_loader_gives_the_same_image(strength: float, prompt: dict, run_graph, comfy: Path) -> None:
+    run = run_graph(prompt, slider=("6", 0), name=("19", 0))
+    ours = run_graph(apply_only(prompt, run["slider"], run_graph, strength), image=("13", 0))["image"]
+    theirs = run_graph(stock(prompt, run["name"], strength), image=("13", 0))["image"]
+    plain = run_graph(stock(prompt, run["name"], 0.0), image=("13", 0))["image"]
+    assert (ours - theirs).abs().max() < TOLERANCE
+    assert (ours - plain).abs().max() > 10 * TOLERANCE, "the slider does something"
+
+
+def test_a_file_on_apply_is_the_same_as_the_slider_from_the_graph(prompt: dict, run_graph) -> None:
+    run = run_graph(prompt, slider=("6", 0), name=("19", 0), plus=("13", 0))
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")}
+    graph["11"] = {"class_type": "SliderLoRAApply", "inputs": {"model": ["1", 0], "strength": 1.0, "file": run["name"]}}
+    assert torch.equal(run_graph(graph, image=("13", 0))["image"], run["plus"])
+    graph["load"] = {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}
+    graph["11"] = {"class_type": "SliderLoRAApply", "inputs": {"model": ["1", 0], "slider": ["load", 0], "strength": 1.0}}
+    assert torch.equal(run_graph(graph, image=("13", 0))["image"], run["plus"])
+
+
+def test_strength_zero_equals_no_node_at_all(prompt: dict, run_graph) -> None:
+    slider = run_graph(prompt, slider=("6", 0))["slider"]
+    zero = run_graph(apply_only(prompt, slider, run_graph, 0.0), image=("13", 0))["image"]
+    bare = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")}
+    bare["12"] = {"class_type": "KSampler", "inputs": prompt["12"]["inputs"] | {"model": ["1", 0]}}
+    assert torch.equal(zero, run_graph(bare, image=("13", 0))["image"])
+
+
+@pytest.mark.parametrize(("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0)])
+def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, prompt: dict, run_graph) -> None:
+    prompt["10"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg, "steps": 6, "strengths": "-1, 0, 1.5"}
+    run = run_graph(prompt, slider=("6", 0), images=("10", 1))
+    for column, strength in enumerate((-1.0, 0.0, 1.5)):
+        graph = apply_only(prompt, run["slider"], run_graph, strength)
+        graph["12"] = {"class_type": "KSampler", "inputs": prompt["12"]["inputs"] | {"sampler_name": sampler, "cfg": cfg}}
+        alone = run_graph(graph, image=("13", 0))["image"][0]
+        assert (run["images"][column] - alone).abs().max() < TOLERANCE
+
+
+def test_core_nodes_take_our_lora_socket(prompt: dict, run_graph, extra_nodes) -> None:
+    extra_nodes("nodes_train")
+    run = run_graph(prompt, lora=("6", 1), plus=("13", 0))
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")} | {"6": run_graph.give(run["lora"])}
+    graph["11"] = {
+        "class_type": "LoraModelLoader",
+        "inputs": {"model": ["1", 0], "lora": ["6", 0], "strength_model": 1.0, "bypass": False},
+    }
+    assert (run_graph(graph, image=("13", 0))["image"] - run["plus"]).abs().max() < TOLERANCE
+
+
+def test_queueing_again_goes_on_until_the_total(prompt: dict, run_graph) -> None:
+    prompt["6"]["inputs"] |= {"steps": 10, "total_steps": 25}
+    steps = [run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] for _ in range(4)]
+    assert steps == ["10", "20", "25", "25"]
+    assert "6" not in run_graph(prompt, slider=("6", 0)).executed, "at the total nothing runs again"
+
+
+def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, pack) -> None:
+    prompt["6"]["inputs"] |= {"steps": 24, "total_steps": 24}
+    whole = run_graph(prompt, slider=("6", 0))["slider"].weights
+    pack.part("nodes.train").SESSION.drop("smile")
+    prompt["6"]["inputs"]["steps"] = 9
+    for _ in range(3):
+        parts = run_graph(prompt, slider=("6", 0))["slider"].weights
+    assert all(torch.equal(whole[p].A, parts[p].A) and torch.equal(whole[p].B, parts[p].B) for p in whole)
+
+
+def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
+    from comfy import model_management
+
+    train = pack.part("nodes.train")
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    before, words = fingerprint(model.model), server.send_progress_text
+
+    def stop_at_ten(text: str, node_id: str, sid: str | None = None) -> None:
+        words(text, node_id, sid)
+        if text.startswith("step 10/"):
+            model_management.interrupt_current_processing()
+
+    monkeypatch.setattr(server, "send_progress_text", stop_at_ten)
+    with pytest.raises(run_graph.Error) as stopped:
+        run_graph(prompt, slider=("6", 0))
+    assert stopped.value.event == "execution_interrupted"
+    assert 10 <= train.SESSION.step("smile") < STEPS, "what was learned is kept"
+    assert fingerprint(model.model) == before
+    assert model_management.in_training is False
+    monkeypatch.setattr(server, "send_progress_text", words)
+    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "and training goes on"
+
+
+def test_another_choice_under_the_same_name_is_an_error_that_names_it(prompt: dict, run_graph) -> None:
+    run_graph(prompt, slider=("6", 0))
+    prompt["5"]["inputs"]["rank"] = 8
+    with pytest.raises(run_graph.Error, match=r'"smile" is under training .* another adapter.*new name.*reset'):
+        run_graph(prompt, slider=("6", 0))
+    prompt["6"]["inputs"]["reset"] = True
+    assert run_graph(prompt, slider=("6", 0))["slider"].weights["proj_out"].rank == 8
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "message"),
+    [
+        ("10", {"strengths": "1, two"}, 'Strength "two" is not a number'),
+        ("6", {"batch": 3}, "batch must be even"),
+        ("5", {"preset": "custom", "custom_patterns": "attn1.to_queue"}, "the nearest are"),
+        ("11", {"file": "gone.safetensors"}, "gone.safetensors"),
+    ],
+)
+def test_bad_input_is_named_in_the_node(node: str, changes: dict, message: str, prompt: dict, run_graph) -> None:
+    prompt[node]["inputs"] |= changes
+    with pytest.raises(run_graph.Error, match=message):
+        run_graph(prompt)
+
+
+def test_a_dataset_outside_the_roots_is_refused(prompt: dict, run_graph) -> None:
+    prompt["2"]["inputs"]["folder"] = "../../etc"
+    with pytest.raises(run_graph.Error, match="folder"):
+        run_graph(prompt)
+
+
+def test_own_folders_in_the_input_folder_are_listed(pack, comfy: Path) -> None:
+    for side in ("Positive", "negative"):
+        (comfy / "input" / "mine" / "hat" / side).mkdir(parents=True, exist_ok=True)
+    dataset = pack.part("nodes.dataset")
+    assert {"demo: smile", "mine/hat"} <= set(dataset.choices())
+    assert dataset.locate("mine/hat") == comfy / "input" / "mine" / "hat"
