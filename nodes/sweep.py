@@ -64,7 +64,7 @@ class SliderStrengthSweep(io.ComfyNode):
 
         def sample(values: Sequence[float], number: int) -> torch.Tensor:
             latents = sample_strengths(
-                model, adapter, values, number, latent_image["samples"], positive, negative, steps, cfg, sampler_name, scheduler,
+                model, adapter, values, number, latent_image, positive, negative, steps, cfg, sampler_name, scheduler,
             )
             bar.update(1)
             return vae.decode(latents).movedim(-1, 1)

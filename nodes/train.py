@@ -91,7 +91,7 @@ class SliderTrainStep(io.ComfyNode):
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
                 io.Int.Input(
                     "resolution", default=0, min=0, max=4096, step=8, advanced=True,
-                    tooltip="Training size in pixels (side of a square of the same area). 0: what suits the model.",
+                    tooltip="Training size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
                 ),
                 io.Boolean.Input("reset", default=False, advanced=True, tooltip="Begin anew each time instead of going on."),
             ],

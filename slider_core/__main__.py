@@ -118,6 +118,16 @@ def _count(text: str) -> int:
     return value
 
 
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 0 to 2^63 - 1')
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -127,13 +137,13 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", parents=[shared], help="train a slider on the shipped pairs and prove it")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="files of an earlier demo there are replaced")
     demo.add_argument("--steps", type=_count, default=TrainSpec.steps)
-    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--seed", type=_seed, default=0)
     demo.set_defaults(run=command_demo)
 
     data = commands.add_parser("demo-data", parents=[shared], help="write positive/ and negative/ images of the world")
     data.add_argument("--attribute", required=True, help="mouth, eyes, size, x, y, skin or background")
     data.add_argument("--pairs", type=_count, default=6)
-    data.add_argument("--seed", type=int, default=0)
+    data.add_argument("--seed", type=_seed, default=0)
     data.add_argument("--unpaired", action="store_true", help="the two sides share nothing but the world")
     data.add_argument("--out", type=Path, required=True)
     data.set_defaults(run=command_demo_data)
@@ -142,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--dataset", type=Path, required=True)
     train.add_argument("--backend", choices=["tiny"], default="tiny")
     train.add_argument("--steps", type=_count, default=TrainSpec.steps)
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
     train.add_argument("--lr", type=float, default=TrainSpec.lr)
     train.add_argument("--batch", type=_count, default=TrainSpec.batch)
@@ -167,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         found = args.run(args)
-    except SliderError as fault:
+    except (SliderError, OSError) as fault:  # an OSError names its file: a name too long, a disk that went away
         sys.stderr.write(f"Error: {fault}\n")
         return 2
     except KeyboardInterrupt:

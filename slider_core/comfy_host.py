@@ -195,23 +195,26 @@ def _to_normal(value: Any) -> Any:
 
 
 def sample_strengths(
-    model: Any, adapter: Adapter, strengths: Sequence[float], seed: int, latent: torch.Tensor, positive: Any, negative: Any,
+    model: Any, adapter: Adapter, strengths: Sequence[float], seed: int, latent: dict[str, Any], positive: Any, negative: Any,
     steps: int, cfg: float, sampler: str, scheduler: str, denoise: float = 1.0,
 ) -> torch.Tensor:
     """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
 
-    Samplers that draw noise of their own per row (ancestral, SDE) are run once per strength instead.
+    `latent` is ComfyUI's LATENT; its first picture counts. Samplers that draw noise of their own per row (ancestral, SDE) are
+    run once per strength instead.
     """
     alone = any(word in sampler for word in STOCHASTIC)
     groups = [[s] for s in strengths] if alone else [list(strengths)]
-    latent = comfy.sample.fix_empty_latent_channels(model, latent[:1], 8)
-    noise = comfy.sample.prepare_noise(latent, seed)
+    first = comfy.sample.fix_empty_latent_channels(
+        model, latent["samples"][:1], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal"),
+    )
+    noise = comfy.sample.prepare_noise(first, seed)
     parts = []
     for group in groups:
-        copies = [len(group)] + [1] * (latent.ndim - 1)
+        copies = [len(group)] + [1] * (first.ndim - 1)
         with adapter.at(model.model.diffusion_model, group):
             parts.append(comfy.sample.sample(
-                model, noise.repeat(copies), steps, cfg, sampler, scheduler, positive, negative, latent.repeat(copies),
+                model, noise.repeat(copies), steps, cfg, sampler, scheduler, positive, negative, first.repeat(copies),
                 denoise=denoise, seed=seed, disable_pbar=True,
             ))
     return torch.cat(parts)

@@ -93,8 +93,8 @@ def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], ti
     canvas = Image.new("RGB", (width * scale, height * scale), PAPER)
     draw = ImageDraw.Draw(canvas)
     text, small = font(17 * scale), font(14 * scale)
-    values = np.array([v for line in lines.values() for v in line], dtype=float)
-    low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
+    values = [v for line in lines.values() for v in line if v == v]
+    low, high = min([0.0, *values]), max([0.0, *values])
     margin = 0.08 * (high - low or 1.0)
     low, high = low - margin, high + margin
     x_low, x_high = min(strengths), max(strengths)
@@ -115,7 +115,8 @@ def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], ti
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         points = [place(s, v) for s, v in zip(strengths, line, strict=True) if v == v]
-        draw.line(points, colour, 3 * scale, joint="curve")
+        if points:
+            draw.line(points, colour, 3 * scale, joint="curve")
         for x, y in points:
             draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), colour)
         y = (top + 12 + 24 * number) * scale

@@ -6,6 +6,7 @@ a run stopped. A step either finishes or leaves the weights as the last finished
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -66,6 +67,8 @@ class Trainer:
 
         Raises SliderError when a loss or weight is not finite; the weights of the last good step stay.
         """
+        if self.step >= until:
+            return
         start, first = time.monotonic(), self.step
         with backend.borrowed(), torch.enable_grad():
             while self.step < until:
@@ -122,9 +125,9 @@ class Trainer:
         return "Works on both sides."
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to go on exactly: weights, optimizer, step, losses, gains."""
+        """Everything a run needs to go on exactly: weights, optimizer, step, losses, gains. A copy: going on changes it not."""
         return {
-            "weights": self.adapter.weights(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+            "weights": self.adapter.weights(), "optimizer": copy.deepcopy(self.optimizer.state_dict()), "step": self.step,
             "losses": list(self.losses), "gains": list(self.gains),
         }
 
@@ -132,6 +135,6 @@ class Trainer:
         """Go on from `state_dict()` of a run with the same targets and rank."""
         weights: dict[str, LoraWeight] = state["weights"]
         self.adapter.load(weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
         self.step, self.losses, self.gains = state["step"], list(state["losses"]), list(state["gains"])
 

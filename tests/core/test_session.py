@@ -1,0 +1,123 @@
+"""A name leads to the run that is waiting under it, and to no other; memory has a budget, the run in use has none."""
+
+import json
+
+import pytest
+import torch
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, SliderError, TrainSpec
+from slider_core.session import Session
+from slider_core.targets import Target
+from slider_core.trainer import Trainer
+
+MADE_OF = {"model": "linear", "dataset": "abc123"}
+PAIRS = 2
+
+
+@pytest.fixture
+def make(linear_backend, make_samples):
+    def trainer() -> Trainer:
+        adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec())
+        return Trainer(adapter, make_samples(PAIRS), TrainSpec())
+
+    return trainer
+
+
+def names(session: Session, of: str) -> str:
+    """The names out of `of` that the session still holds, without touching their order."""
+    return "".join(name for name in of if name in session._runs)
+
+
+def refuse() -> Trainer:
+    raise AssertionError("a run of that name is there already")
+
+
+def test_the_same_name_goes_on(make, linear_backend) -> None:
+    session = Session()
+    run = session.begin("smile", MADE_OF, make)
+    run.trainer.run(linear_backend(), 2)
+    again = session.begin("smile", dict(MADE_OF), refuse)
+    assert again is run is session.get("smile")
+    assert session.step("smile") == 2
+
+
+def test_another_name_is_another_run(make) -> None:
+    session = Session()
+    assert session.begin("a", MADE_OF, make) is not session.begin("b", MADE_OF, make)
+    assert session.get("c") is None
+    assert session.step("c") == 0
+
+
+@pytest.mark.parametrize("key", MADE_OF)
+def test_another_origin_is_refused_and_the_difference_named(make, key: str) -> None:
+    session = Session()
+    run = session.begin("smile", MADE_OF, make)
+    with pytest.raises(SliderError, match=f"with another {key}: {MADE_OF[key]} then, other now.*new name") as fault:
+        session.begin("smile", MADE_OF | {key: "other"}, refuse)
+    assert "\n" not in str(fault.value)
+    assert session.get("smile") is run
+
+
+def test_a_long_difference_is_cut_short(make) -> None:
+    session = Session()
+    session.begin("smile", {"adapter": "x" * 500}, make)
+    with pytest.raises(SliderError) as fault:
+        session.begin("smile", {"adapter": "y" * 500}, make)
+    assert len(str(fault.value)) < 400
+
+
+def test_a_run_that_cannot_be_made_leaves_nothing(make) -> None:
+    session = Session()
+    with pytest.raises(AssertionError):
+        session.begin("smile", MADE_OF, refuse)
+    assert session.get("smile") is None
+
+
+def test_the_budget_drops_the_least_recently_used(make) -> None:
+    one = Session().begin("a", MADE_OF, make).bytes()
+    session = Session(budget=2 * one)
+    for name in "ab":
+        session.begin(name, MADE_OF, make)
+    session.get("a")
+    session.begin("c", MADE_OF, make)
+    assert names(session, "abc") == "ac"
+    session.begin("a", MADE_OF, refuse)
+    session.begin("d", MADE_OF, make)
+    assert names(session, "abcd") == "ad"
+
+
+def test_the_run_in_use_stays_however_small_the_budget(make) -> None:
+    session = Session(budget=0)
+    for name in "abc":
+        session.begin(name, MADE_OF, make)
+        assert names(session, "abc") == name
+
+
+def test_the_bytes_of_a_run_are_its_factors_moments_and_latents(make) -> None:
+    run = Session().begin("a", MADE_OF, make)
+    factors = sum(p.numel() for p in run.trainer.adapter.parameters())
+    assert run.bytes() == 4 * (4 * factors + 2 * PAIRS * 3 * 4 * 4)
+
+
+def test_drop_forgets(make) -> None:
+    session = Session()
+    first = session.begin("smile", MADE_OF, make)
+    session.drop("smile")
+    session.drop("never there")
+    assert session.get("smile") is None
+    assert session.begin("smile", MADE_OF | {"model": "other"}, make) is not first
+
+
+def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -> None:
+    run = Session().begin("smile", MADE_OF, make)
+    assert run.slider().metadata["slider_gain"] == "{}"
+    run.trainer.run(linear_backend(), 2)
+    slider = run.slider()
+    kept = slider.weights["mix"].B.clone()
+    run.trainer.run(linear_backend(), 4)
+    assert torch.equal(slider.weights["mix"].B, kept)
+    assert not torch.equal(run.slider().weights["mix"].B, kept)
+    assert {"slider_name": "smile", "slider_step": "2", "slider_model": "linear"}.items() <= slider.metadata.items()
+    assert set(json.loads(slider.metadata["slider_gain"])) == {"positive", "negative"}
+    assert TrainSpec.from_json(slider.metadata["slider_training"]) == TrainSpec()

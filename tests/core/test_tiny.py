@@ -1,0 +1,158 @@
+"""The embedded model is a small ComfyUI-like diffusion model: named layers, flow matching, guidance, one noise per call."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, SliderError
+from slider_core.targets import layers, select
+from slider_core.tiny import TEXT_LENGTH, TEXT_WIDTH, VOCABULARY, WEIGHTS, TinyBackend, TinyTransformer, load_weights, tokenize
+
+MAX_BYTES, STEPS, SEED = 5_000_000, 3, 11
+STRENGTHS = (-1.0, 0.0, 1.0)
+CAPTION = "a face with light skin on a blue background"
+EXACT = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture
+def slider(backend: TinyBackend) -> Adapter:
+    adapter = Adapter.create(backend.module, select(backend.module, AdapterSpec()).targets, AdapterSpec())
+    with torch.no_grad():
+        for number, part in enumerate(adapter.parameters()):
+            part.copy_(0.05 * torch.randn(part.shape, generator=torch.Generator().manual_seed(number)))
+    return adapter
+
+
+def euler(backend: TinyBackend, velocity: object) -> torch.Tensor:
+    """A sampler of five lines: from pure noise down to 0 in equal steps."""
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
+    for step in range(STEPS):
+        x = x - velocity(x, torch.tensor([1 - step / STEPS])) / STEPS
+    return (x / 2 + 0.5).clamp(0, 1)
+
+
+def test_the_shipped_weights_are_small_and_finite() -> None:
+    assert WEIGHTS.stat().st_size <= MAX_BYTES
+    assert all(value.isfinite().all() for value in load_weights().values())
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    (tmp_path / "tiny.safetensors").write_bytes(WEIGHTS.read_bytes()[:1000])
+    for path in (tmp_path / "tiny.safetensors", tmp_path / "none.safetensors"):
+        with pytest.raises(SliderError, match=f"cannot be read: {path}"):
+            load_weights(path)
+
+
+def test_words_become_their_numbers_and_the_rest_is_padding() -> None:
+    ids = tokenize("A Face, with BLUE zebras!")
+    assert len(ids) == TEXT_LENGTH
+    assert [VOCABULARY[i] for i in ids[:5]] == ["a", "face", "with", "blue", "<unknown>"]
+    assert not any(ids[5:])
+    assert tokenize("") == [0] * TEXT_LENGTH
+    assert tokenize("face " * 50) == [VOCABULARY.index("face")] * TEXT_LENGTH
+
+
+def test_captions_of_the_world_need_no_unknown_word() -> None:
+    assert 1 not in tokenize(CAPTION)
+
+
+def test_layers_carry_the_names_of_the_field(backend: TinyBackend) -> None:
+    paths = set(layers(backend.module))
+    kinds = ("attn1.to_q", "attn1.to_out.0", "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
+    assert {f"blocks.{block}.{kind}" for block in range(4) for kind in kinds} < paths
+    assert {"proj_in", "proj_out", "time_embedding.linear_1", "time_embedding.linear_2"} < paths
+
+
+def test_the_text_layers_read_the_text(backend: TinyBackend) -> None:
+    assert {backend.module.get_submodule(f"blocks.0.attn2.to_{n}").in_features for n in "kv"} == {TEXT_WIDTH}
+    x, sigma = torch.randn(1, 3, 64, 64), torch.tensor([0.8])
+    answers = [backend.predict(x, sigma, [backend.encode_prompt(t)]) for t in (CAPTION, CAPTION.replace("blue", "green"))]
+    assert not torch.allclose(*answers, **EXACT)
+
+
+def test_a_host_may_pass_more_than_the_model_needs(backend: TinyBackend) -> None:
+    x, t, context = torch.randn(2, 3, 64, 64), torch.tensor([900.0, 300.0]), torch.randn(2, TEXT_LENGTH, TEXT_WIDTH)
+    bare = backend.module(x, t, context)
+    assert torch.equal(backend.module(x, t, context=context, control=None, transformer_options={}, y=None), bare)
+    assert bare.shape == x.shape
+
+
+def test_a_host_may_build_it_with_its_own_arguments() -> None:
+    module = TinyTransformer(in_channels=4, dtype=torch.bfloat16, device="cpu", image_model="tiny")
+    x = torch.randn(1, 4, 32, 48).to(torch.bfloat16)
+    out = module(x, torch.tensor([500.0]), torch.randn(1, TEXT_LENGTH, TEXT_WIDTH))
+    assert (out.shape, out.dtype) == (x.shape, torch.bfloat16)
+
+
+def test_noise_and_target_are_flow_matching(backend: TinyBackend) -> None:
+    clean, noise = torch.randn(2, 3, 3, 8, 8)
+    sigma = torch.tensor([0.0, 0.4, 1.0])
+    x, v, s = backend.add_noise(clean, noise, sigma), backend.target(clean, noise, sigma), sigma[:, None, None, None]
+    assert torch.equal(x[0], clean[0])
+    assert torch.equal(x[2], noise[2])
+    torch.testing.assert_close(x - s * v, clean, **EXACT)
+    torch.testing.assert_close(x + (1 - s) * v, noise, **EXACT)
+
+
+def test_predict_is_that_velocity_and_reads_sigma_per_sample(backend: TinyBackend, samples: list) -> None:
+    clean, sigma = torch.stack([s.latent for s in samples[:3]]), torch.tensor([0.3, 0.5, 0.7])
+    noise, cond = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1)), [s.cond for s in samples[:3]]
+    x, v = backend.add_noise(clean, noise, sigma), backend.target(clean, noise, sigma)
+    answer = backend.predict(x, sigma, cond)
+    assert ((answer - v).square().mean(dim=(1, 2, 3)) < 0.5 * v.square().mean(dim=(1, 2, 3))).all()
+    for row in range(3):
+        torch.testing.assert_close(backend.predict(x[row : row + 1], sigma[row : row + 1], cond[row : row + 1])[0], answer[row], **EXACT)
+
+
+def test_images_go_in_as_latents_between_minus_one_and_one(backend: TinyBackend) -> None:
+    assert backend.encode_images(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_borrowing_leaves_the_model_frozen_and_the_same(backend: TinyBackend, slider: Adapter) -> None:
+    before = {n: (p.data_ptr(), p.requires_grad, p.tolist()) for n, p in backend.module.named_parameters()}
+    assert not any(flag for _, flag, _ in before.values())
+    with backend.borrowed(), slider.at(backend.module, [1.0]):
+        backend.predict(torch.randn(1, 3, 64, 64), torch.tensor([0.5]), [backend.encode_prompt("")]).sum().backward()
+    assert {n: (p.data_ptr(), p.requires_grad, p.tolist()) for n, p in backend.module.named_parameters()} == before
+    assert all(p.grad is None for p in backend.module.parameters())
+
+
+def test_all_strengths_of_a_call_start_from_the_same_noise(backend: TinyBackend) -> None:
+    images = backend.sample(backend.encode_prompt(CAPTION), SEED, STRENGTHS, steps=STEPS)
+    assert images.shape == (3, 3, 64, 64)
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
+    assert (images.min(), images.max()) >= (0, 0)
+    assert images.max() <= 1
+    assert not torch.equal(backend.sample(backend.encode_prompt(CAPTION), SEED + 1, (0.0,), steps=STEPS)[0], images[0])
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_each_strength_of_a_call_is_what_it_is_alone(backend: TinyBackend, slider: Adapter, cfg: float) -> None:
+    cond = backend.encode_prompt(CAPTION)
+    together = backend.sample(cond, SEED, STRENGTHS, slider, STEPS, cfg)
+    for row, strength in enumerate(STRENGTHS):
+        torch.testing.assert_close(together[row], backend.sample(cond, SEED, (strength,), slider, STEPS, cfg)[0], atol=1e-3, rtol=0)
+    bare = backend.sample(cond, SEED, STRENGTHS, None, STEPS, cfg)
+    assert torch.equal(together[1], bare[1])  # strength 0 is the model's own
+    assert (together[0] - together[2]).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("cfg", [0.0, 1.0, 4.0])
+def test_sampling_is_plain_euler_with_plain_guidance(backend: TinyBackend, cfg: float) -> None:
+    cond, empty = backend.encode_prompt(CAPTION), backend.encode_prompt("")
+
+    def velocity(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        with_text, without = backend.predict(x, sigma, [cond]), backend.predict(x, sigma, [empty])
+        return with_text if cfg == 1 else without + cfg * (with_text - without)
+
+    by_hand = euler(backend, velocity)
+    torch.testing.assert_close(backend.sample(cond, SEED, (1.0,), steps=STEPS, cfg=cfg), by_hand, atol=1e-3, rtol=0)
+
+
+def test_sampling_leaves_the_global_generator_alone(backend: TinyBackend) -> None:
+    state = torch.get_rng_state()
+    backend.sample(backend.encode_prompt(""), SEED, (0.0,), steps=1)
+    assert torch.equal(torch.get_rng_state(), state)
