@@ -41,10 +41,13 @@ class SliderLoRAApply(io.ComfyNode):
             inputs=[
                 io.Model.Input("model"),
                 SliderSocket.Input("slider", optional=True, tooltip="From Slider Train Step or Load Slider LoRA."),
-                io.Float.Input("strength", default=1.0, min=-100.0, max=100.0, step=0.05, round=0.001),
+                io.Float.Input(
+                    "strength", default=1.0, min=-100.0, max=100.0, step=0.05, round=0.001,
+                    tooltip="Signed: more of the concept above 0, less below, 0 is the model itself.",
+                ),
                 io.Combo.Input(
                     "file", options=[NO_FILE, *folder_paths.get_filename_list("loras")], default=NO_FILE, optional=True,
-                    tooltip="A saved slider, when none is connected.",
+                    tooltip="A saved slider. Leave it at none when a slider is connected.",
                 ),
             ],
             outputs=[io.Model.Output()],

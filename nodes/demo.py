@@ -14,8 +14,8 @@ class SliderDemoModel(io.ComfyNode):
             node_id="SliderDemoModel",
             display_name="Slider Demo Model",
             category=CATEGORY,
-            description="A tiny diffusion model of cartoon faces (64 x 64, 4 MB with the pack, runs on a CPU) to try sliders on. "
-            'Prompts name skin and background: "a face with tan skin on a blue background".',
+            description="A tiny diffusion model of cartoon faces (64 x 64, shipped with the pack, runs on a CPU) to try sliders "
+            'on. Prompts name skin and background: "a face with tan skin on a blue background".',
             search_aliases=["tiny model", "cartoon faces", "slider quickstart"],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )

@@ -31,7 +31,7 @@ class SliderStrengthSweep(io.ComfyNode):
             search_aliases=["adapter_strength", "xy plot", "slider strip"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="Without the slider: the sweep puts it on."),
                 SliderSocket.Input("slider"),
                 io.Conditioning.Input("positive"),
                 io.Conditioning.Input("negative"),
@@ -42,8 +42,11 @@ class SliderStrengthSweep(io.ComfyNode):
                 ),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
-                io.Int.Input("steps", default=20, min=1, max=1000),
-                io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
+                io.Float.Input(
+                    "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                    tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
+                ),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
                 io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
             ],

@@ -30,13 +30,14 @@ class SliderTargetInjector(io.ComfyNode):
             display_name="Slider Target Injector",
             category=CATEGORY,
             description="Chooses the layers a slider is trained on: self-attention, projections and time embedding of the image "
-            "side. Text layers are left alone.",
+            "side. Except with the presets all and custom, text layers are left alone.",
             search_aliases=["lora target", "slider layers", "attn1"],
             inputs=[
                 io.Model.Input("model"),
                 io.Combo.Input(
                     "preset", options=Preset, default=Preset.AUTO,
-                    tooltip="auto recognises the model. all: every layer, as other LoRA trainers do. custom: your own patterns.",
+                    tooltip="auto recognises the model. general: diffusers names. unet: SD1.5, SD2, SDXL. all: every layer, as "
+                    "other LoRA trainers do. custom: your own patterns.",
                 ),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
                 io.Float.Input(

@@ -81,7 +81,10 @@ class SliderTrainStep(io.ComfyNode):
                 io.Int.Input(
                     "total_steps", default=300, min=1, max=100000, tooltip="Training ends here; later runs only hand it on.",
                 ),
-                io.Float.Input("learning_rate", default=0.002, min=1e-7, max=1.0, step=1e-5, round=1e-7),
+                io.Float.Input(
+                    "learning_rate", default=0.002, min=1e-7, max=1.0, step=1e-5, round=1e-7,
+                    tooltip="0.002 suits the demo model. Large models burn there: begin with 0.0002 to 0.0005.",
+                ),
                 io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
                 io.Combo.Input(
                     "objective", options=Objective, default=Objective.DENOISE_PAIRED,
@@ -93,7 +96,7 @@ class SliderTrainStep(io.ComfyNode):
                     "resolution", default=0, min=0, max=4096, step=8, advanced=True,
                     tooltip="Training size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
                 ),
-                io.Boolean.Input("reset", default=False, advanced=True, tooltip="Begin anew each time instead of going on."),
+                io.Boolean.Input("reset", default=False, advanced=True, tooltip="On: every run begins anew."),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -104,9 +107,9 @@ class SliderTrainStep(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name: str, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
-        """Runs again while there are steps left to train; with reset, always."""
-        return float("nan") if reset else f"{name}: {min(SESSION.step(name), total_steps)}"
+    def fingerprint_inputs(cls, name: str, steps: int, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
+        """The step this run would reach: changes, and so runs again, while there are steps left; with reset, always."""
+        return float("nan") if reset else f"{name}: {min(SESSION.step(name) + steps, total_steps)}"
 
     @classmethod
     def execute(
@@ -120,7 +123,8 @@ class SliderTrainStep(io.ComfyNode):
         run = begin(backend, name, dataset, targets, spec, resolution)
         trainer, until = run.trainer, min(total_steps, run.trainer.step + steps)
         trainer.run(backend, until, reporter(trainer.step, until))
-        slider, status = run.slider(), f"{name}: step {trainer.step} of {total_steps}. {trainer.verdict()}"
+        again = " reset is on: the next run begins anew." if reset else ""
+        slider, status = run.slider(), f"{name}: step {trainer.step} of {total_steps}. {trainer.verdict()}{again}"
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
 

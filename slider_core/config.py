@@ -151,7 +151,8 @@ class TrainSpec(JsonSpec):
             value = getattr(self, name)
             _need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
         _need(_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
-        _need(isinstance(self.seed, int) and abs(self.seed) < 2**63, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
+        seed_fits = isinstance(self.seed, int) and abs(self.seed) < 2**63
+        _need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
         _need(_number(self.clip) and self.clip > 0, f"clip must be a positive number, got {self.clip!r}.")
         _need(_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay must be 0 up, got {self.weight_decay!r}.")
         _need(

@@ -41,7 +41,7 @@ def draw_u(count: int, kind: Timesteps, generator: torch.Generator) -> torch.Ten
 
 
 def seeded(seed: int, place: int | str) -> torch.Generator:
-    """A CPU generator for one place of a run. torch keeps 32 bits of a seed, so (seed, place) is hashed, not shifted, into them."""
+    """A CPU generator for one place of a run. torch keeps 32 bits of a seed, so both are hashed, not shifted, into them."""
     digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 

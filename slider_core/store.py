@@ -115,7 +115,7 @@ def save_slider(path: Path, slider: Slider, dtype: FileDtype = FileDtype.FP32, o
     state = {k: (v if k.endswith(".alpha") else v.to(DTYPES[dtype])).contiguous() for k, v in to_native(slider.weights).items()}
     broken = [k for k, v in state.items() if not bool(v.isfinite().all())]
     if broken:
-        raise SliderError(f"{path}: {broken[0]} is not finite as {dtype.value}; nothing was written. Lower lr, or save as fp32.")
+        raise SliderError(f"{path}: {broken[0]} is not finite as {dtype.value}: not written. Save as fp32, or train again.")
     atomic_write(path, save(state, metadata={"format": FORMAT, **slider.metadata}), overwrite)
 
 

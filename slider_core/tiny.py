@@ -2,7 +2,8 @@
 
 Flow matching on 64 x 64 pixels: x_sigma = (1 - sigma) x0 + sigma noise, the network returns the velocity noise - x0.
 Inside, it predicts the clean image (a face lies on a low-dimensional manifold, noise does not: Li and He, "Back to Basics:
-Let Denoising Generative Models Denoise", 2025), so an 8 x 8 patch of 192 numbers fits a 128-wide token.
+Let Denoising Generative Models Denoise", 2025), so a patch fits a 128-wide token. Tokens
+stand 8 pixels apart and see, and draw, 16 x 16 pixels each; where they overlap, the drawings are blended.
 
 Layers carry the names of the general target list (attn1.to_q, attn2.to_k, proj_in, time_embedding.linear_1, ...), and
 `TinyTransformer.forward` has the signature of a ComfyUI diffusion model, so the same class runs on both sides.
@@ -29,7 +30,7 @@ from .adapter import Adapter
 from .backend import Conditioning, per_sample
 from .config import SliderError
 
-SIZE, PATCH, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 128, 4, 4, 64, 16
+SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 MIN_SIGMA = 0.05  # x0 -> velocity divides by sigma; below this the division would only amplify error
 VOCABULARY = (
@@ -69,6 +70,18 @@ def image_positions(rows: int, columns: int, device: Any = None) -> torch.Tensor
     y = sinusoid(torch.arange(rows, device=device) * 8.0, WIDTH // 2)[:, None].expand(rows, columns, -1)
     x = sinusoid(torch.arange(columns, device=device) * 8.0, WIDTH // 2)[None].expand(rows, columns, -1)
     return torch.cat([y, x], dim=-1).reshape(1, rows * columns, WIDTH)
+
+
+def blend(patches_BNL: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """(B, 3 * WINDOW^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
+    edge = (WINDOW - PATCH) // 2
+    size = (rows * PATCH + 2 * edge, columns * PATCH + 2 * edge)
+    ramp = (torch.arange(WINDOW // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (WINDOW // 2)
+    tent = torch.cat([ramp, ramp.flip(0)])
+    weight = (tent[:, None] * tent).flatten()
+    picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, WINDOW, stride=PATCH)
+    total = F.fold(weight[None, :, None].expand(1, -1, rows * columns), size, WINDOW, stride=PATCH)
+    return (picture / total)[..., edge : size[0] - edge, edge : size[1] - edge]
 
 
 class Attention(nn.Module):
@@ -144,12 +157,13 @@ class TinyTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype, make = dtype, (dtype, device, operations)
-        self.proj_in = operations.Conv2d(in_channels, WIDTH, PATCH, stride=PATCH, dtype=dtype, device=device)
+        edge = (WINDOW - PATCH) // 2
+        self.proj_in = operations.Conv2d(in_channels, WIDTH, WINDOW, stride=PATCH, padding=edge, dtype=dtype, device=device)
         self.time_embedding = TimeEmbedding(*make)
         self.modulation = operations.Linear(WIDTH, 6 * WIDTH, dtype=dtype, device=device)
         self.blocks = nn.ModuleList([Block(*make) for _ in range(DEPTH)])
         self.norm_out = nn.LayerNorm(WIDTH, elementwise_affine=False)
-        self.proj_out = operations.Linear(WIDTH, in_channels * PATCH**2, dtype=dtype, device=device)
+        self.proj_out = operations.Linear(WIDTH, in_channels * WINDOW**2, dtype=dtype, device=device)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, **_unused: Any) -> torch.Tensor:
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
@@ -158,8 +172,7 @@ class TinyTransformer(nn.Module):
         h = self.proj_in(x).flatten(2).transpose(1, 2) + image_positions(rows, columns, x.device).to(x.dtype)
         for block in self.blocks:
             h = block(h, context.to(x.dtype), modulation)
-        patches = self.proj_out(self.norm_out(h)).transpose(1, 2).unflatten(-1, (rows, columns))
-        clean = F.pixel_shuffle(patches, PATCH)
+        clean = blend(self.proj_out(self.norm_out(h)).transpose(1, 2), rows, columns)
         sigma = (timesteps.float() / 1000).clamp_min(MIN_SIGMA).to(x.dtype)
         return (x - clean) / sigma[:, None, None, None]
 

@@ -95,12 +95,12 @@ class Trainer:
         loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise SliderError(f"The loss is {value} at step {self.step + 1}: lower lr (now {self.spec.lr:g}), check the images.")
+            raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
         loss.backward()
         parameters = self.adapter.parameters()
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
         if not bool(torch.isfinite(norm)):
-            raise SliderError(f"The gradient is not finite at step {self.step + 1}: lower lr (now {self.spec.lr:g}).")
+            raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
         self.optimizer.step()
         self.step += 1
         self.losses.append(value)
@@ -115,9 +115,9 @@ class Trainer:
             return "Not trained yet."
         plus, minus = self.gains[-1][1:]
         if not self.adapter.finite():
-            return "Broken: the weights are not finite. Lower lr and train anew."
+            return "Broken: the weights are not finite. Lower the learning rate and train anew."
         if max(abs(plus), abs(minus)) < DEAD_GAIN:
-            return "No effect yet: train more steps, or raise lr or rank."
+            return "No effect yet: train more steps, or raise the learning rate or rank."
         weak = [name for name, gain in (("plus", plus), ("minus", minus)) if gain <= 0]
         if weak:
             sides = " and the ".join(weak)

@@ -60,10 +60,10 @@ class LinearBackend:
     def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         return latent_BCHW + per_sample(sigma_B, latent_BCHW) * (noise_BCHW - latent_BCHW)
 
-    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, _sigma_B: torch.Tensor) -> torch.Tensor:
         return noise_BCHW - latent_BCHW
 
-    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+    def predict(self, x_BCHW: torch.Tensor, _sigma_B: torch.Tensor, _cond: Sequence[Conditioning]) -> torch.Tensor:
         return self.module(x_BCHW)
 
 

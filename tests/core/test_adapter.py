@@ -46,7 +46,7 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.last, self.norm, self.frames = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 12), nn.LayerNorm(WIDTH), frames
 
-    def forward(self, x: torch.Tensor, transformer_options: dict | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, **_options: dict) -> torch.Tensor:
         folded = x.reshape(len(x) * self.frames, -1, WIDTH)
         return self.last(torch.tanh(self.first(folded))).reshape(len(x), -1, 12)
 
@@ -217,7 +217,8 @@ def test_weights_go_out_and_in_unchanged(net: Net, slider: Adapter) -> None:
     assert torch.equal(run(net, twin, x, STRENGTHS), wanted)
     assert torch.equal(run(net, loaded, x, STRENGTHS), wanted)
     assert {p: (w.rank, w.alpha, w.rows, w.height) for p, w in twin.weights().items()} == {
-        "first": (RANK, ALPHA, None, WIDTH), "last": (RANK, ALPHA, None, 12),
+        "first": (RANK, ALPHA, None, WIDTH),
+        "last": (RANK, ALPHA, None, 12),
     }
     with torch.no_grad():
         slider.parameters()[0].zero_()
@@ -225,7 +226,8 @@ def test_weights_go_out_and_in_unchanged(net: Net, slider: Adapter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "layer"), [("last", None), ("last", nn.Linear(WIDTH, 13)), ("first", nn.Linear(9, WIDTH)), ("last", nn.LayerNorm(12))],
+    ("path", "layer"),
+    [("last", None), ("last", nn.Linear(WIDTH, 13)), ("first", nn.Linear(9, WIDTH)), ("last", nn.LayerNorm(12))],
     ids=["missing", "taller", "wider", "no such kind"],
 )
 def test_a_slider_of_another_model_is_refused_by_its_layer(slider: Adapter, path: str, layer: nn.Module | None) -> None:

@@ -53,8 +53,8 @@ def data(tmp_path: Path, shipped: Path) -> Path:
 @pytest.fixture
 def slider(tmp_path: Path) -> Path:
     """A slider file for the embedded model, one layer large."""
-    state = {"diffusion_model.proj_out.lora_A.weight": ones(1, 128), "diffusion_model.proj_out.lora_B.weight": 0.01 * ones(192, 1)}
-    save_file(state, tmp_path / "s.safetensors")
+    stem = "diffusion_model.proj_out"
+    save_file({f"{stem}.lora_A.weight": ones(1, 128), f"{stem}.lora_B.weight": 0.01 * ones(192, 1)}, tmp_path / "s.safetensors")
     return tmp_path / "s.safetensors"
 
 
@@ -85,7 +85,8 @@ def test_help_names_every_command() -> None:
 def test_a_process_ends_with_code_two_one_line_and_no_traceback(tmp_path: Path) -> None:
     done = command("train", "--dataset", tmp_path / "nowhere", "--out", tmp_path / "out" / "s.safetensors")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: Dataset folder not found: {tmp_path}/nowhere. Give a folder that holds positive/ and negative/.\n"
+    assert done.stderr.startswith(f"Error: Dataset folder not found: {tmp_path}/nowhere.")
+    assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -125,7 +126,8 @@ def test_demo_data_fills_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_demo_data_refuses_an_unknown_attribute(tmp_path: Path, refused: Callable) -> None:
-    refused(["demo-data", "--attribute", "mouht", "--out", tmp_path / "new"], '"mouht" is not of this world; did you mean "mouth"?')
+    message = '"mouht" is not of this world; did you mean "mouth"?'
+    refused(["demo-data", "--attribute", "mouht", "--out", tmp_path / "new"], message)
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "file/far/below", LONG], ids=["file", "below", "far below", "long name"])
@@ -170,12 +172,19 @@ def test_train_refuses_a_spoilt_dataset_by_path(tmp_path: Path, data: Path, refu
     ("option", "value", "message"),
     [
         ("--objective", "denoise_pared", '"denoise_pared" is not known; did you mean "denoise_paired"?'),
-        ("--lr", "-1", "lr must be a positive number up to 10, got -1.0"), ("--lr", "nan", "got nan"),
-        ("--lr", "1e38", "got 1e+38"), ("--batch", "3", "batch must be even"),
+        ("--lr", "-1", "lr must be a positive number up to 10, got -1.0"),
+        ("--lr", "nan", "got nan"),
+        ("--lr", "1e38", "got 1e+38"),
+        ("--batch", "3", "batch must be even"),
     ],
 )
 def test_train_refuses_a_choice_by_its_value(
-    tmp_path: Path, data: Path, refused: Callable, option: str, value: str, message: str,
+    tmp_path: Path,
+    data: Path,
+    refused: Callable,
+    option: str,
+    value: str,
+    message: str,
 ) -> None:
     refused(["train", "--dataset", data, "--out", tmp_path / "out" / "s.safetensors", *FAST, option, value], message)
 
@@ -186,11 +195,15 @@ def test_train_refuses_an_existing_file_before_it_trains(tmp_path: Path, data: P
 
 
 @pytest.mark.parametrize(
-    "out", ["file/s.safetensors", "file/far/s.safetensors", f"{LONG}.safetensors", f"{LONG}/s.safetensors"],
+    "out",
+    ["file/s.safetensors", "file/far/s.safetensors", f"{LONG}.safetensors", f"{LONG}/s.safetensors"],
     ids=["below a file", "far below a file", "long name", "long folder"],
 )
 def test_train_refuses_a_place_that_cannot_be_written_before_it_trains(
-    tmp_path: Path, data: Path, refused: Callable, out: str,
+    tmp_path: Path,
+    data: Path,
+    refused: Callable,
+    out: str,
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     refused(["train", "--dataset", data, "--out", tmp_path / out, *FAST], tmp_path / out.split("/s.")[0])
@@ -199,12 +212,19 @@ def test_train_refuses_a_place_that_cannot_be_written_before_it_trains(
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--strengths", "1,two", 'Strength "two" is not a number'), ("--strengths", "", "No strengths were given"),
-        ("--strengths", "0:1:0", '"0:1:0" never arrives'), ("--cfg", "nan", "cfg must be a number, got nan"),
+        ("--strengths", "1,two", 'Strength "two" is not a number'),
+        ("--strengths", "", "No strengths were given"),
+        ("--strengths", "0:1:0", '"0:1:0" never arrives'),
+        ("--cfg", "nan", "cfg must be a number, got nan"),
     ],
 )
 def test_sweep_refuses_a_choice_by_its_value(
-    tmp_path: Path, slider: Path, refused: Callable, option: str, value: str, message: str,
+    tmp_path: Path,
+    slider: Path,
+    refused: Callable,
+    option: str,
+    value: str,
+    message: str,
 ) -> None:
     refused(["sweep", "--slider", slider, "--out", tmp_path / "new", option, value], message)
 
@@ -230,14 +250,22 @@ def test_sweep_refuses_a_slider_of_another_model_by_its_layer(tmp_path: Path, re
 @pytest.mark.parametrize(
     "args",
     [
-        [*DATA, "--pairs", "x"], [*DATA, "--pairs", "0"], [*DATA, "--seed", HUGE], [*DATA, "--seed", "1.5"], [*DATA, "--seed", "-1"],
-        ["demo", "--out", "{new}", "--seed", HUGE], ["demo", "--out", "{new}", "--steps", "-1"],
+        [*DATA, "--pairs", "x"],
+        [*DATA, "--pairs", "0"],
+        [*DATA, "--seed", HUGE],
+        [*DATA, "--seed", "1.5"],
+        [*DATA, "--seed", "-1"],
+        ["demo", "--out", "{new}", "--seed", HUGE],
+        ["demo", "--out", "{new}", "--steps", "-1"],
         ["train", "--dataset", "{new}", "--out", "{new}", "--rank", "0"],
-        ["sweep", "--slider", "{new}", "--out", "{new}", "--seeds", "two"], ["train"], ["paint"], [],
+        ["sweep", "--slider", "{new}", "--out", "{new}", "--seeds", "two"],
+        ["train"],
+        ["paint"],
+        [],
     ],
     ids=" ".join,
 )
-def test_a_wrong_word_is_named_and_ends_with_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
+def test_a_wrong_word_is_named_and_ends_with_code_two(tmp_path: Path, capsys: pytest.CaptureFixture, args: list[str]) -> None:
     try:
         code = main([a.format(new=tmp_path / "new") for a in args])
     except SystemExit as end:  # argparse's own way out

@@ -96,7 +96,10 @@ def test_an_existing_file_is_left_alone_unless_asked(tmp_path: Path, slider: Sli
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failing_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, slider: Slider, broken: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    slider: Slider,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "old.safetensors"
     path.write_bytes(b"precious")
@@ -160,10 +163,26 @@ def damaged(path: Path, kind: str, slider: Slider) -> None:
         path.mkdir()
 
 
-@pytest.mark.parametrize("kind", [
-    "missing", "folder", "text", "zero bytes", "truncated", "no LoRA", "a LoRA with more in it", "without B", "without A",
-    "foreign prefix", "alpha no number", "A no matrix", "ranks differ", "rank 0", "empty",
-])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing",
+        "folder",
+        "text",
+        "zero bytes",
+        "truncated",
+        "no LoRA",
+        "a LoRA with more in it",
+        "without B",
+        "without A",
+        "foreign prefix",
+        "alpha no number",
+        "A no matrix",
+        "ranks differ",
+        "rank 0",
+        "empty",
+    ],
+)
 def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, slider: Slider, kind: str) -> None:
     path = tmp_path / "bad.safetensors"
     damaged(path, kind, slider)

@@ -31,7 +31,8 @@ def boxes(strip: Image.Image) -> list[list[tuple[int, int, int, int]]]:
 
 
 @pytest.mark.parametrize(
-    ("strength", "text"), [(0.0, "0"), (-0.0, "0"), (1.0, "+1"), (-0.5, "-0.5"), (2.25, "+2.25"), (-2.0, "-2")],
+    ("strength", "text"),
+    [(0.0, "0"), (-0.0, "0"), (1.0, "+1"), (-0.5, "-0.5"), (2.25, "+2.25"), (-2.0, "-2")],
 )
 def test_a_label_carries_its_sign(strength: float, text: str) -> None:
     assert label(strength) == text
@@ -66,7 +67,7 @@ def test_a_strip_grows_with_its_rows_columns_and_cell() -> None:
     assert size(1, 1, 64)[1] - size(1, 1, 32)[1] == 16
 
 
-def test_labels_and_names_are_drawn(subtests=None) -> None:
+def test_labels_and_names_are_drawn() -> None:
     blank = torch.ones(2, 3, 3, SIDE, SIDE)
     bare, named = (np.asarray(draw_strip(blank, STRENGTHS, [n, n])) for n in ("", "seed 5"))
     left = named.shape[1] - bare.shape[1]
@@ -131,7 +132,8 @@ def test_a_curve_spans_its_strengths_and_leaves_nan_out() -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "values", [[float("nan")] * 3, [0.0] * 3, [1e-9, 0.0, -1e-9], [float("nan"), 1.0, float("nan")]],
+    "values",
+    [[float("nan")] * 3, [0.0] * 3, [1e-9, 0.0, -1e-9], [float("nan"), 1.0, float("nan")]],
     ids=["all unknown", "flat", "very small", "one point"],
 )
 def test_a_curve_bears_every_measurement(values: list[float]) -> None:

@@ -103,7 +103,8 @@ def test_predict_is_that_velocity_and_reads_sigma_per_sample(backend: TinyBacken
     answer = backend.predict(x, sigma, cond)
     assert ((answer - v).square().mean(dim=(1, 2, 3)) < 0.5 * v.square().mean(dim=(1, 2, 3))).all()
     for row in range(3):
-        torch.testing.assert_close(backend.predict(x[row : row + 1], sigma[row : row + 1], cond[row : row + 1])[0], answer[row], **EXACT)
+        one = slice(row, row + 1)
+        torch.testing.assert_close(backend.predict(x[one], sigma[one], cond[one]), answer[one], **EXACT)
 
 
 def test_images_go_in_as_latents_between_minus_one_and_one(backend: TinyBackend) -> None:
@@ -134,7 +135,8 @@ def test_each_strength_of_a_call_is_what_it_is_alone(backend: TinyBackend, slide
     cond = backend.encode_prompt(CAPTION)
     together = backend.sample(cond, SEED, STRENGTHS, slider, STEPS, cfg)
     for row, strength in enumerate(STRENGTHS):
-        torch.testing.assert_close(together[row], backend.sample(cond, SEED, (strength,), slider, STEPS, cfg)[0], atol=1e-3, rtol=0)
+        alone = backend.sample(cond, SEED, (strength,), slider, STEPS, cfg)[0]
+        torch.testing.assert_close(together[row], alone, atol=1e-3, rtol=0)
     bare = backend.sample(cond, SEED, STRENGTHS, None, STEPS, cfg)
     assert torch.equal(together[1], bare[1])  # strength 0 is the model's own
     assert (together[0] - together[2]).abs().mean() > 1e-3

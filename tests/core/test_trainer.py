@@ -192,8 +192,10 @@ def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
 @pytest.mark.parametrize(
     ("plus", "minus", "words"),
     [
-        (0.2, 0.1, "Works on both sides."), (0.2, -0.1, "The minus side explains its images worse"),
-        (-0.2, 0.1, "The plus side explains"), (-0.2, -0.1, "The plus and the minus side"),
+        (0.2, 0.1, "Works on both sides."),
+        (0.2, -0.1, "The minus side explains its images worse"),
+        (-0.2, 0.1, "The plus side explains"),
+        (-0.2, -0.1, "The plus and the minus side"),
     ],
 )
 def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:

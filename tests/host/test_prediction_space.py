@@ -8,7 +8,8 @@ import torch
 
 SHAPE, B = (3, 4, 8, 8), 3
 UNET = {  # an SD 1.x UNet, a thousandth of its size; model_channels must be a multiple of 32
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "legacy": False, "use_checkpoint": False,
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "legacy": False,
+    "use_checkpoint": False,
     "use_temporal_attention": False, "use_temporal_resblock": False, "model_channels": 32, "num_res_blocks": [1, 1],
     "channel_mult": [1, 2], "adm_in_channels": None, "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1],
     "transformer_depth_middle": 1, "context_dim": 16, "use_linear_in_transformer": False, "num_heads": 2, "num_head_channels": -1,
