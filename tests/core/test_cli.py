@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import ones
 
 from slider_core.__main__ import main
+from slider_core.tiny import WIDTH
 from slider_core.world import ATTRIBUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +54,10 @@ def data(tmp_path: Path, shipped: Path) -> Path:
 @pytest.fixture
 def slider(tmp_path: Path) -> Path:
     """A slider file for the embedded model, one layer large."""
-    stem = "diffusion_model.proj_out"
-    save_file({f"{stem}.lora_A.weight": ones(1, 128), f"{stem}.lora_B.weight": 0.01 * ones(192, 1)}, tmp_path / "s.safetensors")
+    stem = "diffusion_model.blocks.0.attn1.to_q"
+    save_file(
+        {f"{stem}.lora_A.weight": ones(1, WIDTH), f"{stem}.lora_B.weight": 0.01 * ones(WIDTH, 1)}, tmp_path / "s.safetensors"
+    )
     return tmp_path / "s.safetensors"
 
 
@@ -112,6 +115,14 @@ def test_demo_data_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main(["demo-data", "--attribute", "eyes", "--pairs", "1", "--seed", seed, "--out", str(tmp_path / name)]) == 0
     assert tree(tmp_path / "a") == tree(tmp_path / "b") != tree(tmp_path / "c")
+
+
+def test_unpaired_data_keeps_one_side_and_draws_the_other_anew(tmp_path: Path) -> None:
+    for name, extra in (("a", []), ("u", ["--unpaired"])):
+        assert main(["demo-data", "--attribute", "mouth", "--pairs", "1", "--out", str(tmp_path / name), *extra]) == 0
+    aligned, unpaired = tree(tmp_path / "a"), tree(tmp_path / "u")
+    assert aligned["positive/01.png"] == unpaired["positive/01.png"]
+    assert aligned["negative/01.png"] != unpaired["negative/01.png"]
 
 
 def test_demo_data_refuses_a_folder_that_is_not_empty(tmp_path: Path, refused: Callable) -> None:
@@ -189,7 +200,10 @@ def test_train_refuses_a_choice_by_its_value(
     refused(["train", "--dataset", data, "--out", tmp_path / "out" / "s.safetensors", *FAST, option, value], message)
 
 
-def test_train_refuses_an_existing_file_before_it_trains(tmp_path: Path, data: Path, refused: Callable) -> None:
+def test_train_refuses_an_existing_file_before_it_trains(
+    tmp_path: Path, data: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slider_core.demo.train_tiny", None)
     (tmp_path / "s.safetensors").write_text("precious")
     refused(["train", "--dataset", data, "--out", tmp_path / "s.safetensors", *FAST], f"File exists: {tmp_path}/s.safetensors")
 
@@ -230,7 +244,10 @@ def test_sweep_refuses_a_choice_by_its_value(
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])
-def test_sweep_refuses_a_place_that_cannot_be_written(tmp_path: Path, slider: Path, refused: Callable, out: str) -> None:
+def test_sweep_refuses_a_place_that_cannot_be_written_before_it_samples(
+    tmp_path: Path, slider: Path, refused: Callable, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slider_core.demo.measured_sweep", None)
     (tmp_path / "file").write_text("no folder")
     refused(["sweep", "--slider", slider, "--out", tmp_path / out], tmp_path / out)
 

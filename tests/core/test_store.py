@@ -12,7 +12,7 @@ from slider_core.adapter import LoraWeight
 from slider_core.config import FileDtype, SliderError
 from slider_core.store import Slider, load_slider, save_slider
 
-RANK, ALPHA, ROWS, HEIGHT = 3, 6.0, (4, 9), 12
+RANK, ALPHA, ROWS, HEIGHT = 3, 6 + 2**-10, (4, 9), 12  # an alpha that only fp32 can hold
 STEM = "diffusion_model.blocks.0.to_q"
 METADATA = {"slider_name": "smile", "slider_step": "7"}
 ROUNDING = {FileDtype.FP32: 0.0, FileDtype.FP16: 2**-11, FileDtype.BF16: 2**-8}  # half a unit of the last place
