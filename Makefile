@@ -30,7 +30,7 @@ test: setup
 	$(PY) tests/rings.py $(RINGS)
 
 lint: $(VENV)/.stamp-tools
-	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
 # ComfyUI's packages first: its three torch packages must be chosen together
 setup: comfyui

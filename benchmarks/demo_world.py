@@ -41,24 +41,51 @@ def run(backend: TinyBackend, attribute: str, objective: Objective, seed: int, a
     _, curve = measured_sweep(backend, trainer.adapter, SweepSpec(strengths=STRENGTHS, seeds=tuple(range(16))))
     one = [STRENGTHS.index(s) for s in (-1.0, 1.0)]
     return {
-        "attribute": attribute, "objective": objective.value, "seed": seed, "seconds": round(seconds, 1),
-        "curve": [round(v, 3) for v in curve.mean[attribute]], "effect": round(curve.effect(attribute), 3),
-        "effect2": round(curve.effect(attribute, -2.0, 2.0), 3), "monotone": curve.monotone(attribute),
+        "attribute": attribute,
+        "objective": objective.value,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "curve": [round(v, 3) for v in curve.mean[attribute]],
+        "effect": round(curve.effect(attribute), 3),
+        "effect2": round(curve.effect(attribute, -2.0, 2.0), 3),
+        "monotone": curve.monotone(attribute),
         "leak": round(sum(curve.leak[attribute][i] for i in one) / 2, 3),
-        "skin": min(curve.kept["skin"][i] for i in one), "background": min(curve.kept["background"][i] for i in one),
+        "skin": min(curve.kept["skin"][i] for i in one),
+        "background": min(curve.kept["background"][i] for i in one),
         "gain": [round(g, 3) for g in trainer.gains[-1][1:]],
     }
 
 
 def table(rows: list[dict]) -> str:
     """Markdown, one line per run."""
-    head = ["attribute", "objective", "seed", *(f"{s:+g}" for s in STRENGTHS), "effect -1 to +1", "share of gap",
-            "monotone", "leak", "skin kept", "background kept", "train s"]
+    head = [
+        "attribute",
+        "objective",
+        "seed",
+        *(f"{s:+g}" for s in STRENGTHS),
+        "effect -1 to +1",
+        "share of gap",
+        "monotone",
+        "leak",
+        "skin kept",
+        "background kept",
+        "train s",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for r in rows:
-        cells = [r["attribute"], r["objective"], r["seed"], *(f"{v:.2f}" for v in r["curve"]), f"{r['effect']:+.2f}",
-                 f"{r['effect'] / GAP:.0%}", "yes" if r["monotone"] else "no", f"{r['leak']:.2f}", f"{r['skin']:.0%}",
-                 f"{r['background']:.0%}", r["seconds"]]
+        cells = [
+            r["attribute"],
+            r["objective"],
+            r["seed"],
+            *(f"{v:.2f}" for v in r["curve"]),
+            f"{r['effect']:+.2f}",
+            f"{r['effect'] / GAP:.0%}",
+            "yes" if r["monotone"] else "no",
+            f"{r['leak']:.2f}",
+            f"{r['skin']:.0%}",
+            f"{r['background']:.0%}",
+            r["seconds"],
+        ]
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(lines)
 

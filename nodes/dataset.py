@@ -75,11 +75,18 @@ class LoadSliderDataset(io.ComfyNode):
             inputs=[
                 io.Combo.Input("folder", options=choices(), tooltip="A folder that holds positive/ and negative/."),
                 io.Float.Input(
-                    "strength", default=1.0, min=0.05, max=10.0, step=0.05, advanced=True,
+                    "strength",
+                    default=1.0,
+                    min=0.05,
+                    max=10.0,
+                    step=0.05,
+                    advanced=True,
                     tooltip="The strength the images stand for: positive at +strength, negative at -strength.",
                 ),
                 io.String.Input(
-                    "caption", default="", multiline=True,
+                    "caption",
+                    default="",
+                    multiline=True,
                     tooltip="One caption for all images. Empty: the text file beside each image, or no caption.",
                 ),
             ],

@@ -38,13 +38,20 @@ class SliderStrengthSweep(io.ComfyNode):
                 io.Vae.Input("vae"),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
                 io.String.Input(
-                    "strengths", default="-2, -1, 0, 1, 2", tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
+                    "strengths",
+                    default="-2, -1, 0, 1, 2",
+                    tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
+                io.Int.Input("seed", default=0, min=0, max=2**53 - 1, control_after_generate=True),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
                 io.Float.Input(
-                    "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
                     tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
                 ),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
@@ -58,8 +65,20 @@ class SliderStrengthSweep(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, slider: Slider, positive: Any, negative: Any, vae: Any, latent_image: dict[str, Any], strengths: str,
-        seed: int, rows: int, steps: int, cfg: float, sampler_name: str, scheduler: str,
+        cls,
+        model: Any,
+        slider: Slider,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        latent_image: dict[str, Any],
+        strengths: str,
+        seed: int,
+        rows: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
     ) -> io.NodeOutput:
         spec = SweepSpec(parse_strengths(strengths), tuple(range(seed, seed + rows)), steps=steps, cfg=cfg)
         adapter = Adapter.from_weights(model.model.diffusion_model, slider.weights, model.load_device)
@@ -67,7 +86,17 @@ class SliderStrengthSweep(io.ComfyNode):
 
         def sample(values: Sequence[float], number: int) -> torch.Tensor:
             latents = sample_strengths(
-                model, adapter, values, number, latent_image, positive, negative, steps, cfg, sampler_name, scheduler,
+                model,
+                adapter,
+                values,
+                number,
+                latent_image,
+                positive,
+                negative,
+                steps,
+                cfg,
+                sampler_name,
+                scheduler,
             )
             bar.update(1)
             return vae.decode(latents).movedim(-1, 1)

@@ -35,20 +35,35 @@ class SliderTargetInjector(io.ComfyNode):
             inputs=[
                 io.Model.Input("model"),
                 io.Combo.Input(
-                    "preset", options=Preset, default=Preset.AUTO,
+                    "preset",
+                    options=Preset,
+                    default=Preset.AUTO,
                     tooltip="auto recognises the model. general: diffusers names. unet: SD1.5, SD2, SDXL. all: every layer, as "
                     "other LoRA trainers do. custom: your own patterns.",
                 ),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
                 io.Float.Input(
-                    "alpha", default=4.0, min=0.01, max=1024.0, step=0.5, tooltip="The update is scaled by alpha / rank.",
+                    "alpha",
+                    default=4.0,
+                    min=0.01,
+                    max=1024.0,
+                    step=0.5,
+                    tooltip="The update is scaled by alpha / rank.",
                 ),
                 io.String.Input(
-                    "custom_patterns", default="", multiline=True, advanced=True, optional=True,
+                    "custom_patterns",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                    optional=True,
                     tooltip="For the preset custom: regular expressions on layer names, one per line.",
                 ),
                 io.String.Input(
-                    "exclude", default="", multiline=True, advanced=True, optional=True,
+                    "exclude",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                    optional=True,
                     tooltip="Regular expressions of layers to leave alone, one per line.",
                 ),
             ],
@@ -57,7 +72,13 @@ class SliderTargetInjector(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: io.Model.Type, preset: str, rank: int, alpha: float, custom_patterns: str = "", exclude: str = "",
+        cls,
+        model: io.Model.Type,
+        preset: str,
+        rank: int,
+        alpha: float,
+        custom_patterns: str = "",
+        exclude: str = "",
     ) -> io.NodeOutput:
         own = patterns(custom_patterns) if preset == Preset.CUSTOM.value else ()
         spec = AdapterSpec(rank, alpha, preset, own, patterns(exclude))

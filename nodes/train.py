@@ -45,7 +45,10 @@ def reporter(first: int, until: int) -> Callable[[StepReport], None]:
 def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, spec: TrainSpec, resolution: int) -> Run:
     """The slider of that name: gone on with when it is under training with the same choices, else begun."""
     fingerprint = {
-        "model": backend.name, "dataset": dataset.digest, "adapter": targets.spec.to_json(), "resolution": str(resolution),
+        "model": backend.name,
+        "dataset": dataset.digest,
+        "adapter": targets.spec.to_json(),
+        "resolution": str(resolution),
     }
 
     def make() -> Trainer:
@@ -79,21 +82,37 @@ class SliderTrainStep(io.ComfyNode):
                 io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
                 io.Int.Input("steps", default=300, min=1, max=100000, tooltip="Steps to train each time the graph runs."),
                 io.Int.Input(
-                    "total_steps", default=300, min=1, max=100000, tooltip="Training ends here; later runs only hand it on.",
+                    "total_steps",
+                    default=300,
+                    min=1,
+                    max=100000,
+                    tooltip="Training ends here; later runs only hand it on.",
                 ),
                 io.Float.Input(
-                    "learning_rate", default=0.002, min=1e-7, max=1.0, step=1e-5, round=1e-7,
+                    "learning_rate",
+                    default=0.002,
+                    min=1e-7,
+                    max=1.0,
+                    step=1e-5,
+                    round=1e-7,
                     tooltip="0.002 suits the demo model. Large models burn there: begin with 0.0002 to 0.0005.",
                 ),
                 io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
                 io.Combo.Input(
-                    "objective", options=Objective, default=Objective.DENOISE_PAIRED,
+                    "objective",
+                    options=Objective,
+                    default=Objective.DENOISE_PAIRED,
                     tooltip="denoise_paired: a pair shares its noise, both signs in one step. denoise_rotating: positive, "
                     "negative, neutral in turn, for images that do not belong together.",
                 ),
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
                 io.Int.Input(
-                    "resolution", default=0, min=0, max=4096, step=8, advanced=True,
+                    "resolution",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    advanced=True,
                     tooltip="Training size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
                 ),
                 io.Boolean.Input("reset", default=False, advanced=True, tooltip="On: every run begins anew."),
@@ -113,8 +132,21 @@ class SliderTrainStep(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, clip: Any, vae: Any, dataset: Dataset, targets: Targets, name: str, steps: int, total_steps: int,
-        learning_rate: float, batch: int, objective: str, training_seed: int, resolution: int, reset: bool,
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        dataset: Dataset,
+        targets: Targets,
+        name: str,
+        steps: int,
+        total_steps: int,
+        learning_rate: float,
+        batch: int,
+        objective: str,
+        training_seed: int,
+        resolution: int,
+        reset: bool,
     ) -> io.NodeOutput:
         spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective)
         backend = ComfyBackend(model, vae, clip)

@@ -60,7 +60,11 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .tiny import TinyBackend
 
     spec = TrainSpec(
-        steps=args.steps, seed=args.seed, objective=choice(Objective, args.objective, "Objective"), lr=args.lr, batch=args.batch,
+        steps=args.steps,
+        seed=args.seed,
+        objective=choice(Objective, args.objective, "Objective"),
+        lr=args.lr,
+        batch=args.batch,
     )
     adapter_spec = AdapterSpec(rank=args.rank, alpha=float(args.rank))
     dataset = read_dataset(bucket_folders(args.dataset))
@@ -74,8 +78,12 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     say(f"{trainer.verdict()} Saved {args.out}.")
     plus, minus = trainer.gains[-1][1:]
     return {
-        "out": str(args.out), "steps": trainer.step, "objective": spec.objective.value, "loss": trainer.losses[-1],
-        "gain": {"positive": plus, "negative": minus}, "verdict": trainer.verdict(),
+        "out": str(args.out),
+        "steps": trainer.step,
+        "objective": spec.objective.value,
+        "loss": trainer.losses[-1],
+        "gain": {"positive": plus, "negative": minus},
+        "verdict": trainer.verdict(),
     }
 
 
@@ -93,8 +101,11 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     check_writable(args.out)
     result, curve = measured_sweep(backend, adapter, spec)
     found = {
-        "slider": str(args.slider), "strengths": list(strengths), "seeds": list(spec.seeds),
-        "mean": curve.mean, "kept": curve.kept,
+        "slider": str(args.slider),
+        "strengths": list(strengths),
+        "seeds": list(spec.seeds),
+        "mean": curve.mean,
+        "kept": curve.kept,
     }
     for row, seed in enumerate(spec.seeds):
         for column, strength in enumerate(strengths):

@@ -66,8 +66,16 @@ def _shape_only(layer: nn.Module, target: Target) -> nn.Module:
     """A layer of the same shape on the meta device, as tall as the target's rows."""
     rows = target.rows
     if isinstance(layer, nn.Conv2d):
+        if rows:
+            raise SliderError(f'"{target.path}" is a convolution; rows are for fused Linear layers.')
         return nn.Conv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation, device="meta",
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            device="meta",
         )
     if rows and not 0 <= rows[0] < rows[1] <= layer.out_features:
         raise SliderError(f"Rows {rows} of {target.path} lie outside its {layer.out_features} outputs.")
@@ -75,14 +83,21 @@ def _shape_only(layer: nn.Module, target: Target) -> nn.Module:
 
 
 def _factors(
-    skeleton: nn.ModuleDict, ranks: Mapping[str, int], alphas: Mapping[str, float], seed: int, device: torch.device,
+    skeleton: nn.ModuleDict,
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+    seed: int,
+    device: torch.device,
 ) -> nn.ModuleDict:
     """Let PEFT put LoRA factors on the skeleton, then give them memory and PEFT's own initial values."""
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import
 
     config = LoraConfig(
-        r=next(iter(ranks.values())), lora_alpha=next(iter(alphas.values())), target_modules=list(skeleton),
-        rank_pattern=dict(ranks), alpha_pattern=dict(alphas),
+        r=next(iter(ranks.values())),
+        lora_alpha=next(iter(alphas.values())),
+        target_modules=list(skeleton),
+        rank_pattern=dict(ranks),
+        alpha_pattern=dict(alphas),
     )
     tuned = inject_adapter_in_model(config, skeleton, adapter_name=NAME, low_cpu_mem_usage=True)
     with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator: borrow it, seeded, and give it back
@@ -101,8 +116,13 @@ class Adapter:
 
     @torch.inference_mode(False)  # factors made under ComfyUI's inference mode could not be trained
     def __init__(
-        self, module: nn.Module, targets: Sequence[Target], ranks: Mapping[str, int], alphas: Mapping[str, float],
-        seed: int = 0, device: torch.device | str = "cpu",
+        self,
+        module: nn.Module,
+        targets: Sequence[Target],
+        ranks: Mapping[str, int],
+        alphas: Mapping[str, float],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.targets = tuple(targets)
         self._key = {target.path: f"t{number}" for number, target in enumerate(self.targets)}
@@ -117,7 +137,12 @@ class Adapter:
 
     @classmethod
     def create(
-        cls, module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed: int = 0, device: torch.device | str = "cpu",
+        cls,
+        module: nn.Module,
+        targets: Sequence[Target],
+        spec: AdapterSpec,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> Adapter:
         """A fresh adapter of `spec`'s rank and alpha on `targets`."""
         paths = [t.path for t in targets]
@@ -125,7 +150,10 @@ class Adapter:
 
     @classmethod
     def from_weights(
-        cls, module: nn.Module, weights: Mapping[str, LoraWeight], device: torch.device | str = "cpu",
+        cls,
+        module: nn.Module,
+        weights: Mapping[str, LoraWeight],
+        device: torch.device | str = "cpu",
     ) -> Adapter:
         """An adapter that holds a copy of `weights`. SliderError where a layer is missing or has another shape."""
         targets = [Target(path, w.rows) for path, w in weights.items()]
@@ -153,7 +181,8 @@ class Adapter:
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, LoraWeight]) -> None:
-        """Copy `weights` in. SliderError where a layer is missing or has another shape."""
+        """Copy `weights` in, all or none. SliderError where a layer is missing or has another shape."""
+        copies = []
         for target in self.targets:
             down, up, _ = self._pair(target.path)
             if target.path not in weights:
@@ -164,7 +193,9 @@ class Adapter:
                         f'Layer "{target.path}" wants {tuple(part.weight.shape)} but has {tuple(value.shape)} in the slider: '
                         "it was trained on another model."
                     )
-                part.weight.copy_(value)
+                copies.append((part.weight, value))
+        for weight, value in copies:
+            weight.copy_(value)
 
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())

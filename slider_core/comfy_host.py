@@ -155,7 +155,11 @@ class ComfyBackend:
         return (denoised - a) / b
 
     def _apply(
-        self, x: torch.Tensor, sigma: torch.Tensor, conds: list[dict[str, Any]], samples: list[int] | None,
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        conds: list[dict[str, Any]],
+        samples: list[int] | None,
     ) -> torch.Tensor:
         joined = {k: _to_normal(v) for k, v in comfy.samplers.cond_cat(conds).items()}
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
@@ -174,7 +178,11 @@ class ComfyBackend:
                 noise = torch.zeros_like(x[:1])
                 positive = comfy.sampler_helpers.convert_cond(cond.value)
                 processed = comfy.samplers.process_conds(
-                    self.patcher.model, noise, {"positive": positive}, self.device, latent_image=noise,
+                    self.patcher.model,
+                    noise,
+                    {"positive": positive},
+                    self.device,
+                    latent_image=noise,
                 )["positive"]
                 if len(processed) != 1:
                     raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
@@ -195,8 +203,18 @@ def _to_normal(value: Any) -> Any:
 
 
 def sample_strengths(
-    model: Any, adapter: Adapter, strengths: Sequence[float], seed: int, latent: dict[str, Any], positive: Any, negative: Any,
-    steps: int, cfg: float, sampler: str, scheduler: str, denoise: float = 1.0,
+    model: Any,
+    adapter: Adapter,
+    strengths: Sequence[float],
+    seed: int,
+    latent: dict[str, Any],
+    positive: Any,
+    negative: Any,
+    steps: int,
+    cfg: float,
+    sampler: str,
+    scheduler: str,
+    denoise: float = 1.0,
 ) -> torch.Tensor:
     """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
 
@@ -206,15 +224,30 @@ def sample_strengths(
     alone = any(word in sampler for word in STOCHASTIC)
     groups = [[s] for s in strengths] if alone else [list(strengths)]
     first = comfy.sample.fix_empty_latent_channels(
-        model, latent["samples"][:1], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal"),
+        model,
+        latent["samples"][:1],
+        latent.get("downscale_ratio_spacial"),
+        latent.get("downscale_ratio_temporal"),
     )
     noise = comfy.sample.prepare_noise(first, seed)
     parts = []
     for group in groups:
         copies = [len(group)] + [1] * (first.ndim - 1)
         with adapter.at(model.model.diffusion_model, group):
-            parts.append(comfy.sample.sample(
-                model, noise.repeat(copies), steps, cfg, sampler, scheduler, positive, negative, first.repeat(copies),
-                denoise=denoise, seed=seed, disable_pbar=True,
-            ))
+            parts.append(
+                comfy.sample.sample(
+                    model,
+                    noise.repeat(copies),
+                    steps,
+                    cfg,
+                    sampler,
+                    scheduler,
+                    positive,
+                    negative,
+                    first.repeat(copies),
+                    denoise=denoise,
+                    seed=seed,
+                    disable_pbar=True,
+                )
+            )
     return torch.cat(parts)

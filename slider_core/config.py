@@ -184,6 +184,7 @@ def parse_strengths(text: str) -> tuple[float, ...]:
 
     Raises SliderError that names the word which is no number.
     """
+
     def number(word: str) -> float:
         try:
             value = float(word)

@@ -31,6 +31,7 @@ class Batch:
 
 def _walk(count: int, wanted: int, visit: int, seed: str) -> list[int]:
     """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk."""
+
     def order(epoch: int) -> list[int]:
         return random.Random(f"{seed}/{epoch}").sample(range(count), count)
 

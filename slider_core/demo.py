@@ -54,9 +54,7 @@ def make_pairs(attribute: str, count: int, seed: int, unpaired: bool = False) ->
         raise SliderError(f"At least one pair is needed, got {count}.")
     faces = sample_faces(2 * count, torch.Generator().manual_seed(seed))
     others = faces[count:] if unpaired else faces[:count]
-    return [
-        (at_extreme(p, attribute, 1), at_extreme(n, attribute, -1)) for p, n in zip(faces[:count], others, strict=True)
-    ]
+    return [(at_extreme(p, attribute, 1), at_extreme(n, attribute, -1)) for p, n in zip(faces[:count], others, strict=True)]
 
 
 def write_pairs(out: Path, pairs: Sequence[tuple[Face, Face]]) -> None:
@@ -105,6 +103,7 @@ def held_out_caption(seed: int) -> str:
 
 def sampler(backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec) -> Callable[[Sequence[float], int], torch.Tensor]:
     """A sweep's sampler on the embedded model; without a prompt every seed has its own caption."""
+
     def sample(strengths: Sequence[float], seed: int) -> torch.Tensor:
         cond = backend.encode_prompt(spec.prompt or held_out_caption(seed))
         return backend.sample(cond, 50_000 + seed, strengths, adapter, spec.steps, spec.cfg)
@@ -152,8 +151,10 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
     return Curve(
         result.spec.strengths,
         mean={a: [_nanmean([_value(m, a) for m in c]) for c in columns] for a in CONTINUOUS},
-        kept={k: [sum(getattr(m, k) == getattr(z, k) for m, z in zip(c, zero, strict=True)) / len(zero) for c in columns]
-              for k in CLASSES},
+        kept={
+            k: [sum(getattr(m, k) == getattr(z, k) for m, z in zip(c, zero, strict=True)) / len(zero) for c in columns]
+            for k in CLASSES
+        },
         leak={a: [_nanmean([d[o] for o in CONTINUOUS if o != a]) for d in drift] for a in CONTINUOUS},
     )
 
@@ -167,7 +168,11 @@ def measured_sweep(backend: TinyBackend, adapter: Adapter, spec: SweepSpec) -> t
 
 
 def train_tiny(
-    backend: TinyBackend, name: str, dataset: Dataset, adapter_spec: AdapterSpec, spec: TrainSpec,
+    backend: TinyBackend,
+    name: str,
+    dataset: Dataset,
+    adapter_spec: AdapterSpec,
+    spec: TrainSpec,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> Run:
     """A trained slider for the embedded model."""
@@ -193,15 +198,26 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
     sweep_spec = SweepSpec(strengths=(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0), seeds=tuple(range(seeds)))
     result, curve = measured_sweep(backend, trainer.adapter, sweep_spec)
     report = {
-        "attribute": "mouth", "pairs": len(dataset.pairs), "steps": trainer.step, "objective": trainer.spec.objective.value,
-        "gain": dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)), "verdict": trainer.verdict(),
-        "effect": curve.effect("mouth"), "monotone": curve.monotone("mouth"), "seeds": seeds,
-        "strengths": list(curve.strengths), "mean": curve.mean, "leak": curve.leak["mouth"], "kept": curve.kept,
-        "train_seconds": round(trained - begun, 1), "seconds": round(time.monotonic() - begun, 1),
+        "attribute": "mouth",
+        "pairs": len(dataset.pairs),
+        "steps": trainer.step,
+        "objective": trainer.spec.objective.value,
+        "gain": dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)),
+        "verdict": trainer.verdict(),
+        "effect": curve.effect("mouth"),
+        "monotone": curve.monotone("mouth"),
+        "seeds": seeds,
+        "strengths": list(curve.strengths),
+        "mean": curve.mean,
+        "leak": curve.leak["mouth"],
+        "kept": curve.kept,
+        "train_seconds": round(trained - begun, 1),
+        "seconds": round(time.monotonic() - begun, 1),
     }
     shown = [i for i, s in enumerate(curve.strengths) if s in (-2, -1, 0, 1, 2)]
     few = SweepResult(
-        SweepSpec(tuple(curve.strengths[i] for i in shown), sweep_spec.seeds[:5]), result.images[:5][:, shown],
+        SweepSpec(tuple(curve.strengths[i] for i in shown), sweep_spec.seeds[:5]),
+        result.images[:5][:, shown],
     )
     save_slider(out / "slider.safetensors", run.slider(), overwrite=True)
     lines = {"mouth": curve.mean["mouth"], "leak (others)": curve.leak["mouth"]}

@@ -57,7 +57,11 @@ def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tenso
 
 
 def prediction_error(
-    backend: Backend, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning],
+    backend: Backend,
+    latent_BCHW: torch.Tensor,
+    noise_BCHW: torch.Tensor,
+    sigma_B: torch.Tensor,
+    cond: Sequence[Conditioning],
 ) -> torch.Tensor:
     """(B,) mean squared error of the model's prediction, with whatever slider is attached."""
     x = backend.add_noise(latent_BCHW, noise_BCHW, sigma_B)
@@ -66,7 +70,11 @@ def prediction_error(
 
 
 def neutral_error(
-    backend: Backend, adapter: Adapter, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning],
+    backend: Backend,
+    adapter: Adapter,
+    x_BCHW: torch.Tensor,
+    sigma_B: torch.Tensor,
+    cond: Sequence[Conditioning],
     strengths: Sequence[float],
 ) -> torch.Tensor:
     """(B/2,) squared even part of the displacement; the first half of the batch is at +s, the second the same at -s."""

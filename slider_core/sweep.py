@@ -60,7 +60,11 @@ def label(strength: float) -> str:
 
 
 def draw_strip(
-    images: torch.Tensor, strengths: Sequence[float], rows: Sequence[str], title: str = "", cell: int | None = None,
+    images: torch.Tensor,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    cell: int | None = None,
 ) -> Image.Image:
     """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
     count_rows, count_columns, _, height, width = images.shape
@@ -70,7 +74,9 @@ def draw_strip(
     left = 12 + int(max(text.getlength(r) for r in rows)) if rows else GAP
     top = (BAND + GAP if title else 0) + BAND
     canvas = Image.new(
-        "RGB", (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP), PAPER,
+        "RGB",
+        (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP),
+        PAPER,
     )
     draw = ImageDraw.Draw(canvas)
     if title:

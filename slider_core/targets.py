@@ -40,8 +40,12 @@ FAMILIES = (
         Preset.UNET,
         marks=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
         patterns=(
-            r"(?:^|\.)attn1\.to_(?:q|k|v)$", r"(?:^|\.)attn1\.to_out\.0$", r"(?:^|\.)proj_(?:in|out)$",
-            r"^input_blocks\.0\.0$", r"^out\.2$", r"^time_embed\.(?:0|2)$",
+            r"(?:^|\.)attn1\.to_(?:q|k|v)$",
+            r"(?:^|\.)attn1\.to_out\.0$",
+            r"(?:^|\.)proj_(?:in|out)$",
+            r"^input_blocks\.0\.0$",
+            r"^out\.2$",
+            r"^time_embed\.(?:0|2)$",
         ),
         text=(r"(?:^|\.)attn2\.",),
     ),
@@ -49,8 +53,11 @@ FAMILIES = (
         Preset.GENERAL,
         marks=(r"(?:^|\.)attn1\.to_q$",),
         patterns=(
-            r"(?:^|\.)attn1\.to_(?:q|k|v|qkv)$", r"(?:^|\.)attn1\.to_out\.0$", r"(?:^|\.)proj_(?:in|out)$",
-            r"(?:^|\.)conv_(?:in|out)$", r"(?:^|\.)time_embedding\.linear_(?:1|2)$",
+            r"(?:^|\.)attn1\.to_(?:q|k|v|qkv)$",
+            r"(?:^|\.)attn1\.to_out\.0$",
+            r"(?:^|\.)proj_(?:in|out)$",
+            r"(?:^|\.)conv_(?:in|out)$",
+            r"(?:^|\.)time_embedding\.linear_(?:1|2)$",
         ),
         text=(r"(?:^|\.)attn2\.", r"(?:^|\.)caption_", r"(?:^|\.)context_embedder"),
     ),
@@ -98,7 +105,7 @@ def recognise(paths: list[str]) -> Family:
         if all(_matches(paths, (mark,)) for mark in family.marks):
             return family
     raise SliderError(
-        f'No known family of layers in this model (first layers: {", ".join(paths[:4]) or "none"}); '
+        f"No known family of layers in this model (first layers: {', '.join(paths[:4]) or 'none'}); "
         'use the preset "custom" with your own patterns, or "all".'
     )
 

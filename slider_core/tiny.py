@@ -34,8 +34,29 @@ SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 1
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 MIN_SIGMA = 0.05  # x0 -> velocity divides by sigma; below this the division would only amplify error
 VOCABULARY = (
-    "<pad>", "<unknown>", "a", "face", "with", "skin", "on", "background", "light", "tan", "brown", "dark",
-    "blue", "teal", "green", "purple", "gray", "and", "of", "the", "person", "cartoon", "portrait",
+    "<pad>",
+    "<unknown>",
+    "a",
+    "face",
+    "with",
+    "skin",
+    "on",
+    "background",
+    "light",
+    "tan",
+    "brown",
+    "dark",
+    "blue",
+    "teal",
+    "green",
+    "purple",
+    "gray",
+    "and",
+    "of",
+    "the",
+    "person",
+    "cartoon",
+    "portrait",
 )
 
 
@@ -97,20 +118,20 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         context = x if context is None else context
-        q, k, v = (
-            t.unflatten(-1, (HEADS, -1)).transpose(1, 2) for t in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
+        q, k, v = (t.unflatten(-1, (HEADS, -1)).transpose(1, 2) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
         return self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
     def __init__(self, dtype: Any, device: Any, operations: Any) -> None:
         super().__init__()
-        self.net = nn.ModuleList([
-            operations.Linear(WIDTH, 3 * WIDTH, dtype=dtype, device=device),
-            nn.GELU(),
-            operations.Linear(3 * WIDTH, WIDTH, dtype=dtype, device=device),
-        ])
+        self.net = nn.ModuleList(
+            [
+                operations.Linear(WIDTH, 3 * WIDTH, dtype=dtype, device=device),
+                nn.GELU(),
+                operations.Linear(3 * WIDTH, WIDTH, dtype=dtype, device=device),
+            ]
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.net:
@@ -153,7 +174,12 @@ class TinyTransformer(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 3, dtype: torch.dtype | None = None, device: Any = None, operations: Any = nn, **_config: Any,
+        self,
+        in_channels: int = 3,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+        operations: Any = nn,
+        **_config: Any,
     ) -> None:
         super().__init__()
         self.dtype, make = dtype, (dtype, device, operations)
@@ -234,8 +260,13 @@ class TinyBackend:
 
     @torch.no_grad()
     def sample(
-        self, cond: Conditioning, seed: int, strengths: Sequence[float], adapter: Adapter | None = None,
-        steps: int = 16, cfg: float = 1.0,
+        self,
+        cond: Conditioning,
+        seed: int,
+        strengths: Sequence[float],
+        adapter: Adapter | None = None,
+        steps: int = 16,
+        cfg: float = 1.0,
     ) -> torch.Tensor:
         """One image per strength from the same noise, Euler steps evenly over sigma. Returns (S, 3, 64, 64) in [0, 1]."""
         noise = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
@@ -248,8 +279,14 @@ class TinyBackend:
         return ((x + 1) / 2).clamp(0, 1)
 
     def _guided(
-        self, x: torch.Tensor, sigma: torch.Tensor, cond: Conditioning, empty: Conditioning, cfg: float,
-        strengths: Sequence[float], adapter: Adapter | None,
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        cond: Conditioning,
+        empty: Conditioning,
+        cfg: float,
+        strengths: Sequence[float],
+        adapter: Adapter | None,
     ) -> torch.Tensor:
         """Velocity with classifier-free guidance (Ho and Salimans 2022), both halves in one call."""
         conds = [cond] if cfg == 1 else [cond, empty]

@@ -61,11 +61,15 @@ class Trainer:
         self._probe = Probe(self.samples, spec.seed)
 
     def run(
-        self, backend: Backend, until: int, on_step: Callable[[StepReport], None] | None = None, gain_every: int = 20,
+        self,
+        backend: Backend,
+        until: int,
+        on_step: Callable[[StepReport], None] | None = None,
+        gain_every: int = 20,
     ) -> None:
         """Train on `backend` up to finished step `until`. An exception out of `on_step` stops the run; what was learned stays.
 
-        Raises SliderError when a loss or weight is not finite; the weights of the last good step stay.
+        Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
         """
         if self.step >= until:
             return
@@ -127,8 +131,11 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to go on exactly: weights, optimizer, step, losses, gains. A copy: going on changes it not."""
         return {
-            "weights": self.adapter.weights(), "optimizer": copy.deepcopy(self.optimizer.state_dict()), "step": self.step,
-            "losses": list(self.losses), "gains": list(self.gains),
+            "weights": self.adapter.weights(),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "step": self.step,
+            "losses": list(self.losses),
+            "gains": list(self.gains),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -137,4 +144,3 @@ class Trainer:
         self.adapter.load(weights)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
         self.step, self.losses, self.gains = state["step"], list(state["losses"]), list(state["gains"])
-

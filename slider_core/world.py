@@ -24,10 +24,16 @@ from .config import SliderError
 SIZE = 64
 CONTINUOUS = ("mouth", "eyes", "size", "x", "y")
 SKINS = {
-    "light": (1.00, 0.86, 0.73), "tan": (0.90, 0.69, 0.49), "brown": (0.67, 0.46, 0.30), "dark": (0.45, 0.30, 0.21),
+    "light": (1.00, 0.86, 0.73),
+    "tan": (0.90, 0.69, 0.49),
+    "brown": (0.67, 0.46, 0.30),
+    "dark": (0.45, 0.30, 0.21),
 }
 BACKGROUNDS = {
-    "blue": (0.33, 0.55, 0.87), "teal": (0.20, 0.62, 0.62), "green": (0.42, 0.72, 0.40), "purple": (0.58, 0.42, 0.80),
+    "blue": (0.33, 0.55, 0.87),
+    "teal": (0.20, 0.62, 0.62),
+    "green": (0.42, 0.72, 0.40),
+    "purple": (0.58, 0.42, 0.80),
     "gray": (0.60, 0.63, 0.67),
 }
 CLASSES = {"skin": tuple(SKINS), "background": tuple(BACKGROUNDS)}
@@ -172,8 +178,13 @@ def _measure_one(image: torch.Tensor) -> Measured:
         gram = (design * w[:, None]).T @ design + 1e-4 * torch.eye(3)
         mouth = -torch.linalg.solve(gram, (design * w[:, None]).T @ v)[2] * MOUTH_W**2 / (2 * MOUTH_H)
     return Measured(
-        _fit(mouth, MOUTH_FIT), _fit(eyes, EYES_FIT), float((r - RADIUS) / RADIUS_PER_SIZE), float((cx - CENTRE_X) / SHIFT),
-        float((cy - CENTRE_Y) / SHIFT), _nearest(skin, SKINS), _nearest(background, BACKGROUNDS),
+        _fit(mouth, MOUTH_FIT),
+        _fit(eyes, EYES_FIT),
+        float((r - RADIUS) / RADIUS_PER_SIZE),
+        float((cx - CENTRE_X) / SHIFT),
+        float((cy - CENTRE_Y) / SHIFT),
+        _nearest(skin, SKINS),
+        _nearest(background, BACKGROUNDS),
     )
 
 

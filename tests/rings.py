@@ -137,9 +137,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def run_lint() -> Outcome:
     if util.find_spec("ruff") is None:
         return Outcome("lint", "SKIPPED", "ruff is missing: run make setup", skipped=1)
-    code, seconds = run([sys.executable, "-m", "ruff", "check", "."])
+    for command in (["check", "."], ["format", "--check", "."]):
+        code, seconds = run([sys.executable, "-m", "ruff", *command])
+        if code:
+            break
     ok = code == 0
-    return Outcome("lint", "passed" if ok else "FAILED", "" if ok else "ruff check .", int(ok), int(not ok), 0, seconds)
+    return Outcome("lint", "passed" if ok else "FAILED", "" if ok else f"ruff {command[0]}", int(ok), int(not ok), 0, seconds)
 
 
 def run_pytest(ring: str) -> Outcome:

@@ -7,8 +7,25 @@ import pytest
 
 CORE = Path(__file__).resolve().parents[2] / "slider_core"
 ORDER = [
-    "config", "targets", "dataset", "backend", "cache", "cycle", "adapter", "objective", "gain", "trainer", "store", "sweep",
-    "session", "world", "tiny", "demo", "comfy_host", "comfy_tiny", "__main__",
+    "config",
+    "targets",
+    "dataset",
+    "backend",
+    "cache",
+    "cycle",
+    "adapter",
+    "objective",
+    "gain",
+    "trainer",
+    "store",
+    "sweep",
+    "session",
+    "world",
+    "tiny",
+    "demo",
+    "comfy_host",
+    "comfy_tiny",
+    "__main__",
 ]
 HOST_FILES = {"comfy_host", "comfy_tiny"}
 LEAVES = {"world", "tiny", "demo", "comfy_host", "comfy_tiny"}

@@ -7,7 +7,8 @@ from slider_core.config import AdapterSpec, BucketSpec, Objective, Preset, Slide
 SPECS = [
     AdapterSpec(rank=8, alpha=2.0, preset=Preset.CUSTOM, patterns=("attn1", "proj_in$")),
     TrainSpec(steps=7, objective=Objective.DENOISE_ROTATING, batch=3),
-    SweepSpec(strengths=(-1.0, 0.5), seeds=(3,)), BucketSpec("pics", -0.5, "a face"),
+    SweepSpec(strengths=(-1.0, 0.5), seeds=(3,)),
+    BucketSpec("pics", -0.5, "a face"),
 ]
 
 
@@ -42,7 +43,10 @@ def test_a_wrong_value_is_refused_by_name(make: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "strengths"),
     [
-        ("-2,-1,0,1,2", (-2, -1, 0, 1, 2)), (" 1.5 ", (1.5,)), ("-1:1:0.5", (-1, -0.5, 0, 0.5, 1)), ("1:-1:-1", (1, 0, -1)),
+        ("-2,-1,0,1,2", (-2, -1, 0, 1, 2)),
+        (" 1.5 ", (1.5,)),
+        ("-1:1:0.5", (-1, -0.5, 0, 0.5, 1)),
+        ("1:-1:-1", (1, 0, -1)),
         ("1\n2", (1, 2)),
     ],
 )

@@ -12,11 +12,17 @@ from slider_core.tiny import DEPTH, TinyBackend
 def unet_like() -> nn.Module:
     """ComfyUI's names of an SD UNet, a few of each kind."""
     names = [
-        "input_blocks.0.0", "time_embed.0", "time_embed.2", "out.2",
-        "input_blocks.1.0.in_layers.2", "input_blocks.1.0.emb_layers.1",
+        "input_blocks.0.0",
+        "time_embed.0",
+        "time_embed.2",
+        "out.2",
+        "input_blocks.1.0.in_layers.2",
+        "input_blocks.1.0.emb_layers.1",
         *(f"input_blocks.1.1.transformer_blocks.0.attn1.{n}" for n in ("to_q", "to_k", "to_v", "to_out.0")),
         *(f"input_blocks.1.1.transformer_blocks.0.{n}" for n in ("attn2.to_q", "attn2.to_k", "attn2.to_out.0", "ff.net.0.proj")),
-        "input_blocks.1.1.proj_in", "input_blocks.1.1.proj_out", "label_emb.0.0",
+        "input_blocks.1.1.proj_in",
+        "input_blocks.1.1.proj_out",
+        "label_emb.0.0",
     ]
     root = nn.Module()
     for name in names:
@@ -45,8 +51,16 @@ def test_auto_recognises_a_unet_by_comfyui_names() -> None:
     paths = {t.path.removeprefix("input_blocks.1.1.transformer_blocks.0.") for t in found.targets}
     assert found.family == "unet"
     assert paths == {
-        "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "input_blocks.0.0", "time_embed.0", "time_embed.2", "out.2",
-        "input_blocks.1.1.proj_in", "input_blocks.1.1.proj_out",
+        "attn1.to_q",
+        "attn1.to_k",
+        "attn1.to_v",
+        "attn1.to_out.0",
+        "input_blocks.0.0",
+        "time_embed.0",
+        "time_embed.2",
+        "out.2",
+        "input_blocks.1.1.proj_in",
+        "input_blocks.1.1.proj_out",
     }
 
 

@@ -66,11 +66,15 @@ def text_to_image(run_graph: Any, parts: tuple, steps: int = 3, cfg: float = 2.0
     encode = {n: {"class_type": "CLIPTextEncode", "inputs": {"text": t, "clip": ["clip", 0]}} for n, t in text.items()}
     sampler = {"seed": seed, "steps": steps, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
     links = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["empty", 0]}
-    return encode | {n: run_graph.give(part) for n, part in zip(("model", "clip", "vae"), parts, strict=True)} | {
-        "empty": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "latent": {"class_type": "KSampler", "inputs": sampler | links},
-        "image": {"class_type": "VAEDecode", "inputs": {"samples": ["latent", 0], "vae": ["vae", 0]}},
-    }
+    return (
+        encode
+        | {n: run_graph.give(part) for n, part in zip(("model", "clip", "vae"), parts, strict=True)}
+        | {
+            "empty": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+            "latent": {"class_type": "KSampler", "inputs": sampler | links},
+            "image": {"class_type": "VAEDecode", "inputs": {"samples": ["latent", 0], "vae": ["vae", 0]}},
+        }
+    )
 
 
 def euler(image: nn.Module, positive: torch.Tensor, negative: torch.Tensor, x: torch.Tensor, steps: int, cfg: float) -> Any:
@@ -94,7 +98,8 @@ def test_stock_graph_samples_what_eulers_method_gives(loaded: tuple, plain: tupl
 def test_image_survives_encode_and_decode(loaded: tuple, run_graph: Any) -> None:
     image = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     prompt = {
-        "vae": run_graph.give(loaded[2]), "given": run_graph.give(image),
+        "vae": run_graph.give(loaded[2]),
+        "given": run_graph.give(image),
         "latent": {"class_type": "VAEEncode", "inputs": {"pixels": ["given", 0], "vae": ["vae", 0]}},
         "image": {"class_type": "VAEDecode", "inputs": {"samples": ["latent", 0], "vae": ["vae", 0]}},
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PACK = '''
+PACK = """
 import torch
 from comfy_api.latest import ComfyExtension, io
 from comfy.utils import ProgressBar
@@ -40,7 +40,7 @@ class Extension(ComfyExtension):
 
 async def comfy_entrypoint():
     return Extension()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
