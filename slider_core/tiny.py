@@ -93,15 +93,15 @@ def image_positions(rows: int, columns: int, device: Any = None) -> torch.Tensor
     return torch.cat([y, x], dim=-1).reshape(1, rows * columns, WIDTH)
 
 
-def blend(patches_BNL: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """(B, 3 * WINDOW^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
-    edge = (WINDOW - PATCH) // 2
+def blend(patches_BNL: torch.Tensor, rows: int, columns: int, window: int = WINDOW) -> torch.Tensor:
+    """(B, 3 * window^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
+    edge = (window - PATCH) // 2
     size = (rows * PATCH + 2 * edge, columns * PATCH + 2 * edge)
-    ramp = (torch.arange(WINDOW // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (WINDOW // 2)
+    ramp = (torch.arange(WINDOW // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (window // 2)
     tent = torch.cat([ramp, ramp.flip(0)])
     weight = (tent[:, None] * tent).flatten()
-    picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, WINDOW, stride=PATCH)
-    total = F.fold(weight[None, :, None].expand(1, -1, rows * columns), size, WINDOW, stride=PATCH)
+    picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, window, stride=PATCH)
+    total = F.fold(weight[None, :, None].expand(1, -1, rows * columns), size, window, stride=PATCH)
     return (picture / total)[..., edge : size[0] - edge, edge : size[1] - edge]
 
 
@@ -179,17 +179,18 @@ class TinyTransformer(nn.Module):
         dtype: torch.dtype | None = None,
         device: Any = None,
         operations: Any = nn,
+        window: int = WINDOW,
         **_config: Any,
     ) -> None:
         super().__init__()
-        self.dtype, make = dtype, (dtype, device, operations)
-        edge = (WINDOW - PATCH) // 2
-        self.proj_in = operations.Conv2d(in_channels, WIDTH, WINDOW, stride=PATCH, padding=edge, dtype=dtype, device=device)
+        self.dtype, self.window, make = dtype, window, (dtype, device, operations)
+        edge = (window - PATCH) // 2
+        self.proj_in = operations.Conv2d(in_channels, WIDTH, window, stride=PATCH, padding=edge, dtype=dtype, device=device)
         self.time_embedding = TimeEmbedding(*make)
         self.modulation = operations.Linear(WIDTH, 6 * WIDTH, dtype=dtype, device=device)
         self.blocks = nn.ModuleList([Block(*make) for _ in range(DEPTH)])
         self.norm_out = nn.LayerNorm(WIDTH, elementwise_affine=False)
-        self.proj_out = operations.Linear(WIDTH, in_channels * WINDOW**2, dtype=dtype, device=device)
+        self.proj_out = operations.Linear(WIDTH, in_channels * window**2, dtype=dtype, device=device)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, **_unused: Any) -> torch.Tensor:
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
@@ -198,7 +199,7 @@ class TinyTransformer(nn.Module):
         h = self.proj_in(x).flatten(2).transpose(1, 2) + image_positions(rows, columns, x.device).to(x.dtype)
         for block in self.blocks:
             h = block(h, context.to(x.dtype), modulation)
-        clean = blend(self.proj_out(self.norm_out(h)).transpose(1, 2), rows, columns)
+        clean = blend(self.proj_out(self.norm_out(h)).transpose(1, 2), rows, columns, self.window)
         sigma = (timesteps.float() / 1000).clamp_min(MIN_SIGMA).to(x.dtype)
         return (x - clean) / sigma[:, None, None, None]
 

@@ -157,6 +157,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="also write a picture of the graph (.jpg or .png)")
     parser.add_argument("--run", type=float, metavar="SECONDS", help="run the graph before the picture is taken, with this limit")
+    parser.add_argument("--window", type=int, nargs=2, default=(1600, 1000), metavar=("W", "H"), help="browser size, pixels")
     parser.add_argument("--pack", type=Path, default=ROOT, help="the node pack's folder (default: this checkout)")
     parser.add_argument("--no-pack", action="store_true", help="ComfyUI's own nodes only")
     parser.add_argument("--vue", action="store_true", help="lay out with Vue nodes instead of the canvas ones")
@@ -173,7 +174,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as base,
         harness.serve(find_comfyui(), Path(base), packs, harness.BUILD / "make-workflow-server.log") as server,
-        harness.browse(server, find_chromium(), settings) as page,
+        harness.browse(server, find_chromium(), settings, tuple(args.window)) as page,
     ):
         graph = make(page, prompt, layout)
         if args.picture:
