@@ -6,9 +6,10 @@ import comfy.sd
 import folder_paths
 from comfy_api.latest import io
 
+from ..slider_core.adapter import check_fits
 from ..slider_core.config import SliderError
 from ..slider_core.store import Slider, to_native
-from .files import load_by_name
+from .files import file_mark, load_by_name
 from .sockets import CATEGORY, SliderSocket
 
 NO_FILE = "none"
@@ -25,6 +26,7 @@ def with_slider(model: Any, slider: Slider, strength: float) -> Any:
     """A MODEL with the slider at `strength`, by the same path as the stock LoRA loader. At 0 the model itself."""
     if strength == 0:
         return model
+    check_fits(model.model.diffusion_model, slider.weights)
     return comfy.sd.load_lora_for_models(model, None, to_native(slider.weights), strength, 0)[0]
 
 
@@ -60,6 +62,10 @@ class SliderLoRAApply(io.ComfyNode):
             ],
             outputs=[io.Model.Output()],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = NO_FILE, **_choices: object) -> str:
+        return file if file in (None, NO_FILE) else file_mark(file)
 
     @classmethod
     def execute(cls, model: Any, strength: float, slider: Slider | None = None, file: str = NO_FILE) -> io.NodeOutput:

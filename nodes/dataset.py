@@ -43,13 +43,11 @@ def choices() -> list[str]:
 
 
 def locate(name: str) -> Path:
-    """The folder of a choice. SliderError when it is gone or leaves its root."""
-    if name.startswith(DEMO_PREFIX):
-        return DEMO / name.removeprefix(DEMO_PREFIX)
-    for root in roots():
-        folder = root / name
-        if folder.is_dir() and folder_paths.is_within_directory(str(root), str(folder)):
-            return folder
+    """The folder of a choice: what the list shows and nothing else. SliderError when it is gone."""
+    own = name.removeprefix(DEMO_PREFIX)
+    for root in [DEMO] if own != name else roots():
+        if own in dataset_folders(root):
+            return root / own
     places = ", ".join(str(root) for root in roots())
     raise SliderError(f'Dataset folder "{name}" not found under {places}. Press R to refresh the list.')
 

@@ -18,6 +18,12 @@ def load_by_name(name: str) -> Slider:
     return load_slider(Path(path))
 
 
+def file_mark(name: str) -> str:
+    """Changes when the file of that name changes, so that it is read again."""
+    path = folder_paths.get_full_path("loras", name)
+    return f"{path}:{Path(path).stat().st_mtime_ns}" if path else name
+
+
 class SaveSliderLoRA(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -62,8 +68,7 @@ class LoadSliderLoRA(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        path = folder_paths.get_full_path("loras", file)
-        return f"{path}:{Path(path).stat().st_mtime_ns}" if path else file
+        return file_mark(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -42,7 +42,7 @@ class SliderStrengthSweep(io.ComfyNode):
                     default="-2, -1, 0, 1, 2",
                     tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**53 - 1, control_after_generate=True),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
                 io.Float.Input(
@@ -80,7 +80,9 @@ class SliderStrengthSweep(io.ComfyNode):
         sampler_name: str,
         scheduler: str,
     ) -> io.NodeOutput:
-        spec = SweepSpec(parse_strengths(strengths), tuple(range(seed, seed + rows)), steps=steps, cfg=cfg)
+        spec = SweepSpec(
+            parse_strengths(strengths), tuple((seed + row) & 0xFFFFFFFFFFFFFFFF for row in range(rows)), steps=steps, cfg=cfg
+        )
         adapter = Adapter.from_weights(model.model.diffusion_model, slider.weights, model.load_device)
         bar = comfy.utils.ProgressBar(rows)
 

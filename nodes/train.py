@@ -45,7 +45,7 @@ def reporter(first: int, until: int) -> Callable[[StepReport], None]:
 def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, spec: TrainSpec, resolution: int) -> Run:
     """The slider of that name: gone on with when it is under training with the same choices, else begun."""
     fingerprint = {
-        "model": backend.name,
+        "model": f"{backend.name} {backend.weights_mark()}",
         "dataset": dataset.digest,
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
@@ -58,7 +58,8 @@ def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, 
         return Trainer(adapter, encode(dataset, backend, resolution or None), spec)
 
     run = SESSION.begin(name, fingerprint, make)
-    run.trainer.adopt(spec)
+    if run.trainer.step < spec.steps:
+        run.trainer.adopt(spec)
     return run
 
 
@@ -127,8 +128,13 @@ class SliderTrainStep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str, steps: int, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
-        """The step this run would reach: changes, and so runs again, while there are steps left; with reset, always."""
-        return float("nan") if reset else f"{name}: {min(SESSION.step(name) + steps, total_steps)}"
+        """The step this run would reach: changes, and so runs again, while there are steps left.
+
+        Always anew with reset, and where an input is linked, which is None here.
+        """
+        if reset or None in (name, steps, total_steps):
+            return float("nan")
+        return f"{name}: {min(SESSION.step(name) + steps, total_steps)}"
 
     @classmethod
     def execute(
@@ -153,10 +159,15 @@ class SliderTrainStep(io.ComfyNode):
         if reset:
             SESSION.drop(name)
         run = begin(backend, name, dataset, targets, spec, resolution)
-        trainer, until = run.trainer, min(total_steps, run.trainer.step + steps)
-        trainer.run(backend, until, reporter(trainer.step, until))
+        trainer, begun = run.trainer, run.trainer.step
+        until = max(begun, min(total_steps, begun + steps))
+        trainer.run(backend, until, reporter(begun, until))
         again = " reset is on: the next run begins anew." if reset else ""
-        slider, status = run.slider(), f"{name}: step {trainer.step} of {total_steps}. {trainer.verdict()}{again}"
+        again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
+        slider, status = (
+            run.slider(),
+            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {trainer.verdict()}{again}",
+        )
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
 

@@ -6,11 +6,10 @@ Bad input ends with one clear line and exit code 2; nothing is half-written. `--
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .config import AdapterSpec, Objective, SliderError, SweepSpec, TrainSpec, choice, parse_strengths
 
@@ -68,7 +67,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     )
     adapter_spec = AdapterSpec(rank=args.rank, alpha=float(args.rank))
     dataset = read_dataset(bucket_folders(args.dataset))
-    check_writable(args.out.parent)
+    check_writable(args.out.parent, args.out.name)
     if args.out.exists() and not args.overwrite:
         raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
     say(str(dataset.report))
@@ -89,16 +88,18 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
 
 def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     from .adapter import Adapter
-    from .demo import check_writable, measured_sweep, png, table
+    from .demo import as_json, check_writable, measured_sweep, png, table
     from .store import atomic_write, load_slider
     from .sweep import draw_strip, label, to_pil
     from .tiny import TinyBackend
 
     strengths = parse_strengths(args.strengths)
     spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
+    if len({label(s) for s in strengths}) < len(strengths):
+        raise SliderError(f'Strengths "{args.strengths}" hold the same number twice.')
     slider, backend = load_slider(args.slider), TinyBackend()
     adapter = Adapter.from_weights(backend.module, slider.weights)
-    check_writable(args.out)
+    check_writable(args.out, "strip.png", "sweep.json")
     result, curve = measured_sweep(backend, adapter, spec)
     found = {
         "slider": str(args.slider),
@@ -113,20 +114,28 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
             atomic_write(args.out / name, png(to_pil(result.images[row, column])), overwrite=True)
     strip = draw_strip(result.images, strengths, result.names(), args.slider.stem, cell=128)
     atomic_write(args.out / "strip.png", png(strip), overwrite=True)
-    atomic_write(args.out / "sweep.json", json.dumps(found, indent=1).encode(), overwrite=True)
+    atomic_write(args.out / "sweep.json", as_json(found, indent=1).encode(), overwrite=True)
     say(table(strengths, curve.mean, curve.kept))
     say(f"Wrote {args.out / 'strip.png'}, sweep.json and {len(strengths) * len(spec.seeds)} images.")
     return found
 
 
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
-    return value
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One clear line, as for every other fault."""
+        self.exit(2, f"Error: {message}. See {self.prog} --help.\n")
+
+
+def _count(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+        if not 1 <= value <= most:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 to {most}')
+        return value
+
+    return read
 
 
 def _seed(text: str) -> int:
@@ -140,20 +149,20 @@ def _seed(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
+    top = _Parser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
     demo = commands.add_parser("demo", parents=[shared], help="train a slider on the shipped pairs and prove it")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="files of an earlier demo there are replaced")
-    demo.add_argument("--steps", type=_count, default=TrainSpec.steps)
+    demo.add_argument("--steps", type=_count(10**6), default=TrainSpec.steps)
     demo.add_argument("--seed", type=_seed, default=0)
     demo.set_defaults(run=command_demo)
 
     data = commands.add_parser("demo-data", parents=[shared], help="write positive/ and negative/ images of the world")
     data.add_argument("--attribute", required=True, help="mouth, eyes, size, x, y, skin or background")
-    data.add_argument("--pairs", type=_count, default=6)
+    data.add_argument("--pairs", type=_count(10**4), default=6)
     data.add_argument("--seed", type=_seed, default=0)
     data.add_argument("--unpaired", action="store_true", help="the two sides share nothing but the world")
     data.add_argument("--out", type=Path, required=True)
@@ -162,12 +171,12 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", parents=[shared], help="train a slider from positive/ and negative/ folders")
     train.add_argument("--dataset", type=Path, required=True)
     train.add_argument("--backend", choices=["tiny"], default="tiny")
-    train.add_argument("--steps", type=_count, default=TrainSpec.steps)
+    train.add_argument("--steps", type=_count(10**6), default=TrainSpec.steps)
     train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
     train.add_argument("--lr", type=float, default=TrainSpec.lr)
-    train.add_argument("--batch", type=_count, default=TrainSpec.batch)
-    train.add_argument("--rank", type=_count, default=AdapterSpec.rank)
+    train.add_argument("--batch", type=_count(1024), default=TrainSpec.batch)
+    train.add_argument("--rank", type=_count(1024), default=AdapterSpec.rank)
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     train.add_argument("--overwrite", action="store_true")
     train.set_defaults(run=command_train)
@@ -175,9 +184,9 @@ def parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", parents=[shared], help="images over strengths and seeds, measured")
     sweep.add_argument("--slider", type=Path, required=True)
     sweep.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
-    sweep.add_argument("--seeds", type=_count, default=4, help="how many held-out seeds")
+    sweep.add_argument("--seeds", type=_count(1000), default=4, help="how many held-out seeds")
     sweep.add_argument("--prompt", default="", help="one prompt for all; without it every seed has its own")
-    sweep.add_argument("--sample-steps", type=_count, default=SweepSpec.steps)
+    sweep.add_argument("--sample-steps", type=_count(1000), default=SweepSpec.steps)
     sweep.add_argument("--cfg", type=float, default=SweepSpec.cfg)
     sweep.add_argument("--out", type=Path, required=True)
     sweep.set_defaults(run=command_sweep)
@@ -195,7 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("\nStopped; nothing was written.\n")
         return 130
     if args.json:
-        say(json.dumps(found))
+        from .demo import as_json
+
+        say(as_json(found))
     return 0
 
 

@@ -52,7 +52,7 @@ class LoraWeight:
         return (product * (self.alpha / self.rank)).reshape(self.B.shape[0], *self.A.shape[1:])
 
 
-def _layer(module: nn.Module, target: Target) -> nn.Module:
+def find_layer(module: nn.Module, target: Target) -> nn.Module:
     try:
         layer = module.get_submodule(target.path)
     except AttributeError:
@@ -60,6 +60,17 @@ def _layer(module: nn.Module, target: Target) -> nn.Module:
     if not isinstance(layer, (nn.Linear, nn.Conv2d)):
         raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
     return layer
+
+
+def check_fits(module: nn.Module, weights: Mapping[str, LoraWeight]) -> None:
+    """SliderError unless every layer of a slider is in `module`, with the shape it was trained on."""
+    for path, weight in weights.items():
+        shape = find_layer(module, Target(path)).weight.shape
+        if weight.A.shape[1:] != shape[1:] or (weight.height or weight.B.shape[0]) != shape[0]:
+            raise SliderError(
+                f'Layer "{path}" has shape {tuple(shape)} here, but the slider changes {tuple(weight.delta().shape)}: '
+                "it was trained on another model."
+            )
 
 
 def _shape_only(layer: nn.Module, target: Target) -> nn.Module:
@@ -92,16 +103,17 @@ def _factors(
     """Let PEFT put LoRA factors on the skeleton, then give them memory and PEFT's own initial values."""
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import
 
+    uniform = len(set(ranks.values())) == len(set(alphas.values())) == 1
     config = LoraConfig(
         r=next(iter(ranks.values())),
         lora_alpha=next(iter(alphas.values())),
         target_modules=list(skeleton),
-        rank_pattern=dict(ranks),
-        alpha_pattern=dict(alphas),
+        rank_pattern={} if uniform else dict(ranks),  # PEFT matches each pattern on each layer
+        alpha_pattern={} if uniform else dict(alphas),
     )
     tuned = inject_adapter_in_model(config, skeleton, adapter_name=NAME, low_cpu_mem_usage=True)
     with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator: borrow it, seeded, and give it back
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         for layer in tuned.values():
             for part in (layer.lora_A, layer.lora_B):
                 part.to_empty(device="cpu")
@@ -126,8 +138,8 @@ class Adapter:
     ) -> None:
         self.targets = tuple(targets)
         self._key = {target.path: f"t{number}" for number, target in enumerate(self.targets)}
-        self._height = {t.path: _layer(module, t).weight.shape[0] for t in self.targets}
-        skeleton = nn.ModuleDict({self._key[t.path]: _shape_only(_layer(module, t), t) for t in self.targets})
+        self._height = {t.path: find_layer(module, t).weight.shape[0] for t in self.targets}
+        skeleton = nn.ModuleDict({self._key[t.path]: _shape_only(find_layer(module, t), t) for t in self.targets})
         keyed = ({self._key[p]: v for p, v in values.items()} for values in (ranks, alphas))
         self._layers = _factors(skeleton, *keyed, seed=seed, device=torch.device(device))
         for parameter in self._layers.parameters():
@@ -179,10 +191,8 @@ class Adapter:
             found[target.path] = LoraWeight(a, b, scaling * a.shape[0], target.rows, self._height[target.path])
         return found
 
-    @torch.no_grad()
-    def load(self, weights: Mapping[str, LoraWeight]) -> None:
-        """Copy `weights` in, all or none. SliderError where a layer is missing or has another shape."""
-        copies = []
+    def check(self, weights: Mapping[str, LoraWeight]) -> None:
+        """SliderError where a layer is missing in `weights` or has another shape."""
         for target in self.targets:
             down, up, _ = self._pair(target.path)
             if target.path not in weights:
@@ -193,9 +203,15 @@ class Adapter:
                         f'Layer "{target.path}" wants {tuple(part.weight.shape)} but has {tuple(value.shape)} in the slider: '
                         "it was trained on another model."
                     )
-                copies.append((part.weight, value))
-        for weight, value in copies:
-            weight.copy_(value)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, LoraWeight]) -> None:
+        """Copy `weights` in, all or none. SliderError where a layer is missing or has another shape."""
+        self.check(weights)
+        for target in self.targets:
+            down, up, _ = self._pair(target.path)
+            down.weight.copy_(weights[target.path].A)
+            up.weight.copy_(weights[target.path].B)
 
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())
@@ -228,7 +244,7 @@ class Adapter:
             entry = module.register_forward_pre_hook(rows.see, prepend=True, with_kwargs=True)
             hooks.callback(entry.remove)
             for target in self.targets:
-                hooks.callback(_layer(module, target).register_forward_hook(self._hook(target, rows)).remove)
+                hooks.callback(find_layer(module, target).register_forward_hook(self._hook(target, rows)).remove)
             yield
 
 

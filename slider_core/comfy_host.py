@@ -10,6 +10,7 @@ come from the model's own `calculate_denoised`. So prediction and target are tak
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,8 @@ from .adapter import SAMPLES, Adapter
 from .backend import Conditioning
 from .config import SliderError
 
-STOCHASTIC = ("ancestral", "sde", "ddpm", "lcm", "restart", "er_sde", "sa_solver")  # samplers that draw noise per row
+# samplers that draw noise per row, or choose their steps by the whole batch
+STOCHASTIC = ("ancestral", "sde", "ddpm", "lcm", "sa_solver", "seeds", "dpm_adaptive")
 
 
 def _normal(tensor: torch.Tensor) -> torch.Tensor:
@@ -113,7 +115,7 @@ class ComfyBackend:
     @contextmanager
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory())
+        self._load()
         with torch.inference_mode(False), _training_flag(), trainable_through(self.module):
             self.patcher.pre_run()
             try:
@@ -121,6 +123,30 @@ class ComfyBackend:
             finally:
                 self.patcher.cleanup()
                 self._encoded.clear()
+
+    def _load(self) -> None:
+        """Bring the model to its device, and refuse what autograd cannot run through yet, before anything is touched."""
+        if self.patcher.is_dynamic() and self.device.type != "cpu":
+            raise SliderError("Training cannot use dynamic VRAM yet: start ComfyUI with --disable-dynamic-vram.")
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory(), force_full_load=True)
+        for name, p in self.module.named_parameters():
+            if type(p.data) is not torch.Tensor and type(p) is not nn.Parameter:
+                raise SliderError(
+                    f"{name} is quantised ({type(p).__name__}): load the model as fp16, bf16 or fp32 to train on it."
+                )
+            if p.device.type != self.device.type:
+                raise SliderError(
+                    "The model does not fit into the GPU's memory whole: train at a smaller size or on a smaller model."
+                )
+
+    def weights_mark(self) -> str:
+        """A short hash of some weights, merged LoRAs included: tells two checkpoints of one architecture apart."""
+        self._load()
+        digest = hashlib.sha256()
+        for p in self.module.parameters():
+            some = p.detach().flatten()[:: max(1, p.numel() // 8)][:8]
+            digest.update(some.float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:8]
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""

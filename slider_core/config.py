@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+MOST_STRENGTHS = 1000
 Spec = TypeVar("Spec", bound="JsonSpec")
 
 
@@ -197,10 +198,12 @@ def parse_strengths(text: str) -> tuple[float, ...]:
     if len(parts) == 3:
         start, stop, step = (number(p) for p in parts)
         _need(step != 0 and (stop - start) / step >= 0, f'Range "{text}" never arrives; the form is start:stop:step.')
-        count = math.floor((stop - start) / step + 1e-9) + 1
-        _need(count <= 1000, f'Range "{text}" has {count} strengths; 1000 at most.')
+        steps = (stop - start) / step
+        _need(math.isfinite(steps) and steps < MOST_STRENGTHS, f'Range "{text}" has more than {MOST_STRENGTHS} strengths.')
+        count = math.floor(steps + 1e-9) + 1
         return tuple(round(start + i * step, 9) for i in range(count))
     words = text.replace("\n", ",").split(",")
     values = tuple(number(w) for w in words if w.strip())
+    _need(len(values) <= MOST_STRENGTHS, f"{len(values)} strengths were given; {MOST_STRENGTHS} at most.")
     _need(len(values) > 0, "No strengths were given; write them as -2,-1,0,1,2 or as -2:2:0.5.")
     return values

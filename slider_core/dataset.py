@@ -80,7 +80,10 @@ def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None 
     if not root.is_dir():
         raise SliderError(f"Dataset folder not found: {root}. Give a folder that holds positive/ and negative/.")
     signs = {"positive": strength, "negative": -strength, "neutral": 0.0}
-    found = {p.name.lower(): p for p in root.iterdir() if p.is_dir()}
+    folders = [p for p in root.iterdir() if p.is_dir()]
+    found = {p.name.lower(): p for p in folders}
+    if len(found) < len(folders):
+        raise SliderError(f"{root} holds folders whose names differ only in upper and lower case. Keep one of each.")
     for name in ("positive", "negative"):
         if name not in found:
             raise SliderError(f"Folder missing: {root / name}. A slider needs positive/ and negative/ images.")
@@ -94,16 +97,16 @@ def read_shot(path: Path, spec: BucketSpec) -> Shot:
         with Image.open(path) as image:
             image.load()
             width, height = ImageOps.exif_transpose(image).size
-    except (OSError, SyntaxError, ValueError) as fault:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
         raise SliderError(f"Image cannot be read: {path} ({fault}). Replace or remove it.") from None
     caption = spec.caption if spec.caption is not None else _caption_beside(path)
     return Shot(path, caption, spec.strength, width, height, hashlib.sha256(content + caption.encode()).hexdigest()[:16])
 
 
 def _caption_beside(path: Path) -> str:
-    text = path.with_suffix(".txt")
+    text = next((p for p in (path.with_suffix(end) for end in (".txt", ".TXT", ".Txt")) if p.is_file()), None)
     try:
-        return " ".join(text.read_text(encoding="utf-8-sig").split()) if text.exists() else ""
+        return " ".join(text.read_text(encoding="utf-8-sig").split()) if text else ""
     except (OSError, UnicodeDecodeError) as fault:
         raise SliderError(f"Caption cannot be read: {text} ({fault}). Save it as UTF-8 text.") from None
 
@@ -113,7 +116,7 @@ def read_bucket(spec: BucketSpec) -> tuple[Bucket, list[str]]:
     folder = Path(spec.folder)
     if not folder.is_dir():
         return Bucket(spec, ()), [f"Folder not found: {folder}. Check the path of this bucket."]
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and p.is_file())
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and p.is_file() and p.name[0] != ".")
     if not files:
         return Bucket(spec, ()), [f"Bucket is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
     shots, faults = [], []
@@ -176,9 +179,19 @@ def common_size(dataset: Dataset, resolution: int, step: int) -> tuple[int, int]
     return width, height
 
 
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit grey is scaled down, transparency laid over white."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGB")
+
+
 def load_image(path: Path, width: int, height: int) -> torch.Tensor:
     """(3, height, width) float32 in [0, 1]: rotated as EXIF says, scaled to cover, centre-cropped, never distorted."""
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = _rgb(ImageOps.exif_transpose(image))
         fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()

@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -81,13 +80,33 @@ def write_pairs(out: Path, pairs: Sequence[tuple[Face, Face]]) -> None:
         raise SliderError(f"Cannot write to {out} ({fault.strerror or fault}). Choose a folder that can be written.") from None
 
 
-def check_writable(folder: Path) -> None:
-    """Fail before the work, not after it: SliderError when files could not be put into `folder`. Creates nothing."""
+def check_writable(folder: Path, *names: str) -> None:
+    """Fail before the work, not after it: SliderError when files of these names could not be put into `folder`. Leaves none."""
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise SliderError(f"Cannot write to {folder}. Choose a folder that can be written.")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        for name in names:
+            name.encode()
+            if (folder / name).is_dir():
+                raise IsADirectoryError(f"{name} is a folder there")
+    except (OSError, UnicodeEncodeError) as fault:
+        raise SliderError(f"Cannot write to {folder} ({fault}). Choose another place or name.") from None
+
+
+def as_json(found: Any, indent: int | None = None) -> str:
+    """JSON as the standard has it: what could not be measured (NaN) is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+    return json.dumps(plain(found), indent=indent, allow_nan=False)
 
 
 def png(image: Any) -> bytes:
@@ -140,6 +159,15 @@ def _nanmean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
+def _same(measured: Measured, base: Measured, kind: str) -> bool:
+    """Whether both images show a face, and of the same class."""
+    return not math.isnan(measured.size + base.size) and getattr(measured, kind) == getattr(base, kind)
+
+
+def _share(answers: Sequence[bool]) -> float:
+    return sum(answers) / len(answers)
+
+
 def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
     """Measure every image of a sweep; `base` (seeds, 3, H, W) are the same seeds without a slider."""
     zero = measure(base)
@@ -151,10 +179,7 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
     return Curve(
         result.spec.strengths,
         mean={a: [_nanmean([_value(m, a) for m in c]) for c in columns] for a in CONTINUOUS},
-        kept={
-            k: [sum(getattr(m, k) == getattr(z, k) for m, z in zip(c, zero, strict=True)) / len(zero) for c in columns]
-            for k in CLASSES
-        },
+        kept={k: [_share([_same(m, z, k) for m, z in zip(c, zero, strict=True)]) for c in columns] for k in CLASSES},
         leak={a: [_nanmean([d[o] for o in CONTINUOUS if o != a]) for d in drift] for a in CONTINUOUS},
     )
 
@@ -188,7 +213,7 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
 
     Files of an earlier demo there are replaced. Returns the report.
     """
-    check_writable(out)
+    check_writable(out, "slider.safetensors", "strip.png", "curve.png", "report.json")
     begun = time.monotonic()
     backend = TinyBackend()
     dataset = read_dataset(bucket_folders(SHIPPED_PAIRS))
@@ -227,7 +252,7 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
     }
     for name, picture in pictures.items():
         atomic_write(out / name, png(picture), overwrite=True)
-    atomic_write(out / "report.json", json.dumps(report, indent=1).encode(), overwrite=True)
+    atomic_write(out / "report.json", as_json(report, indent=1).encode(), overwrite=True)
     return report
 
 

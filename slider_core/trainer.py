@@ -19,10 +19,11 @@ from .adapter import Adapter, LoraWeight
 from .backend import Backend
 from .cache import Sample
 from .config import SliderError, TrainSpec
-from .cycle import next_batch
+from .cycle import Batch, next_batch
 from .gain import Probe
 from .objective import step_loss
 
+HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
 DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
 
 
@@ -56,6 +57,7 @@ class Trainer:
         self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
         self.optimizer = torch.optim.AdamW(adapter.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
         self.step = 0
+        self._scale = 1.0
         self.losses: list[float] = []
         self.gains: list[tuple[int, float, float]] = []  # (step, positive, negative)
         self._probe = Probe(self.samples, spec.seed)
@@ -74,6 +76,8 @@ class Trainer:
         if self.step >= until:
             return
         start, first = time.monotonic(), self.step
+        half = any(p.dtype == torch.float16 for p in backend.module.parameters())
+        self._scale = HALF_SCALE if half else 1.0
         with backend.borrowed(), torch.enable_grad():
             while self.step < until:
                 loss = self._one_step(backend)
@@ -83,6 +87,7 @@ class Trainer:
                     pace = (time.monotonic() - start) / (self.step - first)
                     gain = self.gains[-1][1:] if self.gains else (None, None)
                     on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step)))
+        self.optimizer.zero_grad(set_to_none=True)
 
     def adopt(self, spec: TrainSpec) -> None:
         """Go on with other choices (steps, lr, batch, objective, seed) from the next step."""
@@ -95,20 +100,31 @@ class Trainer:
         batch = next_batch(self.samples, self.spec, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.lr * min(1.0, (self.step + 1) / max(1, self.spec.warmup))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
-        loss.backward()
-        parameters = self.adapter.parameters()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
-        if not bool(torch.isfinite(norm)):
-            raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+        value = self._gradients(backend, batch)
+        torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.spec.clip)
         self.optimizer.step()
         self.step += 1
         self.losses.append(value)
         return value
+
+    def _gradients(self, backend: Backend, batch: Batch) -> float:
+        """Leave the gradients of the mean loss in the factors and return that loss; SliderError when they are not finite.
+
+        The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
+        """
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+            (loss * self._scale).backward()
+            gradients = [p.grad.div_(self._scale) for p in self.adapter.parameters() if p.grad is not None]
+            if all(bool(g.isfinite().all()) for g in gradients):
+                return value
+            if self._scale <= 1:
+                raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+            self._scale /= 2
 
     def _read_gain(self, backend: Backend) -> None:
         self.gains.append((self.step, *self._probe.read(backend, self.adapter)))
@@ -118,7 +134,7 @@ class Trainer:
         if not self.gains:
             return "Not trained yet."
         plus, minus = self.gains[-1][1:]
-        if not self.adapter.finite():
+        if not self.adapter.finite() or not math.isfinite(plus + minus):
             return "Broken: the weights are not finite. Lower the learning rate and train anew."
         if max(abs(plus), abs(minus)) < DEAD_GAIN:
             return "No effect yet: train more steps, or raise the learning rate or rank."

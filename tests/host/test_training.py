@@ -217,8 +217,14 @@ def test_bad_input_is_named_in_the_node(node: str, changes: dict, message: str, 
 
 def test_a_dataset_outside_the_roots_is_refused(prompt: dict, run_graph) -> None:
     prompt["2"]["inputs"]["folder"] = "../../etc"
-    with pytest.raises(run_graph.Error, match="folder"):
+    with pytest.raises(run_graph.Error, match="not in list"):
         run_graph(prompt)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "demo: ../..", "/etc", "", ".", "demo: "])
+def test_locate_finds_only_what_is_listed(name: str, pack) -> None:
+    with pytest.raises(pack.core("config").SliderError, match="not found under"):
+        pack.part("nodes.dataset").locate(name)
 
 
 def test_own_folders_in_the_input_folder_are_listed(pack, comfy: Path) -> None:
