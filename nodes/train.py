@@ -91,12 +91,12 @@ class SliderTrainStep(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "learning_rate",
-                    default=0.002,
+                    default=0.0002,
                     min=1e-7,
                     max=1.0,
                     step=1e-5,
                     round=1e-7,
-                    tooltip="0.002 suits the demo model. Large models burn there: begin with 0.0002 to 0.0005.",
+                    tooltip="0.0002 is where to begin on large models; the tiny demo model wants 0.002.",
                 ),
                 io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
                 io.Combo.Input(

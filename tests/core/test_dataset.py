@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -110,3 +111,38 @@ def test_the_common_size_keeps_the_aspect_ratio_in_steps(tmp_path: Path) -> None
     for side in ("positive", "negative"):
         put(tmp_path / side / "1.png", size=(200, 100))
     assert common_size(read_dataset(bucket_folders(tmp_path)), 512, 64) == (704, 384)
+
+
+def test_sixteen_bit_grey_is_scaled_and_transparency_lies_over_white(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert load_image(tmp_path / "deep.png", 16, 16).mean().item() == pytest.approx(0.5, abs=0.01)
+    hidden = Image.new("RGBA", (16, 16), (*RED, 0))
+    hidden.paste((*BLUE, 255), (0, 0, 8, 16))
+    hidden.save(tmp_path / "clear.png")
+    image = load_image(tmp_path / "clear.png", 16, 16)
+    assert torch.allclose(image[:, 8, 14], torch.ones(3))
+    assert torch.allclose(image[:, 8, 1], torch.tensor(BLUE) / 255, atol=0.01)
+
+
+def test_an_image_too_large_to_be_true_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides(tmp_path, ["1.png"], ["1.png"])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(SliderError, match=r"cannot be read: .*1\.png"):
+        read_dataset(bucket_folders(tmp_path))
+
+
+def test_clutter_is_passed_over_and_captions_may_shout(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png"], ["1.png"])
+    (tmp_path / "positive" / "._1.png").write_text("left by another system")
+    (tmp_path / "positive" / "1.TXT").write_text("loud", encoding="utf-8")
+    shots = read_dataset(bucket_folders(tmp_path)).shots
+    assert [s.caption for s in shots] == ["loud", ""]
+
+
+def test_two_folders_for_one_side_are_an_error(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png"], ["1.png"])
+    (tmp_path / "Positive").mkdir(exist_ok=True)
+    if len(list(tmp_path.iterdir())) == 3:  # not on a file system that folds case
+        with pytest.raises(SliderError, match="upper and lower case"):
+            bucket_folders(tmp_path)

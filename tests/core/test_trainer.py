@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from slider_core import trainer as trainer_module
 from slider_core.adapter import Adapter
 from slider_core.cache import Sample
 from slider_core.config import AdapterSpec, Objective, SliderError, TrainSpec
@@ -209,3 +210,26 @@ def test_the_verdict_of_broken_weights(trainer) -> None:
     one.gains.append((STEPS, 0.2, 0.1))
     one.adapter.parameters()[0].data[0, 0] = math.nan
     assert one.verdict().startswith("Broken")
+
+
+def half_backend() -> TinyBackend:
+    """The embedded model, marked as float16 by a weight that takes no part."""
+    backend = TinyBackend()
+    backend.module.register_parameter("mark", torch.nn.Parameter(torch.zeros(1, dtype=torch.float16), requires_grad=False))
+    return backend
+
+
+@pytest.mark.parametrize("scale", [2.0**12, 2.0**135], ids=["fits", "overflows_at_first"])
+def test_the_loss_scale_of_half_precision_changes_nothing_else(scale, samples, monkeypatch) -> None:
+    monkeypatch.setattr(trainer_module, "HALF_SCALE", scale)
+    results = []
+    for backend in (TinyBackend(), half_backend()):
+        targets = select(backend.module, AdapterSpec()).targets
+        trainer = Trainer(Adapter.create(backend.module, targets, AdapterSpec()), samples, TrainSpec(seed=3))
+        trainer.run(backend, 3)
+        results.append(trainer)
+    plain, scaled = (t.adapter.weights()["proj_out"] for t in results)
+    assert results[0]._scale == 1.0
+    assert 1.0 < results[1]._scale <= scale
+    assert torch.allclose(plain.B, scaled.B, atol=1e-6)
+    assert float(plain.B.abs().max()) > 1e-4

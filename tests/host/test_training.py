@@ -127,7 +127,9 @@ def test_strength_zero_equals_no_node_at_all(prompt: dict, run_graph) -> None:
     assert torch.equal(zero, run_graph(bare, image=("13", 0))["image"])
 
 
-@pytest.mark.parametrize(("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0)])
+@pytest.mark.parametrize(
+    ("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0), ("seeds_2", 1.0), ("dpm_adaptive", 1.0)]
+)
 def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, prompt: dict, run_graph) -> None:
     prompt["10"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg, "steps": 6, "strengths": "-1, 0, 1.5"}
     run = run_graph(prompt, slider=("6", 0), images=("10", 1))
@@ -233,3 +235,40 @@ def test_own_folders_in_the_input_folder_are_listed(pack, comfy: Path) -> None:
     dataset = pack.part("nodes.dataset")
     assert {"demo: smile", "mine/hat"} <= set(dataset.choices())
     assert dataset.locate("mine/hat") == comfy / "input" / "mine" / "hat"
+
+
+def test_a_slider_of_another_model_is_refused_by_apply(prompt: dict, run_graph, pack) -> None:
+    store, adapter = pack.core("store"), pack.core("adapter")
+    weight = adapter.LoraWeight(torch.zeros(4, 128), torch.zeros(128, 4), 4.0)
+    for weights, message in (
+        ({"input_blocks.0.0": weight}, "this model lacks"),
+        ({"proj_out": weight}, "trained on another model"),
+    ):
+        with pytest.raises(run_graph.Error, match=message):
+            run_graph(apply_only(prompt, store.Slider(weights), run_graph, 1.0), image=("13", 0))
+
+
+def test_a_linked_name_goes_on_too(prompt: dict, run_graph) -> None:
+    prompt["6"]["inputs"] |= {"steps": 5, "total_steps": 20, "name": ["name", 0]}
+    prompt["name"] = {"class_type": "TestGive", "inputs": run_graph.give("smile")["inputs"]}
+    steps = [run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] for _ in range(2)]
+    assert steps == ["5", "10"]
+
+
+def test_another_checkpoint_of_the_same_kind_is_another_model(prompt: dict, run_graph, pack) -> None:
+    run_graph(prompt, slider=("6", 0))
+    weights = pack.core("tiny").load_weights()
+    weights["diffusion_model.proj_out.weight"] = weights["diffusion_model.proj_out.weight"] * 1.01
+    other = pack.core("comfy_tiny").load_demo(weights)[0]
+    prompt["other"] = run_graph.give(other)
+    prompt["6"]["inputs"]["model"] = ["other", 0]
+    with pytest.raises(run_graph.Error, match="another model"):
+        run_graph({k: prompt[k] for k in ("1", "2", "5", "6", "other")}, slider=("6", 0))
+
+
+def test_choices_after_the_end_do_not_enter_the_file(prompt: dict, run_graph) -> None:
+    first = run_graph(prompt, slider=("6", 0))["slider"]
+    prompt["6"]["inputs"] |= {"learning_rate": 0.5, "training_seed": 77}
+    again = run_graph(prompt, slider=("6", 0), status=("6", 3))
+    assert again["slider"].metadata["slider_training"] == first.metadata["slider_training"]
+    assert "raise total_steps" in again["status"]
