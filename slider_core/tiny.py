@@ -2,12 +2,12 @@
 
 Flow matching on 64 x 64 pixels: x_sigma = (1 - sigma) x0 + sigma noise, the network returns the velocity noise - x0.
 Inside, it predicts the clean image (a face lies on a low-dimensional manifold, noise does not: Li and He, "Back to Basics:
-Let Denoising Generative Models Denoise", 2025), so a patch fits a 128-wide token. Tokens
-stand 8 pixels apart and see, and draw, 16 x 16 pixels each; where they overlap, the drawings are blended.
+Let Denoising Generative Models Denoise", 2025), so a patch fits a 128-wide token. Tokens stand 8 pixels apart and see, and
+draw, 16 x 16 pixels each; where they overlap, the drawings are blended.
 
 Layers carry the names of the general target list (attn1.to_q, attn2.to_k, proj_in, time_embedding.linear_1, ...), and
 `TinyTransformer.forward` has the signature of a ComfyUI diffusion model, so the same class runs on both sides.
-About 1.1 M parameters, 64 tokens; one forward of one image costs about 0.14 GFLOP. Made by tools/make_tiny.py.
+1.19 M parameters, 64 tokens. Made by tools/make_tiny.py.
 """
 
 from __future__ import annotations
