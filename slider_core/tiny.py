@@ -97,7 +97,7 @@ def blend(patches_BNL: torch.Tensor, rows: int, columns: int, window: int = WIND
     """(B, 3 * window^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
     edge = (window - PATCH) // 2
     size = (rows * PATCH + 2 * edge, columns * PATCH + 2 * edge)
-    ramp = (torch.arange(WINDOW // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (window // 2)
+    ramp = (torch.arange(window // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (window // 2)
     tent = torch.cat([ramp, ramp.flip(0)])
     weight = (tent[:, None] * tent).flatten()
     picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, window, stride=PATCH)

@@ -8,7 +8,19 @@ import torch
 from slider_core.adapter import Adapter
 from slider_core.config import AdapterSpec, SliderError
 from slider_core.targets import layers, select
-from slider_core.tiny import TEXT_LENGTH, TEXT_WIDTH, VOCABULARY, WEIGHTS, TinyBackend, TinyTransformer, load_weights, tokenize
+from slider_core.tiny import (
+    PATCH,
+    TEXT_LENGTH,
+    TEXT_WIDTH,
+    VOCABULARY,
+    WEIGHTS,
+    WINDOW,
+    TinyBackend,
+    TinyTransformer,
+    blend,
+    load_weights,
+    tokenize,
+)
 
 MAX_BYTES, STEPS, SEED = 5_000_000, 3, 11
 STRENGTHS = (-1.0, 0.0, 1.0)
@@ -158,3 +170,18 @@ def test_sampling_leaves_the_global_generator_alone(backend: TinyBackend) -> Non
     state = torch.get_rng_state()
     backend.sample(backend.encode_prompt(""), SEED, (0.0,), steps=1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_patches_that_do_not_overlap_are_laid_side_by_side() -> None:
+    """The first run of tools/make_tiny.py trains with window = PATCH: then blending is torch's own pixel shuffle."""
+    patches = torch.randn(2, 3 * PATCH**2, 6, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.pixel_shuffle(patches.unflatten(-1, (2, 3)), PATCH)
+    assert torch.allclose(blend(patches, 2, 3, window=PATCH), expected, atol=1e-6)
+
+
+def test_overlapping_patches_that_agree_are_drawn_unchanged() -> None:
+    """Windows cut from one picture by torch's unfold must blend back into that picture."""
+    picture = torch.randn(1, 3, 32, 24, generator=torch.Generator().manual_seed(0))
+    edge = (WINDOW - PATCH) // 2
+    cut = torch.nn.functional.unfold(torch.nn.functional.pad(picture, (edge,) * 4), WINDOW, stride=PATCH)
+    assert torch.allclose(blend(cut, 4, 3), picture, atol=1e-5)
