@@ -101,14 +101,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.spec.lr * min(1.0, (self.step + 1) / max(1, self.spec.warmup))
         value = self._gradients(backend, batch)
-        torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.spec.clip)
         self.optimizer.step()
         self.step += 1
         self.losses.append(value)
         return value
 
     def _gradients(self, backend: Backend, batch: Batch) -> float:
-        """Leave the gradients of the mean loss in the factors and return that loss; SliderError when they are not finite.
+        """Leave the clipped gradients of the mean loss in the factors and return that loss; SliderError when they are not finite.
 
         The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
         """
@@ -119,8 +118,12 @@ class Trainer:
             if not math.isfinite(value):
                 raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
             (loss * self._scale).backward()
-            gradients = [p.grad.div_(self._scale) for p in self.adapter.parameters() if p.grad is not None]
-            if all(bool(g.isfinite().all()) for g in gradients):
+            parameters = self.adapter.parameters()
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.div_(self._scale)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+            if bool(norm.isfinite()):  # the one answer asked of the device: not one per layer
                 return value
             if self._scale <= 1:
                 raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
