@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from comfy_api.latest import io
 
 from ..slider_core.config import AdapterSpec, Preset
-from ..slider_core.targets import Selection, select
+from ..slider_core.targets import Selection, presets, survey
 from .sockets import CATEGORY, TargetsSocket
 
 
@@ -36,10 +36,10 @@ class SliderTargetInjector(io.ComfyNode):
                 io.Model.Input("model"),
                 io.Combo.Input(
                     "preset",
-                    options=Preset,
-                    default=Preset.AUTO,
-                    tooltip="auto recognises the model. general: diffusers names. unet: SD1.5, SD2, SDXL. all: every layer, as "
-                    "other LoRA trainers do. custom: your own patterns.",
+                    options=presets(),
+                    default=Preset.AUTO.value,
+                    tooltip="auto recognises the architecture. reference: the lists of SimpleTuner's slider guide. all: every "
+                    "layer, as other LoRA trainers do. custom: your own patterns. The others insist on one architecture.",
                 ),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
                 io.Float.Input(
@@ -82,8 +82,9 @@ class SliderTargetInjector(io.ComfyNode):
     ) -> io.NodeOutput:
         own = patterns(custom_patterns) if preset == Preset.CUSTOM.value else ()
         spec = AdapterSpec(rank, alpha, preset, own, patterns(exclude))
-        selection = select(model.model.diffusion_model, spec)
-        return io.NodeOutput(Targets(spec, selection), selection.report())
+        selection = survey(model.model.diffusion_model, spec.preset, spec.patterns, spec.exclude)
+        report = selection.report(rank)
+        return io.NodeOutput(Targets(spec, selection), report, ui={"text": (report,)})
 
 
 NODES = [SliderTargetInjector]

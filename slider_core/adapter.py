@@ -5,17 +5,15 @@ replaced or copied. `at(module, strength)` hooks each target for the length of a
 
     y_r = f(x_r) + strength_r * scaling * B A x_r        scaling = alpha / rank
 
-Rows follow ComfyUI's rule: a model call holds whole copies of the batch, so row r belongs to sample r % S; a layer that
-sees a multiple of the rows (frames folded into the batch) repeats each row's strength. At strength 0, and at
-initialisation (B = 0), the output is the model's own. The hooks go when the block ends, on error and cancel too.
+Which row is whose: rows.py. At strength 0, and at initialisation (B = 0), the output is the model's own. The hooks go when
+the block ends, on error and cancel too.
 Cost: two thin matrix products per target; no copy of a base weight, no gradient for one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +21,10 @@ import torch
 from torch import nn
 
 from .config import AdapterSpec, SliderError
-from .targets import Target
+from .rows import Rows, attached
+from .targets import Target, find_layer
 
 NAME = "slider"  # PEFT's name for our adapter
-SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
 
 
 @dataclass(frozen=True)
@@ -52,16 +50,6 @@ class LoraWeight:
         return (product * (self.alpha / self.rank)).reshape(self.B.shape[0], *self.A.shape[1:])
 
 
-def find_layer(module: nn.Module, target: Target) -> nn.Module:
-    try:
-        layer = module.get_submodule(target.path)
-    except AttributeError:
-        layer = None
-    if not isinstance(layer, (nn.Linear, nn.Conv2d)):
-        raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
-    return layer
-
-
 def check_fits(module: nn.Module, weights: Mapping[str, LoraWeight]) -> None:
     """SliderError unless every layer of a slider is in `module`, with the shape it was trained on."""
     for path, weight in weights.items():
@@ -76,10 +64,11 @@ def check_fits(module: nn.Module, weights: Mapping[str, LoraWeight]) -> None:
 def _shape_only(layer: nn.Module, target: Target) -> nn.Module:
     """A layer of the same shape on the meta device, as tall as the target's rows."""
     rows = target.rows
-    if isinstance(layer, nn.Conv2d):
+    if not isinstance(layer, nn.Linear):
         if rows:
             raise SliderError(f'"{target.path}" is a convolution; rows are for fused Linear layers.')
-        return nn.Conv2d(
+        kind = next(k for k in (nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(layer, k))
+        return kind(
             layer.in_channels,
             layer.out_channels,
             layer.kernel_size,
@@ -137,6 +126,9 @@ class Adapter:
         device: torch.device | str = "cpu",
     ) -> None:
         self.targets = tuple(targets)
+        self._rows: Rows | None = None  # the strengths in force, inside `at`
+        self._module: nn.Module | None = None
+        self._attached_to: list[nn.Module] = []
         self._key = {target.path: f"t{number}" for number, target in enumerate(self.targets)}
         self._height = {t.path: find_layer(module, t).weight.shape[0] for t in self.targets}
         skeleton = nn.ModuleDict({self._key[t.path]: _shape_only(find_layer(module, t), t) for t in self.targets})
@@ -182,6 +174,11 @@ class Adapter:
         """The factors, A then B of each target in order: what an optimizer trains."""
         return [part.weight for t in self.targets for part in self._pair(t.path)[:2]]
 
+    def factors(self, inside: str) -> list[nn.Parameter]:
+        """The parameters that act inside the module at path `inside`."""
+        paths = [t.path for t in self.targets if t.path == inside or t.path.startswith(f"{inside}.")]
+        return [part.weight for path in paths for part in self._pair(path)[:2]]
+
     def weights(self) -> dict[str, LoraWeight]:
         """A detached float32 CPU copy of every layer's factors, by module path."""
         found = {}
@@ -219,13 +216,15 @@ class Adapter:
     def finite(self) -> bool:
         return all(bool(p.isfinite().all()) for p in self.parameters())
 
-    def _hook(self, target: Target, rows: _Rows) -> Any:
+    def _hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
         down, up, scaling = self._pair(target.path)
 
-        def add(_module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        def add(_module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+            strength = self._rows.for_layer(output.shape[0], target.path) if self._rows else None
+            if strength is None:
+                return None
             change = up(down(args[0].to(down.weight.dtype)))
-            strength = rows.for_layer(change.shape[0], target.path).to(change)
-            change = change * (strength * scaling).reshape(-1, *[1] * (change.ndim - 1))
+            change = change * (strength.to(change) * scaling).reshape(-1, *[1] * (change.ndim - 1))
             if target.rows:
                 start, stop = target.rows
                 change = nn.functional.pad(change, (start, output.shape[-1] - stop))
@@ -234,40 +233,41 @@ class Adapter:
         return add
 
     @contextmanager
+    def attached(self, module: nn.Module) -> Iterator[None]:
+        """Within the block the hooks are on `module` (the diffusion model), silent until `at` gives a strength."""
+        if module in self._attached_to:
+            yield
+            return
+        hooks = [(find_layer(module, target), self._hook(target)) for target in self.targets]
+        with attached(module, lambda: self._rows, hooks):
+            self._attached_to.append(module)
+            try:
+                yield
+            finally:
+                self._attached_to.remove(module)
+
+    @contextmanager
+    def _with_rows(self, module: nn.Module, rows: Rows) -> Iterator[None]:
+        before, module_before = self._rows, self._module
+        with self.attached(module):
+            self._rows, self._module = rows, module
+            try:
+                yield
+            finally:
+                self._rows, self._module = before, module_before
+
+    @contextmanager
     def at(self, module: nn.Module, strength: Sequence[float] | torch.Tensor) -> Iterator[None]:
         """Within the block, `module` (the diffusion model) runs with this slider, sample i at `strength[i]`.
 
         The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength).
         """
-        rows = _Rows(torch.as_tensor(strength, dtype=torch.float32).reshape(-1))
-        with ExitStack() as hooks:
-            entry = module.register_forward_pre_hook(rows.see, prepend=True, with_kwargs=True)
-            hooks.callback(entry.remove)
-            for target in self.targets:
-                hooks.callback(find_layer(module, target).register_forward_hook(self._hook(target, rows)).remove)
+        with self._with_rows(module, Rows(strength)):
             yield
 
-
-class _Rows:
-    """The strength of each row of the model call that is running."""
-
-    def __init__(self, strength: torch.Tensor) -> None:
-        self.strength = strength
-        self.row = strength
-
-    def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        picked = (kwargs.get("transformer_options") or {}).get(SAMPLES)
-        strength = self.strength if picked is None else self.strength[list(picked)]
-        count = args[0].shape[0]
-        if count % len(strength):
-            raise SliderError(f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths.")
-        self.row = strength.repeat(count // len(strength))
-
-    def for_layer(self, count: int, path: str) -> torch.Tensor:
-        if count == len(self.row):
-            return self.row
-        if torch.all(self.row == self.row[0]):
-            return self.row[:1]
-        if count % len(self.row):
-            raise SliderError(f'Layer "{path}" sees {count} rows for {len(self.row)} samples: run one strength at a time.')
-        return self.row.repeat_interleave(math.ceil(count / len(self.row)))
+    def remember(self) -> Callable[[], AbstractContextManager[None]]:
+        """The strengths in force now, as a context that brings them back: for a part of the model that is computed again."""
+        if self._rows is None or self._module is None:
+            return nullcontext
+        module, rows = self._module, self._rows.frozen()
+        return lambda: self._with_rows(module, rows)

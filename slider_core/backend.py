@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from .targets import Target
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -39,6 +41,10 @@ class Backend(Protocol):
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
+
+    def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        """Before a run, inside `borrowed`: find out whether samples of one batch keep their own strength at `targets`, on a
+        latent and a prompt as they will come. Where they do not, `predict` runs them one by one from now on."""
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         """Noise levels for u in (0, 1): 0 the cleanest, 1 pure noise, spaced as the model's own schedule."""

@@ -1,7 +1,6 @@
-"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. Only this file and comfy_tiny.py import comfy.
+"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. Only the comfy_*.py files import comfy.
 
-The model is borrowed, never copied. A graph runs under inference mode, whose tensors autograd refuses to save; while it is
-borrowed each of them is seen through a new view of the same memory, and afterwards the old objects are back.
+The model is borrowed, never copied (comfy_training.py).
 
 `BaseModel.apply_model` returns the denoised latent x0, an affine function of the raw output o: x0 = a + b o, where a and b
 come from the model's own `calculate_denoised`. So prediction and target are taken in the model's prediction space
@@ -14,6 +13,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.model_patcher
@@ -24,59 +24,16 @@ import comfy.samplers
 import torch
 from torch import nn
 
-from .adapter import SAMPLES, Adapter
+from .adapter import Adapter
 from .backend import Conditioning
+from .comfy_training import attention_override, autograd_through, forget_prompts
 from .config import SliderError
+from .rows import SAMPLES, samples_apart
+from .targets import Target
 
 # samplers that draw noise per row, or choose their steps by the whole batch
 STOCHASTIC = ("ancestral", "sde", "ddpm", "lcm", "sa_solver", "seeds", "dpm_adaptive")
-
-
-def _normal(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as a tensor that autograd may save. Call outside inference mode."""
-    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    view.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-    if not isinstance(tensor, nn.Parameter):
-        return view
-    parameter = nn.Parameter(view, requires_grad=False)
-    parameter.__dict__.update(tensor.__dict__)
-    return parameter
-
-
-@contextmanager
-def trainable_through(module: nn.Module) -> Iterator[None]:
-    """Within the block autograd can run through `module`; its weights stay frozen and in place. Everything is put back."""
-    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
-    unfrozen: list[nn.Parameter] = []
-    try:
-        for part in module.modules():
-            for entries in (part._parameters, part._buffers):
-                for key, tensor in entries.items():
-                    if tensor is None:
-                        continue
-                    if tensor.is_inference():
-                        replaced.append((entries, key, tensor))
-                        entries[key] = _normal(tensor)
-                    elif tensor.requires_grad:
-                        unfrozen.append(tensor)
-                        tensor.requires_grad_(False)
-        yield
-    finally:
-        for entries, key, tensor in replaced:
-            entries[key] = tensor
-        for tensor in unfrozen:
-            tensor.requires_grad_(True)
-
-
-@contextmanager
-def _training_flag() -> Iterator[None]:
-    """ComfyUI's switch that turns in-place operations off while gradients are recorded."""
-    before = comfy.model_management.in_training
-    comfy.model_management.in_training = True
-    try:
-        yield
-    finally:
-        comfy.model_management.in_training = before
+_APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
 
 
 class ComfyBackend:
@@ -87,7 +44,8 @@ class ComfyBackend:
         self.module: nn.Module = model.model.diffusion_model
         self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
         self.device = torch.device(model.load_device)
-        self._encoded: dict[tuple[int, torch.Size], dict[str, Any]] = {}
+        self.one_by_one = False
+        self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
         pixels = getattr(latent_format, "spacial_downscale_ratio", 8)
         self.image_step = max(16, 2 * pixels) if pixels > 1 else 8
@@ -116,13 +74,25 @@ class ComfyBackend:
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
         self._load()
-        with torch.inference_mode(False), _training_flag(), trainable_through(self.module):
+        with autograd_through(self.module):
             self.patcher.pre_run()
             try:
                 yield
             finally:
                 self.patcher.cleanup()
                 self._encoded.clear()
+
+    def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        known, paths = _APART.setdefault(self.module, {}), frozenset(t.path for t in targets)
+        if paths not in known:
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
+            sigma = self.sigmas(torch.tensor([0.4, 0.7]))
+            x = self.add_noise(latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim), noise, sigma)
+            known[paths] = samples_apart(
+                self.module, targets, lambda rows: self.predict(x[rows], sigma[rows], [cond] * len(rows))
+            )
+        self.one_by_one = not known[paths]
 
     def _load(self) -> None:
         """Bring the model to its device, and refuse what autograd cannot run through yet, before anything is touched."""
@@ -172,9 +142,9 @@ class ComfyBackend:
 
     def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
         conds = [self._model_conds(c, x_BCHW) for c in cond]
-        if all(_joinable(conds[0], other) for other in conds[1:]):
+        if not self.one_by_one and all(_joinable(conds[0], other) for other in conds[1:]):
             denoised = self._apply(x_BCHW, sigma_B, conds, None)
-        else:  # prompts of different length: one sample at a time
+        else:  # prompts of different length, or a model that mixes the samples of a batch
             rows = [self._apply(x_BCHW[i : i + 1], sigma_B[i : i + 1], [c], [i]) for i, c in enumerate(conds)]
             denoised = torch.cat(rows)
         a, b = self._affine(x_BCHW, sigma_B)
@@ -191,7 +161,9 @@ class ComfyBackend:
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
         wrappers = options.setdefault("wrappers", {})
         comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
-        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma}
+        # mean-flow models ask where a step ends: at its start, which is plain flow
+        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)} | attention_override()
+        forget_prompts(self.module)
         if samples is not None:
             options[SAMPLES] = samples
         return self.patcher.model.apply_model(x, sigma, transformer_options=options, **joined)
@@ -209,12 +181,14 @@ class ComfyBackend:
                     {"positive": positive},
                     self.device,
                     latent_image=noise,
+                    seed=0,
+                    latent_shapes=[noise.shape],
                 )["positive"]
                 if len(processed) != 1:
                     raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
                 parts = processed[0]["model_conds"]
-                self._encoded[key] = {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
-        return self._encoded[key]
+                self._encoded[key] = cond, {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
+        return self._encoded[key][1]
 
 
 def _joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -226,6 +200,18 @@ def _to_normal(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.clone() if value.is_inference() else value
     return [_to_normal(v) for v in value] if isinstance(value, list) else value
+
+
+def _apart(model: Any, adapter: Adapter, latent: torch.Tensor, positive: Any, count: int) -> bool:
+    """Whether one sampling call can hold `count` strengths of this adapter."""
+    if count < 2:
+        return True
+    backend = ComfyBackend(model, None, None)
+    text, extra = positive[0]
+    cond = Conditioning("sweep", [[text, {k: v for k, v in extra.items() if k != "control"}]])
+    with backend.borrowed():
+        backend.prepare(adapter.targets, latent, cond)
+    return not backend.one_by_one
 
 
 def sample_strengths(
@@ -244,11 +230,9 @@ def sample_strengths(
 ) -> torch.Tensor:
     """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
 
-    `latent` is ComfyUI's LATENT; its first picture counts. Samplers that draw noise of their own per row (ancestral, SDE) are
-    run once per strength instead.
+    `latent` is ComfyUI's LATENT; its first picture counts. Samplers that draw noise of their own per row (ancestral, SDE), and
+    models that mix the samples of a batch, are run once per strength instead.
     """
-    alone = any(word in sampler for word in STOCHASTIC)
-    groups = [[s] for s in strengths] if alone else [list(strengths)]
     first = comfy.sample.fix_empty_latent_channels(
         model,
         latent["samples"][:1],
@@ -256,9 +240,12 @@ def sample_strengths(
         latent.get("downscale_ratio_temporal"),
     )
     noise = comfy.sample.prepare_noise(first, seed)
+    alone = any(word in sampler for word in STOCHASTIC) or not _apart(model, adapter, first[0], positive, len(strengths))
+    groups = [[s] for s in strengths] if alone else [list(strengths)]
     parts = []
     for group in groups:
         copies = [len(group)] + [1] * (first.ndim - 1)
+        forget_prompts(model.model.diffusion_model)
         with adapter.at(model.model.diffusion_model, group):
             parts.append(
                 comfy.sample.sample(
@@ -276,4 +263,5 @@ def sample_strengths(
                     disable_pbar=True,
                 )
             )
+    forget_prompts(model.model.diffusion_model)
     return torch.cat(parts)

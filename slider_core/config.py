@@ -42,11 +42,10 @@ class Timesteps(str, Enum):
 
 
 class Preset(str, Enum):
-    """Which layers a slider may touch (targets.py)."""
+    """Which layers a slider may touch: these, or the name of an architecture's family (targets.py)."""
 
     AUTO = "auto"
-    GENERAL = "general"
-    UNET = "unet"
+    REFERENCE = "reference"
     ALL = "all"
     CUSTOM = "custom"
 
@@ -117,16 +116,17 @@ class AdapterSpec(JsonSpec):
 
     rank: int = 4
     alpha: float = 4.0
-    preset: Preset = Preset.AUTO
+    preset: str = Preset.AUTO.value  # a Preset or a family's name
     patterns: tuple[str, ...] = ()  # regular expressions on module paths, for Preset.CUSTOM
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preset", choice(Preset, self.preset, "Target preset"))
+        object.__setattr__(self, "preset", self.preset.value if isinstance(self.preset, Preset) else self.preset)
+        _need(isinstance(self.preset, str) and bool(self.preset), f"The target preset must be a name, got {self.preset!r}.")
         _need(isinstance(self.rank, int) and self.rank >= 1, f"rank must be a whole number from 1, got {self.rank!r}.")
         _need(_number(self.alpha) and self.alpha > 0, f"alpha must be a positive number, got {self.alpha!r}.")
         _need(
-            bool(self.patterns) == (self.preset is Preset.CUSTOM),
+            bool(self.patterns) == (self.preset == Preset.CUSTOM.value),
             'patterns go with the preset "custom": give at least one pattern there, and none with another preset.',
         )
 
@@ -144,6 +144,7 @@ class TrainSpec(JsonSpec):
     warmup: int = 10
     weight_decay: float = 0.0
     clip: float = 1.0
+    checkpointing: bool = False  # compute every block twice and remember less in between
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", choice(Objective, self.objective, "Objective"))
@@ -151,6 +152,7 @@ class TrainSpec(JsonSpec):
         for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
             value = getattr(self, name)
             _need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
+        _need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
         _need(_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
         seed_fits = isinstance(self.seed, int) and abs(self.seed) < 2**63
         _need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")

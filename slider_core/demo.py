@@ -201,8 +201,8 @@ def train_tiny(
     on_step: Callable[[StepReport], None] | None = None,
 ) -> Run:
     """A trained slider for the embedded model."""
-    selection = select(backend.module, adapter_spec)
-    adapter = Adapter.create(backend.module, selection.targets, adapter_spec, seed=spec.seed)
+    targets = select(backend.module, adapter_spec.preset, adapter_spec.patterns, adapter_spec.exclude)
+    adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
     trainer = Trainer(adapter, encode(dataset, backend), spec)
     trainer.run(backend, spec.steps, on_step)
     return Run(name, {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}, trainer)

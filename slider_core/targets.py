@@ -1,20 +1,40 @@
-"""Which layers a slider may touch: self-attention, projections and time embedding of the visual stream; never text.
+"""Which layers a slider may touch: `select` reads them off the model itself, by the table in families_*.py.
 
-A *family* is a set of regular expressions on module paths inside the diffusion model. `auto` takes the first family whose
-`marks` all occur in the model; families are a table, so a new architecture is a new row. Fused weights take `rows`: the
-slice of the output that may move. Source of the lists: SimpleTuner's slider guide and ComfyUI's own module names.
+Presets: `auto` (the family is recognised, or guessed from the structure with a warning), any family's name, `reference` (the
+slider guide's own lists, translated), `all` (every Linear and convolution, as trainers without slider targeting do) and
+`custom` (your own regular expressions).
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from .config import AdapterSpec, Preset, SliderError
+from .config import Preset, SliderError, nearest
+from .families_image import IMAGE
+from .families_video import VIDEO_AND_SOUND
+from .family import Family
+
+FAMILIES = (*VIDEO_AND_SOUND, *IMAGE)  # the first that fits is taken: HunyuanVideo has every name of Flux, and some more
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+MOST_KINDS = 24  # lines of a report's list
+GUESSED = (
+    "This architecture is not known: its layers were guessed from the structure (self-attention of the image side only). "
+    'Check the list; the preset "custom" takes your own patterns.'
+)
+# for the guess: words of a path that mean text or another source, and the names of an attention's projections
+_ELSEWHERE = re.compile(
+    r"cross|context|caption|prompt|lyric|speaker|encoder|connector|tokenizer|token_refiner|ref_|llm|clip"
+    r"|(?:^|[._])(?:txt|text)|(?:^|[._])(?:cap|cond|add|t5|attn2|instruct)(?:$|[._\d])|(?:^|\.)visual\."
+)
+_ATTENTION = re.compile(r"attn|attention|(?:^|\.)sa$")
+_INPUT = re.compile(r"\.(?:to_|w)?(?:q|k|v|qkv|query|key|value)(?:_?proj)?(?:\.0)?$")
+_PROJECTION = re.compile(r"(?:(?:to_|w)?(?:q|k|v|o|qkv|out|query|key|value)(?:_?proj)?|proj|proj_out|output_proj)(?:\.0)?$")
 
 
 @dataclass(frozen=True)
@@ -26,64 +46,55 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Patterns of one naming scheme. `marks` recognise it; `text` finds the text-only layers that must stay alone."""
-
-    preset: Preset
-    marks: tuple[str, ...]
-    patterns: tuple[str, ...]
-    text: tuple[str, ...]
-
-
-FAMILIES = (
-    Family(
-        Preset.UNET,
-        marks=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
-        patterns=(
-            r"(?:^|\.)attn1\.to_(?:q|k|v)$",
-            r"(?:^|\.)attn1\.to_out\.0$",
-            r"(?:^|\.)proj_(?:in|out)$",
-            r"^input_blocks\.0\.0$",
-            r"^out\.2$",
-            r"^time_embed\.(?:0|2)$",
-        ),
-        text=(r"(?:^|\.)attn2\.",),
-    ),
-    Family(
-        Preset.GENERAL,
-        marks=(r"(?:^|\.)attn1\.to_q$",),
-        patterns=(
-            r"(?:^|\.)attn1\.to_(?:q|k|v|qkv)$",
-            r"(?:^|\.)attn1\.to_out\.0$",
-            r"(?:^|\.)proj_(?:in|out)$",
-            r"(?:^|\.)conv_(?:in|out)$",
-            r"(?:^|\.)time_embedding\.linear_(?:1|2)$",
-        ),
-        text=(r"(?:^|\.)attn2\.", r"(?:^|\.)caption_", r"(?:^|\.)context_embedder"),
-    ),
-)
-
-
-@dataclass(frozen=True)
 class Selection:
-    """What `select` found: the targets, the family that named them, and the text-only layers left alone."""
+    """What was found: the family that named the targets, the text-only layers left alone, trainable numbers per rank."""
 
     family: str
     targets: tuple[Target, ...]
     text_layers: tuple[str, ...]
+    per_rank: int
+    warning: str = ""
 
-    def report(self) -> str:
-        """A few readable lines for the Injector node and the command line."""
-        first = ", ".join(t.path for t in self.targets[:3])
-        return (
-            f"{len(self.targets)} layers ({self.family}); {len(self.text_layers)} text layers left alone.\n"
-            f"First: {first}{', ...' if len(self.targets) > 3 else ''}"
+    def kinds(self) -> list[str]:
+        """The targets with block numbers left out, each kind once: `blocks.*.attn1.to_q (24)`."""
+        count = Counter(
+            re.sub(r"(?<=\.)\d+(?=\.)", "*", t.path) + (f" rows {t.rows[0]}:{t.rows[1]}" if t.rows else "") for t in self.targets
         )
+        return [f"{kind} ({number})" for kind, number in count.items()]
+
+    def report(self, rank: int) -> str:
+        """Readable lines for the Injector node and the command line."""
+        kinds = self.kinds()
+        shown = kinds[:MOST_KINDS] + ([f"and {len(kinds) - MOST_KINDS} more kinds"] if len(kinds) > MOST_KINDS else [])
+        lines = [
+            *([f"Warning: {self.warning}"] if self.warning else []),
+            f"{len(self.targets)} layers ({self.family}), {rank * self.per_rank:,} trainable parameters at rank {rank}; "
+            f"{len(self.text_layers)} text layers left alone.",
+            f"First: {', '.join(t.path for t in self.targets[:3])}{', ...' if len(self.targets) > 3 else ''}",
+            *(f"- {kind}" for kind in shown),
+        ]
+        return "\n".join(lines)
+
+
+def presets() -> list[str]:
+    """Every preset's name, in the order of a menu."""
+    return [Preset.AUTO.value, Preset.REFERENCE.value, Preset.ALL.value, Preset.CUSTOM.value, *(f.name for f in FAMILIES)]
 
 
 def adaptable(module: nn.Module) -> bool:
-    """Whether a LoRA fits: a Linear, or a Conv2d without groups."""
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+    """Whether a LoRA fits: a Linear, or a convolution without groups."""
+    return isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1
+
+
+def find_layer(module: nn.Module, target: Target) -> nn.Module:
+    """The layer a target names; SliderError when `module` lacks it."""
+    try:
+        layer = module.get_submodule(target.path)
+    except AttributeError:
+        layer = None
+    if not isinstance(layer, LAYERS):
+        raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
+    return layer
 
 
 def layers(diffusion_model: nn.Module) -> Iterator[str]:
@@ -91,7 +102,7 @@ def layers(diffusion_model: nn.Module) -> Iterator[str]:
     return (path for path, module in diffusion_model.named_modules() if path and adaptable(module))
 
 
-def _matches(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
+def _matches(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     try:
         compiled = [re.compile(p) for p in patterns]
     except re.error as fault:
@@ -99,43 +110,120 @@ def _matches(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
     return [path for path in paths if any(p.search(path) for p in compiled)]
 
 
-def recognise(paths: list[str]) -> Family:
-    """The first family whose marks all occur among `paths`; SliderError when there is none."""
-    for family in FAMILIES:
-        if all(_matches(paths, (mark,)) for mark in family.marks):
-            return family
-    raise SliderError(
-        f"No known family of layers in this model (first layers: {', '.join(paths[:4]) or 'none'}); "
-        'use the preset "custom" with your own patterns, or "all".'
-    )
+def recognise(diffusion_model: nn.Module) -> Family | None:
+    """The first family whose marks all occur among the model's module paths, or None."""
+    paths = [path for path, _ in diffusion_model.named_modules()]
+    return next((f for f in FAMILIES if all(_matches(paths, (mark,)) for mark in f.marks)), None)
 
 
-def _custom(paths: list[str], spec: AdapterSpec) -> list[str]:
-    found = _matches(paths, spec.patterns)
-    for pattern in spec.patterns:
+def _attentions(diffusion_model: nn.Module, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Attention modules -> their projections, by the shape of the names; text and cross-attention left out by theirs."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        projection = _PROJECTION.search(path)
+        parent = path[: projection.start()].rstrip(".") if projection and path[projection.start() - 1] == "." else ""
+        named = parent and _ATTENTION.search(parent.rsplit(".", 1)[-1]) and not _ELSEWHERE.search(path)
+        if named and isinstance(diffusion_model.get_submodule(path), nn.Linear):
+            found.setdefault(parent, []).append(path)
+    return found
+
+
+def guess(diffusion_model: nn.Module) -> list[str]:
+    """Image self-attention by structure, for a model that no row of the table knows. Conservative: may be empty.
+
+    Of two attentions in one block the first counts (the second is cross-attention), and one whose query is of another width
+    than its key is cross-attention too.
+    """
+    attentions = _attentions(diffusion_model, list(layers(diffusion_model)))
+    taken: set[str] = set()
+    chosen: list[str] = []
+    for attention, projections in attentions.items():
+        block = attention.rpartition(".")[0]
+        inputs = [p for p in projections if _INPUT.search(p)]
+        widths = {diffusion_model.get_submodule(p).in_features for p in inputs}
+        if block not in taken and len(widths) == 1:
+            taken.add(block)
+            chosen += projections
+    return chosen
+
+
+def _custom(paths: list[str], patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        raise SliderError('The preset "custom" needs at least one pattern: a regular expression on layer names.')
+    found = _matches(paths, patterns)
+    for pattern in patterns:
         if not _matches(paths, (pattern,)):
             close = difflib.get_close_matches(re.sub(r"[\\^$?:()]", "", pattern), paths, n=3, cutoff=0.2)
             raise SliderError(f'Target pattern "{pattern}" matches no layer; the nearest are: {", ".join(close or paths[:3])}.')
     return found
 
 
-def select(diffusion_model: nn.Module, spec: AdapterSpec) -> Selection:
-    """The layers that `spec` names in `diffusion_model`, in module order.
+def _family(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[Family | None, list[str], str]:
+    """The family of a preset, the layers it names in this model, and a warning."""
+    if preset not in presets():
+        raise SliderError(f'Target preset "{preset}" is not known; {nearest(preset, presets())}')
+    if preset not in (Preset.AUTO.value, Preset.REFERENCE.value):
+        family = next(f for f in FAMILIES if f.name == preset)
+        return family, _matches(paths, family.patterns), ""
+    family = recognise(diffusion_model)
+    if preset == Preset.REFERENCE.value:
+        found = _matches(paths, family.reference) if family else []
+        if not found:
+            known = family.title if family else "this architecture"
+            raise SliderError(f'The lists of the reference guide reach no layer of {known}; use the preset "auto".')
+        return family, found, ""
+    if family:
+        return family, _matches(paths, family.patterns), ""
+    found = guess(diffusion_model)
+    if not found:
+        raise SliderError(
+            f"No known family of layers in this model (first layers: {', '.join(paths[:4]) or 'none'}); "
+            'use the preset "custom" with your own patterns, or "all".'
+        )
+    return None, found, GUESSED
 
-    Raises SliderError when nothing matches, when a custom pattern matches nothing (with the nearest names) or is no
-    valid regular expression.
+
+def _sized(diffusion_model: nn.Module, path: str, fused: Sequence[str]) -> tuple[Target, int]:
+    """The target with its rows, and the numbers that one rank of a LoRA adds there."""
+    weight = diffusion_model.get_submodule(path).weight
+    stacked = 3 * weight.shape[1]
+    rows = (0, stacked) if _matches([path], fused) and stacked < weight.shape[0] else None
+    return Target(path, rows), (rows[1] if rows else weight.shape[0]) + weight[0].numel()
+
+
+def survey(
+    diffusion_model: nn.Module, preset: str = "auto", patterns: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> Selection:
+    """The layers of `diffusion_model` that `preset` names, in module order, with what there is to say about them.
+
+    `patterns` (for the preset `custom`) and `exclude` are regular expressions on module paths. Raises SliderError when
+    nothing matches, when a custom pattern matches nothing (with the nearest names) or is no valid regular expression.
     """
-    paths = list(layers(diffusion_model))
-    text: tuple[str, ...] = ()
-    if spec.preset is Preset.ALL:
+    preset, paths, family, warning = (
+        Preset(preset).value if preset in list(Preset) else preset,
+        list(layers(diffusion_model)),
+        None,
+        "",
+    )
+    if preset == Preset.ALL.value:
         found, name = paths, "every layer"
-    elif spec.preset is Preset.CUSTOM:
-        found, name = _custom(paths, spec), "custom patterns"
+    elif preset == Preset.CUSTOM.value:
+        found, name = _custom(paths, patterns), "custom patterns"
     else:
-        family = recognise(paths) if spec.preset is Preset.AUTO else next(f for f in FAMILIES if f.preset is spec.preset)
-        found, name = _matches(paths, family.patterns), family.preset.value
-        text = tuple(_matches(paths, family.text))
-    kept = [p for p in found if p not in set(_matches(paths, spec.exclude))]
+        family, found, warning = _family(diffusion_model, preset, paths)
+        name = "guessed" if family is None else family.name
+        name = f"{preset}, {name}" if preset == Preset.REFERENCE.value else name
+    left_out = set(_matches(paths, exclude))
+    kept = [_sized(diffusion_model, p, family.fused if family else ()) for p in found if p not in left_out]
     if not kept:
-        raise SliderError(f'The preset "{spec.preset.value}" leaves no layer of this model to train; choose another preset.')
-    return Selection(name, tuple(Target(p) for p in kept), text)
+        raise SliderError(f'The preset "{preset}" leaves no layer of this model to train; choose another preset.')
+    chosen = {target.path for target, _ in kept}
+    text = [p for p in _matches(paths, family.text) if p not in chosen] if family else []
+    return Selection(name, tuple(t for t, _ in kept), tuple(text), sum(size for _, size in kept), warning)
+
+
+def select(
+    diffusion_model: nn.Module, preset: str = "auto", patterns: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> list[Target]:
+    """The targets of `survey` alone."""
+    return list(survey(diffusion_model, preset, patterns, exclude).targets)

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .backend import Conditioning, per_sample
 from .config import SliderError
+from .targets import Target
 
 SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
@@ -245,6 +246,9 @@ class TinyBackend:
     def borrowed(self) -> Iterator[None]:
         """The embedded model is ours alone: frozen, in normal tensors, so there is nothing to prepare or put back."""
         yield
+
+    def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        """The embedded model keeps samples apart everywhere."""
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         return u_B

@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from .cache import Sample
 from .config import SliderError, TrainSpec
 from .cycle import Batch, next_batch
 from .gain import Probe
+from .gradients import checkpointed, complains, forgiving
 from .objective import step_loss
 
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
@@ -58,6 +60,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(adapter.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
         self.step = 0
         self._scale = 1.0
+        self._forgiving = False  # whether this model changes tensors that autograd has saved
         self.losses: list[float] = []
         self.gains: list[tuple[int, float, float]] = []  # (step, positive, negative)
         self._probe = Probe(self.samples, spec.seed)
@@ -78,7 +81,10 @@ class Trainer:
         start, first = time.monotonic(), self.step
         half = any(p.dtype == torch.float16 for p in backend.module.parameters())
         self._scale = HALF_SCALE if half else 1.0
-        with backend.borrowed(), torch.enable_grad():
+        module = backend.module
+        twice = checkpointed(module, self.adapter) if self.spec.checkpointing else nullcontext()
+        with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module), twice:
+            backend.prepare(self.adapter.targets, self.samples[0].latent, self.samples[0].cond)
             while self.step < until:
                 loss = self._one_step(backend)
                 if self.step == until or self.step % gain_every == 0:
@@ -112,12 +118,9 @@ class Trainer:
         The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
         """
         while True:
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
-            value = float(loss.detach())
+            value = self._backward(backend, batch)
             if not math.isfinite(value):
                 raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
-            (loss * self._scale).backward()
             parameters = self.adapter.parameters()
             for p in parameters:
                 if p.grad is not None:
@@ -128,6 +131,21 @@ class Trainer:
             if self._scale <= 1:
                 raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
             self._scale /= 2
+
+    def _backward(self, backend: Backend, batch: Batch) -> float:
+        """Scaled gradients into the factors (none where the loss is not finite); the mean loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with forgiving(self._forgiving):
+                loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
+                if bool(loss.isfinite()):
+                    (loss * self._scale).backward()
+                return float(loss.detach())
+        except RuntimeError as fault:
+            if self._forgiving or not complains(fault):
+                raise
+        self._forgiving = True  # the model adds in place to what it has saved: allow that from here on
+        return self._backward(backend, batch)
 
     def _read_gain(self, backend: Backend) -> None:
         self.gains.append((self.step, *self._probe.read(backend, self.adapter)))

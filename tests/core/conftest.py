@@ -19,6 +19,7 @@ from slider_core.backend import Conditioning, per_sample  # noqa: E402
 from slider_core.cache import Sample, encode  # noqa: E402
 from slider_core.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
 from slider_core.demo import SHIPPED_PAIRS  # noqa: E402
+from slider_core.targets import Target  # noqa: E402
 from slider_core.tiny import TinyBackend  # noqa: E402
 
 CHANNELS = 3
@@ -53,6 +54,9 @@ class LinearBackend:
 
     def borrowed(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
+
+    def prepare(self, _targets: Sequence[Target], _latent_CHW: torch.Tensor, _cond: Conditioning) -> None:
+        """Rows are samples here."""
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         return u_B

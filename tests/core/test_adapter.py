@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.adapter import SAMPLES, Adapter
+from slider_core.adapter import Adapter
 from slider_core.config import AdapterSpec, SliderError
+from slider_core.rows import SAMPLES
 from slider_core.targets import Target
 
 RANK, ALPHA, WIDTH, STRENGTH = 3, 6.0, 8, -1.7
@@ -168,7 +169,7 @@ def test_no_hook_stays(net: Net, slider: Adapter, fault: type[BaseException] | N
     base = net(x)
     try:
         with slider.at(net, STRENGTHS):
-            assert hooks(net) == 1 + len(TARGETS)
+            assert hooks(net) == 2 + len(TARGETS)  # the model's entry and exit, and each layer
             net(x)
             if fault:
                 raise fault

@@ -8,12 +8,17 @@ import pytest
 CORE = Path(__file__).resolve().parents[2] / "slider_core"
 ORDER = [
     "config",
+    "family",
+    "families_video",
+    "families_image",
     "targets",
     "dataset",
     "backend",
     "cache",
     "cycle",
+    "rows",
     "adapter",
+    "gradients",
     "objective",
     "gain",
     "trainer",
@@ -23,12 +28,13 @@ ORDER = [
     "world",
     "tiny",
     "demo",
+    "comfy_training",
     "comfy_host",
     "comfy_tiny",
     "__main__",
 ]
-HOST_FILES = {"comfy_host", "comfy_tiny"}
-LEAVES = {"world", "tiny", "demo", "comfy_host", "comfy_tiny"}
+HOST_FILES = {"comfy_training", "comfy_host", "comfy_tiny"}
+LEAVES = {"world", "tiny", "demo", "comfy_training", "comfy_host", "comfy_tiny"}
 HEAVY = {"peft", "lycoris", "transformers"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")
 

@@ -40,7 +40,7 @@ def spelled(default: ast.expr | None) -> str | None:
     if isinstance(default, ast.Constant):
         return {"": "empty", "True": "true", "False": "false"}.get(str(default.value), str(default.value))
     if isinstance(default, ast.Attribute):
-        return default.attr.lower()
+        return spelled(default.value) if default.attr == "value" else default.attr.lower()
     return None
 
 

@@ -26,7 +26,7 @@ def noisy(adapter: Adapter) -> Adapter:
 @pytest.fixture
 def fresh(backend: TinyBackend) -> Adapter:
     spec = AdapterSpec()
-    return Adapter.create(backend.module, select(backend.module, spec).targets, spec)
+    return Adapter.create(backend.module, select(backend.module), spec)
 
 
 def test_an_untrained_slider_has_exactly_no_gain(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:

@@ -4,9 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.config import AdapterSpec, Preset, SliderError
-from slider_core.targets import select
+from slider_core.config import SliderError
+from slider_core.targets import FAMILIES, guess, presets, select, survey
 from slider_core.tiny import DEPTH, TinyBackend
+
+
+def tree(*names: str, wide: int = 2) -> nn.Module:
+    """A module with a Linear at each of these paths."""
+    root = nn.Module()
+    for name in names:
+        at = root
+        *parents, last = name.split(".")
+        for part in parents:
+            if not hasattr(at, part):
+                at.add_module(part, nn.Module())
+            at = getattr(at, part)
+        at.add_module(last, nn.Linear(wide, wide))
+    return root
 
 
 def unet_like() -> nn.Module:
@@ -24,20 +38,11 @@ def unet_like() -> nn.Module:
         "input_blocks.1.1.proj_out",
         "label_emb.0.0",
     ]
-    root = nn.Module()
-    for name in names:
-        at = root
-        *parents, last = name.split(".")
-        for part in parents:
-            if not hasattr(at, part):
-                at.add_module(part, nn.Module())
-            at = getattr(at, part)
-        at.add_module(last, nn.Linear(2, 2))
-    return root
+    return tree(*names)
 
 
 def test_auto_takes_the_image_side_of_the_embedded_model(backend: TinyBackend) -> None:
-    found = select(backend.module, AdapterSpec())
+    found = survey(backend.module)
     paths = [t.path for t in found.targets]
     assert found.family == "general"
     assert len(paths) == 4 * DEPTH + 4  # q, k, v, out of each block; proj_in, proj_out and the two of the time embedding
@@ -47,7 +52,7 @@ def test_auto_takes_the_image_side_of_the_embedded_model(backend: TinyBackend) -
 
 
 def test_auto_recognises_a_unet_by_comfyui_names() -> None:
-    found = select(unet_like(), AdapterSpec())
+    found = survey(unet_like())
     paths = {t.path.removeprefix("input_blocks.1.1.transformer_blocks.0.") for t in found.targets}
     assert found.family == "unet"
     assert paths == {
@@ -66,29 +71,97 @@ def test_auto_recognises_a_unet_by_comfyui_names() -> None:
 
 def test_all_takes_every_linear_and_conv(backend: TinyBackend) -> None:
     every = sum(isinstance(m, (nn.Linear, nn.Conv2d)) for m in backend.module.modules())
-    assert len(select(backend.module, AdapterSpec(preset=Preset.ALL)).targets) == every
+    assert len(select(backend.module, "all")) == every
 
 
 def test_custom_patterns_and_exclude(backend: TinyBackend) -> None:
-    spec = AdapterSpec(preset=Preset.CUSTOM, patterns=(r"attn1\.to_q$",), exclude=(r"blocks\.0\.",))
-    assert [t.path for t in select(backend.module, spec).targets] == [f"blocks.{i}.attn1.to_q" for i in range(1, DEPTH)]
+    found = select(backend.module, "custom", patterns=(r"attn1\.to_q$",), exclude=(r"blocks\.0\.",))
+    assert [t.path for t in found] == [f"blocks.{i}.attn1.to_q" for i in range(1, DEPTH)]
 
 
 def test_a_pattern_that_matches_nothing_shows_the_nearest_names(backend: TinyBackend) -> None:
     with pytest.raises(SliderError, match=r'"attn1\.to_queue" matches no layer; the nearest are: .*attn1\.to_q'):
-        select(backend.module, AdapterSpec(preset=Preset.CUSTOM, patterns=("attn1.to_queue",)))
+        select(backend.module, "custom", patterns=("attn1.to_queue",))
 
 
 def test_a_broken_pattern_is_named(backend: TinyBackend) -> None:
     with pytest.raises(SliderError, match="not a valid regular expression"):
-        select(backend.module, AdapterSpec(preset=Preset.CUSTOM, patterns=("attn1(",)))
+        select(backend.module, "custom", patterns=("attn1(",))
 
 
 def test_an_unknown_model_is_an_error_with_a_way_out() -> None:
     with pytest.raises(SliderError, match='use the preset "custom"'):
-        select(nn.Sequential(nn.Linear(2, 2), torch.nn.ReLU()), AdapterSpec())
+        select(nn.Sequential(nn.Linear(2, 2), torch.nn.ReLU()))
 
 
 def test_excluding_everything_is_an_error(backend: TinyBackend) -> None:
     with pytest.raises(SliderError, match="leaves no layer"):
-        select(backend.module, AdapterSpec(exclude=(".",)))
+        select(backend.module, exclude=(".",))
+
+
+def test_the_presets_are_the_four_and_a_family_each() -> None:
+    assert presets() == ["auto", "reference", "all", "custom", *(f.name for f in FAMILIES)]
+    assert len(set(presets())) == len(presets())
+
+
+def test_a_misspelt_preset_shows_the_nearest() -> None:
+    with pytest.raises(SliderError, match='preset "flus" is not known; did you mean "flux"'):
+        select(unet_like(), "flus")
+
+
+def test_a_family_by_name_insists_on_its_architecture() -> None:
+    with pytest.raises(SliderError, match='preset "wan" leaves no layer'):
+        select(unet_like(), "wan")
+
+
+def test_reference_where_the_guide_reaches_nothing_is_an_error() -> None:
+    lumina = tree("layers.0.attention.qkv", "noise_refiner.0.attention.qkv", "cap_embedder.1")
+    with pytest.raises(SliderError, match="reach no layer of Lumina 2"):
+        select(lumina, "reference")
+    assert {t.path for t in select(unet_like(), "reference")} == {t.path for t in select(unet_like())}
+
+
+def test_a_fused_output_moves_its_query_key_and_value_only() -> None:
+    flux = tree("double_blocks.0.img_attn.qkv", "double_blocks.0.img_mod.lin", "img_in", "txt_in")
+    flux.single_blocks = nn.ModuleList([nn.Module()])
+    flux.single_blocks[0].linear1 = nn.Linear(8, 56)
+    rows = {t.path: t.rows for t in select(flux)}
+    assert rows == {"double_blocks.0.img_attn.qkv": None, "single_blocks.0.linear1": (0, 24)}
+
+
+def test_convolutions_of_every_dimension_are_layers() -> None:
+    root = nn.Module()
+    root.one, root.two, root.three = nn.Conv1d(2, 2, 1), nn.Conv2d(2, 2, 3), nn.Conv3d(2, 2, 1)
+    root.grouped = nn.Conv2d(4, 4, 1, groups=2)
+    assert [t.path for t in select(root, "all")] == ["one", "two", "three"]
+
+
+def test_an_unknown_model_is_guessed_from_its_structure_with_a_warning() -> None:
+    names = ["wq", "wk", "wv", "wo"]
+    model = tree(
+        *(f"stages.{i}.mixer_attn.{n}" for i in range(3) for n in names),
+        *(f"stages.{i}.text_attn.{n}" for i in range(3) for n in names),
+        *(f"stages.{i}.cross_attn.{n}" for i in range(3) for n in names),
+        *(f"stages.{i}.attn_b.{n}" for i in range(3) for n in names),  # the second of a block is taken for cross-attention
+        *(f"caption_refiner.{i}.attn.{n}" for i in range(2) for n in names),
+        "stages.0.ff",
+    )
+    found = survey(model)
+    assert {t.path for t in found.targets} == {f"stages.{i}.mixer_attn.{n}" for i in range(3) for n in names}
+    report = found.report(rank=4)
+    assert report.startswith("Warning: This architecture is not known")
+    assert "stages.*.mixer_attn.wq (3)" in report
+
+
+def test_the_guess_leaves_out_attention_whose_key_is_of_another_width() -> None:
+    model = tree("blocks.0.attn.to_q", "blocks.0.attn.to_k", "blocks.0.attn.to_v")
+    assert len(guess(model)) == 3
+    model.blocks.get_submodule("0").attn.to_k = nn.Linear(5, 2)
+    assert guess(model) == []
+
+
+def test_the_report_counts_what_is_trained(backend: TinyBackend) -> None:
+    found = survey(backend.module, "custom", patterns=(r"^blocks\.0\.attn1\.to_q$",))
+    layer = backend.module.get_submodule("blocks.0.attn1.to_q")
+    assert f"{3 * sum(layer.weight.shape):,} trainable parameters at rank 3" in found.report(3)
+    assert "First: blocks.0.attn1.to_q" in found.report(3)

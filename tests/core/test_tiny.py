@@ -30,7 +30,7 @@ EXACT = {"rtol": 1e-4, "atol": 1e-5}
 
 @pytest.fixture
 def slider(backend: TinyBackend) -> Adapter:
-    adapter = Adapter.create(backend.module, select(backend.module, AdapterSpec()).targets, AdapterSpec())
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     with torch.no_grad():
         for number, part in enumerate(adapter.parameters()):
             part.copy_(0.05 * torch.randn(part.shape, generator=torch.Generator().manual_seed(number)))

@@ -43,7 +43,7 @@ def straight(make, spec: TrainSpec, until: int) -> tuple:
 
 def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: TinyBackend, samples: list[Sample]) -> None:
     base = {name: value.clone() for name, value in backend.module.state_dict().items()}
-    adapter = Adapter.create(backend.module, select(backend.module, AdapterSpec()).targets, AdapterSpec())
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
     one.run(backend, FEW_STEPS, gain_every=FEW_STEPS)
     assert sum(one.gains[-1][1:]) > MILD_GAIN
@@ -224,7 +224,7 @@ def test_the_loss_scale_of_half_precision_changes_nothing_else(scale, samples, m
     monkeypatch.setattr(trainer_module, "HALF_SCALE", scale)
     results = []
     for backend in (TinyBackend(), half_backend()):
-        targets = select(backend.module, AdapterSpec()).targets
+        targets = select(backend.module)
         trainer = Trainer(Adapter.create(backend.module, targets, AdapterSpec()), samples, TrainSpec(seed=3))
         trainer.run(backend, 3)
         results.append(trainer)

@@ -85,7 +85,7 @@ def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:
     core = pack.core
     backend = core("comfy_host").ComfyBackend(patcher, None, None)
     spec = core("config").AdapterSpec()
-    chosen = core("targets").select(backend.module, spec)
+    chosen = core("targets").survey(backend.module)
     adapter = core("adapter").Adapter.create(backend.module, chosen.targets, spec)
     generator = torch.Generator().manual_seed(1)
     samples = []

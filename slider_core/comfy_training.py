@@ -1,0 +1,114 @@
+"""What a loaded ComfyUI model needs before autograd can run through it, and all of it put back afterwards.
+
+1. A graph runs under inference mode, whose tensors autograd refuses to save: each is seen through a new view of the same
+   memory while the model is borrowed, and the old objects are back afterwards. Nothing is copied.
+2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
+3. Some models call comfy_kitchen's rotary kernels without asking; these have no gradient, so its plain versions stand in.
+4. Attention kernels without a gradient (sage, flash, 8 bit) give way to torch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.ldm.modules.attention as attention
+import comfy.model_management
+import comfy.quant_ops
+import torch
+from torch import nn
+
+DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
+
+
+def _normal(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as a tensor that autograd may save. Call outside inference mode."""
+    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    view.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    if not isinstance(tensor, nn.Parameter):
+        return view
+    parameter = nn.Parameter(view, requires_grad=False)
+    parameter.__dict__.update(tensor.__dict__)
+    return parameter
+
+
+@contextmanager
+def normal_tensors(module: nn.Module) -> Iterator[None]:
+    """Within the block autograd may save the weights of `module`; they stay frozen and in place. The old objects come back."""
+    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+    unfrozen: list[nn.Parameter] = []
+    try:
+        for part in module.modules():
+            for entries in (part._parameters, part._buffers):
+                for key, tensor in entries.items():
+                    if tensor is None:
+                        continue
+                    if tensor.is_inference():
+                        replaced.append((entries, key, tensor))
+                        entries[key] = _normal(tensor)
+                    elif tensor.requires_grad:
+                        unfrozen.append(tensor)
+                        tensor.requires_grad_(False)
+        yield
+    finally:
+        for entries, key, tensor in replaced:
+            entries[key] = tensor
+        for tensor in unfrozen:
+            tensor.requires_grad_(True)
+
+
+@contextmanager
+def training_flag() -> Iterator[None]:
+    """ComfyUI's switch that turns in-place operations and fused kernels off while gradients are recorded."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """comfy_kitchen's rotary kernels replaced by its own plain torch versions, which have a gradient."""
+    kitchen = getattr(comfy.quant_ops, "ck", None)
+    if kitchen is None:  # ComfyUI runs without the package: everything is plain already
+        yield
+        return
+    from comfy_kitchen.backends.eager import rope
+
+    names = [n for n in dir(rope) if "rope" in n and not n.startswith("_") and callable(getattr(kitchen, n, None))]
+    before = {name: getattr(kitchen, name) for name in names}
+    try:
+        for name in names:
+            setattr(kitchen, name, getattr(rope, name))
+        yield
+    finally:
+        for name, kernel in before.items():
+            setattr(kitchen, name, kernel)
+
+
+def forget_prompts(module: nn.Module) -> None:
+    """HiDream-O1 keeps its prompt's keys and values between calls, whatever was patched or hooked since: drop them."""
+    clear = getattr(module, "clear_kv_cache", None)
+    if clear is not None:
+        clear()
+
+
+def attention_override() -> dict[str, Callable[..., torch.Tensor]]:
+    """Entries for transformer_options: torch's attention where the host's own has no gradient, else nothing."""
+    if attention.optimized_attention.__name__ in DIFFERENTIABLE:
+        return {}
+
+    def with_gradient(_function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+        return attention.attention_pytorch(*args, **kwargs)
+
+    return {"optimized_attention_override": with_gradient}
+
+
+@contextmanager
+def autograd_through(module: nn.Module) -> Iterator[None]:
+    """Within the block gradients can be recorded through `module`, a loaded diffusion model. Everything is put back."""
+    with torch.inference_mode(False), training_flag(), plain_kernels(), normal_tensors(module):
+        yield

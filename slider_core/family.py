@@ -1,0 +1,35 @@
+"""What a row of the table of architectures says: how a diffusion model names its layers, and which a slider may touch.
+
+The rows stand in families_video.py and families_image.py. The rule behind every row is the slider guide of SimpleTuner
+(Concept Sliders' "leave text alone"): the self-attention projections of blocks that carry image (or joint) tokens, the model's
+own input and output projection where the guide's `proj_in`, `proj_out`, `conv_in`, `conv_out` point at them, and the time
+embedding where it is a plain MLP. Nothing that carries only text: no cross-attention, no text refiner, no caption projection,
+no text encoder inside the model.
+
+Expressions are for `re.search` on a module's path inside the diffusion model, in ComfyUI's spelling. A new architecture is
+a new row there and an entry in tests/zoo, which builds the full-size model and holds the row against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One naming scheme.
+
+    `marks` recognise a model: each must match some module path; the first row whose marks all do is taken.
+    `patterns` name the layers that may move, `text` the layers that carry only text (reported, and never touched).
+    `fused` are those among `patterns` whose output stacks q, k and v, each as tall as the input, and then something else:
+    only the q, k, v rows move. `reference` is what the guide's own list, by its diffusers names, reaches in this
+    architecture; empty where it reaches nothing or the architecture has no diffusers twin.
+    """
+
+    name: str
+    title: str
+    marks: tuple[str, ...]
+    patterns: tuple[str, ...]
+    text: tuple[str, ...]
+    fused: tuple[str, ...] = ()
+    reference: tuple[str, ...] = ()

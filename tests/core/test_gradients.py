@@ -1,0 +1,228 @@
+"""Blocks computed twice give the gradients of blocks computed once, in-place residuals and hidden inputs included.
+
+The oracle is the same model without checkpointing and written without in-place changes; torch's own checkpointing is shown to
+fail where ours does not.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, TrainSpec
+from slider_core.gradients import blocks, checkpointed, complains, forgiving
+from slider_core.targets import select
+from slider_core.tiny import TinyBackend
+from slider_core.trainer import Trainer
+
+WIDE, DEPTH = 6, 3
+
+
+@dataclass(frozen=True)
+class Shift:
+    """As Flux hands its modulation to the blocks."""
+
+    scale: torch.Tensor
+
+
+class Holder:
+    """As LTX-2 hands its time embedding to the blocks."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+
+class Memo:
+    """As SeedVR2's cache: keeps what was computed first."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}
+
+
+class Block(nn.Module):
+    """x + f(norm(x)) * scale, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.norm, self.inner, self.in_place = nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE), in_place
+
+    def forward(self, x: torch.Tensor, shift: object = None, options: dict | None = None) -> torch.Tensor:
+        change = torch.tanh(self.inner(self.norm(x)))
+        if isinstance(shift, Shift):
+            change = change * shift.scale
+        elif isinstance(shift, Holder):
+            change = change * shift.value
+        elif isinstance(shift, Memo):
+            change = change * shift.kept.setdefault("scale", shift.kept["source"] * 2)
+        if options is not None:
+            change = change * options["factor"]
+        if self.in_place:
+            x += change
+            return x
+        return x + change
+
+
+class Model(nn.Module):
+    """A stem that makes a modulation, and blocks in a list."""
+
+    def __init__(self, in_place: bool = False, shift: type | None = None, hidden: bool = False) -> None:
+        super().__init__()
+        self.stem, self.shift, self.hidden = nn.Linear(WIDE, WIDE), shift, hidden
+        self.blocks = nn.ModuleList(Block(in_place) for _ in range(DEPTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = torch.sigmoid(self.stem(x.mean(dim=1, keepdim=True)))
+        shift: object = self.shift(scale) if self.shift in (Shift, Holder) else None
+        if self.shift is Memo:
+            shift = Memo()
+            shift.kept["source"] = scale
+        x = x.clone()
+        options: dict = {}
+        for number, block in enumerate(self.blocks):
+            options["factor"] = scale if self.hidden else number + 1.0  # the host overwrites such entries block by block
+            x = block(x, shift, options)
+        return x
+
+
+def setting(**kind: object) -> tuple[Model, Adapter, torch.Tensor]:
+    """A frozen model in float64 with an adapter on every layer, and an input."""
+    generator = torch.Generator().manual_seed(0)
+    model = Model(**kind).double().requires_grad_(False)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.7)
+    adapter = Adapter.create(model, select(model, "all"), AdapterSpec(rank=2, alpha=2.0))
+    for p in adapter.parameters():
+        p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+    return model, adapter, torch.randn(2, 4, WIDE, generator=generator, dtype=torch.float64)
+
+
+def gradient(model: Model, adapter: Adapter, x: torch.Tensor, forgive: bool = False) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The output and the gradients; the strengths are left behind before the backward, as in a training step."""
+    with forgiving(forgive):
+        with adapter.at(model, [1.0, -1.0]):
+            out = model(x)
+        found = torch.autograd.grad(out.square().sum(), adapter.parameters(), allow_unused=True)
+        return out.detach(), [torch.zeros(1) if g is None else g for g in found]  # the stem is idle without a modulation
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.allclose(x, y, rtol=1e-12, atol=1e-14) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("kind", [{}, {"shift": Shift}, {"shift": Holder}, {"shift": Memo}, {"hidden": True}], ids=str)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_twice_is_once(kind: dict, in_place: bool) -> None:
+    model, adapter, x = setting(**kind)
+    out, plain = gradient(model, adapter, x)
+    other, _, _ = setting(in_place=in_place, **kind)
+    with checkpointed(other, adapter):
+        out_twice, twice = gradient(other, adapter, x, forgive=in_place)
+        again = gradient(other, adapter, x, forgive=in_place)[1]
+    assert torch.equal(out, out_twice)
+    assert same(plain, twice)
+    assert same(plain, again)
+
+
+def test_an_in_place_model_without_forgiveness_is_refused_not_wrong() -> None:
+    model, adapter, x = setting(in_place=True)
+    for context in (checkpointed(model, adapter), forgiving(False)):
+        with context, pytest.raises(RuntimeError) as refused:
+            gradient(model, adapter, x)
+        assert complains(refused.value)
+    assert not complains(RuntimeError("CUDA out of memory"))
+
+
+def test_forgiven_in_place_changes_give_the_true_gradient() -> None:
+    model, adapter, x = setting()
+    other = setting(in_place=True)[0]
+    assert same(gradient(model, adapter, x)[1], gradient(other, adapter, x, forgive=True)[1])
+
+
+def test_out_arguments_are_forgiven_too() -> None:
+    a = torch.randn(3, requires_grad=True)
+    with forgiving(True):
+        b = a * 2
+        torch.add(a, a, out=b)
+        (found,) = torch.autograd.grad(b.sum(), a)
+    assert torch.equal(found, torch.full((3,), 2.0))
+
+
+def test_torchs_own_checkpointing_is_wrong_here() -> None:
+    """What the file's docstring says of it: no error, another gradient."""
+    model, adapter, x = setting()
+    _, plain = gradient(model, adapter, x)
+    other = setting(in_place=True)[0]
+    for block in other.blocks:
+        block.forward = lambda *a, f=block.forward, **k: checkpoint(f, *a, use_reentrant=False, **k)
+    with adapter.at(other, [1.0, -1.0]):
+        out = other(x)
+        found = torch.autograd.grad(out.square().sum(), adapter.parameters(), allow_unused=True)
+    assert not same(plain[2:], list(found)[2:])
+
+
+def test_blocks_are_the_repeated_parts_and_forwards_come_back(backend: TinyBackend) -> None:
+    model, adapter, _ = setting()
+    assert blocks(model) == list(model.blocks)
+    mine = model.blocks[0].forward
+    model.blocks[1].forward = other = lambda *a: mine(*a)
+
+    def cancelled() -> None:
+        with checkpointed(model, adapter):
+            assert all("forward" in b.__dict__ for b in model.blocks)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cancelled()
+    assert "forward" not in model.blocks[0].__dict__
+    assert model.blocks[1].__dict__["forward"] is other
+    assert len(blocks(backend.module)) > 1
+
+
+def test_a_part_of_repeated_parts_gives_way_to_them() -> None:
+    inner = nn.Module()
+    inner.many, inner.small = nn.ModuleList(Block(False) for _ in range(3)), nn.Linear(WIDE, 1)
+    outer = nn.Module()
+    outer.stages = nn.ModuleList([nn.Sequential(inner, Block(False))])
+    assert blocks(outer) == [*inner.many, outer.stages[0][1]]
+
+
+def test_less_is_remembered_between_forward_and_backward() -> None:
+    model, adapter, _ = setting()
+    x = torch.randn(2, 50, WIDE, dtype=torch.float64)
+
+    def saved(context: AbstractContextManager) -> int:
+        sizes: list[int] = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t)
+        with context, adapter.at(model, [1.0, -1.0]):
+            model(x)  # the first call tries the blocks out
+            with hooks:
+                model(x)
+        return sum(sizes)
+
+    assert saved(checkpointed(model, adapter)) < saved(forgiving(False)) / 2
+
+
+def test_no_gradient_no_second_run() -> None:
+    model, adapter, x = setting()
+    calls = []
+    model.blocks[0].inner.register_forward_hook(lambda *_: calls.append(1))
+    with checkpointed(model, adapter), torch.no_grad(), adapter.at(model, [1.0, -1.0]):
+        model(x)
+    assert len(calls) == 1
+
+
+def test_a_run_with_and_without_is_the_same_run(backend: TinyBackend, samples) -> None:
+    def losses(on: bool) -> list[float]:
+        adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
+        trainer = Trainer(adapter, samples, TrainSpec(steps=4, checkpointing=on))
+        trainer.run(backend, 4)
+        return trainer.losses
+
+    assert losses(True) == pytest.approx(losses(False), rel=1e-5)

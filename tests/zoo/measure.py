@@ -1,0 +1,174 @@
+"""What is measured on a tiny architecture: exact gradients, checkpointed gradients, strengths in one batch.
+
+Used by the host tests, which hold the figures to their limits, and by tools/make_architectures.py, which writes them down.
+`core` gives a module of slider_core by name: the pack's own in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from .model import Tiny, build_tiny, conditioning
+
+Core = Callable[[str], ModuleType]
+STEPS = (2e-2, 2e-3, 2e-4)  # of the finite differences: the first against rounding, the others against a kink nearby
+DIRECTIONS = 3
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Relative errors on one tiny model: `exact` against finite differences (worst direction), `checkpointed` against the
+    plain gradient (worst factor), and how the model had to be treated."""
+
+    targets: int
+    exact: float
+    checkpointed: float
+    in_place: bool  # changes tensors that autograd has saved
+    apart: bool  # samples of one batch keep their own strength
+    blocks: int  # what checkpointing found
+    once: int  # of them computed once after all: they keep values between runs
+    never: int  # of them not called through their forward
+
+
+@contextmanager
+def float64_stays() -> Iterator[None]:
+    """Casts to float32 inside the models leave float64 alone, so that finite differences have digits to work with."""
+    cast, to, norm = torch.Tensor.float, torch.Tensor.to, torch.linalg.vector_norm
+
+    def keep(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return tensor if tensor.dtype is torch.float64 else cast(tensor, *args, **kwargs)
+
+    def keep_to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if tensor.dtype is torch.float64:
+            args = tuple(torch.float64 if a is torch.float32 else a for a in args)
+            kwargs = {k: torch.float64 if v is torch.float32 else v for k, v in kwargs.items()}
+        return to(tensor, *args, **kwargs)
+
+    def wide_norm(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if tensor.dtype is torch.float64:
+            kwargs.pop("dtype", None)
+        return norm(tensor, *args, **kwargs)
+
+    torch.Tensor.float, torch.Tensor.to, torch.linalg.vector_norm = keep, keep_to, wide_norm
+    try:
+        yield
+    finally:
+        torch.Tensor.float, torch.Tensor.to, torch.linalg.vector_norm = cast, to, norm
+
+
+def shaken(core: Core, module: torch.nn.Module, targets: Sequence[Any], dtype: torch.dtype) -> Any:
+    """An adapter of rank 2 whose factors are all random, so that every part of it acts."""
+    adapter = core("adapter").Adapter.create(module, targets, core("config").AdapterSpec(rank=2, alpha=2.0))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in adapter.parameters():
+            p.data = p.data.to(dtype)
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=dtype) * 0.3 / p.shape[1] ** 0.5)
+    return adapter
+
+
+class Trial:
+    """A tiny model in float64, an adapter on it, and a loss of both signs in one batch."""
+
+    def __init__(self, core: Core, entry: Tiny, preset: str) -> None:
+        self.core, self.gradients = core, core("gradients")
+        dtype = torch.float64 if entry.wide else torch.float32
+        self.backend = core("comfy_host").ComfyBackend(build_tiny(entry, dtype), None, None)
+        self.targets = core("targets").select(self.backend.module, preset)
+        self.adapter = shaken(core, self.backend.module, self.targets, dtype)
+        self.cond = [core("backend").Conditioning(str(i), conditioning(entry, i)) for i in range(2)]
+        generator = torch.Generator().manual_seed(4)
+        self.x, self.weight = (torch.randn(2, *entry.latent, generator=generator, dtype=dtype) for _ in range(2))
+        self.sigma = self.backend.sigmas(torch.tensor([0.3, 0.7])).to(dtype)
+        self.once = self.never = 0
+
+    def loss(self) -> torch.Tensor:
+        with self.adapter.at(self.backend.module, [1.0, -1.0]):
+            out = self.backend.predict(self.x, self.sigma, self.cond)
+        return (out * self.weight).double().sum() + out.double().square().mean()
+
+    def gradient(self, checkpointing: bool) -> tuple[list[torch.Tensor], bool]:
+        """The gradient of each factor, and whether the model needed forgiving."""
+        module, kind = self.backend.module, self.gradients._Block
+        for forgiven in (False, True):
+            try:
+                with self.gradients.checkpointed(module, self.adapter) if checkpointing else nullcontext():
+                    with self.gradients.forgiving(forgiven):
+                        found = torch.autograd.grad(self.loss(), self.adapter.parameters(), allow_unused=True)
+                    blocks = [b for m in module.modules() if isinstance(b := m.__dict__.get("forward"), kind)]
+                    self.once, self.never = sum(b.safe is False for b in blocks), sum(b.safe is None for b in blocks)
+            except RuntimeError as fault:
+                if forgiven or not self.gradients.complains(fault):
+                    raise
+                continue
+            parameters = self.adapter.parameters()
+            return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)], forgiven
+        raise AssertionError("unreachable")
+
+    @torch.no_grad()
+    def slope(self, direction: Sequence[torch.Tensor], h: float) -> float:
+        """The loss's derivative along `direction` (of unit length), by five-point finite differences."""
+        value = {}
+        for step in (1, -1, 2, -2):
+            for p, d in zip(self.adapter.parameters(), direction, strict=True):
+                p.add_(d, alpha=step * h)
+            value[step] = float(self.loss())
+            for p, d in zip(self.adapter.parameters(), direction, strict=True):
+                p.sub_(d, alpha=step * h)
+        return (8 * (value[1] - value[-1]) - (value[2] - value[-2])) / (12 * h)
+
+
+def norm(tensors: Sequence[torch.Tensor]) -> float:
+    return float(torch.cat([t.flatten() for t in tensors]).norm())
+
+
+def measure_gradients(core: Core, entry: Tiny, preset: str = "auto") -> Gradients:
+    """Build, borrow and differentiate one tiny model."""
+    trial = Trial(core, entry, preset)
+    with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
+        trial.backend.prepare(trial.targets, trial.x[0], trial.cond[0])
+        plain, in_place = trial.gradient(False)
+        twice, _ = trial.gradient(True)
+        length = norm(plain)
+        generator = torch.Generator().manual_seed(5)
+        errors = []
+        for _ in range(DIRECTIONS):
+            direction = [torch.randn(g.shape, generator=generator, dtype=g.dtype) for g in plain]
+            size = norm(direction)
+            direction = [d / size for d in direction]
+            expected = float(sum((g * d).sum() for g, d in zip(plain, direction, strict=True)))
+            scale = abs(expected) + 1e-3 * length
+            errors.append(min(abs(trial.slope(direction, h) - expected) / scale for h in STEPS))
+    apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
+    blocks = len(trial.gradients.blocks(trial.backend.module))
+    once, never = trial.once, trial.never
+    return Gradients(len(trial.targets), max(errors), max(apart), in_place, not trial.backend.one_by_one, blocks, once, never)
+
+
+@torch.inference_mode()
+def strengths_deviate(core: Core, entry: Tiny, cfg: float, preset: str = "auto", tokens: int | None = None) -> float:
+    """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
+    patcher = build_tiny(entry)
+    module = patcher.model.diffusion_model
+    adapter = shaken(core, module, core("targets").select(module, preset), torch.float32)
+    latent = {"samples": patcher.model.process_latent_out(torch.full((1, *entry.latent), 0.1))}  # zeros would count as empty
+    strengths = (-1.0, 0.0, 0.5, 1.0)
+    prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
+
+    def sample(some: Sequence[float]) -> torch.Tensor:
+        call = core("comfy_host").sample_strengths
+        return call(
+            patcher, adapter, some, 7, latent, *prompts, steps=1, cfg=cfg, sampler="euler", scheduler="simple", denoise=0.5
+        )
+
+    together = sample(strengths)
+    alone = torch.cat([sample([s]) for s in strengths])
+    if bool((alone[0] - alone[-1]).abs().max() == 0):
+        raise AssertionError("the adapter does nothing")
+    return float(((together - alone).flatten(1).norm(dim=1) / alone.flatten(1).norm(dim=1)).max())
