@@ -117,6 +117,13 @@ class SliderTrainStep(io.ComfyNode):
                     tooltip="Training size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
                 ),
                 io.Boolean.Input("reset", default=False, advanced=True, tooltip="On: every run begins anew."),
+                io.Boolean.Input(
+                    "checkpointing",
+                    default=True,
+                    advanced=True,
+                    tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
+                    "the same. Off where memory is plenty.",
+                ),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -153,8 +160,9 @@ class SliderTrainStep(io.ComfyNode):
         training_seed: int,
         resolution: int,
         reset: bool,
+        checkpointing: bool = True,
     ) -> io.NodeOutput:
-        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective)
+        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing)
         backend = ComfyBackend(model, vae, clip)
         if reset:
             SESSION.drop(name)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import comfy.conds
 import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
@@ -173,22 +174,31 @@ class ComfyBackend:
         key = (id(cond), x.shape[1:])
         if key not in self._encoded:
             with torch.no_grad():
-                noise = torch.zeros_like(x[:1])
-                positive = comfy.sampler_helpers.convert_cond(cond.value)
-                processed = comfy.samplers.process_conds(
-                    self.patcher.model,
-                    noise,
-                    {"positive": positive},
-                    self.device,
-                    latent_image=noise,
-                    seed=0,
-                    latent_shapes=[noise.shape],
-                )["positive"]
-                if len(processed) != 1:
-                    raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
-                parts = processed[0]["model_conds"]
+                parts = self._processed(cond, torch.zeros_like(x[:1]))
                 self._encoded[key] = cond, {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
         return self._encoded[key][1]
+
+    def _processed(self, cond: Conditioning, noise: torch.Tensor) -> dict[str, Any]:
+        """ComfyUI's model conds for one prompt and a batch like `noise`."""
+        processed = comfy.samplers.process_conds(
+            self.patcher.model,
+            noise,
+            {"positive": comfy.sampler_helpers.convert_cond(cond.value)},
+            self.device,
+            latent_image=noise,
+            seed=0,
+            latent_shapes=[noise.shape],
+        )["positive"]
+        if len(processed) != 1:
+            raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
+        return processed[0]["model_conds"]
+
+    def batch_is_one(self, cond: Conditioning, latent_CHW: torch.Tensor) -> bool:
+        """Whether the model takes the rows of a batch for parts of one thing, as SVD takes them for the frames of a video."""
+        with torch.no_grad():
+            one, two = (self._processed(cond, torch.zeros(n, *latent_CHW.shape, device=self.device)) for n in (1, 2))
+        told = {k: v.cond for k, v in one.items() if isinstance(v, comfy.conds.CONDConstant)}
+        return any(isinstance(v, int) and two[k].cond != v for k, v in told.items())
 
 
 def _joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -211,7 +221,7 @@ def _apart(model: Any, adapter: Adapter, latent: torch.Tensor, positive: Any, co
     cond = Conditioning("sweep", [[text, {k: v for k, v in extra.items() if k != "control"}]])
     with backend.borrowed():
         backend.prepare(adapter.targets, latent, cond)
-    return not backend.one_by_one
+        return not (backend.one_by_one or backend.batch_is_one(cond, latent))
 
 
 def sample_strengths(

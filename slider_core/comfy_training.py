@@ -40,9 +40,9 @@ def normal_tensors(module: nn.Module) -> Iterator[None]:
     unfrozen: list[nn.Parameter] = []
     try:
         for part in module.modules():
-            for entries in (part._parameters, part._buffers):
+            for entries in (part._parameters, part._buffers, part.__dict__):
                 for key, tensor in entries.items():
-                    if tensor is None:
+                    if not isinstance(tensor, torch.Tensor):
                         continue
                     if tensor.is_inference():
                         replaced.append((entries, key, tensor))

@@ -52,7 +52,8 @@ class Tiny:
     text: tuple[int, ...]
     cond: Mapping[str, Any] = field(default_factory=dict)
     batched: bool = True  # False: samples of one batch are mixed somewhere, so strengths must run one by one
-    wide: bool = True  # False: the class cannot compute in float64
+    wide: bool = True  # False: the class cannot compute in float64 throughout
+    kinked: bool = False  # True: a router or the like makes the loss jump, so finite differences are coarse
     variant: str = ""
     state: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     # classes with sizes that no configuration reaches, and the numbers to put for those that their constructors are given

@@ -1,8 +1,8 @@
 """The UNets: SD 1.x and 2.x, SDXL and its distillations, and those that take a picture along.
 
-In Stable Video Diffusion (SVD_img2vid, SV3D_u, SV3D_p) a batch is one video and its samples are the frames, so several strengths
-in one batch would be mixed. A training sample is one frame, which leaves the attention over time nothing to choose between:
-`time_stack` to_q and to_k get no gradient (with three frames every target gets one).
+In Stable Video Diffusion (SVD_img2vid, SV3D_u, SV3D_p) a batch is one video and its samples are the frames. A training sample is
+a video of one frame, which keeps to itself in a batch and leaves the attention over time nothing to choose between: `time_stack`
+to_q and to_k get no gradient (with three frames every target gets one). A sampling call of several strengths would be one video.
 """
 
 from __future__ import annotations
@@ -157,7 +157,6 @@ TINY = [
         latent=(4, 8, 8),
         text=(1, 16),
         cond={"concat_latent_image": (4, 8, 8)},
-        batched=False,  # a batch is one video
     ),
     Tiny(
         "Stable_Zero123",

@@ -117,7 +117,7 @@ def _fixed(*shape: int, seed: int = 0) -> torch.Tensor:
 CLIP_VISION = SimpleNamespace(penultimate_hidden_states=_fixed(3, 1280))
 REFERENCE = [_fixed(16, 1, 8, 8, seed=1)]
 ANIMATE = "comfy.ldm.wan.model_animate"
-FACE = dict.fromkeys((32, 64, 128, 256, 512), 2)  # channels at each of the sizes that lead from a face to a number
+FACE = dict.fromkeys((32, 64, 128, 256, 512), 2)  # channels of the steps that halve a face, seven times
 MOTION = {1024: 8, 4 * 1024: 4 * 8}
 
 TINY = [
@@ -179,10 +179,10 @@ TINY = [
         cond={
             "clip_vision_output": CLIP_VISION,
             "pose_video_latent": (16, 1, 8, 8),
-            "face_video_pixels": (3, 1, 512, 512),  # halved seven times to the 4 that the last layer spans
+            "face_video_pixels": (3, 1, 128, 128),  # of 512: halved to one pixel
         },
         shrunk={
-            f"{ANIMATE}.EqualConv2d": FACE,
+            f"{ANIMATE}.EqualConv2d": FACE | {4: 1},  # the last one spans what is left
             f"{ANIMATE}.FusedLeakyReLU": FACE,
             f"{ANIMATE}.EqualLinear": FACE,
             "comfy.ops.disable_weight_init.Conv1d": MOTION,

@@ -1,0 +1,118 @@
+"""Every diffusion model that ComfyUI can load, at full size without weights: the right layers, and no text among them.
+
+Oracles: ComfyUI's own classes and its own detection, which must find each class again in the shapes that were built; the
+numbers of modules counted by hand from the block counts (tests/zoo).
+"""
+
+import re
+import warnings
+
+import pytest
+from zoo.animals import EXCLUDED, FULL, TINY
+from zoo.model import Full, build_full
+
+# names that never belong to the image's own stream, whatever the architecture
+TEXT = re.compile(
+    r"(?:^|[._])(?:txt|context_block|context_refiner|context_embedder|caption|cap_embedder|llm_adapter|lyric|t5_y|y_embedder"
+    r"|cross_attn|cross_attention|cross_attn2|txt_\w+|add_[qkv]_proj|to_add_out|kv_mapper|token_refiner)(?:\.|$)|(?:^|\.)text_"
+)
+CROSS_BY_NUMBER = {"sd3", "sdxs", "upscaler"}  # attn2 is image self-attention in SD3.5; elsewhere it looks at the prompt
+
+
+@pytest.fixture(scope="module", params=FULL, ids=lambda e: e.title)
+def built(request, pack):
+    """(entry, the diffusion model on the meta device), built once for all the tests of this file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the host's own, of its constructors
+        return request.param, build_full(request.param).diffusion_model
+
+
+def test_the_family_and_the_number_of_layers(built: tuple, pack) -> None:
+    entry, module = built
+    found = pack.core("targets").survey(module)
+    assert (found.family, len(found.targets), found.warning) == (entry.family, entry.targets, "")
+
+
+def test_what_must_stay_alone_stays_alone(built: tuple, pack) -> None:
+    entry, module = built
+    targets = pack.core("targets")
+    found, there = targets.survey(module), dict(module.named_modules())
+    chosen = {t.path for t in found.targets}
+    assert [p for p in entry.forbidden if p not in there] == [], "the entry names layers that the model has"
+    assert chosen.isdisjoint(entry.forbidden)
+    assert [p for p in chosen if TEXT.search(p)] == []
+    assert [p for p in chosen if entry.family not in CROSS_BY_NUMBER and re.search(r"(?:^|\.)attn2\.", p)] == []
+    assert chosen.isdisjoint(found.text_layers)
+    assert all(targets.adaptable(there[p]) for p in chosen | set(found.text_layers))
+
+
+def test_the_rows_of_fused_layers(built: tuple, pack) -> None:
+    entry, module = built
+    rows = {t.path: t.rows for t in pack.core("targets").select(module)}
+    assert {p: rows[p] for p in entry.rows} == dict(entry.rows)
+    for path, span in rows.items():
+        assert span is None or 0 <= span[0] < span[1] < module.get_submodule(path).weight.shape[0]
+
+
+def test_comfyui_finds_its_class_again(built: tuple, pack) -> None:
+    """The configuration is the real one: detection works on shapes alone."""
+    from comfy.model_detection import detect_unet_config, model_config_from_unet_config
+
+    entry, module = built
+    if entry.detected == "-":
+        pytest.skip(f"ComfyUI needs more than shapes to find {entry.name}")
+    state = module.state_dict()
+    found = model_config_from_unet_config(detect_unet_config(state, ""), state)
+    assert type(found).__name__ == (entry.detected or entry.name)
+
+
+def test_the_guess_touches_no_text(built: tuple, pack) -> None:
+    """As if no row knew the model: what the structure alone suggests is no layer that the row calls text."""
+    entry, module = built
+    targets = pack.core("targets")
+    family = next(f for f in targets.FAMILIES if f.name == entry.family)
+    assert [p for p in targets.guess(module) if any(re.search(pattern, p) for pattern in family.text)] == []
+
+
+def test_reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:
+    entry, module = built
+    targets = pack.core("targets")
+    family = next(f for f in targets.FAMILIES if f.name == entry.family)
+    if family.reference:
+        assert targets.select(module, "reference")
+    else:
+        with pytest.raises(pack.core("config").SliderError, match="reach no layer"):
+            targets.select(module, "reference")
+
+
+def test_every_model_of_comfyui_has_an_entry(pack) -> None:
+    import comfy.supported_models
+
+    named = {entry.name for entry in FULL} | set(EXCLUDED)
+    missing = [kind.__name__ for kind in comfy.supported_models.models if kind.__name__ not in named]
+    assert missing == [], "new in ComfyUI: give each a row in slider_core/families_*.py and an entry in tests/zoo"
+    gone = [name for name in named if not hasattr(comfy.supported_models, name)]
+    assert gone == []
+
+
+def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
+    families = {f.name for f in pack.core("targets").FAMILIES} - {"general"}  # that one is the embedded model's
+    assert {entry.family for entry in FULL} == families
+    assert {entry.family for entry in TINY} == families
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_expression_of_a_family_is_idle(pack) -> None:
+    """Each pattern matches something in some full model of its family."""
+    targets = pack.core("targets")
+    idle = {(f.name, p) for f in targets.FAMILIES if f.name != "general" for p in (*f.patterns, *f.text, *f.fused, *f.reference)}
+    for entry in FULL:
+        paths = list(targets.layers(build_full(entry).diffusion_model))
+        idle -= {(name, p) for name, p in idle if name == entry.family and any(re.search(p, path) for path in paths)}
+    assert idle == set()
+
+
+def test_titles_are_unique() -> None:
+    titles = [e.title for e in FULL]
+    assert len(set(titles)) == len(titles)
+    assert all(isinstance(e, Full) for e in FULL)

@@ -1,0 +1,10 @@
+"""All entries, and the classes that are no image, video or sound generators."""
+
+from __future__ import annotations
+
+from . import classic, cosmos_lumina, flux, hunyuan_ltx, qwen_hidream, single_stream, unet, wan
+from .cosmos_lumina import EXCLUDED as EXCLUDED
+
+_FILES = (unet, classic, flux, hunyuan_ltx, wan, cosmos_lumina, qwen_hidream, single_stream)
+FULL = [entry for file in _FILES for entry in file.FULL]
+TINY = [entry for file in _FILES for entry in file.TINY]

@@ -1,0 +1,149 @@
+"""Write docs/architectures.md: every architecture of ComfyUI, its layers, and what was measured on a tiny model of its class.
+
+    python tools/make_architectures.py            (needs ComfyUI, as the host tests do; about ten minutes on two cores)
+
+The families and their layers come from slider_core itself, the full-size models from tests/zoo, the figures from
+tests/zoo/measure.py, which the host tests hold to their limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import torch  # noqa: E402
+from rings import find_comfyui  # noqa: E402
+
+HEAD = """# Architectures
+
+Which layers a slider moves, for every diffusion model that ComfyUI 0.33 loads, and what was checked on each. Written by
+`python tools/make_architectures.py`; the tests hold the same things (`tests/host/test_architectures.py`, `test_gradients.py`).
+
+The rule is that of [SimpleTuner's slider guide](https://github.com/bghira/SimpleTuner): self-attention of the blocks that carry
+image (or joint) tokens, the model's own input and output projection, and the time embedding where it is a plain MLP. What
+carries only text stays alone: cross-attention, text refiners, caption projections, text encoders inside the model.
+
+The preset `auto` of *Slider Target Injector* recognises the family from the model's own module names. A model that no family
+knows is guessed from its structure, with a warning and the list. `reference` takes the guide's literal lists, by diffusers'
+names translated into ComfyUI's; where those reach nothing it says so. `all` takes every Linear and convolution.
+
+## Families and layers
+
+Layers are counted on the model at full size, built without weights by ComfyUI's own classes from the configuration of the
+released checkpoint; ComfyUI's own detection finds the class again in the shapes that were built. A star stands for a block's
+number. *rows* is the part of a fused output that moves: the query, key and value rows.
+
+"""
+CHECKS = """
+## What was checked on each
+
+On a tiny model of each class, with random weights, through ComfyUI's own forward:
+
+- **gradient**: the adapter's gradient against finite differences of the loss along three random directions, worst relative
+  error; presets `auto` and `all`. In float64 where the class can compute in it (all but those marked 32).
+- **checkpointed**: the gradient with checkpointing against the one without, worst factor.
+- **strengths**: one sampling call with a strength per row (-1, 0, 0.5, 1) against four calls, largest relative difference,
+  CFG 1 and 3.
+- **in place**: the model changes tensors that autograd has saved; noticed at the first step, and survived at some cost in time.
+- **one by one**: samples of one batch are mixed somewhere; noticed before the first step, and strengths then run separately.
+- **blocks**: how many repeated parts checkpointing found in the tiny model; *once*: of these keep values between runs or are
+  not called through their forward, and are computed once after all, so they save no memory.
+
+| family | model | gradient | checkpointed | strengths | in place | one by one | blocks |
+|---|---|---|---|---|---|---|---|
+"""
+TAIL = """
+No model that makes images, video or sound: {excluded}.
+"""
+
+
+def core(name: str) -> ModuleType:
+    return importlib.import_module(f"slider_core.{name}")
+
+
+def start(cpu: bool = True) -> None:
+    """ComfyUI importable and quiet."""
+    root = find_comfyui()
+    if root is None:
+        sys.exit("ComfyUI is needed: set COMFYUI_PATH.")
+    sys.path.insert(0, str(root))
+    sys.path.append(sys.path.pop(sys.path.index(str(ROOT))))  # ComfyUI first: the repository has a nodes/ too
+    from comfy.cli_args import args
+
+    args.cpu = cpu or not torch.cuda.is_available()
+    logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
+    import comfy.model_management  # noqa: F401 - once, before the models
+
+
+def shown(number: float) -> str:
+    return "0" if number == 0 else f"{number:.0e}"
+
+
+def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
+    """One row per family: its models with their counts, and the kinds of layers of its first model."""
+    entries = list(full)
+    lines = ["| family | models | layers | moves |", "|---|---|---|---|"]
+    for family in core("targets").FAMILIES:
+        mine = [e for e in entries if e.family == family.name]
+        if not mine:
+            continue
+        counts: dict[int, list[str]] = {}
+        for entry in mine:
+            counts.setdefault(entry.targets, []).append(entry.title)
+        layers = "<br>".join(f"{count}: {', '.join(titles)}" for count, titles in counts.items())
+        kinds = "<br>".join(f"`{kind}`" for kind in core("targets").survey(build(mine[0]).diffusion_model).kinds())
+        lines.append(f"| `{family.name}` | {family.title} | {layers} | {kinds} |")
+    return lines
+
+
+def row_of_checks(entry: Any) -> str:
+    from zoo.measure import measure_gradients, strengths_deviate
+
+    found = [measure_gradients(core, entry, preset) for preset in ("auto", "all")]
+    strengths = max(strengths_deviate(core, entry, cfg) for cfg in (1.0, 3.0))
+    auto = found[0]
+    once = f", {auto.once + auto.never} once" if auto.once + auto.never else ""
+    cells = [
+        f"`{entry.family}`",
+        entry.title + ("" if entry.wide else " (32)"),
+        ", ".join(shown(f.exact) for f in found),
+        shown(max(f.checkpointed for f in found)),
+        shown(strengths),
+        "yes" if auto.in_place else "",
+        "" if auto.apart else "yes",
+        f"{auto.blocks}{once}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "architectures.md")
+    out = parser.parse_args().out
+    start()
+    from zoo.animals import EXCLUDED, FULL, TINY
+    from zoo.model import build_full
+
+    torch.manual_seed(0)
+    lines = table_of_families(FULL, build_full)
+    checks = []
+    for entry in sorted(TINY, key=lambda e: [f.name for f in core("targets").FAMILIES].index(e.family)):
+        checks.append(row_of_checks(entry))
+        print(checks[-1], flush=True)  # noqa: T201
+    excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())
+    out.write_text(HEAD + "\n".join(lines) + "\n" + CHECKS + "\n".join(checks) + "\n" + TAIL.format(excluded=excluded), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
