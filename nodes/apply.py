@@ -7,6 +7,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.adapter import check_fits
+from ..slider_core.comfy_training import without_memory
 from ..slider_core.config import SliderError
 from ..slider_core.store import Slider, to_native
 from .files import file_mark, load_by_name
@@ -27,7 +28,7 @@ def with_slider(model: Any, slider: Slider, strength: float) -> Any:
     if strength == 0:
         return model
     check_fits(model.model.diffusion_model, slider.weights)
-    return comfy.sd.load_lora_for_models(model, None, to_native(slider.weights), strength, 0)[0]
+    return without_memory(comfy.sd.load_lora_for_models(model, None, to_native(slider.weights), strength, 0)[0])
 
 
 class SliderLoRAApply(io.ComfyNode):

@@ -121,6 +121,7 @@ class SliderTrainStep(io.ComfyNode):
                     "checkpointing",
                     default=True,
                     advanced=True,
+                    optional=True,
                     tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
                     "the same. Off where memory is plenty.",
                 ),

@@ -216,6 +216,8 @@ def _apart(model: Any, adapter: Adapter, latent: torch.Tensor, positive: Any, co
     """Whether one sampling call can hold `count` strengths of this adapter."""
     if count < 2:
         return True
+    if not isinstance(latent, torch.Tensor):  # sound and video together: ComfyUI packs them into one row
+        return False
     backend = ComfyBackend(model, None, None)
     text, extra = positive[0]
     cond = Conditioning("sweep", [[text, {k: v for k, v in extra.items() if k != "control"}]])
@@ -254,24 +256,26 @@ def sample_strengths(
     groups = [[s] for s in strengths] if alone else [list(strengths)]
     parts = []
     for group in groups:
-        copies = [len(group)] + [1] * (first.ndim - 1)
         forget_prompts(model.model.diffusion_model)
         with adapter.at(model.model.diffusion_model, group):
-            parts.append(
-                comfy.sample.sample(
-                    model,
-                    noise.repeat(copies),
-                    steps,
-                    cfg,
-                    sampler,
-                    scheduler,
-                    positive,
-                    negative,
-                    first.repeat(copies),
-                    denoise=denoise,
-                    seed=seed,
-                    disable_pbar=True,
-                )
+            drawn = comfy.sample.sample(
+                model,
+                _repeated(noise, len(group)),
+                steps,
+                cfg,
+                sampler,
+                scheduler,
+                positive,
+                negative,
+                _repeated(first, len(group)),
+                denoise=denoise,
+                seed=seed,
+                disable_pbar=True,
             )
+        parts.append(drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0])  # of sound and video the video
     forget_prompts(model.model.diffusion_model)
     return torch.cat(parts)
+
+
+def _repeated(row: Any, count: int) -> Any:
+    return row if count == 1 else row.repeat(count, *[1] * (row.ndim - 1))

@@ -17,6 +17,7 @@ import comfy.ldm.modules.attention as attention
 import comfy.model_management
 import comfy.quant_ops
 import torch
+from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
@@ -94,6 +95,14 @@ def forget_prompts(module: nn.Module) -> None:
     clear = getattr(module, "clear_kv_cache", None)
     if clear is not None:
         clear()
+
+
+def without_memory(patcher: Any) -> Any:
+    """The same MODEL, made to forget prompts before and after each sampling: what it patches must not reach another run."""
+    if hasattr(patcher.model.diffusion_model, "clear_kv_cache"):
+        for moment in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
+            patcher.add_callback(moment, lambda running: forget_prompts(running.model.diffusion_model))
+    return patcher
 
 
 def attention_override() -> dict[str, Callable[..., torch.Tensor]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 PLAIN = (torch.Tensor, bool, int, float, str, bytes, slice, type(None), torch.dtype, torch.device, Enum, nn.Module, dict)
@@ -49,13 +51,58 @@ class _WithoutOut(TorchFunctionMode):
         return out.copy_(func(*args, **kwargs))
 
 
+class _Saved:
+    """A tensor that autograd has saved; its own copy once the model is about to change it."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.version = tensor, tensor._version
+
+
+class _CopyBeforeChange(TorchDispatchMode):
+    """Copies saved tensors before an operation writes into their memory.
+
+    torch has this as allow_mutation_on_saved_tensors, but up to 2.14 it takes a new tensor that lies where a changed one lay
+    for that one, and so now and then gives the old values: a wrong gradient without a word.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: dict[int, weakref.WeakSet[_Saved]] = {}  # by address of the memory
+        self.writes: dict[Any, list[tuple[int, str]]] = {}  # operation -> which arguments it writes into
+
+    def save(self, tensor: torch.Tensor) -> _Saved:
+        here = self.saved.setdefault(tensor.untyped_storage().data_ptr(), weakref.WeakSet())
+        for known in here:
+            if known.tensor is tensor and known.version == tensor._version:
+                return known
+        fresh = _Saved(tensor)
+        here.add(fresh)
+        return fresh
+
+    def _keep(self, changing: Any) -> None:
+        for tensor in changing if isinstance(changing, (tuple, list)) else (changing,):
+            if isinstance(tensor, torch.Tensor):
+                for known in self.saved.pop(tensor.untyped_storage().data_ptr(), ()):
+                    known.tensor = known.tensor.clone()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in self.writes:
+            arguments = enumerate(func._schema.arguments)
+            self.writes[func] = [(i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write]
+        for place, name in self.writes[func]:
+            self._keep(args[place] if place < len(args) else kwargs.get(name))
+        return func(*args, **kwargs)
+
+
 @contextmanager
 def forgiving(on: bool) -> Iterator[None]:
     """Around a forward and its backward: with `on`, in-place changes of saved tensors are allowed and harmless."""
     if not on:
         yield
         return
-    with torch.autograd.graph.allow_mutation_on_saved_tensors(), _WithoutOut():
+    keeper = _CopyBeforeChange()
+    with torch.autograd.graph.saved_tensors_hooks(keeper.save, lambda saved: saved.tensor), keeper, _WithoutOut():
         yield
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils._python_dispatch
 from zoo.animals import TINY
 from zoo.model import build_tiny, conditioning
 
@@ -35,8 +36,8 @@ def switches() -> dict[str, Any]:
         **{name: getattr(kitchen, name) for name in dir(kitchen) if "rope" in name},
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
-        "forgiving": torch.autograd.graph._allow_mutation_on_saved_tensors_enabled,
-        "out": torch.add,
+        "saving": torch._C._autograd._top_saved_tensors_default_hooks(True),
+        "modes": (torch.utils._python_dispatch._get_current_dispatch_mode(), torch.overrides._get_current_function_mode()),
         "float": torch.Tensor.float,
         "generator": torch.random.get_rng_state().tolist(),
     }

@@ -55,7 +55,7 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
     patcher = build_tiny(entry)
     host, module = pack.core("comfy_host"), patcher.model.diffusion_model
     adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
-    latent = {"samples": patcher.model.process_latent_out(torch.full((1, *entry.latent), 0.1))}
+    latent = {"samples": torch.zeros(1, *entry.latent)}
 
     @torch.inference_mode()
     def at(strength: float) -> torch.Tensor:
@@ -66,3 +66,20 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
     at(-1.0)
     assert torch.equal(at(1.0), cold)
     assert not torch.allclose(at(-1.0), cold)
+
+    import comfy.sample
+
+    slider = pack.core("store").Slider(adapter.weights())
+
+    @torch.inference_mode()
+    def applied(strength: float) -> torch.Tensor:
+        model = pack.part("nodes.apply").with_slider(patcher, slider, strength)
+        noise = comfy.sample.prepare_noise(latent["samples"], 7)
+        prompts = conditioning(entry, 0), conditioning(entry, 1)
+        return comfy.sample.sample(
+            model, noise, 2, 1.0, "euler", "simple", *prompts, latent["samples"], seed=7, disable_pbar=True
+        )
+
+    base = applied(0.0)
+    assert torch.allclose(applied(1.0), cold, atol=1e-4)
+    assert torch.equal(applied(0.0), base), "the base model after a slider is the base model"

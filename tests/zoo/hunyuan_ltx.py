@@ -245,5 +245,6 @@ TINY = [
         text=(5, 16),
         cond={"latent_shapes": [(1, 4, 2, 4, 4), (1, 4, 2, 3)]},
         batched=False,  # refuses a batch
+        wide=False,
     ),
 ]

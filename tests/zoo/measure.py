@@ -155,13 +155,21 @@ def measure_gradients(core: Core, entry: Tiny, preset: str = "auto") -> Gradient
     return Gradients(len(trial.targets), max(errors), max(apart), in_place, not trial.backend.one_by_one, blocks, once, never)
 
 
+def empty_latent(entry: Tiny) -> Any:
+    """What an Empty Latent node would give: one tensor, or video and sound together."""
+    from comfy.nested_tensor import NestedTensor
+
+    shapes = entry.cond.get("latent_shapes")
+    return NestedTensor([torch.zeros(shape) for shape in shapes]) if shapes else torch.zeros(1, *entry.latent)
+
+
 @torch.inference_mode()
 def strengths_deviate(core: Core, entry: Tiny, cfg: float, preset: str = "auto", tokens: int | None = None) -> float:
     """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
     patcher = build_tiny(entry)
     module = patcher.model.diffusion_model
     adapter = shaken(core, module, core("targets").select(module, preset), torch.float32)
-    latent = {"samples": patcher.model.process_latent_out(torch.full((1, *entry.latent), 0.1))}  # zeros would count as empty
+    latent = {"samples": empty_latent(entry)}
     strengths = (-1.0, 0.0, 0.5, 1.0)
     prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
 

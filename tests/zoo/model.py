@@ -140,6 +140,7 @@ def build_tiny(entry: Tiny, dtype: torch.dtype = torch.float32) -> Any:
         if dtype is torch.float64:
             model.diffusion_model.to(dtype)  # some layers insist on float32
         _fill(model.diffusion_model, generator)
+        model.latent_format.latent_channels = entry.latent[0]  # of the tiny model, not of the released one
         device = torch.device("cpu")
         return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
 
