@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..slider_core.config import AdapterSpec, Preset
 from ..slider_core.targets import Selection, presets, survey
 from .sockets import CATEGORY, TargetsSocket
+from .words import say
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class SliderTargetInjector(io.ComfyNode):
         spec = AdapterSpec(rank, alpha, preset, own, patterns(exclude))
         selection = survey(model.model.diffusion_model, spec.preset, spec.patterns, spec.exclude)
         report = selection.report(rank)
-        return io.NodeOutput(Targets(spec, selection), report, ui={"text": (report,)})
+        say(report)
+        return io.NodeOutput(Targets(spec, selection), report)
 
 
 NODES = [SliderTargetInjector]

@@ -5,8 +5,6 @@ from typing import Any
 
 import comfy.utils
 from comfy_api.latest import io
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from ..slider_core.adapter import Adapter
 from ..slider_core.cache import encode
@@ -18,16 +16,10 @@ from ..slider_core.store import to_native
 from ..slider_core.trainer import StepReport, Trainer
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
+from .words import say
 
 SESSION = Session()
 WORDS_EVERY = 5  # steps between two lines of text to the browser
-
-
-def say(text: str) -> None:
-    """A line of text in the running node."""
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
 
 
 def reporter(first: int, until: int) -> Callable[[StepReport], None]:
@@ -172,6 +164,7 @@ class SliderTrainStep(io.ComfyNode):
         until = max(begun, min(total_steps, begun + steps))
         trainer.run(backend, until, reporter(begun, until))
         again = " reset is on: the next run begins anew." if reset else ""
+        again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, status = (
             run.slider(),

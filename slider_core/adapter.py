@@ -225,10 +225,11 @@ class Adapter:
                 return None
             change = up(down(args[0].to(down.weight.dtype)))
             change = change * (strength.to(change) * scaling).reshape(-1, *[1] * (change.ndim - 1))
-            if target.rows:
-                start, stop = target.rows
-                change = nn.functional.pad(change, (start, output.shape[-1] - stop))
-            return output + change.to(output.dtype)
+            change = change.to(output.dtype)
+            if not target.rows:
+                return output + change
+            start, stop = target.rows
+            return torch.cat((output[..., :start], output[..., start:stop] + change, output[..., stop:]), dim=-1)
 
         return add
 

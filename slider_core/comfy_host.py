@@ -27,7 +27,7 @@ from torch import nn
 
 from .adapter import Adapter
 from .backend import Conditioning
-from .comfy_training import attention_override, autograd_through, forget_prompts
+from .comfy_training import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .config import SliderError
 from .rows import SAMPLES, samples_apart
 from .targets import Target
@@ -80,11 +80,13 @@ class ComfyBackend:
             try:
                 yield
             finally:
+                forget_prompts(self.module)
                 self.patcher.cleanup()
                 self._encoded.clear()
 
     def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
         known, paths = _APART.setdefault(self.module, {}), frozenset(t.path for t in targets)
+        self.one_by_one = False  # or the trial would compare single samples with themselves
         if paths not in known:
             generator = torch.Generator().manual_seed(0)
             noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
@@ -163,7 +165,8 @@ class ComfyBackend:
         wrappers = options.setdefault("wrappers", {})
         comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
         # mean-flow models ask where a step ends: at its start, which is plain flow
-        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)} | attention_override()
+        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)}
+        options |= attention_override(options.get(OVERRIDE))
         forget_prompts(self.module)
         if samples is not None:
             options[SAMPLES] = samples
@@ -212,8 +215,8 @@ def _to_normal(value: Any) -> Any:
     return [_to_normal(v) for v in value] if isinstance(value, list) else value
 
 
-def _apart(model: Any, adapter: Adapter, latent: torch.Tensor, positive: Any, count: int) -> bool:
-    """Whether one sampling call can hold `count` strengths of this adapter."""
+def runs_together(model: Any, adapter: Adapter, latent: Any, positive: Any, count: int) -> bool:
+    """Whether one sampling call can hold `count` strengths of this adapter. The model is loaded as the sampler loads it."""
     if count < 2:
         return True
     if not isinstance(latent, torch.Tensor):  # sound and video together: ComfyUI packs them into one row
@@ -221,9 +224,14 @@ def _apart(model: Any, adapter: Adapter, latent: torch.Tensor, positive: Any, co
     backend = ComfyBackend(model, None, None)
     text, extra = positive[0]
     cond = Conditioning("sweep", [[text, {k: v for k, v in extra.items() if k != "control"}]])
-    with backend.borrowed():
+    comfy.model_management.load_models_gpu([model])
+    model.pre_run()
+    try:
         backend.prepare(adapter.targets, latent, cond)
         return not (backend.one_by_one or backend.batch_is_one(cond, latent))
+    finally:
+        forget_prompts(backend.module)
+        model.cleanup()
 
 
 def sample_strengths(
@@ -252,28 +260,30 @@ def sample_strengths(
         latent.get("downscale_ratio_temporal"),
     )
     noise = comfy.sample.prepare_noise(first, seed)
-    alone = any(word in sampler for word in STOCHASTIC) or not _apart(model, adapter, first[0], positive, len(strengths))
+    alone = any(word in sampler for word in STOCHASTIC) or not runs_together(model, adapter, first[0], positive, len(strengths))
     groups = [[s] for s in strengths] if alone else [list(strengths)]
-    parts = []
-    for group in groups:
-        forget_prompts(model.model.diffusion_model)
-        with adapter.at(model.model.diffusion_model, group):
-            drawn = comfy.sample.sample(
-                model,
-                _repeated(noise, len(group)),
-                steps,
-                cfg,
-                sampler,
-                scheduler,
-                positive,
-                negative,
-                _repeated(first, len(group)),
-                denoise=denoise,
-                seed=seed,
-                disable_pbar=True,
-            )
-        parts.append(drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0])  # of sound and video the video
-    forget_prompts(model.model.diffusion_model)
+    module, parts = model.model.diffusion_model, []
+    try:
+        for group in groups:
+            forget_prompts(module)
+            with adapter.at(module, group):
+                drawn = comfy.sample.sample(
+                    model,
+                    _repeated(noise, len(group)),
+                    steps,
+                    cfg,
+                    sampler,
+                    scheduler,
+                    positive,
+                    negative,
+                    _repeated(first, len(group)),
+                    denoise=denoise,
+                    seed=seed,
+                    disable_pbar=True,
+                )
+            parts.append(drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0])  # of sound and video the video
+    finally:
+        forget_prompts(module)
     return torch.cat(parts)
 
 

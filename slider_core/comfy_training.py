@@ -4,14 +4,16 @@
    memory while the model is borrowed, and the old objects are back afterwards. Nothing is copied.
 2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
 3. Some models call comfy_kitchen's rotary kernels without asking; these have no gradient, so its plain versions stand in.
-4. Attention kernels without a gradient (sage, flash, 8 bit) give way to torch's own.
+4. Attention without a gradient (sage, flash, 8 bit; the host's choice or a user's patch) gives way to torch's own.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_management
@@ -20,7 +22,9 @@ import torch
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
+OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
+_WITHOUT_GRADIENT: WeakSet[Callable[..., Any]] = WeakSet()  # users' attentions that were found to have none
 
 
 def _normal(tensor: torch.Tensor) -> torch.Tensor:
@@ -105,19 +109,43 @@ def without_memory(patcher: Any) -> Any:
     return patcher
 
 
-def attention_override() -> dict[str, Callable[..., torch.Tensor]]:
-    """Entries for transformer_options: torch's attention where the host's own has no gradient, else nothing."""
-    if attention.optimized_attention.__name__ in DIFFERENTIABLE:
+@contextmanager
+def attention_with_gradient() -> Iterator[None]:
+    """torch's attention in every model of ComfyUI, where the host's own has no gradient; the host's choice comes back."""
+    chosen = attention.optimized_attention
+    if chosen.__name__ in DIFFERENTIABLE:
+        yield
+        return
+    names = ("optimized_attention", "optimized_attention_masked")
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("comfy.") and m is not None]
+    found = [(m, name) for m in modules for name in names if m.__dict__.get(name) is chosen]
+    try:
+        for module, name in found:
+            setattr(module, name, attention.attention_pytorch)
+        yield
+    finally:
+        for module, name in found:
+            setattr(module, name, chosen)
+
+
+def attention_override(users: Callable[..., torch.Tensor] | None) -> dict[str, Callable[..., torch.Tensor]]:
+    """Entries for transformer_options that let a user's own attention train: torch's takes over where it gives no gradient."""
+    if users is None:
         return {}
 
-    def with_gradient(_function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def with_gradient(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+        learning = torch.is_grad_enabled() and any(t.requires_grad for t in args[:3] if isinstance(t, torch.Tensor))
+        out = None if users in _WITHOUT_GRADIENT else users(function, *args, **kwargs)
+        if out is not None and (out.requires_grad or not learning):
+            return out
+        _WITHOUT_GRADIENT.add(users)
         return attention.attention_pytorch(*args, **kwargs)
 
-    return {"optimized_attention_override": with_gradient}
+    return {OVERRIDE: with_gradient}
 
 
 @contextmanager
 def autograd_through(module: nn.Module) -> Iterator[None]:
     """Within the block gradients can be recorded through `module`, a loaded diffusion model. Everything is put back."""
-    with torch.inference_mode(False), training_flag(), plain_kernels(), normal_tensors(module):
+    with torch.inference_mode(False), training_flag(), plain_kernels(), attention_with_gradient(), normal_tensors(module):
         yield

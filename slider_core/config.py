@@ -116,7 +116,7 @@ class AdapterSpec(JsonSpec):
 
     rank: int = 4
     alpha: float = 4.0
-    preset: str = Preset.AUTO.value  # a Preset or a family's name
+    preset: str = Preset.AUTO.value  # a Preset or a family's name, which targets.py checks against the model
     patterns: tuple[str, ...] = ()  # regular expressions on module paths, for Preset.CUSTOM
     exclude: tuple[str, ...] = ()
 

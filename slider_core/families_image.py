@@ -249,11 +249,11 @@ IMAGE = (
         text=(r"^text_proj$",),
         reference=(r"^time_embedding\.linear_[12]$",),
     ),
-    # diffusers' own names: the embedded demo model, and whatever keeps them; last, because many models have an attn1
+    # the embedded demo model, which keeps diffusers' names
     Family(
         "general",
-        "diffusers names",
-        marks=(r"(?:^|\.)attn1\.to_q$", r"(?:^|\.)(?:proj|conv)_in$"),
+        "the built-in demo model",
+        marks=(r"^blocks\.0\.attn1\.to_out\.0$", r"^proj_in$", r"^proj_out$", r"^time_embedding\.linear_2$"),
         patterns=GENERAL,
         text=(r"(?:^|\.)attn2\.", r"(?:^|\.)caption_", r"(?:^|\.)context_embedder"),
         reference=GENERAL,

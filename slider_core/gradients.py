@@ -201,8 +201,26 @@ def _transparent(value: Any) -> bool:
         return all(_transparent(v) for v in value)
     if isinstance(value, (*PLAIN, type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
         return True
+    if isinstance(value, _Place):
+        return True
     parts = [getattr(value, name) for name in _attributes(value)]
     return bool(parts) and not any(isinstance(part, dict) for part in parts) and all(_transparent(part) for part in parts)
+
+
+def _boxes(value: Any) -> Any:
+    """The dicts and lists of `value` copied, what they hold shared."""
+    if type(value) is dict:
+        return {k: _boxes(v) for k, v in value.items()}
+    return [_boxes(v) for v in value] if type(value) is list else value
+
+
+def _held(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in the dicts and lists of `value`."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _held(part)
 
 
 def _copies(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -232,12 +250,13 @@ class _Call:
         self.names = list(kwargs)
         self.given, tensors = _take_out((*args, *kwargs.values()))
         self.tensors = [t.clone() if t.is_inference() else t for t in tensors]
-        self.later = [dict(v) if type(v) is dict else v for v in self.given]  # options as they are now: the model changes them
+        self.later = [_boxes(v) if type(v) is dict else v for v in self.given]  # options as they are now: the model changes them
         self.returned: Any = None
+        self.values: list[Any] = []
 
     def run(self, tensors: Sequence[torch.Tensor], again: bool = False) -> tuple[torch.Tensor, ...]:
         """The block on copies of `tensors`; its output tensors."""
-        values = _put_in(list(self.later if again else self.given), _copies(tensors))
+        self.values = values = _put_in(list(self.later if again else self.given), _copies(tensors))
         split = len(values) - len(self.names)
         named = dict(zip(self.names, values[split:], strict=True))
         with self.as_it_was(), self.without_out() if again else nullcontext():
@@ -253,7 +272,10 @@ class _Twice(torch.autograd.Function):
         # `_known` are the call's tensors and the factors: named here so that autograd knows of them
         ctx.call, ctx.factors = call, factors
         ctx.save_for_backward(*call.tensors)
-        return tuple(t.clone() if t._is_view() else t for t in call.run(call.tensors))
+        ctx.set_materialize_grads(False)
+        out = tuple(t.clone() if t._is_view() else t for t in call.run(call.tensors))
+        call.tensors, call.values = [], []  # autograd has them, and lets go of them one by one
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
@@ -268,15 +290,25 @@ class _Twice(torch.autograd.Function):
         return None, None, *(next(given) if t.requires_grad else None for t in (*leaves, *ctx.factors))
 
 
-def _learns_elsewhere(call: _Call, factors: Sequence[nn.Parameter]) -> bool:
-    """Whether the block's output depends on something trained that is neither in its tensors nor in its own factors.
+def _by_other_ways(part: nn.Module, call: _Call, factors: Sequence[nn.Parameter]) -> bool:
+    """Whether something trained comes into the block or leaves it otherwise than by its tensors, its factors, its output.
 
-    Then a second run could not pass the gradient on: something differentiable reaches the block hidden in an object.
+    Then a second run could not pass the gradient on. Found out by a trial run with a graph.
     """
+    lengths = [len(v) for v in call.given if isinstance(v, list)]
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in call.tensors]
         own = {id(t) for t in (*leaves, *factors)}
         stack = [t.grad_fn for t in call.run(leaves, again=True)]
+    handed_on = [t for value in call.values if isinstance(value, dict) for t in _held(value)]
+    kept = [v for inner in part.modules() for v in inner.__dict__.values() if isinstance(v, torch.Tensor)]
+    if (
+        not _transparent(call.returned)
+        or isinstance(call.returned, dict)
+        or any(t.grad_fn is not None for t in (*handed_on, *kept))
+        or lengths != [len(v) for v in call.values if isinstance(v, list)]
+    ):
+        return True
     seen = set()
     while stack:
         node = stack.pop()
@@ -293,25 +325,30 @@ class _Block:
     """Takes the place of a block's forward while gradients are recorded.
 
     `safe` is found out at the first call: a block that is given an object of unknown kind (it may keep values between runs),
-    or into which something trained comes by another way than its inputs, is run once, as ever.
+    or which something trained enters or leaves by another way than its inputs and its output, is run once, as ever.
     """
 
-    def __init__(self, forward: Callable[..., Any], trained: Trained, path: str) -> None:
-        self.forward, self.trained, self.factors = forward, trained, trained.factors(path)
+    def __init__(self, part: nn.Module, trained: Trained, path: str) -> None:
+        self.part, self.forward, self.trained, self.factors = part, part.forward, trained, trained.factors(path)
         self.safe: bool | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled() or self.safe is False:
             return self.forward(*args, **kwargs)
         if self.safe is None:
-            self.safe = _transparent((args, list(kwargs.values()))) and not _learns_elsewhere(
-                self._call(args, kwargs), self.factors
-            )
+            self.safe = self._try_out(args, kwargs)
         if not self.safe:
             return self.forward(*args, **kwargs)
         call = self._call(args, kwargs)
         out = _Twice.apply(call, self.factors, *call.tensors, *self.factors)
         return _put_in(call.returned, out)
+
+    def _try_out(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        try:
+            plain = _transparent((args, list(kwargs.values())))
+            return plain and not _by_other_ways(self.part, self._call(args, kwargs), self.factors)
+        except RecursionError:  # objects that point at each other
+            return False
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
         return _Call(self.forward, self.trained, args, kwargs)
@@ -321,15 +358,15 @@ class _Block:
 def checkpointed(module: nn.Module, trained: Trained) -> Iterator[None]:
     """Within the block, `module` keeps of each of its `blocks` only the inputs, and computes the rest again in the backward.
 
-    Gradients and outputs are those of the
-    plain model; peak memory falls to the inputs of all blocks and the inside of one; a step costs one forward more. Nothing
-    in a block may be random. The forwards of the blocks are back afterwards, on error and cancel too.
+    Gradients and outputs are those of the plain model; peak memory falls to the inputs of all blocks and the inside of one; a
+    step costs one forward more. Nothing in a block may be random. The forwards of the blocks are back afterwards, on error
+    and cancel too.
     """
     path_of = {id(part): path for path, part in module.named_modules()}
     with ExitStack() as restore:
         for part in blocks(module):
             before = part.__dict__.get("forward")
-            part.__dict__["forward"] = _Block(part.forward, trained, path_of[id(part)])
+            part.__dict__["forward"] = _Block(part, trained, path_of[id(part)])
             restore.callback(_put_back, part, before)
         yield
 

@@ -18,10 +18,10 @@ from .config import SliderError
 from .targets import Target, find_layer
 
 SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
-NUDGE = 0.1  # of a layer's output, in the trial
+NUDGES = (0.1, 1.0)  # of a layer's output, in the trial; the second where the first drowns in rounding
+TELLING = 10  # times the rounding: what an effect must have to tell anything
 APART = 0.02  # largest deviation from separate runs, as a share of the nudge's effect; mixed rows are of the order of 1
-APART_HALF = 0.2  # the same for models in 16 bits, whose rounding differs between batch sizes
-ROUNDING = 4  # units in the last place of the whole output: a deviation that means nothing
+FLOOR, FLOOR_HALF = 2e-5, 2e-2  # rounding between batch sizes as a share of the output, in float32 and in fewer bits
 
 
 class Rows:
@@ -31,6 +31,7 @@ class Rows:
     def __init__(self, strength: Sequence[float] | torch.Tensor) -> None:
         self.strength = torch.as_tensor(strength, dtype=torch.float32).reshape(-1)
         self.row: torch.Tensor | None = None
+        self.uniform = False  # all rows alike
 
     def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         picked = (kwargs.get("transformer_options") or {}).get(SAMPLES)
@@ -39,19 +40,20 @@ class Rows:
         count = first.shape[0]
         if count % len(strength):
             raise SliderError(f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths.")
-        self.row = strength.repeat(count // len(strength))
+        self.uniform = bool((strength == strength[0]).all())
+        self.row = strength.repeat(count // len(strength)).to(first.device)  # once a call, not once a layer
 
     def frozen(self) -> Rows:
         """The same strengths and rows, which later model calls do not change."""
         copy = Rows(self.strength)
-        copy.row = self.row
+        copy.row, copy.uniform = self.row, self.uniform
         return copy
 
     def for_layer(self, count: int, path: str) -> torch.Tensor | None:
         """(count,) or (1,) strengths for a layer that sees `count` rows; None between model calls."""
         if self.row is None or count == len(self.row):
             return self.row
-        if torch.all(self.row == self.row[0]):
+        if self.uniform:
             return self.row[:1]
         if count % len(self.row):
             raise SliderError(f'Layer "{path}" sees {count} rows for {len(self.row)} samples: run one strength at a time.')
@@ -84,36 +86,46 @@ def attached(
         yield
 
 
-def _nudging(rows: Rows, target: Target) -> Callable[..., torch.Tensor | None]:
-    def hook(_module: nn.Module, _args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
+def _nudging(rows: Rows, target: Target, size: float) -> Callable[..., torch.Tensor | None]:
+    def hook(module: nn.Module, _args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
         strength = rows.for_layer(output.shape[0], target.path)
         if strength is None:
             return None
-        return output * (1 + NUDGE * strength.to(output).reshape(-1, *[1] * (output.ndim - 1)))
+        channels = -1 if isinstance(module, nn.Linear) else 1
+        # towards another direction: a mere factor would vanish in the norm of queries and keys
+        nudge = size * strength.to(output).reshape(-1, *[1] * (output.ndim - 1)) * output.roll(1, channels)
+        return output + nudge
 
     return hook
 
 
 @torch.no_grad()
 def samples_apart(module: nn.Module, targets: Sequence[Target], predict: Callable[[list[int]], torch.Tensor]) -> bool:
-    """Whether samples of one batch keep their own strength at every target.
+    """Whether samples of one batch keep apart: as they are, and with a strength of their own at every target.
 
-    `predict(samples)` runs the model on those of two samples, 0 and 1. Each target's output is nudged by the sample's sign:
-    together they must give what each gives alone. Costs five samples' forward passes.
+    `predict(samples)` runs the model on those of two samples, 0 and 1; together they must give what each gives alone. First
+    as they are, which also shows the rounding; then with each target's output nudged by the sample's sign. A trial that tells
+    nothing counts as mixing. Costs nine samples' forward passes.
     """
 
-    def run(strength: Sequence[float], samples: list[int]) -> torch.Tensor:
+    def run(strength: Sequence[float], samples: list[int], size: float = 0.0) -> torch.Tensor:
         rows = Rows(strength)
-        with attached(module, lambda: rows, [(find_layer(module, t), _nudging(rows, t)) for t in targets]):
+        with attached(module, lambda: rows, [(find_layer(module, t), _nudging(rows, t, size)) for t in targets]):
             return predict(samples).float()
 
-    first, second, other = run([1.0], [0]), run([-1.0], [1]), run([-1.0], [0])
+    half = any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())
     try:
-        both = run([1.0, -1.0], [0, 1])
+        alone = torch.cat([run([0.0], [0]), run([0.0], [1])])
+        rounding = (run([0.0, 0.0], [0, 1]) - alone).norm()
+        if not rounding <= (FLOOR_HALF if half else FLOOR) * alone.norm():
+            return False
+        for size in NUDGES:
+            first, second, other = run([1.0], [0], size), run([-1.0], [1], size), run([-1.0], [0], size)
+            effect = (first - other).norm()
+            if effect > TELLING * rounding:
+                both = run([1.0, -1.0], [0, 1], size)
+                error = torch.maximum((both[:1] - first).norm(), (both[1:] - second).norm())
+                return bool(error <= torch.maximum(APART * effect, 3 * rounding))
     except ValueError:  # a layer's rows do not divide, or the model itself refuses a batch
         return False
-    half = next((p.dtype for p in module.parameters() if p.dtype in (torch.float16, torch.bfloat16)), None)
-    allowed = (APART_HALF if half else APART) * (first - other).norm()
-    rounding = ROUNDING * torch.finfo(half or torch.float32).eps * both.norm()
-    error = torch.maximum((both[:1] - first).norm(), (both[1:] - second).norm())
-    return bool(error <= torch.maximum(allowed, rounding))
+    return False

@@ -158,20 +158,36 @@ def _custom(paths: list[str], patterns: Sequence[str]) -> list[str]:
     return found
 
 
-def _family(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[Family | None, list[str], str]:
-    """The family of a preset, the layers it names in this model, and a warning."""
+def _named(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[Family, list[str], str]:
+    """The family of that name, which must be the model's own where the model is known."""
     if preset not in presets():
         raise SliderError(f'Target preset "{preset}" is not known; {nearest(preset, presets())}')
-    if preset not in (Preset.AUTO.value, Preset.REFERENCE.value):
-        family = next(f for f in FAMILIES if f.name == preset)
-        return family, _matches(paths, family.patterns), ""
+    family, own = next(f for f in FAMILIES if f.name == preset), recognise(diffusion_model)
+    if own not in (family, None):
+        raise SliderError(
+            f'The preset "{preset}" is for {family.title}, and this model is "{own.name}" ({own.title}): use "auto".'
+        )
+    return family, _matches(paths, family.patterns), "" if own else GUESSED
+
+
+def _reference(diffusion_model: nn.Module, paths: list[str]) -> tuple[Family, list[str], str]:
+    """What the guide's own lists reach, but for text: that one they were meant to leave alone."""
     family = recognise(diffusion_model)
+    text = set(_matches(paths, family.text)) if family else set()
+    found = [p for p in _matches(paths, family.reference) if p not in text] if family else []
+    if not found or family is None:
+        known = family.title if family else "this architecture"
+        raise SliderError(f'The lists of the reference guide reach no layer of {known}; use the preset "auto".')
+    return family, found, ""
+
+
+def _family(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[Family | None, list[str], str]:
+    """The family of a preset, the layers it names in this model, and a warning."""
     if preset == Preset.REFERENCE.value:
-        found = _matches(paths, family.reference) if family else []
-        if not found:
-            known = family.title if family else "this architecture"
-            raise SliderError(f'The lists of the reference guide reach no layer of {known}; use the preset "auto".')
-        return family, found, ""
+        return _reference(diffusion_model, paths)
+    if preset != Preset.AUTO.value:
+        return _named(diffusion_model, preset, paths)
+    family = recognise(diffusion_model)
     if family:
         return family, _matches(paths, family.patterns), ""
     found = guess(diffusion_model)

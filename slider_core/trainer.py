@@ -118,7 +118,13 @@ class Trainer:
         The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
         """
         while True:
-            value = self._backward(backend, batch)
+            try:
+                value = self._backward(backend, batch)
+            except RuntimeError as fault:
+                if self._forgiving or not complains(fault):
+                    raise
+                self._forgiving = True  # the model adds in place to what it has saved: allow that from here on
+                continue
             if not math.isfinite(value):
                 raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
             parameters = self.adapter.parameters()
@@ -135,17 +141,11 @@ class Trainer:
     def _backward(self, backend: Backend, batch: Batch) -> float:
         """Scaled gradients into the factors (none where the loss is not finite); the mean loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            with forgiving(self._forgiving):
-                loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
-                if bool(loss.isfinite()):
-                    (loss * self._scale).backward()
-                return float(loss.detach())
-        except RuntimeError as fault:
-            if self._forgiving or not complains(fault):
-                raise
-        self._forgiving = True  # the model adds in place to what it has saved: allow that from here on
-        return self._backward(backend, batch)
+        with forgiving(self._forgiving):
+            loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
+            if bool(loss.isfinite()):
+                (loss * self._scale).backward()
+            return float(loss.detach())
 
     def _read_gain(self, backend: Backend) -> None:
         self.gains.append((self.step, *self._probe.read(backend, self.adapter)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -26,8 +27,8 @@ from rings import find_comfyui  # noqa: E402
 
 HEAD = """# Architectures
 
-Which layers a slider moves, for every diffusion model that ComfyUI 0.33 loads, and what was checked on each. Written by
-`python tools/make_architectures.py`; the tests hold the same things (`tests/host/test_architectures.py`, `test_gradients.py`).
+Which layers a slider moves, for every model of ComfyUI 0.33 that makes images, video or sound, and what was checked on each.
+Written by `python tools/make_architectures.py`; the tests hold the same things (`tests/host/test_architectures.py`, `test_gradients.py`).
 
 The rule is that of [SimpleTuner's slider guide](https://github.com/bghira/SimpleTuner): self-attention of the blocks that carry
 image (or joint) tokens, the model's own input and output projection, and the time embedding where it is a plain MLP. What
@@ -35,13 +36,14 @@ carries only text stays alone: cross-attention, text refiners, caption projectio
 
 The preset `auto` of *Slider Target Injector* recognises the family from the model's own module names. A model that no family
 knows is guessed from its structure, with a warning and the list. `reference` takes the guide's literal lists, by diffusers'
-names translated into ComfyUI's; where those reach nothing it says so. `all` takes every Linear and convolution.
+names translated into ComfyUI's, but for text; where those reach nothing it says so. `all` takes every Linear and convolution.
 
 ## Families and layers
 
 Layers are counted on the model at full size, built without weights by ComfyUI's own classes from the configuration of the
-released checkpoint; ComfyUI's own detection finds the class again in the shapes that were built. A star stands for a block's
-number. *rows* is the part of a fused output that moves: the query, key and value rows.
+released checkpoint. ComfyUI's own detection finds the class again in the shapes that were built, or another class of the same
+layers where it goes by more than shapes. A star stands for a block's number. *rows* is the part of a fused output that moves:
+the query, key and value rows.
 
 """
 CHECKS = """
@@ -56,8 +58,9 @@ On a tiny model of each class, with random weights, through ComfyUI's own forwar
   CFG 1 and 3.
 - **in place**: the model changes tensors that autograd has saved; noticed at the first step, and survived at some cost in time.
 - **one by one**: samples of one batch are mixed somewhere; noticed before the first step, and strengths then run separately.
-- **blocks**: how many repeated parts checkpointing found in the tiny model; *once*: of these keep values between runs or are
-  not called through their forward, and are computed once after all, so they save no memory.
+- **blocks**: how many repeated parts checkpointing found in the tiny model. *once*: of these keep values between runs, and are
+  computed once after all; *idle*: of these are not called (parts for other inputs, or called by another name). On SeedVR2 and
+  WAN_Animate2 checkpointing saves nothing for that.
 
 | family | model | gradient | checkpointed | strengths | in place | one by one | blocks |
 |---|---|---|---|---|---|---|---|
@@ -91,7 +94,7 @@ def shown(number: float) -> str:
 
 
 def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
-    """One row per family: its models with their counts, and the kinds of layers of its first model."""
+    """One row per family: its models with their counts, and the kinds of layers among them."""
     entries = list(full)
     lines = ["| family | models | layers | moves |", "|---|---|---|---|"]
     for family in core("targets").FAMILIES:
@@ -102,7 +105,9 @@ def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
         for entry in mine:
             counts.setdefault(entry.targets, []).append(entry.title)
         layers = "<br>".join(f"{count}: {', '.join(titles)}" for count, titles in counts.items())
-        kinds = "<br>".join(f"`{kind}`" for kind in core("targets").survey(build(mine[0]).diffusion_model).kinds())
+        surveys = [core("targets").survey(build(entry).diffusion_model) for entry in mine]
+        names = dict.fromkeys(re.sub(r" \(\d+\)$", "", kind) for found in surveys for kind in found.kinds())
+        kinds = "<br>".join(f"`{name}`" for name in names)
         lines.append(f"| `{family.name}` | {family.title} | {layers} | {kinds} |")
     return lines
 
@@ -113,7 +118,7 @@ def row_of_checks(entry: Any) -> str:
     found = [measure_gradients(core, entry, preset) for preset in ("auto", "all")]
     strengths = max(strengths_deviate(core, entry, cfg) for cfg in (1.0, 3.0))
     auto = found[0]
-    once = f", {auto.once + auto.never} once" if auto.once + auto.never else ""
+    left = [f"{number} {word}" for number, word in ((auto.once, "once"), (auto.idle, "idle")) if number]
     cells = [
         f"`{entry.family}`",
         entry.title + ("" if entry.wide else " (32)"),
@@ -122,7 +127,7 @@ def row_of_checks(entry: Any) -> str:
         shown(strengths),
         "yes" if auto.in_place else "",
         "" if auto.apart else "yes",
-        f"{auto.blocks}{once}",
+        ", ".join([str(auto.blocks), *left]),
     ]
     return f"| {' | '.join(cells)} |"
 

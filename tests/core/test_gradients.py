@@ -43,23 +43,43 @@ class Memo:
         self.kept: dict[str, torch.Tensor] = {}
 
 
+class Chain:
+    """Points at itself."""
+
+    def __init__(self) -> None:
+        self.next = self
+
+
 class Block(nn.Module):
-    """x + f(norm(x)) * scale, in place or not."""
+    """x + f(norm(x)) * scale, in place or not. `way`: how it hands its change on besides."""
 
-    def __init__(self, in_place: bool) -> None:
+    def __init__(self, in_place: bool, way: str = "") -> None:
         super().__init__()
-        self.norm, self.inner, self.in_place = nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE), in_place
+        self.norm, self.inner, self.in_place, self.way = nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE), in_place, way
+        self.left: torch.Tensor | None = None
 
-    def forward(self, x: torch.Tensor, shift: object = None, options: dict | None = None) -> torch.Tensor:
-        change = torch.tanh(self.inner(self.norm(x)))
+    def change(self, x: torch.Tensor, shift: object, options: dict) -> torch.Tensor:
+        change = torch.tanh(self.inner(self.norm(x))) * options["factor"]
         if isinstance(shift, Shift):
-            change = change * shift.scale
-        elif isinstance(shift, Holder):
-            change = change * shift.value
-        elif isinstance(shift, Memo):
-            change = change * shift.kept.setdefault("scale", shift.kept["source"] * 2)
-        if options is not None:
-            change = change * options["factor"]
+            return change * shift.scale
+        if isinstance(shift, Holder):
+            return change * shift.value
+        if isinstance(shift, Memo):
+            return change * shift.kept.setdefault("scale", shift.kept["source"] * 2)
+        return change
+
+    def forward(self, x: torch.Tensor, shift: object, options: dict) -> torch.Tensor | dict:
+        change = self.change(x, shift, options)
+        if self.way == "options":
+            options["left"] = change
+        elif self.way == "self":
+            self.left = change
+        elif self.way == "list":
+            options["list"].append(change)
+        elif self.way == "given list":
+            shift.append(change)
+        elif self.way == "dict":
+            return {"x": x + change}
         if self.in_place:
             x += change
             return x
@@ -69,10 +89,10 @@ class Block(nn.Module):
 class Model(nn.Module):
     """A stem that makes a modulation, and blocks in a list."""
 
-    def __init__(self, in_place: bool = False, shift: type | None = None, hidden: bool = False) -> None:
+    def __init__(self, in_place: bool = False, shift: type | None = None, hidden: bool = False, way: str = "") -> None:
         super().__init__()
-        self.stem, self.shift, self.hidden = nn.Linear(WIDE, WIDE), shift, hidden
-        self.blocks = nn.ModuleList(Block(in_place) for _ in range(DEPTH))
+        self.stem, self.shift, self.hidden, self.way = nn.Linear(WIDE, WIDE), shift, hidden, way
+        self.blocks = nn.ModuleList(Block(in_place, way) for _ in range(DEPTH))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale = torch.sigmoid(self.stem(x.mean(dim=1, keepdim=True)))
@@ -80,12 +100,18 @@ class Model(nn.Module):
         if self.shift is Memo:
             shift = Memo()
             shift.kept["source"] = scale
-        x = x.clone()
-        options: dict = {}
+        if self.shift is Chain or self.way == "given list":
+            shift = Chain() if self.shift is Chain else []
+        x, left = x.clone(), []
+        options: dict = {"list": []}
         for number, block in enumerate(self.blocks):
             options["factor"] = scale if self.hidden else number + 1.0  # the host overwrites such entries block by block
             x = block(x, shift, options)
-        return x
+            x = x["x"] if isinstance(x, dict) else x
+            left += [options.pop("left")] if "left" in options else [block.left] if block.left is not None else []
+            block.left = None
+        left += [*options["list"], *(shift if isinstance(shift, list) else [])]
+        return x + sum(left)
 
 
 def setting(**kind: object) -> tuple[Model, Adapter, torch.Tensor]:
@@ -114,7 +140,11 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.allclose(x, y, rtol=1e-12, atol=1e-14) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("kind", [{}, {"shift": Shift}, {"shift": Holder}, {"shift": Memo}, {"hidden": True}], ids=str)
+WAYS = [{"way": way} for way in ("options", "self", "list", "given list", "dict")]
+KINDS = [{}, {"shift": Shift}, {"shift": Holder}, {"shift": Memo}, {"shift": Chain}, {"hidden": True}, *WAYS]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_twice_is_once(kind: dict, in_place: bool) -> None:
     model, adapter, x = setting(**kind)

@@ -42,6 +42,29 @@ class Tokens(Plain):
         return self.layer(x.reshape(-1, WIDE)).reshape(x.shape)
 
 
+class Normed(Packed):
+    """Queries and keys are normed: a mere factor on them is nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return y / y.norm(dim=-1, keepdim=True)
+
+
+class Shared(Plain):
+    """One number of the batch enters every sample, slider or not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(x) + x.max())
+
+
+class Idle(Plain):
+    """The layer has no effect: the trial tells nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.layer(x)
+        return x.clone()
+
+
 class OneOnly(Plain):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if len(x) > 1:
@@ -50,7 +73,18 @@ class OneOnly(Plain):
 
 
 @pytest.mark.parametrize(
-    ("kind", "apart"), [(Plain, True), (Tokens, True), (Packed, False), (Sorted, False), (OneOnly, False)], ids=lambda k: str(k)
+    ("kind", "apart"),
+    [
+        (Plain, True),
+        (Tokens, True),
+        (Packed, False),
+        (Sorted, False),
+        (Normed, False),
+        (Shared, False),
+        (Idle, False),
+        (OneOnly, False),
+    ],
+    ids=lambda k: str(k),
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_mixing_is_found_out(kind: type, apart: bool, dtype: torch.dtype) -> None:

@@ -110,8 +110,22 @@ def test_a_misspelt_preset_shows_the_nearest() -> None:
 
 
 def test_a_family_by_name_insists_on_its_architecture() -> None:
-    with pytest.raises(SliderError, match='preset "wan" leaves no layer'):
+    with pytest.raises(SliderError, match=r'"wan" is for Wan .* and their kin, and this model is "unet"'):
         select(unet_like(), "wan")
+
+
+def test_a_family_by_name_on_an_unknown_model_warns() -> None:
+    found = survey(tree("blocks.0.self_attn.q", "blocks.0.self_attn.k"), "wan")
+    assert len(found.targets) == 2
+    assert found.warning
+
+
+def test_an_unknown_model_with_diffusers_names_is_guessed_not_taken_for_the_demo() -> None:
+    names = ("to_q", "to_k", "to_v")
+    model = tree("proj_in", *(f"{at}.0.attn1.{n}" for at in ("stages", "text_refiner") for n in names))
+    found = survey(model)
+    assert [t.path for t in found.targets] == [f"stages.0.attn1.{n}" for n in names]
+    assert found.warning
 
 
 def test_reference_where_the_guide_reaches_nothing_is_an_error() -> None:

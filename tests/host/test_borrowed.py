@@ -34,6 +34,7 @@ def switches() -> dict[str, Any]:
         "training_fp8_bwd": comfy.model_management.training_fp8_bwd,
         "attention": comfy.ldm.modules.attention.optimized_attention,
         **{name: getattr(kitchen, name) for name in dir(kitchen) if "rope" in name},
+        "masked": comfy.ldm.modules.attention.optimized_attention_masked,
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "saving": torch._C._autograd._top_saved_tensors_default_hooks(True),
@@ -47,10 +48,11 @@ def state(patcher: Any) -> dict[str, Any]:
     """Every weight's bits, object, memory and flags; every module's hooks and forward; the patcher's own marks."""
     module = patcher.model.diffusion_model
     found: dict[str, Any] = {"injected": patcher.is_injected, "patches": patcher.patches_uuid}
+    found["prompts"] = list(getattr(module, "_kv_cache_entries", []))
     for path, part in module.named_modules():
         found[path] = (dict(part._forward_hooks), dict(part._forward_pre_hooks), part.__dict__.get("forward"), part.training)
-        for name, tensor in [*part._parameters.items(), *part._buffers.items()]:
-            if tensor is not None:
+        for name, tensor in [*part._parameters.items(), *part._buffers.items(), *part.__dict__.items()]:
+            if isinstance(tensor, torch.Tensor):
                 bits = hashlib.sha256(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
                 flags = tensor.requires_grad, tensor.is_inference(), tensor.grad
                 found[f"{path}.{name}"] = bits, id(tensor), tensor.data_ptr(), flags
@@ -159,21 +161,112 @@ def test_no_weight_is_copied(entry, checkpointing: bool, pack) -> None:
         assert all(t.is_inference() for t in after.values() if t.is_floating_point())
 
 
-def test_attention_without_a_gradient_gives_way(pack, monkeypatch) -> None:
-    """A user who started ComfyUI with sage or flash attention trains with torch's own; the host's choice stays."""
+def blind(calls: list[str]) -> Callable[..., torch.Tensor]:
+    """Attention as a kernel without autograd gives it."""
     from comfy.ldm.modules import attention
 
-    calls = []
-
-    @attention.wrap_attn
     def attention_sage(q, k, v, *args, **kwargs):
         calls.append("asked")
-        return attention.attention_pytorch(q.detach(), k.detach(), v.detach(), *args, **kwargs)  # a kernel without autograd
+        return attention.attention_pytorch(q.detach(), k.detach(), v.detach(), *args, **kwargs)
 
-    monkeypatch.setattr(attention, "optimized_attention", attention_sage)
-    trainer, backend = trainer_of(pack, next(e for e in TINY if e.title == "SD15"), False)
+    return attention_sage
+
+
+def learn_all(pack, name: str, options: dict | None = None) -> None:
+    """Two steps, after which every factor has moved."""
+    trainer, backend = trainer_of(pack, next(e for e in TINY if e.title == name), False)
+    if options:
+        backend.patcher.model_options["transformer_options"] = options
     with torch.inference_mode():
         trainer.run(backend, 2)
+    paths = [t.path for t in trainer.adapter.targets for _ in range(2)]
+    assert [p for p, f in zip(paths, trainer.adapter.parameters(), strict=True) if not f.abs().max()] == []
+
+
+@pytest.mark.parametrize("name", ["SD15", "ErnieImage", "HunyuanDiT", "SeedVR2 3B"])
+def test_attention_without_a_gradient_gives_way(name: str, pack, monkeypatch) -> None:
+    """A user who started ComfyUI with sage or flash attention trains with torch's own; the host's choice stays."""
+    import sys
+
+    from comfy.ldm.modules import attention
+
+    calls: list[str] = []
+    chosen, before = attention.wrap_attn(blind(calls)), attention.optimized_attention
+    entry = next(e for e in TINY if e.title == name)
+    build_tiny(entry)  # its module is imported
+    holders = [m for n, m in sys.modules.items() if n.startswith("comfy.") and getattr(m, "optimized_attention", None) is before]
+    for holder in holders:
+        monkeypatch.setattr(holder, "optimized_attention", chosen)
+    learn_all(pack, name)
     assert not calls
-    assert all(float(p.abs().max()) > 0 for p in trainer.adapter.parameters()), "queries and keys learn too"
-    assert attention.optimized_attention is attention_sage
+    assert all(holder.optimized_attention is chosen for holder in holders)
+
+
+def test_a_users_own_attention_gives_way_only_where_it_must(pack) -> None:
+    """A patch node's attention on the MODEL: kept when gradients pass through it, replaced when they do not."""
+    calls: list[str] = []
+    sage = blind(calls)
+    learn_all(pack, "SD15", {"optimized_attention_override": lambda _function, *a, **k: sage(*a, **k)})
+    assert calls
+    kept: list[str] = []
+
+    def fine(function, *args, **kwargs):
+        kept.append("asked")
+        return function(*args, **kwargs)
+
+    learn_all(pack, "SD15", {"optimized_attention_override": fine})
+    assert len(kept) > len(calls)
+
+
+def test_a_second_slider_is_tried_out_anew(pack) -> None:
+    """What was found for one slider's layers says nothing of another's, and does not spoil the trial."""
+    trainer, backend = trainer_of(pack, next(e for e in TINY if e.title == "CosmosT2V"), False)
+    sample = trainer.samples[0]
+    with torch.inference_mode(), backend.borrowed():
+        for targets in (trainer.adapter.targets, trainer.adapter.targets[:-1], trainer.adapter.targets):
+            backend.prepare(targets, sample.latent, sample.cond)
+            assert backend.one_by_one
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "quantised"])
+def test_a_sweep_runs_where_training_cannot(kind: str, pack, monkeypatch) -> None:
+    """Strengths of a finished slider can be compared on a model that is too large, or quantised, to be trained."""
+    from zoo.measure import shaken
+
+    entry = next(e for e in TINY if e.title == "ZImage")
+    patcher = build_tiny(entry)
+    host = pack.core("comfy_host")
+    module = patcher.model.diffusion_model
+    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    monkeypatch.setattr(host.ComfyBackend, "_load", lambda _self: pytest.fail("a sweep asks for what only training needs"))
+    if kind == "quantised":
+        layer = module.layers[0].feed_forward.w1
+        layer.weight = torch.nn.Parameter(layer.weight.to(torch.float8_e4m3fn), requires_grad=False)
+        layer.comfy_cast_weights = True
+    latent = {"samples": torch.zeros(1, *entry.latent)}
+    prompts = conditioning(entry, 0), conditioning(entry, 1)
+    with torch.inference_mode():
+        drawn = host.sample_strengths(patcher, adapter, (-1.0, 1.0), 7, latent, *prompts, 1, 1.0, "euler", "simple")
+    assert drawn.shape == (2, *entry.latent)
+    assert not torch.allclose(drawn[0], drawn[1])
+
+
+def test_a_cancelled_sweep_leaves_no_prompt_behind(pack, monkeypatch) -> None:
+    import comfy.sample
+    from zoo.measure import shaken
+
+    entry = next(e for e in TINY if e.title == "HiDreamO1")
+    patcher = build_tiny(entry)
+    host, module = pack.core("comfy_host"), patcher.model.diffusion_model
+    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    sample = comfy.sample.sample
+
+    def cancelled(*args: Any, **kwargs: Any) -> torch.Tensor:
+        sample(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comfy.sample, "sample", cancelled)
+    prompts, latent = (conditioning(entry, 0), conditioning(entry, 1)), {"samples": torch.zeros(1, *entry.latent)}
+    with torch.inference_mode(), pytest.raises(KeyboardInterrupt):
+        host.sample_strengths(patcher, adapter, (1.0,), 7, latent, *prompts, 1, 1.0, "euler", "simple")
+    assert module._kv_cache_entries == []

@@ -21,6 +21,7 @@ def test_gradients_are_exact(entry: Tiny, preset: str, pack) -> None:
     found = measure_gradients(pack.core, entry, preset)
     assert found.exact < (EXACT_WIDE if entry.wide and not entry.kinked else EXACT)
     assert found.checkpointed < CHECKPOINTED
+    assert (found.once, found.idle) == (entry.once, entry.idle), "checkpointing takes every block that it can"
     if preset == "auto":
         assert found.apart is entry.batched, "mixing of samples is found out"
 

@@ -61,6 +61,28 @@ def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, co
     assert any("gain: plus" in text for text in run.texts), run.texts
 
 
+def test_the_injector_shows_what_it_found(prompt: dict, run_graph) -> None:
+    run = run_graph({k: prompt[k] for k in ("1", "5")}, report=("5", 1))
+    assert run["report"] in run.texts, "in the node, too"
+    for words in (
+        "20 layers (general)",
+        "25,600 trainable parameters at rank 4",
+        "16 text layers left alone",
+        "First: proj_in, ",
+    ):
+        assert words in run["report"]
+    prompt["5"]["inputs"]["preset"] = "reference"
+    again = run_graph({k: prompt[k] for k in ("1", "5")}, report=("5", 1))["report"]
+    assert "20 layers (reference, general)" in again
+
+
+@pytest.mark.parametrize(("preset", "message"), [("flux", "use .auto."), ("flus", "not in list")])
+def test_the_injector_insists_on_the_architecture_that_was_named(preset: str, message: str, prompt: dict, run_graph) -> None:
+    prompt["5"]["inputs"]["preset"] = preset
+    with pytest.raises(run_graph.Error, match=message):
+        run_graph({k: prompt[k] for k in ("1", "5")}, report=("5", 1))
+
+
 def test_the_base_model_is_bit_identical_after_training(prompt: dict, run_graph) -> None:
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     before = fingerprint(model.model)

@@ -225,8 +225,8 @@ TINY = [
         text=(5, 16),
         cond={"attention_mask": torch.ones(1, 1, dtype=torch.long)},  # for any number of tokens
     ),
-    Tiny("LTXAV", "ltx", LTX2 | TINY_LTX2, latent=(8, 2, 4, 4), text=(5, 16), variant="LTX-2"),
-    Tiny("LTXAV", "ltx", TINY_LTX23, latent=(8, 2, 4, 4), text=(5, 48), variant="LTX-2.3"),
+    Tiny("LTXAV", "ltx", LTX2 | TINY_LTX2, latent=(8, 2, 4, 4), text=(5, 16), variant="LTX-2", idle=4),  # text connectors
+    Tiny("LTXAV", "ltx", TINY_LTX23, latent=(8, 2, 4, 4), text=(5, 48), variant="LTX-2.3", idle=2),
     Tiny(
         "LTXAV",
         "ltx",
@@ -236,6 +236,7 @@ TINY = [
         cond={"latent_shapes": [(1, 8, 2, 4, 4), (1, 8, 3, 16)]},
         batched=False,  # a gate between sound and video looks at the highest noise level of the batch
         variant="LTX-2 with sound",
+        idle=4,
     ),
     Tiny(
         "MiniMaxH3",
@@ -246,5 +247,6 @@ TINY = [
         cond={"latent_shapes": [(1, 4, 2, 4, 4), (1, 4, 2, 3)]},
         batched=False,  # refuses a batch
         wide=False,
+        idle=1,  # the text refiner runs before the model
     ),
 ]

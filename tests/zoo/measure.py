@@ -33,7 +33,7 @@ class Gradients:
     apart: bool  # samples of one batch keep their own strength
     blocks: int  # what checkpointing found
     once: int  # of them computed once after all: they keep values between runs
-    never: int  # of them not called through their forward
+    idle: int  # of them not called through their forward
 
 
 @contextmanager
@@ -90,7 +90,7 @@ class Trial:
         sigmas = self.backend.sigmas
         self.backend.sigmas = lambda u: sigmas(u).to(dtype)  # for what the backend tries by itself, too
         self.sigma = self.backend.sigmas(torch.tensor([0.3, 0.7]))
-        self.once = self.never = 0
+        self.once = self.idle = 0
 
     def loss(self) -> torch.Tensor:
         with self.adapter.at(self.backend.module, [1.0, -1.0]):
@@ -106,7 +106,7 @@ class Trial:
                     with self.gradients.forgiving(forgiven):
                         found = torch.autograd.grad(self.loss(), self.adapter.parameters(), allow_unused=True)
                     blocks = [b for m in module.modules() if isinstance(b := m.__dict__.get("forward"), kind)]
-                    self.once, self.never = sum(b.safe is False for b in blocks), sum(b.safe is None for b in blocks)
+                    self.once, self.idle = sum(b.safe is False for b in blocks), sum(b.safe is None for b in blocks)
             except RuntimeError as fault:
                 if forgiven or not self.gradients.complains(fault):
                     raise
@@ -151,8 +151,8 @@ def measure_gradients(core: Core, entry: Tiny, preset: str = "auto") -> Gradient
             errors.append(min(abs(trial.slope(direction, h) - expected) / scale for h in STEPS))
     apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
     blocks = len(trial.gradients.blocks(trial.backend.module))
-    once, never = trial.once, trial.never
-    return Gradients(len(trial.targets), max(errors), max(apart), in_place, not trial.backend.one_by_one, blocks, once, never)
+    once, idle = trial.once, trial.idle
+    return Gradients(len(trial.targets), max(errors), max(apart), in_place, not trial.backend.one_by_one, blocks, once, idle)
 
 
 def empty_latent(entry: Tiny) -> Any:
@@ -180,6 +180,10 @@ def strengths_deviate(core: Core, entry: Tiny, cfg: float, preset: str = "auto",
         )
 
     together = sample(strengths)
+    # no equality by falling back: one call where the entry says that samples keep apart
+    found = core("comfy_host").runs_together(patcher, adapter, latent["samples"][0], prompts[0], len(strengths))
+    if preset == "auto" and found is not (entry.batched and not entry.video):
+        raise AssertionError(f"strengths run {'together' if found else 'one by one'}")
     alone = torch.cat([sample([s]) for s in strengths])
     if bool((alone[0] - alone[-1]).abs().max() == 0):
         raise AssertionError("the adapter does nothing")

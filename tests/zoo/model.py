@@ -52,8 +52,11 @@ class Tiny:
     text: tuple[int, ...]
     cond: Mapping[str, Any] = field(default_factory=dict)
     batched: bool = True  # False: samples of one batch are mixed somewhere, so strengths must run one by one
+    video: bool = False  # True: the sampler's batch is the frames of one video
     wide: bool = True  # False: the class cannot compute in float64 throughout
     kinked: bool = False  # True: a router or the like makes the loss jump, so finite differences are coarse
+    once: int = 0  # blocks that checkpointing has to leave alone: they keep values between runs
+    idle: int = 0  # blocks that checkpointing finds but that are not called: parts for other inputs, or called by another name
     variant: str = ""
     state: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     # classes with sizes that no configuration reaches, and the numbers to put for those that their constructors are given

@@ -202,6 +202,7 @@ TINY = [
         latent=(3, 64, 64),
         text=(5, 8),
         cond={"text_input_ids": torch.tensor([[11, 12, 13, 14, 151673]])},
+        idle=1,  # `visual` reads reference pictures
     ),
     Tiny(
         "SeedVR2",
@@ -211,6 +212,7 @@ TINY = [
         text=(5, 16),
         cond=RESTORED,
         variant="3B",
+        once=2,  # its cache object
     ),
     Tiny(
         "SeedVR2",
@@ -220,5 +222,6 @@ TINY = [
         text=(5, 16),
         cond=RESTORED,
         variant="7B",
+        once=2,  # its cache object
     ),
 ]

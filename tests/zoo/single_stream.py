@@ -113,6 +113,7 @@ TINY = [
         latent=(16, 8, 8),
         text=(5, 16),
         cond=ALL_TOKENS,
+        idle=1,  # reference pictures
     ),
     Tiny(
         "Boogu",
@@ -121,6 +122,7 @@ TINY = [
         latent=(16, 8, 8),
         text=(5, 16),
         cond=ALL_TOKENS,
+        idle=1,  # reference pictures
     ),
     Tiny("Krea2", "krea2", KREA2_SMALL, latent=(16, 1, 8, 8), text=(5, 32)),
     Tiny("Ideogram4", "ideogram4", IDEOGRAM4_SMALL, latent=(128, 4, 4), text=(5, 16)),

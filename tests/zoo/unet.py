@@ -157,6 +157,7 @@ TINY = [
         latent=(4, 8, 8),
         text=(1, 16),
         cond={"concat_latent_image": (4, 8, 8)},
+        video=True,
     ),
     Tiny(
         "Stable_Zero123",

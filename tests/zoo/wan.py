@@ -197,6 +197,7 @@ TINY = [
         LATENT,
         WORDS,
         cond={"clip_vision_output": CLIP_VISION, "pose_video_latent": (16, 1, 8, 8), "pose_strength": 0.5},
+        idle=2,  # its blocks are called by other names
     ),
     Tiny("WAN22_T2V", "wan", TINY_BASE | T2V | {"in_dim": 48, "out_dim": 48}, (48, 2, 8, 8), WORDS),
     Tiny(
