@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -61,6 +61,23 @@ def normal_tensors(module: nn.Module) -> Iterator[None]:
             entries[key] = tensor
         for tensor in unfrozen:
             tensor.requires_grad_(True)
+
+
+@contextmanager
+def nothing_left_behind(module: nn.Module) -> Iterator[None]:
+    """Tensors that a model's forward leaves on the model as plain attributes go afterwards: they may hold a graph."""
+    attributes = [(part.__dict__, _tensors(part.__dict__)) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for entries, before in attributes:
+            for key in _tensors(entries).keys() - before.keys():
+                del entries[key]
+            entries.update(before)
+
+
+def _tensors(entries: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in entries.items() if isinstance(value, torch.Tensor)}
 
 
 @contextmanager
@@ -147,5 +164,8 @@ def attention_override(users: Callable[..., torch.Tensor] | None) -> dict[str, C
 @contextmanager
 def autograd_through(module: nn.Module) -> Iterator[None]:
     """Within the block gradients can be recorded through `module`, a loaded diffusion model. Everything is put back."""
-    with torch.inference_mode(False), training_flag(), plain_kernels(), attention_with_gradient(), normal_tensors(module):
+    switches = training_flag(), plain_kernels(), attention_with_gradient(), nothing_left_behind(module), normal_tensors(module)
+    with torch.inference_mode(False), ExitStack() as stack:
+        for switch in switches:
+            stack.enter_context(switch)
         yield

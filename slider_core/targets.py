@@ -58,7 +58,8 @@ class Selection:
     def kinds(self) -> list[str]:
         """The targets with block numbers left out, each kind once: `blocks.*.attn1.to_q (24)`."""
         count = Counter(
-            re.sub(r"(?<=\.)\d+(?=\.)", "*", t.path) + (f" rows {t.rows[0]}:{t.rows[1]}" if t.rows else "") for t in self.targets
+            re.sub(r"(?<=\.)(block)?\d+(?=\.)", r"\1*", t.path) + (f" rows {t.rows[0]}:{t.rows[1]}" if t.rows else "")
+            for t in self.targets
         )
         return [f"{kind} ({number})" for kind, number in count.items()]
 

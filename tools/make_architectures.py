@@ -28,7 +28,8 @@ from rings import find_comfyui  # noqa: E402
 HEAD = """# Architectures
 
 Which layers a slider moves, for every model of ComfyUI 0.33 that makes images, video or sound, and what was checked on each.
-Written by `python tools/make_architectures.py`; the tests hold the same things (`tests/host/test_architectures.py`, `test_gradients.py`).
+Written by `python tools/make_architectures.py`; the tests in `tests/host` hold the same (`test_architectures.py` and
+`test_gradients.py`).
 
 The rule is that of [SimpleTuner's slider guide](https://github.com/bghira/SimpleTuner): self-attention of the blocks that carry
 image (or joint) tokens, the model's own input and output projection, and the time embedding where it is a plain MLP. What
