@@ -1,11 +1,11 @@
 """Gradients through a model that was written for inference: blocks computed twice to save memory, in-place residuals survived.
 
-`checkpointed(module, factors)` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's
+`checkpointed(module, adapter)` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's
 own checkpointing keeps a block's inputs by reference, which a later `x += ...` changes: on Flux, Chroma, Hunyuan or LTX torch
 2.13 gave gradients 1-19 % wrong without a word, and 2.14 refuses. Here a block works on copies of its inputs, both times, and
 the second run is an ordinary autograd graph, in which torch refuses a changed tensor instead of using it.
 
-`forgiving(on)` lets a model change tensors that autograd has saved (torch copies them before the change). It costs time on
+`forgiving(on)` lets a model change tensors that autograd has saved: they are copied before the change. It costs time on
 every operation, so it is off until torch complains; `complains` knows the complaint.
 """
 
