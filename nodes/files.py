@@ -6,7 +6,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..slider_core.config import FileDtype, SliderError
-from ..slider_core.store import Slider, load_slider, save_slider
+from ..slider_core.store import Slider, load_slider, rounding_error, save_slider
 from .sockets import CATEGORY, SliderSocket
 
 
@@ -50,7 +50,9 @@ class SaveSliderLoRA(io.ComfyNode):
         path = Path(folder) / f"{name}_{counter:05}_.safetensors"
         save_slider(path, slider, FileDtype(dtype))
         listed = path.relative_to(root).as_posix()
-        return io.NodeOutput(listed, ui=ui.PreviewText(f"Saved models/loras/{listed}"))
+        lost = rounding_error(slider, FileDtype(dtype))
+        words = f"Saved models/loras/{listed}" + (f"; as {dtype} its effect is rounded by {lost:.2%}." if lost else "")
+        return io.NodeOutput(listed, ui=ui.PreviewText(words))
 
 
 class LoadSliderLoRA(io.ComfyNode):

@@ -11,8 +11,10 @@ A file is written beside its place and renamed, so a reader sees the old one or 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,9 +90,11 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
     """Write `content` to `path` whole or not at all. SliderError when it exists (unless `overwrite`) or cannot be written."""
     if path.exists() and not overwrite:
         raise SliderError(f"File exists: {path}. Choose another name, or ask to overwrite it.")
+    path = path.resolve()  # what a link points at is replaced, not the link
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the umask
     except OSError as fault:
         raise SliderError(f"Cannot write to {path.parent} ({fault.strerror}). Choose a folder that can be written.") from None
     try:
@@ -98,13 +102,23 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except OSError as fault:
         raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
     finally:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+            temporary.unlink()
+
+
+def rounding_error(slider: Slider, dtype: FileDtype) -> float:
+    """How much the number format of a file changes the slider: |rounded update - update| / |update| over all layers."""
+    lost = whole = 0.0
+    for weight in slider.weights.values():
+        exact = weight.delta()
+        a, b = (factor.to(DTYPES[dtype]).float() for factor in (weight.A, weight.B))
+        lost += float((dataclasses.replace(weight, A=a, B=b).delta() - exact).square().sum())
+        whole += float(exact.square().sum())
+    return math.sqrt(lost / whole) if whole else 0.0
 
 
 def save_slider(path: Path, slider: Slider, dtype: FileDtype = FileDtype.FP32, overwrite: bool = False) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from slider_core.adapter import LoraWeight
 from slider_core.config import FileDtype, SliderError
-from slider_core.store import Slider, load_slider, save_slider
+from slider_core.store import Slider, load_slider, rounding_error, save_slider
 
 RANK, ALPHA, ROWS, HEIGHT = 3, 6 + 2**-10, (4, 9), 12  # an alpha that only fp32 can hold
 STEM = "diffusion_model.blocks.0.to_q"
@@ -194,3 +194,41 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, slider: Slider, ki
 def test_metadata_is_readable_by_anyone(tmp_path: Path, slider: Slider) -> None:
     with safe_open(saved(tmp_path, slider), framework="pt") as file:
         assert file.metadata()["slider_name"] == "smile"
+
+
+def test_the_rounding_error_is_the_change_of_the_update(tmp_path: Path, slider: Slider) -> None:
+    """Against the file itself: what was written, read back and multiplied out."""
+    exact = {path: weight.delta() for path, weight in slider.weights.items()}
+    for dtype in FileDtype:
+        path = tmp_path / f"{dtype.value}.safetensors"
+        save_slider(path, slider, dtype)
+        read = load_slider(path).weights
+        lost = sum(float((read[p].delta() - exact[p]).square().sum()) for p in exact)
+        expected = (lost / sum(float(d.square().sum()) for d in exact.values())) ** 0.5
+        assert rounding_error(slider, dtype) == pytest.approx(expected, rel=1e-3, abs=1e-9)
+    assert rounding_error(slider, FileDtype.FP32) == 0
+    assert 0 < rounding_error(slider, FileDtype.FP16) < rounding_error(slider, FileDtype.BF16) < 0.02
+    zero = LoraWeight(torch.ones(RANK, 8), torch.zeros(HEIGHT, RANK), 1.0)
+    assert rounding_error(Slider({"a": zero}), FileDtype.BF16) == 0, "an untrained slider has nothing to lose"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_file_has_the_rights_that_the_user_gives_new_files(tmp_path: Path, slider: Slider) -> None:
+    before = os.umask(0o027)
+    try:
+        path = saved(tmp_path, slider)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path, slider: Slider) -> None:
+    real, link = tmp_path / "elsewhere.safetensors", tmp_path / "slider.safetensors"
+    save_slider(real, slider)
+    link.symlink_to(real)
+    other = Slider({"conv_in": slider.weights["conv_in"]}, METADATA)
+    save_slider(link, other, overwrite=True)
+    assert link.is_symlink()
+    assert set(load_slider(real).weights) == {"conv_in"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere.safetensors", "slider.safetensors"]

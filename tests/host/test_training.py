@@ -131,6 +131,16 @@ def test_the_stock_loader_gives_the_same_image(strength: float, prompt: dict, ru
     assert (ours - plain).abs().max() > 10 * TOLERANCE, "the slider does something"
 
 
+def test_saving_says_what_the_number_format_costs(prompt: dict, run_graph) -> None:
+    node = next(n for n in prompt.values() if n["class_type"] == "SaveSliderLoRA")
+    node["inputs"]["dtype"] = "bf16"
+    key = next(k for k, n in prompt.items() if n is node)
+    run = run_graph({k: prompt[k] for k in ("1", "2", "5", "6", key)})
+    (words,) = run.ui[key]["text"]
+    assert words.startswith("Saved models/loras/sliders/")
+    assert "as bf16 its effect is rounded by 0." in words
+
+
 def test_a_file_on_apply_is_the_same_as_the_slider_from_the_graph(prompt: dict, run_graph) -> None:
     run = run_graph(prompt, slider=("6", 0), name=("19", 0), plus=("13", 0))
     graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")}
