@@ -10,7 +10,6 @@ loaded model: the peak of the process (CPU) or of the device's allocator (GPU), 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import statistics
 import subprocess
@@ -18,15 +17,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
-
-
-def core(name: str) -> ModuleType:
-    return importlib.import_module(f"slider_core.{name}")
 
 
 def resident() -> int:
@@ -85,7 +79,7 @@ def loaded(name: str) -> tuple[Any, Any]:
 
 def one(name: str, side: int, checkpointing: bool, steps: int) -> dict[str, float]:
     """Seconds per step and bytes above the loaded model, in this process."""
-    from make_architectures import start
+    from make_architectures import core, start
 
     start(cpu=False)
     import torch

@@ -12,6 +12,7 @@ UNET = (
     r"^out\.2$",
     r"^time_embed\.(?:0|2)$",
 )
+FLUX = (r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$")  # linear1 is q, k, v and more
 GENERAL = (
     r"(?:^|\.)attn1\.to_(?:q|k|v|qkv)$",
     r"(?:^|\.)attn1\.to_out\.0$",
@@ -50,7 +51,7 @@ IMAGE = (
         marks=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
         patterns=UNET,
         text=(r"(?:^|\.)attn2\.",),
-        reference=UNET,
+        reference=None,
     ),
     Family(
         "cascade",
@@ -73,7 +74,7 @@ IMAGE = (
         marks=(r"^double_layers\.0\.attn\.w2q$", r"^single_layers\.0\.attn\.w1q$"),
         patterns=(r"^double_layers\.\d+\.attn\.w2[qkvo]$", r"^single_layers\.\d+\.attn\.w1[qkvo]$"),
         text=(r"^double_layers\.\d+\.attn\.w1[qkvo]$", r"^double_layers\.\d+\.(?:mlpC|modC)\.", r"^cond_seq_linear$"),
-        reference=(r"^double_layers\.\d+\.attn\.w2[qkvo]$", r"^single_layers\.\d+\.attn\.w1[qkvo]$"),
+        reference=None,
     ),
     Family(
         "pixart",
@@ -95,10 +96,10 @@ IMAGE = (
         "chroma",
         "Chroma, Chroma Radiance",
         marks=(r"^distilled_guidance_layer\.in_proj$", r"^double_blocks\.0\.img_attn\.qkv$", r"^single_blocks\.0\.linear1$"),
-        patterns=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),
-        fused=(r"^single_blocks\.\d+\.linear1$",),
+        patterns=FLUX,
+        fused=FLUX[1:],
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp)\.", r"^txt_in$"),
-        reference=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),
+        reference=None,
     ),
     Family(
         "flux2",
@@ -108,9 +109,9 @@ IMAGE = (
             r"^double_blocks\.0\.img_attn\.qkv$",
             r"^single_blocks\.0\.linear1$",
         ),
-        patterns=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),  # linear1 whole
+        patterns=FLUX,  # linear1 whole
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp)\.", r"^double_stream_modulation_txt\.", r"^txt_in$"),
-        reference=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),
+        reference=None,
     ),
     Family(
         "flux",
@@ -121,10 +122,10 @@ IMAGE = (
             r"^single_blocks\.0\.linear1$",
             r"^img_in$",
         ),
-        patterns=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),
-        fused=(r"^single_blocks\.\d+\.linear1$",),
+        patterns=FLUX,
+        fused=FLUX[1:],
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp|mod)\.", r"^txt_in$", r"^vector_in\."),
-        reference=(r"^double_blocks\.\d+\.img_attn\.(?:qkv|proj)$", r"^single_blocks\.\d+\.linear1$"),
+        reference=None,
     ),
     Family(
         "lumina",
@@ -256,6 +257,6 @@ IMAGE = (
         marks=(r"^blocks\.0\.attn1\.to_out\.0$", r"^proj_in$", r"^proj_out$", r"^time_embedding\.linear_2$"),
         patterns=GENERAL,
         text=(r"(?:^|\.)attn2\.", r"(?:^|\.)caption_", r"(?:^|\.)context_embedder"),
-        reference=GENERAL,
+        reference=None,
     ),
 )

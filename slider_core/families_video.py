@@ -25,7 +25,7 @@ VIDEO_AND_SOUND = (
         marks=(r"^blocks\.0\.attn_out$", r"^blocks\.0\.norm1\.linear$", r"^patch_embed\.text_proj$"),
         patterns=(r"^blocks\.\d+\.(?:q|k|v|attn_out)$", r"^proj_out$", r"^time_embedding_linear_[12]$"),
         text=(r"^patch_embed\.text_proj$",),
-        reference=(r"^blocks\.\d+\.(?:q|k|v|attn_out)$", r"^proj_out$", r"^time_embedding_linear_[12]$"),
+        reference=None,
     ),
     Family(
         "stableaudio3",
@@ -97,7 +97,7 @@ VIDEO_AND_SOUND = (
             r"^(?:audio_)?prompt_adaln_single\.",
             r"^(?:video|audio)_embeddings_connector\.",
         ),
-        reference=(r"^transformer_blocks\.\d+\.attn1\.(?:to_q|to_k|to_v|to_out\.0)$", r"^patchify_proj$", r"^proj_out$"),
+        reference=None,
     ),
     Family(
         "minimaxh3",
@@ -121,7 +121,7 @@ VIDEO_AND_SOUND = (
         marks=(r"^blocks\.block0\.blocks\.0\.block\.attn\.to_q\.0$", r"^final_layer\.linear$"),
         patterns=(r"^blocks\.block\d+\.blocks\.0\.block\.attn\.to_(?:q|k|v|out)\.0$", r"^final_layer\.linear$"),
         text=(r"^blocks\.block\d+\.blocks\.1\.block\.attn\.",),
-        reference=(r"^blocks\.block\d+\.blocks\.0\.block\.attn\.to_(?:q|k|v|out)\.0$", r"^final_layer\.linear$"),
+        reference=None,
     ),
     Family(
         "cosmos-predict2",  # t_embedder makes the blocks' modulation, not an embedding: left alone, as in Cosmos 1
@@ -129,7 +129,7 @@ VIDEO_AND_SOUND = (
         marks=(r"^blocks\.0\.self_attn\.q_proj$", r"^blocks\.0\.mlp\.layer1$", r"^x_embedder\.proj\.1$"),
         patterns=(r"^blocks\.\d+\.self_attn\.(?:q|k|v|output)_proj$", r"^final_layer\.linear$"),
         text=(r"^(?:blocks\.\d+\.cross_attn|llm_adapter)\.",),
-        reference=(r"^blocks\.\d+\.self_attn\.(?:q|k|v|output)_proj$", r"^final_layer\.linear$"),
+        reference=None,
     ),
     Family(
         "kandinsky5",

@@ -23,7 +23,7 @@ class Family:
     `patterns` name the layers that may move, `text` the layers that carry only text (reported, and never touched).
     `fused` are those among `patterns` whose output stacks q, k and v, each as tall as the input, and then something else:
     only the q, k, v rows move. `reference` is what the guide's own list, by its diffusers names, reaches in this
-    architecture; empty where it reaches nothing or the architecture has no diffusers twin.
+    architecture: None where just the `patterns`, empty where nothing or the architecture has no diffusers twin.
     """
 
     name: str
@@ -32,4 +32,8 @@ class Family:
     patterns: tuple[str, ...]
     text: tuple[str, ...]
     fused: tuple[str, ...] = ()
-    reference: tuple[str, ...] = ()
+    reference: tuple[str, ...] | None = ()
+
+    def guides(self) -> tuple[str, ...]:
+        """The expressions of `reference`, spelt out."""
+        return self.patterns if self.reference is None else self.reference

@@ -11,7 +11,6 @@ A file is written beside its place and renamed, so a reader sees the old one or 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import uuid
@@ -110,14 +109,20 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
             temporary.unlink()
 
 
+def _square(b: torch.Tensor, a: torch.Tensor) -> float:
+    """The squared norm of b (out, rank) times a (rank, in), from the factors: the product itself may be a hundred megabytes."""
+    return max(0.0, float((b.T @ b * (a @ a.T)).sum()))
+
+
 def rounding_error(slider: Slider, dtype: FileDtype) -> float:
     """How much the number format of a file changes the slider: |rounded update - update| / |update| over all layers."""
     lost = whole = 0.0
     for weight in slider.weights.values():
-        exact = weight.delta()
-        a, b = (factor.to(DTYPES[dtype]).float() for factor in (weight.A, weight.B))
-        lost += float((dataclasses.replace(weight, A=a, B=b).delta() - exact).square().sum())
-        whole += float(exact.square().sum())
+        a, b = weight.A.flatten(1).double(), weight.B.flatten(1).double()
+        a_file, b_file = (factor.to(DTYPES[dtype]).flatten(1).double() for factor in (weight.A, weight.B))
+        scale = (weight.alpha / weight.rank) ** 2
+        whole += scale * _square(b, a)
+        lost += scale * _square(torch.cat([b_file - b, b_file], dim=1), torch.cat([a, a_file - a]))
     return math.sqrt(lost / whole) if whole else 0.0
 
 

@@ -175,7 +175,7 @@ def _reference(diffusion_model: nn.Module, paths: list[str]) -> tuple[Family, li
     """What the guide's own lists reach, but for text: that one they were meant to leave alone."""
     family = recognise(diffusion_model)
     text = set(_matches(paths, family.text)) if family else set()
-    found = [p for p in _matches(paths, family.reference) if p not in text] if family else []
+    found = [p for p in _matches(paths, family.guides()) if p not in text] if family else []
     if not found or family is None:
         known = family.title if family else "this architecture"
         raise SliderError(f'The lists of the reference guide reach no layer of {known}; use the preset "auto".')

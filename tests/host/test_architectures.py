@@ -83,7 +83,7 @@ def test_reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> 
     entry, module = built
     targets = pack.core("targets")
     family = next(f for f in targets.FAMILIES if f.name == entry.family)
-    if family.reference:
+    if family.guides():
         chosen = [t.path for t in targets.select(module, "reference")]
         assert chosen
         assert [p for p in chosen if any(re.search(pattern, p) for pattern in family.text)] == []
@@ -112,7 +112,7 @@ def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
 def test_no_expression_of_a_family_is_idle(pack) -> None:
     """Each pattern matches something in some full model of its family."""
     targets = pack.core("targets")
-    idle = {(f.name, p) for f in targets.FAMILIES if f.name != "general" for p in (*f.patterns, *f.text, *f.fused, *f.reference)}
+    idle = {(f.name, p) for f in targets.FAMILIES if f.name != "general" for p in (*f.patterns, *f.text, *f.fused, *f.guides())}
     for entry in FULL:
         paths = list(targets.layers(build_full(entry).diffusion_model))
         idle -= {(name, p) for name, p in idle if name == entry.family and any(re.search(p, path) for path in paths)}
