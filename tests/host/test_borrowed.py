@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.utils._python_dispatch
-from zoo.animals import TINY
+from zoo.animals import TINY, tiny
 from zoo.model import build_tiny, conditioning
 
 PAIRS = 2
@@ -115,7 +115,7 @@ def test_everything_is_put_back(name: str, place: str, checkpointing: bool, in_t
     import comfy.model_management
 
     monkeypatch.setattr(comfy.model_management, "in_training", in_training)
-    entry = next(e for e in TINY if e.title == name)
+    entry = tiny(name)
     for fault in (RuntimeError("torn"), comfy.model_management.InterruptProcessingException(), KeyboardInterrupt()):
         with torch.inference_mode():
             trainer, backend = trainer_of(pack, entry, checkpointing)
@@ -174,7 +174,7 @@ def blind(calls: list[str]) -> Callable[..., torch.Tensor]:
 
 def learn_all(pack, name: str, options: dict | None = None) -> None:
     """Two steps, after which every factor has moved."""
-    trainer, backend = trainer_of(pack, next(e for e in TINY if e.title == name), False)
+    trainer, backend = trainer_of(pack, tiny(name), False)
     if options:
         backend.patcher.model_options["transformer_options"] = options
     with torch.inference_mode():
@@ -192,7 +192,7 @@ def test_attention_without_a_gradient_gives_way(name: str, pack, monkeypatch) ->
 
     calls: list[str] = []
     chosen, before = attention.wrap_attn(blind(calls)), attention.optimized_attention
-    entry = next(e for e in TINY if e.title == name)
+    entry = tiny(name)
     build_tiny(entry)  # its module is imported
     holders = [m for n, m in sys.modules.items() if n.startswith("comfy.") and getattr(m, "optimized_attention", None) is before]
     for holder in holders:
@@ -220,7 +220,7 @@ def test_a_users_own_attention_gives_way_only_where_it_must(pack) -> None:
 
 def test_a_second_slider_is_tried_out_anew(pack) -> None:
     """What was found for one slider's layers says nothing of another's, and does not spoil the trial."""
-    trainer, backend = trainer_of(pack, next(e for e in TINY if e.title == "CosmosT2V"), False)
+    trainer, backend = trainer_of(pack, tiny("CosmosT2V"), False)
     sample = trainer.samples[0]
     with torch.inference_mode(), backend.borrowed():
         for targets in (trainer.adapter.targets, trainer.adapter.targets[:-1], trainer.adapter.targets):
@@ -233,7 +233,7 @@ def test_a_sweep_runs_where_training_cannot(kind: str, pack, monkeypatch) -> Non
     """Strengths of a finished slider can be compared on a model that is too large, or quantised, to be trained."""
     from zoo.measure import shaken
 
-    entry = next(e for e in TINY if e.title == "ZImage")
+    entry = tiny("ZImage")
     patcher = build_tiny(entry)
     host = pack.core("comfy_host")
     module = patcher.model.diffusion_model
@@ -255,7 +255,7 @@ def test_a_cancelled_sweep_leaves_no_prompt_behind(pack, monkeypatch) -> None:
     import comfy.sample
     from zoo.measure import shaken
 
-    entry = next(e for e in TINY if e.title == "HiDreamO1")
+    entry = tiny("HiDreamO1")
     patcher = build_tiny(entry)
     host, module = pack.core("comfy_host"), patcher.model.diffusion_model
     adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)

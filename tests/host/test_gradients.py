@@ -5,17 +5,17 @@ Each tiny model is ComfyUI's own class in float64 where it can be; the oracle is
 
 import pytest
 import torch
-from zoo.animals import TINY
+from zoo.animals import TINY, tiny
 from zoo.measure import measure_gradients, strengths_deviate
 from zoo.model import Tiny
 
 EXACT, EXACT_WIDE = 1e-3, 1e-6  # relative; the second where the model computes in float64 throughout
 CHECKPOINTED = 1e-6
 STRENGTHS = 1e-5
-tiny = pytest.mark.parametrize("entry", TINY, ids=lambda e: e.title)
+every_tiny = pytest.mark.parametrize("entry", TINY, ids=lambda e: e.title)
 
 
-@tiny
+@every_tiny
 @pytest.mark.parametrize("preset", ["auto", "all"])
 def test_gradients_are_exact(entry: Tiny, preset: str, pack) -> None:
     found = measure_gradients(pack.core, entry, preset)
@@ -26,7 +26,7 @@ def test_gradients_are_exact(entry: Tiny, preset: str, pack) -> None:
         assert found.apart is entry.batched, "mixing of samples is found out"
 
 
-@tiny
+@every_tiny
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_strengths_in_one_batch_equal_separate_runs(entry: Tiny, cfg: float, pack) -> None:
     assert strengths_deviate(pack.core, entry, cfg) < STRENGTHS
@@ -35,14 +35,14 @@ def test_strengths_in_one_batch_equal_separate_runs(entry: Tiny, cfg: float, pac
 @pytest.mark.parametrize("name", ["SD15", "ZImage", "Flux"])
 def test_the_rule_holds_when_prompts_differ_in_length(name: str, pack) -> None:
     """Conditional and unconditional then come in separate calls."""
-    entry = next(e for e in TINY if e.title == name)
+    entry = tiny(name)
     assert strengths_deviate(pack.core, entry, 3.0, tokens=entry.text[0] * 2) < STRENGTHS
 
 
 @pytest.mark.parametrize("name", ["HiDream", "PixArtSigma"])
 def test_layers_that_mix_samples_fall_back_by_themselves(name: str, pack) -> None:
     """Experts, and prompts packed into one sequence: reached by the preset `all` only."""
-    entry = next(e for e in TINY if e.title == name)
+    entry = tiny(name)
     assert not measure_gradients(pack.core, entry, "all").apart
     assert strengths_deviate(pack.core, entry, 3.0, "all") < STRENGTHS
 
@@ -52,7 +52,7 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
     from zoo.measure import shaken
     from zoo.model import build_tiny, conditioning
 
-    entry = next(e for e in TINY if e.title == "HiDreamO1")
+    entry = tiny("HiDreamO1")
     patcher = build_tiny(entry)
     host, module = pack.core("comfy_host"), patcher.model.diffusion_model
     adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)

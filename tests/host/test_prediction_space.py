@@ -5,15 +5,11 @@ Oracles: the definitions of eps, v and flow prediction, written out here; and Co
 
 import pytest
 import torch
+from zoo.animals import tiny
+from zoo.model import build_tiny, model_config
 
 SHAPE, B = (3, 4, 8, 8), 3
-UNET = {  # an SD 1.x UNet, a thousandth of its size; model_channels must be a multiple of 32
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "legacy": False,
-    "use_checkpoint": False,
-    "use_temporal_attention": False, "use_temporal_resblock": False, "model_channels": 32, "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2], "adm_in_channels": None, "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1],
-    "transformer_depth_middle": 1, "context_dim": 16, "use_linear_in_transformer": False, "num_heads": 2, "num_head_channels": -1,
-}  # fmt: skip
+SD15 = tiny("SD15")
 
 
 class OnlySampling:
@@ -29,9 +25,8 @@ class OnlySampling:
 
 def sampling(kind: str) -> torch.nn.Module:
     import comfy.model_base
-    import comfy.supported_models
 
-    return comfy.model_base.model_sampling(comfy.supported_models.SD15(dict(UNET)), comfy.model_base.ModelType[kind])
+    return comfy.model_base.model_sampling(model_config(SD15.name, SD15.config), comfy.model_base.ModelType[kind])
 
 
 def eps_target(x0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -64,20 +59,8 @@ def test_the_target_is_the_textbooks(kind: str, textbook, pack) -> None:
 
 @pytest.fixture
 def unet(pack):
-    """ComfyUI's own SD 1.x UNet with random weights, in a ModelPatcher, made under inference mode as a loader would."""
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.supported_models
-
-    with torch.inference_mode():
-        config = comfy.supported_models.SD15(dict(UNET))
-        config.set_inference_dtype(torch.float32, None)
-        model = config.get_model({}, device=torch.device("cpu"))
-        generator = torch.Generator().manual_seed(0)
-        for p in model.diffusion_model.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
-        device = torch.device("cpu")
-        return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+    """ComfyUI's own SD 1.x UNet, a thousandth of its size, in a ModelPatcher."""
+    return build_tiny(SD15)
 
 
 def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:

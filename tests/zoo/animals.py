@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from . import classic, cosmos_lumina, flux, hunyuan_ltx, qwen_hidream, single_stream, unet, wan
 from .cosmos_lumina import EXCLUDED as EXCLUDED
+from .model import Tiny
 
 _FILES = (unet, classic, flux, hunyuan_ltx, wan, cosmos_lumina, qwen_hidream, single_stream)
 FULL = [entry for file in _FILES for entry in file.FULL]
 TINY = [entry for file in _FILES for entry in file.TINY]
+
+
+def tiny(title: str) -> Tiny:
+    """The tiny model of that title."""
+    return next(entry for entry in TINY if entry.title == title)
