@@ -1,145 +1,66 @@
-"""LoRA weights that PEFT makes, attached to live layers without changing one of them, with a strength per sample.
+"""A slider's trainable parts attached to live layers without changing one of them, with a strength per sample.
 
-PEFT builds and initialises the factors on a skeleton of the targets (their shapes, no weights), so nothing in the model is
-replaced or copied. `at(module, strength)` hooks each target for the length of a `with` block:
+PEFT and LyCORIS make the parts on layers of the same shape (algorithms.py), so nothing in the model is replaced or copied.
+`at(module, strength)` hooks each target for the length of a `with` block:
 
-    y_r = f(x_r) + strength_r * scaling * B A x_r        scaling = alpha / rank
+    y_r = f(x_r) + strength_r * change(x_r)
 
-Which row is whose: rows.py. At strength 0, and at initialisation (B = 0), the output is the model's own. The hooks go when
-the block ends, on error and cancel too.
-Cost: two thin matrix products per target; no copy of a base weight, no gradient for one.
+Which row is whose: rows.py. At strength 0, and at initialisation, the output is the model's own. The hooks go when the block
+ends, on error and cancel too. Cost: no copy of a base weight, no gradient for one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
+from . import algorithms
+from .algorithms import Trainable
 from .config import AdapterSpec, SliderError
+from .names import placed
 from .rows import Rows, attached
-from .targets import Target, find_layer
-
-NAME = "slider"  # PEFT's name for our adapter
-
-
-@dataclass(frozen=True)
-class LoraWeight:
-    """One layer's factors: A (rank, in, ...), B (out, rank, ...); the update of the weight is strength * alpha / rank * B A.
-
-    `rows` is the slice of the output that B covers, None for all of it; `height` the layer's whole output then.
-    """
-
-    A: torch.Tensor
-    B: torch.Tensor
-    alpha: float
-    rows: tuple[int, int] | None = None
-    height: int | None = None
-
-    @property
-    def rank(self) -> int:
-        return self.A.shape[0]
-
-    def delta(self) -> torch.Tensor:
-        """B A * alpha / rank in the shape of the (sliced) weight: the change at strength 1."""
-        product = self.B.flatten(1).float() @ self.A.flatten(1).float()
-        return (product * (self.alpha / self.rank)).reshape(self.B.shape[0], *self.A.shape[1:])
+from .targets import Aliases, Target, find_layer
+from .weights import LayerWeight
 
 
-def check_fits(module: nn.Module, weights: Mapping[str, LoraWeight]) -> None:
-    """SliderError unless every layer of a slider is in `module`, with the shape it was trained on."""
-    for path, weight in weights.items():
-        shape = find_layer(module, Target(path)).weight.shape
-        if weight.A.shape[1:] != shape[1:] or (weight.height or weight.B.shape[0]) != shape[0]:
-            raise SliderError(
-                f'Layer "{path}" has shape {tuple(shape)} here, but the slider changes {tuple(weight.delta().shape)}: '
-                "it was trained on another model."
-            )
+def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one place of a run. torch's keeps 32 bits of a seed, so both are hashed, not shifted, into them."""
+    digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:4], "big"))
 
 
-def _shape_only(layer: nn.Module, target: Target) -> nn.Module:
-    """A layer of the same shape on the meta device, as tall as the target's rows."""
-    rows = target.rows
-    if not isinstance(layer, nn.Linear):
-        if rows:
-            raise SliderError(f'"{target.path}" is a convolution; rows are for fused Linear layers.')
-        kind = next(k for k in (nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(layer, k))
-        return kind(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            device="meta",
-        )
-    if rows and not 0 <= rows[0] < rows[1] <= layer.out_features:
-        raise SliderError(f"Rows {rows} of {target.path} lie outside its {layer.out_features} outputs.")
-    return nn.Linear(layer.in_features, rows[1] - rows[0] if rows else layer.out_features, device="meta")
-
-
-def _factors(
-    skeleton: nn.ModuleDict,
-    ranks: Mapping[str, int],
-    alphas: Mapping[str, float],
-    seed: int,
-    device: torch.device,
-) -> nn.ModuleDict:
-    """Let PEFT put LoRA factors on the skeleton, then give them memory and PEFT's own initial values."""
-    from peft import LoraConfig, inject_adapter_in_model  # seconds to import
-
-    uniform = len(set(ranks.values())) == len(set(alphas.values())) == 1
-    config = LoraConfig(
-        r=next(iter(ranks.values())),
-        lora_alpha=next(iter(alphas.values())),
-        target_modules=list(skeleton),
-        rank_pattern={} if uniform else dict(ranks),  # PEFT matches each pattern on each layer
-        alpha_pattern={} if uniform else dict(alphas),
-    )
-    tuned = inject_adapter_in_model(config, skeleton, adapter_name=NAME, low_cpu_mem_usage=True)
-    with torch.random.fork_rng(devices=[]):  # PEFT draws from the global generator: borrow it, seeded, and give it back
-        torch.default_generator.manual_seed(seed)
-        for layer in tuned.values():
-            for part in (layer.lora_A, layer.lora_B):
-                part.to_empty(device="cpu")
-            layer.reset_lora_parameters(NAME, init_lora_weights=True)
-            for part in (layer.lora_A, layer.lora_B):
-                part.to(device=device, dtype=torch.float32)
-    return tuned
+def _dropped(x: torch.Tensor, share: float, seed: int, place: str) -> torch.Tensor:
+    """`x` with a share of it silent, the same for all samples of a batch: a pair must not be told apart by it."""
+    generator = seeded(seed, place, x.device)
+    kept = torch.rand(x.shape[1:], generator=generator, device=x.device) >= share
+    return x * (kept.to(x.dtype) / (1 - share))
 
 
 class Adapter:
-    """A slider's weights for the layers of one model. Made zero: until it is trained it changes nothing."""
+    """A slider's weights for the layers of one model. Made silent: until it is trained it changes nothing."""
 
-    @torch.inference_mode(False)  # factors made under ComfyUI's inference mode could not be trained
-    def __init__(
-        self,
-        module: nn.Module,
-        targets: Sequence[Target],
-        ranks: Mapping[str, int],
-        alphas: Mapping[str, float],
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.targets = tuple(targets)
+    def __init__(self, module: nn.Module, parts: Mapping[Target, Trainable], device: torch.device, dropout: float = 0.0) -> None:
+        self._parts, self.dropout = dict(parts), dropout
         self._rows: Rows | None = None  # the strengths in force, inside `at`
+        self._dropping: tuple[int, str] | None = None  # seed and place of the dropout in force
         self._module: nn.Module | None = None
         self._attached_to: list[nn.Module] = []
-        self._key = {target.path: f"t{number}" for number, target in enumerate(self.targets)}
-        self._height = {t.path: find_layer(module, t).weight.shape[0] for t in self.targets}
-        skeleton = nn.ModuleDict({self._key[t.path]: _shape_only(find_layer(module, t), t) for t in self.targets})
-        keyed = ({self._key[p]: v for p, v in values.items()} for values in (ranks, alphas))
-        self._layers = _factors(skeleton, *keyed, seed=seed, device=torch.device(device))
-        for parameter in self._layers.parameters():
-            parameter.requires_grad_(False)
-        for parameter in self.parameters():
-            parameter.requires_grad_(True)
+        for part in self._parts.values():
+            part.to(device)
+            for parameter in part.parameters():
+                parameter.requires_grad_(True)
+        self.look(module)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(self._parts)
 
     @classmethod
+    @torch.inference_mode(False)  # parts made under ComfyUI's inference mode could not be trained
     def create(
         cls,
         module: nn.Module,
@@ -148,67 +69,60 @@ class Adapter:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Adapter:
-        """A fresh adapter of `spec`'s rank and alpha on `targets`."""
-        paths = [t.path for t in targets]
-        return cls(module, targets, dict.fromkeys(paths, spec.rank), dict.fromkeys(paths, float(spec.alpha)), seed, device)
+        """A fresh adapter on `targets`, as `spec` asks for it."""
+        return cls(module, algorithms.fresh(module, targets, spec, seed), torch.device(device), spec.dropout)
 
     @classmethod
+    @torch.inference_mode(False)
     def from_weights(
         cls,
         module: nn.Module,
-        weights: Mapping[str, LoraWeight],
+        weights: Mapping[Target, LayerWeight],
         device: torch.device | str = "cpu",
+        aliases: Aliases | None = None,
     ) -> Adapter:
         """An adapter that holds a copy of `weights`. SliderError where a layer is missing or has another shape."""
-        targets = [Target(path, w.rows) for path, w in weights.items()]
-        ranks, alphas = {p: w.rank for p, w in weights.items()}, {p: float(w.alpha) for p, w in weights.items()}
-        adapter = cls(module, targets, ranks, alphas, device=device)
-        adapter.load(weights)
-        return adapter
-
-    def _pair(self, path: str) -> tuple[nn.Module, nn.Module, float]:
-        layer: Any = self._layers[self._key[path]]
-        return layer.lora_A[NAME], layer.lora_B[NAME], layer.scaling[NAME]
+        with torch.no_grad():
+            mine = placed(weights, module, aliases)
+        return cls(module, algorithms.revived(module, mine), torch.device(device))
 
     def parameters(self) -> list[nn.Parameter]:
-        """The factors, A then B of each target in order: what an optimizer trains."""
-        return [part.weight for t in self.targets for part in self._pair(t.path)[:2]]
+        """What an optimizer trains: those of each target in order."""
+        return [p for part in self._parts.values() for p in part.parameters()]
 
     def factors(self, inside: str) -> list[nn.Parameter]:
         """The parameters that act inside the module at path `inside`."""
-        paths = [t.path for t in self.targets if t.path == inside or t.path.startswith(f"{inside}.")]
-        return [part.weight for path in paths for part in self._pair(path)[:2]]
-
-    def weights(self) -> dict[str, LoraWeight]:
-        """A detached float32 CPU copy of every layer's factors, by module path."""
-        found = {}
-        for target in self.targets:
-            down, up, scaling = self._pair(target.path)
-            a, b = (part.weight.detach().float().cpu().clone() for part in (down, up))
-            found[target.path] = LoraWeight(a, b, scaling * a.shape[0], target.rows, self._height[target.path])
-        return found
-
-    def check(self, weights: Mapping[str, LoraWeight]) -> None:
-        """SliderError where a layer is missing in `weights` or has another shape."""
-        for target in self.targets:
-            down, up, _ = self._pair(target.path)
-            if target.path not in weights:
-                raise SliderError(f'The saved slider lacks the layer "{target.path}".')
-            for part, value in ((down, weights[target.path].A), (up, weights[target.path].B)):
-                if part.weight.shape != value.shape:
-                    raise SliderError(
-                        f'Layer "{target.path}" wants {tuple(part.weight.shape)} but has {tuple(value.shape)} in the slider: '
-                        "it was trained on another model."
-                    )
+        parts = [part for t, part in self._parts.items() if t.path == inside or t.path.startswith(f"{inside}.")]
+        return [p for part in parts for p in part.parameters()]
 
     @torch.no_grad()
-    def load(self, weights: Mapping[str, LoraWeight]) -> None:
-        """Copy `weights` in, all or none. SliderError where a layer is missing or has another shape."""
-        self.check(weights)
-        for target in self.targets:
-            down, up, _ = self._pair(target.path)
-            down.weight.copy_(weights[target.path].A)
-            up.weight.copy_(weights[target.path].B)
+    def look(self, module: nn.Module) -> None:
+        """Take from the base weights what the file form needs of them (DoRA); done at the end of every attachment."""
+        for target, part in self._parts.items():
+            part.look(find_layer(module, target))
+
+    def weights(self) -> dict[Target, LayerWeight]:
+        """A detached float32 CPU copy of every layer's change, in file form."""
+        for module in self._attached_to[-1:]:
+            self.look(module)
+        return {target: part.at_rest() for target, part in self._parts.items()}
+
+    def state(self) -> dict[str, list[torch.Tensor]]:
+        """A copy of the parameters as they are, by target: what a run needs to go on exactly."""
+        return {str(t): [p.detach().cpu().clone() for p in part.parameters()] for t, part in self._parts.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Sequence[torch.Tensor]]) -> None:
+        """Copy `state` in, all or none. SliderError where a layer is missing or has another shape."""
+        for target, part in self._parts.items():
+            shapes = [p.shape for p in part.parameters()]
+            if str(target) not in state:
+                raise SliderError(f'The saved slider lacks the layer "{target}".')
+            if [value.shape for value in state[str(target)]] != shapes:
+                raise SliderError(f'Layer "{target}" of the saved slider has other sizes: it was trained on another model.')
+        for target, part in self._parts.items():
+            for p, value in zip(part.parameters(), state[str(target)], strict=True):
+                p.copy_(value)
 
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())
@@ -217,19 +131,20 @@ class Adapter:
         return all(bool(p.isfinite().all()) for p in self.parameters())
 
     def _hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
-        down, up, scaling = self._pair(target.path)
+        part = self._parts[target]
 
-        def add(_module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+        def add(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
             strength = self._rows.for_layer(output.shape[0], target.path) if self._rows else None
             if strength is None:
                 return None
-            change = up(down(args[0].to(down.weight.dtype)))
-            change = change * (strength.to(change) * scaling).reshape(-1, *[1] * (change.ndim - 1))
-            change = change.to(output.dtype)
-            if not target.rows:
+            x, mine = args[0], output if target.rows is None else output[..., target.rows[0] : target.rows[1]]
+            if self._dropping and self.dropout:
+                x = _dropped(x, self.dropout, self._dropping[0], f"{self._dropping[1]}/{target}")
+            change = part.change(layer, x, mine)
+            change = (change * strength.to(change).reshape(-1, *[1] * (change.ndim - 1))).to(output.dtype)
+            if target.rows is None:
                 return output + change
-            start, stop = target.rows
-            return torch.cat((output[..., :start], output[..., start:stop] + change, output[..., stop:]), dim=-1)
+            return torch.cat((output[..., : target.rows[0]], mine + change, output[..., target.rows[1] :]), dim=-1)
 
         return add
 
@@ -246,29 +161,33 @@ class Adapter:
                 yield
             finally:
                 self._attached_to.remove(module)
+                self.look(module)
 
     @contextmanager
-    def _with_rows(self, module: nn.Module, rows: Rows) -> Iterator[None]:
-        before, module_before = self._rows, self._module
+    def _with_rows(self, module: nn.Module, rows: Rows, dropping: tuple[int, str] | None) -> Iterator[None]:
+        before = self._rows, self._module, self._dropping
         with self.attached(module):
-            self._rows, self._module = rows, module
+            self._rows, self._module, self._dropping = rows, module, dropping
             try:
                 yield
             finally:
-                self._rows, self._module = before, module_before
+                self._rows, self._module, self._dropping = before
 
     @contextmanager
-    def at(self, module: nn.Module, strength: Sequence[float] | torch.Tensor) -> Iterator[None]:
+    def at(
+        self, module: nn.Module, strength: Sequence[float] | torch.Tensor, dropping: tuple[int, str] | None = None
+    ) -> Iterator[None]:
         """Within the block, `module` (the diffusion model) runs with this slider, sample i at `strength[i]`.
 
-        The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength).
+        The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength). `dropping` (seed,
+        place of the run) switches the adapter's dropout on, always the same there.
         """
-        with self._with_rows(module, Rows(strength)):
+        with self._with_rows(module, Rows(strength), dropping):
             yield
 
     def remember(self) -> Callable[[], AbstractContextManager[None]]:
         """The strengths in force now, as a context that brings them back: for a part of the model that is computed again."""
         if self._rows is None or self._module is None:
             return nullcontext
-        module, rows = self._module, self._rows.frozen()
-        return lambda: self._with_rows(module, rows)
+        module, rows, dropping = self._module, self._rows.frozen(), self._dropping
+        return lambda: self._with_rows(module, rows, dropping)

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -50,12 +51,43 @@ class Preset(str, Enum):
     CUSTOM = "custom"
 
 
+class Algorithm(str, Enum):
+    """How the change of a weight is made up (algorithms.py has the formulas, docs/adapters.md the differences)."""
+
+    LORA = "lora"
+    RSLORA = "rslora"
+    DORA = "dora"
+    LOCON = "locon"
+    LOHA = "loha"
+    LOKR = "lokr"
+    FULL = "full"
+    GLORA = "glora"
+
+
+class Init(str, Enum):
+    """How PEFT draws the first values of a LoRA. All of them start with no effect."""
+
+    KAIMING = "kaiming"
+    GAUSSIAN = "gaussian"
+    ORTHOGONAL = "orthogonal"
+
+
 class FileDtype(str, Enum):
     """Number format of a saved slider."""
 
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class FileFormat(str, Enum):
+    """How a saved slider names its layers, and who reads it."""
+
+    NATIVE = "native"
+    KOHYA = "kohya"
+    DIFFUSERS = "diffusers"
+    LYCORIS = "lycoris"
+    PEFT = "peft"
 
 
 def choice(kind: type[Enum], value: Any, what: str) -> Any:
@@ -91,7 +123,11 @@ class JsonSpec:
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for key in values:
             _need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}')
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return cls(**{k: _tuples(v) for k, v in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -110,25 +146,90 @@ class BucketSpec(JsonSpec):
         return (self.strength > 0) - (self.strength < 0)
 
 
+PEFTS = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.DORA)
+TUCKER = (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR)
+Patterned = tuple[tuple[str, float], ...]  # (regular expression on module paths, value); the first that matches counts
+
+
 @dataclass(frozen=True)
 class AdapterSpec(JsonSpec):
-    """A LoRA on the slider's layers. The update of a weight is strength * alpha / rank * B A."""
+    """What is trained: an algorithm, its size, and the layers. In a LoRA the update of a weight is strength * alpha / rank * B A.
+
+    `conv_rank` and `conv_alpha` are for convolutions with a kernel larger than 1 (None: as for the others; rank 0 leaves them
+    out), and the pattern tuples override both per layer. `names` choose layers beside `patterns`: the end of a path, another
+    program's name for a layer, or a class, as the `target_module` of a LyCORIS preset has them.
+    """
 
     rank: int = 4
-    alpha: float = 4.0
+    alpha: float = 4.0  # the same number as the rank leaves the update as it is
     preset: str = Preset.AUTO.value  # a Preset or a family's name, which targets.py checks against the model
     patterns: tuple[str, ...] = ()  # regular expressions on module paths, for Preset.CUSTOM
     exclude: tuple[str, ...] = ()
+    algorithm: Algorithm = Algorithm.LORA
+    names: tuple[str, ...] = ()  # for Preset.CUSTOM
+    conv_rank: int | None = None
+    conv_alpha: float | None = None
+    rank_pattern: Patterned = ()
+    alpha_pattern: Patterned = ()
+    dropout: float = 0.0  # share of a layer's input that the adapter does not see in a training step
+    init: Init = Init.KAIMING  # LoRA, rsLoRA and DoRA
+    factor: int = -1  # LoKr: the size of the first Kronecker factor; -1 as near to the square root as it goes
+    full_matrix: bool = False  # LoKr: the second factor without a rank
+    decompose_both: bool = False  # LoKr: the first factor with a rank too
+    tucker: bool = False  # LoCon, LoHa, LoKr on kernels larger than 1: a core tensor between small factors
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preset", self.preset.value if isinstance(self.preset, Preset) else self.preset)
+        object.__setattr__(self, "algorithm", choice(Algorithm, self.algorithm, "Algorithm"))
+        object.__setattr__(self, "init", choice(Init, self.init, "Initialisation"))
         _need(isinstance(self.preset, str) and bool(self.preset), f"The target preset must be a name, got {self.preset!r}.")
-        _need(isinstance(self.rank, int) and self.rank >= 1, f"rank must be a whole number from 1, got {self.rank!r}.")
-        _need(_number(self.alpha) and self.alpha > 0, f"alpha must be a positive number, got {self.alpha!r}.")
+        custom = self.preset == Preset.CUSTOM.value
         _need(
-            bool(self.patterns) == (self.preset == Preset.CUSTOM.value),
+            bool(self.patterns or self.names) == custom,
             'patterns go with the preset "custom": give at least one pattern there, and none with another preset.',
         )
+        self._check_sizes()
+        self._check_options()
+
+    def _check_sizes(self) -> None:
+        ranks = [("rank", self.rank), *((f'rank of "{p}"', r) for p, r in self.rank_pattern)]
+        ranks += [("conv_rank", self.conv_rank)] if self.conv_rank else []
+        _need(self.conv_rank is None or self.conv_rank >= 0, f"conv_rank must be 0 or more, got {self.conv_rank!r}.")
+        for name, rank in ranks:
+            _need(isinstance(rank, int) and rank >= 1, f"{name} must be a whole number from 1, got {rank!r}.")
+            odd = self.init is Init.ORTHOGONAL and rank % 2
+            _need(not odd, f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}.")
+        alphas = [("alpha", self.alpha), *((f'alpha of "{p}"', a) for p, a in self.alpha_pattern)]
+        alphas += [("conv_alpha", self.conv_alpha)] if self.conv_alpha is not None else []
+        for name, alpha in alphas:
+            _need(_number(alpha) and alpha > 0, f"{name} must be a positive number, got {alpha!r}.")
+        for pattern, _ in (*self.rank_pattern, *self.alpha_pattern):
+            try:
+                re.compile(pattern)
+            except re.error as fault:
+                raise SliderError(f'Pattern "{pattern}" is not a valid regular expression: {fault}.') from None
+
+    def _check_options(self) -> None:
+        _need(_number(self.dropout) and 0 <= self.dropout < 1, f"dropout must be from 0 to below 1, got {self.dropout!r}.")
+        whole = isinstance(self.factor, int) and (self.factor == -1 or self.factor >= 1)
+        _need(whole, f"factor must be -1 or a whole number from 1, got {self.factor!r}.")
+        lokr = (Algorithm.LOKR,)
+        for name, given, of in (
+            ("init", self.init is not Init.KAIMING, PEFTS),
+            ("factor", self.factor != -1, lokr),
+            ("full_matrix", self.full_matrix, lokr),
+            ("decompose_both", self.decompose_both, lokr),
+            ("tucker", self.tucker, TUCKER),
+        ):
+            known = ", ".join(a.value for a in of)
+            _need(not given or self.algorithm in of, f'{name} is an option of {known}, not of "{self.algorithm.value}".')
+
+    def size(self, path: str, large_kernel: bool) -> tuple[int, float]:
+        """(rank, alpha) of the layer at `path`; `large_kernel`: a convolution whose kernel is larger than 1. Rank 0: left out."""
+        rank = self.conv_rank if large_kernel and self.conv_rank is not None else self.rank
+        alpha = self.conv_alpha if large_kernel and self.conv_alpha else self.alpha
+        rank = next((r for pattern, r in self.rank_pattern if re.search(pattern, path)), rank)
+        return int(rank), float(next((a for pattern, a in self.alpha_pattern if re.search(pattern, path)), alpha))
 
 
 @dataclass(frozen=True)

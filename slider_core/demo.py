@@ -27,7 +27,7 @@ from .dataset import Dataset, bucket_folders, read_dataset
 from .session import Run
 from .store import atomic_write, save_slider
 from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
-from .targets import select
+from .targets import survey_for
 from .tiny import TinyBackend
 from .trainer import StepReport, Trainer
 from .world import ATTRIBUTES, CLASSES, CONTINUOUS, UNIFORM_STD, Face, Measured, measure, render, sample_faces
@@ -201,11 +201,12 @@ def train_tiny(
     on_step: Callable[[StepReport], None] | None = None,
 ) -> Run:
     """A trained slider for the embedded model."""
-    targets = select(backend.module, adapter_spec.preset, adapter_spec.patterns, adapter_spec.exclude)
+    targets = survey_for(backend.module, adapter_spec).targets
     adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
     trainer = Trainer(adapter, encode(dataset, backend), spec)
     trainer.run(backend, spec.steps, on_step)
-    return Run(name, {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}, trainer)
+    fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
+    return Run(name, fingerprint, trainer, adapter_spec)
 
 
 def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepReport], None] | None = None) -> dict[str, Any]:

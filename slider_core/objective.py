@@ -12,13 +12,12 @@ model's own prediction space (eps, v or flow).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from .adapter import Adapter
+from .adapter import Adapter, seeded
 from .backend import Backend, Conditioning
 from .config import Timesteps, TrainSpec
 from .cycle import Batch
@@ -38,12 +37,6 @@ def draw_u(count: int, kind: Timesteps, generator: torch.Generator) -> torch.Ten
         return torch.sigmoid(torch.randn(count, generator=generator))
     # stratified: one draw per equal part, in random order, halves the variance at small batches
     return (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-
-
-def seeded(seed: int, place: int | str) -> torch.Generator:
-    """A CPU generator for one place of a run. torch keeps 32 bits of a seed, so both are hashed, not shifted, into them."""
-    digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,12 +69,13 @@ def neutral_error(
     sigma_B: torch.Tensor,
     cond: Sequence[Conditioning],
     strengths: Sequence[float],
+    dropping: tuple[int, str] | None = None,
 ) -> torch.Tensor:
     """(B/2,) squared even part of the displacement; the first half of the batch is at +s, the second the same at -s."""
     half = len(strengths) // 2
     with torch.no_grad():
         base = backend.predict(x_BCHW[:half], sigma_B[:half], cond[:half]).float()
-    with adapter.at(backend.module, strengths):
+    with adapter.at(backend.module, strengths, dropping):
         plus, minus = backend.predict(x_BCHW, sigma_B, cond).float().chunk(2)
     return ((plus + minus) / 2 - base).square().flatten(1).mean(dim=1)
 
@@ -91,8 +85,9 @@ def step_loss(backend: Backend, adapter: Adapter, batch: Batch, spec: TrainSpec)
     u, noise = (t.to(backend.device) for t in draw_noise(batch, spec))
     latent = torch.stack([s.latent for s in batch.samples]).to(backend.device)
     sigma, cond = backend.sigmas(u), [s.cond for s in batch.samples]
+    dropping = spec.seed, f"dropout {batch.step}"
     if batch.neutral:
         x = backend.add_noise(latent, noise, sigma)
-        return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths), batch.strengths)
-    with adapter.at(backend.module, batch.strengths):
+        return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths, dropping), batch.strengths)
+    with adapter.at(backend.module, batch.strengths, dropping):
         return StepResult(prediction_error(backend, latent, noise, sigma, cond), batch.strengths)

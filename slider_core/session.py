@@ -11,11 +11,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .config import SliderError
+from .config import AdapterSpec, SliderError
+from .metadata import training_fields
 from .store import Slider
 from .trainer import Trainer
 
 BUDGET = 2 * 1024**3
+LOSSES = 50  # the last ones, whose mean a file tells
+SIDES: dict[str, Callable[[float], bool]] = {
+    "positive": lambda strength: strength > 0,
+    "negative": lambda strength: strength < 0,
+    "neutral": lambda strength: strength == 0,
+}
 
 
 @dataclass
@@ -25,13 +32,30 @@ class Run:
     name: str
     fingerprint: dict[str, str]
     trainer: Trainer
+    spec: AdapterSpec | None = None  # what was asked for; None where the slider came out of a file
 
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what it says of itself in a file."""
-        gain = dict(zip(("positive", "negative"), self.trainer.gains[-1][1:], strict=True)) if self.trainer.gains else {}
-        trainer = self.trainer
-        own = {"name": self.name, "training": trainer.spec.to_json(), "step": str(trainer.step), "gain": json.dumps(gain)}
-        return Slider(self.trainer.adapter.weights(), {f"slider_{k}": v for k, v in (own | self.fingerprint).items()})
+        trainer, spec = self.trainer, self.trainer.spec
+        gain = dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)) if trainer.gains else {}
+        strengths = [s.strength for s in trainer.samples]
+        images = {sign: sum(test(s) for s in strengths) for sign, test in SIDES.items()}
+        last = trainer.losses[-LOSSES:]
+        own = {
+            "name": self.name,
+            "training": spec.to_json(),
+            "step": str(trainer.step),
+            "gain": json.dumps(gain),
+            "verdict": trainer.verdict(),
+            "images": json.dumps(images),
+            "trained_strengths": json.dumps(sorted(set(strengths))),
+            "range": json.dumps([min([0.0, *strengths]), max([0.0, *strengths])]),
+        }
+        fields = {f"slider_{k}": v for k, v in (own | self.fingerprint).items()}
+        if self.spec is not None:
+            mean = sum(last) / len(last) if last else 0.0
+            fields |= training_fields(self.spec, spec, len(strengths), trainer.step, mean)
+        return Slider(trainer.adapter.weights(), fields)
 
     def bytes(self) -> int:
         """Factors, gradients and AdamW's two moments, and the encoded samples."""
@@ -59,14 +83,16 @@ class Session:
     def drop(self, name: str) -> None:
         self._runs.pop(name, None)
 
-    def begin(self, name: str, fingerprint: Mapping[str, str], make: Callable[[], Trainer]) -> Run:
+    def begin(
+        self, name: str, fingerprint: Mapping[str, str], make: Callable[[], Trainer], spec: AdapterSpec | None = None
+    ) -> Run:
         """The run of that name, to go on with; made anew when there is none.
 
         Raises SliderError that names what differs when the run was begun with something else.
         """
         run = self.get(name)
         if run is None:
-            run = self._runs[name] = Run(name, dict(fingerprint), make())
+            run = self._runs[name] = Run(name, dict(fingerprint), make(), spec)
         changed = [key for key in run.fingerprint if run.fingerprint[key] != fingerprint.get(key)]
         if changed:
             was, now = run.fingerprint[changed[0]], fingerprint.get(changed[0])

@@ -1,88 +1,126 @@
-"""Sliders as files: safetensors with ComfyUI's native keys, which any LoRA loader of ComfyUI reads.
+"""Sliders as files: safetensors out and in, PEFT folders, and what other trainers wrote.
 
-    diffusion_model.<path>.lora_A.weight   (rank, in, ...)
-    diffusion_model.<path>.lora_B.weight   (out, rank, ...)   a fused slice is written full height, zeros outside its rows
-    diffusion_model.<path>.alpha           ()
-
-The stock loader's update is strength * alpha / rank * B A, which is ours, so a strength means the same everywhere.
-A file is written beside its place and renamed, so a reader sees the old one or the new one and never half of one.
+A file is written beside its place and renamed, so a reader sees the old one or the new one and never half of one. A file that
+is read is checked whole before anything is made of it. How tensors are named: formats.py; the header: metadata.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import math
 import os
+import pickle
+import re
+import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .adapter import LoraWeight
-from .config import FileDtype, SliderError
+from .config import FileDtype, FileFormat, SliderError
+from .formats import PREFIX, cut, from_state, to_diffusers, to_kohya, to_lycoris, to_native, to_peft
+from .metadata import header
+from .targets import Aliases, Target
+from .weights import EXACT_TENSORS, LayerWeight, rounding_error
 
-PREFIX = "diffusion_model."
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
-FORMAT = "slider_lora.v1"
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")  # read with weights_only alone
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_EXACT = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
 
 
 @dataclass(frozen=True)
 class Slider:
-    """A slider at rest, in a file or on a socket: weights by module path, and metadata (all strings, as safetensors has it)."""
+    """A slider at rest, in a file or on a socket: weights by target, and metadata (all strings, as safetensors has it).
 
-    weights: dict[str, LoraWeight]
+    `placed`: the targets are paths of the model, not names of another program that names.placed has yet to find. `left_out`:
+    layers of text encoders that the file held besides. `proof`: what its host needs to try it on a real forward.
+    """
+
+    weights: dict[Target, LayerWeight]
     metadata: dict[str, str] = field(default_factory=dict)
+    placed: bool = True
+    left_out: tuple[str, ...] = ()
+    proof: Any = field(default=None, compare=False, repr=False)
 
 
-def full_height(weight: LoraWeight) -> torch.Tensor:
-    """B with zero rows around the slice, so that loaders without slices give the same result."""
-    if weight.rows is None:
-        return weight.B
-    whole = torch.zeros(weight.height or weight.rows[1], *weight.B.shape[1:], dtype=weight.B.dtype)
-    whole[weight.rows[0] : weight.rows[1]] = weight.B
-    return whole
+# --- out
 
 
-def to_native(weights: Mapping[str, LoraWeight]) -> dict[str, torch.Tensor]:
-    """Native ComfyUI keys -> tensors."""
-    state: dict[str, torch.Tensor] = {}
-    for path, weight in weights.items():
-        state[f"{PREFIX}{path}.lora_A.weight"] = weight.A
-        state[f"{PREFIX}{path}.lora_B.weight"] = full_height(weight)
-        state[f"{PREFIX}{path}.alpha"] = torch.tensor(float(weight.alpha))
-    return state
+def _written(slider: Slider, form: FileFormat, aliases: Aliases | None) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    """The tensors of a file in that format, and PEFT's configuration where it is a PEFT folder."""
+    if not slider.placed:
+        raise SliderError("This slider's layers are named by another program: connect the model, so that they can be found.")
+    if form is FileFormat.PEFT:
+        config, state = to_peft(slider.weights)
+        return state, config
+    if form is FileFormat.DIFFUSERS:
+        return to_diffusers(slider.weights, aliases or {}), None
+    writers: dict[FileFormat, Callable[[Mapping[Target, LayerWeight]], dict[str, torch.Tensor]]] = {
+        FileFormat.NATIVE: to_native,
+        FileFormat.KOHYA: to_kohya,
+        FileFormat.LYCORIS: to_lycoris,
+    }
+    return writers[form](slider.weights), None
 
 
-def _weight(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor | None, where: str) -> LoraWeight:
-    """Factors out of a file; a file without alpha means alpha = rank. SliderError when they do not fit together."""
-    if a.ndim < 2 or b.ndim < 2 or not a.shape[0] or a.shape[0] != b.shape[1] or (alpha is not None and alpha.numel() != 1):
-        raise SliderError(f"{where} holds {tuple(a.shape)} and {tuple(b.shape)}, which make no LoRA; the file is damaged.")
-    return LoraWeight(a.float(), b.float(), float(a.shape[0] if alpha is None else alpha))
+def _rounded(state: Mapping[str, torch.Tensor], dtype: FileDtype, path: Path) -> dict[str, torch.Tensor]:
+    """In the number format of the file, but for what multiplies the base weight. SliderError when something is not finite."""
+    found = {k: (v.float() if k.endswith(_EXACT) else v.to(DTYPES[dtype])).contiguous() for k, v in state.items()}
+    broken = [k for k, v in found.items() if not bool(v.isfinite().all())]
+    if broken:
+        raise SliderError(f"{path}: {broken[0]} is not finite as {dtype.value}: not written. Save as fp32, or train again.")
+    return found
 
 
-def from_native(state: Mapping[str, torch.Tensor], source: str) -> dict[str, LoraWeight]:
-    """The inverse of `to_native` (a slice comes back full height). SliderError when the keys are no such LoRA."""
-    names = ((".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora_up.weight"))
-    weights: dict[str, LoraWeight] = {}
-    used: set[str] = set()
-    for key in state:
-        for down, up in names:
-            if not (key.startswith(PREFIX) and key.endswith(down)):
-                continue
-            stem = key[: -len(down)]
-            if stem + up not in state:
-                raise SliderError(f"{source}: {stem}{up} is missing; the file is damaged or not a LoRA.")
-            weights[stem[len(PREFIX) :]] = _weight(state[key], state[stem + up], state.get(f"{stem}.alpha"), f"{source}: {stem}")
-            used |= {key, stem + up, f"{stem}.alpha"}
-    unknown = sorted(set(state) - used)
-    if not weights or unknown:
-        what = f'key "{unknown[0]}"' if unknown else "no keys"
-        raise SliderError(f"{source}: {what} not understood; a LoRA with ComfyUI's native keys ({PREFIX}...) is needed.")
-    return weights
+def save_slider(
+    path: Path,
+    slider: Slider,
+    dtype: FileDtype = FileDtype.FP32,
+    overwrite: bool = False,
+    form: FileFormat = FileFormat.NATIVE,
+    aliases: Aliases | None = None,
+) -> None:
+    """Save a slider: a file, or with the format peft a folder. `aliases` are the model's diffusers names, for that format.
+
+    Raises SliderError when the file exists, cannot be written, the weights are not finite, or the format cannot hold them.
+    """
+    state, config = _written(slider, form, aliases)
+    state = _rounded(state, dtype, path)
+    content = save(state, metadata=header(slider.weights, state, slider.metadata, form, dtype))
+    if config is None:
+        atomic_write(path, content, overwrite)
+    else:
+        _write_folder(path, {PEFT_CONFIG: json.dumps(config, indent=2).encode(), PEFT_WEIGHTS: content}, overwrite)
+
+
+def lost_to(slider: Slider, dtype: FileDtype) -> float:
+    """How much a number format changes the slider: |rounded update - update| / |update| over all layers."""
+    return rounding_error(slider.weights, DTYPES[dtype])
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
+    """A folder with these files, whole or not at all. One that holds anything else is never replaced."""
+    if path.exists() and not (overwrite and path.is_dir() and {p.name for p in path.iterdir()} <= set(files)):
+        raise SliderError(f"Folder exists: {path}. Choose another name" + ("." if overwrite else ", or ask to overwrite it."))
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        for name, content in files.items():
+            atomic_write(temporary / name, content)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as fault:
+        raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
@@ -109,43 +147,96 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
             temporary.unlink()
 
 
-def _square(b: torch.Tensor, a: torch.Tensor) -> float:
-    """The squared norm of b (out, rank) times a (rank, in), from the factors: the product itself may be a hundred megabytes."""
-    return max(0.0, float((b.T @ b * (a @ a.T)).sum()))
+# --- in
 
 
-def rounding_error(slider: Slider, dtype: FileDtype) -> float:
-    """How much the number format of a file changes the slider: |rounded update - update| / |update| over all layers."""
-    lost = whole = 0.0
-    for weight in slider.weights.values():
-        a, b = weight.A.flatten(1).double(), weight.B.flatten(1).double()
-        a_file, b_file = (factor.to(DTYPES[dtype]).flatten(1).double() for factor in (weight.A, weight.B))
-        scale = (weight.alpha / weight.rank) ** 2
-        whole += scale * _square(b, a)
-        lost += scale * _square(torch.cat([b_file - b, b_file], dim=1), torch.cat([a, a_file - a]))
-    return math.sqrt(lost / whole) if whole else 0.0
-
-
-def save_slider(path: Path, slider: Slider, dtype: FileDtype = FileDtype.FP32, overwrite: bool = False) -> None:
-    """Save a slider.
-
-    Raises SliderError when the file exists, cannot be written, or the weights are not finite.
-    """
-    state = {k: (v if k.endswith(".alpha") else v.to(DTYPES[dtype])).contiguous() for k, v in to_native(slider.weights).items()}
-    broken = [k for k, v in state.items() if not bool(v.isfinite().all())]
-    if broken:
-        raise SliderError(f"{path}: {broken[0]} is not finite as {dtype.value}: not written. Save as fp32, or train again.")
-    atomic_write(path, save(state, metadata={"format": FORMAT, **slider.metadata}), overwrite)
-
-
-def load_slider(path: Path) -> Slider:
-    """Read a slider file. SliderError when it is missing, damaged, or no LoRA with native keys."""
-    if not path.is_file():
-        raise SliderError(f"Slider file not found: {path}. Check the path.")
+def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            metadata = dict(file.metadata() or {})
+            return state, dict(file.metadata() or {})
     except (SafetensorError, OSError) as fault:
         raise SliderError(f"Slider file cannot be read: {path} ({fault}). It is damaged or no safetensors file.") from None
-    return Slider(from_native(state, str(path)), metadata)
+
+
+def _pickle(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a `.pt` file. Nothing in it is run: anything but tensors is refused."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        reason = str(fault).splitlines()[0][:160] if str(fault) else type(fault).__name__
+        raise SliderError(f"Slider file cannot be read: {path} ({reason}). It is damaged, or holds more than tensors.") from None
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise SliderError(f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.")
+    for key, value in state.items():
+        if value.layout is not torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise SliderError(f"{path}: {key} claims {tuple(value.shape)} numbers and holds fewer; the file is damaged.")
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def _checked(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    for key, value in state.items():
+        if not value.is_floating_point() and value.numel() > 1:
+            raise SliderError(f"{path}: {key} is no weight ({value.dtype}); a LoRA file is needed.")
+        if not bool(value.float().isfinite().all()):
+            raise SliderError(f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied.")
+
+
+def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, tuple[int, int]]:
+    """The slices that our own header tells of."""
+    try:
+        rows = json.loads(metadata.get("slider_rows", "{}"))
+        found = {str(layer): (int(start), int(stop)) for layer, (start, stop) in rows.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise SliderError(f"{path}: slider_rows in the header is damaged.") from None
+    if not all(0 <= start < stop for start, stop in found.values()):
+        raise SliderError(f"{path}: slider_rows in the header is damaged.")
+    return found
+
+
+def _peft_scale(weights: dict[Target, LayerWeight], config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
+    """PEFT keeps alpha beside the tensors: put it in. Patterns match as PEFT matches them, by the end of a path."""
+    try:
+        alpha, rslora, patterns = (
+            float(config["lora_alpha"]),
+            bool(config.get("use_rslora")),
+            dict(config.get("alpha_pattern") or {}),
+        )
+        found = {}
+        for target, weight in weights.items():
+            bare = target.path.removeprefix("base_model.model.")
+            own = next((float(a) for p, a in patterns.items() if re.match(rf"(?:.*\.)?(?:{p})$", bare)), alpha)
+            found[target] = dataclasses.replace(weight, alpha=own * (math.sqrt(weight.rank or 1) if rslora else 1.0))
+    except (KeyError, TypeError, ValueError, re.error) as fault:
+        raise SliderError(f"{source}: {PEFT_CONFIG} beside it is damaged ({fault}).") from None
+    return found
+
+
+def _file(path: Path) -> Path:
+    """The file of tensors that a path means: itself, or the one in a PEFT folder."""
+    inside = path / PEFT_WEIGHTS if path.is_dir() else path
+    if not inside.is_file():
+        raise SliderError(f"Slider file not found: {path}. Check the path.")
+    return inside
+
+
+def load_slider(path: Path) -> Slider:
+    """Read a slider or any LoRA: our own files, kohya's, diffusers', LyCORIS', PEFT folders, `.pt` of tensors alone.
+
+    Raises SliderError when it is missing, damaged, holds numbers that are not finite, or something with no meaning for a slider.
+    """
+    path = _file(path)
+    state, metadata = (_pickle(path), {}) if path.suffix.lower() in PICKLES else _safetensors(path)
+    _checked(state, path)
+    weights, left_out = from_state(state, str(path), metadata)
+    beside = path.with_name(PEFT_CONFIG)
+    if path.name == PEFT_WEIGHTS and beside.is_file():
+        try:
+            config = json.loads(beside.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as fault:
+            raise SliderError(f"{beside} cannot be read ({fault}).") from None
+        weights = _peft_scale(weights, config, str(path))
+    native = all(key.startswith(PREFIX) for key in state)
+    if native:
+        weights = cut(weights, _rows(metadata, path))
+    return Slider(weights, metadata, placed=native, left_out=tuple(left_out))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from .config import Preset, SliderError, nearest
+from .config import AdapterSpec, Preset, SliderError, nearest
 from .families_image import IMAGE
 from .families_video import VIDEO_AND_SOUND
 from .family import Family
@@ -43,6 +43,12 @@ class Target:
 
     path: str
     rows: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return self.path + (f"[{self.rows[0]}:{self.rows[1]}]" if self.rows else "")
+
+
+Aliases = Mapping[str, Target]  # other programs' names for layers of a model, diffusers' above all
 
 
 @dataclass(frozen=True)
@@ -148,15 +154,61 @@ def guess(diffusion_model: nn.Module) -> list[str]:
     return chosen
 
 
-def _custom(paths: list[str], patterns: Sequence[str]) -> list[str]:
-    if not patterns:
+def _with_name(diffusion_model: nn.Module, paths: list[str], name: str, aliases: Aliases) -> list[Target]:
+    """The layers that a name means: those whose path ends in it, those inside a class of that name, or whose alias ends in it."""
+    ends = re.compile(rf"(?:^|[._]){re.escape(name)}$")
+    found = [Target(p) for p in paths if ends.search(p)]
+    parts = [path for path, part in diffusion_model.named_modules() if type(part).__name__ == name]
+    found += [Target(p) for p in paths if any(p == part or not part or p.startswith(f"{part}.") for part in parts)]
+    return found or [target for alias, target in aliases.items() if ends.search(alias)]
+
+
+def _with_pattern(paths: list[str], pattern: str, aliases: Aliases) -> list[Target]:
+    found = [Target(p) for p in _matches(paths, (pattern,))]
+    return found or [aliases[alias] for alias in _matches(list(aliases), (pattern,))]
+
+
+def _united(found: Iterable[Target], diffusion_model: nn.Module, paths: list[str]) -> list[Target]:
+    """In the order of `paths`, each row once: slices that touch become one, and one that is the whole layer becomes that."""
+    slices: dict[str, list[tuple[int, int]]] = {}
+    for target in found:
+        height = diffusion_model.get_submodule(target.path).weight.shape[0]
+        slices.setdefault(target.path, []).append(target.rows or (0, height))
+    united = []
+    for path in (p for p in paths if p in slices):
+        height, merged = diffusion_model.get_submodule(path).weight.shape[0], []
+        for start, stop in sorted(slices[path]):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+            else:
+                merged.append((start, stop))
+        united += [Target(path, None if rows == (0, height) else rows) for rows in merged]
+    return united
+
+
+def _custom(
+    diffusion_model: nn.Module, paths: list[str], patterns: Sequence[str], names: Sequence[str], aliases: Aliases
+) -> tuple[list[Target], str]:
+    """The layers of own patterns and names, and a warning about names that mean nothing here."""
+    if not patterns and not names:
         raise SliderError('The preset "custom" needs at least one pattern: a regular expression on layer names.')
-    found = _matches(paths, patterns)
+    aliases = {alias: target for alias, target in aliases.items() if target.path in paths}
+    found: list[Target] = []
     for pattern in patterns:
-        if not _matches(paths, (pattern,)):
+        matched = _with_pattern(paths, pattern, aliases)
+        if not matched:
             close = difflib.get_close_matches(re.sub(r"[\\^$?:()]", "", pattern), paths, n=3, cutoff=0.2)
             raise SliderError(f'Target pattern "{pattern}" matches no layer; the nearest are: {", ".join(close or paths[:3])}.')
-    return found
+        found += matched
+    named = {name: _with_name(diffusion_model, paths, name, aliases) for name in names}
+    idle = [name for name, matched in named.items() if not matched]
+    if names and len(idle) == len(named):
+        raise SliderError(
+            f"None of the names {', '.join(idle)} means a layer of this model; its first layers are: {', '.join(paths[:3])}."
+        )
+    found += [target for matched in named.values() for target in matched]
+    warning = f"No layer of this model has these names: {', '.join(idle)}." if idle else ""
+    return _united(found, diffusion_model, paths), warning
 
 
 def _named(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[Family, list[str], str]:
@@ -200,43 +252,52 @@ def _family(diffusion_model: nn.Module, preset: str, paths: list[str]) -> tuple[
     return None, found, GUESSED
 
 
-def _sized(diffusion_model: nn.Module, path: str, fused: Sequence[str]) -> tuple[Target, int]:
-    """The target with its rows, and the numbers that one rank of a LoRA adds there."""
+def _target(diffusion_model: nn.Module, path: str, fused: Sequence[str]) -> Target:
+    """The layer as a target, with its rows where it is fused."""
     weight = diffusion_model.get_submodule(path).weight
     stacked = 3 * weight.shape[1]
-    rows = (0, stacked) if _matches([path], fused) and stacked < weight.shape[0] else None
-    return Target(path, rows), (rows[1] if rows else weight.shape[0]) + weight[0].numel()
+    return Target(path, (0, stacked) if _matches([path], fused) and stacked < weight.shape[0] else None)
+
+
+def _per_rank(diffusion_model: nn.Module, target: Target) -> int:
+    """The numbers that one rank of a LoRA adds there."""
+    weight = diffusion_model.get_submodule(target.path).weight
+    return (target.rows[1] - target.rows[0] if target.rows else weight.shape[0]) + weight[0].numel()
 
 
 def survey(
-    diffusion_model: nn.Module, preset: str = "auto", patterns: Sequence[str] = (), exclude: Sequence[str] = ()
+    diffusion_model: nn.Module,
+    preset: str = "auto",
+    patterns: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    names: Sequence[str] = (),
+    aliases: Aliases | None = None,
 ) -> Selection:
     """The layers of `diffusion_model` that `preset` names, in module order, with what there is to say about them.
 
-    `patterns` (for the preset `custom`) and `exclude` are regular expressions on module paths. Raises SliderError when
+    `patterns` and `names` are for the preset `custom`: regular expressions on module paths; and ends of paths or classes. Either
+    may use another program's names where `aliases` knows them. `exclude` are regular expressions, too. Raises SliderError when
     nothing matches, when a custom pattern matches nothing (with the nearest names) or is no valid regular expression.
     """
-    preset, paths, family, warning = (
-        Preset(preset).value if preset in list(Preset) else preset,
-        list(layers(diffusion_model)),
-        None,
-        "",
-    )
-    if preset == Preset.ALL.value:
-        found, name = paths, "every layer"
-    elif preset == Preset.CUSTOM.value:
-        found, name = _custom(paths, patterns), "custom patterns"
+    preset, paths = Preset(preset).value if preset in list(Preset) else preset, list(layers(diffusion_model))
+    family, warning = None, ""
+    if preset == Preset.CUSTOM.value:
+        targets, warning = _custom(diffusion_model, paths, patterns, names, aliases or {})
+        name = "custom patterns"
+    elif preset == Preset.ALL.value:
+        targets, name = [Target(p) for p in paths], "every layer"
     else:
         family, found, warning = _family(diffusion_model, preset, paths)
+        targets = [_target(diffusion_model, p, family.fused if family else ()) for p in found]
         name = "guessed" if family is None else family.name
         name = f"{preset}, {name}" if preset == Preset.REFERENCE.value else name
     left_out = set(_matches(paths, exclude))
-    kept = [_sized(diffusion_model, p, family.fused if family else ()) for p in found if p not in left_out]
+    kept = tuple(t for t in targets if t.path not in left_out)
     if not kept:
         raise SliderError(f'The preset "{preset}" leaves no layer of this model to train; choose another preset.')
-    chosen = {target.path for target, _ in kept}
+    chosen = {target.path for target in kept}
     text = [p for p in _matches(paths, family.text) if p not in chosen] if family else []
-    return Selection(name, tuple(t for t, _ in kept), tuple(text), sum(size for _, size in kept), warning)
+    return Selection(name, kept, tuple(text), sum(_per_rank(diffusion_model, t) for t in kept), warning)
 
 
 def select(
@@ -244,3 +305,8 @@ def select(
 ) -> list[Target]:
     """The targets of `survey` alone."""
     return list(survey(diffusion_model, preset, patterns, exclude).targets)
+
+
+def survey_for(diffusion_model: nn.Module, spec: AdapterSpec, aliases: Aliases | None = None) -> Selection:
+    """The layers that an AdapterSpec asks for."""
+    return survey(diffusion_model, spec.preset, spec.patterns, spec.exclude, spec.names, aliases)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .adapter import Adapter, LoraWeight
+from .adapter import Adapter
 from .backend import Backend
 from .cache import Sample
 from .config import SliderError, TrainSpec
@@ -166,9 +166,9 @@ class Trainer:
         return "Works on both sides."
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to go on exactly: weights, optimizer, step, losses, gains. A copy: going on changes it not."""
+        """Everything a run needs to go on exactly: adapter, optimizer, step, losses, gains. A copy: going on changes it not."""
         return {
-            "weights": self.adapter.weights(),
+            "adapter": self.adapter.state(),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "step": self.step,
             "losses": list(self.losses),
@@ -176,8 +176,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()` of a run with the same targets and rank."""
-        weights: dict[str, LoraWeight] = state["weights"]
-        self.adapter.load(weights)
+        """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
+        self.adapter.load_state(state["adapter"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
         self.step, self.losses, self.gains = state["step"], list(state["losses"]), list(state["gains"])

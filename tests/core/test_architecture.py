@@ -11,17 +11,23 @@ ORDER = [
     "family",
     "families_video",
     "families_image",
+    "lycoris_preset",
     "targets",
+    "weights",
+    "names",
+    "formats",
     "dataset",
     "backend",
     "cache",
     "cycle",
     "rows",
+    "algorithms",
     "adapter",
     "gradients",
     "objective",
     "gain",
     "trainer",
+    "metadata",
     "store",
     "sweep",
     "session",
@@ -30,11 +36,12 @@ ORDER = [
     "demo",
     "comfy_training",
     "comfy_host",
+    "comfy_files",
     "comfy_tiny",
     "__main__",
 ]
-HOST_FILES = {"comfy_training", "comfy_host", "comfy_tiny"}
-LEAVES = {"world", "tiny", "demo", "comfy_training", "comfy_host", "comfy_tiny"}
+HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_tiny"}
+LEAVES = {"world", "tiny", "demo"} | HOST_FILES
 HEAVY = {"peft", "lycoris", "transformers"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")
 

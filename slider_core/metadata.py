@@ -1,0 +1,160 @@
+"""What a slider's file says of itself: its header, all strings, readable with any safetensors viewer.
+
+    slider_*      ours: name, labels of both ends, range, calibration, model, targets, algorithm, training, dataset
+    modelspec.*   Stability's model metadata standard, which ComfyUI's and other LoRA managers show, the thumbnail with it
+    ss_*, sshs_*  kohya's trainer's fields, which they show too
+
+No path of the user's machine is among them: a dataset is counts and a hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from .config import AdapterSpec, Algorithm, FileDtype, FileFormat, TrainSpec
+from .targets import Target
+from .weights import LayerWeight
+
+TOOL = "ComfyUI slider-lora 0.1.0"
+FORMAT = "slider_lora.v1"
+THUMBNAIL = 640, 256  # a strip is fitted into this, pixels
+THUMBNAIL_BYTES = 64 * 1024
+# ComfyUI's class of a base model -> (modelspec's architecture, kohya's name of the base)
+ARCHITECTURES = {
+    "BaseModel": ("stable-diffusion-v1", "sd_v1"),
+    "SDXL": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
+    "SDXLRefiner": ("stable-diffusion-xl-v1-refiner", "sdxl_refiner_v1-0"),
+    "SD3": ("stable-diffusion-3", "sd3"),
+    "Flux": ("flux-1-dev", "flux1"),
+    "Flux2": ("flux-2", "flux2"),
+    "Chroma": ("chroma", "chroma"),
+    "Lumina2": ("lumina-2", "lumina2"),
+    "WAN21": ("wan2.1", "wan2.1"),
+    "WAN22": ("wan2.2", "wan2.2"),
+    "QwenImage": ("qwen-image", "qwen_image"),
+    "HunyuanVideo": ("hunyuan-video", "hunyuan_video"),
+}
+LYCORIS_MODULES = {Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR, Algorithm.FULL, Algorithm.GLORA}
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """A small JPEG as a data URL, at most 64 KiB: for `modelspec.thumbnail`."""
+    small = picture.convert("RGB")
+    small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+    for quality in (85, 70, 50, 30):
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=quality, optimize=True)
+        if len(buffer.getvalue()) <= THUMBNAIL_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def tensor_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of the file's tensors without its header, as kohya's sshs_model_hash: the same slider, the same hash."""
+    content = save({key: state[key].contiguous() for key in sorted(state)})
+    return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
+def _architecture(model: str) -> tuple[str, str]:
+    """modelspec's and kohya's words for a backend's name, e.g. `SDXL/UNetModel`."""
+    kind = model.split("/")[0].split(" ")[0]
+    return ARCHITECTURES.get(kind, (kind.lower(), kind.lower()))
+
+
+def _size(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
+    """The commonest rank and alpha, as kohya writes them."""
+    ranks = Counter((w.rank, w.alpha) for w in weights.values() if w.rank)
+    rank, alpha = ranks.most_common(1)[0][0] if ranks else (None, None)
+    return str(rank or "Dynamic"), f"{alpha:g}" if alpha else "None"
+
+
+def _slices(weights: Mapping[Target, LayerWeight]) -> dict[str, list[int]]:
+    """Of each fused layer, where its changed rows begin and end."""
+    rows: dict[str, list[int]] = {}
+    for target in weights:
+        if target.rows:
+            start, stop = rows.get(target.path, target.rows)
+            rows[target.path] = [min(start, target.rows[0]), max(stop, target.rows[1])]
+    return rows
+
+
+def training_fields(adapter: AdapterSpec, training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
+    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, and the mean `loss`."""
+    lycoris = adapter.algorithm in LYCORIS_MODULES
+    arguments: dict[str, object] = {"algo": adapter.algorithm.value} if lycoris else {}
+    arguments |= {"use_rslora": True} if adapter.algorithm is Algorithm.RSLORA else {}
+    arguments |= {"use_dora": True} if adapter.algorithm is Algorithm.DORA else {}
+    return {
+        "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
+        "ss_network_args": json.dumps(arguments),
+        "ss_learning_rate": str(training.lr),
+        "ss_unet_lr": str(training.lr),
+        "ss_lr_warmup_steps": str(training.warmup),
+        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_max_train_steps": str(training.steps),
+        "ss_steps": str(step),
+        "ss_seed": str(training.seed),
+        "ss_batch_size_per_device": str(training.batch),
+        "ss_total_batch_size": str(training.batch),
+        "ss_num_train_images": str(images),
+        "ss_num_reg_images": "0",
+        "ss_max_grad_norm": str(training.clip),
+        "ss_gradient_checkpointing": str(training.checkpointing),
+        "ss_network_dropout": str(adapter.dropout),
+        "ss_loss/average": f"{loss:.6f}",
+    }
+
+
+def header(
+    weights: Mapping[Target, LayerWeight],
+    state: Mapping[str, torch.Tensor],
+    known: Mapping[str, str],
+    form: FileFormat,
+    dtype: FileDtype,
+) -> dict[str, str]:
+    """The whole header of a file that holds `state`: what is `known` of the slider, and what follows from its tensors."""
+    rank, alpha = _size(weights)
+    rows = _slices(weights)
+    name, model = known.get("slider_name", "slider"), known.get("slider_model", "unknown")
+    architecture, base = _architecture(model)
+    digest = tensor_hash(state)
+    minus, plus = known.get("slider_minus", ""), known.get("slider_plus", "")
+    ends = f" from {minus or 'less'} (-1) to {plus or 'more'} (+1)" if minus or plus else ""
+    open_to_change = {
+        "slider_calibration": json.dumps({"calibrated": False, "strength_1": "what the images were trained at"}),
+        "slider_range": json.dumps([-1.0, 1.0]),
+        "modelspec.date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    of_the_file = {
+        "format": "pt",
+        "slider_file": FORMAT,
+        "slider_file_format": form.value,
+        "slider_tool": TOOL,
+        "slider_targets": json.dumps([str(t) for t in weights]),
+        "slider_rows": json.dumps(rows),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture}/lora",
+        "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
+        "modelspec.title": name,
+        "modelspec.description": f"Slider{ends}. Use strengths on both sides of 0.",
+        "modelspec.hash_sha256": f"0x{digest}",
+        "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
+        "ss_output_name": name,
+        "ss_base_model_version": base,
+        "ss_network_dim": rank,
+        "ss_network_alpha": alpha,
+        "ss_mixed_precision": dtype.value,
+        "sshs_model_hash": digest,
+        "sshs_legacy_hash": digest[:8],
+    }
+    return open_to_change | dict(known) | of_the_file

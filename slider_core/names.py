@@ -1,0 +1,101 @@
+"""Which layer a file means: LoRAs name layers by ComfyUI's paths or diffusers', with dots or underscores, after many a prefix.
+
+ComfyUI's own table of names comes in as `aliases` (comfy_files.py); what it lacks is added here: the raw names that PEFT saves,
+and the prefixes of SimpleTuner, Concept Sliders and ai-toolkit on every architecture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .config import SliderError
+from .targets import Aliases, Target, find_layer, layers
+from .weights import MAGNITUDE, OUTSIDE, RATIO, LayerWeight, check_fits, norm_ratio
+
+DOTTED = (
+    "",
+    "diffusion_model.",
+    "model.diffusion_model.",
+    "transformer.",
+    "unet.",
+    "base_model.model.",
+    "unet.base_model.model.",
+    "transformer.base_model.model.",
+)
+UNDERSCORED = ("lora_unet_", "lycoris_", "lora_transformer_", "lora_prior_unet_")
+SHOWN = 3
+
+
+def _bare(name: str) -> str:
+    """Without its prefix, and as diffusers spells it today: attention processors are no modules any more."""
+    for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True):
+        if prefix and name.startswith(prefix):
+            name = name[len(prefix) :]
+            break
+    name = name.replace(".processor.", ".")
+    return f"{name}.0" if name.endswith(".to_out") else name
+
+
+def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, Target]:
+    """Every name by which a file may mean a layer of `module`. Its own paths come before others' names."""
+    known: dict[str, Target] = dict(aliases or {})
+    for given, target in [*((path, Target(path)) for path in layers(module)), *(aliases or {}).items()]:
+        bare = _bare(given)
+        for prefix in DOTTED:
+            known.setdefault(prefix + bare, target)
+        for prefix in UNDERSCORED:
+            known.setdefault(prefix + bare.replace(".", "_"), target)
+    for path in layers(module):
+        known[path] = Target(path)
+    return known
+
+
+def with_scale(weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | None) -> LayerWeight:
+    """A DoRA with all that its layer's base weight adds: what ComfyUI's loader wants, and what PEFT and LyCORIS do."""
+    tensors = dict(weight.tensors)
+    if MAGNITUDE in tensors:
+        magnitude = tensors.pop(MAGNITUDE).float().reshape(-1, *[1] * (layer.weight.ndim - 1))
+        tensors |= scale_tensors(magnitude, weight, layer, rows)
+    elif "dora_scale" in tensors and RATIO not in tensors and tensors["dora_scale"].shape[0] == weight.shape()[0]:
+        tensors[RATIO] = norm_ratio(weight, layer, rows).reshape(tensors["dora_scale"].shape)
+    return dataclasses.replace(weight, tensors=tensors)
+
+
+def scale_tensors(
+    magnitude: torch.Tensor, weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | None
+) -> dict[str, torch.Tensor]:
+    """What a DoRA of this magnitude keeps beside its LoRA: dora_scale = magnitude |W| / |W + update|, and that ratio."""
+    ratio = norm_ratio(weight, layer, rows).reshape(magnitude.shape)
+    tensors = {"dora_scale": magnitude.cpu() / ratio, RATIO: ratio}
+    if rows:
+        every = layer.weight.detach().float().flatten(1).norm(dim=1).cpu()
+        tensors[OUTSIDE] = every.reshape(-1, *magnitude.shape[1:])
+    return tensors
+
+
+def placed(
+    weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
+) -> dict[Target, LayerWeight]:
+    """The weights of a file by the paths of `module`, checked against its shapes: all of them or SliderError."""
+    own = set(layers(module))
+    foreign = [target for target in weights if target.path not in own]
+    known = layer_names(module, aliases) if foreign else {}
+    missing = [target.path for target in foreign if target.path not in known]
+    if missing:
+        raise SliderError(
+            f"{source} needs {len(missing)} of its {len(weights)} layers that this model lacks "
+            f"({', '.join(missing[:SHOWN])}{', ...' if len(missing) > SHOWN else ''}): it is for another model."
+        )
+    found: dict[Target, LayerWeight] = {}
+    for target, weight in weights.items():
+        place = target if target.path in own else known[target.path]
+        if place in found:
+            raise SliderError(f'{source} has two entries for the layer "{place}"; the file is damaged.')
+        layer = find_layer(module, place)
+        found[place] = dataclasses.replace(weight, base=tuple(layer.weight.shape))
+    check_fits(module, found)
+    return {target: with_scale(weight, find_layer(module, target), target.rows) for target, weight in found.items()}
