@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import comfy.sd
 import folder_paths
 from comfy_api.latest import io
 
-from ..slider_core.adapter import check_fits
-from ..slider_core.comfy_training import without_memory
+from ..slider_core.comfy_files import with_slider
 from ..slider_core.config import SliderError
-from ..slider_core.store import Slider, to_native
+from ..slider_core.store import Slider
 from .files import file_mark, load_by_name
 from .sockets import CATEGORY, SliderSocket
 
@@ -21,14 +19,6 @@ def chosen(slider: Slider | None, file: str) -> Slider:
     if (slider is None) == (file == NO_FILE):
         raise SliderError("Slider LoRA Apply: connect a slider, or choose a file and connect none.")
     return slider if slider is not None else load_by_name(file)
-
-
-def with_slider(model: Any, slider: Slider, strength: float) -> Any:
-    """A MODEL with the slider at `strength`, by the same path as the stock LoRA loader. At 0 the model itself."""
-    if strength == 0:
-        return model
-    check_fits(model.model.diffusion_model, slider.weights)
-    return without_memory(comfy.sd.load_lora_for_models(model, None, to_native(slider.weights), strength, 0)[0])
 
 
 class SliderLoRAApply(io.ComfyNode):

@@ -1,12 +1,18 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.config import FileDtype, SliderError
-from ..slider_core.store import Slider, load_slider, rounding_error, save_slider
+from ..slider_core.comfy_files import save_tried
+from ..slider_core.config import FileDtype, FileFormat, SliderError
+from ..slider_core.metadata import summary, thumbnail
+from ..slider_core.store import Slider, load_slider
+from ..slider_core.sweep import to_pil
 from .sockets import CATEGORY, SliderSocket
 
 
@@ -24,6 +30,22 @@ def file_mark(name: str) -> str:
     return f"{path}:{Path(path).stat().st_mtime_ns}" if path else name
 
 
+def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
+    """Where a slider of that prefix goes: the next free number, or the very name when it may be replaced."""
+    root = folder_paths.get_folder_paths("loras")[0]
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    ending = "" if form is FileFormat.PEFT else ".safetensors"
+    return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
+
+
+def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:
+    """The slider with what the user says of it in its header."""
+    told = {"slider_minus": minus.strip(), "slider_plus": plus.strip()}
+    if preview is not None:
+        told["modelspec.thumbnail"] = thumbnail(to_pil(preview[0].movedim(-1, 0)))
+    return replace(slider, metadata=slider.metadata | {key: value for key, value in told.items() if value})
+
+
 class SaveSliderLoRA(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,28 +53,73 @@ class SaveSliderLoRA(io.ComfyNode):
             node_id="SaveSliderLoRA",
             display_name="Save Slider LoRA",
             category=CATEGORY,
-            description="Saves a slider as safetensors under models/loras, so that Load LoRA and every other loader "
-            "lists it. An existing file is never replaced: the number in the name grows.",
-            search_aliases=["export slider", "save lora"],
+            description="Saves a slider under models/loras, so that Load LoRA and every other loader lists it. The file is read "
+            "back through ComfyUI's own loader and compared. An existing file is never replaced unless overwrite is on.",
+            search_aliases=["export slider", "save lora", "kohya", "peft", "lycoris"],
             is_output_node=True,
             inputs=[
                 SliderSocket.Input("slider"),
                 io.String.Input("filename_prefix", default="sliders/my_slider", tooltip="Under models/loras; folders are made."),
-                io.Combo.Input("dtype", options=FileDtype, default=FileDtype.FP32, advanced=True, tooltip="Number format."),
+                io.Combo.Input(
+                    "dtype",
+                    options=FileDtype,
+                    default=FileDtype.FP32,
+                    advanced=True,
+                    tooltip="Number format. bf16 and fp16 halve the file; how much they round the slider is said after saving.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=FileFormat,
+                    default=FileFormat.NATIVE,
+                    advanced=True,
+                    optional=True,
+                    tooltip="native: every loader of ComfyUI. kohya: lora_unet_ keys. diffusers: where ComfyUI knows its names. "
+                    "lycoris: LyCORIS' own wrapper. peft: a folder for peft.PeftModel.",
+                ),
+                io.Boolean.Input(
+                    "overwrite",
+                    default=False,
+                    advanced=True,
+                    optional=True,
+                    tooltip="On: the name gets no number, and the file of that name is replaced.",
+                ),
+                io.String.Input("minus", default="", optional=True, advanced=True, tooltip="What -1 shows: sad, day, thin."),
+                io.String.Input(
+                    "plus", default="", optional=True, advanced=True, tooltip="What +1 shows: smiling, night, thick."
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model the slider is for. Needed only when it was not trained in this session: to try the file, "
+                    "and to find layers that are named by another program.",
+                ),
+                io.Image.Input("preview", optional=True, tooltip="A strip or picture for the file's thumbnail."),
             ],
-            outputs=[io.String.Output(display_name="lora_name", tooltip="The name in the LoRA list.")],
+            outputs=[
+                io.String.Output(display_name="lora_name", tooltip="The name in the LoRA list."),
+                io.String.Output(display_name="report", tooltip="What was saved, and how the file does in ComfyUI's own loader."),
+            ],
         )
 
     @classmethod
-    def execute(cls, slider: Slider, filename_prefix: str, dtype: str) -> io.NodeOutput:
-        root = folder_paths.get_folder_paths("loras")[0]
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, root)
-        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
-        save_slider(path, slider, FileDtype(dtype))
-        listed = path.relative_to(root).as_posix()
-        lost = rounding_error(slider, FileDtype(dtype))
-        words = f"Saved models/loras/{listed}" + (f"; as {dtype} its effect is rounded by {lost:.2%}." if lost else "")
-        return io.NodeOutput(listed, ui=ui.PreviewText(words))
+    def execute(
+        cls,
+        slider: Slider,
+        filename_prefix: str,
+        dtype: str,
+        format: str = FileFormat.NATIVE.value,
+        overwrite: bool = False,
+        minus: str = "",
+        plus: str = "",
+        model: Any = None,
+        preview: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        form = FileFormat(format)
+        path = place(filename_prefix, form, overwrite)
+        words = save_tried(path, described(slider, minus, plus, preview), form, FileDtype(dtype), overwrite, model)
+        listed = path.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
+        report = "\n".join([f"Saved models/loras/{listed}", *words])
+        return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 
 
 class LoadSliderLoRA(io.ComfyNode):
@@ -62,10 +129,14 @@ class LoadSliderLoRA(io.ComfyNode):
             node_id="LoadSliderLoRA",
             display_name="Load Slider LoRA",
             category=CATEGORY,
-            description="Reads a saved slider, for Slider LoRA Apply or Slider Strength Sweep.",
-            search_aliases=["open slider"],
+            description="Reads a saved slider or any other LoRA (kohya, diffusers, LyCORIS, PEFT; Concept Sliders, SimpleTuner, "
+            "ai-toolkit), for Slider LoRA Apply, Slider Strength Sweep, or to train on in Slider Train Step.",
+            search_aliases=["open slider", "import lora"],
             inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list("loras"), tooltip="From models/loras.")],
-            outputs=[SliderSocket.Output(display_name="slider")],
+            outputs=[
+                SliderSocket.Output(display_name="slider"),
+                io.String.Output(display_name="info", tooltip="What the file says of itself."),
+            ],
         )
 
     @classmethod
@@ -74,7 +145,9 @@ class LoadSliderLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(load_by_name(file))
+        slider = load_by_name(file)
+        info = summary(slider.metadata, slider.weights, slider.left_out)
+        return io.NodeOutput(slider, info)
 
 
 NODES = [SaveSliderLoRA, LoadSliderLoRA]

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from comfy_api.latest import io
 
-from ..slider_core.config import AdapterSpec, Preset
-from ..slider_core.targets import Selection, presets, survey
+from ..slider_core.comfy_files import layer_aliases
+from ..slider_core.config import AdapterSpec, Algorithm, Init, Preset, SliderError
+from ..slider_core.lycoris_preset import read_lycoris
+from ..slider_core.targets import Selection, presets, survey_for
 from .sockets import CATEGORY, TargetsSocket
 from .words import say
 
@@ -21,6 +23,20 @@ class Targets:
 def patterns(text: str) -> tuple[str, ...]:
     """One regular expression per line."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
+    """`pattern = number` lines."""
+    found = []
+    for line in patterns(text):
+        pattern, _, value = line.rpartition("=")
+        try:
+            found.append((pattern.strip(), kind(value)))
+        except ValueError:
+            raise SliderError(f'{what}: "{line}" is no "pattern = number".') from None
+        if not pattern.strip():
+            raise SliderError(f'{what}: "{line}" has no pattern before the "=".')
+    return tuple(found)
 
 
 class SliderTargetInjector(io.ComfyNode):
@@ -67,6 +83,82 @@ class SliderTargetInjector(io.ComfyNode):
                     optional=True,
                     tooltip="Regular expressions of layers to leave alone, one per line.",
                 ),
+                io.Combo.Input(
+                    "algorithm",
+                    options=Algorithm,
+                    default=Algorithm.LORA,
+                    optional=True,
+                    tooltip="lora is where to begin. rslora: higher ranks keep their effect. dora: direction and size apart. "
+                    "locon, loha, lokr, glora: LyCORIS' other shapes. full: whole weights, large files. See the help page.",
+                ),
+                io.Float.Input(
+                    "dropout",
+                    default=0.0,
+                    min=0.0,
+                    max=0.95,
+                    step=0.05,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Share of a layer's input that the slider does not see in a training step.",
+                ),
+                io.Int.Input(
+                    "conv_rank",
+                    default=-1,
+                    min=-1,
+                    max=256,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Rank on convolutions with a kernel larger than 1. -1: as elsewhere. 0: leave them alone.",
+                ),
+                io.Combo.Input(
+                    "init",
+                    options=Init,
+                    default=Init.KAIMING,
+                    advanced=True,
+                    optional=True,
+                    tooltip="First values of lora, rslora and dora. None of them changes the model before training.",
+                ),
+                io.Int.Input(
+                    "lokr_factor",
+                    default=-1,
+                    min=-1,
+                    max=1024,
+                    advanced=True,
+                    optional=True,
+                    tooltip="lokr: size of the small Kronecker factor. -1: near the square root, the smallest file.",
+                ),
+                io.Boolean.Input(
+                    "lokr_full_matrix",
+                    default=False,
+                    advanced=True,
+                    optional=True,
+                    tooltip="lokr: the large Kronecker factor without a rank.",
+                ),
+                io.String.Input(
+                    "rank_pattern",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Ranks of single layers, one per line: regular expression = rank. The first that matches counts.",
+                ),
+                io.String.Input(
+                    "alpha_pattern",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Alphas of single layers, one per line: regular expression = alpha.",
+                ),
+                io.String.Input(
+                    "lycoris_config",
+                    default="",
+                    multiline=True,
+                    advanced=True,
+                    optional=True,
+                    tooltip="A LyCORIS configuration as JSON, as SimpleTuner's guide has it. It takes the place of algorithm, "
+                    "rank, alpha and their options; layers it does not choose are those of the preset above.",
+                ),
             ],
             outputs=[TargetsSocket.Output(display_name="targets"), io.String.Output(display_name="report")],
         )
@@ -80,11 +172,34 @@ class SliderTargetInjector(io.ComfyNode):
         alpha: float,
         custom_patterns: str = "",
         exclude: str = "",
+        algorithm: str = Algorithm.LORA.value,
+        dropout: float = 0.0,
+        conv_rank: int = -1,
+        init: str = Init.KAIMING.value,
+        lokr_factor: int = -1,
+        lokr_full_matrix: bool = False,
+        rank_pattern: str = "",
+        alpha_pattern: str = "",
+        lycoris_config: str = "",
     ) -> io.NodeOutput:
-        own = patterns(custom_patterns) if preset == Preset.CUSTOM.value else ()
-        spec = AdapterSpec(rank, alpha, preset, own, patterns(exclude))
-        selection = survey(model.model.diffusion_model, spec.preset, spec.patterns, spec.exclude)
-        report = selection.report(rank)
+        spec = AdapterSpec(
+            rank,
+            alpha,
+            preset,
+            patterns(custom_patterns) if preset == Preset.CUSTOM.value else (),
+            patterns(exclude),
+            algorithm,
+            conv_rank=None if conv_rank < 0 else conv_rank,
+            rank_pattern=numbers(rank_pattern, "rank_pattern", int),
+            alpha_pattern=numbers(alpha_pattern, "alpha_pattern", float),
+            dropout=dropout,
+            init=init,
+            factor=lokr_factor,
+            full_matrix=lokr_full_matrix,
+        )
+        spec, notes = read_lycoris(lycoris_config, spec) if lycoris_config.strip() else (spec, [])
+        selection = survey_for(model.model.diffusion_model, spec, layer_aliases(model))
+        report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
         say(report)
         return io.NodeOutput(Targets(spec, selection), report)
 

@@ -1,6 +1,8 @@
 """SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
 
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import comfy.utils
@@ -8,11 +10,14 @@ from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
 from ..slider_core.cache import encode
+from ..slider_core.comfy_files import Proof, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, TrainSpec
 from ..slider_core.dataset import Dataset
+from ..slider_core.formats import cut, to_native
+from ..slider_core.metadata import tensor_hash
 from ..slider_core.session import Run, Session
-from ..slider_core.store import to_native
+from ..slider_core.store import Slider
 from ..slider_core.trainer import StepReport, Trainer
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
@@ -34,7 +39,24 @@ def reporter(first: int, until: int) -> Callable[[StepReport], None]:
     return on_step
 
 
-def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, spec: TrainSpec, resolution: int) -> Run:
+def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider | None) -> Adapter:
+    """A fresh adapter, or that of a slider to go on from: its own layers, sizes and algorithm, and no more rows than chosen."""
+    if start is None:
+        return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
+    rows = {t.path: t.rows for t in targets.selection.targets if t.rows}
+    weights = cut(on_model(start, backend.patcher).weights, rows)
+    return Adapter.from_weights(backend.module, weights, backend.device)
+
+
+def begin(
+    backend: ComfyBackend,
+    name: str,
+    dataset: Dataset,
+    targets: Targets,
+    spec: TrainSpec,
+    resolution: int,
+    start: Slider | None = None,
+) -> Run:
     """The slider of that name: gone on with when it is under training with the same choices, else begun."""
     fingerprint = {
         "model": f"{backend.name} {backend.weights_mark()}",
@@ -42,17 +64,24 @@ def begin(backend: ComfyBackend, name: str, dataset: Dataset, targets: Targets, 
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
     }
+    if start is not None:
+        fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
 
     def make() -> Trainer:
         say("encoding images and captions")
-        chosen = targets.selection.targets
-        adapter = Adapter.create(backend.module, chosen, targets.spec, seed=spec.seed, device=backend.device)
-        return Trainer(adapter, encode(dataset, backend, resolution or None), spec)
+        samples = encode(dataset, backend, resolution or None)
+        return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
-    run = SESSION.begin(name, fingerprint, make)
+    run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None)
     if run.trainer.step < spec.steps:
         run.trainer.adopt(spec)
     return run
+
+
+def snapshot(run: Run, model: Any) -> Slider:
+    """The slider as it stands, with what it takes to try its file on a real forward."""
+    sample = run.trainer.samples[0]
+    return replace(run.slider(), proof=Proof(weakref.ref(model), sample.latent, sample.cond))
 
 
 class SliderTrainStep(io.ComfyNode):
@@ -117,6 +146,11 @@ class SliderTrainStep(io.ComfyNode):
                     tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
                     "the same. Off where memory is plenty.",
                 ),
+                SliderSocket.Input(
+                    "start_from",
+                    optional=True,
+                    tooltip="A slider or LoRA to go on from (Load Slider LoRA), with its own layers, rank and algorithm.",
+                ),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -154,12 +188,13 @@ class SliderTrainStep(io.ComfyNode):
         resolution: int,
         reset: bool,
         checkpointing: bool = True,
+        start_from: Slider | None = None,
     ) -> io.NodeOutput:
         spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing)
         backend = ComfyBackend(model, vae, clip)
         if reset:
             SESSION.drop(name)
-        run = begin(backend, name, dataset, targets, spec, resolution)
+        run = begin(backend, name, dataset, targets, spec, resolution, start_from)
         trainer, begun = run.trainer, run.trainer.step
         until = max(begun, min(total_steps, begun + steps))
         trainer.run(backend, until, reporter(begun, until))
@@ -167,7 +202,7 @@ class SliderTrainStep(io.ComfyNode):
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, status = (
-            run.slider(),
+            snapshot(run, model),
             f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {trainer.verdict()}{again}",
         )
         say(status)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -271,12 +271,27 @@ def _only_lora(weight: LayerWeight, path: str, reader: str) -> None:
 
 
 def _diffusers_names(aliases: Aliases) -> dict[str, list[tuple[str, tuple[int, int] | None]]]:
-    """Module path -> the diffusers names of its slices, with the prefix that both diffusers and ComfyUI read."""
+    """Module path -> the diffusers names of it and of its slices, with the prefix that both diffusers and ComfyUI read."""
     found: dict[str, list[tuple[str, tuple[int, int] | None]]] = {}
     for name, target in aliases.items():
-        if name.startswith(("transformer.", "unet.")) and ".linear_in" not in name and ".linear_out" not in name:
+        if name.startswith(("transformer.", "unet.")):
             found.setdefault(target.path, []).append((name, target.rows))
     return found
+
+
+def _covering(
+    names: Sequence[tuple[str, tuple[int, int] | None]], moved: torch.Tensor
+) -> list[tuple[str, tuple[int, int] | None]]:
+    """Names that together mean every moved row once: those of slices where these are enough, else one of the whole layer."""
+    slices = sorted(((name, rows) for name, rows in names if rows), key=lambda entry: entry[1])
+    chosen, reached = [], torch.zeros_like(moved)
+    for name, rows in slices:
+        if not bool(reached[rows[0] : rows[1]].any()):
+            reached[rows[0] : rows[1]] = True
+            chosen += [(name, rows)] if bool(moved[rows[0] : rows[1]].any()) else []
+    if chosen and not bool(moved[~reached].any()):
+        return chosen
+    return [(name, rows) for name, rows in names if rows is None][:1]
 
 
 def to_diffusers(weights: Mapping[Target, LayerWeight], aliases: Aliases) -> dict[str, torch.Tensor]:
@@ -289,16 +304,13 @@ def to_diffusers(weights: Mapping[Target, LayerWeight], aliases: Aliases) -> dic
         if weight.is_dora:
             raise SliderError("ComfyUI cannot read a DoRA by its diffusers names: choose native, kohya or peft.")
         down, up = weight.tensors["lora_down.weight"], weight.tensors["lora_up.weight"] * weight.scale
-        covered = torch.zeros(up.shape[0], dtype=torch.bool)
-        for name, rows in names.get(path, []):
-            part = up[rows[0] : rows[1]] if rows else up
-            covered[slice(*rows) if rows else slice(None)] = True
-            if not bool(part.any()) and rows:
-                continue
-            suffixes = LORA_NAMES[3] if ".processor." in name else LORA_NAMES[0]
-            state |= {name + suffixes[0]: down.clone(), name + suffixes[1]: part.clone()}
-        if bool(up[~covered].any()) or path not in names:
+        chosen = _covering(names.get(path, []), up.flatten(1).any(dim=1))
+        if not chosen:
             raise SliderError(f'"{path}" has no diffusers name that ComfyUI knows: choose native or kohya.')
+        for name, rows in chosen:
+            suffixes = LORA_NAMES[3] if ".processor." in name else LORA_NAMES[0]
+            part = up[rows[0] : rows[1]] if rows else up
+            state |= {name + suffixes[0]: down.clone(), name + suffixes[1]: part.clone()}
     return state
 
 
@@ -331,13 +343,16 @@ def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict
     }, state
 
 
-def bypass_notes(weights: Mapping[Target, LayerWeight], form: FileFormat) -> list[str]:
-    """Where ComfyUI's bypass loader cannot be right about this file, in words."""
-    tall, notes = by_layer(weights), []
-    if any(w.is_dora for w in tall.values()):
-        notes.append("ComfyUI's bypass loader leaves a DoRA's scale out: use Load LoRA.")
-    if form is FileFormat.DIFFUSERS:
-        notes.append("ComfyUI's bypass loader skips slices of fused layers: use Load LoRA.")
-    if any("lokr_w2" in w.tensors and w.tensors["lokr_w2"].ndim in (3, 5) for w in tall.values()):
-        notes.append("ComfyUI's bypass loader cannot run a LoKr on 1-D and 3-D convolutions: use Load LoRA.")
-    return notes
+def bypass_notes(weights: Mapping[Target, LayerWeight], form: FileFormat, aliases: Aliases | None = None) -> list[str]:
+    """Where ComfyUI's bypass loader cannot be right about this file, in words. `aliases` as for `to_diffusers`."""
+    tall = by_layer(weights)
+    fused = {target.path for target in (aliases or {}).values() if target.rows}
+    found = {
+        "leaves a DoRA's scale out": any(w.is_dora for w in tall.values()),
+        "cannot run a GLoRA": any(w.kind is Kind.GLORA for w in tall.values()),
+        "skips slices of fused layers": form is FileFormat.DIFFUSERS and bool(fused & tall.keys()),
+        "cannot run a LoKr on 1-D and 3-D convolutions": any(
+            "lokr_w2" in w.tensors and w.tensors["lokr_w2"].ndim in (3, 5) for w in tall.values()
+        ),
+    }
+    return [f"ComfyUI's bypass loader {what}: use Load LoRA." for what, true in found.items() if true]

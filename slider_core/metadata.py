@@ -15,7 +15,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -158,3 +158,17 @@ def header(
         "sshs_legacy_hash": digest[:8],
     }
     return open_to_change | dict(known) | of_the_file
+
+
+def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], left_out: Sequence[str] = ()) -> str:
+    """A file in a few readable lines."""
+    kinds = Counter("dora" if w.is_dora else w.kind.value for w in weights.values())
+    rank, alpha = _size(weights)
+    what = ", ".join(f"{kind} on {count} layers" for kind, count in kinds.items())
+    lines = [f"{metadata.get('slider_name') or metadata.get('ss_output_name') or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
+    minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
+    lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
+    told = (("for", "slider_model"), ("range", "slider_range"), ("verdict", "slider_verdict"), ("step", "slider_step"))
+    lines += [f"{word}: {metadata[key]}" for word, key in told if metadata.get(key)]
+    lines += [f"{len(left_out)} layers of a text encoder were left out: a slider moves the image side alone."] if left_out else []
+    return "\n".join(lines)

@@ -108,8 +108,9 @@ def lost_to(slider: Slider, dtype: FileDtype) -> float:
 
 def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
     """A folder with these files, whole or not at all. One that holds anything else is never replaced."""
-    if path.exists() and not (overwrite and path.is_dir() and {p.name for p in path.iterdir()} <= set(files)):
-        raise SliderError(f"Folder exists: {path}. Choose another name" + ("." if overwrite else ", or ask to overwrite it."))
+    refuse_existing(path, overwrite)
+    if path.exists() and not (path.is_dir() and {p.name for p in path.iterdir()} <= set(files)):
+        raise SliderError(f"{path} holds other things than a slider: choose another name.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         for name, content in files.items():
@@ -123,10 +124,23 @@ def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> No
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
-    """Write `content` to `path` whole or not at all. SliderError when it exists (unless `overwrite`) or cannot be written."""
+def move_in(trial: Path, path: Path, overwrite: bool = False) -> None:
+    """Put a file or PEFT folder that was saved elsewhere in its place, whole or not at all."""
+    if trial.is_dir():
+        _write_folder(path, {p.name: p.read_bytes() for p in trial.iterdir()}, overwrite)
+    else:
+        atomic_write(path, trial.read_bytes(), overwrite)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """SliderError when something is there already and must stay."""
     if path.exists() and not overwrite:
         raise SliderError(f"File exists: {path}. Choose another name, or ask to overwrite it.")
+
+
+def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
+    """Write `content` to `path` whole or not at all. SliderError when it exists (unless `overwrite`) or cannot be written."""
+    refuse_existing(path, overwrite)
     path = path.resolve()  # what a link points at is replaced, not the link
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

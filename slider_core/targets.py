@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .config import AdapterSpec, Preset, SliderError, nearest
+from .config import AdapterSpec, Algorithm, Preset, SliderError, nearest
 from .families_image import IMAGE
 from .families_video import VIDEO_AND_SOUND
 from .family import Family
@@ -69,13 +69,15 @@ class Selection:
         )
         return [f"{kind} ({number})" for kind, number in count.items()]
 
-    def report(self, rank: int) -> str:
+    def report(self, spec: AdapterSpec) -> str:
         """Readable lines for the Injector node and the command line."""
         kinds = self.kinds()
         shown = kinds[:MOST_KINDS] + ([f"and {len(kinds) - MOST_KINDS} more kinds"] if len(kinds) > MOST_KINDS else [])
+        plain = spec.algorithm in (Algorithm.LORA, Algorithm.RSLORA) and spec.conv_rank is None and not spec.rank_pattern
+        count = f"{spec.rank * self.per_rank:,} trainable parameters at rank {spec.rank}" if plain else f"rank {spec.rank}"
         lines = [
             *([f"Warning: {self.warning}"] if self.warning else []),
-            f"{len(self.targets)} layers ({self.family}), {rank * self.per_rank:,} trainable parameters at rank {rank}; "
+            f"{len(self.targets)} layers ({self.family}), {spec.algorithm.value}, {count}; "
             f"{len(self.text_layers)} text layers left alone.",
             f"First: {', '.join(t.path for t in self.targets[:3])}{', ...' if len(self.targets) > 3 else ''}",
             *(f"- {kind}" for kind in shown),

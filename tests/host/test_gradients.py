@@ -74,7 +74,7 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
 
     @torch.inference_mode()
     def applied(strength: float) -> torch.Tensor:
-        model = pack.part("nodes.apply").with_slider(patcher, slider, strength)
+        model = pack.core("comfy_files").with_slider(patcher, slider, strength)
         noise = comfy.sample.prepare_noise(latent["samples"], 7)
         prompts = conditioning(entry, 0), conditioning(entry, 1)
         return comfy.sample.sample(

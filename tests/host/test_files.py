@@ -1,0 +1,352 @@
+"""A slider of any algorithm, saved in any format, does in other people's loaders what it did alive.
+
+Oracles: ComfyUI's own loader nodes (Load LoRA, its model-only form, the bypass form), PEFT's PeftModel and LyCORIS' wrapper,
+each on tiny models of six architectures with random weights, at +1, -1 and +2.5.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from zoo.animals import tiny
+from zoo.model import build_tiny, conditioning
+
+TITLES = ("SD15", "SDXL", "Flux", "ZImage", "WAN21_T2V", "SD3 3.5 medium")
+ALGORITHMS = ("lora", "rslora", "dora", "locon", "loha", "lokr", "full", "glora")
+LORAS = ("lora", "rslora", "locon")  # what a diffusers file can hold
+STRENGTHS = (1.0, -1.0, 2.5)
+SAME, MOVED = 1e-4, 1e-2  # as a share of the model's output: how far apart two answers may be, and how much a slider must move
+
+
+class Case:
+    """A tiny model with a slider whose every part acts, and the model's answers with the live slider."""
+
+    def __init__(self, pack: Any, title: str, algorithm: str, **options: Any) -> None:
+        self.core, self.entry = pack.core, tiny(title)
+        self.model = build_tiny(self.entry)
+        self.module = self.model.model.diffusion_model
+        spec = self.core("config").AdapterSpec(algorithm=algorithm, **options)
+        targets = self.core("targets").survey_for(self.module, spec, self.core("comfy_files").layer_aliases(self.model)).targets
+        self.adapter = self.core("adapter").Adapter.create(self.module, targets, spec)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for p in self.adapter.parameters():
+                p.add_(torch.randn(p.shape, generator=generator) * 0.05)
+            self.adapter.look(self.module)
+        self.slider = self.core("store").Slider(self.adapter.weights(), {"slider_name": title})
+        self.cond = self.core("backend").Conditioning("x", conditioning(self.entry, 0))
+        self.x = torch.randn(1, *self.entry.latent, generator=generator)
+
+    @torch.inference_mode()
+    def answer(self, model: Any = None) -> torch.Tensor:
+        """What a MODEL predicts, loaded as a sampler loads it."""
+        from comfy import model_management
+
+        model = model if model is not None else self.model
+        model_management.load_models_gpu([model])
+        backend = self.core("comfy_host").ComfyBackend(model, None, None)
+        model.pre_run()
+        try:
+            return backend.predict(self.x, backend.sigmas(torch.tensor([0.5])), [self.cond]).float().clone()
+        finally:
+            model.cleanup()
+
+    def live(self, strength: float) -> torch.Tensor:
+        with self.adapter.at(self.module, [strength]):
+            return self.answer()
+
+    def save(self, path: Path, form: str, dtype: str = "fp32") -> Path:
+        config, files = self.core("config"), self.core("comfy_files")
+        args = config.FileDtype(dtype), False, config.FileFormat(form), files.layer_aliases(self.model)
+        self.core("store").save_slider(path, self.slider, *args)
+        return path
+
+    def agrees(self, theirs: torch.Tensor, strength: float) -> bool:
+        mine, base = self.live(strength), self.answer()
+        assert (mine - base).norm() > MOVED * base.norm(), "the slider moves the model"
+        return bool((theirs - mine).norm() < SAME * base.norm())
+
+
+@pytest.fixture(scope="module")
+def cases(pack) -> Any:
+    """(title, algorithm) -> Case, each made once."""
+    made: dict[tuple[str, str], Case] = {}
+
+    def case(title: str, algorithm: str) -> Case:
+        key = title, algorithm
+        made[key] = made[key] if key in made else Case(pack, title, algorithm)
+        return made[key]
+
+    return case
+
+
+@pytest.fixture
+def loras(comfy: Path) -> Path:
+    return comfy / "models" / "loras"
+
+
+def by_stock(case: Case, name: str, strength: float, kind: str = "LoraLoaderModelOnly") -> torch.Tensor:
+    """The answer of ComfyUI with the file in one of its own loader nodes."""
+    import nodes
+
+    loader = nodes.NODE_CLASS_MAPPINGS[kind]()
+    if kind.endswith("ModelOnly"):
+        (model,) = loader.load_lora_model_only(case.model, name, strength)
+    else:
+        model, _ = loader.load_lora(case.model, None, name, strength, 0.0)
+    return case.answer(model)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("title", TITLES)
+def test_the_stock_loader_does_what_the_live_slider_did(title: str, algorithm: str, cases, loras: Path) -> None:
+    case = cases(title, algorithm)
+    base = case.answer()
+    for form in ("native", "kohya"):
+        name = f"{form} {algorithm} {title}.safetensors"
+        case.save(loras / name, form)
+        for strength in STRENGTHS:
+            assert case.agrees(by_stock(case, name, strength), strength), (form, strength)
+    assert case.agrees(by_stock(case, name, STRENGTHS[-1], "LoraLoader"), STRENGTHS[-1])
+    assert torch.equal(case.answer(), base), "and the base model is the base model"
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_diffusers_names_where_comfyui_has_them(title: str, cases, loras: Path, pack) -> None:
+    for algorithm in ALGORITHMS:
+        case, name = cases(title, algorithm), f"diffusers {algorithm} {title}.safetensors"
+        if algorithm in LORAS and title != "WAN21_T2V":
+            case.save(loras / name, "diffusers")
+            assert case.agrees(by_stock(case, name, -1.0), -1.0), algorithm
+            continue
+        with pytest.raises(pack.core("config").SliderError, match="choose native"):
+            case.save(loras / name, "diffusers")
+        assert not (loras / name).exists()
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in ("dora", "glora")])
+@pytest.mark.parametrize("title", TITLES)
+def test_the_bypass_loader_too(title: str, algorithm: str, cases, loras: Path, extra_nodes) -> None:
+    extra_nodes("nodes_lora_debug")
+    case, name = cases(title, algorithm), f"bypass {algorithm} {title}.safetensors"
+    case.save(loras / name, "native")
+    for strength in (1.0, -1.0):
+        assert case.agrees(by_stock(case, name, strength, "LoraLoaderBypassModelOnly"), strength)
+
+
+def test_where_the_bypass_loader_is_wrong_the_save_node_says_so(cases, loras: Path, extra_nodes, pack) -> None:
+    extra_nodes("nodes_lora_debug")
+    form, dtype = pack.core("config").FileFormat, pack.core("config").FileDtype.FP32
+    saved = pack.core("comfy_files").save_tried
+    wrong = [(cases("SD15", "dora"), form.NATIVE, "DoRA's scale"), (cases("Flux", "lora"), form.DIFFUSERS, "slices of fused")]
+    for case, kind, words in wrong:
+        path = loras / f"note {kind.value}.safetensors"
+        notes = saved(path, case.slider, kind, dtype, model=case.model)
+        assert any(words in note for note in notes), notes
+        assert not case.agrees(by_stock(case, path.name, 1.0, "LoraLoaderBypassModelOnly"), 1.0), "the note is true"
+    glora, path = cases("SD15", "glora"), loras / "note glora.safetensors"
+    assert any("cannot run a GLoRA" in n for n in saved(path, glora.slider, form.NATIVE, dtype, model=glora.model))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        by_stock(glora, path.name, 1.0, "LoraLoaderBypassModelOnly")
+    for case, kind in ((cases("SD15", "lora"), form.DIFFUSERS), (cases("Flux", "lora"), form.NATIVE)):
+        path = loras / f"no note {kind.value}.safetensors"
+        notes = saved(path, case.slider, kind, dtype, model=case.model)
+        assert not any("bypass" in note for note in notes)
+        assert case.agrees(by_stock(case, path.name, 1.0, "LoraLoaderBypassModelOnly"), 1.0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("title", TITLES)
+def test_lycoris_reads_its_file(title: str, algorithm: str, pack, tmp_path: Path) -> None:
+    from lycoris.wrapper import create_lycoris_from_weights
+
+    case = Case(pack, title, algorithm)
+    path = case.save(tmp_path / "slider.safetensors", "lycoris")
+    wanted = case.live(1.0)
+    base = case.answer()
+    case.module.requires_grad_(False)
+    with torch.no_grad():
+        network, _ = create_lycoris_from_weights(1.0, str(path), case.module)
+        assert len(network.loras) == len({t.path for t in case.adapter.targets})
+        for part in network.loras:
+            base_weight = part.org_module[0].weight.detach().clone()
+            delta = _lycoris_delta(part, base_weight)
+            part.org_module[0].weight = torch.nn.Parameter(base_weight + delta, requires_grad=False)
+            if getattr(part, "bias", None) is not None:
+                part.org_module[0].bias = torch.nn.Parameter(part.org_module[0].bias.detach() + part.bias, requires_grad=False)
+    theirs = case.answer()
+    assert (wanted - base).norm() > MOVED * base.norm()
+    assert (theirs - wanted).norm() < SAME * base.norm()
+
+
+def _lycoris_delta(part: Any, base: torch.Tensor) -> torch.Tensor:
+    """The weight that LyCORIS' own forward adds, by the functions that its forward calls."""
+    if part.name == "full":
+        return part.weight
+    if part.name in ("loha", "kron"):  # get_diff_weight would scale twice
+        update = part.get_weight(part.shape)
+        return part.apply_weight_decompose(base + update) - base if part.wd else update
+    if part.name == "locon":
+        update = part.make_weight() * part.scale
+        return part.apply_weight_decompose(base + update) - base if part.wd else update
+    return part.get_diff_weight()[0]
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "rslora", "dora", "locon"])
+@pytest.mark.parametrize("title", TITLES)
+def test_peft_reads_its_folder(title: str, algorithm: str, pack, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    case = Case(pack, title, algorithm, rank_pattern=((r"\.(?:to_k|k|proj|out)$", 2),))
+    folder = case.save(tmp_path / "slider", "peft")
+    wanted, base = case.live(1.0), case.answer()
+    with torch.inference_mode():
+        PeftModel.from_pretrained(case.module, str(folder))  # puts its layers into the module
+        theirs = case.answer()
+    assert (wanted - base).norm() > MOVED * base.norm()
+    assert (theirs - wanted).norm() < SAME * base.norm()
+
+
+@pytest.mark.parametrize("form", ["native", "kohya", "diffusers", "lycoris", "peft"])
+@pytest.mark.parametrize("title", TITLES)
+def test_what_was_written_is_read_and_trained_on(title: str, form: str, cases, pack, tmp_path: Path) -> None:
+    """Back from any format: the same effect by our own node, and an adapter whose training goes on."""
+    case = cases(title, "lora")
+    if form == "diffusers" and title == "WAN21_T2V":
+        pytest.skip("ComfyUI has no diffusers names for Wan")
+    path = case.save(tmp_path / ("slider" if form == "peft" else "slider.safetensors"), form)
+    files, loaded = pack.core("comfy_files"), pack.core("store").load_slider(path)
+    assert case.agrees(case.answer(files.with_slider(case.model, loaded, -1.0)), -1.0)
+    adapter = pack.core("adapter").Adapter.from_weights(case.module, files.on_model(loaded, case.model).weights)
+    with adapter.at(case.module, [2.5]):
+        again = case.answer()
+    assert case.agrees(again, 2.5)
+    assert all(p.requires_grad and p.is_leaf for p in adapter.parameters())
+
+
+OTHERS = {
+    # Concept Sliders (.pt, diffusers names with underscores), SimpleTuner (LoRA and LyCORIS), ai-toolkit, raw PEFT
+    "Concept Sliders": ("SD15", "lora_unet_{under}.lora_down.weight", "lora_unet_{under}.lora_up.weight", True),
+    "SimpleTuner": ("Flux", "transformer.{dotted}.lora_A.weight", "transformer.{dotted}.lora_B.weight", False),
+    "SimpleTuner LyCORIS": ("ZImage", "lycoris_{under}.lora_down.weight", "lycoris_{under}.lora_up.weight", True),
+    "ai-toolkit": ("Flux", "transformer.{dotted}.lora_A.weight", "transformer.{dotted}.lora_B.weight", True),
+    "kohya Flux by diffusers": ("Flux", "lora_unet_{under}.lora_down.weight", "lora_unet_{under}.lora_up.weight", True),
+}
+DIFFUSERS = {  # one fused and one plain layer of each, by diffusers' names, and the rows they mean
+    "SD15": [
+        ("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", "input_blocks.1.1.transformer_blocks.0.attn1.to_q", None),
+        ("time_embedding.linear_1", "time_embed.0", None),
+        (
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0",
+            "input_blocks.1.1.transformer_blocks.0.attn1.to_out.0",
+            None,
+        ),
+    ],
+    "Flux": [
+        ("transformer_blocks.0.attn.to_k", "double_blocks.0.img_attn.qkv", (32, 64)),
+        ("transformer_blocks.0.attn.to_v", "double_blocks.0.img_attn.qkv", (64, 96)),
+        ("single_transformer_blocks.1.attn.to_q", "single_blocks.1.linear1", (0, 32)),
+        ("transformer_blocks.1.attn.to_out.0", "double_blocks.1.img_attn.proj", None),
+    ],
+    "ZImage": [
+        ("layers.0.attention.to_q", "layers.0.attention.qkv", 0),
+        ("layers.0.attention.to_out.0", "layers.0.attention.out", None),
+    ],
+}
+
+
+@pytest.mark.parametrize("trainer", OTHERS)
+def test_other_trainers_files_are_read(trainer: str, pack, tmp_path: Path) -> None:
+    """Their keys, written by hand; the oracle is a model whose weights were changed by hand."""
+    title, down, up, alpha = OTHERS[trainer]
+    model = build_tiny(tiny(title))
+    module, state = model.model.diffusion_model, {}
+    hand = {name: p.detach().clone() for name, p in module.named_parameters()}
+    generator = torch.Generator().manual_seed(2)
+    for name, path, rows in DIFFUSERS[title]:
+        weight = hand[f"{path}.weight"]
+        rows = (0, weight.shape[1]) if rows == 0 else rows
+        block = weight[slice(*rows)] if rows else weight
+        a, b = (torch.randn(*shape, generator=generator) * 0.2 for shape in ((3, block[0].numel()), (block.shape[0], 3)))
+        words = {"dotted": name, "under": name.replace(".", "_")}
+        state |= {down.format(**words): a, up.format(**words): b}
+        if alpha:
+            state[down.format(**words).split(".lora_")[0] + ".alpha"] = torch.tensor(1.5)
+        block += (b @ a * (0.5 if alpha else 1.0)).reshape(block.shape)
+    path = tmp_path / ("slider.pt" if trainer == "Concept Sliders" else "slider.safetensors")
+    if path.suffix == ".pt":
+        torch.save(state, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    files, loaded = pack.core("comfy_files"), pack.core("store").load_slider(path)
+    adapter = pack.core("adapter").Adapter.from_weights(module, files.on_model(loaded, model).weights)
+    for target, weight in adapter.weights().items():
+        rows = slice(*target.rows) if target.rows else slice(None)
+        there = dict(module.named_parameters())[f"{target.path}.weight"].detach()[rows]
+        wanted = hand[f"{target.path}.weight"][rows] - there
+        torch.testing.assert_close(weight.delta(there).reshape(there.shape), wanted, rtol=1e-4, atol=1e-6)
+    patched = files.with_slider(model, loaded, 1.0)
+    changed = {key for key, patches in patched.patches.items() if patches}
+    assert changed == {f"diffusion_model.{path}.weight" for _, path, _ in DIFFUSERS[title]}
+
+
+def test_a_file_of_another_architecture_changes_nothing(cases, pack, tmp_path: Path) -> None:
+    wan, unet = cases("WAN21_T2V", "lora"), cases("SD15", "lora")
+    base = unet.answer()
+    for form in ("native", "kohya", "lycoris"):
+        loaded = pack.core("store").load_slider(wan.save(tmp_path / f"{form}.safetensors", form))
+        with pytest.raises(pack.core("config").SliderError, match=r"lacks .*another model"):
+            pack.core("comfy_files").with_slider(unet.model, loaded, 1.0)
+    assert torch.equal(unet.answer(), base)
+
+
+@pytest.mark.parametrize("fault", ["scaled", "left out", "negative side"])
+def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_path: Path, monkeypatch) -> None:
+    """Were a writer wrong, the trial through ComfyUI's loader would find it before anything lies on the disk."""
+    case, files = cases("SD15", "lora"), pack.core("comfy_files")
+    before = pack.core("store").to_native
+
+    def wrong(weights: Any) -> dict[str, torch.Tensor]:
+        state = before(weights)
+        first = next(k for k in state if k.endswith("lora_B.weight"))
+        if fault == "left out":
+            return {k: v for k, v in state.items() if not k.startswith(first.split(".lora_")[0])}
+        return state | {first: state[first] * (1.01 if fault == "scaled" else -1.0)}
+
+    monkeypatch.setattr(pack.core("store"), "to_native", wrong)
+    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
+    with pytest.raises(pack.core("config").SliderError, match="not saved"):
+        files.save_tried(tmp_path / "slider.safetensors", case.slider, form, dtype, model=case.model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_trial_leaves_the_model_as_it_was(pack, tmp_path: Path) -> None:
+    case = Case(pack, "SD15", "lora")
+    before, base = {k: v.clone() for k, v in case.module.state_dict().items()}, case.answer()
+    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.BF16
+    words = pack.core("comfy_files").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
+    assert any("Read back through ComfyUI's loader" in line for line in words)
+    assert all(torch.equal(v, before[k]) for k, v in case.module.state_dict().items())
+    assert torch.equal(case.answer(), base)
+    assert not any(m._forward_hooks for m in case.module.modules())
+
+
+def test_a_saved_dora_survives_every_format_that_holds_it(cases, pack, tmp_path: Path) -> None:
+    """PEFT's and LyCORIS' norm is that of the changed weight, ComfyUI's that of the base: each file in its reader's own."""
+    case = cases("SD15", "dora")
+    for form in ("native", "kohya", "lycoris", "peft"):
+        path = case.save(tmp_path / (form if form == "peft" else f"{form}.safetensors"), form)
+        loaded = pack.core("store").load_slider(path)
+        for strength in (1.0, -1.0):
+            answer = case.answer(pack.core("comfy_files").with_slider(case.model, loaded, strength))
+            assert case.agrees(answer, strength), form
+    again = pack.core("comfy_files").on_model(loaded, case.model)
+    pack.core("store").save_slider(tmp_path / "again", again, form=pack.core("config").FileFormat.PEFT)
+    config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    assert config["use_dora"] is True
+    assert copy.deepcopy(config)["r"] == 4
