@@ -1,4 +1,4 @@
-"""python -m slider_core demo | demo-data | train | sweep: the whole way on the embedded model, no ComfyUI needed.
+"""python -m slider_core demo | demo-data | train | sweep | export: the whole way on the embedded model, no ComfyUI needed.
 
 Bad input ends with one clear line and exit code 2; nothing is half-written. `--json` prints one JSON object as the last line.
 """
@@ -6,12 +6,27 @@ Bad input ends with one clear line and exit code 2; nothing is half-written. `--
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from .config import AdapterSpec, Objective, SliderError, SweepSpec, TrainSpec, choice, parse_strengths
+from .config import (
+    AdapterSpec,
+    Algorithm,
+    FileDtype,
+    FileFormat,
+    Objective,
+    SliderError,
+    SweepSpec,
+    TrainSpec,
+    choice,
+    parse_strengths,
+)
+
+if TYPE_CHECKING:
+    from .store import Slider
 
 BAR = 24
 
@@ -52,10 +67,38 @@ def command_demo_data(args: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(args.out), "attribute": args.attribute, "pairs": args.pairs, "unpaired": args.unpaired}
 
 
+def _adapter_spec(args: argparse.Namespace) -> AdapterSpec:
+    """The adapter that the options ask for, or the LyCORIS configuration in their place."""
+    spec = AdapterSpec(
+        rank=args.rank,
+        alpha=float(args.rank) if args.alpha is None else args.alpha,
+        algorithm=choice(Algorithm, args.algorithm, "Algorithm"),
+        dropout=args.dropout,
+        factor=args.factor,
+    )
+    if args.lycoris_config is None:
+        return spec
+    from .lycoris_preset import read_lycoris
+
+    try:
+        text = args.lycoris_config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise SliderError(f"Cannot read {args.lycoris_config} ({fault}).") from None
+    spec, notes = read_lycoris(text, spec)
+    for note in notes:
+        say(f"Note: {note}.")
+    return spec
+
+
+def _refuse_existing(args: argparse.Namespace) -> None:
+    if args.out.exists() and not args.overwrite:
+        raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
+
+
 def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .dataset import bucket_folders, read_dataset
     from .demo import check_writable, train_tiny
-    from .store import save_slider
+    from .store import load_slider, lost_to, save_slider
     from .tiny import TinyBackend
 
     spec = TrainSpec(
@@ -65,25 +108,57 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         lr=args.lr,
         batch=args.batch,
     )
-    adapter_spec = AdapterSpec(rank=args.rank, alpha=float(args.rank))
+    adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
+    start = load_slider(args.start_from) if args.start_from else None
     dataset = read_dataset(bucket_folders(args.dataset))
     check_writable(args.out.parent, args.out.name)
-    if args.out.exists() and not args.overwrite:
-        raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
+    _refuse_existing(args)
     say(str(dataset.report))
-    run = train_tiny(TinyBackend(), args.out.stem, dataset, adapter_spec, spec, progress)
-    trainer = run.trainer
-    save_slider(args.out, run.slider(), overwrite=args.overwrite)
-    say(f"{trainer.verdict()} Saved {args.out}.")
+    run = train_tiny(TinyBackend(), args.out.stem, dataset, adapter_spec, spec, progress, start)
+    trainer, slider = run.trainer, run.slider()
+    save_slider(args.out, slider, dtype, overwrite=args.overwrite)
+    lost = lost_to(slider, dtype)
+    say(f"{trainer.verdict()} Saved {args.out}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
     plus, minus = trainer.gains[-1][1:]
     return {
         "out": str(args.out),
         "steps": trainer.step,
+        "algorithm": adapter_spec.algorithm.value,
         "objective": spec.objective.value,
         "loss": trainer.losses[-1],
         "gain": {"positive": plus, "negative": minus},
         "verdict": trainer.verdict(),
+        "rounding": lost,
     }
+
+
+def _on_tiny(slider: Slider) -> Slider:
+    """The slider with what the built-in model adds to it, where it is for that one; another must name its layers itself."""
+    from .names import placed
+    from .tiny import TinyBackend
+
+    try:
+        return dataclasses.replace(slider, weights=placed(slider.weights, TinyBackend().module), placed=True)
+    except SliderError:
+        if not slider.placed:
+            raise
+        return slider
+
+
+def command_export(args: argparse.Namespace) -> dict[str, Any]:
+    from .demo import check_writable
+    from .metadata import summary
+    from .store import load_slider, lost_to, save_slider
+
+    form, dtype = choice(FileFormat, args.format, "File format"), choice(FileDtype, args.dtype, "Number format")
+    slider = _on_tiny(load_slider(args.slider))
+    check_writable(args.out.parent, args.out.name)
+    _refuse_existing(args)
+    save_slider(args.out, slider, dtype, args.overwrite, form)
+    lost = lost_to(slider, dtype)
+    say(summary(slider.metadata, slider.weights, slider.left_out))
+    say(f"Wrote {args.out} as {form.value}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
+    return {"out": str(args.out), "format": form.value, "layers": len(slider.weights), "rounding": lost}
 
 
 def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
@@ -176,10 +251,25 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
     train.add_argument("--lr", type=float, default=TrainSpec.lr)
     train.add_argument("--batch", type=_count(1024), default=TrainSpec.batch)
+    train.add_argument("--algorithm", default=AdapterSpec.algorithm.value, help=", ".join(a.value for a in Algorithm))
     train.add_argument("--rank", type=_count(1024), default=AdapterSpec.rank)
+    train.add_argument("--alpha", type=float, help="the update is scaled by alpha / rank; the rank unless given")
+    train.add_argument("--dropout", type=float, default=AdapterSpec.dropout)
+    train.add_argument("--factor", type=int, default=AdapterSpec.factor, help="of lokr")
+    train.add_argument("--lycoris-config", type=Path, help="a LyCORIS configuration (JSON) in place of these five")
+    train.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
+    train.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     train.add_argument("--overwrite", action="store_true")
     train.set_defaults(run=command_train)
+
+    export = commands.add_parser("export", parents=[shared], help="write a slider in another format or number format")
+    export.add_argument("--slider", type=Path, required=True, help="a slider, any LoRA, or a PEFT folder")
+    export.add_argument("--format", default=FileFormat.NATIVE.value, help=", ".join(f.value for f in FileFormat))
+    export.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
+    export.add_argument("--out", type=Path, required=True, help="the file to write; a folder with the format peft")
+    export.add_argument("--overwrite", action="store_true")
+    export.set_defaults(run=command_export)
 
     sweep = commands.add_parser("sweep", parents=[shared], help="images over strengths and seeds, measured")
     sweep.add_argument("--slider", type=Path, required=True)

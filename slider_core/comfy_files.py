@@ -103,9 +103,7 @@ def _worst_layer(model: Any, state: Mapping[str, torch.Tensor], slider: Slider, 
             base = base.float().cpu()
             own = patched.patches.get(key, [])[len(model.patches.get(key, [])) :]
             if not own:
-                raise SliderError(
-                    f'ComfyUI\'s loader leaves the layer "{path}" of the file out, so it was not saved.'
-                )
+                raise SliderError(f'ComfyUI\'s loader leaves the layer "{path}" of the file out, so it was not saved.')
             stock = comfy.lora.calculate_weight(own, base.clone(), key).flatten(1) - base.flatten(1)
             live = strength * weight.delta(base)
             gap, size = float((stock - live).norm()), float(live.norm())

@@ -24,8 +24,10 @@ from .adapter import Adapter
 from .cache import encode
 from .config import AdapterSpec, SliderError, SweepSpec, TrainSpec, nearest
 from .dataset import Dataset, bucket_folders, read_dataset
+from .formats import to_native
+from .metadata import tensor_hash, thumbnail
 from .session import Run
-from .store import atomic_write, save_slider
+from .store import Slider, atomic_write, save_slider
 from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
 from .targets import survey_for
 from .tiny import TinyBackend
@@ -199,13 +201,19 @@ def train_tiny(
     adapter_spec: AdapterSpec,
     spec: TrainSpec,
     on_step: Callable[[StepReport], None] | None = None,
+    start: Slider | None = None,
 ) -> Run:
-    """A trained slider for the embedded model."""
-    targets = survey_for(backend.module, adapter_spec).targets
-    adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
+    """A trained slider for the embedded model, from nothing or from `start`."""
+    if start is None:
+        targets = survey_for(backend.module, adapter_spec).targets
+        adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
+    else:
+        adapter = Adapter.from_weights(backend.module, start.weights)
     trainer = Trainer(adapter, encode(dataset, backend), spec)
     trainer.run(backend, spec.steps, on_step)
     fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
+    if start is not None:
+        fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
     return Run(name, fingerprint, trainer, adapter_spec)
 
 
@@ -245,12 +253,14 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
         SweepSpec(tuple(curve.strengths[i] for i in shown), sweep_spec.seeds[:5]),
         result.images[:5][:, shown],
     )
-    save_slider(out / "slider.safetensors", run.slider(), overwrite=True)
     lines = {"mouth": curve.mean["mouth"], "leak (others)": curve.leak["mouth"]}
     pictures = {
         "strip.png": draw_strip(few.images, few.spec.strengths, few.names(), "smile slider, held-out seeds", cell=128),
         "curve.png": draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std"),
     }
+    told = {"slider_minus": "frown", "slider_plus": "smile", "modelspec.thumbnail": thumbnail(pictures["strip.png"])}
+    slider = run.slider()
+    save_slider(out / "slider.safetensors", dataclasses.replace(slider, metadata=slider.metadata | told), overwrite=True)
     for name, picture in pictures.items():
         atomic_write(out / name, png(picture), overwrite=True)
     atomic_write(out / "report.json", as_json(report, indent=1).encode(), overwrite=True)

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from .config import AdapterSpec, Algorithm, FileDtype, FileFormat, TrainSpec
+from .config import FileDtype, FileFormat, TrainSpec
 from .targets import Target
-from .weights import LayerWeight
+from .weights import Kind, LayerWeight
 
 TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
@@ -44,7 +44,6 @@ ARCHITECTURES = {
     "QwenImage": ("qwen-image", "qwen_image"),
     "HunyuanVideo": ("hunyuan-video", "hunyuan_video"),
 }
-LYCORIS_MODULES = {Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR, Algorithm.FULL, Algorithm.GLORA}
 
 
 def thumbnail(picture: Image.Image) -> str:
@@ -88,15 +87,9 @@ def _slices(weights: Mapping[Target, LayerWeight]) -> dict[str, list[int]]:
     return rows
 
 
-def training_fields(adapter: AdapterSpec, training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
+def training_fields(training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
     """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, and the mean `loss`."""
-    lycoris = adapter.algorithm in LYCORIS_MODULES
-    arguments: dict[str, object] = {"algo": adapter.algorithm.value} if lycoris else {}
-    arguments |= {"use_rslora": True} if adapter.algorithm is Algorithm.RSLORA else {}
-    arguments |= {"use_dora": True} if adapter.algorithm is Algorithm.DORA else {}
     return {
-        "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
-        "ss_network_args": json.dumps(arguments),
         "ss_learning_rate": str(training.lr),
         "ss_unet_lr": str(training.lr),
         "ss_lr_warmup_steps": str(training.warmup),
@@ -110,9 +103,22 @@ def training_fields(adapter: AdapterSpec, training: TrainSpec, images: int, step
         "ss_num_reg_images": "0",
         "ss_max_grad_norm": str(training.clip),
         "ss_gradient_checkpointing": str(training.checkpointing),
-        "ss_network_dropout": str(adapter.dropout),
         "ss_loss/average": f"{loss:.6f}",
     }
+
+
+def kinds(weights: Mapping[Target, LayerWeight]) -> Counter[str]:
+    """How many layers are changed in which way."""
+    return Counter("dora" if w.is_dora else w.kind.value for w in weights.values())
+
+
+def _network(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
+    """kohya's network module, and its arguments as JSON."""
+    found = kinds(weights)
+    if set(found) == {Kind.LORA.value}:
+        return "networks.lora", "{}"
+    first = found.most_common(1)[0][0] if found else Kind.LORA.value
+    return "lycoris.kohya", json.dumps({"algo": "lora", "dora_wd": True} if first == "dora" else {"algo": first})
 
 
 def header(
@@ -125,6 +131,7 @@ def header(
     """The whole header of a file that holds `state`: what is `known` of the slider, and what follows from its tensors."""
     rank, alpha = _size(weights)
     rows = _slices(weights)
+    module, arguments = _network(weights)
     name, model = known.get("slider_name", "slider"), known.get("slider_model", "unknown")
     architecture, base = _architecture(model)
     digest = tensor_hash(state)
@@ -151,6 +158,9 @@ def header(
         "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
         "ss_output_name": name,
         "ss_base_model_version": base,
+        "slider_kinds": json.dumps(kinds(weights)),
+        "ss_network_module": module,
+        "ss_network_args": arguments,
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
         "ss_mixed_precision": dtype.value,
@@ -162,9 +172,8 @@ def header(
 
 def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], left_out: Sequence[str] = ()) -> str:
     """A file in a few readable lines."""
-    kinds = Counter("dora" if w.is_dora else w.kind.value for w in weights.values())
     rank, alpha = _size(weights)
-    what = ", ".join(f"{kind} on {count} layers" for kind, count in kinds.items())
+    what = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights).items())
     lines = [f"{metadata.get('slider_name') or metadata.get('ss_output_name') or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
     minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
     lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []

@@ -51,10 +51,13 @@ class Run:
             "trained_strengths": json.dumps(sorted(set(strengths))),
             "range": json.dumps([min([0.0, *strengths]), max([0.0, *strengths])]),
         }
+        mean = sum(last) / len(last) if last else 0.0
         fields = {f"slider_{k}": v for k, v in (own | self.fingerprint).items()}
-        if self.spec is not None:
-            mean = sum(last) / len(last) if last else 0.0
-            fields |= training_fields(self.spec, spec, len(strengths), trainer.step, mean)
+        if "start" in self.fingerprint:
+            fields.pop("slider_adapter", None)  # the file that it came out of has a shape of its own
+        elif self.spec is not None:
+            fields["slider_algorithm"] = self.spec.algorithm.value
+        fields |= training_fields(spec, len(strengths), trainer.step, mean)
         return Slider(trainer.adapter.weights(), fields)
 
     def bytes(self) -> int:
