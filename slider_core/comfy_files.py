@@ -173,22 +173,32 @@ def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tens
     return to_native(on_model(load_slider(path), model).weights)
 
 
+def _model_of(slider: Slider, model: Any) -> Any:
+    """The MODEL to try a slider on: the one that is given, or that which it was trained on while it is in memory, or None."""
+    if model is not None:
+        return model
+    return slider.proof.model() if isinstance(slider.proof, Proof) else None
+
+
 def tried(path: Path, slider: Slider, model: Any, form: FileFormat, dtype: FileDtype) -> str:
     """Read a file back through ComfyUI's loader and compare it with `slider`. Words about it; SliderError if they differ."""
-    proof = slider.proof if isinstance(slider.proof, Proof) else None
-    model = model if model is not None else proof and proof.model()
+    model = _model_of(slider, model)
     if model is None:
         return "Not tried: connect the model to have the file compared with the slider."
-    slider = on_model(slider, model)
+    slider = replace(on_model(slider, model), proof=slider.proof)
+    reader = "ComfyUI's loader" if form in BY_STOCK else "our reader and ComfyUI's loader"
     with torch.inference_mode():
         state = _read_back(path, form, model)
         layers = _worst_layer(model, state, slider, dtype)
-        forward = None if proof is None else _worst_forward(model, state, slider, proof, dtype)
-    reader = "ComfyUI's loader" if form in BY_STOCK else "our reader and ComfyUI's loader"
-    where = f"largest deviation {layers:.1e} of a layer's change" + (
-        f", {forward:.1e} of the effect on a forward" if forward else ""
-    )
-    return f"Read back through {reader}: {len(by_layer(slider.weights))} layers, {where}."
+        count = len(by_layer(slider.weights))
+        words = f"Read back through {reader}: {count} layers, which deviate by at most {layers:.1e} of their change"
+        if not isinstance(slider.proof, Proof):
+            return f"{words}."
+        try:
+            forward = _worst_forward(model, state, slider, slider.proof, dtype)
+        except RuntimeError as fault:  # out of memory, say: no reason to lose the slider
+            return f"{words}. A forward of the model was not to be had ({str(fault).splitlines()[0][:120]})."
+    return f"{words}, and by {forward:.1e} of the slider's effect on a forward of the model."
 
 
 def save_tried(
@@ -198,15 +208,14 @@ def save_tried(
 
     `model` is the MODEL it is for; without one that which it was trained on, while that is in memory.
     """
-    at_hand = model if model is not None else isinstance(slider.proof, Proof) and slider.proof.model()
-    if at_hand:
-        slider = replace(on_model(slider, at_hand), proof=slider.proof)
-    aliases = layer_aliases(at_hand) if at_hand else None
+    model = _model_of(slider, model)
+    slider = slider if model is None else replace(on_model(slider, model), proof=slider.proof)
+    aliases = None if model is None else layer_aliases(model)
     refuse_existing(path, overwrite)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name
         save_slider(trial, slider, dtype, form=form, aliases=aliases)
-        words = tried(trial, slider, at_hand or None, form, dtype)
+        words = tried(trial, slider, model, form, dtype)
         move_in(trial, path, overwrite)
     lost = lost_to(slider, dtype)
     rounding = [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []

@@ -350,3 +350,22 @@ def test_a_saved_dora_survives_every_format_that_holds_it(cases, pack, tmp_path:
     config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
     assert config["use_dora"] is True
     assert copy.deepcopy(config)["r"] == 4
+
+
+def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Path, monkeypatch) -> None:
+    import weakref
+    from dataclasses import replace
+
+    case, files = cases("SD15", "lora"), pack.core("comfy_files")
+
+    def no_memory(*_args: Any) -> float:
+        raise torch.OutOfMemoryError("out of memory: tried to allocate 80 GiB")
+
+    monkeypatch.setattr(files, "_worst_forward", no_memory)
+    slider = replace(case.slider, proof=files.Proof(weakref.ref(case.model), case.x[0], case.cond))
+    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
+    words = files.save_tried(tmp_path / "a.safetensors", slider, form, dtype)
+    assert any("was not to be had (out of memory" in line for line in words), words
+    assert case.agrees(
+        case.answer(files.with_slider(case.model, pack.core("store").load_slider(tmp_path / "a.safetensors"), 1.0)), 1.0
+    )
