@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.comfy_files import save_tried
 from ..slider_core.config import FileDtype, FileFormat, SliderError
 from ..slider_core.metadata import summary, thumbnail
-from ..slider_core.store import Slider, load_slider
+from ..slider_core.store import PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
 from .sockets import CATEGORY, SliderSocket
 
@@ -117,7 +117,8 @@ class SaveSliderLoRA(io.ComfyNode):
         form = FileFormat(format)
         path = place(filename_prefix, form, overwrite)
         words = save_tried(path, described(slider, minus, plus, preview), form, FileDtype(dtype), overwrite, model)
-        listed = path.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
+        file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
+        listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
         report = "\n".join([f"Saved models/loras/{listed}", *words])
         return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 

@@ -92,28 +92,25 @@ def _stock(model: Any, state: Mapping[str, torch.Tensor], strength: float) -> An
 def _worst_layer(model: Any, state: Mapping[str, torch.Tensor], slider: Slider, dtype: FileDtype) -> float:
     """The largest deviation of a layer's change, as a share of it. SliderError that names a layer which deviates too much."""
     eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
-    worst = 0.0
-    for strength in (1.0, -1.0):
-        patched = _stock(model, state, strength)
-        for path, weight in by_layer(slider.weights).items():
-            key = f"{PREFIX}{path}.weight"
-            base = model.model.diffusion_model.get_submodule(path).weight.detach()
-            if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
-                continue  # quantised: ComfyUI patches it in a way of its own
-            base = base.float().cpu()
-            own = patched.patches.get(key, [])[len(model.patches.get(key, [])) :]
-            if not own:
-                raise SliderError(f'ComfyUI\'s loader leaves the layer "{path}" of the file out, so it was not saved.')
-            stock = comfy.lora.calculate_weight(own, base.clone(), key).flatten(1) - base.flatten(1)
-            live = strength * weight.delta(base)
-            gap, size = float((stock - live).norm()), float(live.norm())
-            if gap > (LAYER + ROUNDINGS * eps) * size + TINY * float(base.norm()):
-                share = f"{gap / (size or 1.0):.1%}"
-                raise SliderError(
-                    f'ComfyUI\'s loader changes the layer "{path}" otherwise than the slider does (by {share}), '
-                    "so it was not saved. Save as fp32, or in another format."
-                )
-            worst = max(worst, gap / size) if size else worst
+    patched, worst = _stock(model, state, -1.0), 0.0  # at the minus side, where a loader that knows no signs would fail
+    for path, weight in by_layer(slider.weights).items():
+        key = f"{PREFIX}{path}.weight"
+        base = model.model.diffusion_model.get_submodule(path).weight.detach()
+        if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
+            continue  # quantised: ComfyUI patches it in a way of its own
+        base = base.to(device=model.load_device, dtype=torch.float32)
+        own = patched.patches.get(key, [])[len(model.patches.get(key, [])) :]
+        if not own:
+            raise SliderError(f'ComfyUI\'s loader leaves the layer "{path}" of the file out, so it was not saved.')
+        stock = comfy.lora.calculate_weight(own, base.clone(), key).flatten(1) - base.flatten(1)
+        live = -weight.to(base.device).delta(base)
+        gap, size = float((stock - live).norm()), float(live.norm())
+        if gap > (LAYER + ROUNDINGS * eps) * size + TINY * float(base.norm()):
+            raise SliderError(
+                f'ComfyUI\'s loader changes the layer "{path}" otherwise than the slider does (by {gap / (size or 1.0):.1%}), '
+                "so it was not saved. Save as fp32, or in another format."
+            )
+        worst = max(worst, gap / size) if size else worst
     return worst
 
 

@@ -30,28 +30,28 @@ UNDERSCORED = ("lora_unet_", "lycoris_", "lora_transformer_", "lora_prior_unet_"
 SHOWN = 3
 
 
-def _bare(name: str) -> str:
-    """Without its prefix, and as diffusers spells it today: attention processors are no modules any more."""
-    for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True):
-        if prefix and name.startswith(prefix):
-            name = name[len(prefix) :]
-            break
-    name = name.replace(".processor.", ".")
-    return f"{name}.0" if name.endswith(".to_out") else name
+def _spellings(alias: str) -> list[str]:
+    """An alias without its prefix, as it stands and as diffusers spells it today: attention processors are modules no more."""
+    prefixes = (prefix for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True) if prefix)
+    bare = alias.removeprefix(next((prefix for prefix in prefixes if alias.startswith(prefix)), ""))
+    today = bare.replace(".processor.", ".")
+    return [bare, today, *([f"{today}.0"] if today.endswith(".to_out") else [])]
 
 
 def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, Target]:
     """Every name by which a file may mean a layer of `module`. Its own paths come before others' names."""
-    known: dict[str, Target] = dict(aliases or {})
-    for given, target in [*((path, Target(path)) for path in layers(module)), *(aliases or {}).items()]:
-        bare = _bare(given)
+    own = {path: Target(path) for path in layers(module)}
+    bare = dict(own)
+    for alias, target in (aliases or {}).items():
+        for spelling in _spellings(alias):
+            bare.setdefault(spelling, target)
+    known = dict(aliases or {})
+    for name, target in bare.items():
         for prefix in DOTTED:
-            known.setdefault(prefix + bare, target)
+            known.setdefault(prefix + name, target)
         for prefix in UNDERSCORED:
-            known.setdefault(prefix + bare.replace(".", "_"), target)
-    for path in layers(module):
-        known[path] = Target(path)
-    return known
+            known.setdefault(prefix + name.replace(".", "_"), target)
+    return known | own
 
 
 def with_scale(weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | None) -> LayerWeight:

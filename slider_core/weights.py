@@ -99,6 +99,9 @@ class LayerWeight:
     def is_dora(self) -> bool:
         return "dora_scale" in self.tensors or MAGNITUDE in self.tensors
 
+    def to(self, device: torch.device) -> LayerWeight:
+        return dataclasses.replace(self, tensors={name: value.to(device) for name, value in self.tensors.items()})
+
     def shape(self) -> tuple[int, int]:
         """(rows, numbers per row) of the change."""
         t = self.tensors
@@ -148,7 +151,7 @@ class LayerWeight:
             found = functional.tucker_weight_from_conv(t["lora_up.weight"], t["lora_down.weight"], t["lora_mid.weight"])
         elif self.kind is Kind.LOHA:
             names = ("hada_w1_b", "hada_w1_a", "hada_w2_b", "hada_w2_a", "hada_t1", "hada_t2")
-            found = functional.loha.diff_weight(*(t.get(name) for name in names), gamma=torch.tensor(1.0))
+            found = functional.loha.diff_weight(*(t.get(name) for name in names), gamma=t["hada_w1_a"].new_tensor(1.0))
         else:
             names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
             found = functional.lokr.kron_weight(*(t.get(name) for name in names))

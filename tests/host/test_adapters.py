@@ -114,8 +114,7 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
     prompt["5"]["inputs"]["algorithm"] = algorithm
     prompt[save]["inputs"] |= {"format": form, "filename_prefix": f"sliders/{algorithm} {form}"}
     run = run_graph(trained(prompt) | {save: prompt[save]}, slider=("6", 0), name=(save, 0))
-    file = run["name"] + ("/adapter_model.safetensors" if form == "peft" else "")
-    graph = trained(prompt) | {"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": file}}}
+    graph = trained(prompt) | {"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}}
     graph["6"] = {
         "class_type": "SliderTrainStep",
         "inputs": prompt["6"]["inputs"] | {"start_from": ["load", 0], "name": f"{algorithm} {form}"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from zoo.animals import tiny
+from zoo.animals import TINY, tiny
 from zoo.model import build_tiny, conditioning
 
 TITLES = ("SD15", "SDXL", "Flux", "ZImage", "WAN21_T2V", "SD3 3.5 medium")
@@ -369,3 +369,18 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
     assert case.agrees(
         case.answer(files.with_slider(case.model, pack.core("store").load_slider(tmp_path / "a.safetensors"), 1.0)), 1.0
     )
+
+
+@pytest.mark.parametrize("title", [entry.title for entry in TINY])
+def test_every_layer_of_every_architecture_is_found_by_every_name(title: str, pack) -> None:
+    """What our formats write, and ComfyUI's own table of names, leads back to the very layer."""
+    model = build_tiny(tiny(title))
+    names, targets, files = pack.core("names"), pack.core("targets"), pack.core("comfy_files")
+    module, aliases = model.model.diffusion_model, files.layer_aliases(model)
+    known = names.layer_names(module, aliases)
+    paths = list(targets.layers(module))
+    for path in paths:
+        under = path.replace(".", "_")
+        written = (path, f"diffusion_model.{path}", f"base_model.model.{path}", f"lora_unet_{under}", f"lycoris_{under}")
+        assert {known[name] for name in written} == {targets.Target(path)}, path
+    assert {name: known[name] for name in aliases if name not in paths} == {n: t for n, t in aliases.items() if n not in paths}

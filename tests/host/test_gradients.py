@@ -12,6 +12,7 @@ from zoo.model import Tiny
 EXACT, EXACT_WIDE = 1e-3, 1e-6  # relative; the second where the model computes in float64 throughout
 CHECKPOINTED = 1e-6
 STRENGTHS = 1e-5
+OTHER_ALGORITHMS = ("SD15", "Flux", "WAN21_T2V", "CosmosT2V")
 every_tiny = pytest.mark.parametrize("entry", TINY, ids=lambda e: e.title)
 
 
@@ -30,6 +31,27 @@ def test_gradients_are_exact(entry: Tiny, preset: str, pack) -> None:
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_strengths_in_one_batch_equal_separate_runs(entry: Tiny, cfg: float, pack) -> None:
     assert strengths_deviate(pack.core, entry, cfg) < STRENGTHS
+
+
+@pytest.mark.parametrize("algorithm", ["rslora", "locon", "loha", "lokr", "full", "glora"])
+@pytest.mark.parametrize("title", OTHER_ALGORITHMS)
+def test_every_algorithm_has_exact_gradients(title: str, algorithm: str, pack) -> None:
+    """On models with convolutions, fused rows, in-place residuals and a batch that must run one by one."""
+    found = measure_gradients(pack.core, tiny(title), "auto", algorithm)
+    assert found.exact < (EXACT_WIDE if tiny(title).wide else EXACT)
+    assert found.checkpointed < CHECKPOINTED
+
+
+@pytest.mark.parametrize("title", OTHER_ALGORITHMS)
+def test_a_doras_gradients_are_the_same_computed_twice(title: str, pack) -> None:
+    """PEFT takes the norm of the changed weight for a constant (the DoRA paper, 4.3), so finite differences are no oracle."""
+    assert measure_gradients(pack.core, tiny(title), "auto", "dora").checkpointed < CHECKPOINTED
+
+
+@pytest.mark.parametrize("algorithm", ["dora", "loha", "lokr", "full", "glora"])
+@pytest.mark.parametrize("title", OTHER_ALGORITHMS)
+def test_every_algorithm_has_a_strength_per_sample(title: str, algorithm: str, pack) -> None:
+    assert strengths_deviate(pack.core, tiny(title), 3.0, algorithm=algorithm) < STRENGTHS
 
 
 @pytest.mark.parametrize("name", ["SD15", "ZImage", "Flux"])

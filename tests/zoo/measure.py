@@ -64,26 +64,31 @@ def float64_stays() -> Iterator[None]:
         torch.Tensor.float, torch.Tensor.to, torch.linalg.vector_norm = cast, to, norm
 
 
-def shaken(core: Core, module: torch.nn.Module, targets: Sequence[Any], dtype: torch.dtype) -> Any:
+def shaken(core: Core, module: torch.nn.Module, targets: Sequence[Any], dtype: torch.dtype, algorithm: str = "lora") -> Any:
     """An adapter of rank 2 whose factors are all random, so that every part of it acts."""
-    adapter = core("adapter").Adapter.create(module, targets, core("config").AdapterSpec(rank=2, alpha=2.0))
+    spec = core("config").AdapterSpec(rank=2, alpha=2.0, algorithm=algorithm)
+    adapter = core("adapter").Adapter.create(module, targets, spec)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for p in adapter.parameters():
             p.data = p.data.to(dtype)
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=dtype) * 0.3 / p.shape[1] ** 0.5)
+            noise = torch.randn(p.shape, generator=generator, dtype=dtype) * 0.3
+            if p.ndim > 1:
+                p.copy_(noise / p.shape[1] ** 0.5)
+            else:  # a bias, or the norms of a DoRA
+                p.mul_(1 + 0.3 * noise).add_(0.01 * noise)
     return adapter
 
 
 class Trial:
     """A tiny model in float64, an adapter on it, and a loss of both signs in one batch."""
 
-    def __init__(self, core: Core, entry: Tiny, preset: str) -> None:
+    def __init__(self, core: Core, entry: Tiny, preset: str, algorithm: str = "lora") -> None:
         self.core, self.gradients = core, core("gradients")
         dtype = torch.float64 if entry.wide else torch.float32
         self.backend = core("comfy_host").ComfyBackend(build_tiny(entry, dtype), None, None)
         self.targets = core("targets").select(self.backend.module, preset)
-        self.adapter = shaken(core, self.backend.module, self.targets, dtype)
+        self.adapter = shaken(core, self.backend.module, self.targets, dtype, algorithm)
         self.cond = [core("backend").Conditioning(str(i), conditioning(entry, i)) for i in range(2)]
         generator = torch.Generator().manual_seed(4)
         self.x, self.weight = (torch.randn(2, *entry.latent, generator=generator, dtype=dtype) for _ in range(2))
@@ -132,9 +137,9 @@ def norm(tensors: Sequence[torch.Tensor]) -> float:
     return float(torch.cat([t.flatten() for t in tensors]).norm())
 
 
-def measure_gradients(core: Core, entry: Tiny, preset: str = "auto") -> Gradients:
+def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora") -> Gradients:
     """Build, borrow and differentiate one tiny model."""
-    trial = Trial(core, entry, preset)
+    trial = Trial(core, entry, preset, algorithm)
     with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
         trial.backend.prepare(trial.targets, trial.x[0], trial.cond[0])
         plain, in_place = trial.gradient(False)
@@ -164,11 +169,13 @@ def empty_latent(entry: Tiny) -> Any:
 
 
 @torch.inference_mode()
-def strengths_deviate(core: Core, entry: Tiny, cfg: float, preset: str = "auto", tokens: int | None = None) -> float:
+def strengths_deviate(
+    core: Core, entry: Tiny, cfg: float, preset: str = "auto", algorithm: str = "lora", tokens: int | None = None
+) -> float:
     """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
     patcher = build_tiny(entry)
     module = patcher.model.diffusion_model
-    adapter = shaken(core, module, core("targets").select(module, preset), torch.float32)
+    adapter = shaken(core, module, core("targets").select(module, preset), torch.float32, algorithm)
     latent = {"samples": empty_latent(entry)}
     strengths = (-1.0, 0.0, 0.5, 1.0)
     prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
