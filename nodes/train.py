@@ -18,6 +18,7 @@ from ..slider_core.formats import cut, to_native
 from ..slider_core.metadata import tensor_hash
 from ..slider_core.session import Run, Session
 from ..slider_core.store import Slider
+from ..slider_core.targets import slices
 from ..slider_core.trainer import StepReport, Trainer
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
@@ -43,8 +44,7 @@ def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider
     """A fresh adapter, or that of a slider to go on from: its own layers, sizes and algorithm, and no more rows than chosen."""
     if start is None:
         return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
-    rows = {t.path: t.rows for t in targets.selection.targets if t.rows}
-    weights = cut(on_model(start, backend.patcher).weights, rows)
+    weights = cut(on_model(start, backend.patcher).weights, slices(targets.selection.targets))
     return Adapter.from_weights(backend.module, weights, backend.device)
 
 

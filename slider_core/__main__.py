@@ -98,6 +98,7 @@ def _refuse_existing(args: argparse.Namespace) -> None:
 def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .dataset import bucket_folders, read_dataset
     from .demo import check_writable, train_tiny
+    from .metadata import kinds
     from .store import load_slider, lost_to, save_slider
     from .tiny import TinyBackend
 
@@ -123,7 +124,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "out": str(args.out),
         "steps": trainer.step,
-        "algorithm": adapter_spec.algorithm.value,
+        "algorithm": adapter_spec.algorithm.value if start is None else "/".join(kinds(slider.weights)),
         "objective": spec.objective.value,
         "loss": trainer.losses[-1],
         "gain": {"positive": plus, "negative": minus},

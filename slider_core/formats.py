@@ -176,14 +176,13 @@ def _as_magnitude(weight: LayerWeight) -> LayerWeight:
     return dataclasses.replace(weight, tensors=tensors)
 
 
-def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, tuple[int, int]]) -> dict[Target, LayerWeight]:
-    """Whole layers narrowed to the rows that a slider moves, by path."""
-    return {
-        (Target(t.path, rows[t.path]) if t.path in rows and t.rows is None else t): (
-            sliced(w, rows[t.path], t.path) if t.path in rows and t.rows is None else w
-        )
-        for t, w in weights.items()
-    }
+def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, Sequence[tuple[int, int]]]) -> dict[Target, LayerWeight]:
+    """Whole layers narrowed to the slices that a slider moves, by path. SliderError when one changes other rows too."""
+    found: dict[Target, LayerWeight] = {}
+    for target, weight in weights.items():
+        slices = rows.get(target.path, ()) if target.rows is None else ()
+        found |= {Target(target.path, part): sliced(weight, part, slices, target.path) for part in slices} or {target: weight}
+    return found
 
 
 # --- writing
@@ -294,8 +293,10 @@ def _covering(
     return [(name, rows) for name, rows in names if rows is None][:1]
 
 
-def to_diffusers(weights: Mapping[Target, LayerWeight], aliases: Aliases) -> dict[str, torch.Tensor]:
+def to_diffusers(weights: Mapping[Target, LayerWeight], aliases: Aliases | None) -> dict[str, torch.Tensor]:
     """diffusers' names, where ComfyUI has the map (`aliases`). No alpha: diffusers takes it from elsewhere, so B carries it."""
+    if aliases is None:
+        raise SliderError("diffusers' names come from ComfyUI's table for a model: save in a graph, with the model connected.")
     names, state = _diffusers_names(aliases), {}
     if not names:
         raise SliderError("ComfyUI knows no diffusers names for this architecture: choose native or kohya.")

@@ -7,7 +7,6 @@ writes module names under `target_module`, with which LyCORIS makes nothing. Her
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import json
 from typing import Any
@@ -145,6 +144,9 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
     layers["exclude"] = (*otherwise.exclude, *layers["exclude"])
     notes = [f"{key} has no meaning here and was left out" for key in NO_MATTER if key in given]
     notes += [f"apply_preset.{key} has no meaning here" for key in preset if key.startswith(("text_encoder", "lora_prefix"))]
+    if sized := (layers.get("rank_pattern") or layers.get("alpha_pattern")):
+        words = ", ".join(pattern for pattern, _ in sized)
+        notes.append(f"name_algo_map: dim and alpha are looked up by this model's own layer names ({words})")
     lokr = algorithm is Algorithm.LOKR
     tucker = any(_flag(given, key) for key in ("use_tucker", "use_cp", "use_conv_cp"))
     spec = AdapterSpec(
@@ -157,6 +159,6 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
         full_matrix=lokr and _flag(given, "full_matrix"),
         decompose_both=lokr and _flag(given, "decompose_both"),
         tucker=tucker and algorithm in (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR),
-        **({"conv_rank": given.get("conv_dim")} | layers),
+        **({"conv_rank": given.get("conv_dim") or None} | layers),
     )
-    return dataclasses.replace(spec), notes
+    return spec, notes

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from .config import FileDtype, FileFormat, TrainSpec
-from .targets import Target
+from .targets import Target, slices
 from .weights import Kind, LayerWeight
 
 TOOL = "ComfyUI slider-lora 0.1.0"
@@ -77,16 +77,6 @@ def _size(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
     return str(rank or "Dynamic"), f"{alpha:g}" if alpha else "None"
 
 
-def _slices(weights: Mapping[Target, LayerWeight]) -> dict[str, list[int]]:
-    """Of each fused layer, where its changed rows begin and end."""
-    rows: dict[str, list[int]] = {}
-    for target in weights:
-        if target.rows:
-            start, stop = rows.get(target.path, target.rows)
-            rows[target.path] = [min(start, target.rows[0]), max(stop, target.rows[1])]
-    return rows
-
-
 def training_fields(training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
     """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, and the mean `loss`."""
     return {
@@ -130,7 +120,6 @@ def header(
 ) -> dict[str, str]:
     """The whole header of a file that holds `state`: what is `known` of the slider, and what follows from its tensors."""
     rank, alpha = _size(weights)
-    rows = _slices(weights)
     module, arguments = _network(weights)
     name, model = known.get("slider_name", "slider"), known.get("slider_model", "unknown")
     architecture, base = _architecture(model)
@@ -148,7 +137,7 @@ def header(
         "slider_file_format": form.value,
         "slider_tool": TOOL,
         "slider_targets": json.dumps([str(t) for t in weights]),
-        "slider_rows": json.dumps(rows),
+        "slider_rows": json.dumps(slices(weights)),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{architecture}/lora",
         "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
@@ -167,7 +156,9 @@ def header(
         "sshs_model_hash": digest,
         "sshs_legacy_hash": digest[:8],
     }
-    return open_to_change | dict(known) | of_the_file
+    ours = "slider_file" in known or "slider_training" in known
+    kept = {k: v for k, v in known.items() if ours or k.startswith(("slider_", "modelspec."))}  # others' may hold paths
+    return open_to_change | kept | of_the_file
 
 
 def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], left_out: Sequence[str] = ()) -> str:

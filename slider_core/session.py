@@ -96,9 +96,10 @@ class Session:
         run = self.get(name)
         if run is None:
             run = self._runs[name] = Run(name, dict(fingerprint), make(), spec)
-        changed = [key for key in run.fingerprint if run.fingerprint[key] != fingerprint.get(key)]
+        keys = dict.fromkeys([*run.fingerprint, *fingerprint])
+        changed = [key for key in keys if run.fingerprint.get(key) != fingerprint.get(key)]
         if changed:
-            was, now = run.fingerprint[changed[0]], fingerprint.get(changed[0])
+            was, now = run.fingerprint.get(changed[0], "none"), fingerprint.get(changed[0], "none")
             raise SliderError(
                 f'Slider "{name}" is under training (step {run.trainer.step}) with another {changed[0]}: '
                 f"{_short(was)} then, {_short(now)} now. Give a new name, or switch reset on to begin again."

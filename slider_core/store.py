@@ -62,7 +62,7 @@ def _written(slider: Slider, form: FileFormat, aliases: Aliases | None) -> tuple
         config, state = to_peft(slider.weights)
         return state, config
     if form is FileFormat.DIFFUSERS:
-        return to_diffusers(slider.weights, aliases or {}), None
+        return to_diffusers(slider.weights, aliases), None
     writers: dict[FileFormat, Callable[[Mapping[Target, LayerWeight]], dict[str, torch.Tensor]]] = {
         FileFormat.NATIVE: to_native,
         FileFormat.KOHYA: to_kohya,
@@ -196,15 +196,17 @@ def _checked(state: Mapping[str, torch.Tensor], path: Path) -> None:
             raise SliderError(f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied.")
 
 
-def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, tuple[int, int]]:
-    """The slices that our own header tells of."""
+def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, list[tuple[int, int]]]:
+    """The slices that our own header tells of, by layer."""
     try:
-        rows = json.loads(metadata.get("slider_rows", "{}"))
-        found = {str(layer): (int(start), int(stop)) for layer, (start, stop) in rows.items()}
+        given = json.loads(metadata.get("slider_rows", "{}"))
+        found = {str(layer): [(int(start), int(stop)) for start, stop in slices] for layer, slices in given.items()}
     except (ValueError, TypeError, AttributeError):
         raise SliderError(f"{path}: slider_rows in the header is damaged.") from None
-    if not all(0 <= start < stop for start, stop in found.values()):
-        raise SliderError(f"{path}: slider_rows in the header is damaged.")
+    for slices in found.values():
+        ends = [end for part in sorted(slices) for end in part]
+        if not slices or ends[0] < 0 or any(a >= b for a, b in slices) or ends != sorted(ends):
+            raise SliderError(f"{path}: slider_rows in the header is damaged.")
     return found
 
 

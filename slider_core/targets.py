@@ -11,7 +11,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -46,6 +46,15 @@ class Target:
 
     def __str__(self) -> str:
         return self.path + (f"[{self.rows[0]}:{self.rows[1]}]" if self.rows else "")
+
+
+def slices(targets: Iterable[Target]) -> dict[str, list[tuple[int, int]]]:
+    """Of each fused layer among the targets, its slices in order."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for target in targets:
+        if target.rows:
+            found.setdefault(target.path, []).append(target.rows)
+    return {path: sorted(rows) for path, rows in found.items()}
 
 
 Aliases = Mapping[str, Target]  # other programs' names for layers of a model, diffusers' above all
@@ -104,6 +113,11 @@ def find_layer(module: nn.Module, target: Target) -> nn.Module:
     if not isinstance(layer, LAYERS):
         raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
     return layer
+
+
+def large_kernel(layer: nn.Module) -> bool:
+    """Whether it is a convolution with a kernel larger than 1."""
+    return any(k > 1 for k in layer.weight.shape[2:])
 
 
 def layers(diffusion_model: nn.Module) -> Iterator[str]:
@@ -310,5 +324,9 @@ def select(
 
 
 def survey_for(diffusion_model: nn.Module, spec: AdapterSpec, aliases: Aliases | None = None) -> Selection:
-    """The layers that an AdapterSpec asks for."""
-    return survey(diffusion_model, spec.preset, spec.patterns, spec.exclude, spec.names, aliases)
+    """The layers that an AdapterSpec asks for, without those that it gives a rank of 0. SliderError when none is left."""
+    found = survey(diffusion_model, spec.preset, spec.patterns, spec.exclude, spec.names, aliases)
+    kept = tuple(t for t in found.targets if spec.size(t.path, large_kernel(find_layer(diffusion_model, t)))[0])
+    if not kept:
+        raise SliderError("A conv_rank of 0 leaves no layer to train.")
+    return replace(found, targets=kept, per_rank=sum(_per_rank(diffusion_model, t) for t in kept))

@@ -40,6 +40,7 @@ class Kind(str, Enum):
     GLORA = "glora"
 
 
+BY_COLUMN = "This DoRA scales columns, as the first ones did; load it with ComfyUI's LoRA loader."
 # what a kind must have, and what it may have
 NEEDED = {
     Kind.LORA: ("lora_down.weight", "lora_up.weight"),
@@ -164,6 +165,8 @@ class LayerWeight:
             return update
         if base is None or "dora_scale" not in self.tensors:
             raise SliderError("A DoRA scales the weight it is laid on: its base model is needed here.")
+        if self.tensors["dora_scale"].shape[0] != update.shape[0]:
+            raise SliderError(BY_COLUMN)
         rows = base.detach().float().flatten(1).to(update.device)
         norm = rows.norm(dim=1, keepdim=True) + torch.finfo(torch.float32).eps
         return (rows + update) * (self.tensors["dora_scale"].float().reshape(-1, 1) / norm) - rows
@@ -207,23 +210,43 @@ def whole(weight: LayerWeight, rows: tuple[int, int] | None) -> LayerWeight:
     return dataclasses.replace(weight, tensors=t)
 
 
-def sliced(weight: LayerWeight, rows: tuple[int, int], path: str) -> LayerWeight:
-    """The inverse of `whole`. SliderError when the change reaches outside `rows`."""
-    t, (start, stop) = dict(weight.tensors), rows
+def sliced(
+    weight: LayerWeight, rows: tuple[int, int], slices: Sequence[tuple[int, int]] = (), path: str = "layer"
+) -> LayerWeight:
+    """The inverse of `whole`: the part in `rows`. SliderError when the change reaches outside all of the layer's `slices`."""
+    t = dict(weight.tensors)
     step = weight.kron_shapes()[1][0] if weight.kind is Kind.LOKR else 1
-    if start % step or stop % step:
-        raise SliderError(f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {start} and {stop}.')
+    every = [rows, *slices]
+    if any(end % step for part in every for end in part):
+        raise SliderError(f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {rows[0]} and {rows[1]}.')
     for name in TALL[weight.kind] or [n for n in ("lokr_w1", "lokr_w1_a") if n in t]:
         if name not in t:
             continue
-        before, kept, after = t[name].tensor_split((start // step, stop // step), 1 if "hada_t1" in t else 0)
-        if bool(before.any()) or bool(after.any()):
-            raise SliderError(f'"{path}": the file changes rows outside {start} to {stop}, which the chosen layers leave alone.')
-        t[name] = kept.clone()
+        dim = 1 if "hada_t1" in t else 0
+        outside = torch.ones(t[name].shape[dim], dtype=torch.bool)
+        for start, stop in every:
+            outside[start // step : stop // step] = False
+        if bool(t[name].index_select(dim, outside.nonzero().flatten()).any()):
+            words = " and ".join(f"{start} to {stop}" for start, stop in slices or [rows])
+            raise SliderError(f'"{path}": the file changes rows outside {words}, which the chosen layers leave alone.')
+        t[name] = t[name].narrow(dim, rows[0] // step, (rows[1] - rows[0]) // step).clone()
     if "dora_scale" in t:
         t[OUTSIDE] = t["dora_scale"]
-        t |= {name: t[name][start:stop] for name in ("dora_scale", RATIO) if name in t}
-    return dataclasses.replace(weight, tensors=t)
+        t |= {name: t[name][rows[0] : rows[1]] for name in ("dora_scale", RATIO) if name in t}
+    part = dataclasses.replace(weight, tensors=t)
+    return _trimmed(part) if len(slices) > 1 else part
+
+
+def _trimmed(weight: LayerWeight) -> LayerWeight:
+    """A LoRA without the ranks that are silent in its slice: those of the slices that it was written together with."""
+    if weight.kind is not Kind.LORA or "lora_mid.weight" in weight.tensors:
+        return weight
+    up, down = weight.tensors["lora_up.weight"], weight.tensors["lora_down.weight"]
+    acting = up.any(dim=0).nonzero().flatten()
+    if not len(acting):
+        return weight
+    tensors = weight.tensors | {"lora_up.weight": up[:, acting], "lora_down.weight": down[acting]}
+    return dataclasses.replace(weight, tensors=tensors, alpha=weight.scale * len(acting))
 
 
 def joined(parts: Sequence[tuple[tuple[int, int] | None, LayerWeight]]) -> LayerWeight:

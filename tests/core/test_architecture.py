@@ -21,6 +21,9 @@ ORDER = [
     "cache",
     "cycle",
     "rows",
+    "trainable",
+    "peft_parts",
+    "lycoris_parts",
     "algorithms",
     "adapter",
     "gradients",
@@ -55,7 +58,8 @@ def imports(name: str, *, top_level: bool = False) -> list[tuple[int, str]]:
         if isinstance(node, ast.Import):
             found += [(0, alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append((node.level, (node.module or "").split(".")[0]))
+            names = [node.module] if node.module else [alias.name for alias in node.names]  # from . import adapter
+            found += [(node.level, name.split(".")[0]) for name in names]
     return found
 
 
