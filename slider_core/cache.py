@@ -15,12 +15,19 @@ from .dataset import Dataset, common_size, load_image
 
 @dataclass(frozen=True)
 class Sample:
-    """An encoded shot. `pair` numbers the pair it belongs to (the same for its partner), None for neutral images."""
+    """An encoded shot. `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
 
-    latent: torch.Tensor  # (C, H, W), float32, CPU
+    `bucket` names the bucket that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats`
+    times an epoch.
+    """
+
+    latent: torch.Tensor  # (C, H, W) or (C, T, H, W), float32, CPU
     cond: Conditioning
     strength: float
     pair: int | None
+    bucket: str = ""
+    probability: float = 1.0
+    repeats: int = 0
 
 
 def encode(dataset: Dataset, backend: Backend, resolution: int | None = None) -> list[Sample]:

@@ -51,6 +51,39 @@ class Preset(str, Enum):
     CUSTOM = "custom"
 
 
+class CaptionFrom(str, Enum):
+    """Where a caption comes from (the names are those of SimpleTuner's caption_strategy)."""
+
+    TEXTFILE = "textfile"
+    FILENAME = "filename"
+    INSTANCEPROMPT = "instanceprompt"
+    NONE = "none"
+
+
+class Crop(str, Enum):
+    """Which part of an image is kept when its shape is not the bucket's; the same for both images of a pair."""
+
+    CENTER = "center"
+    RANDOM = "random"
+    NONE = "none"
+
+
+class Pairing(str, Enum):
+    """How positives and negatives become pairs."""
+
+    AUTO = "auto"  # by file name where all match, else by order
+    NAME = "name"
+    ORDER = "order"
+    RANDOM = "random"  # drawn anew in every epoch: for images that do not belong together
+
+
+class Unequal(str, Enum):
+    """What to do when one side has fewer images than the other."""
+
+    STOP = "stop"
+    BALANCE = "balance"  # show the smaller side's images again
+
+
 class Algorithm(str, Enum):
     """How the change of a weight is made up (algorithms.py has the formulas, docs/adapters.md the differences)."""
 
@@ -107,6 +140,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 class JsonSpec:
     """`to_json` and `from_json` for a frozen dataclass of plain values, Enums and tuples."""
 
@@ -132,18 +169,41 @@ def _tuples(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class BucketSpec(JsonSpec):
-    """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are."""
+    """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are.
+
+    Within the buckets of one sign `probability` weighs how often a bucket's turn comes; an epoch shows each of its images
+    1 + `repeats` times. `crop` and `resolution` (0: that of the run) say how its images are fitted.
+    """
 
     folder: str
     strength: float
-    caption: str | None = None  # one caption for all; None reads <image>.txt beside each image
+    caption: str | None = None  # one caption for all; None: as `captions` says
+    captions: CaptionFrom = CaptionFrom.TEXTFILE
+    trigger: str = ""  # a word before every caption
+    name: str = ""  # in reports; the folder's own when empty
+    probability: float = 1.0
+    repeats: int = 0
+    resolution: int = 0
+    crop: Crop = Crop.CENTER
 
     def __post_init__(self) -> None:
-        _need(_number(self.strength), f"Bucket {self.folder}: strength must be a finite number, got {self.strength!r}.")
+        object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
+        object.__setattr__(self, "crop", choice(Crop, self.crop, "Crop"))
+        where = f"Bucket {self.title}"
+        _need(_number(self.strength), f"{where}: strength must be a finite number, got {self.strength!r}.")
+        _need(
+            _number(self.probability) and self.probability > 0, f"{where}: probability must be above 0, got {self.probability!r}."
+        )
+        _need(_whole(self.repeats, 0), f"{where}: repeats must be a whole number from 0, got {self.repeats!r}.")
+        _need(_whole(self.resolution, 0), f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}.")
 
     @property
     def sign(self) -> int:
         return (self.strength > 0) - (self.strength < 0)
+
+    @property
+    def title(self) -> str:
+        return self.name or self.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 PEFTS = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.DORA)

@@ -1,8 +1,14 @@
 """What comes next. A batch is a pure function of (samples, spec, step), so a resumed run is the same run.
 
-Rotating: positive -> negative -> neutral, one group a step, empty groups skipped (the reference's cycle).
-Paired:   every step takes whole pairs, both signs in one batch; where there are neutral images, every third step is theirs.
-Each group is walked in a shuffled order that is drawn anew for every epoch.
+Rotating: positive -> negative -> neutral, one group a step (the cycle of SimpleTuner's slider guide).
+Paired:   pairs -> pairs -> neutral; a step takes whole pairs, both signs in one batch.
+
+In a group one bucket has its turn, drawn by probability. A bucket is exhausted when an epoch has shown each of its images
+1 + repeats times, and leaves. Rotating, an exhausted group leaves too and the cycle goes on with what is left; when nothing
+is left, the next epoch begins. Paired, each group has epochs of its own, so that every third step stays neutral.
+
+Each bucket is walked in a shuffled order that is drawn anew for every pass, and a batch that a pass cannot fill takes the
+first of the next pass, so over time every image comes as often as its neighbours. Images of one size stay together.
 
 A neutral image comes twice, at +s and -s with the same noise: what must vanish is the even part of the displacement
 (objective.py), which a strength of 0 could not teach, because there the adapter is silent.
@@ -13,9 +19,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .cache import Sample
 from .config import Objective, SliderError, TrainSpec
+
+PAIRS = "pairs"
+NEUTRAL = 0
+Unit = tuple[Sample, ...]  # what is drawn: one sample, or a positive and its negative
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,17 @@ class Batch:
     neutral: bool
 
 
+@dataclass(frozen=True)
+class Lane:
+    """The units of one bucket that fit one batch: of one group and one size. An epoch gives it `turns` batches."""
+
+    group: int | str
+    name: str
+    units: tuple[Unit, ...]
+    weight: float
+    turns: int
+
+
 def _walk(count: int, wanted: int, visit: int, seed: str) -> list[int]:
     """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk."""
 
@@ -39,41 +61,111 @@ def _walk(count: int, wanted: int, visit: int, seed: str) -> list[int]:
     return [order(place // count)[place % count] for place in places]
 
 
-def _neutral(step: int, visit: int, group: Sequence[Sample], spec: TrainSpec, reach: float) -> Batch:
-    picked = [group[i] for i in _walk(len(group), max(1, spec.batch // 2), visit, f"{spec.seed}/0")]
-    numbers = tuple(range(len(picked)))
-    return Batch(step, (*picked, *picked), (reach,) * len(picked) + (-reach,) * len(picked), numbers * 2, neutral=True)
+def _sign(sample: Sample) -> int:
+    return (sample.strength > 0) - (sample.strength < 0)
 
 
-def _rotating(samples: Sequence[Sample], spec: TrainSpec, step: int, reach: float) -> Batch:
-    groups = {sign: [s for s in samples if (s.strength > 0) - (s.strength < 0) == sign] for sign in (1, -1, 0)}
-    order = [sign for sign, group in groups.items() if group]
-    sign, visit = order[step % len(order)], step // len(order)
-    if sign == 0:
-        return _neutral(step, visit, groups[0], spec, reach)
-    picked = tuple(groups[sign][i] for i in _walk(len(groups[sign]), spec.batch, visit, f"{spec.seed}/{sign}"))
-    return Batch(step, picked, tuple(s.strength for s in picked), tuple(range(len(picked))), neutral=False)
+def _lanes(group: int | str, units: Sequence[Unit], wanted: int) -> list[Lane]:
+    """The units of a group by bucket and size. A bucket's probability is shared by its sizes as its images are."""
+    parts: dict[tuple[str, tuple[int, ...]], list[Unit]] = {}
+    for unit in units:
+        parts.setdefault((unit[0].bucket, tuple(unit[0].latent.shape)), []).append(unit)
+    whole = {name: sum(len(some) for (bucket, _), some in parts.items() if bucket == name) for name, _ in parts}
+    many = len(parts) > 1  # alone in its group a lane keeps the group's own name, and with it its order
+    return [
+        Lane(
+            group,
+            f"{group}/{name}/{'x'.join(map(str, shape))}" if many else str(group),
+            tuple(some),
+            some[0][0].probability * len(some) / whole[name],
+            -(-len(some) * (1 + some[0][0].repeats) // wanted),
+        )
+        for (name, shape), some in parts.items()
+    ]
 
 
-def _paired(samples: Sequence[Sample], spec: TrainSpec, step: int, reach: float) -> Batch:
+def _pairs(samples: Sequence[Sample]) -> list[Unit]:
+    """Positive and negative of each pair, in the order of the pairs' numbers."""
     pairs: dict[int, list[Sample]] = {}
     for sample in samples:
         if sample.pair is not None:
             pairs.setdefault(sample.pair, []).append(sample)
-    neutral = [s for s in samples if s.strength == 0]
-    if neutral and step % 3 == 2:
-        return _neutral(step, step // 3, neutral, spec, reach)
-    visit = step - step // 3 if neutral else step
-    numbers = _walk(len(pairs), spec.batch // 2, visit, f"{spec.seed}/pairs")
-    picked = [sorted(pairs[n], key=lambda s: -s.strength) for n in numbers]
-    chosen = tuple(pair[side] for side in (0, 1) for pair in picked)
-    return Batch(step, chosen, tuple(s.strength for s in chosen), tuple(range(len(picked))) * 2, neutral=False)
+    return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The lanes of a run and the order in which groups come; a pure function of samples and spec.
+
+    `together`: the groups have one epoch, in which the exhausted leave; else each has epochs of its own.
+    """
+
+    order: tuple[int | str, ...]
+    lanes: tuple[Lane, ...]
+    wanted: dict[int | str, int]  # units of a batch, by group
+    reach: float
+    seed: int
+    together: bool
+
+    def turn(self, step: int) -> tuple[Lane, int]:
+        """The lane whose turn step is, and how many batches it has given before."""
+        order, lanes = self.order, self.lanes
+        if not self.together:
+            round_, place = divmod(step, len(order))
+            group = order[place]
+            step = round_ * order.count(group) + order[:place].count(group)
+            order, lanes = (group,), tuple(lane for lane in lanes if lane.group == group)
+        epoch, place = divmod(step, sum(lane.turns for lane in lanes))
+        turns = _epoch(order, tuple((x.group, x.weight, x.turns) for x in lanes), self.seed, epoch)
+        lane = lanes[turns[place]]
+        return lane, epoch * lane.turns + turns[:place].count(turns[place])
+
+
+@lru_cache(maxsize=4)
+def _epoch(
+    order: tuple[int | str, ...], lanes: tuple[tuple[int | str, float, int], ...], seed: int, epoch: int
+) -> tuple[int, ...]:
+    """The lane of every step of an epoch, by number."""
+    draw, left, found, at = random.Random(f"{seed}/turns/{epoch}"), [turns for *_, turns in lanes], [], 0
+    while any(left):
+        group, at = order[at % len(order)], at + 1
+        open_ = [n for n, (mine, *_) in enumerate(lanes) if mine == group and left[n]]
+        if open_:
+            number = open_[0] if len(open_) == 1 else draw.choices(open_, [lanes[n][1] for n in open_])[0]
+            left[number] -= 1
+            found.append(number)
+    return tuple(found)
+
+
+def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
+    """How a run goes through its samples. Raises SliderError when a sign has no samples."""
+    if not any(s.strength > 0 for s in samples) or not any(s.strength < 0 for s in samples):
+        raise SliderError("Training needs positive and negative samples; one side is empty.")
+    neutral = [(s,) for s in samples if s.strength == 0]
+    half = max(1, spec.batch // 2)
+    units: dict[int | str, list[Unit]]
+    if spec.objective is Objective.DENOISE_ROTATING:
+        units = {sign: [(s,) for s in samples if _sign(s) == sign] for sign in (1, -1)}
+        order, wanted = [1, -1, NEUTRAL], {1: spec.batch, -1: spec.batch, NEUTRAL: half}
+    else:
+        units, order, wanted = {PAIRS: _pairs(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
+    units[NEUTRAL] = neutral
+    lanes = [lane for group, some in units.items() for lane in _lanes(group, some, wanted[group])]
+    reach = max(abs(s.strength) for s in samples if s.strength)
+    together = spec.objective is Objective.DENOISE_ROTATING
+    return Plan(tuple(g for g in order if units[g]), tuple(lanes), wanted, reach, spec.seed, together)
 
 
 def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
     """The batch of `step` (from 0) under `spec.objective`. Raises SliderError when a sign has no samples."""
-    strengths = [abs(s.strength) for s in samples if s.strength]
-    if not any(s.strength > 0 for s in samples) or not any(s.strength < 0 for s in samples):
-        raise SliderError("Training needs positive and negative samples; one side is empty.")
-    draw = _rotating if spec.objective is Objective.DENOISE_ROTATING else _paired
-    return draw(samples, spec, step, max(strengths))
+    whole = plan(samples, spec)
+    lane, visit = whole.turn(step)
+    picked = [lane.units[i] for i in _walk(len(lane.units), whole.wanted[lane.group], visit, f"{spec.seed}/{lane.name}")]
+    numbers = tuple(range(len(picked)))
+    if lane.group == NEUTRAL:
+        chosen = tuple(unit[0] for unit in picked)
+        signs = (whole.reach,) * len(picked) + (-whole.reach,) * len(picked)
+        return Batch(step, (*chosen, *chosen), signs, numbers * 2, neutral=True)
+    sides = len(picked[0])
+    chosen = tuple(unit[side] for side in range(sides) for unit in picked)
+    return Batch(step, chosen, tuple(s.strength for s in chosen), numbers * sides, neutral=False)
