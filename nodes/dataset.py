@@ -1,19 +1,26 @@
-"""LoadSliderDataset: positive/ and negative/ folders from ComfyUI's dataset and input folders, or the pack's demo pairs."""
+"""LoadSliderDataset and SliderBucket: images with their strengths, from folders, from a dataset file, out of the graph."""
 
 import os
 from pathlib import Path
 
+import comfy.utils
 import folder_paths
+import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..slider_core.cache import CENTER, Fitted, load
 from ..slider_core.config import SliderError
-from ..slider_core.dataset import Dataset, bucket_folders, common_size, load_image, read_dataset
+from ..slider_core.dataset import Dataset, assembled, bucket_folders, graph_bucket, names_a_dataset, read_dataset
+from ..slider_core.dataset_file import is_dataset_file, read_dataset_file
+from ..slider_core.dataset_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
+from ..slider_core.examine import examined
+from ..slider_core.sizes import common_ratio, nearest_size
 from .sockets import CATEGORY, DatasetSocket
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
-DEPTH = 3  # how deep below a root a dataset folder is looked for
+DEPTH = 3  # how deep below a root a dataset is looked for
 PREVIEW = 512
 
 
@@ -24,12 +31,13 @@ def roots() -> list[Path]:
     return [Path(p) for p in (*own, folder_paths.get_input_directory())]
 
 
-def dataset_folders(root: Path) -> list[str]:
-    """Folders under `root` that hold positive/ and negative/, as relative paths with forward slashes."""
+def datasets(root: Path) -> list[str]:
+    """Folders under `root` that name both sides, and dataset files, as relative paths with forward slashes."""
     found = []
-    for folder, inner, _ in os.walk(root, followlinks=True):
+    for folder, inner, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root)
-        if {"positive", "negative"} <= {name.lower() for name in inner}:
+        found += [(here / name).as_posix() for name in files if is_dataset_file(Path(folder) / name)]
+        if names_a_dataset(inner):
             found.append(here.as_posix())
             inner.clear()
         elif len(here.parts) >= DEPTH:
@@ -38,25 +46,34 @@ def dataset_folders(root: Path) -> list[str]:
 
 
 def choices() -> list[str]:
-    names = {name: None for root in roots() for name in dataset_folders(root)}
-    return [*(DEMO_PREFIX + name for name in dataset_folders(DEMO)), *names]
+    names = {name: None for root in roots() for name in datasets(root)}
+    return [*(DEMO_PREFIX + name for name in datasets(DEMO)), *names]
 
 
 def locate(name: str) -> Path:
-    """The folder of a choice: what the list shows and nothing else. SliderError when it is gone."""
+    """The folder or dataset file of a choice: what the list shows and nothing else. SliderError when it is gone."""
     own = name.removeprefix(DEMO_PREFIX)
     for root in [DEMO] if own != name else roots():
-        if own in dataset_folders(root):
+        if own in datasets(root):
             return root / own
     places = ", ".join(str(root) for root in roots())
     raise SliderError(f'Dataset folder "{name}" not found under {places}. Press R to refresh the list.')
 
 
 def previews(dataset: Dataset, side: int) -> torch.Tensor:
-    """(N, H, W, 3) the positive (side 0) or negative (side 1) images of the pairs."""
+    """(N, H, W, 3) the positive (side 0) or negative (side 1) images, all at one size."""
+    shots = [pair[side] for pair in dataset.pairs] or [s for s in dataset.shots if s.strength * (1 - 2 * side) > 0]
     longest = max(max(s.width, s.height) for s in dataset.shots)
-    width, height = common_size(dataset, min(PREVIEW, longest), 8)
-    return torch.stack([load_image(pair[side].path, width, height).movedim(0, -1) for pair in dataset.pairs])
+    size = nearest_size(common_ratio([s.ratio for s in dataset.shots]), min(PREVIEW, longest), 8)
+    spec = BucketSpec("preview", 0.0)
+    return torch.stack([load(Fitted(s, spec, None, *size, CENTER), dataset.spec)[0].movedim(0, -1) for s in shots])
+
+
+def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
+    """((1, H, W, 3) the contact sheet, the report with what the pair doctor says)."""
+    picture, lines = examined(dataset)
+    image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+    return image, "\n".join([str(dataset.report), *lines])
 
 
 class LoadSliderDataset(io.ComfyNode):
@@ -67,11 +84,11 @@ class LoadSliderDataset(io.ComfyNode):
             display_name="Load Slider Dataset",
             category=CATEGORY,
             description="Before/after images for a slider: a folder with positive/ (more of the concept) and negative/ "
-            "(less of it), and optionally neutral/. Put it into ComfyUI's input or datasets folder and press R. "
-            "4 to 6 pairs are enough to start.",
-            search_aliases=["concept slider images", "image pairs", "before after"],
+            "(less of it), and optionally neutral/; or a dataset file (SimpleTuner's dataloader JSON). Put it into ComfyUI's "
+            "input or datasets folder and press R. 4 to 6 pairs are enough to start.",
+            search_aliases=["concept slider images", "image pairs", "before after", "dataloader json"],
             inputs=[
-                io.Combo.Input("folder", options=choices(), tooltip="A folder that holds positive/ and negative/."),
+                io.Combo.Input("folder", options=choices(), tooltip="A folder with positive/ and negative/, or a dataset file."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -79,13 +96,72 @@ class LoadSliderDataset(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="The strength the images stand for: positive at +strength, negative at -strength.",
+                    tooltip="The strength that positive/ and negative/ stand for: +strength and -strength. Folders named "
+                    "strength_+0.5 and dataset files say it themselves.",
                 ),
                 io.String.Input(
                     "caption",
                     default="",
                     multiline=True,
-                    tooltip="One caption for all images. Empty: the text file beside each image, or no caption.",
+                    tooltip="One caption for all images. Empty: as caption_from says.",
+                ),
+                io.Combo.Input(
+                    "caption_from",
+                    options=[CaptionFrom.TEXTFILE.value, CaptionFrom.FILENAME.value, CaptionFrom.NONE.value],
+                    default=CaptionFrom.TEXTFILE,
+                    advanced=True,
+                    optional=True,
+                    tooltip="textfile: 01.txt beside 01.png. filename: the name of the image. none: no caption.",
+                ),
+                io.String.Input(
+                    "trigger_word", default="", advanced=True, optional=True, tooltip="Put before every caption of the folders."
+                ),
+                io.Combo.Input(
+                    "pairing",
+                    options=Pairing,
+                    default=Pairing.AUTO,
+                    advanced=True,
+                    optional=True,
+                    tooltip="auto: by file name, or by order where names differ. random: drawn anew every time, for images that "
+                    "do not belong together.",
+                ),
+                io.Combo.Input(
+                    "unequal",
+                    options=Unequal,
+                    default=Unequal.STOP,
+                    advanced=True,
+                    optional=True,
+                    tooltip="When one side has fewer images: stop and say so, or balance by showing them more often.",
+                ),
+                io.Combo.Input(
+                    "crop",
+                    options=Crop,
+                    default=Crop.CENTER,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Images go into buckets by shape. center and random: what is kept of an image whose shape is not the "
+                    "bucket's, the same for both of a pair. none: every shape is a bucket of its own.",
+                ),
+                io.Boolean.Input(
+                    "flip", default=False, advanced=True, optional=True, tooltip="Show every pair mirrored as well."
+                ),
+                io.Combo.Input(
+                    "alpha",
+                    options=Alpha,
+                    default=Alpha.COLOR,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Transparent parts: the background colour shows through, or they are masked out of the training.",
+                ),
+                io.Color.Input("background", default="#ffffff", advanced=True, optional=True, tooltip="Behind transparency."),
+                io.Int.Input(
+                    "frames",
+                    default=1,
+                    min=1,
+                    max=257,
+                    advanced=True,
+                    optional=True,
+                    tooltip="Frames of a clip (mp4, gif, folder of frames), for video models. 1: its first frame.",
                 ),
             ],
             outputs=[
@@ -93,19 +169,107 @@ class LoadSliderDataset(io.ComfyNode):
                 io.Image.Output(display_name="positive"),
                 io.Image.Output(display_name="negative"),
                 io.String.Output(display_name="report"),
+                io.Image.Output(display_name="contact_sheet", tooltip="Every pair, what differs in it, what is wrong."),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, **_choices: object) -> str:
-        """Changes when a file of the folder changes, so that edited images are read again."""
-        files = sorted(p for p in locate(folder).rglob("*") if p.is_file())
+        """Changes when a file of the folder, or of a folder that the dataset file names, changes."""
+        place = locate(folder)
+        places = [place] if place.is_dir() else [place.parent, *(Path(s.folder) for s in read_dataset_file(place)[0])]
+        files = sorted({p for each in places for p in each.rglob("*") if p.is_file()})
         return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
 
     @classmethod
-    def execute(cls, folder: str, strength: float, caption: str) -> io.NodeOutput:
-        dataset = read_dataset(bucket_folders(locate(folder), strength, caption.strip() or None))
-        return io.NodeOutput(dataset, previews(dataset, 0), previews(dataset, 1), str(dataset.report))
+    def execute(
+        cls,
+        folder: str,
+        strength: float,
+        caption: str,
+        caption_from: str = CaptionFrom.TEXTFILE.value,
+        trigger_word: str = "",
+        pairing: str = Pairing.AUTO.value,
+        unequal: str = Unequal.STOP.value,
+        crop: str = Crop.CENTER.value,
+        flip: bool = False,
+        alpha: str = Alpha.COLOR.value,
+        background: str = "#ffffff",
+        frames: int = 1,
+    ) -> io.NodeOutput:
+        spec = DatasetSpec(pairing, unequal, flip, alpha, background, frames)
+        place, notes = locate(folder), []
+        if place.is_dir():
+            told = {"captions": caption_from, "trigger": trigger_word.strip(), "crop": crop}
+            buckets = bucket_folders(place, strength, caption.strip() or None, **told)
+        else:
+            buckets, notes = read_dataset_file(place)
+        bar = comfy.utils.ProgressBar(1)
+        dataset = read_dataset(buckets, spec, [*roots(), DEMO], bar.update_absolute, notes)
+        picture, report = sheet(dataset)
+        return io.NodeOutput(dataset, previews(dataset, 0), previews(dataset, 1), report, picture)
 
 
-NODES = [LoadSliderDataset]
+class SliderBucket(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SliderBucket",
+            display_name="Slider Bucket",
+            category=CATEGORY,
+            description="Images from the graph as a part of a dataset, at a strength. Chain several: one above 0, one below, "
+            "perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model in the same graph.",
+            search_aliases=["dataset from images", "edit model pairs"],
+            inputs=[
+                io.Image.Input("images"),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="Above 0: more of the concept. Below: less. 0: neutral, stay as you are.",
+                ),
+                io.String.Input("captions", default="", multiline=True, tooltip="One for all images, or one line for each."),
+                io.Mask.Input("mask", optional=True, tooltip="Where to learn: 1 counts, 0 does not. One, or one for each image."),
+                DatasetSocket.Input("dataset", optional=True, tooltip="The buckets before this one."),
+                io.Combo.Input(
+                    "pairing",
+                    options=Pairing,
+                    default=Pairing.AUTO,
+                    advanced=True,
+                    optional=True,
+                    tooltip="auto: image 1 with image 1. random: drawn anew every time. The last bucket of a chain decides.",
+                ),
+                io.Combo.Input(
+                    "unequal",
+                    options=Unequal,
+                    default=Unequal.STOP,
+                    advanced=True,
+                    optional=True,
+                    tooltip="When one side has fewer images: stop and say so, or balance by showing them more often.",
+                ),
+            ],
+            outputs=[DatasetSocket.Output(display_name="dataset"), io.String.Output(display_name="report")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: torch.Tensor,
+        strength: float,
+        captions: str,
+        mask: torch.Tensor | None = None,
+        dataset: Dataset | None = None,
+        pairing: str = Pairing.AUTO.value,
+        unequal: str = Unequal.STOP.value,
+    ) -> io.NodeOutput:
+        lines = [line.strip() for line in captions.splitlines() if line.strip()]
+        bucket = graph_bucket(images, strength, lines, mask)
+        before = dataset.buckets if dataset else ()
+        whole = assembled([*before, bucket], DatasetSpec(pairing, unequal))
+        return io.NodeOutput(whole, str(whole.report))
+
+
+NODES = [LoadSliderDataset, SliderBucket]

@@ -3,9 +3,11 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import comfy.utils
+import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
@@ -14,6 +16,7 @@ from ..slider_core.comfy_files import Proof, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, TrainSpec
 from ..slider_core.dataset import Dataset
+from ..slider_core.disk_cache import DiskCache
 from ..slider_core.formats import cut, to_native
 from ..slider_core.metadata import tensor_hash
 from ..slider_core.session import Run, Session
@@ -68,8 +71,16 @@ def begin(
         fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
 
     def make() -> Trainer:
-        say("encoding images and captions")
-        samples = encode(dataset, backend, resolution or None)
+        disk = DiskCache(Path(folder_paths.get_user_directory()) / "slider_lora" / "encoded")
+        bar = comfy.utils.ProgressBar(1)
+
+        def on_image(done: int, total: int) -> None:
+            bar.update_absolute(done, total)
+            if done % WORDS_EVERY == 1 or done == total:
+                say(f"encoding image {done} of {total}")
+
+        samples = encode(dataset, backend, resolution or None, disk, on_image)
+        say(disk.words())
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
     run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None)

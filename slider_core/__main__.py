@@ -1,4 +1,4 @@
-"""python -m slider_core demo | demo-data | train | sweep | export: the whole way on the embedded model, no ComfyUI needed.
+"""python -m slider_core demo | demo-data | doctor | train | sweep | export: the whole way on the embedded model, no ComfyUI needed.
 
 Bad input ends with one clear line and exit code 2; nothing is half-written. `--json` prints one JSON object as the last line.
 """
@@ -26,6 +26,7 @@ from .config import (
 )
 
 if TYPE_CHECKING:
+    from .dataset import Dataset
     from .store import Slider
 
 BAR = 24
@@ -95,8 +96,35 @@ def _refuse_existing(args: argparse.Namespace) -> None:
         raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
 
 
-def command_train(args: argparse.Namespace) -> dict[str, Any]:
+def _dataset(args: argparse.Namespace) -> Dataset:
+    """The folder or dataset file of the options."""
     from .dataset import bucket_folders, read_dataset
+    from .dataset_file import read_dataset_file
+    from .dataset_spec import DatasetSpec
+
+    spec = DatasetSpec(args.pairing, args.unequal, args.flip)
+    if args.dataset.suffix.lower() == ".json" and args.dataset.is_file():
+        buckets, notes = read_dataset_file(args.dataset)
+        return read_dataset(buckets, spec, notes=notes)
+    told = {"captions": args.caption_from, "trigger": args.trigger, "crop": args.crop}
+    return read_dataset(bucket_folders(args.dataset, **told), spec)
+
+
+def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
+    from .demo import png
+    from .examine import examined
+    from .store import atomic_write
+
+    dataset = _dataset(args)
+    picture, lines = examined(dataset)
+    say("\n".join([str(dataset.report), *lines]))
+    if args.out:
+        atomic_write(args.out, png(picture), args.overwrite)
+        say(f"Wrote {args.out}.")
+    return {"dataset": str(args.dataset), "pairs": len(dataset.pairs), "findings": lines}
+
+
+def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .demo import check_writable, train_tiny
     from .metadata import kinds
     from .store import load_slider, lost_to, save_slider
@@ -111,7 +139,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     )
     adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from) if args.start_from else None
-    dataset = read_dataset(bucket_folders(args.dataset))
+    dataset = _dataset(args)
     check_writable(args.out.parent, args.out.name)
     _refuse_existing(args)
     say(str(dataset.report))
@@ -224,6 +252,23 @@ def _seed(text: str) -> int:
     return value
 
 
+def _add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> None:
+    """The options that choose a dataset."""
+    from .dataset_spec import CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
+
+    required = {"required": True} if name.startswith("-") else {}
+    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file", **required)
+    for option, default, kinds in (
+        ("--pairing", DatasetSpec.pairing, Pairing),
+        ("--unequal", DatasetSpec.unequal, Unequal),
+        ("--crop", Crop.CENTER, Crop),
+        ("--caption-from", CaptionFrom.TEXTFILE, CaptionFrom),
+    ):
+        command.add_argument(option, default=default.value, help=", ".join(kind.value for kind in kinds))
+    command.add_argument("--trigger", default="", help="a word before every caption")
+    command.add_argument("--flip", action="store_true", help="every pair mirrored as well")
+
+
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -245,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
     data.set_defaults(run=command_demo_data)
 
     train = commands.add_parser("train", parents=[shared], help="train a slider from positive/ and negative/ folders")
-    train.add_argument("--dataset", type=Path, required=True)
+    _add_dataset(train)
     train.add_argument("--backend", choices=["tiny"], default="tiny")
     train.add_argument("--steps", type=_count(10**6), default=TrainSpec.steps)
     train.add_argument("--seed", type=_seed, default=0)
@@ -263,6 +308,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     train.add_argument("--overwrite", action="store_true")
     train.set_defaults(run=command_train)
+
+    doctor = commands.add_parser("doctor", parents=[shared], help="check the pairs of a dataset and say what would hurt")
+    _add_dataset(doctor, "dataset")
+    doctor.add_argument("--out", type=Path, help="a PNG to write the contact sheet to")
+    doctor.add_argument("--overwrite", action="store_true")
+    doctor.set_defaults(run=command_doctor)
 
     export = commands.add_parser("export", parents=[shared], help="write a slider in another format or number format")
     export.add_argument("--slider", type=Path, required=True, help="a slider, any LoRA, or a PEFT folder")

@@ -6,6 +6,7 @@ Two backends exist: `tiny.TinyBackend` (embedded) and `comfy_host.ComfyBackend` 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,9 +36,15 @@ class Backend(Protocol):
     resolution: int  # the side the model likes best, pixels
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        """Images in [0, 1] -> latents in the space the model is trained in."""
+        """Images in [0, 1], or clips (B, T, 3, H, W) -> latents in the space the model is trained in."""
 
     def encode_prompt(self, text: str) -> Conditioning: ...
+
+    def prompt_to_device(self, value: Any) -> Any:
+        """The `value` of a Conditioning that was kept on disk, as `encode_prompt` would have given it."""
+
+    def encoder_marks(self) -> tuple[str, str]:
+        """Short hashes of what encodes images and what encodes prompts: with another encoder, another mark."""
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
@@ -62,3 +69,14 @@ class Backend(Protocol):
 def per_sample(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """(B,) -> (B, 1, ..., 1) on the device of `like` and with its number of dimensions."""
     return value_B.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def few_numbers(tensor: torch.Tensor) -> bytes:
+    """Eight numbers of a tensor, spread over it."""
+    some = tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8]
+    return some.float().cpu().numpy().tobytes()
+
+
+def module_mark(module: nn.Module) -> str:
+    """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart."""
+    return hashlib.sha256(b"".join(few_numbers(p) for p in module.parameters())).hexdigest()[:16]

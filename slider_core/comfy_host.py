@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from .adapter import Adapter
-from .backend import Conditioning
+from .backend import Conditioning, few_numbers, module_mark
 from .comfy_training import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .config import SliderError
 from .rows import SAMPLES, samples_apart
@@ -55,10 +55,15 @@ class ComfyBackend:
     # --- encoding: under the caller's mode, with the host's own encoders
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        latent = self._vae.encode(image_BCHW.movedim(1, -1))
+        """Images or clips (B, T, 3, H, W), as the VAE takes them: a video VAE wants the frames of one clip as its batch."""
+        clip = image_BCHW.ndim == 5
+        pixels = image_BCHW.flatten(0, 1) if clip else image_BCHW
+        latent = self._vae.encode(pixels.movedim(1, -1))
         base = self.patcher.model
         if base.latent_format.latent_dimensions == 3 and latent.ndim == 4:
             latent = latent.unsqueeze(2)
+        if clip and (latent.ndim != 5 or latent.shape[0] != 1):
+            raise SliderError("This VAE takes single images, no clips: set frames to 1.")
         if latent.shape[1] != base.latent_format.latent_channels:
             raise SliderError(
                 f"The VAE makes latents of {latent.shape[1]} channels but the model needs "
@@ -68,6 +73,14 @@ class ComfyBackend:
 
     def encode_prompt(self, text: str) -> Conditioning:
         return Conditioning(text, self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text)))
+
+    def prompt_to_device(self, value: Any) -> Any:
+        return value  # ComfyUI moves a conditioning to the model when it samples
+
+    def encoder_marks(self) -> tuple[str, str]:
+        space = type(self.patcher.model.latent_format).__name__
+        text = f"{_patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
+        return f"{module_mark(self._vae.first_stage_model)} {space}", text
 
     # --- the model's own mathematics
 
@@ -115,11 +128,7 @@ class ComfyBackend:
     def weights_mark(self) -> str:
         """A short hash of some weights, merged LoRAs included: tells two checkpoints of one architecture apart."""
         self._load()
-        digest = hashlib.sha256()
-        for p in self.module.parameters():
-            some = p.detach().flatten()[:: max(1, p.numel() // 8)][:8]
-            digest.update(some.float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:8]
+        return module_mark(self.module)[:8]
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
@@ -202,6 +211,19 @@ class ComfyBackend:
             one, two = (self._processed(cond, torch.zeros(n, *latent_CHW.shape, device=self.device)) for n in (1, 2))
         told = {k: v.cond for k, v in one.items() if isinstance(v, comfy.conds.CONDConstant)}
         return any(isinstance(v, int) and two[k].cond != v for k, v in told.items())
+
+
+def _patched_mark(patcher: Any) -> str:
+    """A mark of a model and of the LoRAs on it, whether they are merged into its weights at the moment or not."""
+    digest = hashlib.sha256()
+    for name, p in patcher.model.named_parameters():
+        own = patcher.backup[name].weight if name in patcher.backup else p
+        digest.update(few_numbers(own))
+    for name, patches in sorted(patcher.patches.items(), key=lambda item: str(item[0])):
+        for strength, change, *_ in patches:
+            tensors = [t for t in getattr(change, "weights", ()) if isinstance(t, torch.Tensor)]
+            digest.update(f"{name} {strength}".encode() + b"".join(few_numbers(t) for t in tensors))
+    return digest.hexdigest()[:16]
 
 
 def _joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -51,39 +51,6 @@ class Preset(str, Enum):
     CUSTOM = "custom"
 
 
-class CaptionFrom(str, Enum):
-    """Where a caption comes from (the names are those of SimpleTuner's caption_strategy)."""
-
-    TEXTFILE = "textfile"
-    FILENAME = "filename"
-    INSTANCEPROMPT = "instanceprompt"
-    NONE = "none"
-
-
-class Crop(str, Enum):
-    """Which part of an image is kept when its shape is not the bucket's; the same for both images of a pair."""
-
-    CENTER = "center"
-    RANDOM = "random"
-    NONE = "none"
-
-
-class Pairing(str, Enum):
-    """How positives and negatives become pairs."""
-
-    AUTO = "auto"  # by file name where all match, else by order
-    NAME = "name"
-    ORDER = "order"
-    RANDOM = "random"  # drawn anew in every epoch: for images that do not belong together
-
-
-class Unequal(str, Enum):
-    """What to do when one side has fewer images than the other."""
-
-    STOP = "stop"
-    BALANCE = "balance"  # show the smaller side's images again
-
-
 class Algorithm(str, Enum):
     """How the change of a weight is made up (algorithms.py has the formulas, docs/adapters.md the differences)."""
 
@@ -131,16 +98,16 @@ def choice(kind: type[Enum], value: Any, what: str) -> Any:
         raise SliderError(f'{what} "{value}" is not known; {nearest(str(value), [m.value for m in kind])}') from None
 
 
-def _need(ok: bool, message: str) -> None:
+def need(ok: bool, message: str) -> None:
     if not ok:
         raise SliderError(message)
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _whole(value: Any, least: int) -> bool:
+def is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -156,54 +123,15 @@ class JsonSpec:
             values = json.loads(text)
         except json.JSONDecodeError as fault:
             raise SliderError(f"{cls.__name__}: not valid JSON ({fault}).") from None
-        _need(isinstance(values, dict), f"{cls.__name__}: a JSON object is needed, got {type(values).__name__}.")
+        need(isinstance(values, dict), f"{cls.__name__}: a JSON object is needed, got {type(values).__name__}.")
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for key in values:
-            _need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}')
+            need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}')
         return cls(**{k: _tuples(v) for k, v in values.items()})
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-@dataclass(frozen=True)
-class BucketSpec(JsonSpec):
-    """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are.
-
-    Within the buckets of one sign `probability` weighs how often a bucket's turn comes; an epoch shows each of its images
-    1 + `repeats` times. `crop` and `resolution` (0: that of the run) say how its images are fitted.
-    """
-
-    folder: str
-    strength: float
-    caption: str | None = None  # one caption for all; None: as `captions` says
-    captions: CaptionFrom = CaptionFrom.TEXTFILE
-    trigger: str = ""  # a word before every caption
-    name: str = ""  # in reports; the folder's own when empty
-    probability: float = 1.0
-    repeats: int = 0
-    resolution: int = 0
-    crop: Crop = Crop.CENTER
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
-        object.__setattr__(self, "crop", choice(Crop, self.crop, "Crop"))
-        where = f"Bucket {self.title}"
-        _need(_number(self.strength), f"{where}: strength must be a finite number, got {self.strength!r}.")
-        _need(
-            _number(self.probability) and self.probability > 0, f"{where}: probability must be above 0, got {self.probability!r}."
-        )
-        _need(_whole(self.repeats, 0), f"{where}: repeats must be a whole number from 0, got {self.repeats!r}.")
-        _need(_whole(self.resolution, 0), f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}.")
-
-    @property
-    def sign(self) -> int:
-        return (self.strength > 0) - (self.strength < 0)
-
-    @property
-    def title(self) -> str:
-        return self.name or self.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 PEFTS = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.DORA)
@@ -242,9 +170,9 @@ class AdapterSpec(JsonSpec):
         object.__setattr__(self, "preset", self.preset.value if isinstance(self.preset, Preset) else self.preset)
         object.__setattr__(self, "algorithm", choice(Algorithm, self.algorithm, "Algorithm"))
         object.__setattr__(self, "init", choice(Init, self.init, "Initialisation"))
-        _need(isinstance(self.preset, str) and bool(self.preset), f"The target preset must be a name, got {self.preset!r}.")
+        need(isinstance(self.preset, str) and bool(self.preset), f"The target preset must be a name, got {self.preset!r}.")
         custom = self.preset == Preset.CUSTOM.value
-        _need(
+        need(
             bool(self.patterns or self.names) == custom,
             'patterns go with the preset "custom": give at least one pattern there, and none with another preset.',
         )
@@ -254,15 +182,15 @@ class AdapterSpec(JsonSpec):
     def _check_sizes(self) -> None:
         ranks = [("rank", self.rank), *((f'rank of "{p}"', r) for p, r in self.rank_pattern)]
         ranks += [("conv_rank", self.conv_rank)] if self.conv_rank else []
-        _need(self.conv_rank is None or self.conv_rank >= 0, f"conv_rank must be 0 or more, got {self.conv_rank!r}.")
+        need(self.conv_rank is None or self.conv_rank >= 0, f"conv_rank must be 0 or more, got {self.conv_rank!r}.")
         for name, rank in ranks:
-            _need(isinstance(rank, int) and rank >= 1, f"{name} must be a whole number from 1, got {rank!r}.")
+            need(isinstance(rank, int) and rank >= 1, f"{name} must be a whole number from 1, got {rank!r}.")
             odd = self.init is Init.ORTHOGONAL and rank % 2
-            _need(not odd, f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}.")
+            need(not odd, f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}.")
         alphas = [("alpha", self.alpha), *((f'alpha of "{p}"', a) for p, a in self.alpha_pattern)]
         alphas += [("conv_alpha", self.conv_alpha)] if self.conv_alpha is not None else []
         for name, alpha in alphas:
-            _need(_number(alpha) and alpha > 0, f"{name} must be a positive number, got {alpha!r}.")
+            need(is_number(alpha) and alpha > 0, f"{name} must be a positive number, got {alpha!r}.")
         for pattern, _ in (*self.rank_pattern, *self.alpha_pattern):
             try:
                 re.compile(pattern)
@@ -270,9 +198,9 @@ class AdapterSpec(JsonSpec):
                 raise SliderError(f'Pattern "{pattern}" is not a valid regular expression: {fault}.') from None
 
     def _check_options(self) -> None:
-        _need(_number(self.dropout) and 0 <= self.dropout < 1, f"dropout must be from 0 to below 1, got {self.dropout!r}.")
+        need(is_number(self.dropout) and 0 <= self.dropout < 1, f"dropout must be from 0 to below 1, got {self.dropout!r}.")
         whole = isinstance(self.factor, int) and (self.factor == -1 or self.factor >= 1)
-        _need(whole, f"factor must be -1 or a whole number from 1, got {self.factor!r}.")
+        need(whole, f"factor must be -1 or a whole number from 1, got {self.factor!r}.")
         lokr = (Algorithm.LOKR,)
         for name, given, of in (
             ("init", self.init is not Init.KAIMING, PEFTS),
@@ -282,7 +210,7 @@ class AdapterSpec(JsonSpec):
             ("tucker", self.tucker, TUCKER),
         ):
             known = ", ".join(a.value for a in of)
-            _need(not given or self.algorithm in of, f'{name} is an option of {known}, not of "{self.algorithm.value}".')
+            need(not given or self.algorithm in of, f'{name} is an option of {known}, not of "{self.algorithm.value}".')
 
     def size(self, path: str, large_kernel: bool) -> tuple[int, float]:
         """(rank, alpha) of the layer at `path`; `large_kernel`: a convolution whose kernel is larger than 1. Rank 0: left out."""
@@ -312,14 +240,14 @@ class TrainSpec(JsonSpec):
         object.__setattr__(self, "timesteps", choice(Timesteps, self.timesteps, "Timesteps"))
         for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
             value = getattr(self, name)
-            _need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
-        _need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
-        _need(_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
+            need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
+        need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
+        need(is_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
         seed_fits = isinstance(self.seed, int) and abs(self.seed) < 2**63
-        _need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
-        _need(_number(self.clip) and self.clip > 0, f"clip must be a positive number, got {self.clip!r}.")
-        _need(_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay must be 0 up, got {self.weight_decay!r}.")
-        _need(
+        need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
+        need(is_number(self.clip) and self.clip > 0, f"clip must be a positive number, got {self.clip!r}.")
+        need(is_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay must be 0 up, got {self.weight_decay!r}.")
+        need(
             self.objective is not Objective.DENOISE_PAIRED or self.batch % 2 == 0,
             f"batch must be even with {Objective.DENOISE_PAIRED.value} (a positive and its negative), got {self.batch}.",
         )
@@ -336,11 +264,11 @@ class SweepSpec(JsonSpec):
     cfg: float = 1.0
 
     def __post_init__(self) -> None:
-        _need(len(self.strengths) > 0, "At least one strength is needed.")
-        _need(len(self.seeds) > 0, "At least one seed is needed.")
-        _need(all(_number(s) for s in self.strengths), f"Strengths must be finite numbers, got {self.strengths}.")
-        _need(isinstance(self.steps, int) and self.steps >= 1, f"Sampler steps must be 1 or more, got {self.steps!r}.")
-        _need(_number(self.cfg), f"cfg must be a number, got {self.cfg!r}.")
+        need(len(self.strengths) > 0, "At least one strength is needed.")
+        need(len(self.seeds) > 0, "At least one seed is needed.")
+        need(all(is_number(s) for s in self.strengths), f"Strengths must be finite numbers, got {self.strengths}.")
+        need(isinstance(self.steps, int) and self.steps >= 1, f"Sampler steps must be 1 or more, got {self.steps!r}.")
+        need(is_number(self.cfg), f"cfg must be a number, got {self.cfg!r}.")
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:
@@ -354,19 +282,19 @@ def parse_strengths(text: str) -> tuple[float, ...]:
             value = float(word)
         except ValueError:
             value = math.nan
-        _need(math.isfinite(value), f'Strength "{word.strip()}" is not a number; write them as -2,-1,0,1,2 or as -2:2:0.5.')
+        need(math.isfinite(value), f'Strength "{word.strip()}" is not a number; write them as -2,-1,0,1,2 or as -2:2:0.5.')
         return value
 
     parts = text.split(":")
     if len(parts) == 3:
         start, stop, step = (number(p) for p in parts)
-        _need(step != 0 and (stop - start) / step >= 0, f'Range "{text}" never arrives; the form is start:stop:step.')
+        need(step != 0 and (stop - start) / step >= 0, f'Range "{text}" never arrives; the form is start:stop:step.')
         steps = (stop - start) / step
-        _need(math.isfinite(steps) and steps < MOST_STRENGTHS, f'Range "{text}" has more than {MOST_STRENGTHS} strengths.')
+        need(math.isfinite(steps) and steps < MOST_STRENGTHS, f'Range "{text}" has more than {MOST_STRENGTHS} strengths.')
         count = math.floor(steps + 1e-9) + 1
         return tuple(round(start + i * step, 9) for i in range(count))
     words = text.replace("\n", ",").split(",")
     values = tuple(number(w) for w in words if w.strip())
-    _need(len(values) <= MOST_STRENGTHS, f"{len(values)} strengths were given; {MOST_STRENGTHS} at most.")
-    _need(len(values) > 0, "No strengths were given; write them as -2,-1,0,1,2 or as -2:2:0.5.")
+    need(len(values) <= MOST_STRENGTHS, f"{len(values)} strengths were given; {MOST_STRENGTHS} at most.")
+    need(len(values) > 0, "No strengths were given; write them as -2,-1,0,1,2 or as -2:2:0.5.")
     return values

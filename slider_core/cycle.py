@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .cache import Sample
@@ -49,6 +49,7 @@ class Lane:
     units: tuple[Unit, ...]
     weight: float
     turns: int
+    partners: tuple[Sample, ...] = ()  # negatives of that size, of whom each unit meets one: where pairs are drawn at random
 
 
 def _walk(count: int, wanted: int, visit: int, seed: str) -> list[int]:
@@ -91,6 +92,18 @@ def _pairs(samples: Sequence[Sample]) -> list[Unit]:
         if sample.pair is not None:
             pairs.setdefault(sample.pair, []).append(sample)
     return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
+
+
+def _strangers(samples: Sequence[Sample], wanted: int) -> list[Lane]:
+    """Positives by bucket and size, each with the negatives that it may meet; for samples that no pair holds together."""
+    lanes = _lanes(PAIRS, [(s,) for s in samples if s.strength > 0], wanted)
+    negatives = [s for s in samples if s.strength < 0]
+    found = [
+        replace(lane, partners=tuple(s for s in negatives if s.latent.shape == lane.units[0][0].latent.shape)) for lane in lanes
+    ]
+    if not all(lane.partners for lane in found):
+        raise SliderError("Pairs cannot be drawn at random: some positive images have a size that no negative one has.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -151,9 +164,12 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
         units, order, wanted = {PAIRS: _pairs(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
     units[NEUTRAL] = neutral
     lanes = [lane for group, some in units.items() for lane in _lanes(group, some, wanted[group])]
+    if PAIRS in units and not units[PAIRS]:
+        lanes = _strangers(samples, half) + lanes
     reach = max(abs(s.strength) for s in samples if s.strength)
+    there = {lane.group for lane in lanes}
     together = spec.objective is Objective.DENOISE_ROTATING
-    return Plan(tuple(g for g in order if units[g]), tuple(lanes), wanted, reach, spec.seed, together)
+    return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together)
 
 
 def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
@@ -166,6 +182,9 @@ def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
         chosen = tuple(unit[0] for unit in picked)
         signs = (whole.reach,) * len(picked) + (-whole.reach,) * len(picked)
         return Batch(step, (*chosen, *chosen), signs, numbers * 2, neutral=True)
+    if lane.partners:
+        met = _walk(len(lane.partners), len(picked), visit, f"{spec.seed}/{lane.name}/partners")
+        picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
     sides = len(picked[0])
     chosen = tuple(unit[side] for side in range(sides) for unit in picked)
     return Batch(step, chosen, tuple(s.strength for s in chosen), numbers * sides, neutral=False)

@@ -1,32 +1,41 @@
-"""Labelled folders -> buckets of images with captions, and the pairs between them. Every fault is reported at once.
+"""Labelled buckets of images with captions, and the pairs between them. Every fault is reported at once.
 
-    smile/positive/*.png   strength > 0     more of the concept
-    smile/negative/*.png   strength < 0     less of it
-    smile/neutral/*.png    strength 0       stay as you are (optional)
+    smile/positive/*.png        strength > 0     more of the concept
+    smile/negative/*.png        strength < 0     less of it
+    smile/neutral/*.png         strength 0       stay as you are (optional)
+    smile/strength_+0.5/*.png   any strength, by the folder's name
 
-A caption is the text file beside the image (`01.txt` for `01.png`), or the bucket's own caption, or empty.
-Pairs are matched by file name; buckets whose names do not match are paired by order.
+Buckets come from such a folder, from a dataset file (dataset_file.py) or out of a graph (images in memory). Pairs are matched by
+file name; buckets whose names do not match are paired by order, or drawn at random.
 Images are read twice: once here, whole, to find damaged files before any training; once when they are encoded.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 
-from .config import BucketSpec, SliderError
+from .config import SliderError
+from .dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
+from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, look
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
+_BY_STRENGTH = re.compile(r"strength_([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
+_DIGITS = re.compile(r"(\d+)")
+OnImage = Callable[[int, int], None]  # (images read, images in all)
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image with its caption and signed strength. `digest` is the content hash of the file and caption."""
+    """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the caption.
+
+    `pixels` (3, H, W) in [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W).
+    """
 
     path: Path
     caption: str
@@ -34,12 +43,24 @@ class Shot:
     width: int
     height: int
     digest: str
+    content: str = ""
+    pixels: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def ratio(self) -> float:
+        return self.width / self.height
 
 
 @dataclass(frozen=True)
 class Bucket:
     spec: BucketSpec
     shots: tuple[Shot, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,11 +75,12 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Buckets and the (positive, negative) pairs of shots between them."""
+    """Buckets and the (positive, negative) pairs of shots between them; no pairs where they are drawn at random."""
 
     buckets: tuple[Bucket, ...]
     pairs: tuple[tuple[Shot, Shot], ...]
     report: DatasetReport
+    spec: DatasetSpec = field(default_factory=DatasetSpec)
 
     @property
     def shots(self) -> tuple[Shot, ...]:
@@ -66,41 +88,71 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Changes with any image, caption, strength or pairing."""
+        """Changes with any image, caption, strength, pairing or choice."""
         parts = [f"{s.digest}:{s.strength}" for s in self.shots] + [f"{p.digest}-{n.digest}" for p, n in self.pairs]
+        parts += [replace(b.spec, folder="").to_json() for b in self.buckets] + [self.spec.to_json()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None = None) -> list[BucketSpec]:
-    """`positive/`, `negative/` and, when there, `neutral/` under `root`, at +-strength.
+# --- where buckets come from
 
-    Raises SliderError that names the missing folder.
+
+def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None = None, **choices: object) -> list[BucketSpec]:
+    """The folders under `root` that name a strength: `positive/`, `negative/` and `neutral/` at +-strength, `strength_+0.5/`.
+
+    `choices` are further fields of every BucketSpec. SliderError that names what is missing.
     """
     root = Path(root)
     if not root.is_dir():
         raise SliderError(f"Dataset folder not found: {root}. Give a folder that holds positive/ and negative/.")
-    signs = {"positive": strength, "negative": -strength, "neutral": 0.0}
-    folders = [p for p in root.iterdir() if p.is_dir()]
-    found = {p.name.lower(): p for p in folders}
-    if len(found) < len(folders):
+    folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.name.lower())
+    if len({p.name.lower() for p in folders}) < len(folders):
         raise SliderError(f"{root} holds folders whose names differ only in upper and lower case. Keep one of each.")
-    for name in ("positive", "negative"):
-        if name not in found:
+    told = {folder: _strength_of(folder.name, strength) for folder in folders}
+    found = {folder: value for folder, value in told.items() if value is not None}
+    for name, sign in (("positive", 1), ("negative", -1)):
+        if not any(value * sign > 0 for value in found.values()):
             raise SliderError(f"Folder missing: {root / name}. A slider needs positive/ and negative/ images.")
-    return [BucketSpec(str(found[name]), sign, caption) for name, sign in signs.items() if name in found]
+    buckets = [BucketSpec(str(p), value, caption, **choices) for p, value in found.items()]  # type: ignore[arg-type]
+    return sorted(buckets, key=lambda b: (1, -1, 0).index(b.sign))
 
 
-def read_shot(path: Path, spec: BucketSpec) -> Shot:
-    """Open an image to its last byte and read its caption; SliderError when it is damaged or no image."""
+def names_a_dataset(folders: Iterable[str]) -> bool:
+    """Whether folders of these names make a dataset: at least one for each side."""
+    strengths = [_strength_of(name, 1.0) for name in folders]
+    return any(s and s > 0 for s in strengths) and any(s and s < 0 for s in strengths)
+
+
+def _strength_of(folder: str, strength: float) -> float | None:
+    """The strength that a folder's name stands for; None for another folder."""
+    told = _BY_STRENGTH.fullmatch(folder)
+    if told:
+        return float(told[1])
+    return NAMED[folder.lower()] * strength if folder.lower() in NAMED else None
+
+
+def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
+    """Whether the real place of `path` lies outside all `roots` (None: nothing is outside)."""
+    if roots is None:
+        return False
     try:
-        content = path.read_bytes()
-        with Image.open(path) as image:
-            image.load()
-            width, height = ImageOps.exif_transpose(image).size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        raise SliderError(f"Image cannot be read: {path} ({fault}). Replace or remove it.") from None
-    caption = spec.caption if spec.caption is not None else _caption_beside(path)
-    return Shot(path, caption, spec.strength, width, height, hashlib.sha256(content + caption.encode()).hexdigest()[:16])
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # gone, or a loop of links
+        return True
+    return not any(real.is_relative_to(root.resolve()) for root in roots)
+
+
+# --- reading
+
+
+def _caption(path: Path, spec: BucketSpec) -> str:
+    if spec.caption is not None or spec.captions is CaptionFrom.INSTANCEPROMPT:
+        own = spec.caption or ""
+    elif spec.captions is CaptionFrom.FILENAME:
+        own = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
+    else:
+        own = _caption_beside(path) if spec.captions is CaptionFrom.TEXTFILE else ""
+    return f"{spec.trigger} {own}".strip()
 
 
 def _caption_beside(path: Path) -> str:
@@ -111,87 +163,167 @@ def _caption_beside(path: Path) -> str:
         raise SliderError(f"Caption cannot be read: {text} ({fault}). Save it as UTF-8 text.") from None
 
 
-def read_bucket(spec: BucketSpec) -> tuple[Bucket, list[str]]:
+def _content(path: Path) -> str:
+    """A hash of a file, or of the files of a folder of frames."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def read_shot(path: Path, spec: BucketSpec) -> tuple[Shot, tuple[str, ...]]:
+    """Open an image to its last byte and read its caption, with notes on it; SliderError when it is damaged or no image."""
+    seen, caption, content = look(path), _caption(path, spec), _content(path)
+    digest = hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
+    return Shot(path, caption, spec.strength, seen.width, seen.height, digest, content), seen.notes
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    """2 before 10."""
+    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in _DIGITS.split(path.name)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Images, clips and folders of frames in a bucket's folder, in the order of their names; hidden ones are left out."""
+    endings = (*IMAGE_ENDINGS, *CLIP_ENDINGS)
+    found = [p for p in folder.iterdir() if p.name[0] != "." and (p.suffix.lower() in endings or p.is_dir())]
+    return sorted((p for p in found if p.is_dir() or p.is_file() or p.is_symlink()), key=_natural)
+
+
+def read_bucket(
+    spec: BucketSpec, roots: Sequence[Path] | None = None, on_image: Callable[[], None] | None = None
+) -> tuple[Bucket, list[str]]:
     """The images of one folder, sorted by name, and the faults found on the way."""
     folder = Path(spec.folder)
+    if escapes(folder, roots) and (folder.exists() or folder.is_symlink()):
+        return Bucket(spec, ()), [f"Folder {folder} leads outside the folders for datasets. Copy it there."]
     if not folder.is_dir():
         return Bucket(spec, ()), [f"Folder not found: {folder}. Check the path of this bucket."]
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS and p.is_file() and p.name[0] != ".")
+    files = image_files(folder)
     if not files:
         return Bucket(spec, ()), [f"Bucket is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
-    shots, faults = [], []
+    shots, faults, notes = [], [], []
     for path in files:
         try:
-            shots.append(read_shot(path, spec))
+            if escapes(path, roots):
+                raise SliderError(f"Image {path} leads outside the folders for datasets, or nowhere. Copy it there.")
+            shot, told = read_shot(path, spec)
+            shots.append(shot)
+            notes += [f"{path.name}: {note}" for note in told]
         except SliderError as fault:
             faults.append(str(fault))
-    return Bucket(spec, tuple(shots)), faults
+        if on_image:
+            on_image()
+    return Bucket(spec, tuple(shots), tuple(notes)), faults
 
 
-def match_pairs(positive: list[Shot], negative: list[Shot]) -> tuple[list[tuple[Shot, Shot]], str]:
-    """Pairs by file name where all names match, else by order. Returns the pairs and how they were made."""
-    by_name = {shot.path.stem.lower(): shot for shot in negative}
-    if len(by_name) == len(negative) and {s.path.stem.lower() for s in positive} == set(by_name):
-        return [(shot, by_name[shot.path.stem.lower()]) for shot in positive], "matched by file name"
-    return list(zip(positive, negative, strict=True)), "matched by order (the file names differ)"
+# --- pairs
 
 
-def read_dataset(specs: list[BucketSpec]) -> Dataset:
+def match_pairs(positive: list[Shot], negative: list[Shot], how: Pairing) -> tuple[list[tuple[Shot, Shot]], str]:
+    """The pairs and how they were made. With unequal counts the shorter side goes round. SliderError when names must match."""
+    if how is Pairing.RANDOM:
+        return [], "drawn at random, anew every time"
+    by_name = {shot.name.lower(): shot for shot in negative}
+    same = len(by_name) == len(negative) and {s.name.lower() for s in positive} == set(by_name)
+    if same and how is not Pairing.ORDER and len(positive) == len(negative):
+        return [(shot, by_name[shot.name.lower()]) for shot in positive], "matched by file name"
+    if how is Pairing.NAME:
+        alone = sorted({s.name for s in positive} ^ {s.name for s in negative}, key=str.lower)
+        raise SliderError(f"No partner of the same name: {', '.join(alone[:5])}. Rename them, or choose another pairing.")
+    count = max(len(positive), len(negative))
+    pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    return pairs, "matched by order" + ("" if how is Pairing.ORDER else " (the file names differ)")
+
+
+def _sides(buckets: Iterable[Bucket]) -> dict[int, list[Shot]]:
+    buckets = list(buckets)
+    return {sign: [s for b in buckets if b.spec.sign == sign for s in b.shots] for sign in (1, -1, 0)}
+
+
+def _unequal(buckets: Sequence[Bucket], sides: dict[int, list[Shot]]) -> str:
+    names = {sign: ", ".join(b.spec.title for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
+    return (
+        f"Unequal counts: {len(sides[1])} positive images ({names[1]}) but {len(sides[-1])} negative ({names[-1]}). Add or "
+        'remove images until both sides have the same number, or choose "balance": the smaller side is then shown more often.'
+    )
+
+
+def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str] = ()) -> Dataset:
+    """Buckets that were read as a dataset, with its pairs. One side may be missing yet: training asks for both."""
+    sides = _sides(buckets)
+    lines = [_line(b) for b in buckets] + list(notes) + [note for b in buckets for note in b.notes]
+    if not sides[1] or not sides[-1]:
+        return Dataset(tuple(buckets), (), DatasetReport(tuple(lines)), spec)
+    if len(sides[1]) != len(sides[-1]) and spec.pairing is not Pairing.RANDOM:
+        if spec.unequal is Unequal.STOP:
+            raise SliderError(_unequal(buckets, sides))
+        fewer = "positive" if len(sides[1]) < len(sides[-1]) else "negative"
+        lines.append(f"{len(sides[1])} positive and {len(sides[-1])} negative images: the {fewer} ones are shown more often.")
+    pairs, how = match_pairs(sides[1], sides[-1], spec.pairing)
+    lines.append(f"{len(pairs)} pairs, {how}." if pairs else f"Pairs are {how}.")
+    return Dataset(tuple(buckets), tuple(pairs), DatasetReport(tuple(lines)), spec)
+
+
+def _line(bucket: Bucket) -> str:
+    spec, captions = bucket.spec, sum(bool(s.caption) for s in bucket.shots)
+    more = f", probability {spec.probability:g}" if spec.probability != 1 else ""
+    more += f", {1 + spec.repeats} times an epoch" if spec.repeats else ""
+    return f"{spec.strength:+g}: {len(bucket.shots)} images in {spec.title}, {captions} with a caption{more}"
+
+
+def read_dataset(
+    specs: Sequence[BucketSpec],
+    spec: DatasetSpec | None = None,
+    roots: Sequence[Path] | None = None,
+    on_image: OnImage | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
     """Read every bucket, check it, and pair positives with negatives.
 
-    Raises SliderError that lists every fault found: missing folder, empty bucket, damaged image, no positive or no
-    negative bucket, unequal counts.
+    `roots`: where files may lie really; None for anywhere. Raises SliderError that lists every fault found: missing folder, empty
+    bucket, damaged image, no positive or no negative bucket, unequal counts.
     """
-    read = [read_bucket(spec) for spec in specs]
+    folders = [Path(s.folder) for s in specs]
+    total, done = sum(len(image_files(f)) for f in folders if f.is_dir()), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if on_image:
+            on_image(done, total)
+
+    read = [read_bucket(s, roots, step) for s in specs]
     faults = [fault for _, bucket_faults in read for fault in bucket_faults]
-    buckets = tuple(bucket for bucket, _ in read)
-    if not faults:
-        for sign, word in ((1, "positive"), (-1, "negative")):
-            if not any(b.spec.sign == sign for b in buckets):
-                faults.append(f"No {word} bucket: give one folder a strength {'above' if sign > 0 else 'below'} 0.")
-    sides = {sign: [s for b in buckets if b.spec.sign == sign for s in b.shots] for sign in (1, -1, 0)}
-    if not faults and len(sides[1]) != len(sides[-1]):
-        names = {sign: ", ".join(b.spec.folder for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
-        faults.append(
-            f"Unequal counts: {len(sides[1])} positive images ({names[1]}) but {len(sides[-1])} negative ({names[-1]}). "
-            "Add or remove images until both sides have the same number."
-        )
+    buckets = [bucket for bucket, _ in read]
+    for sign, word in ((1, "positive"), (-1, "negative")):
+        if not any(b.spec.sign == sign for b in buckets):
+            faults.append(f"No {word} bucket: give one folder a strength {'above' if sign > 0 else 'below'} 0.")
     if faults:
         raise SliderError("\n".join(faults))
-    pairs, how = match_pairs(sides[1], sides[-1])
-    return Dataset(buckets, tuple(pairs), _report(buckets, len(pairs), how))
+    return assembled(buckets, spec or DatasetSpec(), notes)
 
 
-def _report(buckets: tuple[Bucket, ...], pairs: int, how: str) -> DatasetReport:
-    lines = [
-        f"{b.spec.strength:+g}: {len(b.shots)} images in {Path(b.spec.folder).name}, "
-        f"{sum(bool(s.caption) for s in b.shots)} with a caption"
-        for b in buckets
-    ]
-    return DatasetReport((*lines, f"{pairs} pairs, {how}."))
+def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[str], mask_BHW: torch.Tensor | None) -> Bucket:
+    """Images out of a graph, in [0, 1], as a bucket; numbered, so that the first of each side make a pair.
 
-
-def common_size(dataset: Dataset, resolution: int, step: int) -> tuple[int, int]:
-    """(width, height) for all images: area about resolution^2, the images' median aspect ratio, multiples of `step`."""
-    ratio = float(np.median([s.width / s.height for s in dataset.shots]))
-    width = max(step, round(resolution * ratio**0.5 / step) * step)
-    height = max(step, round(resolution / ratio**0.5 / step) * step)
-    return width, height
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB: 16-bit grey is scaled down, transparency laid over white."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
-
-
-def load_image(path: Path, width: int, height: int) -> torch.Tensor:
-    """(3, height, width) float32 in [0, 1]: rotated as EXIF says, scaled to cover, centre-cropped, never distorted."""
-    with Image.open(path) as image:
-        upright = _rgb(ImageOps.exif_transpose(image))
-        fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(fitted, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()
+    One caption is for all, else one for each image; a mask of one is for all. SliderError where the numbers do not fit.
+    """
+    count = len(images_BHWC)
+    for what, number in (("captions", len(captions)), ("masks", 1 if mask_BHW is None else len(mask_BHW))):
+        if number not in (0, 1, count):
+            raise SliderError(f"{number} {what} for {count} images: give one for all, or one for each.")
+    spec = BucketSpec("graph", strength, name=f"images from the graph at {strength:+g}")
+    shots = []
+    for number, image in enumerate(images_BHWC):
+        pixels = image[..., :3].movedim(-1, 0).detach().float().cpu().clone()
+        mask = None if mask_BHW is None else mask_BHW[number % len(mask_BHW)].detach().float().cpu().clone()[None]
+        content = hashlib.sha256(pixels.numpy().tobytes() + (b"" if mask is None else mask.numpy().tobytes())).hexdigest()
+        caption = captions[number % len(captions)] if captions else ""
+        digest = hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
+        size = pixels.shape[-1], pixels.shape[-2]
+        shots.append(Shot(Path(f"image {number + 1}"), caption, strength, *size, digest, content, pixels, mask))
+    return Bucket(spec, tuple(shots))

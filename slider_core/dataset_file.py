@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import BucketSpec, CaptionFrom, Crop, SliderError, nearest
+from .config import SliderError, nearest
+from .dataset_spec import BucketSpec, CaptionFrom, Crop
 
 USED = (
     *("id", "instance_data_dir", "slider_strength", "caption_strategy", "instance_prompt", "only_instance_prompt"),
@@ -47,6 +48,7 @@ IDLE = (
 ELSEWHERE = ("text_embeds", "image_embeds", "conditioning_image_embeds", "conditioning", "audio", "eval")
 STYLES = {"center": Crop.CENTER, "random": Crop.RANDOM, "corner": Crop.CENTER, "face": Crop.CENTER}
 MEGAPIXEL = 1e6
+MOST_HEAD = 64 * 1024  # bytes of a JSON file that are looked at to tell what it is
 
 
 class _Entry:
@@ -191,3 +193,15 @@ def read_dataset_file(path: Path) -> tuple[list[BucketSpec], list[str]]:
     if faults:
         raise SliderError("\n".join(f"{path.name}: {fault}" for fault in faults))
     return [spec for spec in found if spec is not None], [note for entry in entries for note in entry.notes]
+
+
+def is_dataset_file(path: Path) -> bool:
+    """Whether a file looks like a dataset file, by its name and its first kilobytes."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(MOST_HEAD)
+    except OSError:
+        return False
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") and b"instance_data_dir" in head

@@ -9,6 +9,7 @@ never trained on, so two readings differ by what was learned in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -21,33 +22,41 @@ LEVELS = (0.3, 0.5, 0.7, 0.9)  # positions in the noise schedule, most of what a
 
 
 class Probe:
-    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) forward passes of up to 2 * `pairs` samples."""
+    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) forward passes of up to 2 * `pairs` samples,
+    in as many parts as there are sizes among them."""
 
     def __init__(self, samples: Sequence[Sample], seed: int, pairs: int = 4) -> None:
         sides = [[s for s in samples if s.strength > 0], [s for s in samples if s.strength < 0]]
         self.samples = [s for side in sides for s in side[:pairs]]
         self.signs = torch.tensor([1.0 if s.strength > 0 else -1.0 for s in self.samples])
+        shapes = dict.fromkeys(s.latent.shape for s in self.samples)
+        self.parts = [[n for n, s in enumerate(self.samples) if s.latent.shape == shape] for shape in shapes]
         generator = seeded(seed, "probe")  # no step of training has this place
-        shape = self.samples[0].latent.shape
-        self.noise = [torch.randn(len(self.samples), *shape, generator=generator) for _ in LEVELS]
+        self.noise = [
+            [torch.randn(len(part), *shape, generator=generator) for _ in LEVELS]
+            for part, shape in zip(self.parts, shapes, strict=True)
+        ]
         self.base: torch.Tensor | None = None
 
-    def _losses(self, backend: Backend) -> torch.Tensor:
-        latent = torch.stack([s.latent for s in self.samples]).to(backend.device)
-        cond = [s.cond for s in self.samples]
-        total = torch.zeros(len(self.samples), device=backend.device)
-        for level, noise in zip(LEVELS, self.noise, strict=True):
-            sigma = backend.sigmas(torch.full((len(self.samples),), level, device=backend.device))
-            total += prediction_error(backend, latent, noise.to(backend.device), sigma, cond)
-        return total.cpu()
+    def _losses(self, backend: Backend, adapter: Adapter | None) -> torch.Tensor:
+        """(samples,) the loss over all levels, with the slider at each sample's strength or, with no adapter, without it."""
+        total = torch.zeros(len(self.samples))
+        for part, noises in zip(self.parts, self.noise, strict=True):
+            some = [self.samples[n] for n in part]
+            latent = torch.stack([s.latent for s in some]).to(backend.device)
+            cond, masks = [s.cond for s in some], [s.mask for s in some]
+            with adapter.at(backend.module, [s.strength for s in some]) if adapter else nullcontext():
+                for level, noise in zip(LEVELS, noises, strict=True):
+                    sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
+                    total[part] += prediction_error(backend, latent, noise.to(backend.device), sigma, cond, masks).cpu()
+        return total
 
     @torch.no_grad()
     def read(self, backend: Backend, adapter: Adapter) -> tuple[float, float]:
         """(gain of the positive side, gain of the negative side). Call inside `backend.borrowed()`."""
         if self.base is None:
-            self.base = self._losses(backend)
-        with adapter.at(backend.module, [s.strength for s in self.samples]):
-            now = self._losses(backend)
+            self.base = self._losses(backend, None)
+        now = self._losses(backend, adapter)
         return tuple(  # type: ignore[return-value]
             float(1 - now[self.signs == sign].sum() / self.base[self.signs == sign].sum()) for sign in (1, -1)
         )

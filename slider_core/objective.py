@@ -55,11 +55,24 @@ def prediction_error(
     noise_BCHW: torch.Tensor,
     sigma_B: torch.Tensor,
     cond: Sequence[Conditioning],
+    masks: Sequence[torch.Tensor | None] = (),
 ) -> torch.Tensor:
-    """(B,) mean squared error of the model's prediction, with whatever slider is attached."""
+    """(B,) mean squared error of the model's prediction, with whatever slider is attached; over each sample's mask (1, H, W)."""
     x = backend.add_noise(latent_BCHW, noise_BCHW, sigma_B)
     error = backend.predict(x, sigma_B, cond).float() - backend.target(latent_BCHW, noise_BCHW, sigma_B).float()
-    return error.square().flatten(1).mean(dim=1)
+    return masked_mean(error.square(), masks)
+
+
+def masked_mean(error_BCHW: torch.Tensor, masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """(B,) mean over all but the batch, each place of a picture (last two dimensions) weighed by the sample's mask."""
+    if all(mask is None for mask in masks):
+        return error_BCHW.flatten(1).mean(dim=1)
+    plain = error_BCHW.new_ones(1, *error_BCHW.shape[-2:])
+    weight = torch.stack([plain if mask is None else mask.to(plain) for mask in masks])
+    weight = weight / weight.flatten(1).mean(dim=1).clamp_min(1e-6).reshape(-1, 1, 1, 1)
+    if error_BCHW.ndim == 5:
+        weight = weight.unsqueeze(2)
+    return (error_BCHW * weight).flatten(1).mean(dim=1)
 
 
 def neutral_error(
@@ -90,4 +103,5 @@ def step_loss(backend: Backend, adapter: Adapter, batch: Batch, spec: TrainSpec)
         x = backend.add_noise(latent, noise, sigma)
         return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths, dropping), batch.strengths)
     with adapter.at(backend.module, batch.strengths, dropping):
-        return StepResult(prediction_error(backend, latent, noise, sigma, cond), batch.strengths)
+        masks = [s.mask for s in batch.samples]
+        return StepResult(prediction_error(backend, latent, noise, sigma, cond, masks), batch.strengths)

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .adapter import Adapter
-from .backend import Conditioning, per_sample
+from .backend import Conditioning, module_mark, per_sample
 from .config import SliderError
 from .targets import Target
 
@@ -241,6 +241,12 @@ class TinyBackend:
     def encode_prompt(self, text: str) -> Conditioning:
         with torch.no_grad():
             return Conditioning(text, self._text(torch.tensor([tokenize(text)])))
+
+    def prompt_to_device(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def encoder_marks(self) -> tuple[str, str]:
+        return f"{self.name} pixels", f"{self.name} {module_mark(self._text)}"
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:

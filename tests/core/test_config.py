@@ -2,7 +2,8 @@
 
 import pytest
 
-from slider_core.config import AdapterSpec, BucketSpec, Objective, Preset, SliderError, SweepSpec, TrainSpec, parse_strengths
+from slider_core.config import AdapterSpec, Objective, Preset, SliderError, SweepSpec, TrainSpec, parse_strengths
+from slider_core.dataset_spec import BucketSpec
 
 SPECS = [
     AdapterSpec(rank=8, alpha=2.0, preset=Preset.CUSTOM, patterns=("attn1", "proj_in$")),

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from slider_core.config import BucketSpec, SliderError
+from slider_core.config import SliderError
 from slider_core.dataset import bucket_folders, common_size, load_image, read_dataset
+from slider_core.dataset_spec import BucketSpec
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 

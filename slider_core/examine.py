@@ -1,0 +1,37 @@
+"""The pair doctor's visit to a dataset: its pairs as they will be trained on, in a small size, and what is said about them."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from .cache import fittings, load, sizes_report
+from .dataset import Dataset
+from .doctor import Patient, contact_sheet, examine
+
+SIDE = 256  # pixels: enough to see what differs
+STEP = 8
+MOST = 100  # pairs that are looked at; a larger dataset is judged by its first
+
+
+def patients(dataset: Dataset) -> list[Patient]:
+    """The first pairs of a dataset, fitted as for training."""
+    fitted = [f for f in fittings(dataset, SIDE, STEP) if f.pair is not None and not f.flip][: 2 * MOST]
+    found = []
+    for plus, minus in zip(fitted[::2], fitted[1::2], strict=True):
+        images = [load(f, dataset.spec)[0] for f in (plus, minus)]
+        stills = [image if image.ndim == 3 else image[0] for image in images]
+        names = plus.shot.path.name, minus.shot.path.name
+        sizes = (plus.shot.width, plus.shot.height), (minus.shot.width, minus.shot.height)
+        name = names[0] if names[0] == names[1] else " / ".join(names)
+        found.append(Patient(name, stills[0], stills[1], plus.shot.caption, minus.shot.caption, *sizes))
+    return found
+
+
+def examined(dataset: Dataset) -> tuple[Image.Image, list[str]]:
+    """(the contact sheet, what there is to say in lines)."""
+    looked = patients(dataset)
+    diagnosis = examine(looked)
+    more = len(dataset.pairs) - len(looked)
+    lines = [*sizes_report(fittings(dataset, SIDE, STEP))[1:], *diagnosis.lines()] if looked else ["No pairs to examine."]
+    lines += [f"The first {len(looked)} pairs were examined, {more} were not."] if more > 0 else []
+    return contact_sheet(looked, diagnosis), lines
