@@ -361,11 +361,11 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
     def no_memory(*_args: Any) -> float:
         raise torch.OutOfMemoryError("out of memory: tried to allocate 80 GiB")
 
-    monkeypatch.setattr(files, "_worst_forward", no_memory)
+    monkeypatch.setattr(files._Trial, "forward", no_memory)
     slider = replace(case.slider, proof=files.Proof(weakref.ref(case.model), case.x[0], case.cond))
     form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
     words = files.save_tried(tmp_path / "a.safetensors", slider, form, dtype)
-    assert any("was not to be had (out of memory" in line for line in words), words
+    assert any("no memory for a forward" in line for line in words), words
     assert case.agrees(
         case.answer(files.with_slider(case.model, pack.core("store").load_slider(tmp_path / "a.safetensors"), 1.0)), 1.0
     )
