@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.comfy_files import save_tried
 from ..slider_core.config import FileDtype, FileFormat, SliderError
 from ..slider_core.metadata import summary, thumbnail
-from ..slider_core.store import PEFT_WEIGHTS, Slider, load_slider
+from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
 from .sockets import CATEGORY, SliderSocket
 
@@ -27,13 +27,21 @@ def load_by_name(name: str) -> Slider:
 def file_mark(name: str) -> str:
     """Changes when the file of that name changes, so that it is read again."""
     path = folder_paths.get_full_path("loras", name)
-    return f"{path}:{Path(path).stat().st_mtime_ns}" if path else name
+    if path is None:
+        return name
+    files = [p for p in (Path(path), Path(path).with_name(PEFT_CONFIG)) if p.is_file()]
+    return str([(str(p), p.stat().st_mtime_ns) for p in files])
 
 
 def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
     """Where a slider of that prefix goes: the next free number, or the very name when it may be replaced."""
     root = folder_paths.get_folder_paths("loras")[0]
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    try:
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    except Exception as fault:  # core's own, of no class, when the place lies elsewhere
+        raise SliderError(f'filename_prefix "{prefix}" must stay under models/loras ({str(fault).splitlines()[0]}).') from None
+    if not name.strip(". "):
+        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write sliders/my_slider.')
     ending = "" if form is FileFormat.PEFT else ".safetensors"
     return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
 

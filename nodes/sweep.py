@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.adapter import Adapter
-from ..slider_core.comfy_files import on_model
+from ..slider_core.comfy_files import adapter_on
 from ..slider_core.comfy_host import sample_strengths
 from ..slider_core.config import SweepSpec, parse_strengths
 from ..slider_core.store import Slider
@@ -84,7 +83,7 @@ class SliderStrengthSweep(io.ComfyNode):
         spec = SweepSpec(
             parse_strengths(strengths), tuple((seed + row) & 0xFFFFFFFFFFFFFFFF for row in range(rows)), steps=steps, cfg=cfg
         )
-        adapter = Adapter.from_weights(model.model.diffusion_model, on_model(slider, model).weights, model.load_device)
+        adapter = adapter_on(model, slider)
         bar = comfy.utils.ProgressBar(rows)
 
         def sample(values: Sequence[float], number: int) -> torch.Tensor:

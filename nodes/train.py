@@ -12,7 +12,7 @@ from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
 from ..slider_core.cache import encode
-from ..slider_core.comfy_files import Proof, on_model
+from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, TrainSpec
 from ..slider_core.dataset import Dataset
@@ -45,10 +45,12 @@ def reporter(first: int, until: int) -> Callable[[StepReport], None]:
 
 def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider | None) -> Adapter:
     """A fresh adapter, or that of a slider to go on from: its own layers, sizes and algorithm, and no more rows than chosen."""
+    backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
     if start is None:
         return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
-    weights = cut(on_model(start, backend.patcher).weights, slices(targets.selection.targets))
-    return Adapter.from_weights(backend.module, weights, backend.device)
+    start = on_model(start, backend.patcher)
+    weights = cut(start.weights, slices(targets.selection.targets))
+    return adapter_on(backend.patcher, replace(start, weights=weights), targets.spec.dropout)
 
 
 def begin(
@@ -92,7 +94,9 @@ def begin(
 def snapshot(run: Run, model: Any) -> Slider:
     """The slider as it stands, with what it takes to try its file on a real forward."""
     sample = run.trainer.samples[0]
-    return replace(run.slider(), proof=Proof(weakref.ref(model), sample.latent, sample.cond))
+    slider = run.slider()
+    told = slider.metadata | {"slider_architecture": architecture(model)}
+    return replace(slider, metadata=told, proof=Proof(weakref.ref(model), sample.latent, sample.cond))
 
 
 class SliderTrainStep(io.ComfyNode):

@@ -1,4 +1,4 @@
-"""python -m slider_core demo | demo-data | doctor | train | sweep | export: the whole way on the embedded model, no ComfyUI needed.
+"""python -m slider_core demo | demo-data | doctor | train | sweep | export: all of it on the embedded model, without ComfyUI.
 
 Bad input ends with one clear line and exit code 2; nothing is half-written. `--json` prints one JSON object as the last line.
 """

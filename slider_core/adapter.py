@@ -80,11 +80,15 @@ class Adapter:
         weights: Mapping[Target, LayerWeight],
         device: torch.device | str = "cpu",
         aliases: Aliases | None = None,
+        dropout: float = 0.0,
     ) -> Adapter:
-        """An adapter that holds a copy of `weights`. SliderError where a layer is missing or has another shape."""
+        """An adapter that holds a copy of `weights`. SliderError where a layer is missing or has another shape.
+
+        A DoRA and a GLoRA read the base weights: they must be those of the model as it will be used.
+        """
         with torch.no_grad():
             mine = placed(weights, module, aliases)
-        return cls(module, algorithms.revived(module, mine), torch.device(device))
+        return cls(module, algorithms.revived(module, mine), torch.device(device), dropout)
 
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains: those of each target in order."""

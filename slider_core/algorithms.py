@@ -18,14 +18,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from .config import AdapterSpec, Algorithm, SliderError
+from .config import PEFTS, AdapterSpec, SliderError
 from .lycoris_parts import revive_lycoris, with_lycoris
 from .peft_parts import revive_peft, with_peft
 from .targets import Target, find_layer, large_kernel
 from .trainable import Size, Trainable, shape_of
 from .weights import Kind, LayerWeight
-
-PEFTS = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.DORA)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 
 from .backend import Backend, Conditioning
 from .dataset import Dataset, Shot
 from .dataset_spec import Alpha, BucketSpec, Crop, DatasetSpec, Pairing
 from .disk_cache import DiskCache
-from .pictures import CLIP_ENDINGS, fit, load_clip, load_picture, to_tensor
+from .pictures import CLIP_ENDINGS, fit, from_tensor, load_clip, load_picture, to_tensor
 from .sizes import common_ratio, cut_share, nearest_size
 
 CENTER = (0.5, 0.5)
@@ -97,8 +98,8 @@ def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor 
     shot = fitted.shot
     clip = shot.path.is_dir() or shot.path.suffix.lower() in CLIP_ENDINGS
     if shot.pixels is not None:
-        image, mask = _fit_tensor(shot.pixels, fitted), shot.mask
-        mask = None if mask is None else _fit_tensor(mask, fitted)
+        image = _fit_picture(from_tensor(shot.pixels), fitted)
+        mask = None if shot.mask is None else _fit_picture(from_tensor(shot.mask), fitted)
     elif clip:
         frames = load_clip(shot.path, spec.frames, spec.rgb)
         image, mask = torch.stack([_fit_picture(frame, fitted) for frame in frames]), None
@@ -112,18 +113,8 @@ def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor 
     return image, mask
 
 
-def _fit_picture(picture: object, fitted: Fitted) -> torch.Tensor:
+def _fit_picture(picture: Image.Image, fitted: Fitted) -> torch.Tensor:
     return to_tensor(fit(picture, fitted.width, fitted.height, fitted.spec.crop, fitted.place))
-
-
-def _fit_tensor(image: torch.Tensor, fitted: Fitted) -> torch.Tensor:
-    """An image out of a graph, (C, H, W), scaled to cover and cropped as files are."""
-    height, width = image.shape[-2:]
-    scale = max(fitted.width / width, fitted.height / height)
-    size = max(fitted.height, round(height * scale)), max(fitted.width, round(width * scale))
-    scaled = torch.nn.functional.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0].clamp(0, 1)
-    x, y = (round((size[1] - fitted.width) * fitted.place[0]), round((size[0] - fitted.height) * fitted.place[1]))
-    return scaled[:, y : y + fitted.height, x : x + fitted.width]
 
 
 class Encoder:

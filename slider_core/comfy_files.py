@@ -2,6 +2,9 @@
 
 A file that was written is read back by ComfyUI's own loader and compared with the slider it came from: layer by layer in
 float32, and on a real forward of the model where the slider brings a sample along. A deviation is an error.
+
+A DoRA and a GLoRA depend on the weights under them, and ComfyUI leaves the patches of whichever MODEL ran last in place: what
+reads base weights does so after `load`.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import comfy.lora
 import comfy.model_management
 import comfy.sd
 import comfy.utils
+import folder_paths
 import torch
 
 from .adapter import Adapter
@@ -25,17 +29,17 @@ from .backend import Conditioning
 from .comfy_host import ComfyBackend
 from .comfy_training import forget_prompts, without_memory
 from .config import FileDtype, FileFormat, SliderError
-from .formats import PREFIX, bypass_notes, to_native
-from .names import placed
+from .formats import PREFIX, loader_notes, to_native
+from .names import placed, with_ratio
 from .store import DTYPES, Slider, load_slider, lost_to, move_in, refuse_existing, save_slider
 from .targets import Target
-from .weights import by_layer
+from .weights import Kind, LayerWeight, by_layer
 
 BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.DIFFUSERS)  # what ComfyUI's loader reads on any architecture
 LAYER, FORWARD = 1e-4, 1e-3  # largest deviation, as a share of the slider's own effect
 ROUNDINGS = 4  # how many factors of a change a number format may round
 TINY = 1e-6  # of the base weight: the last digits of float32, in which a DoRA's change may drown
-NOISE = 64  # roundings of the model's own number format in a forward, as a share of its output
+NOISE = 64  # roundings of a number format in a forward, as a share of the model's output
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,39 @@ def _weight(module: torch.nn.Module) -> Any:
     return module._parameters.get("weight")
 
 
+def load(model: Any) -> None:
+    """Bring a MODEL to its device with its own patches, and no other's, in its weights."""
+    comfy.model_management.load_models_gpu([model])
+
+
+def _needs_base(weights: Mapping[Target, LayerWeight]) -> bool:
+    return any(w.is_dora or w.kind is Kind.GLORA for w in weights.values())
+
+
+def architecture(model: Any) -> str:
+    """ComfyUI's class of a MODEL in supported_models: SD15, SDXL, Flux, ZImage, ..."""
+    return type(model.model.model_config).__name__
+
+
 def on_model(slider: Slider, model: Any) -> Slider:
     """The slider with its layers found in this MODEL. SliderError when it is for another one."""
-    module = model.model.diffusion_model
-    return replace(slider, weights=placed(slider.weights, module, layer_aliases(model)), placed=True)
+    if _needs_base(slider.weights):
+        load(model)
+    weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))
+    return replace(slider, weights=weights, placed=True)
+
+
+def adapter_on(model: Any, slider: Slider, dropout: float = 0.0) -> Adapter:
+    """The slider as an adapter for this MODEL, on its device."""
+    found = on_model(slider, model)
+    return Adapter.from_weights(model.model.diffusion_model, found.weights, model.load_device, dropout=dropout)
 
 
 def with_slider(model: Any, slider: Slider, strength: float) -> Any:
     """A MODEL with the slider at `strength`, by the same path as the stock LoRA loader. At 0 the model itself."""
     if strength == 0:
         return model
-    state = to_native(on_model(slider, model).weights)
-    return without_memory(comfy.sd.load_lora_for_models(model, None, state, strength, 0)[0])
+    return _stock(model, to_native(on_model(slider, model).weights), strength)
 
 
 # --- the proof
@@ -89,35 +114,100 @@ def _stock(model: Any, state: Mapping[str, torch.Tensor], strength: float) -> An
     return without_memory(comfy.sd.load_lora_for_models(model, None, dict(state), strength, 0)[0])
 
 
-def _worst_layer(model: Any, state: Mapping[str, torch.Tensor], slider: Slider, dtype: FileDtype) -> float:
-    """The largest deviation of a layer's change, as a share of it. SliderError that names a layer which deviates too much."""
-    eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
-    patched, worst = _stock(model, state, -1.0), 0.0  # at the minus side, where a loader that knows no signs would fail
-    for path, weight in by_layer(slider.weights).items():
-        key = f"{PREFIX}{path}.weight"
-        base = model.model.diffusion_model.get_submodule(path).weight.detach()
-        if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
-            continue  # quantised: ComfyUI patches it in a way of its own
-        base = base.to(device=model.load_device, dtype=torch.float32)
-        own = patched.patches.get(key, [])[len(model.patches.get(key, [])) :]
-        if not own:
-            raise SliderError(f'ComfyUI\'s loader leaves the layer "{path}" of the file out, so it was not saved.')
-        stock = comfy.lora.calculate_weight(own, base.clone(), key).flatten(1) - base.flatten(1)
-        live = -weight.to(base.device).delta(base)
-        gap, size = float((stock - live).norm()), float(live.norm())
-        if gap > (LAYER + ROUNDINGS * eps) * size + TINY * float(base.norm()):
+@dataclass(frozen=True)
+class _Trial:
+    """A saved file's tensors, the slider they should be, and how exactly: `eps` is the rounding of the file's number format."""
+
+    model: Any
+    state: Mapping[str, torch.Tensor]
+    slider: Slider
+    eps: float
+
+    def patch(self, patched: Any, key: str, base: torch.Tensor) -> torch.Tensor | None:
+        """What ComfyUI's loader changes `base` by at that key, flat; None when it leaves the key out."""
+        own = patched.patches.get(key, [])[len(self.model.patches.get(key, [])) :]
+        return comfy.lora.calculate_weight(own, base.clone(), key).flatten() - base.flatten() if own else None
+
+    def share(self, what: str, stock: torch.Tensor | None, live: torch.Tensor, base: torch.Tensor) -> float:
+        """The deviation as a share of the change. SliderError that names the layer when it is too large."""
+        if stock is None:
+            raise SliderError(f"ComfyUI's loader leaves the {what} of the file out, so it was not saved.")
+        gap, size = float((stock - live.flatten()).norm()), float(live.norm())
+        if not gap <= (LAYER + ROUNDINGS * self.eps) * size + TINY * float(base.norm()):
             raise SliderError(
-                f'ComfyUI\'s loader changes the layer "{path}" otherwise than the slider does (by {gap / (size or 1.0):.1%}), '
+                f"ComfyUI's loader changes the {what} otherwise than the slider does (by {gap / (size or 1.0):.1%}), "
                 "so it was not saved. Save as fp32, or in another format."
             )
-        worst = max(worst, gap / size) if size else worst
-    return worst
+        return gap / size if size else 0.0
+
+    def layers(self) -> tuple[int, float]:
+        """(layers compared, the largest deviation of a weight's or bias' change). Quantised layers are left out: ComfyUI patches
+        them in a way of its own."""
+        patched, worst, count = _stock(self.model, self.state, -1.0), 0.0, 0  # where a loader without signs would fail
+        for path, weight in by_layer(self.slider.weights).items():
+            layer, key = self.model.model.diffusion_model.get_submodule(path), f"{PREFIX}{path}"
+            base = layer.weight.detach()
+            if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
+                continue
+            base, count = base.to(device=self.model.load_device, dtype=torch.float32), count + 1
+            live = -weight.to(base.device).delta(base)
+            worst = max(worst, self.share(f'layer "{path}"', self.patch(patched, f"{key}.weight", base), live, base))
+            if "diff_b" in weight.tensors:
+                bias = layer.bias.detach().to(base)
+                change = self.patch(patched, f"{key}.bias", bias)
+                worst = max(worst, self.share(f'bias of "{path}"', change, -weight.tensors["diff_b"].to(bias), bias))
+        return count, worst
+
+    def _answer(self, model: Any, proof: Proof, adapter: Adapter | None = None, strength: float = 0.0) -> torch.Tensor:
+        with _running(model) as backend:
+            noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
+            sigma = backend.sigmas(torch.tensor([0.5]))
+            x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
+            with torch.no_grad(), adapter.at(backend.module, [strength]) if adapter else nullcontext():
+                return backend.predict(x, sigma, [proof.cond]).float().clone()
+
+    def forward(self, proof: Proof) -> float:
+        """The largest deviation of the model's output at +1 and -1, as a share of the slider's effect there.
+
+        In float32 on the CPU the live slider is the measure. Elsewhere merging a slider rounds the weights themselves, so there
+        it is the slider's own tensors in the same loader.
+        """
+        load(self.model)
+        adapter = Adapter.from_weights(self.model.model.diffusion_model, self.slider.weights, self.model.load_device)
+        exact, own, worst = self._exact(), to_native(self.slider.weights), 0.0
+        base = self._answer(self.model, proof)
+        for strength in (1.0, -1.0):
+            stock = self._answer(_stock(self.model, self.state, strength), proof)
+            if exact:
+                live = self._answer(self.model, proof, adapter, strength)
+            else:
+                live = self._answer(_stock(self.model, own, strength), proof)
+            gap, size = float((stock - live).norm()), float((live - base).norm())
+            rounding = NOISE * (torch.finfo(torch.float32).eps if exact else self._eps() * bool(self.eps)) * float(base.norm())
+            if not gap <= (FORWARD + ROUNDINGS * self.eps) * size + rounding:
+                raise SliderError(
+                    f"At {strength:+g} the model answers otherwise with the file in ComfyUI's loader than with the slider "
+                    f"(by {gap / (size or 1.0):.1%} of its effect), so it was not saved. Save as fp32, or in another format."
+                )
+            worst = max(worst, gap / size) if size else worst
+        load(self.model)  # without the slider again
+        return worst
+
+    def _eps(self) -> float:
+        """The coarsest rounding among the layers that the slider changes and the model's arithmetic."""
+        module = self.model.model.diffusion_model
+        kinds = {module.get_submodule(t.path).weight.dtype for t in self.slider.weights}
+        kinds |= {self.model.model.get_dtype_inference()}
+        return max(torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)
+
+    def _exact(self) -> bool:
+        return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
 
 
 @contextmanager
 def _running(model: Any) -> Iterator[ComfyBackend]:
     """The MODEL loaded with its patches, as a sampler loads it."""
-    comfy.model_management.load_models_gpu([model])
+    load(model)
     backend = ComfyBackend(model, None, None)
     backend.one_by_one = True
     model.pre_run()
@@ -126,41 +216,6 @@ def _running(model: Any) -> Iterator[ComfyBackend]:
     finally:
         forget_prompts(backend.module)
         model.cleanup()
-
-
-def _worst_forward(model: Any, state: Mapping[str, torch.Tensor], slider: Slider, proof: Proof, dtype: FileDtype) -> float:
-    """The largest deviation of the model's output at +1 and -1, as a share of the slider's effect there."""
-    module = model.model.diffusion_model
-    adapter = Adapter.from_weights(module, slider.weights, model.load_device)
-    worst = 0.0
-
-    def run(backend: ComfyBackend) -> torch.Tensor:
-        noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
-        sigma = backend.sigmas(torch.tensor([0.5]))
-        x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
-        with torch.no_grad():
-            return backend.predict(x, sigma, [proof.cond]).float()
-
-    try:
-        for strength in (1.0, -1.0):
-            with _running(model) as backend:
-                base = run(backend)
-                with adapter.at(module, [strength]):
-                    live = run(backend)
-            with _running(_stock(model, state, strength)) as backend:
-                stock = run(backend)
-            eps = torch.finfo(next(p.dtype for p in module.parameters() if p.is_floating_point())).eps
-            share = FORWARD + ROUNDINGS * (0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps)
-            gap, size = float((stock - live).norm()), float((live - base).norm())
-            if not gap <= share * size + NOISE * eps * float(base.norm()):
-                raise SliderError(
-                    f"At {strength:+g} the model answers otherwise with the saved file in ComfyUI's loader than with the slider "
-                    f"(by {gap / (size or 1.0):.1%} of its effect), so it was not saved. Save as fp32, or in another format."
-                )
-            worst = max(worst, gap / size) if size else worst
-    finally:
-        comfy.model_management.load_models_gpu([model])  # without the slider again
-    return worst
 
 
 def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tensor]:
@@ -185,16 +240,20 @@ def tried(path: Path, slider: Slider, model: Any, form: FileFormat, dtype: FileD
     slider = replace(on_model(slider, model), proof=slider.proof)
     reader = "ComfyUI's loader" if form in BY_STOCK else "our reader and ComfyUI's loader"
     with torch.inference_mode():
-        state = _read_back(path, form, model)
-        layers = _worst_layer(model, state, slider, dtype)
-        count = len(by_layer(slider.weights))
-        words = f"Read back through {reader}: {count} layers, which deviate by at most {layers:.1e} of their change"
+        load(model)
+        eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
+        trial = _Trial(model, _read_back(path, form, model), slider, eps)
+        count, worst = trial.layers()
+        words = f"Read back through {reader}: {count} layers, which deviate by at most {worst:.1e} of their change"
+        left = len(by_layer(slider.weights)) - count
+        words += f" ({left} quantised layers were not compared)" if left else ""
         if not isinstance(slider.proof, Proof):
             return f"{words}."
         try:
-            forward = _worst_forward(model, state, slider, slider.proof, dtype)
-        except RuntimeError as fault:  # out of memory, say: no reason to lose the slider
-            return f"{words}. A forward of the model was not to be had ({str(fault).splitlines()[0][:120]})."
+            forward = trial.forward(slider.proof)
+        except comfy.model_management.OOM_EXCEPTION as fault:  # no reason to lose the slider
+            load(model)
+            return f"{words}. There was no memory for a forward of the model ({str(fault).strip()[:120]})."
     return f"{words}, and by {forward:.1e} of the slider's effect on a forward of the model."
 
 
@@ -205,15 +264,21 @@ def save_tried(
 
     `model` is the MODEL it is for; without one that which it was trained on, while that is in memory.
     """
-    model = _model_of(slider, model)
-    slider = slider if model is None else replace(on_model(slider, model), proof=slider.proof)
-    aliases = None if model is None else layer_aliases(model)
     refuse_existing(path, overwrite)
-    with tempfile.TemporaryDirectory() as folder:
+    model = _model_of(slider, model)
+    aliases = None
+    if model is not None:
+        found, aliases = on_model(slider, model), layer_aliases(model)
+        told = {"slider_architecture": architecture(model)} | slider.metadata
+        weights = with_ratio(found.weights, model.model.diffusion_model)
+        slider = replace(found, weights=weights, metadata=told, proof=slider.proof)
+    temporary = Path(folder_paths.get_temp_directory())
+    temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder:
         trial = Path(folder) / path.name
         save_slider(trial, slider, dtype, form=form, aliases=aliases)
         words = tried(trial, slider, model, form, dtype)
         move_in(trial, path, overwrite)
     lost = lost_to(slider, dtype)
     rounding = [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
-    return [*rounding, words, *bypass_notes(slider.weights, form, aliases)]
+    return [*rounding, words, *loader_notes(slider.weights, form, aliases)]

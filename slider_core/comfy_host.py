@@ -87,7 +87,7 @@ class ComfyBackend:
     @contextmanager
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
-        self._load()
+        self.load()
         with autograd_through(self.module):
             self.patcher.pre_run()
             try:
@@ -110,7 +110,7 @@ class ComfyBackend:
             )
         self.one_by_one = not known[paths]
 
-    def _load(self) -> None:
+    def load(self) -> None:
         """Bring the model to its device, and refuse what autograd cannot run through yet, before anything is touched."""
         if self.patcher.is_dynamic() and self.device.type != "cpu":
             raise SliderError("Training cannot use dynamic VRAM yet: start ComfyUI with --disable-dynamic-vram.")
@@ -127,7 +127,7 @@ class ComfyBackend:
 
     def weights_mark(self) -> str:
         """A short hash of some weights, merged LoRAs included: tells two checkpoints of one architecture apart."""
-        self._load()
+        self.load()
         return module_mark(self.module)[:8]
 
     def _training_memory(self) -> int:

@@ -182,7 +182,8 @@ class AdapterSpec(JsonSpec):
     def _check_sizes(self) -> None:
         ranks = [("rank", self.rank), *((f'rank of "{p}"', r) for p, r in self.rank_pattern)]
         ranks += [("conv_rank", self.conv_rank)] if self.conv_rank else []
-        need(self.conv_rank is None or self.conv_rank >= 0, f"conv_rank must be 0 or more, got {self.conv_rank!r}.")
+        plain = self.conv_rank is None or (isinstance(self.conv_rank, int) and self.conv_rank >= 0)
+        need(plain, f"conv_rank must be a whole number from 0, got {self.conv_rank!r}.")
         for name, rank in ranks:
             need(isinstance(rank, int) and rank >= 1, f"{name} must be a whole number from 1, got {rank!r}.")
             odd = self.init is Init.ORTHOGONAL and rank % 2

@@ -22,7 +22,7 @@ import torch
 
 from .config import SliderError
 from .dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
-from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, look
+from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, frame_files, look
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 _BY_STRENGTH = re.compile(r"strength_([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
@@ -44,8 +44,8 @@ class Shot:
     height: int
     digest: str
     content: str = ""
-    pixels: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
+    pixels: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    mask: torch.Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -165,7 +165,7 @@ def _caption_beside(path: Path) -> str:
 
 def _content(path: Path) -> str:
     """A hash of a file, or of the files of a folder of frames."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = frame_files(path) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

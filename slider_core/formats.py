@@ -37,6 +37,8 @@ from .weights import (
 )
 
 PREFIX = "diffusion_model."
+MOST_ALPHA = 1e6
+MOST_NUMBERS = 2**30  # of a layer that a file may claim to change
 # the two factors of a LoRA: down, up
 LORA_NAMES = (
     (".lora_A.weight", ".lora_B.weight"),
@@ -102,8 +104,8 @@ def _layer(tensors: dict[str, torch.Tensor], where: str) -> LayerWeight:
     if kind is None:
         raise SliderError(f"{where} holds {', '.join(tensors)}, which change no weight; the file is damaged or no LoRA.")
     alpha = tensors.pop("alpha", None)
-    if alpha is not None and (alpha.numel() != 1 or not bool(alpha.isfinite().all())):
-        raise SliderError(f"{where} has an alpha that is no number; the file is damaged.")
+    if alpha is not None and (alpha.numel() != 1 or not abs(float(alpha)) <= MOST_ALPHA):
+        raise SliderError(f"{where} has an alpha that is no number up to {MOST_ALPHA:g}; the file is damaged.")
     allowed = {*NEEDED[kind], *OPTIONAL[kind], *((MAGNITUDE,) if kind is Kind.LORA else ())}
     lacking = _whole_kron(set(tensors)) if kind is Kind.LOKR else [n for n in NEEDED[kind] if n not in tensors]
     if lacking:
@@ -112,17 +114,21 @@ def _layer(tensors: dict[str, torch.Tensor], where: str) -> LayerWeight:
     if odd == ["dora_scale"]:
         raise SliderError(f"{where} is a DoRA on a {kind.value}, which has no meaning here; load it with ComfyUI's LoRA loader.")
     if odd:
-        raise SliderError(f"{where} holds {odd[0]} beside a {kind.value}; the file is damaged.")
+        raise SliderError(
+            f"{where} holds {odd[0]} beside a {kind.value}, which has no meaning here; load it with ComfyUI's loader."
+        )
     weight = LayerWeight(kind, {n: t.float() for n, t in tensors.items()}, None if alpha is None else float(alpha))
     _check_factors(weight, where)
     return weight
 
 
 def _check_factors(weight: LayerWeight, where: str) -> None:
-    """SliderError unless the factors multiply, so that nothing fails later in the middle of a model."""
+    """SliderError unless the factors multiply to a weight of a size that exists. Whether it fits a model: fits.py."""
     t = weight.tensors
     shapes = ", ".join(str(tuple(value.shape)) for value in t.values())
-    scalar = [name for name, value in t.items() if value.ndim < (1 if name in ("dora_scale", MAGNITUDE, "diff_b") else 2)]
+    kernels = ("lora_mid.weight", "hada_t1", "hada_t2", "lokr_t2")
+    least = {name: 1 if name in ("dora_scale", MAGNITUDE, "diff_b") else 3 if name in kernels else 2 for name in t}
+    scalar = [name for name, value in t.items() if value.ndim < least[name] or not value.numel()]
     pairs = {
         Kind.LORA: (("lora_down.weight", 0, "lora_up.weight", 1),),
         Kind.LOHA: tuple((f"hada_w{n}_b", 0, f"hada_w{n}_a", 0 if f"hada_t{n}" in t else 1) for n in (1, 2)),
@@ -135,6 +141,9 @@ def _check_factors(weight: LayerWeight, where: str) -> None:
     )
     if scalar or apart:
         raise SliderError(f"{where} holds {shapes}, which make no {weight.kind.value}; the file is damaged.")
+    rows, numbers = weight.shape()
+    if rows * numbers > MOST_NUMBERS:
+        raise SliderError(f"{where} claims a weight of {rows} x {numbers} numbers, larger than any model's; the file is damaged.")
 
 
 def from_state(
@@ -283,11 +292,11 @@ def _covering(
 ) -> list[tuple[str, tuple[int, int] | None]]:
     """Names that together mean every moved row once: those of slices where these are enough, else one of the whole layer."""
     slices = sorted(((name, rows) for name, rows in names if rows), key=lambda entry: entry[1])
-    chosen, reached = [], torch.zeros_like(moved)
+    chosen, reached, still = [], torch.zeros_like(moved), not bool(moved.any())
     for name, rows in slices:
         if not bool(reached[rows[0] : rows[1]].any()):
             reached[rows[0] : rows[1]] = True
-            chosen += [(name, rows)] if bool(moved[rows[0] : rows[1]].any()) else []
+            chosen += [(name, rows)] if still or bool(moved[rows[0] : rows[1]].any()) else []
     if chosen and not bool(moved[~reached].any()):
         return chosen
     return [(name, rows) for name, rows in names if rows is None][:1]
@@ -327,6 +336,8 @@ def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict
         if weight.is_dora:
             magnitude, conv = _magnitude(weight, path), weight.tensors["lora_down.weight"].ndim > 2
             state[f"{stem}.lora_magnitude_vector"] = magnitude.transpose(0, 1) if conv else magnitude.flatten()
+    if len({w.is_dora for w in tall.values()}) > 1:
+        raise SliderError("A PEFT folder is DoRA on all its layers or on none, and this slider is mixed: choose native or kohya.")
     ranks = {path: weight.rank for path, weight in tall.items()}
     alphas = {path: weight.scale * weight.rank for path, weight in tall.items() if weight.rank}
     rank, alpha = (max(set(v.values()), key=list(v.values()).count) for v in (ranks, alphas))
@@ -336,7 +347,7 @@ def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict
         "lora_alpha": alpha,
         "rank_pattern": {f"^{re.escape(p)}$": r for p, r in ranks.items() if r != rank},
         "alpha_pattern": {f"^{re.escape(p)}$": a for p, a in alphas.items() if a != alpha},
-        "target_modules": sorted(tall),
+        "target_modules": f"^(?:{'|'.join(re.escape(path) for path in sorted(tall))})$",  # a list would match ends of paths
         "use_dora": any(w.is_dora for w in tall.values()),
         "inference_mode": True,
         "lora_dropout": 0.0,
@@ -344,8 +355,8 @@ def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict
     }, state
 
 
-def bypass_notes(weights: Mapping[Target, LayerWeight], form: FileFormat, aliases: Aliases | None = None) -> list[str]:
-    """Where ComfyUI's bypass loader cannot be right about this file, in words. `aliases` as for `to_diffusers`."""
+def loader_notes(weights: Mapping[Target, LayerWeight], form: FileFormat, aliases: Aliases | None = None) -> list[str]:
+    """Where ComfyUI's loaders cannot be right about this file, in words. `aliases` as for `to_diffusers`."""
     tall = by_layer(weights)
     fused = {target.path for target in (aliases or {}).values() if target.rows}
     found = {
@@ -356,4 +367,7 @@ def bypass_notes(weights: Mapping[Target, LayerWeight], form: FileFormat, aliase
             "lokr_w2" in w.tensors and w.tensors["lokr_w2"].ndim in (3, 5) for w in tall.values()
         ),
     }
-    return [f"ComfyUI's bypass loader {what}: use Load LoRA." for what, true in found.items() if true]
+    notes = [f"ComfyUI's bypass loader {what}: use Load LoRA." for what, true in found.items() if true]
+    if form in (FileFormat.LYCORIS, FileFormat.PEFT):
+        notes = [f"This file is for {form.value}: Load LoRA leaves out what it cannot read. Save as native for ComfyUI."]
+    return notes

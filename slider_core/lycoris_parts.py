@@ -11,7 +11,7 @@ from torch import nn
 from .config import AdapterSpec, Algorithm
 from .targets import Target, find_layer
 from .trainable import Size, at_rest_copy, shape_of
-from .weights import Kind, LayerWeight, base_rows, quiet_lycoris, shape_only
+from .weights import OPTIONAL, Kind, LayerWeight, base_rows, quiet_lycoris, shape_only
 
 
 class Lycoris:
@@ -144,7 +144,7 @@ def revive_lycoris(layer: nn.Module, target: Target, weight: LayerWeight, shape:
         made.bias = nn.Parameter(t["diff_b"].clone()) if "diff_b" in t else None
         return Full(made, weight.kind, target, tuple(layer.weight.shape))
     if weight.kind is Kind.LOKR:
-        for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"):
+        for name in OPTIONAL[Kind.LOKR]:
             made._parameters.pop(name, None)
         made.use_w1, made.use_w2, made.tucker = "lokr_w1" in t, "lokr_w2" in t, "lokr_t2" in t
         made.lora_dim, made.scale = weight.rank or 1, weight.scale

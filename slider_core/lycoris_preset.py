@@ -82,7 +82,17 @@ def _words(given: dict[str, Any], *keys: str) -> tuple[str, ...]:
 
 def _pattern(word: str, shell: bool) -> str:
     """As LyCORIS matches it: from the beginning of the path, or as file names are matched."""
-    return fnmatch.translate(word) if shell else f"^(?:{word})"
+    return f"^{fnmatch.translate(word)}" if shell else f"^(?:{word})"
+
+
+def _whole(given: dict[str, Any], key: str, default: int | None) -> int | None:
+    """A whole number, or the default where there is none or null."""
+    value = given.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise SliderError(f"{WHERE}: {key} must be a whole number, got {json.dumps(value)}.")
+    return int(value)
 
 
 def _algorithm(given: dict[str, Any]) -> Algorithm:
@@ -107,7 +117,8 @@ def _layers(preset: dict[str, Any]) -> dict[str, Any]:
     names = _words(preset, "target_module", "unet_target_module")
     patterns = [_pattern(word, shell) for word in _words(preset, "target_name", "unet_target_name")]
     ranks, alphas = [], []
-    for word, config in _object(preset.get("name_algo_map", {}), "name_algo_map", tuple(preset.get("name_algo_map", {}))).items():
+    named = preset.get("name_algo_map") or {}
+    for word, config in _object(named, "name_algo_map", tuple(named) if isinstance(named, dict) else ()).items():
         pattern, config = _pattern(word, shell), _object(config, f'name_algo_map["{word}"]', ("dim", "alpha"))
         patterns.append(pattern)
         ranks += [(pattern, config["dim"])] if "dim" in config else []
@@ -131,7 +142,7 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
     """
     try:
         given = json.loads(text)
-    except json.JSONDecodeError as fault:
+    except (json.JSONDecodeError, RecursionError) as fault:
         raise SliderError(f"{WHERE}: not valid JSON ({fault}).") from None
     given = _object(given, "the configuration", KNOWN)
     for key in MUST_BE_OFF:
@@ -150,15 +161,15 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
     lokr = algorithm is Algorithm.LOKR
     tucker = any(_flag(given, key) for key in ("use_tucker", "use_cp", "use_conv_cp"))
     spec = AdapterSpec(
-        rank=given.get("linear_dim") or AdapterSpec.rank,
+        rank=_whole(given, "linear_dim", None) or AdapterSpec.rank,
         alpha=given.get("linear_alpha") or 1.0,
         algorithm=algorithm,
         conv_alpha=given.get("conv_alpha"),
         dropout=given.get("dropout") or 0.0,
-        factor=int(given.get("factor", -1)) if lokr else -1,
+        factor=_whole(given, "factor", -1) if lokr else -1,
         full_matrix=lokr and _flag(given, "full_matrix"),
         decompose_both=lokr and _flag(given, "decompose_both"),
         tucker=tucker and algorithm in (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR),
-        **({"conv_rank": given.get("conv_dim") or None} | layers),
+        **({"conv_rank": _whole(given, "conv_dim", None) or None} | layers),
     )
     return spec, notes

@@ -29,20 +29,20 @@ TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = 640, 256  # a strip is fitted into this, pixels
 THUMBNAIL_BYTES = 64 * 1024
-# ComfyUI's class of a base model -> (modelspec's architecture, kohya's name of the base)
+# ComfyUI's class in supported_models -> (modelspec's architecture, kohya's name of the base)
 ARCHITECTURES = {
-    "BaseModel": ("stable-diffusion-v1", "sd_v1"),
+    "SD15": ("stable-diffusion-v1", "sd_v1"),
+    "SD20": ("stable-diffusion-v2", "sd_v2"),
+    "SD21UnclipL": ("stable-diffusion-v2", "sd_v2"),
     "SDXL": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
     "SDXLRefiner": ("stable-diffusion-xl-v1-refiner", "sdxl_refiner_v1-0"),
+    "SSD1B": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
     "SD3": ("stable-diffusion-3", "sd3"),
     "Flux": ("flux-1-dev", "flux1"),
+    "FluxSchnell": ("flux-1-schnell", "flux1"),
     "Flux2": ("flux-2", "flux2"),
-    "Chroma": ("chroma", "chroma"),
-    "Lumina2": ("lumina-2", "lumina2"),
-    "WAN21": ("wan2.1", "wan2.1"),
-    "WAN22": ("wan2.2", "wan2.2"),
+    "ZImage": ("z-image", "z_image"),
     "QwenImage": ("qwen-image", "qwen_image"),
-    "HunyuanVideo": ("hunyuan-video", "hunyuan_video"),
 }
 
 
@@ -58,16 +58,33 @@ def thumbnail(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def data_hash(content: bytes) -> str:
+    """SHA-256 of a safetensors file without its header, as kohya's sshs_model_hash: the same slider, the same hash."""
+    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
 def tensor_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of the file's tensors without its header, as kohya's sshs_model_hash: the same slider, the same hash."""
-    content = save({key: state[key].contiguous() for key in sorted(state)})
-    return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+    """The hash that a file of these tensors has."""
+    return data_hash(save({key: value.contiguous() for key, value in state.items()}))
 
 
-def _architecture(model: str) -> tuple[str, str]:
-    """modelspec's and kohya's words for a backend's name, e.g. `SDXL/UNetModel`."""
-    kind = model.split("/")[0].split(" ")[0]
-    return ARCHITECTURES.get(kind, (kind.lower(), kind.lower()))
+def with_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with this metadata in its header, its tensors as they are."""
+    size = int.from_bytes(content[:8], "little")
+    told = json.loads(content[8 : 8 + size]) | {"__metadata__": dict(metadata)}
+    head = json.dumps(told, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # tensors begin at a multiple of 8 bytes
+    return b"".join((len(head).to_bytes(8, "little"), head, memoryview(content)[8 + size :]))
+
+
+def _architecture(known: Mapping[str, str]) -> tuple[str, str]:
+    """modelspec's and kohya's words for the base model: of ComfyUI's class, of the file that was read, of the backend."""
+    kind = known.get("slider_architecture", "")
+    if kind or "modelspec.architecture" not in known:
+        kind = kind or known.get("slider_model", "unknown").split("/")[0].split(" ")[0]
+        return ARCHITECTURES.get(kind, (kind.lower(), kind.lower()))
+    told = known["modelspec.architecture"].removesuffix("/lora")
+    return told, known.get("ss_base_model_version", told)
 
 
 def _size(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
@@ -113,22 +130,22 @@ def _network(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
 
 def header(
     weights: Mapping[Target, LayerWeight],
-    state: Mapping[str, torch.Tensor],
+    digest: str,
     known: Mapping[str, str],
     form: FileFormat,
     dtype: FileDtype,
 ) -> dict[str, str]:
-    """The whole header of a file that holds `state`: what is `known` of the slider, and what follows from its tensors."""
+    """The whole header of a file with that `data_hash`: what is `known` of the slider, and what follows from its weights."""
     rank, alpha = _size(weights)
     module, arguments = _network(weights)
-    name, model = known.get("slider_name", "slider"), known.get("slider_model", "unknown")
-    architecture, base = _architecture(model)
-    digest = tensor_hash(state)
+    name = known.get("slider_name") or known.get("modelspec.title") or known.get("ss_output_name") or "slider"
+    architecture, base = _architecture(known)
     minus, plus = known.get("slider_minus", ""), known.get("slider_plus", "")
     ends = f" from {minus or 'less'} (-1) to {plus or 'more'} (+1)" if minus or plus else ""
     open_to_change = {
         "slider_calibration": json.dumps({"calibrated": False, "strength_1": "what the images were trained at"}),
         "slider_range": json.dumps([-1.0, 1.0]),
+        "modelspec.description": f"Slider{ends}. Use strengths on both sides of 0.",
         "modelspec.date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     of_the_file = {
@@ -142,7 +159,6 @@ def header(
         "modelspec.architecture": f"{architecture}/lora",
         "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
         "modelspec.title": name,
-        "modelspec.description": f"Slider{ends}. Use strengths on both sides of 0.",
         "modelspec.hash_sha256": f"0x{digest}",
         "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
         "ss_output_name": name,
@@ -158,6 +174,8 @@ def header(
     }
     ours = "slider_file" in known or "slider_training" in known
     kept = {k: v for k, v in known.items() if ours or k.startswith(("slider_", "modelspec."))}  # others' may hold paths
+    if ends:
+        kept.pop("modelspec.description", None)
     return open_to_change | kept | of_the_file
 
 

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from .config import SliderError
+from .fits import fitted
 from .targets import Aliases, Target, find_layer, layers
-from .weights import MAGNITUDE, OUTSIDE, RATIO, LayerWeight, check_fits, norm_ratio
+from .weights import MAGNITUDE, OUTSIDE, RATIO, LayerWeight, norm_ratio
 
 DOTTED = (
     "",
@@ -55,14 +56,26 @@ def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, 
 
 
 def with_scale(weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | None) -> LayerWeight:
-    """A DoRA with all that its layer's base weight adds: what ComfyUI's loader wants, and what PEFT and LyCORIS do."""
+    """A DoRA that PEFT or LyCORIS wrote with the dora_scale that ComfyUI's loader wants in the place of its magnitude.
+
+    It depends on the layer's weight: the model must be loaded as it will be used.
+    """
     tensors = dict(weight.tensors)
     if MAGNITUDE in tensors:
-        magnitude = tensors.pop(MAGNITUDE).float().reshape(-1, *[1] * (layer.weight.ndim - 1))
-        tensors |= scale_tensors(magnitude, weight, layer, rows)
-    elif "dora_scale" in tensors and RATIO not in tensors and tensors["dora_scale"].shape[0] == weight.shape()[0]:
-        tensors[RATIO] = norm_ratio(weight, layer, rows).reshape(tensors["dora_scale"].shape)
+        tensors |= scale_tensors(tensors.pop(MAGNITUDE).float(), weight, layer, rows)
     return dataclasses.replace(weight, tensors=tensors)
+
+
+def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> dict[Target, LayerWeight]:
+    """The weights with what PEFT's and LyCORIS' DoRA files need of the base weights: the model must be loaded as it is used."""
+    found = {}
+    for target, weight in weights.items():
+        scale = weight.tensors.get("dora_scale")
+        if scale is not None and RATIO not in weight.tensors and scale.shape[0] == weight.shape()[0]:
+            ratio = norm_ratio(weight, find_layer(module, target), target.rows).reshape(scale.shape)
+            weight = dataclasses.replace(weight, tensors=weight.tensors | {RATIO: ratio})
+        found[target] = weight
+    return found
 
 
 def scale_tensors(
@@ -95,7 +108,5 @@ def placed(
         place = target if target.path in own else known[target.path]
         if place in found:
             raise SliderError(f'{source} has two entries for the layer "{place}"; the file is damaged.')
-        layer = find_layer(module, place)
-        found[place] = dataclasses.replace(weight, base=tuple(layer.weight.shape))
-    check_fits(module, found)
+        found[place] = fitted(weight, place, find_layer(module, place), source)
     return {target: with_scale(weight, find_layer(module, target), target.rows) for target, weight in found.items()}

@@ -57,6 +57,8 @@ class Dora(Lora):
     def start(self, layer: nn.Module) -> None:
         """The magnitude of the base weight: no change."""
         norm = base_rows(layer, self.rows).float().flatten(1).norm(dim=1)
+        if not bool(norm.all()):
+            raise SliderError("Some rows of the weight are zero, which a DoRA cannot scale: exclude the layer, or choose lora.")
         conv = layer.weight.ndim > 2
         self.magnitude.weight = nn.Parameter(norm.reshape(1, -1, *[1] * (layer.weight.ndim - 2)) if conv else norm)
 
@@ -95,18 +97,14 @@ class Dora(Lora):
         self.magnitude.to(device=device, dtype=torch.float32)
 
 
-def _tuned(skeleton: nn.ModuleDict, sizes: Mapping[str, Size], algorithm: Algorithm) -> nn.ModuleDict:
+def _tuned(skeleton: nn.ModuleDict, size: Size, algorithm: Algorithm) -> nn.ModuleDict:
     """PEFT's LoRA layers on layers of that shape, still without memory."""
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import
 
-    first = next(iter(sizes.values()))
-    uniform = len(set(sizes.values())) == 1
     config = LoraConfig(
-        r=first.rank,
-        lora_alpha=first.alpha,
+        r=size.rank,
+        lora_alpha=size.alpha,
         target_modules=list(skeleton),
-        rank_pattern={} if uniform else {k: s.rank for k, s in sizes.items()},  # PEFT matches each pattern on each layer
-        alpha_pattern={} if uniform else {k: s.alpha for k, s in sizes.items()},
         use_rslora=algorithm is Algorithm.RSLORA,
         use_dora=algorithm is Algorithm.DORA,
     )
@@ -128,15 +126,23 @@ def with_peft(
 ) -> dict[Target, Lora]:
     key = {target: f"t{number}" for number, target in enumerate(targets)}
     skeleton = nn.ModuleDict({key[t]: shape_only(shape_of(module, t), find_layer(module, t)) for t in targets})
-    tuned = _tuned(skeleton, {key[t]: sizes[t] for t in targets}, algorithm)
+    tuned: dict[str, Any] = {}
+    for size in dict.fromkeys(sizes[t] for t in targets):  # PEFT tries every pattern on every layer: no patterns
+        some = nn.ModuleDict({key[t]: skeleton[key[t]] for t in targets if sizes[t] == size})
+        tuned |= dict(_tuned(some, size, algorithm).items())
     made: dict[Target, Lora] = {}
     for target in targets:
         layer, base = tuned[key[target]], find_layer(module, target)
         _initialise(layer, init)
+        if hasattr(base, "dilation"):  # PEFT leaves it out
+            layer.lora_A[NAME].dilation = base.dilation
         shape = tuple(base.weight.shape)
         if algorithm is Algorithm.DORA:
             made[target] = Dora(layer, shape, target.rows)
-            made[target].start(base)
+            try:
+                made[target].start(base)
+            except SliderError as fault:
+                raise SliderError(f'"{target}": {fault}') from None
         else:
             made[target] = Lora(layer, shape)
     return made

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import math
 import os
-import pickle
 import re
 import shutil
 import uuid
@@ -25,14 +24,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .config import FileDtype, FileFormat, SliderError
-from .formats import PREFIX, cut, from_state, to_diffusers, to_kohya, to_lycoris, to_native, to_peft
-from .metadata import header
+from .formats import MOST_ALPHA, PREFIX, cut, from_state, to_diffusers, to_kohya, to_lycoris, to_native, to_peft
+from .metadata import data_hash, header, with_header
 from .targets import Aliases, Target
 from .weights import EXACT_TENSORS, LayerWeight, rounding_error
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")  # read with weights_only alone
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PEFT_FILES = (PEFT_WEIGHTS, "adapter_model.bin")
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)  # an alpha may be one of these
+READABLE = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
 _EXACT = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
 
 
@@ -93,8 +95,8 @@ def save_slider(
     Raises SliderError when the file exists, cannot be written, the weights are not finite, or the format cannot hold them.
     """
     state, config = _written(slider, form, aliases)
-    state = _rounded(state, dtype, path)
-    content = save(state, metadata=header(slider.weights, state, slider.metadata, form, dtype))
+    tensors = save(_rounded(state, dtype, path))
+    content = with_header(tensors, header(slider.weights, data_hash(tensors), slider.metadata, form, dtype))
     if config is None:
         atomic_write(path, content, overwrite)
     else:
@@ -109,19 +111,25 @@ def lost_to(slider: Slider, dtype: FileDtype) -> float:
 def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
     """A folder with these files, whole or not at all. One that holds anything else is never replaced."""
     refuse_existing(path, overwrite)
-    if path.exists() and not (path.is_dir() and {p.name for p in path.iterdir()} <= set(files)):
+    if path.exists() and not (path.is_dir() and {p.name for p in path.iterdir()} == set(files)):
         raise SliderError(f"{path} holds other things than a slider: choose another name.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary, aside = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
     try:
         for name, content in files.items():
             atomic_write(temporary / name, content)
         if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+            path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
     except OSError as fault:
         raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def move_in(trial: Path, path: Path, overwrite: bool = False) -> None:
@@ -154,11 +162,23 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as fault:
         raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system lets a folder be synchronised."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 # --- in
@@ -177,20 +197,22 @@ def _pickle(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a `.pt` file. Nothing in it is run: anything but tensors is refused."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+    except Exception as fault:  # a damaged pickle can fail in nearly any way
         reason = str(fault).splitlines()[0][:160] if str(fault) else type(fault).__name__
         raise SliderError(f"Slider file cannot be read: {path} ({reason}). It is damaged, or holds more than tensors.") from None
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise SliderError(f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.")
     for key, value in state.items():
-        if value.layout is not torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        if value.is_meta or value.is_nested or value.layout is not torch.strided or value.is_quantized:
+            raise SliderError(f"{path}: {key} is no plain tensor; convert the file to safetensors.")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise SliderError(f"{path}: {key} claims {tuple(value.shape)} numbers and holds fewer; the file is damaged.")
     return {key: value.contiguous() for key, value in state.items()}
 
 
 def _checked(state: Mapping[str, torch.Tensor], path: Path) -> None:
     for key, value in state.items():
-        if not value.is_floating_point() and value.numel() > 1:
+        if value.dtype not in READABLE and not (value.numel() == 1 and value.dtype in WHOLE):
             raise SliderError(f"{path}: {key} is no weight ({value.dtype}); a LoRA file is needed.")
         if not bool(value.float().isfinite().all()):
             raise SliderError(f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied.")
@@ -201,7 +223,7 @@ def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, list[tuple[int, 
     try:
         given = json.loads(metadata.get("slider_rows", "{}"))
         found = {str(layer): [(int(start), int(stop)) for start, stop in slices] for layer, slices in given.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise SliderError(f"{path}: slider_rows in the header is damaged.") from None
     for slices in found.values():
         ends = [end for part in sorted(slices) for end in part]
@@ -210,27 +232,41 @@ def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, list[tuple[int, 
     return found
 
 
-def _peft_scale(weights: dict[Target, LayerWeight], config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
-    """PEFT keeps alpha beside the tensors: put it in. Patterns match as PEFT matches them, by the end of a path."""
+def _peft_config(path: Path) -> dict[str, Any] | None:
+    """The configuration beside the tensors of a PEFT folder; None for any other file."""
+    beside = path.with_name(PEFT_CONFIG)
+    if path.name not in PEFT_FILES or not beside.is_file():
+        return None
     try:
-        alpha, rslora, patterns = (
-            float(config["lora_alpha"]),
-            bool(config.get("use_rslora")),
-            dict(config.get("alpha_pattern") or {}),
-        )
-        found = {}
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as fault:
+        raise SliderError(f"{beside} cannot be read ({fault}).") from None
+    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
+        raise SliderError(f"{beside}: a LoRA of PEFT is needed, and this is none.")
+    return config
+
+
+def _peft_scale(weights: dict[Target, LayerWeight], config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
+    """PEFT keeps alpha beside the tensors: put it in. Its patterns must be plain names, for an expression may run for ever."""
+    try:
+        alpha, rslora = float(config["lora_alpha"]), bool(config.get("use_rslora"))
+        patterns, found = dict(config.get("alpha_pattern") or {}), {}
+        plain = {re.sub(r"\\(.)", r"\1", p.removeprefix("^").removesuffix("$")): (p, float(a)) for p, a in patterns.items()}
+        odd = [p for name, (p, _) in plain.items() if not re.fullmatch(r"[\w.\-]+", name)]
+        if odd or not all(abs(a) <= MOST_ALPHA for a in (alpha, *(a for _, a in plain.values()))):
+            raise ValueError(f"alpha_pattern {odd[0]} is an expression" if odd else "an alpha is no number")
         for target, weight in weights.items():
-            bare = target.path.removeprefix("base_model.model.")
-            own = next((float(a) for p, a in patterns.items() if re.match(rf"(?:.*\.)?(?:{p})$", bare)), alpha)
+            bare = f".{target.path.removeprefix('base_model.model.')}"
+            own = next((a for name, (_, a) in plain.items() if bare.endswith(f".{name}")), alpha)
             found[target] = dataclasses.replace(weight, alpha=own * (math.sqrt(weight.rank or 1) if rslora else 1.0))
-    except (KeyError, TypeError, ValueError, re.error) as fault:
-        raise SliderError(f"{source}: {PEFT_CONFIG} beside it is damaged ({fault}).") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        raise SliderError(f"{source}: {PEFT_CONFIG} beside it is damaged or not taken here ({fault}).") from None
     return found
 
 
 def _file(path: Path) -> Path:
     """The file of tensors that a path means: itself, or the one in a PEFT folder."""
-    inside = path / PEFT_WEIGHTS if path.is_dir() else path
+    inside = next((path / name for name in PEFT_FILES if (path / name).is_file()), path / PEFT_WEIGHTS) if path.is_dir() else path
     if not inside.is_file():
         raise SliderError(f"Slider file not found: {path}. Check the path.")
     return inside
@@ -245,13 +281,8 @@ def load_slider(path: Path) -> Slider:
     state, metadata = (_pickle(path), {}) if path.suffix.lower() in PICKLES else _safetensors(path)
     _checked(state, path)
     weights, left_out = from_state(state, str(path), metadata)
-    beside = path.with_name(PEFT_CONFIG)
-    if path.name == PEFT_WEIGHTS and beside.is_file():
-        try:
-            config = json.loads(beside.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as fault:
-            raise SliderError(f"{beside} cannot be read ({fault}).") from None
-        weights = _peft_scale(weights, config, str(path))
+    config = _peft_config(path)
+    weights = _peft_scale(weights, config, str(path)) if config is not None else weights
     native = all(key.startswith(PREFIX) for key in state)
     if native:
         weights = cut(weights, _rows(metadata, path))

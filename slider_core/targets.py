@@ -100,8 +100,9 @@ def presets() -> list[str]:
 
 
 def adaptable(module: nn.Module) -> bool:
-    """Whether a LoRA fits: a Linear, or a convolution without groups."""
-    return isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1
+    """Whether a LoRA fits: a Linear, or a convolution without groups that pads with zeros."""
+    plain = getattr(module, "groups", 1) == 1 and getattr(module, "padding_mode", "zeros") == "zeros"
+    return isinstance(module, LAYERS) and plain
 
 
 def find_layer(module: nn.Module, target: Target) -> nn.Module:
@@ -329,4 +330,8 @@ def survey_for(diffusion_model: nn.Module, spec: AdapterSpec, aliases: Aliases |
     kept = tuple(t for t in found.targets if spec.size(t.path, large_kernel(find_layer(diffusion_model, t)))[0])
     if not kept:
         raise SliderError("A conv_rank of 0 leaves no layer to train.")
-    return replace(found, targets=kept, per_rank=sum(_per_rank(diffusion_model, t) for t in kept))
+    patterns = dict.fromkeys(pattern for pattern, _ in (*spec.rank_pattern, *spec.alpha_pattern))
+    idle = [pattern for pattern in patterns if not _matches([t.path for t in kept], (pattern,))]
+    words = [found.warning, f"No chosen layer matches {', '.join(idle)}, so no rank or alpha follows." if idle else ""]
+    size = sum(_per_rank(diffusion_model, t) for t in kept)
+    return replace(found, targets=kept, per_rank=size, warning=" ".join(filter(None, words)))

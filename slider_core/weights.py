@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from .config import SliderError
-from .targets import Target, find_layer
+from .targets import Target
 
 
 class Kind(str, Enum):
@@ -154,8 +154,7 @@ class LayerWeight:
             names = ("hada_w1_b", "hada_w1_a", "hada_w2_b", "hada_w2_a", "hada_t1", "hada_t2")
             found = functional.loha.diff_weight(*(t.get(name) for name in names), gamma=t["hada_w1_a"].new_tensor(1.0))
         else:
-            names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
-            found = functional.lokr.kron_weight(*(t.get(name) for name in names))
+            found = functional.lokr.kron_weight(*(t.get(name) for name in OPTIONAL[Kind.LOKR]))
         return found.reshape(self.shape()) * self.scale
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
@@ -179,7 +178,9 @@ def _rows_of(tensor: torch.Tensor, rows: tuple[int, int], height: int, dim: int 
 
 
 def as_full(weight: LayerWeight) -> LayerWeight:
-    """The same change as a plain difference. Not for DoRA and GLoRA."""
+    """The same change as a plain difference. SliderError for what depends on the base weight: DoRA and GLoRA."""
+    if weight.is_dora or weight.kind is Kind.GLORA:
+        raise SliderError("A DoRA or GLoRA cannot be joined with other changes of its layer, or written as a plain difference.")
     update = weight.update()
     shape = weight.base[1:] if weight.base else update.shape[1:]
     bias = {"diff_b": weight.tensors["diff_b"]} if "diff_b" in weight.tensors else {}
@@ -215,8 +216,12 @@ def sliced(
 ) -> LayerWeight:
     """The inverse of `whole`: the part in `rows`. SliderError when the change reaches outside all of the layer's `slices`."""
     t = dict(weight.tensors)
+    if weight.kind is Kind.GLORA:
+        raise SliderError(f'"{path}": a GLoRA changes all rows of its layer, and the chosen layers leave some alone.')
     step = weight.kron_shapes()[1][0] if weight.kind is Kind.LOKR else 1
     every = [rows, *slices]
+    if max(stop for _, stop in every) > weight.shape()[0]:
+        raise SliderError(f'"{path}" has {weight.shape()[0]} rows, and the slices end at {max(stop for _, stop in every)}.')
     if any(end % step for part in every for end in part):
         raise SliderError(f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {rows[0]} and {rows[1]}.')
     for name in TALL[weight.kind] or [n for n in ("lokr_w1", "lokr_w1_a") if n in t]:
@@ -254,7 +259,8 @@ def joined(parts: Sequence[tuple[tuple[int, int] | None, LayerWeight]]) -> Layer
     tall = [whole(weight, rows) for rows, weight in parts]
     if len(tall) == 1:
         return tall[0]
-    if any(w.kind is not Kind.LORA or "lora_mid.weight" in w.tensors for w in tall):
+    mixed = len({w.is_dora for w in tall}) > 1
+    if mixed or any(w.kind is not Kind.LORA or "lora_mid.weight" in w.tensors for w in tall):
         flat = [as_full(w).tensors for w in tall]
         names = {name for tensors in flat for name in tensors}
         summed = {name: torch.stack([tensors[name] for tensors in flat if name in tensors]).sum(0) for name in sorted(names)}
@@ -290,19 +296,6 @@ def norm_ratio(weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | No
     base = base_rows(layer, rows).float().flatten(1)
     changed = base + weight.update().to(base.device)
     return (changed.norm(dim=1) / base.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)).cpu()
-
-
-def check_fits(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> None:
-    """SliderError unless every layer of a slider is in `module`, with the shape it was trained on."""
-    for target, weight in weights.items():
-        shape = find_layer(module, target).weight.shape
-        rows = target.rows[1] - target.rows[0] if target.rows else shape[0]
-        inside = not target.rows or 0 <= target.rows[0] < target.rows[1] <= shape[0]
-        if weight.shape() != (rows, math.prod(shape[1:])) or not inside:
-            raise SliderError(
-                f'Layer "{target}" has shape {tuple(shape)} here, but the slider changes {weight.shape()}: '
-                "it was trained on another model."
-            )
 
 
 def _square(b: torch.Tensor, a: torch.Tensor) -> float:

@@ -52,6 +52,12 @@ class LinearBackend:
     def encode_prompt(self, text: str) -> Conditioning:
         return Conditioning(text, None)
 
+    def prompt_to_device(self, value: object) -> object:
+        return value
+
+    def encoder_marks(self) -> tuple[str, str]:
+        return "pixels", "nothing"
+
     def borrowed(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 

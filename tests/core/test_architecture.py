@@ -15,6 +15,7 @@ ORDER = [
     "lycoris_preset",
     "targets",
     "weights",
+    "fits",
     "names",
     "formats",
     "pictures",

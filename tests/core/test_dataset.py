@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from slider_core.config import SliderError
-from slider_core.dataset import bucket_folders, common_size, load_image, read_dataset
-from slider_core.dataset_spec import BucketSpec
+from slider_core.dataset import assembled, bucket_folders, graph_bucket, names_a_dataset, read_dataset
+from slider_core.dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 
@@ -31,7 +30,7 @@ def sides(root: Path, positive: list[str], negative: list[str]) -> Path:
 def test_pairs_are_matched_by_file_name(tmp_path: Path) -> None:
     sides(tmp_path, ["a.png", "B.jpg"], ["b.PNG", "A.bmp"])
     dataset = read_dataset(bucket_folders(tmp_path))
-    assert [(p.path.stem.lower(), n.path.stem.lower()) for p, n in dataset.pairs] == [("b", "b"), ("a", "a")]
+    assert [(p.path.stem.lower(), n.path.stem.lower()) for p, n in dataset.pairs] == [("a", "a"), ("b", "b")]
     assert "matched by file name" in str(dataset.report)
 
 
@@ -96,43 +95,6 @@ def test_the_digest_follows_content(tmp_path: Path) -> None:
     assert read_dataset(bucket_folders(tmp_path)).digest != before
 
 
-def test_images_are_turned_cropped_and_never_stretched(tmp_path: Path) -> None:
-    wide = Image.new("RGB", (40, 20), RED)
-    wide.paste(BLUE, (10, 0, 30, 20))
-    exif = wide.getexif()
-    exif[0x0112] = 6  # the camera was turned: stored on its side
-    wide.save(tmp_path / "turned.png", exif=exif)
-    image = load_image(tmp_path / "turned.png", 20, 20)
-    assert image.shape == (3, 20, 20)
-    assert torch.allclose(image[:, 10, 10], torch.tensor(BLUE) / 255, atol=0.02)  # the middle square is the blue one
-    assert torch.allclose(image[:, 1, 10], torch.tensor(BLUE) / 255, atol=0.15)
-
-
-def test_the_common_size_keeps_the_aspect_ratio_in_steps(tmp_path: Path) -> None:
-    for side in ("positive", "negative"):
-        put(tmp_path / side / "1.png", size=(200, 100))
-    assert common_size(read_dataset(bucket_folders(tmp_path)), 512, 64) == (704, 384)
-
-
-def test_sixteen_bit_grey_is_scaled_and_transparency_lies_over_white(tmp_path: Path) -> None:
-    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert load_image(tmp_path / "deep.png", 16, 16).mean().item() == pytest.approx(0.5, abs=0.01)
-    hidden = Image.new("RGBA", (16, 16), (*RED, 0))
-    hidden.paste((*BLUE, 255), (0, 0, 8, 16))
-    hidden.save(tmp_path / "clear.png")
-    image = load_image(tmp_path / "clear.png", 16, 16)
-    assert torch.allclose(image[:, 8, 14], torch.ones(3))
-    assert torch.allclose(image[:, 8, 1], torch.tensor(BLUE) / 255, atol=0.01)
-
-
-def test_an_image_too_large_to_be_true_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sides(tmp_path, ["1.png"], ["1.png"])
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(SliderError, match=r"cannot be read: .*1\.png"):
-        read_dataset(bucket_folders(tmp_path))
-
-
 def test_clutter_is_passed_over_and_captions_may_shout(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     (tmp_path / "positive" / "._1.png").write_text("left by another system")
@@ -147,3 +109,159 @@ def test_two_folders_for_one_side_are_an_error(tmp_path: Path) -> None:
     if len(list(tmp_path.iterdir())) == 3:  # not on a file system that folds case
         with pytest.raises(SliderError, match="upper and lower case"):
             bucket_folders(tmp_path)
+
+
+# --- strengths, captions, pairs
+
+
+def test_folders_name_their_strength(tmp_path: Path) -> None:
+    for name in ("strength_+1.5", "strength_-0.5", "Strength_0", "positive", "negative", "notes"):
+        put(tmp_path / name / "1.png")
+    found = {Path(s.folder).name: s.strength for s in bucket_folders(tmp_path, strength=2.0)}
+    assert found == {"strength_+1.5": 1.5, "strength_-0.5": -0.5, "Strength_0": 0.0, "positive": 2.0, "negative": -2.0}
+    assert [s.sign for s in bucket_folders(tmp_path)] == [1, 1, -1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "whole"),
+    [
+        (["positive", "negative"], True),
+        (["strength_0.5", "strength_-1"], True),
+        (["Positive", "strength_-1"], True),
+        (["positive", "neutral"], False),
+        (["strength_+1", "strength_2"], False),
+        (["strength_up", "strength_down"], False),
+        ([], False),
+    ],
+)
+def test_what_names_a_dataset(names: list[str], whole: bool) -> None:
+    assert names_a_dataset(names) is whole
+
+
+@pytest.mark.parametrize(
+    ("choices", "caption"),
+    [
+        ({}, "from the file"),
+        ({"captions": CaptionFrom.FILENAME}, "a happy face 01"),
+        ({"captions": CaptionFrom.NONE}, ""),
+        ({"caption": "one"}, "one"),
+        ({"trigger": "sks"}, "sks from the file"),
+        ({"trigger": "sks", "captions": CaptionFrom.NONE}, "sks"),
+    ],
+)
+def test_captions_and_trigger_words(choices: dict, caption: str, tmp_path: Path) -> None:
+    for side in ("positive", "negative"):
+        put(tmp_path / side / "a_happy-face_01.png", caption="from the file")
+    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, **choices)).shots} == {caption}
+
+
+def test_names_are_sorted_as_people_count(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png", "2.png", "10.png"], ["x1.png", "x2.png", "x10.png"])
+    pairs = read_dataset(bucket_folders(tmp_path)).pairs
+    assert [(p.name, n.name) for p, n in pairs] == [("1", "x1"), ("2", "x2"), ("10", "x10")]
+
+
+def test_the_smaller_side_can_go_round(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png", "2.png"])
+    dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
+    assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "1"), ("2", "2"), ("3", "1")]
+    assert "the negative ones are shown more often" in str(dataset.report)
+
+
+def test_pairs_by_name_insist_on_names(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png", "2.png"], ["1.png", "3.png"])
+    with pytest.raises(SliderError, match="No partner of the same name: 2, 3"):
+        read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.NAME))
+
+
+def test_order_wins_over_names_when_asked(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png", "2.png"], ["2.png", "3.png"])
+    dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.ORDER))
+    assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "2"), ("2", "3")]
+
+
+def test_random_pairs_need_no_equal_counts(tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png"])
+    dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.RANDOM))
+    assert dataset.pairs == ()
+    assert "drawn at random" in str(dataset.report)
+
+
+@pytest.mark.parametrize("change", ["pairing", "repeats", "caption", "background"])
+def test_the_digest_follows_every_choice(change: str, tmp_path: Path) -> None:
+    sides(tmp_path, ["1.png"], ["1.png"])
+    before = read_dataset(bucket_folders(tmp_path)).digest
+    choices = {change: {"repeats": 2, "caption": "x"}[change]} if change in ("repeats", "caption") else {}
+    spec = {"pairing": DatasetSpec(pairing=Pairing.RANDOM), "background": DatasetSpec(background="#000000")}.get(change)
+    assert read_dataset(bucket_folders(tmp_path, **choices), spec).digest != before
+
+
+# --- where files really lie
+
+
+def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:
+    home, out = sides(tmp_path / "in", ["1.png"], ["1.png"]), tmp_path / "out"
+    put(out / "secret.png")
+    (home / "positive" / "2.png").symlink_to(out / "secret.png")
+    (home / "positive" / "3.png").symlink_to(home / "positive" / "3.png")  # a loop
+    (home / "positive" / "4.png").symlink_to(out / "gone.png")
+    with pytest.raises(SliderError) as fault:
+        read_dataset(bucket_folders(home), roots=[home])
+    for name in ("2.png", "3.png", "4.png"):
+        assert f"positive/{name} leads outside" in str(fault.value)
+    (home / "negative2").symlink_to(out)
+    with pytest.raises(SliderError, match="negative2 leads outside the folders for datasets"):
+        read_dataset([BucketSpec(str(home / "positive"), 1.0), BucketSpec(str(home / "negative2"), -1.0)], roots=[home])
+
+
+def test_links_inside_are_followed(tmp_path: Path) -> None:
+    home = sides(tmp_path / "in", ["1.png"], ["1.png"])
+    (home / "positive" / "1.png").rename(home / "kept.png")
+    (home / "positive" / "1.png").symlink_to(home / "kept.png")
+    assert len(read_dataset(bucket_folders(home), roots=[home]).shots) == 2
+
+
+def test_many_images_are_read_one_at_a_time_and_counted(tmp_path: Path) -> None:
+    """5,000 images: progress to the last, and never more than a few of them in memory."""
+    import tracemalloc
+
+    count, picture = 5000, tmp_path / "one.png"
+    Image.new("RGB", (16, 16), RED).save(picture)
+    for side in ("positive", "negative"):
+        (tmp_path / side).mkdir()
+        for number in range(count // 2):
+            (tmp_path / side / f"{number}.png").hardlink_to(picture)
+    seen: list[tuple[int, int]] = []
+    tracemalloc.start()
+    dataset = read_dataset(bucket_folders(tmp_path), on_image=lambda done, total: seen.append((done, total)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(dataset.pairs) == count // 2
+    assert seen[-1] == (count, count)
+    assert [done for done, _ in seen] == list(range(1, count + 1))
+    assert peak < 64 * 2**20
+
+
+# --- out of a graph
+
+
+def test_images_out_of_a_graph_make_pairs_by_number() -> None:
+    images = torch.rand(2, 12, 20, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 12, 20)
+    dataset = assembled([graph_bucket(images, 0.5, ["a face"], mask)], DatasetSpec())
+    assert dataset.pairs == ()
+    dataset = assembled([*dataset.buckets, graph_bucket(1 - images, -0.5, ["one", "two"], None)], DatasetSpec())
+    assert [(p.name, n.name, p.caption, n.caption) for p, n in dataset.pairs] == [
+        ("image 1", "image 1", "a face", "one"),
+        ("image 2", "image 2", "a face", "two"),
+    ]
+    assert torch.equal(dataset.pairs[0][0].pixels, images[0].movedim(-1, 0))
+    assert (dataset.shots[0].width, dataset.shots[0].height) == (20, 12)
+    other = graph_bucket(images + 0.01, 0.5, ["a face"], mask)
+    assert other.shots[0].digest != dataset.shots[0].digest
+
+
+@pytest.mark.parametrize(("captions", "masks"), [(["a", "b", "c"], None), ([], torch.ones(3, 8, 8))])
+def test_numbers_that_do_not_fit_are_refused(captions: list[str], masks: torch.Tensor | None) -> None:
+    with pytest.raises(SliderError, match=r"3 (captions|masks) for 2 images"):
+        graph_bucket(torch.rand(2, 8, 8, 3), 1.0, captions, masks)

@@ -1,0 +1,427 @@
+"""The pair doctor finds what was done to pairs on purpose, names that pair alone, and stays silent about clean ones."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+
+from slider_core.config import SliderError
+from slider_core.doctor import (
+    NOTHING,
+    Diagnosis,
+    Kind,
+    Patient,
+    Single,
+    check,
+    contact_sheet,
+    difference_mask,
+    examine,
+    find_shift,
+    look,
+)
+from slider_core.world import CLASSES, SIZE, render, sample_faces
+
+SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"
+WHITE, SEEDS = (255, 255, 255), range(6)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures this small are slower on two threads, ten times so when the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def patient(name: str, positive: torch.Tensor, negative: torch.Tensor) -> Patient:
+    size = (positive.shape[2], positive.shape[1])
+    return Patient(name, positive, negative, "a face", "a face", size, size)
+
+
+def smiles(count: int = 8, seed: int = 0, attribute: str = "mouth", unpaired: bool = False) -> list[Patient]:
+    """Pairs of the world that differ in one attribute alone; unpaired ones share nothing."""
+    ends = (CLASSES[attribute][0], CLASSES[attribute][-1]) if attribute in CLASSES else (0.95, -0.95)
+    faces = sample_faces(2 * count, torch.Generator().manual_seed(seed))
+    sides = faces[:count], faces[count:] if unpaired else faces[:count]
+    drawn = [render([replace(f, **{attribute: end}) for f in side]) for side, end in zip(sides, ends, strict=True)]
+    return [patient(f"{i:02}", p, n) for i, (p, n) in enumerate(zip(*drawn, strict=True), 1)]
+
+
+def pil(image: torch.Tensor) -> Image.Image:
+    return Image.fromarray((image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)
+
+
+def jpeg(image: torch.Tensor, quality: int = 80) -> torch.Tensor:
+    buffer = io.BytesIO()
+    pil(image).save(buffer, "JPEG", quality=quality)
+    return tensor(Image.open(buffer))
+
+
+def blurred(image: torch.Tensor, radius: float = 1.5) -> torch.Tensor:
+    return tensor(pil(image).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def texture(seed: int, side: int = 128) -> torch.Tensor:
+    """Squares, more of light than of colour: as full of sharp detail as a photo, and nowhere the same."""
+    noise = torch.rand(1, 3, side // 4, side // 4, generator=torch.Generator().manual_seed(seed))
+    noise = 0.7 * noise[:, :1] + 0.3 * noise
+    return F.interpolate(noise, (side, side), mode="nearest")[0]
+
+
+def told(diagnosis: Diagnosis) -> set[tuple[Kind, str | None]]:
+    return {(f.kind, f.pair) for f in diagnosis.findings}
+
+
+def swapped(p: Patient) -> Patient:
+    return replace(p, positive=p.negative, negative=p.positive)
+
+
+# clean
+
+
+@pytest.mark.parametrize("attribute", ["mouth", "eyes", "skin"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clean_pairs_give_no_finding(seed: int, attribute: str) -> None:
+    diagnosis = examine(smiles(seed=seed, attribute=attribute))
+    assert diagnosis.lines() == ["Nothing found that would hurt."]
+    assert all(NOTHING < c.share < 0.6 and c.shift is None for c in diagnosis.checkups)
+
+
+def test_the_shipped_pairs_are_clean() -> None:
+    def load(side: str, name: str) -> torch.Tensor:
+        return tensor(Image.open(SHIPPED / side / name))
+
+    names = sorted(p.name for p in (SHIPPED / "positive").glob("*.png"))
+    assert examine([patient(n, load("positive", n), load("negative", n)) for n in names]).findings == ()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clean_pairs_stay_clean_as_jpeg(seed: int) -> None:
+    pairs = [replace(p, positive=jpeg(p.positive), negative=jpeg(p.negative)) for p in smiles(seed=seed)]
+    assert examine(pairs).findings == ()
+
+
+# what differs
+
+
+def test_the_mask_covers_what_was_painted_and_nothing_else() -> None:
+    plain = texture(1)
+    painted = plain.clone()
+    painted[:, 40:60, 30:70] = 1 - painted[:, 40:60, 30:70].round()
+    found = difference_mask(painted, plain)
+    assert found[42:58, 32:68].float().mean() > 0.95
+    found[38:62, 28:72] = False
+    assert not found.any()
+
+
+def test_a_recompressed_twin_is_no_difference() -> None:
+    for p in smiles(count=24):
+        assert check(replace(p, negative=jpeg(p.positive, 75))).share <= NOTHING
+    big = texture(2, 256)
+    assert check(patient("x", big, jpeg(big, 60))).share <= NOTHING
+
+
+def test_grain_is_no_difference() -> None:
+    plain, noise = texture(3), torch.Generator().manual_seed(0)
+    grainy = [(plain + 0.1 * torch.randn(plain.shape, generator=noise)).clamp(0, 1) for _ in range(2)]
+    assert float(difference_mask(*grainy).float().mean()) < 0.01
+
+
+def test_identical_images_are_named() -> None:
+    pairs = smiles()
+    pairs[2] = replace(pairs[2], negative=pairs[2].positive)
+    pairs[5] = replace(pairs[5], negative=jpeg(pairs[5].positive))
+    assert told(examine(pairs)) == {(Kind.IDENTICAL, "03"), (Kind.IDENTICAL, "06")}
+
+
+# the wrong way round
+
+
+@pytest.mark.parametrize("attribute", ["mouth", "skin", "background"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_swapped_pair_is_named_and_no_other(seed: int, attribute: str) -> None:
+    pairs = smiles(count=6, seed=seed, attribute=attribute)
+    pairs[seed] = swapped(pairs[seed])
+    wrong = {f.pair for f in examine(pairs).findings if f.kind is Kind.WRONG_WAY}
+    assert wrong == {pairs[seed].name}
+
+
+def test_two_swapped_of_ten_are_both_named() -> None:
+    pairs = smiles(count=10, seed=3)
+    pairs[1], pairs[7] = swapped(pairs[1]), swapped(pairs[7])
+    assert told(examine(pairs)) == {(Kind.WRONG_WAY, "02"), (Kind.WRONG_WAY, "08")}
+
+
+def test_a_wholly_swapped_set_has_no_odd_one_out() -> None:
+    assert examine([swapped(p) for p in smiles()]).findings == ()
+
+
+def test_pairs_that_do_not_agree_accuse_nobody() -> None:
+    mixed = [p for a, s in (("mouth", 1), ("eyes", 2), ("size", 3), ("skin", 4)) for p in smiles(2, s, a)]
+    pairs = [replace(p, name=str(i)) for i, p in enumerate(mixed)]
+    assert Kind.WRONG_WAY not in {f.kind for f in examine(pairs).findings}
+
+
+# shifts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_shifted_pair_is_reported_with_its_shift(seed: int) -> None:
+    pairs = smiles(seed=seed)
+    pairs[4] = replace(pairs[4], negative=torch.roll(pairs[4].negative, (-3, 5), (1, 2)))
+    diagnosis = examine(pairs)
+    assert told(diagnosis) == {(Kind.SHIFTED, "05")}
+    assert diagnosis.checkups[4].shift == (5, -3)
+    assert "5 px right and 3 px up" in diagnosis.lines()[0]
+
+
+@pytest.mark.parametrize("right_down", [(5, -3), (-2, 2), (0, 9), (-20, -11)])
+def test_a_shift_is_found_in_texture_under_other_light_a_repainted_part_and_jpeg(right_down: tuple[int, int]) -> None:
+    right, down = right_down
+    scene = texture(5, 192)
+    changed = scene.clone()
+    changed[:, 80:110, 80:110] = texture(6, 32)[:, :30, :30]
+    cut = jpeg(changed * 0.7, 75)[:, 32 - down : 160 - down, 32 - right : 160 - right]
+    assert find_shift(scene[:, 32:160, 32:160], cut) == right_down
+
+
+def test_no_shift_is_made_up() -> None:
+    for seed in range(10):
+        assert find_shift(texture(seed), texture(seed + 100)) is None
+        assert find_shift(texture(seed), blurred(texture(seed)) * 0.6) is None
+
+
+# light, sharpness, size: one pair, or a whole side
+
+WORSE: dict[str, tuple[Kind, Kind, Callable[[Patient], Patient], str]] = {
+    "darker": (Kind.LIGHT, Kind.SIDES_LIGHT, lambda p: replace(p, negative=p.negative * 0.75), "1.3"),
+    "blurred": (Kind.SHARP, Kind.SIDES_SHARP, lambda p: replace(p, negative=blurred(p.negative)), "blurrier"),
+    "larger": (Kind.SIZE, Kind.SIDES_SIZE, lambda p: replace(p, positive_size=(128, 128)), "x 2.00"),
+}
+
+
+@pytest.mark.parametrize("what", list(WORSE))
+def test_a_pair_whose_sides_differ_is_named(what: str) -> None:
+    kind, _, worsen, number = WORSE[what]
+    pairs = smiles()
+    pairs[3] = worsen(pairs[3])
+    (finding,) = examine(pairs).findings
+    assert (finding.kind, finding.pair) == (kind, "04")
+    assert number in finding.text
+
+
+@pytest.mark.parametrize("what", list(WORSE))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_whole_side_that_differs_is_one_finding(what: str, seed: int) -> None:
+    _, kind, worsen, number = WORSE[what]
+    (finding,) = examine([worsen(p) for p in smiles(seed=seed)]).findings
+    assert (finding.kind, finding.pair) == (kind, None)
+    assert number in finding.text
+
+
+def test_the_figures_of_a_picture_are_those_of_a_hand_calculation() -> None:
+    half = torch.zeros(3, 40, 40)
+    half[:, :, 20:] = 0.5
+    found = look(half, (40, 20), "x")
+    assert found.brightness == pytest.approx(0.25)
+    assert found.contrast == pytest.approx(0.25)
+    assert found.enlarged == 2
+    assert found.sharpness == pytest.approx(2 * 40 * 0.5**2 / 1600)  # +0.5 in one column, -0.5 in the next
+    for sigma in (1.0, 2.0, 3.0):
+        places = (torch.arange(60) - 30) / sigma
+        step = torch.special.ndtr(places).expand(3, 60, 60)
+        assert look(step, (60, 60), "x").edges == pytest.approx(sigma, rel=0.05)
+
+
+def test_a_bright_object_is_no_other_light() -> None:
+    pair = patient("x", texture(1), texture(1))
+    pair.positive[:, :50] = 1.0
+    assert check(pair).ratio("brightness") > 1.25
+    assert check(pair).light < 1.05
+
+
+# single pictures, captions, duplicates, counts
+
+
+def test_a_tiny_a_blurred_a_flat_picture_are_named_with_their_side() -> None:
+    pairs = smiles(seed=2)
+    pairs[0] = replace(pairs[0], positive_size=(40, 40), negative_size=(40, 40))
+    pairs[1] = replace(pairs[1], positive=blurred(pairs[1].positive, 2), negative=blurred(pairs[1].negative, 2))
+    pairs[2] = replace(pairs[2], negative=torch.full_like(pairs[2].negative, 0.5))
+    diagnosis = examine(pairs)
+    assert told(diagnosis) == {(Kind.TINY, "01"), (Kind.BLURRED, "02"), (Kind.FLAT, "03")}
+    text = "\n".join(diagnosis.lines())
+    assert "01: its positive is only 40 x 40, enlarged 1.6 times. " in text
+    assert "03: its negative is one flat colour (contrast 0.000). " in text
+
+
+def test_captions_that_differ_are_quoted() -> None:
+    pairs = smiles()
+    pairs[6] = replace(pairs[6], positive_caption="a smiling face", negative_caption="a sad face")
+    pairs[7] = replace(pairs[7], positive_caption="a  face\n")
+    diagnosis = examine(pairs)
+    assert told(diagnosis) == {(Kind.CAPTIONS, "07")}
+    assert '"a smiling face" and "a sad face"' in diagnosis.lines()[0]
+
+
+def test_two_shapes_within_a_pair_are_named() -> None:
+    pairs = smiles()
+    pairs[0] = replace(pairs[0], negative_size=(64, 80))
+    diagnosis = examine(pairs)
+    assert told(diagnosis) == {(Kind.SIZE, "01")}
+    assert "64 x 64 and 64 x 80" in diagnosis.lines()[0]
+
+
+def test_duplicates_are_named_once_each_with_the_first() -> None:
+    pairs = smiles()
+    pairs[5] = replace(pairs[1], name="06", positive=jpeg(pairs[1].positive, 90))
+    texts = [f.text for f in examine(pairs).findings]
+    assert [t.split(". ")[0] for t in texts] == [
+        "06: its negative is the same picture as that of 02",
+        "06: its positive is the same picture as that of 02",
+    ]
+
+
+def test_pictures_without_a_partner_are_looked_at_too() -> None:
+    pairs = smiles()
+    alone = [
+        Single("twin", pairs[0].positive, (64, 64)),
+        Single("soft", blurred(texture(1), 3), (128, 128)),
+        Single("small", texture(2), (50, 50)),
+        Single("fine", texture(3), (128, 128)),
+    ]
+    assert told(examine(pairs, alone)) == {(Kind.DUPLICATE, "twin"), (Kind.BLURRED, "soft"), (Kind.TINY, "small")}
+    assert {f.kind for f in examine(pairs, (), alone[:1]).findings} == set()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_too_few_pairs_are_advised_against(count: int) -> None:
+    diagnosis = examine(smiles(count, seed=1)[:count] if count else [])
+    assert told(diagnosis) == {(Kind.TOO_FEW, None)}
+    assert f"Only {count} pair" in diagnosis.lines()[0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pairs_that_share_nothing_are_called_unpaired_and_nothing_else(seed: int) -> None:
+    diagnosis = examine(smiles(12, seed, unpaired=True))
+    kinds = {f.kind for f in diagnosis.findings}
+    assert kinds == {Kind.UNPAIRED}
+    assert "denoise_rotating" in diagnosis.lines()[0]
+    photos = [patient(str(i), texture(i), texture(i + 50)) for i in range(6)]
+    assert told(examine(photos)) == {(Kind.UNPAIRED, None)}
+
+
+def test_one_wrong_partner_among_good_pairs_is_named() -> None:
+    pairs = smiles(10, seed=3)
+    pairs[9] = replace(pairs[9], negative=texture(1, SIZE))
+    assert told(examine(pairs)) == {(Kind.UNRELATED, "10")}
+
+
+# the report
+
+
+def broken() -> list[Patient]:
+    pairs = smiles(12, seed=3)
+    pairs[1] = swapped(pairs[1])
+    pairs[2] = replace(pairs[2], negative=torch.roll(pairs[2].negative, (-3, 5), (1, 2)))
+    pairs[3] = replace(pairs[3], negative=pairs[3].positive)
+    pairs[4] = replace(pairs[4], positive_caption="smile")
+    pairs[5] = replace(pairs[5], positive=blurred(pairs[5].positive))
+    pairs[7] = replace(pairs[0], name="08")
+    return pairs
+
+
+def test_findings_do_not_depend_on_the_order_of_pairs() -> None:
+    pairs = broken()
+    expected = examine(pairs)
+    for seed in range(5):
+        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+        diagnosis = examine([pairs[i] for i in order])
+        assert diagnosis.findings == expected.findings
+        assert [c.name for c in diagnosis.checkups] == [pairs[i].name for i in order]
+
+
+def test_the_worst_comes_first_each_on_one_line_and_a_flood_is_folded() -> None:
+    lines = examine(broken()).lines()
+    assert [line[:2] for line in lines] == ["02", "04", "03", "06", "05", "08", "08"]
+    many = [replace(p, name=f"a\nb {p.name}", positive_caption="other") for p in smiles(9, seed=3)]
+    folded = examine(many).lines(most=2)
+    assert folded[2] == f"Captions differ, 7 more: {', '.join(f'a b {i:02}' for i in range(3, 10))}."
+    assert not any("\n" in line for line in folded)
+
+
+def test_names_are_sorted_as_people_count() -> None:
+    pairs = [replace(p, name=n, positive_caption="other") for p, n in zip(smiles(4, 1), ["10", "9", "b", "1"], strict=True)]
+    assert [f.pair for f in examine(pairs).findings] == ["1", "9", "10", "b"]
+
+
+def test_hostile_input_is_an_error_of_one_line_or_a_finding() -> None:
+    good = smiles(1)[0]
+    for bad in (torch.zeros(1, 64, 64), torch.zeros(3, 64, 65), torch.full((3, 64, 64), torch.nan), torch.zeros(3, 0, 0)):
+        with pytest.raises(SliderError, match=r"^01: .+\.$"):
+            examine([replace(good, positive=bad)])
+    for height, width in ((1, 1), (1, 9), (4, 4), (5, 200)):
+        image = texture(1)[:, :height, :1].expand(3, height, width) if width > 128 else texture(1)[:, :height, :width]
+        odd = Patient("\udcff 图", image, image.flip(0), "", "", (0, 0), (1, 1))
+        diagnosis = examine([odd])
+        "\n".join(diagnosis.lines()).encode()
+        assert contact_sheet([odd], diagnosis).width > 0
+
+
+def test_nothing_reads_a_global_generator_or_changes_the_pictures() -> None:
+    pairs = broken()
+    before, images = torch.get_rng_state(), [p.positive.clone() for p in pairs]
+    contact_sheet(pairs, examine(pairs))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(p.positive, image) for p, image in zip(pairs, images, strict=True))
+
+
+# the contact sheet
+
+
+def red(sheet: Image.Image, cell: int = 160) -> int:
+    """Red pixels right of the pictures."""
+    pixels = np.asarray(sheet).astype(int)[:, 3 * (cell + 10) + 20 :]
+    return int((np.abs(pixels - (196, 40, 36)).sum(-1) < 30).sum())
+
+
+def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
+    cell, gap = 128, 10
+    plain, painted = torch.full((3, 64, 64), 0.2), torch.full((3, 64, 64), 0.2)
+    painted[0, 16:48, 16:48] = 1.0
+    pairs = [patient("one", painted, plain)]
+    sheet = contact_sheet(pairs, examine(pairs), cell=cell)
+    assert sheet.mode == "RGB"
+    assert sheet.getpixel((0, 0)) == sheet.getpixel((sheet.width - 1, sheet.height - 1)) == WHITE
+    middle = sheet.height - 3 * gap - cell // 2
+    left = [2 * gap + i * (cell + gap) for i in range(3)]
+    assert [sheet.getpixel((x + cell // 2, middle)) for x in left] == [(51, 51, 51), (255, 51, 51), (255, 51, 51)]
+    assert [min(sheet.getpixel((x + 6, middle))) for x in left[:2]] == [51, 51]
+    assert min(sheet.getpixel((left[2] + 6, middle))) > 200
+
+
+def test_findings_stand_on_the_sheet_in_red_and_only_there() -> None:
+    skin = smiles(4, attribute="skin")
+    assert red(contact_sheet(skin, examine(skin))) == 0
+    worse = [replace(p, positive_caption="other") for p in skin]
+    assert red(contact_sheet(worse, examine(worse))) > 100
+
+
+def test_of_many_pairs_those_with_findings_are_shown() -> None:
+    pairs = [replace(p, name=str(i)) for i, p in enumerate(smiles(40, attribute="skin"))]
+    pairs[38:] = [replace(p, positive_caption="other") for p in pairs[38:]]
+    diagnosis = examine(pairs)
+    sheet = contact_sheet(pairs, diagnosis, cell=64, most=4)
+    assert sheet.height < 6 * 110
+    assert red(sheet, 64) > 100

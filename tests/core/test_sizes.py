@@ -1,0 +1,158 @@
+"""Buckets of aspect ratios, against brute force, counted pixels and the list of SDXL."""
+
+import math
+import statistics
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from slider_core.config import SliderError
+from slider_core.sizes import RATIOS, bucket_sizes, common_ratio, cut_share, nearest_size
+
+SHAPES = st.floats(0.02, 50)
+GRIDS = st.tuples(st.integers(64, 2048), st.sampled_from([8, 16, 32, 64])).filter(lambda grid: grid[0] >= grid[1])
+FINE_GRIDS = GRIDS.filter(lambda grid: grid[0] >= 8 * grid[1])
+
+steady = settings(deadline=None, derandomize=True, database=None)
+
+
+def off(value: float, wanted: float) -> float:
+    return abs(math.log(value / wanted))
+
+
+@given(GRIDS)
+@steady
+def test_buckets_are_multiples_of_the_step_and_none_comes_twice(grid: tuple[int, int]) -> None:
+    sizes = bucket_sizes(*grid)
+    assert all(side % grid[1] == 0 and side > 0 for size in sizes for side in size)
+    assert len(set(sizes)) == len(sizes)
+    assert [w / h for w, h in sizes] == sorted(w / h for w, h in sizes)
+
+
+@given(GRIDS)
+@steady
+def test_every_bucket_has_its_inverse_and_one_is_square(grid: tuple[int, int]) -> None:
+    sizes = bucket_sizes(*grid)
+    assert {(h, w) for w, h in sizes} == set(sizes)
+    assert sum(w == h for w, h in sizes) == 1
+
+
+@given(FINE_GRIDS)
+@steady
+def test_buckets_have_about_one_area_and_there_is_one_for_every_ratio(grid: tuple[int, int]) -> None:
+    resolution, step = grid
+    sizes = bucket_sizes(resolution, step)
+    # two sides that are each wrong by half a step at most; the short side of 21:9 is resolution * 0.65
+    most = 2 * math.log1p(step / (2 * 0.65 * resolution - step))
+    assert all(off(w * h, resolution**2) <= most for w, h in sizes)
+    for ratio in (*RATIOS, *(1 / r for r in RATIOS)):
+        assert min(off(w / h, ratio) for w, h in sizes) <= most
+
+
+@given(FINE_GRIDS)
+@steady
+def test_no_neighbour_of_a_bucket_is_better_in_both_area_and_shape(grid: tuple[int, int]) -> None:
+    resolution, step = grid
+    steps = ((step, 0), (-step, 0), (0, step), (0, -step), (step, -step), (-step, step))
+
+    def beaten(w: int, h: int, ratio: float, by: tuple[int, int]) -> bool:
+        area = off((w + by[0]) * (h + by[1]), resolution**2) < off(w * h, resolution**2) - 1e-9
+        return area and off((w + by[0]) / (h + by[1]), ratio) < off(w / h, ratio) - 1e-9
+
+    for w, h in bucket_sizes(resolution, step):  # one of the ratios is the one that this bucket was made for
+        assert any(not any(beaten(w, h, ratio, by) for by in steps) for ratio in (*RATIOS, *(1 / r for r in RATIOS)))
+
+
+def test_the_buckets_of_sdxl_are_among_them() -> None:
+    assert {(1024, 1024), (1152, 896), (896, 1152), (1344, 768), (768, 1344)} <= set(bucket_sizes(1024, 64))
+
+
+def test_a_small_resolution_has_buckets_too() -> None:
+    assert bucket_sizes(64, 8) == ((40, 96), (48, 88), (56, 80), (56, 72), (64, 64), (72, 56), (80, 56), (88, 48), (96, 40))
+    assert bucket_sizes(64, 64) == ((64, 64),)
+
+
+@given(SHAPES, GRIDS)
+@steady
+def test_the_nearest_size_is_the_bucket_nearest_in_log(ratio: float, grid: tuple[int, int]) -> None:
+    w, h = nearest_size(ratio, *grid)
+    assert (w, h) in bucket_sizes(*grid)
+    assert off(w / h, ratio) <= min(off(a / b, ratio) for a, b in bucket_sizes(*grid)) + 1e-8
+
+
+@given(SHAPES, FINE_GRIDS)
+@steady
+def test_an_exact_size_cuts_no_whole_pixel_more_than_any_other_of_that_area(ratio: float, grid: tuple[int, int]) -> None:
+    resolution, step = grid
+    w, h = nearest_size(ratio, resolution, step, exact=True)
+    assert w % step == h % step == 0
+    every = [
+        (a * step, b * step)
+        for b in range(1, 4 * resolution // step)
+        for a in {math.floor(b * ratio), math.ceil(b * ratio)} - {0}
+        if off(a * b * step**2, resolution**2) <= math.log(1.25) - 1e-9
+    ]
+    assume(every)
+    assert off(w * h, resolution**2) <= math.log(1.25) + 1e-9
+    assert cut_share(ratio, (w, h)) * max(w, h) < min(cut_share(ratio, size) * max(size) for size in every) + 1
+
+
+@given(st.integers(16, 128), st.integers(16, 128), st.sampled_from([1, 2]))
+@steady
+def test_an_image_that_is_a_multiple_of_the_step_stays_whole(wide: int, high: int, scale: int) -> None:
+    size = wide * 8, high * 8
+    resolution = round(math.sqrt(size[0] * size[1]))
+    assume(resolution >= 64)
+    assert cut_share(wide / high, nearest_size(wide / high, resolution, 8, exact=True)) * max(size) < 1.001
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@given(ratio=SHAPES, grid=GRIDS)
+@steady
+def test_a_tall_image_gets_the_size_of_the_wide_one_turned(exact: bool, ratio: float, grid: tuple[int, int]) -> None:
+    assume(not exact or abs(ratio - 1) > 1e-6)
+    w, h = nearest_size(ratio, *grid, exact=exact)
+    turned = nearest_size(1 / ratio, *grid, exact=exact)
+    assert off(w / h, ratio) == pytest.approx(off(turned[0] / turned[1], 1 / ratio), abs=2 / min(w, h))
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(1.5, (576, 384)), (1.0, (512, 512)), (3.0, (960, 320)), (1 / 3, (320, 960))])
+def test_exact_sizes_by_hand(ratio: float, size: tuple[int, int]) -> None:
+    assert nearest_size(ratio, 512, 64, exact=True) == size
+
+
+@pytest.mark.parametrize("ratio", [1e-4, 1e4])
+def test_a_very_long_image_keeps_the_area(ratio: float) -> None:
+    w, h = nearest_size(ratio, 512, 64, exact=True)
+    assert (min(w, h), w * h) == (64, 512 * 512)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(1, 12))
+@steady
+def test_the_cut_share_is_the_pixels_that_a_crop_loses(width: int, height: int, w: int, h: int) -> None:
+    kept_w, kept_h = (width, width * h / w) if width * h <= height * w else (height * w / h, height)
+    assert cut_share(width / height, (w, h)) == pytest.approx(1 - kept_w * kept_h / (width * height))
+
+
+@given(st.lists(SHAPES, min_size=1, max_size=50))
+@steady
+def test_the_common_ratio_is_the_geometric_mean(ratios: list[float]) -> None:
+    assert common_ratio(iter(ratios)) == pytest.approx(statistics.geometric_mean(ratios))
+    assert common_ratio(1 / r for r in ratios) == pytest.approx(1 / common_ratio(ratios))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: bucket_sizes(4, 8), "Resolution 4 .* step of 8"),
+        (lambda: bucket_sizes(64, 0), "step .* got 0"),
+        (lambda: nearest_size(0, 64, 8), "aspect ratio .* got 0"),
+        (lambda: nearest_size(math.nan, 64, 8, exact=True), "aspect ratio .* got nan"),
+        (lambda: common_ratio([]), "no images"),
+        (lambda: common_ratio([1, -2]), "aspect ratio .* got -2"),
+    ],
+)
+def test_wrong_numbers_are_named(fault, words: str) -> None:
+    with pytest.raises(SliderError, match=words):
+        fault()
