@@ -66,6 +66,7 @@ def begin(
     fingerprint = {
         "model": f"{backend.name} {backend.weights_mark()}",
         "dataset": dataset.digest,
+        "vae_and_clip": " ".join(backend.encoder_marks()),
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
     }

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from PIL import Image
 
 from .cache import fittings, load, sizes_report
 from .dataset import Dataset
 from .doctor import Patient, contact_sheet, examine
 
-SIDE = 256  # pixels: enough to see what differs
+SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
 STEP = 8
 MOST = 100  # pairs that are looked at; a larger dataset is judged by its first
 
 
+def _side(dataset: Dataset) -> int:
+    return max(STEP, min(SIDE, round(median((s.width * s.height) ** 0.5 for s in dataset.shots))))
+
+
 def patients(dataset: Dataset) -> list[Patient]:
     """The first pairs of a dataset, fitted as for training."""
-    fitted = [f for f in fittings(dataset, SIDE, STEP) if f.pair is not None and not f.flip][: 2 * MOST]
+    fitted = [f for f in fittings(dataset, _side(dataset), STEP) if f.pair is not None and not f.flip][: 2 * MOST]
     found = []
     for plus, minus in zip(fitted[::2], fitted[1::2], strict=True):
         images = [load(f, dataset.spec)[0] for f in (plus, minus)]
@@ -32,6 +38,8 @@ def examined(dataset: Dataset) -> tuple[Image.Image, list[str]]:
     looked = patients(dataset)
     diagnosis = examine(looked)
     more = len(dataset.pairs) - len(looked)
-    lines = [*sizes_report(fittings(dataset, SIDE, STEP))[1:], *diagnosis.lines()] if looked else ["No pairs to examine."]
+    lines = (
+        [*sizes_report(fittings(dataset, _side(dataset), STEP))[1:], *diagnosis.lines()] if looked else ["No pairs to examine."]
+    )
     lines += [f"The first {len(looked)} pairs were examined, {more} were not."] if more > 0 else []
     return contact_sheet(looked, diagnosis), lines

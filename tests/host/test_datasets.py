@@ -164,7 +164,16 @@ def test_images_of_two_shapes_train_in_one_dataset(prompt: dict, run_graph, comf
     assert len(run["loss"]["loss"]) == 8
 
 
-@pytest.mark.parametrize("changes", [{"pairing": "random"}, {"flip": True}, {"crop": "random"}, {"caption_from": "filename"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pairing": "random"},
+        {"flip": True},
+        {"crop": "random"},
+        {"caption_from": "filename", "trigger_word": "sks"},
+        {"alpha": "mask", "background": "#102030"},
+    ],
+)
 def test_every_choice_of_the_node_trains(changes: dict, prompt: dict, run_graph) -> None:
     prompt["2"]["inputs"] |= changes
     assert len(run_graph(prompt, loss=("6", 2))["loss"]["loss"]) == 3
@@ -205,3 +214,15 @@ def test_an_image_vae_says_that_it_takes_no_clips(pack) -> None:
     backend = pack.core("comfy_host").ComfyBackend(model, vae, clip)
     with pytest.raises(pack.core("config").SliderError, match="takes single images, no clips"):
         backend.encode_images(torch.rand(1, 5, 3, 64, 64))
+
+
+def test_another_vae_or_clip_under_the_same_name_is_noticed(prompt: dict, run_graph, pack) -> None:
+    run_graph(prompt, slider=("6", 0))
+    weights = pack.core("tiny").load_weights()
+    text = next(k for k in weights if k.startswith("text.") and weights[k].ndim == 2)
+    weights[text] = weights[text] * 1.01
+    _, clip, _ = pack.core("comfy_tiny").load_demo(weights)
+    prompt["clip"] = run_graph.give(clip)
+    prompt["6"]["inputs"]["clip"] = ["clip", 0]
+    with pytest.raises(run_graph.Error, match="another vae_and_clip"):
+        run_graph(prompt, slider=("6", 0))
