@@ -1,4 +1,4 @@
-"""Every image is encoded once, at its bucket's size, both of a pair alike, from the disk the second time; masks weigh the loss."""
+"""Every image is encoded once, at the size of its bucket, both of a pair alike; from the disk the second time; masks count."""
 
 from pathlib import Path
 
