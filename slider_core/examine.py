@@ -7,8 +7,10 @@ from statistics import median
 from PIL import Image
 
 from .cache import fittings, load, sizes_report
+from .checkup import Patient
+from .contact_sheet import contact_sheet
 from .dataset import Dataset
-from .doctor import Patient, contact_sheet, examine
+from .doctor import examine
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
 STEP = 8
@@ -22,8 +24,11 @@ def _side(dataset: Dataset) -> int:
 def patients(dataset: Dataset) -> list[Patient]:
     """The first pairs of a dataset, fitted as for training."""
     fitted = [f for f in fittings(dataset, _side(dataset), STEP) if f.pair is not None and not f.flip][: 2 * MOST]
-    found = []
+    found, seen = [], set()
     for plus, minus in zip(fitted[::2], fitted[1::2], strict=True):
+        if {id(plus.shot), id(minus.shot)} & seen:  # shown again to make up the numbers
+            continue
+        seen |= {id(plus.shot), id(minus.shot)}
         images = [load(f, dataset.spec)[0] for f in (plus, minus)]
         stills = [image if image.ndim == 3 else image[0] for image in images]
         names = plus.shot.path.name, minus.shot.path.name

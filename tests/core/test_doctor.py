@@ -11,20 +11,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
+from slider_core.checkup import NOTHING, Patient, Single, check, difference_mask, find_shift, look
 from slider_core.config import SliderError
-from slider_core.doctor import (
-    NOTHING,
-    Diagnosis,
-    Kind,
-    Patient,
-    Single,
-    check,
-    contact_sheet,
-    difference_mask,
-    examine,
-    find_shift,
-    look,
-)
+from slider_core.contact_sheet import contact_sheet
+from slider_core.doctor import Diagnosis, Kind, examine
 from slider_core.world import CLASSES, SIZE, render, sample_faces
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"

@@ -1,0 +1,70 @@
+"""The diagnosis as a picture: one row per pair with negative, positive, what differs, and what is to be said of them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from .checkup import Checkup, Patient, luma, plain
+from .doctor import Diagnosis, Finding
+
+INK, PAPER, GREY, RED, GAP = (28, 28, 32), (255, 255, 255), (110, 110, 116), (196, 40, 36), 10
+
+
+def _written(parts: Sequence[tuple[str, int, tuple[int, int, int]]], width: int) -> Image.Image:
+    """(text, size, colour) below each other, wrapped to `width` pixels."""
+    lines = []
+    for text, size, colour in parts:
+        font, words = ImageFont.load_default(size=size), plain(text) or "-"
+        letters = max(8, int(0.92 * width * len(words) / font.getlength(words)))
+        lines += [(line, font, size, colour) for line in textwrap.wrap(words, letters)]
+    paper = Image.new("RGB", (width, sum(round(size * 1.4) for _, _, size, _ in lines)), PAPER)
+    top = 0
+    for line, font, size, colour in lines:
+        ImageDraw.Draw(paper).text((0, top), line, colour, font)
+        top += round(size * 1.4)
+    return paper
+
+
+def _row(patient: Patient, pair: Checkup, found: list[Finding], cell: int) -> Image.Image:
+    """Negative, positive, what differs, and what is to be said of them."""
+    negative, positive = (image.detach().float().cpu().clamp(0, 1) for image in (patient.negative, patient.positive))
+    faded = 0.84 + 0.16 * luma(positive)
+    parts = [(pair.name, 16, INK), (f"{pair.share:.1%} differs", 13, GREY), *((f.short, 13, RED) for f in found[:5])]
+    cells = [_written(parts, 2 * cell)]
+    for image in (torch.where(pair.mask, positive, faded), positive, negative):
+        pixels = Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        scale = cell / max(pixels.size)
+        cells.insert(0, pixels.resize((max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))), Image.LANCZOS))
+    row = Image.new("RGB", (5 * cell + 3 * GAP, max(picture.height for picture in cells)), PAPER)
+    for i, picture in enumerate(cells):
+        row.paste(picture, (i * (cell + GAP), 0))
+    return row
+
+
+def contact_sheet(patients: Sequence[Patient], diagnosis: Diagnosis, cell: int = 160, most: int = 24) -> Image.Image:
+    """A picture of the diagnosis, RGB on white: one row per pair with negative, positive, and what differs, the rest faded.
+
+    `patients` as they were examined, `cell` in pixels. Of more than `most` pairs those with findings come first.
+    """
+    width, count = 5 * cell + 3 * GAP, len(diagnosis.findings)
+    chosen = sorted(range(len(patients)), key=lambda i: not diagnosis.of(diagnosis.checkups[i].name))[:most]
+    verdict = f"{count} finding{'s' * (count != 1)}." if count else diagnosis.lines()[0]
+    left_out = f" {len(chosen)} of them are shown." if len(chosen) < len(patients) else ""
+    head = [("Pair doctor", 22, INK), (f"{diagnosis.summary}{left_out} {verdict}", 14, GREY)]
+    columns = Image.new("RGB", (width, 18), PAPER)
+    for i, word in enumerate(("negative", "positive", "what differs")):
+        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), word, GREY, ImageFont.load_default(size=13))
+    blocks = [_written([*head, *((f.text, 14, RED) for f in diagnosis.of(None))], width), columns]
+    for i in sorted(chosen):
+        pair = diagnosis.checkups[i]
+        blocks.append(_row(patients[i], pair, diagnosis.of(pair.name), cell))
+    sheet = Image.new("RGB", (width + 4 * GAP, sum(block.height + GAP for block in blocks) + 3 * GAP), PAPER)
+    top = 2 * GAP
+    for block in blocks:
+        sheet.paste(block, (2 * GAP, top))
+        top += block.height + GAP
+    return sheet
