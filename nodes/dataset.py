@@ -11,10 +11,20 @@ from comfy_api.latest import io
 
 from ..slider_core.cache import CENTER, Fitted, load
 from ..slider_core.config import SliderError
-from ..slider_core.dataset import Dataset, assembled, bucket_folders, graph_bucket, names_a_dataset, read_dataset
+from ..slider_core.dataset import (
+    Bucket,
+    Dataset,
+    assembled,
+    bucket_folders,
+    graph_bucket,
+    names_a_dataset,
+    read_bucket,
+    read_dataset,
+)
 from ..slider_core.dataset_file import is_dataset_file, read_dataset_file
 from ..slider_core.dataset_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
 from ..slider_core.examine import examined
+from ..slider_core.pictures import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.sizes import common_ratio, nearest_size
 from .sockets import CATEGORY, DatasetSocket
 
@@ -22,6 +32,7 @@ DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
 DEPTH = 3  # how deep below a root a dataset is looked for
 PREVIEW = 512
+NO_FOLDER = "none"
 
 
 def roots() -> list[Path]:
@@ -43,6 +54,32 @@ def datasets(root: Path) -> list[str]:
         elif len(here.parts) >= DEPTH:
             inner.clear()
     return sorted(name for name in found if name != ".")
+
+
+def image_folders() -> list[str]:
+    """Every folder under the roots that holds images, whatever its name."""
+    found: dict[str, None] = {}
+    for root in roots():
+        for folder, inner, files in os.walk(root, followlinks=True):
+            here = Path(folder).relative_to(root)
+            if len(here.parts) > DEPTH:
+                inner.clear()
+            if here.parts and any(Path(name).suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) for name in files):
+                found[here.as_posix()] = None
+    return [NO_FOLDER, *sorted(found)]
+
+
+def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
+    """The images of a listed folder at a strength. SliderError that lists every fault."""
+    place = next((root / name for root in roots() if name != NO_FOLDER and (root / name).is_dir()), None)
+    if place is None or name not in image_folders():
+        raise SliderError(f'Folder "{name}" not found under {", ".join(map(str, roots()))}. Press R to refresh the list.')
+    if len(captions) > 1:
+        raise SliderError("One caption for all images of a folder; others belong into text files beside the images.")
+    bucket, faults = read_bucket(BucketSpec(str(place), strength, captions[0] if captions else None, name=name), roots())
+    if faults:
+        raise SliderError("\n".join(faults))
+    return bucket
 
 
 def choices() -> list[str]:
@@ -217,11 +254,11 @@ class SliderBucket(io.ComfyNode):
             node_id="SliderBucket",
             display_name="Slider Bucket",
             category=CATEGORY,
-            description="Images from the graph as a part of a dataset, at a strength. Chain several: one above 0, one below, "
-            "perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model in the same graph.",
-            search_aliases=["dataset from images", "edit model pairs"],
+            description="Images as a part of a dataset, at a strength: from the graph, or from any folder. Chain several: one above "
+            "0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model.",
+            search_aliases=["dataset from images", "edit model pairs", "dataset folder"],
             inputs=[
-                io.Image.Input("images"),
+                io.Image.Input("images", optional=True, tooltip="From the graph; or choose a folder."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -231,7 +268,19 @@ class SliderBucket(io.ComfyNode):
                     round=0.001,
                     tooltip="Above 0: more of the concept. Below: less. 0: neutral, stay as you are.",
                 ),
-                io.String.Input("captions", default="", multiline=True, tooltip="One for all images, or one line for each."),
+                io.String.Input(
+                    "captions",
+                    default="",
+                    multiline=True,
+                    tooltip="One for all images, or one line for each. Empty with a folder: the text files beside the images.",
+                ),
+                io.Combo.Input(
+                    "folder",
+                    options=image_folders(),
+                    default=NO_FOLDER,
+                    optional=True,
+                    tooltip="A folder of images in ComfyUI's input or datasets folder, instead of images from the graph.",
+                ),
                 io.Mask.Input("mask", optional=True, tooltip="Where to learn: 1 counts, 0 does not. One, or one for each image."),
                 DatasetSocket.Input("dataset", optional=True, tooltip="The buckets before this one."),
                 io.Combo.Input(
@@ -255,18 +304,28 @@ class SliderBucket(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, folder: str | None = NO_FOLDER, **_choices: object) -> str:
+        """Changes when a file of the folder changes."""
+        places = [root / folder for root in roots() if folder not in (None, NO_FOLDER)]
+        files = sorted(p for place in places if place.is_dir() for p in place.iterdir() if p.is_file())
+        return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
+
+    @classmethod
     def execute(
         cls,
-        images: torch.Tensor,
         strength: float,
         captions: str,
+        images: torch.Tensor | None = None,
+        folder: str = NO_FOLDER,
         mask: torch.Tensor | None = None,
         dataset: Dataset | None = None,
         pairing: str = Pairing.AUTO.value,
         unequal: str = Unequal.STOP.value,
     ) -> io.NodeOutput:
+        if (images is None) == (folder == NO_FOLDER):
+            raise SliderError("Slider Bucket: connect images, or choose a folder and connect none.")
         lines = [line.strip() for line in captions.splitlines() if line.strip()]
-        bucket = graph_bucket(images, strength, lines, mask)
+        bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()
         whole = assembled([*before, bucket], DatasetSpec(pairing, unequal))
         return io.NodeOutput(whole, str(whole.report))

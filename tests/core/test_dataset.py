@@ -265,3 +265,23 @@ def test_images_out_of_a_graph_make_pairs_by_number() -> None:
 def test_numbers_that_do_not_fit_are_refused(captions: list[str], masks: torch.Tensor | None) -> None:
     with pytest.raises(SliderError, match=r"3 (captions|masks) for 2 images"):
         graph_bucket(torch.rand(2, 8, 8, 3), 1.0, captions, masks)
+
+
+def test_every_hostile_file_of_a_bucket_is_named_in_one_report(tmp_path: Path) -> None:
+    """Zero bytes, cut short, renamed text, 1 x 1, a link to itself, a name in every script, one as long as it may be."""
+    sides(tmp_path, ["good.png"], ["good.png"])
+    bucket = tmp_path / "positive"
+    good = (bucket / "good.png").read_bytes()
+    for name, content in (("zero.png", b""), ("cut.png", good[: len(good) // 2]), ("text.jpg", b"no image at all")):
+        (bucket / name).write_bytes(content)
+    Image.new("RGB", (1, 1)).save(bucket / "dot.webp")
+    (bucket / "loop.png").symlink_to(bucket / "loop.png")
+    names = ["zero.png", "cut.png", "text.jpg", "dot.webp", "loop.png", "笑顔 😀 ё.png", "x" * 251 + ".png"]
+    for name in names[-2:]:
+        (bucket / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(SliderError) as fault:
+        read_dataset(bucket_folders(tmp_path))
+    lines = str(fault.value).splitlines()
+    assert [name for name in names if not any(name in line for line in lines)] == []
+    assert len(lines) == len(names)
+    assert "good.png" not in str(fault.value)

@@ -117,6 +117,26 @@ def _pixels(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255)
 
 
+def test_buckets_from_any_folders_each_at_its_strength(prompt: dict, run_graph, comfy: Path, faces: Path) -> None:
+    home = copied(faces, comfy / "input" / "loose")
+    (home / "positive").rename(home / "a lot")
+    (home / "negative").rename(home / "hardly")
+    graph = {k: prompt[k] for k in ("1", "5", "6")}
+    graph["plus"] = {"class_type": "SliderBucket", "inputs": {"strength": 0.8, "captions": "", "folder": "loose/a lot"}}
+    minus = {"strength": -0.3, "captions": "a face", "folder": "loose/hardly", "dataset": ["plus", 0]}
+    graph["minus"] = {"class_type": "SliderBucket", "inputs": minus}
+    graph["6"] = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"dataset": ["minus", 0]}}
+    run = run_graph(graph, dataset=("minus", 0), loss=("6", 2))
+    assert {(s.strength, s.caption) for s in run["dataset"].shots} == {(0.8, ""), (-0.3, "a face")}
+    assert len(run["loss"]["loss"]) == 3
+    graph["plus"]["inputs"]["folder"] = "../../etc"
+    with pytest.raises(run_graph.Error, match="not in list"):
+        run_graph(graph, dataset=("minus", 0))
+    del graph["plus"]["inputs"]["folder"]
+    with pytest.raises(run_graph.Error, match="connect images, or choose a folder"):
+        run_graph(graph, dataset=("minus", 0))
+
+
 def test_one_side_alone_says_what_is_missing(prompt: dict, run_graph) -> None:
     graph = {k: prompt[k] for k in ("1", "5", "6")} | {"p": run_graph.give(torch.rand(2, 64, 64, 3))}
     graph["plus"] = {"class_type": "SliderBucket", "inputs": {"images": ["p", 0], "strength": 1.0, "captions": ""}}
