@@ -254,8 +254,8 @@ class SliderBucket(io.ComfyNode):
             node_id="SliderBucket",
             display_name="Slider Bucket",
             category=CATEGORY,
-            description="Images as a part of a dataset, at a strength: from the graph, or from any folder. Chain several: one above "
-            "0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model.",
+            description="Images as a part of a dataset, at a strength: from the graph, or from any folder. Chain several: one "
+            "above 0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model.",
             search_aliases=["dataset from images", "edit model pairs", "dataset folder"],
             inputs=[
                 io.Image.Input("images", optional=True, tooltip="From the graph; or choose a folder."),
