@@ -1,6 +1,7 @@
 """LoadSliderDataset and SliderBucket: images with their strengths, from folders, from a dataset file, out of the graph."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.utils
@@ -32,6 +33,7 @@ DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
 DEPTH = 3  # how deep below a root a dataset is looked for
 PREVIEW = 512
+MOST_PREVIEWS = 64  # images of each side; a large dataset shows its first
 NO_FOLDER = "none"
 
 
@@ -62,7 +64,7 @@ def image_folders() -> list[str]:
     for root in roots():
         for folder, inner, files in os.walk(root, followlinks=True):
             here = Path(folder).relative_to(root)
-            if len(here.parts) > DEPTH:
+            if len(here.parts) >= DEPTH:
                 inner.clear()
             if here.parts and any(Path(name).suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) for name in files):
                 found[here.as_posix()] = None
@@ -100,10 +102,12 @@ def locate(name: str) -> Path:
 def previews(dataset: Dataset, side: int) -> torch.Tensor:
     """(N, H, W, 3) the positive (side 0) or negative (side 1) images, all at one size."""
     shots = [pair[side] for pair in dataset.pairs] or [s for s in dataset.shots if s.strength * (1 - 2 * side) > 0]
+    shots = shots[:MOST_PREVIEWS]
     longest = max(max(s.width, s.height) for s in dataset.shots)
     size = nearest_size(common_ratio([s.ratio for s in dataset.shots]), min(PREVIEW, longest), 8)
     spec = BucketSpec("preview", 0.0)
-    return torch.stack([load(Fitted(s, spec, None, *size, CENTER), dataset.spec)[0].movedim(0, -1) for s in shots])
+    images = [load(Fitted(s, spec, None, *size, CENTER), replace(dataset.spec, frames=1))[0] for s in shots]
+    return torch.stack(images).movedim(1, -1)
 
 
 def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
@@ -214,8 +218,8 @@ class LoadSliderDataset(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str, **_choices: object) -> str:
         """Changes when a file of the folder, or of a folder that the dataset file names, changes."""
         place = locate(folder)
-        places = [place] if place.is_dir() else [place.parent, *(Path(s.folder) for s in read_dataset_file(place)[0])]
-        files = sorted({p for each in places for p in each.rglob("*") if p.is_file()})
+        places = [place] if place.is_dir() else [Path(s.folder) for s in read_dataset_file(place)[0]]
+        files = sorted({place, *(p for each in places for p in each.rglob("*") if p.is_file())})
         return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
 
     @classmethod
@@ -255,7 +259,7 @@ class SliderBucket(io.ComfyNode):
             display_name="Slider Bucket",
             category=CATEGORY,
             description="Images as a part of a dataset, at a strength: from the graph, or from any folder. Chain several: one "
-            "above 0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: pairs can come from an edit model.",
+            "above 0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: as from an edit model.",
             search_aliases=["dataset from images", "edit model pairs", "dataset folder"],
             inputs=[
                 io.Image.Input("images", optional=True, tooltip="From the graph; or choose a folder."),
@@ -307,7 +311,7 @@ class SliderBucket(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str | None = NO_FOLDER, **_choices: object) -> str:
         """Changes when a file of the folder changes."""
         places = [root / folder for root in roots() if folder not in (None, NO_FOLDER)]
-        files = sorted(p for place in places if place.is_dir() for p in place.iterdir() if p.is_file())
+        files = sorted(p for place in places if place.is_dir() for p in place.rglob("*") if p.is_file())
         return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
 
     @classmethod
@@ -324,10 +328,13 @@ class SliderBucket(io.ComfyNode):
     ) -> io.NodeOutput:
         if (images is None) == (folder == NO_FOLDER):
             raise SliderError("Slider Bucket: connect images, or choose a folder and connect none.")
+        if images is None and mask is not None:
+            raise SliderError("Slider Bucket: a mask goes with images from the graph, not with a folder.")
         lines = [line.strip() for line in captions.splitlines() if line.strip()]
         bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()
-        whole = assembled([*before, bucket], DatasetSpec(pairing, unequal))
+        spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
+        whole = assembled([*before, bucket], spec)
         return io.NodeOutput(whole, str(whole.report))
 
 

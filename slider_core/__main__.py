@@ -264,7 +264,8 @@ def _add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> N
         ("--crop", Crop.CENTER, Crop),
         ("--caption-from", CaptionFrom.TEXTFILE, CaptionFrom),
     ):
-        command.add_argument(option, default=default.value, help=", ".join(kind.value for kind in kinds))
+        names = [kind.value for kind in kinds if kind is not CaptionFrom.INSTANCEPROMPT]
+        command.add_argument(option, default=default.value, choices=names, help=", ".join(names))
     command.add_argument("--trigger", default="", help="a word before every caption")
     command.add_argument("--flip", action="store_true", help="every pair mirrored as well")
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 
 from .backend import Backend, Conditioning
+from .config import SliderError
 from .dataset import Dataset, Shot
 from .dataset_spec import Alpha, BucketSpec, Crop, DatasetSpec, Pairing
 from .disk_cache import DiskCache
-from .pictures import CLIP_ENDINGS, fit, from_tensor, load_clip, load_picture, to_tensor
+from .pictures import fit, from_tensor, load_clip, load_picture, to_tensor
 from .sizes import common_ratio, cut_share, nearest_size
 
 CENTER = (0.5, 0.5)
@@ -56,6 +57,7 @@ class Fitted:
     height: int
     place: tuple[float, float] = CENTER
     flip: bool = False
+    crop: Crop = Crop.CENTER
 
 
 def _place(spec: BucketSpec, seed: int, *names: str) -> tuple[float, float]:
@@ -81,26 +83,22 @@ def fittings(dataset: Dataset, resolution: int, step: int) -> list[Fitted]:
         ratio = one if one is not None and shots[0].strength else common_ratio([s.ratio for s in shots])
         width, height = nearest_size(ratio, spec.resolution or resolution, step, exact=spec.crop is Crop.NONE)
         place = _place(spec, dataset.spec.seed, *(s.digest for s in shots))
-        found += [Fitted(s, spec_of[id(s)], number, width, height, place) for s in shots]
+        found += [Fitted(s, spec_of[id(s)], number, width, height, place, crop=spec.crop) for s in shots]
     return found + _mirrored(found, len(dataset.pairs)) if dataset.spec.flip else found
 
 
 def _mirrored(fitted: Sequence[Fitted], pairs: int) -> list[Fitted]:
     """The same once more, seen in a mirror; pairs stay pairs."""
-    return [
-        Fitted(f.shot, f.spec, None if f.pair is None else f.pair + pairs, f.width, f.height, (1 - f.place[0], f.place[1]), True)
-        for f in fitted
-    ]
+    return [replace(f, pair=None if f.pair is None else f.pair + pairs, flip=True) for f in fitted]
 
 
 def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(image (3, H, W) or clip (T, 3, H, W) in [0, 1], mask (1, H, W) or None) at the fitted size."""
     shot = fitted.shot
-    clip = shot.path.is_dir() or shot.path.suffix.lower() in CLIP_ENDINGS
     if shot.pixels is not None:
         image = _fit_picture(from_tensor(shot.pixels), fitted)
         mask = None if shot.mask is None else _fit_picture(from_tensor(shot.mask), fitted)
-    elif clip:
+    elif shot.is_clip:
         frames = load_clip(shot.path, spec.frames, spec.rgb)
         image, mask = torch.stack([_fit_picture(frame, fitted) for frame in frames]), None
         image = image if spec.frames > 1 else image[0]
@@ -114,7 +112,7 @@ def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor 
 
 
 def _fit_picture(picture: Image.Image, fitted: Fitted) -> torch.Tensor:
-    return to_tensor(fit(picture, fitted.width, fitted.height, fitted.spec.crop, fitted.place))
+    return to_tensor(fit(picture, fitted.width, fitted.height, fitted.crop, fitted.place))
 
 
 class Encoder:
@@ -127,7 +125,7 @@ class Encoder:
 
     def latent(self, fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(latent, mask at the latent's size) of a shot, float32 on the CPU."""
-        at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.spec.crop.value} {fitted.flip}"
+        at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.crop.value} {fitted.flip}"
         look = f"{spec.background} {spec.alpha.value} {spec.frames}"
         key = self.disk.key("image", self.image_mark, fitted.shot.content, at, look) if self.disk else ""
         found = self.disk.get(key) if self.disk else None
@@ -165,6 +163,8 @@ def encode(
     on_image: OnImage | None = None,
 ) -> list[Sample]:
     """Encode a dataset with `backend`, at its own resolution unless one is given. Gradients are never recorded here."""
+    if dataset.trouble:
+        raise SliderError(dataset.trouble)
     encoder, samples = Encoder(backend, disk), []
     wanted = fittings(dataset, resolution or backend.resolution, backend.image_step)
     with torch.no_grad():

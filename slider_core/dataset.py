@@ -52,6 +52,10 @@ class Shot:
         return self.path.stem
 
     @property
+    def is_clip(self) -> bool:
+        return self.pixels is None and (self.path.is_dir() or self.path.suffix.lower() in CLIP_ENDINGS)
+
+    @property
     def ratio(self) -> float:
         return self.width / self.height
 
@@ -75,12 +79,16 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Buckets and the (positive, negative) pairs of shots between them; no pairs where they are drawn at random."""
+    """Buckets and the (positive, negative) pairs of shots between them; no pairs where they are drawn at random.
+
+    `trouble`: why it cannot be trained on as it is, for a dataset to which buckets may still be added; else empty.
+    """
 
     buckets: tuple[Bucket, ...]
     pairs: tuple[tuple[Shot, Shot], ...]
     report: DatasetReport
     spec: DatasetSpec = field(default_factory=DatasetSpec)
+    trouble: str = ""
 
     @property
     def shots(self) -> tuple[Shot, ...]:
@@ -145,18 +153,20 @@ def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
 # --- reading
 
 
-def _caption(path: Path, spec: BucketSpec) -> str:
+def _caption(path: Path, spec: BucketSpec, roots: Sequence[Path] | None) -> str:
     if spec.caption is not None or spec.captions is CaptionFrom.INSTANCEPROMPT:
         own = spec.caption or ""
     elif spec.captions is CaptionFrom.FILENAME:
         own = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
     else:
-        own = _caption_beside(path) if spec.captions is CaptionFrom.TEXTFILE else ""
+        own = _caption_beside(path, roots) if spec.captions is CaptionFrom.TEXTFILE else ""
     return f"{spec.trigger} {own}".strip()
 
 
-def _caption_beside(path: Path) -> str:
+def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
     text = next((p for p in (path.with_suffix(end) for end in (".txt", ".TXT", ".Txt")) if p.is_file()), None)
+    if text and escapes(text, roots):
+        raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.")
     try:
         return " ".join(text.read_text(encoding="utf-8-sig").split()) if text else ""
     except (OSError, UnicodeDecodeError) as fault:
@@ -174,11 +184,15 @@ def _content(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_shot(path: Path, spec: BucketSpec) -> tuple[Shot, tuple[str, ...]]:
+def read_shot(path: Path, spec: BucketSpec, roots: Sequence[Path] | None = None) -> tuple[Shot, tuple[str, ...]]:
     """Open an image to its last byte and read its caption, with notes on it; SliderError when it is damaged or no image."""
-    seen, caption, content = look(path), _caption(path, spec), _content(path)
+    for file in [path, *(frame_files(path) if path.is_dir() else [])]:
+        if escapes(file, roots):
+            raise SliderError(f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there.")
+    seen, caption, content = look(path), _caption(path, spec, roots), _content(path)
     digest = hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
-    return Shot(path, caption, spec.strength, seen.width, seen.height, digest, content), seen.notes
+    shot = Shot(path, caption, spec.strength, seen.width, seen.height, digest, content)
+    return shot, () if shot.is_clip else seen.notes
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -208,9 +222,7 @@ def read_bucket(
     shots, faults, notes = [], [], []
     for path in files:
         try:
-            if escapes(path, roots):
-                raise SliderError(f"Image {path} leads outside the folders for datasets, or nowhere. Copy it there.")
-            shot, told = read_shot(path, spec)
+            shot, told = read_shot(path, spec, roots)
             shots.append(shot)
             notes += [f"{path.name}: {note}" for note in told]
         except SliderError as fault:
@@ -260,10 +272,14 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
         return Dataset(tuple(buckets), (), DatasetReport(tuple(lines)), spec)
     if len(sides[1]) != len(sides[-1]) and spec.pairing is not Pairing.RANDOM:
         if spec.unequal is Unequal.STOP:
-            raise SliderError(_unequal(buckets, sides))
+            trouble = _unequal(buckets, sides)
+            return Dataset(tuple(buckets), (), DatasetReport((*lines, trouble)), spec, trouble)
         fewer = "positive" if len(sides[1]) < len(sides[-1]) else "negative"
         lines.append(f"{len(sides[1])} positive and {len(sides[-1])} negative images: the {fewer} ones are shown more often.")
     pairs, how = match_pairs(sides[1], sides[-1], spec.pairing)
+    mixed = next((f"{p.path.name} and {n.path.name}" for p, n in pairs if p.is_clip is not n.is_clip and spec.frames > 1), None)
+    if mixed:
+        raise SliderError(f"{mixed} are a pair of an image and a clip: give two of a kind, or set frames to 1.")
     lines.append(f"{len(pairs)} pairs, {how}." if pairs else f"Pairs are {how}.")
     return Dataset(tuple(buckets), tuple(pairs), DatasetReport(tuple(lines)), spec)
 
@@ -304,7 +320,10 @@ def read_dataset(
             faults.append(f"No {word} bucket: give one folder a strength {'above' if sign > 0 else 'below'} 0.")
     if faults:
         raise SliderError("\n".join(faults))
-    return assembled(buckets, spec or DatasetSpec(), notes)
+    found = assembled(buckets, spec or DatasetSpec(), notes)
+    if found.trouble:
+        raise SliderError(found.trouble)
+    return found
 
 
 def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[str], mask_BHW: torch.Tensor | None) -> Bucket:

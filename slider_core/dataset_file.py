@@ -11,6 +11,7 @@ misspelt field is an error with the nearest name, and every fault of the file is
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ IDLE = (
 ELSEWHERE = ("text_embeds", "image_embeds", "conditioning_image_embeds", "conditioning", "audio", "eval")
 STYLES = {"center": Crop.CENTER, "random": Crop.RANDOM, "corner": Crop.CENTER, "face": Crop.CENTER}
 MEGAPIXEL = 1e6
+LEAST_SIDE, MOST_SIDE = 16, 16384  # pixels
 MOST_HEAD = 64 * 1024  # bytes of a JSON file that are looked at to tell what it is
 
 
@@ -69,13 +71,14 @@ class _Entry:
         value = self.given.get(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             self.fault(f"{key} must be a number, got {json.dumps(value)}.")
             return default
         return value
 
     def flag(self, key: str) -> bool:
-        value = self.given.get(key, False)
+        value = self.given.get(key)
+        value = False if value is None else value
         if not isinstance(value, bool):
             self.fault(f"{key} must be true or false, got {json.dumps(value)}.")
         return value is True
@@ -119,14 +122,15 @@ def _resolution(entry: _Entry) -> int:
     if kind == "pixel":
         entry.note("resolution_type pixel is read as pixel_area: the area of a square with that side.")
     side = (value * MEGAPIXEL) ** 0.5 if kind == "area" and value > 0 else value
-    if not 0 <= side <= 16384:
-        entry.fault(f"resolution {value:g} ({kind}) is out of range: 0 to 16384 pixels.")
+    if side and not LEAST_SIDE <= side <= MOST_SIDE:
+        hint = ' With megapixels write "resolution_type": "area".' if kind != "area" and 0 < value < LEAST_SIDE else ""
+        entry.fault(f"resolution {value:g} ({kind}) is out of range: {LEAST_SIDE} to {MOST_SIDE} pixels.{hint}")
         return 0
     return round(side)
 
 
 def _crop(entry: _Entry) -> Crop:
-    if "crop" in entry.given and not entry.flag("crop"):
+    if entry.given.get("crop") is not None and not entry.flag("crop"):
         return Crop.NONE
     style = entry.text("crop_style") or "center"
     if style not in STYLES:

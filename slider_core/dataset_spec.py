@@ -99,6 +99,8 @@ class BucketSpec(JsonSpec):
         need(is_number(self.strength), f"{where}: strength must be a finite number, got {self.strength!r}.")
         likely = is_number(self.probability) and self.probability > 0
         need(likely, f"{where}: probability must be above 0, got {self.probability!r}; to leave a bucket out, disable it.")
+        one = self.captions is not CaptionFrom.INSTANCEPROMPT or bool(self.caption)
+        need(one, f"{where}: the captions {CaptionFrom.INSTANCEPROMPT.value} need one caption for all.")
         need(is_whole(self.repeats, 0), f"{where}: repeats must be a whole number from 0, got {self.repeats!r}.")
         need(is_whole(self.resolution, 0), f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}.")
 

@@ -83,6 +83,7 @@ def neutral_error(
     cond: Sequence[Conditioning],
     strengths: Sequence[float],
     dropping: tuple[int, str] | None = None,
+    masks: Sequence[torch.Tensor | None] = (),
 ) -> torch.Tensor:
     """(B/2,) squared even part of the displacement; the first half of the batch is at +s, the second the same at -s."""
     half = len(strengths) // 2
@@ -90,7 +91,7 @@ def neutral_error(
         base = backend.predict(x_BCHW[:half], sigma_B[:half], cond[:half]).float()
     with adapter.at(backend.module, strengths, dropping):
         plus, minus = backend.predict(x_BCHW, sigma_B, cond).float().chunk(2)
-    return ((plus + minus) / 2 - base).square().flatten(1).mean(dim=1)
+    return masked_mean(((plus + minus) / 2 - base).square(), masks[:half])
 
 
 def step_loss(backend: Backend, adapter: Adapter, batch: Batch, spec: TrainSpec) -> StepResult:
@@ -99,9 +100,9 @@ def step_loss(backend: Backend, adapter: Adapter, batch: Batch, spec: TrainSpec)
     latent = torch.stack([s.latent for s in batch.samples]).to(backend.device)
     sigma, cond = backend.sigmas(u), [s.cond for s in batch.samples]
     dropping = spec.seed, f"dropout {batch.step}"
+    masks = [s.mask for s in batch.samples]
     if batch.neutral:
         x = backend.add_noise(latent, noise, sigma)
-        return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths, dropping), batch.strengths)
+        return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths, dropping, masks), batch.strengths)
     with adapter.at(backend.module, batch.strengths, dropping):
-        masks = [s.mask for s in batch.samples]
         return StepResult(prediction_error(backend, latent, noise, sigma, cond, masks), batch.strengths)

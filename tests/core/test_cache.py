@@ -190,3 +190,25 @@ def test_a_mask_weighs_the_loss() -> None:
     assert masked_mean(error, [left, None]).tolist() == [1.0, 2.0]
     assert masked_mean(error.unsqueeze(2), [left, None]).tolist() == [1.0, 2.0], "and in a video, in every frame"
     assert masked_mean(error, [torch.zeros(1, 1, 2), None]).isfinite().all()
+
+
+def test_a_pair_is_cut_at_one_place_whatever_its_buckets_say(tmp_path: Path) -> None:
+    """The positive's crop counts for both."""
+    from dataclasses import replace
+
+    dataset = pairs(tmp_path, [(128, 64), (64, 64)])
+    first = replace(dataset.buckets[0], spec=replace(dataset.buckets[0].spec, crop=Crop.RANDOM))
+    found = fittings(replace(dataset, buckets=(first, *dataset.buckets[1:])), SIDE, STEP)
+    assert [(f.crop, f.place) for f in found[::2]] == [(f.crop, f.place) for f in found[1::2]]
+    assert found[0].crop is Crop.RANDOM
+
+
+def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
+    for side in ("positive", "negative"):
+        for number in range(4):
+            picture(tmp_path / side / "dance" / f"{number}.png", (64, 64), number)
+    dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=3))
+    image, _ = load(fittings(dataset, SIDE, STEP)[0], dataset.spec)
+    assert image.shape == (3, 3, 64, 64)
+    still, _ = load(fittings(dataset, SIDE, STEP)[0], DatasetSpec())
+    assert torch.equal(still, image[0])

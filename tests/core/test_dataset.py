@@ -285,3 +285,35 @@ def test_every_hostile_file_of_a_bucket_is_named_in_one_report(tmp_path: Path) -
     assert [name for name in names if not any(name in line for line in lines)] == []
     assert len(lines) == len(names)
     assert "good.png" not in str(fault.value)
+
+
+def test_captions_and_frames_that_lead_outside_are_refused_too(tmp_path: Path) -> None:
+    home, secret = sides(tmp_path / "in", ["1.png"], ["1.png"]), tmp_path / "secret"
+    put(secret / "frame.png")
+    (secret / "words.txt").write_text("a password", encoding="utf-8")
+    (home / "positive" / "1.txt").symlink_to(secret / "words.txt")
+    (home / "negative" / "clip").mkdir()
+    (home / "negative" / "clip" / "1.png").symlink_to(secret / "frame.png")
+    with pytest.raises(SliderError) as fault:
+        read_dataset(bucket_folders(home), roots=[home])
+    assert "1.txt leads outside" in str(fault.value)
+    assert "clip/1.png leads outside" in str(fault.value)
+    assert "password" not in str(fault.value)
+
+
+def test_unequal_sides_of_a_chain_stop_only_when_they_are_used() -> None:
+    """More buckets may follow: the trouble is told, and is gone when they have come."""
+    images = torch.rand(4, 8, 8, 3)
+    plus, minus = graph_bucket(images, 1.0, [], None), [graph_bucket(images[:2], -1.0, [], None) for _ in range(2)]
+    assert "Unequal counts: 4 positive" in assembled([plus, minus[0]], DatasetSpec()).trouble
+    whole = assembled([plus, *minus], DatasetSpec())
+    assert (whole.trouble, len(whole.pairs)) == ("", 4)
+
+
+def test_an_image_and_a_clip_make_no_pair(tmp_path: Path) -> None:
+    put(tmp_path / "positive" / "1.png")
+    for number in range(3):
+        put(tmp_path / "negative" / "1" / f"{number}.png")
+    with pytest.raises(SliderError, match="a pair of an image and a clip"):
+        read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=3))
+    assert len(read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=1)).pairs) == 1
