@@ -14,6 +14,7 @@ ORDER = [
     "lycoris_preset",
     "targets",
     "weights",
+    "fits",
     "names",
     "formats",
     "dataset",
