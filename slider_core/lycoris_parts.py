@@ -10,7 +10,7 @@ from torch import nn
 
 from .config import AdapterSpec, Algorithm
 from .targets import Target, find_layer
-from .trainable import Size, at_rest_copy, shape_of
+from .trainable import Size, at_rest_copy, shape_of, versions
 from .weights import OPTIONAL, Kind, LayerWeight, base_rows, quiet_lycoris, shape_only
 
 
@@ -20,6 +20,7 @@ class Lycoris:
     def __init__(self, made: Any, kind: Kind, target: Target, base: tuple[int, ...]) -> None:
         self.made, self.kind, self.rows, self.base = made, kind, target.rows, base
         self.seen: dict[str, torch.Tensor] = {}
+        self.seen_at: tuple[int, ...] = ()
         made.org_module, made.org_forward = [], None  # the skeleton that it was made on
 
     def parameters(self) -> list[nn.Parameter]:
@@ -61,11 +62,14 @@ class Glora(Lycoris):
         if self.rows:
             a1 = at_rest_copy(self.made.a1.weight)
             self.seen = {"up": base_rows(layer, self.rows).float().cpu() @ a1}
+            self.seen_at = versions(self)
 
     def at_rest(self) -> LayerWeight:
         plain = super().at_rest()
         if not self.rows:
             return plain
+        if self.seen_at != versions(self):
+            raise RuntimeError("a GLoRA was asked for its file form without a look at its base weight")
         t = plain.tensors
         up = torch.cat([self.seen["up"], t["b1.weight"]], dim=1) * plain.scale
         down = torch.cat([t["a2.weight"], t["b2.weight"]])

@@ -42,6 +42,7 @@ NO_MATTER = (
     "warn_on_unmatched",
     "rank_dropout_scale",
 )
+OFF = ("none", "false", "no", "", "0", "0.0")
 MUST_BE_OFF = ("rank_dropout", "module_dropout", "train_norm", "unbalanced_factorization")
 KNOWN = (
     *("algo", "linear_dim", "linear_alpha", "conv_dim", "conv_alpha", "dropout", "factor", "full_matrix", "decompose_both"),
@@ -146,7 +147,7 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
         raise SliderError(f"{WHERE}: not valid JSON ({fault}).") from None
     given = _object(given, "the configuration", KNOWN)
     for key in MUST_BE_OFF:
-        if given.get(key) and _flag(given, key):
+        if str(given.get(key)).strip().lower() not in OFF:
             raise SliderError(f"{WHERE}: {key} is not taken here; leave it out.")
     if "preset" in given:
         raise SliderError(f"{WHERE}: preset names LyCORIS' own lists; write apply_preset with target_module or target_name.")

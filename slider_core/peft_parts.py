@@ -12,7 +12,7 @@ from torch import nn
 from .config import Algorithm, Init, SliderError
 from .names import scale_tensors
 from .targets import Target, find_layer
-from .trainable import Size, Trainable, at_rest_copy, fill, shape_of
+from .trainable import Size, Trainable, at_rest_copy, fill, shape_of, versions
 from .weights import BY_COLUMN, Kind, LayerWeight, base_rows, norm_ratio, shape_only
 
 NAME = "slider"  # PEFT's name for our adapter
@@ -75,19 +75,16 @@ class Dora(Lora):
             x.to(dtype), lora_A=self.down, lora_B=self.up, scaling=self.scaling, base_layer=base, base_result=out.to(dtype)
         )
 
-    def _versions(self) -> tuple[int, ...]:
-        return tuple(p._version for p in self.parameters())
-
     def look(self, layer: nn.Module) -> None:
-        if self.seen_at == self._versions():
+        if self.seen_at == versions(self):
             return
         magnitude = at_rest_copy(self.magnitude.weight)
         magnitude = magnitude.transpose(0, 1) if magnitude.ndim > 1 else magnitude.unsqueeze(1)
         self.seen = scale_tensors(magnitude, super().at_rest(), layer, self.rows)
-        self.seen_at = self._versions()
+        self.seen_at = versions(self)
 
     def at_rest(self) -> LayerWeight:
-        if self.seen_at != self._versions():
+        if self.seen_at != versions(self):
             raise RuntimeError("a DoRA was asked for its file form without a look at its base weight")
         plain = super().at_rest()
         return LayerWeight(plain.kind, plain.tensors | self.seen, plain.alpha, plain.base)

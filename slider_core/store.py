@@ -285,5 +285,9 @@ def load_slider(path: Path) -> Slider:
     weights = _peft_scale(weights, config, str(path)) if config is not None else weights
     native = all(key.startswith(PREFIX) for key in state)
     if native:
-        weights = cut(weights, _rows(metadata, path))
+        rows = _rows(metadata, path)
+        try:
+            weights = cut(weights, rows)
+        except SliderError as fault:
+            raise SliderError(f"{path}: {fault}") from None
     return Slider(weights, metadata, placed=native, left_out=tuple(left_out))

@@ -45,6 +45,11 @@ def at_rest_copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().float().cpu().clone()
 
 
+def versions(part: Trainable) -> tuple[int, ...]:
+    """torch's count of changes of each parameter: the same numbers, the same values."""
+    return tuple(p._version for p in part.parameters())
+
+
 def shape_of(module: nn.Module, target: Target) -> tuple[int, ...]:
     """The shape of the rows of the weight that a target covers. SliderError when it has no such rows."""
     layer, rows = find_layer(module, target), target.rows

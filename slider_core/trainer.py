@@ -77,6 +77,8 @@ class Trainer:
         Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
         """
         if self.step >= until:
+            with backend.borrowed():
+                self.adapter.look(backend.module)  # for the file form: a state may just have been loaded
             return
         start, first = time.monotonic(), self.step
         half = any(p.dtype == torch.float16 for p in backend.module.parameters())

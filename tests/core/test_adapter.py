@@ -12,6 +12,7 @@ from slider_core.adapter import Adapter
 from slider_core.config import AdapterSpec, SliderError
 from slider_core.rows import SAMPLES
 from slider_core.targets import Target
+from slider_core.weights import Kind, LayerWeight
 
 RANK, ALPHA, WIDTH, STRENGTH = 3, 6.0, 8, -1.7
 SPEC = AdapterSpec(rank=RANK, alpha=ALPHA)
@@ -26,6 +27,11 @@ LAYERS = {
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tensors(weight: LayerWeight) -> tuple[torch.Tensor, torch.Tensor]:
+    """(A, B) of a LoRA."""
+    return weight.tensors["lora_down.weight"], weight.tensors["lora_up.weight"]
 
 
 def trained(adapter: Adapter) -> Adapter:
@@ -90,7 +96,8 @@ def test_the_output_is_that_of_pefts_own_merged_model(layer: nn.Module, shape: t
     with torch.no_grad():
         lora.lora_A["default"].weight.copy_(adapter.parameters()[0])
         lora.lora_B["default"].weight.copy_(adapter.parameters()[1])
-    torch.testing.assert_close(adapter.weights()["layer"].delta(), lora.get_delta_weight("default").detach(), **EXACT)
+    merged_delta = lora.get_delta_weight("default").detach().flatten(1)
+    torch.testing.assert_close(adapter.weights()[Target("layer")].delta(), merged_delta, **EXACT)
     lora.scale_layer(STRENGTH)
     merged = oracle.merge_and_unload()(x)
     assert (merged - net(x)).abs().max() > 0.1
@@ -147,14 +154,15 @@ def test_a_layer_that_loses_the_samples_is_named() -> None:
 
 def test_a_fused_slice_moves_its_own_rows_alone(net: Net) -> None:
     start, stop = 4, 8
-    adapter = trained(Adapter.create(net, [Target("last", rows=(start, stop))], SPEC))
+    target = Target("last", rows=(start, stop))
+    adapter = trained(Adapter.create(net, [target], SPEC))
     x = randn(2, 5, WIDTH)
     base, moved = net(x), run(net, adapter, x, [1.0, -1.0])
     assert torch.equal(moved[..., :start], base[..., :start])
     assert torch.equal(moved[..., stop:], base[..., stop:])
-    delta = torch.tanh(net.first(x)) @ adapter.weights()["last"].delta().T
+    delta = torch.tanh(net.first(x)) @ adapter.weights()[target].delta().T
     torch.testing.assert_close((moved - base)[..., start:stop], delta * torch.tensor([1.0, -1.0])[:, None, None], **EXACT)
-    assert adapter.weights()["last"].B.shape == (stop - start, RANK)
+    assert tensors(adapter.weights()[target])[1].shape == (stop - start, RANK)
 
 
 @pytest.mark.parametrize("rows", [(-1, 4), (4, 4), (0, 13)])
@@ -202,28 +210,30 @@ def test_the_base_model_keeps_its_bits_flags_and_memory(net: Net, slider: Adapte
 
 def test_the_same_seed_gives_the_same_weights_and_the_global_generator_is_left_alone(net: Net) -> None:
     state = torch.get_rng_state()
-    one, same, other = (Adapter.create(net, TARGETS, SPEC, seed=s).weights()["first"] for s in (1, 1, 2))
+    one, same, other = (tensors(Adapter.create(net, TARGETS, SPEC, seed=s).weights()[TARGETS[0]]) for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(one.A, same.A)
-    assert not torch.equal(one.A, other.A)
-    assert 0.5 < one.A.abs().max() * WIDTH**0.5 <= 1  # PEFT's default: Kaiming uniform, U(-1, 1) / sqrt(fan in)
-    assert not one.B.any()
+    assert torch.equal(one[0], same[0])
+    assert not torch.equal(one[0], other[0])
+    assert 0.5 < one[0].abs().max() * WIDTH**0.5 <= 1  # PEFT's default: Kaiming uniform, U(-1, 1) / sqrt(fan in)
+    assert not one[1].any()
 
 
 def test_weights_go_out_and_in_unchanged(net: Net, slider: Adapter) -> None:
     x, saved = randn(3, 5, WIDTH), slider.weights()
     twin, loaded = Adapter.from_weights(net, saved), Adapter.create(net, TARGETS, SPEC)
-    loaded.load(saved)
+    loaded.load_state(slider.state())
     wanted = run(net, slider, x, STRENGTHS)
     assert torch.equal(run(net, twin, x, STRENGTHS), wanted)
     assert torch.equal(run(net, loaded, x, STRENGTHS), wanted)
-    assert {p: (w.rank, w.alpha, w.rows, w.height) for p, w in twin.weights().items()} == {
-        "first": (RANK, ALPHA, None, WIDTH),
-        "last": (RANK, ALPHA, None, 12),
+    assert {t: (w.kind, w.rank, w.alpha, w.base) for t, w in twin.weights().items()} == {
+        TARGETS[0]: (Kind.LORA, RANK, ALPHA, (WIDTH, WIDTH)),
+        TARGETS[1]: (Kind.LORA, RANK, ALPHA, (12, WIDTH)),
     }
+    state = slider.state()
     with torch.no_grad():
         slider.parameters()[0].zero_()
-    assert saved["first"].A.any()  # a copy, not a window
+    assert tensors(saved[TARGETS[0]])[0].any()  # a copy, not a window
+    assert state["first"][0].any()
 
 
 @pytest.mark.parametrize(
@@ -234,23 +244,35 @@ def test_weights_go_out_and_in_unchanged(net: Net, slider: Adapter) -> None:
 def test_a_slider_of_another_model_is_refused_by_its_layer(slider: Adapter, path: str, layer: nn.Module | None) -> None:
     other = Net()
     setattr(other, path, layer)
-    with pytest.raises(SliderError, match=f'"{path}".*(another model|for another model)'):
+    with pytest.raises(SliderError, match=rf"[\"(]{path}[\")].*(another model|for another model)"):
         Adapter.from_weights(other, slider.weights())
 
 
-def test_loading_weights_that_lack_a_layer_names_it(slider: Adapter) -> None:
-    weights = slider.weights()
-    del weights["last"]
+def test_a_state_that_lacks_a_layer_names_it_and_changes_nothing(net: Net, slider: Adapter) -> None:
+    state, before = Adapter.create(net, TARGETS, SPEC, seed=4).state(), slider.state()
+    del state["last"]
     with pytest.raises(SliderError, match='lacks the layer "last"'):
-        slider.load(weights)
+        slider.load_state(state)
+    assert all(torch.equal(p, q) for p, q in zip(slider.state()["first"], before["first"], strict=True))
+
+
+def test_a_state_of_other_sizes_names_the_layer_and_changes_nothing(net: Net, slider: Adapter) -> None:
+    other, before = Adapter.create(net, TARGETS, AdapterSpec(rank=RANK + 1)), slider.state()
+    mixed = Adapter.create(net, TARGETS, SPEC, seed=4).state() | {"last": other.state()["last"]}
+    with pytest.raises(SliderError, match='"last" of the saved slider has other sizes'):
+        slider.load_state(mixed)
+    assert all(torch.equal(p, q) for p, q in zip(slider.state()["first"], before["first"], strict=True))
 
 
 def test_an_adapter_made_under_inference_mode_can_be_trained(net: Net) -> None:
     with torch.inference_mode():
         adapter = Adapter.create(net, TARGETS, SPEC)
-        adapter.load(trained(Adapter.create(net, TARGETS, SPEC)).weights())
-    before = adapter.weights()
-    optimizer = torch.optim.SGD(adapter.parameters(), lr=0.1)
-    run(net, adapter, randn(3, 5, WIDTH), STRENGTHS).square().sum().backward()
-    optimizer.step()
-    assert all(not torch.equal(before[p].B, w.B) and not torch.equal(before[p].A, w.A) for p, w in adapter.weights().items())
+        adapter.load_state(trained(Adapter.create(net, TARGETS, SPEC)).state())
+        revived = Adapter.from_weights(net, adapter.weights())
+    for one in (adapter, revived):
+        before = {t: tensors(w) for t, w in one.weights().items()}
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        run(net, one, randn(3, 5, WIDTH), STRENGTHS).square().sum().backward()
+        optimizer.step()
+        after = {t: tensors(w) for t, w in one.weights().items()}
+        assert all(not torch.equal(p, q) for t in after for p, q in zip(before[t], after[t], strict=True))

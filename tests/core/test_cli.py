@@ -261,7 +261,10 @@ def test_sweep_refuses_a_file_that_is_no_slider(tmp_path: Path, refused: Callabl
 def test_sweep_refuses_a_slider_of_another_model_by_its_layer(tmp_path: Path, refused: Callable) -> None:
     state = {f"diffusion_model.input_blocks.0.0.lora_{n}.weight": ones(1, 1) for n in "AB"}
     save_file(state, tmp_path / "other.safetensors")
-    refused(["sweep", "--slider", tmp_path / "other.safetensors", "--out", tmp_path / "new"], '"input_blocks.0.0"')
+    refused(
+        ["sweep", "--slider", tmp_path / "other.safetensors", "--out", tmp_path / "new"],
+        "(input_blocks.0.0): it is for another model",
+    )
 
 
 @pytest.mark.parametrize(

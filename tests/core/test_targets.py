@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.config import SliderError
-from slider_core.targets import FAMILIES, guess, presets, select, survey
+from slider_core.config import AdapterSpec, SliderError
+from slider_core.targets import FAMILIES, Target, guess, presets, select, survey, survey_for
 from slider_core.tiny import DEPTH, TinyBackend
 
 
@@ -162,7 +162,7 @@ def test_an_unknown_model_is_guessed_from_its_structure_with_a_warning() -> None
     )
     found = survey(model)
     assert {t.path for t in found.targets} == {f"stages.{i}.mixer_attn.{n}" for i in range(3) for n in names}
-    report = found.report(rank=4)
+    report = found.report(AdapterSpec(rank=4))
     assert report.startswith("Warning: This architecture is not known")
     assert "stages.*.mixer_attn.wq (3)" in report
 
@@ -177,5 +177,89 @@ def test_the_guess_leaves_out_attention_whose_key_is_of_another_width() -> None:
 def test_the_report_counts_what_is_trained(backend: TinyBackend) -> None:
     found = survey(backend.module, "custom", patterns=(r"^blocks\.0\.attn1\.to_q$",))
     layer = backend.module.get_submodule("blocks.0.attn1.to_q")
-    assert f"{3 * sum(layer.weight.shape):,} trainable parameters at rank 3" in found.report(3)
-    assert "First: blocks.0.attn1.to_q" in found.report(3)
+    assert f"{3 * sum(layer.weight.shape):,} trainable parameters at rank 3" in found.report(AdapterSpec(rank=3))
+    assert "First: blocks.0.attn1.to_q" in found.report(AdapterSpec(rank=3))
+
+
+@pytest.mark.parametrize("algorithm", ["dora", "lokr", "full"])
+def test_the_report_of_another_algorithm_names_it_and_counts_nothing_wrong(backend: TinyBackend, algorithm: str) -> None:
+    report = survey(backend.module).report(AdapterSpec(algorithm=algorithm))
+    assert f", {algorithm}, rank 4;" in report
+    assert "trainable parameters" not in report
+
+
+# --- names: the end of a path, a class, another program's name
+
+
+def fused_model() -> nn.Module:
+    model = tree("blocks.0.attn.qkv", "blocks.1.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc")
+    for block in "01":
+        model.blocks.get_submodule(block).attn.qkv = nn.Linear(4, 12)
+    return model
+
+
+def aliases_of(model: nn.Module) -> dict[str, Target]:
+    """As ComfyUI has them: diffusers' q, k and v are slices of ours."""
+    names = {
+        f"transformer.layers.{i}.to_{n}": Target(f"blocks.{i}.attn.qkv", (4 * j, 4 * j + 4))
+        for i in (0, 1)
+        for j, n in enumerate("qkv")
+    }
+    return names | {"transformer.layers.0.to_out.0": Target("blocks.0.attn.proj"), "transformer.gone": Target("nowhere")}
+
+
+def named(*names: str, aliases: dict[str, Target] | None = None, patterns: tuple[str, ...] = ()) -> list[Target]:
+    return list(survey(fused_model(), "custom", patterns, names=names, aliases=aliases).targets)
+
+
+def test_a_name_is_the_end_of_a_path_between_dots() -> None:
+    assert named("attn.qkv") == [Target("blocks.0.attn.qkv"), Target("blocks.1.attn.qkv")]
+    assert named("proj") == [Target("blocks.0.attn.proj")]
+    with pytest.raises(SliderError, match="None of the names kv means a layer"):
+        named("kv")
+
+
+def test_a_name_is_a_class_too() -> None:
+    assert {t.path for t in named("Linear")} == {t.path for t in select(fused_model(), "all")}
+
+
+def test_another_programs_name_means_our_layer_or_its_slice() -> None:
+    aliases = aliases_of(fused_model())
+    assert named("to_out.0", aliases=aliases) == [Target("blocks.0.attn.proj")]
+    assert named("to_q", aliases=aliases) == [Target(f"blocks.{i}.attn.qkv", (0, 4)) for i in (0, 1)]
+    assert named(aliases=aliases, patterns=(r"layers\.0\.to_q$",)) == [Target("blocks.0.attn.qkv", (0, 4))]
+
+
+def test_slices_that_touch_become_one_and_all_of_them_the_layer() -> None:
+    aliases = aliases_of(fused_model())
+    assert named("layers.0.to_q", "layers.0.to_k", aliases=aliases) == [Target("blocks.0.attn.qkv", (0, 8))]
+    assert named("layers.0.to_v", "layers.0.to_q", aliases=aliases) == [
+        Target("blocks.0.attn.qkv", (0, 4)),
+        Target("blocks.0.attn.qkv", (8, 12)),
+    ]
+    assert named("layers.0.to_v", "layers.0.to_k", "layers.0.to_q", aliases=aliases) == [Target("blocks.0.attn.qkv")]
+    assert named("layers.0.to_k", "blocks.0.attn.qkv", aliases=aliases) == [Target("blocks.0.attn.qkv")]
+
+
+def test_a_layer_that_two_names_mean_is_taken_once() -> None:
+    assert named("attn.proj", "proj", patterns=("proj",)) == [Target("blocks.0.attn.proj")]
+
+
+def test_names_that_mean_nothing_are_told_and_none_that_means_anything_is_an_error() -> None:
+    found = survey(fused_model(), "custom", names=("proj", "conv_in"))
+    assert found.warning == "No layer of this model has these names: conv_in."
+    with pytest.raises(SliderError, match=r"None of the names conv_in, gone means a layer .* first layers are: blocks\.0"):
+        named("conv_in", "gone", aliases=aliases_of(fused_model()))
+
+
+def test_a_spec_is_surveyed_by_its_own_fields() -> None:
+    spec = AdapterSpec(preset="custom", names=("to_q",), exclude=(r"blocks\.1",))
+    assert survey_for(fused_model(), spec, aliases_of(fused_model())).targets == (Target("blocks.0.attn.qkv", (0, 4)),)
+
+
+def test_layers_with_a_rank_of_zero_are_not_surveyed(backend: TinyBackend) -> None:
+    with_conv, without = (survey_for(backend.module, AdapterSpec(conv_rank=rank)) for rank in (None, 0))
+    assert {t.path for t in with_conv.targets} - {t.path for t in without.targets} == {"proj_in"}
+    assert with_conv.per_rank - without.per_rank == 128 + 3 * 16 * 16
+    with pytest.raises(SliderError, match="conv_rank of 0 leaves no layer"):
+        survey_for(backend.module, AdapterSpec(preset="custom", patterns=("proj_in",), conv_rank=0))

@@ -1,0 +1,271 @@
+"""A LyCORIS configuration means here what it means to LyCORIS, and what cannot be a slider is refused by its name.
+
+The oracle is LyCORIS' own network on the embedded model: which layers it takes, and their ranks and alphas. The one exception is
+`target_module`, where the slider guide writes names of layers, with which LyCORIS makes nothing.
+"""
+
+import json
+
+import pytest
+from lycoris.wrapper import LycorisNetwork, network_module_dict
+from torch import nn
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, Algorithm, SliderError
+from slider_core.lycoris_preset import WITHOUT_SIGN, read_lycoris
+from slider_core.targets import Target, survey_for
+from slider_core.tiny import DEPTH, TinyBackend
+from slider_core.weights import Kind
+
+# as the slider guide of SimpleTuner has it
+GUIDE = """
+{
+  "algo": "lokr",
+  "multiplier": 1.0,
+  "linear_dim": 4,
+  "linear_alpha": 1,
+  "apply_preset": {
+    "target_module": [
+      "attn1.to_q",
+      "attn1.to_k",
+      "attn1.to_v",
+      "attn1.to_out.0",
+      "conv_in",
+      "conv_out",
+      "time_embedding.linear_1",
+      "time_embedding.linear_2"
+    ]
+  }
+}
+"""
+OURS = AdapterSpec(rank=9, alpha=9.0, exclude=("^modulation$",))  # what holds where a configuration says nothing
+PRESETS = {
+    "a pattern from the beginning of the path": {"target_name": [r"blocks\.\d+\.attn1\.to_q"]},
+    "a part of a block": {"target_name": [r"blocks\.0\.attn2"]},
+    "a whole path": {"target_name": ["proj_out", "time_embedding.linear_1"]},
+    "alternatives": {"target_name": [r"proj_in|blocks\.1\.attn1\.to_v"]},
+    "as file names are matched": {"use_fnmatch": True, "target_name": ["blocks.*.attn1.to_?", "proj_*"]},
+    "as file names, from end to end": {"use_fnmatch": True, "target_name": ["*.linear_?", "blocks.0.attn1*", "proj_in"]},
+    "some left out": {"target_name": [r"blocks\.\d\.attn1\.to_"], "exclude_name": [r"blocks\.[02]", "attn1"]},
+    "some left out, as file names": {"use_fnmatch": True, "target_name": ["blocks.*.to_*"], "exclude_name": ["*.attn2.*"]},
+    "no convolutions": {"target_name": ["proj_"], "enable_conv": False},
+    "ranks of their own": {
+        "target_name": [r"blocks\.0\.attn1\.to_[qk]"],
+        "name_algo_map": {r"blocks\.0\.attn1\.to_q": {"dim": 8}, r"blocks\.1\.attn1": {"dim": 2, "alpha": 0.5}},
+    },
+}
+
+
+@pytest.fixture
+def lycoris(monkeypatch: pytest.MonkeyPatch) -> type[LycorisNetwork]:
+    """LyCORIS keeps a preset on the class: put it back."""
+    for name, value in list(vars(LycorisNetwork).items()):
+        if name.isupper():
+            monkeypatch.setattr(LycorisNetwork, name, value)
+    return LycorisNetwork
+
+
+def sizes_by_lycoris(network: type, module: nn.Module, preset: dict, **options: object) -> dict[str, tuple[int, float]]:
+    network.apply_preset({"target_module": [], **preset})
+    paths = {f"lycoris_{path.replace('.', '_')}": path for path, _ in module.named_modules()}
+    found = network(module, lora_dim=4, conv_lora_dim=4, alpha=1, network_module="lora", **options)
+    return {paths[part.lora_name]: (part.lora_dim, float(part.alpha)) for part in found.loras}
+
+
+def sizes(module: nn.Module, config: dict) -> dict[str, tuple[int, float]]:
+    spec, _ = read_lycoris(json.dumps(config), AdapterSpec())
+    adapter = Adapter.create(module, survey_for(module, spec).targets, spec)
+    return {t.path: (w.rank, w.alpha) for t, w in adapter.weights().items()}
+
+
+def paths(module: nn.Module, config: dict) -> set[str]:
+    return {t.path for t in survey_for(module, read_lycoris(json.dumps(config), AdapterSpec())[0]).targets}
+
+
+def test_the_guides_example_trains_its_layers_as_a_lokr_of_rank_4_and_alpha_1(backend: TinyBackend) -> None:
+    spec, notes = read_lycoris(GUIDE, AdapterSpec())
+    assert (spec.algorithm, spec.rank, spec.alpha) == (Algorithm.LOKR, 4, 1.0)
+    found = survey_for(backend.module, spec)
+    attention = {f"blocks.{i}.attn1.{n}" for i in range(DEPTH) for n in ("to_q", "to_k", "to_v", "to_out.0")}
+    assert {t.path for t in found.targets} == attention | {"time_embedding.linear_1", "time_embedding.linear_2"}
+    assert found.warning == "No layer of this model has these names: conv_in, conv_out."
+    assert notes == ["multiplier has no meaning here and was left out"]
+    weights = Adapter.create(backend.module, found.targets, spec).weights()
+    assert {(w.kind, w.rank, w.alpha) for w in weights.values()} == {(Kind.LOKR, 4, 1.0)}
+    assert weights[Target("time_embedding.linear_1")].tensors["lokr_w1"].shape == (8, 8)  # 128 = 8 x 16
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_the_layers_ranks_and_alphas_are_those_that_lycoris_takes(backend: TinyBackend, lycoris: type, preset: dict) -> None:
+    wanted = sizes_by_lycoris(lycoris, backend.module, preset)
+    assert wanted
+    assert sizes(backend.module, {"apply_preset": preset}) == wanted
+
+
+@pytest.mark.parametrize("shell", [False, True], ids=["regular expression", "file names"])
+def test_a_pattern_does_not_begin_in_the_middle_of_a_name(lycoris: type, shell: bool) -> None:
+    blocks, layer = ("blocks", "single_blocks"), "0"
+    module = nn.ModuleDict({name: nn.ModuleDict({layer: nn.Linear(8, 8)}) for name in blocks})
+    preset = {"target_name": ["blocks.?" if shell else r"blocks\.\d"], "use_fnmatch": shell}
+    assert set(sizes_by_lycoris(lycoris, module, preset)) == {"blocks.0"}
+    assert paths(module, {"apply_preset": preset}) == {"blocks.0"}
+
+
+def test_what_it_does_not_say_is_lycoris_default_and_its_layers_are_ours() -> None:
+    spec, notes = read_lycoris("{}", OURS)
+    assert spec == AdapterSpec(rank=4, alpha=1.0, algorithm=Algorithm.LOCON, exclude=OURS.exclude)
+    assert notes == []
+    chosen = AdapterSpec(preset="custom", patterns=("to_q$",), names=("proj_in",))
+    spec, _ = read_lycoris('{"algo": "full", "apply_preset": {"exclude_name": ["blocks.0"]}}', chosen)
+    assert (spec.preset, spec.patterns, spec.names, spec.exclude) == ("custom", ("to_q$",), ("proj_in",), ("^(?:blocks.0)",))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"algo": "lora"}, {"algorithm": Algorithm.LOCON}),
+        ({"algo": "LoKr", "factor": 8}, {"algorithm": Algorithm.LOKR, "factor": 8}),
+        ({"algo": "lokr", "full_matrix": True}, {"full_matrix": True}),
+        ({"algo": "lokr", "full_matrix": "true", "decompose_both": 1}, {"full_matrix": True, "decompose_both": True}),
+        ({"algo": "loha", "linear_dim": 16, "linear_alpha": 8}, {"rank": 16, "alpha": 8.0, "algorithm": Algorithm.LOHA}),
+        ({"algo": "locon", "conv_dim": 2, "conv_alpha": 0.5}, {"conv_rank": 2, "conv_alpha": 0.5}),
+        ({"algo": "lora", "dora_wd": True}, {"algorithm": Algorithm.DORA}),
+        ({"algo": "lora", "dora_wd": True, "wd_on_output": True}, {"algorithm": Algorithm.DORA}),
+        ({"algo": "lora", "rs_lora": True}, {"algorithm": Algorithm.RSLORA}),
+        ({"algo": "lora", "dora_wd": False, "rs_lora": "false"}, {"algorithm": Algorithm.LOCON}),
+        ({"algo": "loha", "use_tucker": True}, {"tucker": True}),
+        ({"algo": "lokr", "use_cp": True}, {"tucker": True}),
+        ({"algo": "locon", "use_conv_cp": True}, {"tucker": True}),
+        ({"algo": "locon", "conv_dim": 0}, {"conv_rank": None}),
+        ({"algo": "lokr", "factor": None, "linear_dim": None, "linear_alpha": None}, {"factor": -1, "rank": 4, "alpha": 1.0}),
+        ({"algo": "lokr", "factor": 8.0, "linear_dim": 16.0}, {"factor": 8, "rank": 16}),
+        ({"apply_preset": {"name_algo_map": None}}, {"preset": "auto", "rank_pattern": ()}),
+        ({"algo": "full", "use_tucker": True}, {"tucker": False}),
+        ({"algo": "glora", "dropout": 0.25}, {"dropout": 0.25, "algorithm": Algorithm.GLORA}),
+        ({"algo": "lora", "dropout": 0, "rank_dropout": 0, "module_dropout": 0.0, "train_norm": False}, {"dropout": 0.0}),
+        ({"algo": "lora", "apply_preset": {"enable_conv": False}}, {"conv_rank": 0}),
+        ({"algo": "lora", "apply_preset": {"enable_conv": True}}, {"conv_rank": None}),
+        ({"algo": "lora", "factor": 4}, {"factor": -1}),  # LyCORIS passes it to every algorithm; only LoKr knows it
+    ],
+    ids=str,
+)
+def test_each_key_says_what_it_says_to_lycoris(given: dict, wanted: dict) -> None:
+    spec, _ = read_lycoris(json.dumps(given), AdapterSpec())
+    assert {key: getattr(spec, key) for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("key", ["multiplier", "bypass_mode", "use_scalar", "block_size", "constraint", "warn_on_unmatched"])
+def test_keys_without_a_meaning_here_are_told_not_refused(key: str) -> None:
+    _, notes = read_lycoris(json.dumps({key: 1}), AdapterSpec())
+    assert notes == [f"{key} has no meaning here and was left out"]
+
+
+def test_a_presets_text_encoder_keys_are_told() -> None:
+    preset = {"text_encoder_target_module": ["CLIPAttention"], "lora_prefix": "mine", "target_name": ["proj_in"]}
+    _, notes = read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())
+    assert notes == [
+        "apply_preset.text_encoder_target_module has no meaning here",
+        "apply_preset.lora_prefix has no meaning here",
+    ]
+
+
+def test_sizes_by_name_are_told_to_go_by_this_models_names() -> None:
+    preset = {"name_algo_map": {"proj_in": {"dim": 8}, "proj_out": {}}}
+    spec, notes = read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())
+    assert spec.patterns == ("^(?:proj_in)", "^(?:proj_out)")
+    assert spec.rank_pattern == (("^(?:proj_in)", 8),)
+    assert notes == ["name_algo_map: dim and alpha are looked up by this model's own layer names (^(?:proj_in))"]
+
+
+@pytest.mark.parametrize("algo", WITHOUT_SIGN)
+def test_an_algorithm_without_a_sign_is_refused_with_its_reason(algo: str) -> None:
+    with pytest.raises(SliderError, match=f'"{algo}" makes no slider: {WITHOUT_SIGN[algo]}'):
+        read_lycoris(json.dumps({"algo": algo}), AdapterSpec())
+
+
+@pytest.mark.parametrize("algo", sorted(set(network_module_dict) - set(WITHOUT_SIGN)))
+def test_every_other_algorithm_of_lycoris_is_taken(algo: str) -> None:
+    spec, notes = read_lycoris(json.dumps({"algo": algo}), AdapterSpec())
+    assert spec.algorithm.value == {"lora": "locon"}.get(algo, algo)
+    assert notes == []
+
+
+REFUSED = {
+    "no JSON": ("{", "not valid JSON"),
+    "no object": ("[]", "must be a JSON object, got list"),
+    "an unknown key": ({"linear_dimm": 4}, 'has "linear_dimm", which is not known; did you mean "linear_dim"'),
+    "an unknown algo": ({"algo": "lokrr"}, 'algo "lokrr" is not known; did you mean "lokr"'),
+    "an unknown key of the preset": ({"apply_preset": {"target_modul": []}}, 'did you mean "target_module"'),
+    "a preset by name": ({"preset": "attn-mlp"}, "write apply_preset"),
+    "a preset that is no object": ({"apply_preset": ["attn"]}, "apply_preset must be a JSON object"),
+    "names that are no list": ({"apply_preset": {"target_module": "attn"}}, "target_module must be a list of names"),
+    "names that are numbers": ({"apply_preset": {"target_name": [1]}}, "target_name must be a list of names"),
+    "module_algo_map": ({"apply_preset": {"module_algo_map": {"Linear": {"dim": 2}}}}, "module_algo_map is not taken here"),
+    "an algo of a layer's own": (
+        {"apply_preset": {"name_algo_map": {"proj": {"algo": "loha"}}}},
+        'has "algo", which is not known',
+    ),
+    "a map that is no object": ({"apply_preset": {"name_algo_map": [1]}}, "name_algo_map must be a JSON object"),
+    "a map that is a number": ({"apply_preset": {"name_algo_map": 5}}, "name_algo_map"),
+    "rank_dropout": ({"rank_dropout": 0.1}, "rank_dropout is not taken here"),
+    "rank_dropout as text": ({"rank_dropout": "0.1"}, "rank_dropout"),
+    "module_dropout": ({"module_dropout": 0.1}, "module_dropout is not taken here"),
+    "train_norm": ({"train_norm": True}, "train_norm is not taken here"),
+    "unbalanced_factorization": ({"unbalanced_factorization": True}, "unbalanced_factorization is not taken here"),
+    "dora of a lokr": ({"algo": "lokr", "dora_wd": True}, 'go with the algo "lora"'),
+    "dora and rslora": ({"dora_wd": True, "rs_lora": True}, "one of them at a time"),
+    "dora of the columns": ({"dora_wd": True, "wd_on_output": False}, "wd_on_output must be true"),
+    "a factor that is no number": ({"algo": "lokr", "factor": "many"}, "factor"),
+    "a factor in between": ({"algo": "lokr", "factor": 2.5}, "factor must be a whole number"),
+    "a conv_dim that is no number": ({"conv_dim": "4"}, "conv_dim must be a whole number"),
+    "a rank that is no number": ({"linear_dim": "four"}, "linear_dim must be a whole number"),
+    "a negative rank": ({"linear_dim": -4}, "rank must be a whole number from 1"),
+    "an alpha that is no number": ({"linear_alpha": "one"}, "alpha must be a positive number"),
+    "a dropout above 1": ({"dropout": 1.5}, "dropout must be from 0 to below 1"),
+    "a dropout that is no number": ({"dropout": "half"}, "dropout must be from 0 to below 1"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_refused_by_its_key(given: object, message: str) -> None:
+    with pytest.raises(SliderError) as fault:
+        read_lycoris(given if isinstance(given, str) else json.dumps(given), AdapterSpec())
+    assert message in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ({"target_module": ["conv_in", "Transformer2DModel"]}, "None of the names conv_in, Transformer2DModel means a layer"),
+        ({"target_name": ["attn1"]}, "matches no layer"),
+        ({"target_name": ["attn1("]}, "not a valid regular expression"),
+        ({"target_name": ["proj_in"], "exclude_name": ["proj"]}, "leaves no layer"),
+    ],
+)
+def test_a_preset_that_chooses_nothing_is_an_error_not_silence(backend: TinyBackend, preset: dict, message: str) -> None:
+    spec, _ = read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())
+    with pytest.raises(SliderError, match=message):
+        survey_for(backend.module, spec)
+
+
+def test_a_class_under_target_module_means_every_layer_in_it(backend: TinyBackend) -> None:
+    found = paths(backend.module, {"apply_preset": {"target_module": ["TimeEmbedding", "FeedForward"]}})
+    feed = {f"blocks.{i}.ff.net.{n}" for i in range(DEPTH) for n in (0, 2)}
+    assert found == feed | {"time_embedding.linear_1", "time_embedding.linear_2"}
+
+
+def test_classes_are_taken_as_lycoris_takes_them(backend: TinyBackend, lycoris: type) -> None:
+    for names in (["Attention"], ["Linear"], ["TimeEmbedding", "Conv2d"]):
+        wanted = sizes_by_lycoris(lycoris, backend.module, {"target_module": names})
+        assert paths(backend.module, {"apply_preset": {"target_module": names}}) == set(wanted)
+
+
+def test_both_spellings_of_the_image_models_keys_are_read(backend: TinyBackend) -> None:
+    preset = {"unet_target_module": ["TimeEmbedding"], "unet_target_name": ["proj_in"], "target_name": ["proj_out"]}
+    assert paths(backend.module, {"apply_preset": preset}) == {
+        "time_embedding.linear_1",
+        "time_embedding.linear_2",
+        "proj_in",
+        "proj_out",
+    }

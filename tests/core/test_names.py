@@ -1,0 +1,244 @@
+"""LoRAs of other trainers are read by whatever name they give a layer, and one that is for another model is refused whole.
+
+Every file here is written out by hand: one down and one up matrix, whose product is the oracle.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from core.nets import CLOSE, make_net, randn
+from safetensors.torch import save_file
+from torch import nn
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, SliderError
+from slider_core.formats import from_state
+from slider_core.names import layer_names, placed
+from slider_core.store import load_slider
+from slider_core.targets import Target
+from slider_core.weights import LayerWeight
+
+RANK, IN, OUT, THIRD = 2, 8, 12, 4
+PATH, FUSED, OUTPUT = "input_blocks.1.1.attn1.to_q", "double_blocks.0.qkv", "input_blocks.1.1.attn1.to_out.0"
+DIFFUSERS = "down_blocks.0.attentions.0.attn1.to_q"  # the name of PATH there
+OUT_DIFFUSERS = "down_blocks.0.attentions.0.attn1.to_out.0"
+A, B = randn(RANK, IN, seed=1), randn(OUT, RANK, seed=2)
+ALIASES = {
+    f"unet.{DIFFUSERS}": Target(PATH),
+    f"lora_unet_{DIFFUSERS.replace('.', '_')}": Target(PATH),
+    f"unet.{OUT_DIFFUSERS}": Target(OUTPUT),
+    "unet.down_blocks.0.attentions.0.attn1.processor.to_q": Target(PATH),  # ComfyUI's table has the old names too
+    "unet.down_blocks.0.attentions.0.attn1.processor.to_out": Target(OUTPUT),
+    "transformer.blocks.0.to_q": Target(FUSED, (0, THIRD)),
+    "transformer.blocks.0.to_k": Target(FUSED, (THIRD, 2 * THIRD)),
+}
+BOTH = [(".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora_up.weight")]
+WAYS = [
+    *[
+        (f"{prefix}{PATH}", pair)
+        for prefix in ("", "diffusion_model.", "model.diffusion_model.", "base_model.model.")
+        for pair in BOTH
+    ],
+    (f"unet.base_model.model.{PATH}", BOTH[0]),
+    (f"transformer.{PATH}", BOTH[0]),
+    (f"diffusion_model.{DIFFUSERS}", BOTH[0]),  # ai-toolkit
+    (f"base_model.model.{DIFFUSERS}", BOTH[0]),  # PEFT on the diffusers model
+    (f"unet.{DIFFUSERS}", BOTH[0]),
+    (f"unet.{DIFFUSERS}", (".lora_A.default.weight", ".lora_B.default.weight")),
+    (f"unet.{DIFFUSERS}", (".lora.down.weight", ".lora.up.weight")),
+    (f"unet.{DIFFUSERS}", (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")),
+    (f"unet.{DIFFUSERS.replace('.to_q', '.processor.to_q')}", ("_lora.down.weight", "_lora.up.weight")),
+    (DIFFUSERS, BOTH[0]),
+    (f"lora_unet_{PATH.replace('.', '_')}", BOTH[1]),  # kohya
+    (f"lora_unet_{DIFFUSERS.replace('.', '_')}", BOTH[1]),
+    (f"lora_transformer_{DIFFUSERS.replace('.', '_')}", BOTH[1]),  # OneTrainer
+    (f"lycoris_{PATH.replace('.', '_')}", BOTH[1]),
+    (f"lycoris_{DIFFUSERS.replace('.', '_')}", BOTH[1]),  # SimpleTuner
+]
+TEXT = [
+    "lora_te_text_model_x",
+    "lora_te1_text_model_x",
+    "lora_te2_x",
+    "text_encoder.x",
+    "text_encoders.t5.x",
+    "te1.x",
+    "text_encoder_2.x",
+]
+
+
+def model() -> nn.Module:
+    root = nn.Module()
+    for path in (PATH, FUSED, OUTPUT, "time_embed.0"):
+        at = root
+        *parents, last = path.split(".")
+        for part in parents:
+            if not hasattr(at, part):
+                at.add_module(part, nn.Module())
+            at = getattr(at, part)
+        at.add_module(last, nn.Linear(IN, OUT).requires_grad_(False))
+    return root
+
+
+def lora(stem: str, pair: tuple[str, str] = BOTH[0], down: torch.Tensor = A, up: torch.Tensor = B) -> dict[str, torch.Tensor]:
+    return {stem + pair[0]: down.clone(), stem + pair[1]: up.clone()}
+
+
+def read(state: dict[str, torch.Tensor], tmp_path: Path) -> dict[Target, LayerWeight]:
+    save_file(state, tmp_path / "theirs.safetensors")
+    return placed(load_slider(tmp_path / "theirs.safetensors").weights, model(), ALIASES, "theirs")
+
+
+@pytest.mark.parametrize(("stem", "pair"), WAYS, ids=[f"{s}{p[0]}" for s, p in WAYS])
+@pytest.mark.parametrize("alpha", [None, 1.0, torch.tensor(3)], ids=["no alpha", "alpha 1", "a whole number"])
+def test_a_layer_is_found_by_any_of_its_names(stem: str, pair: tuple[str, str], alpha: object, tmp_path: Path) -> None:
+    state = lora(stem, pair) | ({} if alpha is None else {f"{stem}.alpha": torch.as_tensor(alpha)})
+    weights = read(state, tmp_path)
+    assert list(weights) == [Target(PATH)]
+    scale = 1.0 if alpha is None else float(alpha) / RANK
+    torch.testing.assert_close(weights[Target(PATH)].delta(), scale * B @ A)
+
+
+@pytest.mark.parametrize(
+    ("stem", "pair"),
+    [
+        (f"unet.{OUT_DIFFUSERS}", BOTH[0]),
+        ("unet.down_blocks.0.attentions.0.attn1.processor.to_out", ("_lora.down.weight", "_lora.up.weight")),
+        (f"lora_unet_{OUT_DIFFUSERS.replace('.', '_')}", BOTH[1]),
+    ],
+)
+def test_an_output_projection_is_found_with_and_without_its_zero(stem: str, pair: tuple[str, str], tmp_path: Path) -> None:
+    assert list(read(lora(stem, pair), tmp_path)) == [Target(OUTPUT)]
+
+
+def test_a_name_of_a_fused_layers_part_means_its_rows(tmp_path: Path) -> None:
+    up = B[:THIRD]
+    weights = read(lora("transformer.blocks.0.to_q", up=up) | lora("transformer.blocks.0.to_k", up=2 * up), tmp_path)
+    assert set(weights) == {Target(FUSED, (0, THIRD)), Target(FUSED, (THIRD, 2 * THIRD))}
+    net = model()
+    adapter, x = Adapter.from_weights(net, weights), randn(1, 3, IN)
+    layer = net.get_submodule(FUSED)
+
+    class Run(nn.Module):
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            return layer(given)
+
+    top = Run()
+    top.double_blocks = net.double_blocks
+    delta = torch.cat([up @ A, 2 * up @ A, torch.zeros(THIRD, IN)])
+    with adapter.at(top, [0.5]):
+        found = top(x)
+    torch.testing.assert_close(found, layer(x) + 0.5 * x @ delta.T, **CLOSE)
+
+
+@pytest.mark.parametrize("stem", TEXT)
+def test_a_text_encoders_layers_are_left_out_and_told(stem: str, tmp_path: Path) -> None:
+    save_file(lora(f"diffusion_model.{PATH}") | lora(stem, BOTH[1]), tmp_path / "both.safetensors")
+    slider = load_slider(tmp_path / "both.safetensors")
+    assert list(slider.weights) == [Target(PATH)]
+    assert slider.left_out == (stem,)
+
+
+def test_a_file_for_text_encoders_alone_is_refused(tmp_path: Path) -> None:
+    save_file(lora(TEXT[0], BOTH[1]), tmp_path / "text.safetensors")
+    with pytest.raises(SliderError, match=r"text\.safetensors: no layer of a diffusion model"):
+        load_slider(tmp_path / "text.safetensors")
+
+
+@pytest.mark.parametrize("key", ["diffusion_model.to_q.lora_C.weight", "nonsense", "diffusion_model.to_q.weight", "lora_A"])
+def test_a_key_that_is_none_of_a_lora_is_named(key: str, tmp_path: Path) -> None:
+    save_file(lora(PATH) | {key: A.clone()}, tmp_path / "odd.safetensors")
+    with pytest.raises(SliderError, match=rf'odd\.safetensors: key "{key}" not understood'):
+        load_slider(tmp_path / "odd.safetensors")
+
+
+def test_layers_that_the_model_lacks_are_counted_and_named_and_nothing_is_taken(tmp_path: Path) -> None:
+    state = lora(f"lora_unet_{PATH.replace('.', '_')}", BOTH[1])
+    for n in range(4):
+        state |= lora(f"lora_unet_mid_{n}", BOTH[1])
+    with pytest.raises(SliderError, match=r"theirs needs 4 of its 5 layers .*\(lora_unet_mid_0, .*, \.\.\.\): it is for another"):
+        read(state, tmp_path)
+
+
+def test_without_the_aliases_a_foreign_name_is_another_models(tmp_path: Path) -> None:
+    save_file(lora(f"unet.{DIFFUSERS}"), tmp_path / "theirs.safetensors")
+    with pytest.raises(SliderError, match="it is for another model"):
+        Adapter.from_weights(model(), load_slider(tmp_path / "theirs.safetensors").weights)
+    adapter = Adapter.from_weights(model(), load_slider(tmp_path / "theirs.safetensors").weights, aliases=ALIASES)
+    assert adapter.targets == (Target(PATH),)
+
+
+@pytest.mark.parametrize("second", [f"unet.{DIFFUSERS}", f"lora_unet_{PATH.replace('.', '_')}"])
+def test_a_layer_that_a_file_gives_twice_is_refused(second: str, tmp_path: Path) -> None:
+    with pytest.raises(SliderError, match=f'theirs has two entries for the layer "{PATH}"'):
+        read(lora(f"diffusion_model.{PATH}") | lora(second), tmp_path)
+
+
+def test_one_name_with_two_kinds_of_factors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SliderError, match=f'"diffusion_model.{PATH}" has lora_down.weight twice'):
+        read(lora(f"diffusion_model.{PATH}", BOTH[0]) | lora(f"diffusion_model.{PATH}", BOTH[1]), tmp_path)
+
+
+@pytest.mark.parametrize(("down", "up"), [(A[:, :5], B), (A, B[:7])], ids=["narrower", "lower"])
+def test_factors_of_another_models_layer_are_refused_by_name(down: torch.Tensor, up: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(SliderError, match=f'theirs: layer "{PATH}" has shape .12, 8. here, .* trained on another model'):
+        read(lora(PATH, down=down.contiguous(), up=up.contiguous()), tmp_path)
+
+
+def test_a_models_own_path_comes_before_anothers_name() -> None:
+    known = layer_names(model(), {PATH: Target("time_embed.0")})
+    assert known[PATH] == Target(PATH)
+
+
+# --- DoRA: PEFT and LyCORIS write the norm of the changed weight, ComfyUI reads a scale of the base weight
+
+
+def by_hand(weight: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """DoRA, eq. 5 of Liu et al. 2024: each row of W + B A, with the norm that was learned."""
+    changed = weight + B @ A
+    return changed * (magnitude / changed.norm(dim=1))[:, None]
+
+
+@pytest.mark.parametrize(
+    "suffix", [".lora_magnitude_vector", ".lora_magnitude_vector.weight", ".lora_magnitude_vector.default.weight"]
+)
+def test_pefts_magnitudes_mean_what_they_mean_there(suffix: str, tmp_path: Path) -> None:
+    net, magnitude = model(), randn(OUT, seed=3).abs() + 0.5
+    stem = f"base_model.model.{PATH}"
+    save_file(lora(stem) | {stem + suffix: magnitude}, tmp_path / "dora.safetensors")
+    weight = placed(load_slider(tmp_path / "dora.safetensors").weights, net)[Target(PATH)]
+    base = net.get_submodule(PATH).weight
+    torch.testing.assert_close(weight.delta(base), by_hand(base, magnitude) - base)
+    assert weight.tensors["dora_scale"].shape == (OUT, 1)
+
+
+def test_another_trainers_dora_scale_means_what_comfyuis_loader_makes_of_it(tmp_path: Path) -> None:
+    """comfy/weight_adapter/base.py, weight_decompose: (W + B A) * dora_scale / |W|, row by row."""
+    net, scale = model(), randn(OUT, 1, seed=3).abs() + 0.5
+    save_file(lora(PATH) | {f"{PATH}.dora_scale": scale}, tmp_path / "dora.safetensors")
+    weight = placed(load_slider(tmp_path / "dora.safetensors").weights, net)[Target(PATH)]
+    base = net.get_submodule(PATH).weight
+    torch.testing.assert_close(base + weight.delta(base), (base + B @ A) * scale / base.norm(dim=1, keepdim=True))
+    adapter = Adapter.from_weights(net, {Target(PATH): weight})
+    torch.testing.assert_close(adapter.weights()[Target(PATH)].delta(base), weight.delta(base), **CLOSE)
+
+
+def test_a_dora_that_scales_columns_cannot_be_trained_on(tmp_path: Path) -> None:
+    save_file(lora(PATH) | {f"{PATH}.dora_scale": torch.ones(1, IN)}, tmp_path / "dora.safetensors")
+    with pytest.raises(SliderError, match="scales columns"):
+        Adapter.from_weights(model(), load_slider(tmp_path / "dora.safetensors").weights)
+
+
+def test_a_magnitude_without_its_base_model_has_no_meaning_yet() -> None:
+    weights, _ = from_state(lora(PATH) | {f"{PATH}.lora_magnitude_vector": torch.ones(OUT)}, "file")
+    with pytest.raises(SliderError, match="base model is needed"):
+        weights[Target(PATH)].delta()
+
+
+def test_a_foreign_lora_can_be_trained_on_as_our_own() -> None:
+    net = make_net()
+    weights, _ = from_state(lora("diffusion_model.plain", down=randn(RANK, 16), up=randn(24, RANK)), "file")
+    adapter = Adapter.from_weights(net, weights)
+    fresh = Adapter.create(net, [Target("plain")], AdapterSpec(rank=RANK))
+    assert [p.shape for p in adapter.parameters()] == [p.shape for p in fresh.parameters()]
+    assert all(p.requires_grad for p in adapter.parameters())
