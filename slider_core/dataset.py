@@ -24,6 +24,7 @@ from .config import SliderError
 from .dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
 from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, frame_files, look
 
+GRAPH = "graph"  # in the place of a folder
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 _BY_STRENGTH = re.compile(r"strength_([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)")
@@ -257,7 +258,8 @@ def _sides(buckets: Iterable[Bucket]) -> dict[int, list[Shot]]:
 
 
 def _unequal(buckets: Sequence[Bucket], sides: dict[int, list[Shot]]) -> str:
-    names = {sign: ", ".join(b.spec.title for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
+    where = {id(b): b.spec.title if b.spec.folder == GRAPH else b.spec.folder for b in buckets}
+    names = {sign: ", ".join(where[id(b)] for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
     return (
         f"Unequal counts: {len(sides[1])} positive images ({names[1]}) but {len(sides[-1])} negative ({names[-1]}). Add or "
         'remove images until both sides have the same number, or choose "balance": the smaller side is then shown more often.'
@@ -335,7 +337,7 @@ def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[
     for what, number in (("captions", len(captions)), ("masks", 1 if mask_BHW is None else len(mask_BHW))):
         if number not in (0, 1, count):
             raise SliderError(f"{number} {what} for {count} images: give one for all, or one for each.")
-    spec = BucketSpec("graph", strength, name=f"images from the graph at {strength:+g}")
+    spec = BucketSpec(GRAPH, strength, name=f"images from the graph at {strength:+g}")
     shots = []
     for number, image in enumerate(images_BHWC):
         pixels = image[..., :3].movedim(-1, 0).detach().float().cpu().clone()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import ones
 
 from slider_core.__main__ import main
+from slider_core.store import load_slider
 from slider_core.tiny import WIDTH
 from slider_core.world import ATTRIBUTES
 
@@ -322,3 +323,43 @@ def test_the_same_seed_trains_the_same_slider_and_another_another(tmp_path: Path
         assert main(["train", "--dataset", str(data), "--out", str(file), *FAST, "--seed", seed]) == 0
         sliders.append({key: value.tolist() for key, value in load_file(file).items()})
     assert sliders[0] == sliders[1] != sliders[2]
+
+
+# --- datasets
+
+
+def test_doctor_says_what_is_wrong_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces = tmp_path / "data"
+    assert main(["demo-data", "--attribute", "mouth", "--pairs", "5", "--out", str(faces)]) == 0
+    assert main(["doctor", str(faces), "--out", str(tmp_path / "sheet.png")]) == 0
+    assert "Nothing found that would hurt." in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 300
+    for side, other in (("positive", "kept"), ("negative", "positive"), ("kept", "negative")):
+        (faces / other).mkdir(exist_ok=True)
+        (faces / side / "03.png").rename(faces / other / "03.png")
+    (faces / "kept").rmdir()
+    assert main(["doctor", str(faces), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["pairs"] == 5
+    assert any("wrong way round" in line and "03" in line for line in found["findings"])
+
+
+def test_train_takes_a_dataset_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo-data", "--attribute", "mouth", "--pairs", "4", "--out", str(tmp_path / "d")]) == 0
+    backends = [
+        {"id": side, "instance_data_dir": f"d/{side}", "slider_strength": s}
+        for side, s in (("positive", 0.5), ("negative", -0.5))
+    ]
+    (tmp_path / "data.json").write_text(json.dumps(backends), encoding="utf-8")
+    out = tmp_path / "s.safetensors"
+    assert main(["train", "--dataset", str(tmp_path / "data.json"), "--steps", "2", "--out", str(out)]) == 0
+    assert json.loads(load_slider(out).metadata["slider_trained_strengths"]) == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("options", [["--flip"], ["--pairing", "random"], ["--crop", "random"], ["--trigger", "sks"]])
+def test_train_takes_the_choices_of_a_dataset(options: list[str], tmp_path: Path) -> None:
+    assert main(["demo-data", "--attribute", "mouth", "--pairs", "4", "--out", str(tmp_path / "d")]) == 0
+    out = tmp_path / "s.safetensors"
+    assert main(["train", "--dataset", str(tmp_path / "d"), "--steps", "2", "--out", str(out), *options]) == 0
+    assert out.is_file()
