@@ -238,7 +238,7 @@ def test_a_sweep_runs_where_training_cannot(kind: str, pack, monkeypatch) -> Non
     host = pack.core("comfy_host")
     module = patcher.model.diffusion_model
     adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
-    monkeypatch.setattr(host.ComfyBackend, "_load", lambda _self: pytest.fail("a sweep asks for what only training needs"))
+    monkeypatch.setattr(host.ComfyBackend, "load", lambda _self: pytest.fail("a sweep asks for what only training needs"))
     if kind == "quantised":
         layer = module.layers[0].feed_forward.w1
         layer.weight = torch.nn.Parameter(layer.weight.to(torch.float8_e4m3fn), requires_grad=False)
