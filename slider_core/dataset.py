@@ -243,7 +243,9 @@ def match_pairs(positive: list[Shot], negative: list[Shot], how: Pairing) -> tup
     by_name = {shot.name.lower(): shot for shot in negative}
     same = len(by_name) == len(negative) and {s.name.lower() for s in positive} == set(by_name)
     if same and how is not Pairing.ORDER and len(positive) == len(negative):
-        return [(shot, by_name[shot.name.lower()]) for shot in positive], "matched by file name"
+        numbered = all(s.pixels is not None for s in positive + negative)
+        how_matched = "matched by their place in the batch" if numbered else "matched by file name"
+        return [(shot, by_name[shot.name.lower()]) for shot in positive], how_matched
     if how is Pairing.NAME:
         alone = sorted({s.name for s in positive} ^ {s.name for s in negative}, key=str.lower)
         raise SliderError(f"No partner of the same name: {', '.join(alone[:5])}. Rename them, or choose another pairing.")
@@ -290,7 +292,8 @@ def _line(bucket: Bucket) -> str:
     spec, captions = bucket.spec, sum(bool(s.caption) for s in bucket.shots)
     more = f", probability {spec.probability:g}" if spec.probability != 1 else ""
     more += f", {1 + spec.repeats} times an epoch" if spec.repeats else ""
-    return f"{spec.strength:+g}: {len(bucket.shots)} images in {spec.title}, {captions} with a caption{more}"
+    place = "from the graph" if spec.folder == GRAPH else f"in {spec.title}"
+    return f"{spec.strength:+g}: {len(bucket.shots)} images {place}, {captions} with a caption{more}"
 
 
 def read_dataset(

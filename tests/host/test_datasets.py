@@ -104,7 +104,8 @@ def test_buckets_out_of_the_graph_make_a_dataset(prompt: dict, run_graph, faces:
         graph[key], before = {"class_type": "SliderBucket", "inputs": inputs}, {"dataset": [key, 0]}
     graph["6"] = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"dataset": ["rest", 0]}}
     run = run_graph(graph, dataset=("rest", 0), report=("rest", 1), slider=("6", 0), loss=("6", 2))
-    assert "4 pairs, matched by file name" in run["report"]
+    assert "4 pairs, matched by their place in the batch" in run["report"]
+    assert "+1: 4 images from the graph, 4 with a caption" in run["report"]
     assert len(run["loss"]["loss"]) == 3
     assert json.loads(run["slider"].metadata["slider_images"]) == {"positive": 4, "negative": 4, "neutral": 4}
     samples = pack.part("nodes.train").SESSION.get("smile").trainer.samples
