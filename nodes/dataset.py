@@ -304,7 +304,11 @@ class SliderBucket(io.ComfyNode):
                     tooltip="When one side has fewer images: stop and say so, or balance by showing them more often.",
                 ),
             ],
-            outputs=[DatasetSocket.Output(display_name="dataset"), io.String.Output(display_name="report")],
+            outputs=[
+                DatasetSocket.Output(display_name="dataset"),
+                io.String.Output(display_name="report"),
+                io.Image.Output(display_name="contact_sheet", tooltip="Every pair so far, what differs in it, what is wrong."),
+            ],
         )
 
     @classmethod
@@ -335,7 +339,8 @@ class SliderBucket(io.ComfyNode):
         before = dataset.buckets if dataset else ()
         spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
         whole = assembled([*before, bucket], spec)
-        return io.NodeOutput(whole, str(whole.report))
+        picture, report = sheet(whole)
+        return io.NodeOutput(whole, report, picture)
 
 
 NODES = [LoadSliderDataset, SliderBucket]

@@ -103,9 +103,11 @@ def test_buckets_out_of_the_graph_make_a_dataset(prompt: dict, run_graph, faces:
         inputs = {"images": [source, 0], "strength": strength, "captions": "a face", "mask": ["m", 0]} | before
         graph[key], before = {"class_type": "SliderBucket", "inputs": inputs}, {"dataset": [key, 0]}
     graph["6"] = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"dataset": ["rest", 0]}}
-    run = run_graph(graph, dataset=("rest", 0), report=("rest", 1), slider=("6", 0), loss=("6", 2))
+    run = run_graph(graph, dataset=("rest", 0), report=("rest", 1), sheet=("rest", 2), slider=("6", 0), loss=("6", 2))
     assert "4 pairs, matched by their place in the batch" in run["report"]
     assert "+1: 4 images from the graph, 4 with a caption" in run["report"]
+    assert "Nothing found that would hurt." in run["report"]
+    assert run["sheet"].shape[1] > 4 * 160, "the contact sheet shows the four pairs"
     assert len(run["loss"]["loss"]) == 3
     assert json.loads(run["slider"].metadata["slider_images"]) == {"positive": 4, "negative": 4, "neutral": 4}
     samples = pack.part("nodes.train").SESSION.get("smile").trainer.samples
