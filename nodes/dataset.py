@@ -172,7 +172,7 @@ class LoadSliderDataset(io.ComfyNode):
                     default=Unequal.STOP,
                     advanced=True,
                     optional=True,
-                    tooltip="When one side has fewer images: stop and say so, or balance by showing them more often.",
+                    tooltip="When one side has fewer images: stop, or balance: keep pairs of one name, else show the fewer more often.",
                 ),
                 io.Combo.Input(
                     "crop",
@@ -301,7 +301,7 @@ class SliderBucket(io.ComfyNode):
                     default=Unequal.STOP,
                     advanced=True,
                     optional=True,
-                    tooltip="When one side has fewer images: stop and say so, or balance by showing them more often.",
+                    tooltip="When one side has fewer images: stop, or balance: keep pairs of one name, else show the fewer more often.",
                 ),
             ],
             outputs=[

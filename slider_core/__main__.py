@@ -96,6 +96,11 @@ def _refuse_existing(args: argparse.Namespace) -> None:
         raise SliderError(f"File exists: {args.out}. Choose another name, or add --overwrite.")
 
 
+def _need_ending(path: Path, ending: str) -> None:
+    if path.suffix.lower() != ending:
+        raise SliderError(f"{path} does not end in {ending}: name it {path.name}{ending}.")
+
+
 def _dataset(args: argparse.Namespace) -> Dataset:
     """The folder or dataset file of the options."""
     from .dataset import bucket_folders, read_dataset
@@ -115,6 +120,9 @@ def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
     from .examine import examined
     from .store import atomic_write
 
+    if args.out:
+        _need_ending(args.out, ".png")
+        _refuse_existing(args)
     dataset = _dataset(args)
     picture, lines = examined(dataset)
     say("\n".join([str(dataset.report), *lines]))
@@ -137,6 +145,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         lr=args.lr,
         batch=args.batch,
     )
+    _need_ending(args.out, ".safetensors")
     adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from) if args.start_from else None
     dataset = _dataset(args)
@@ -163,11 +172,12 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
 
 def _on_tiny(slider: Slider) -> Slider:
     """The slider with what the built-in model adds to it, where it is for that one; another must name its layers itself."""
-    from .names import placed
+    from .names import placed, with_ratio
     from .tiny import TinyBackend
 
+    module = TinyBackend().module
     try:
-        return dataclasses.replace(slider, weights=placed(slider.weights, TinyBackend().module), placed=True)
+        return dataclasses.replace(slider, weights=with_ratio(placed(slider.weights, module), module), placed=True)
     except SliderError:
         if not slider.placed:
             raise
@@ -180,9 +190,12 @@ def command_export(args: argparse.Namespace) -> dict[str, Any]:
     from .store import load_slider, lost_to, save_slider
 
     form, dtype = choice(FileFormat, args.format, "File format"), choice(FileDtype, args.dtype, "Number format")
+    folder = form is FileFormat.PEFT
+    if not folder:
+        _need_ending(args.out, ".safetensors")
     slider = _on_tiny(load_slider(args.slider))
-    check_writable(args.out.parent, args.out.name)
     _refuse_existing(args)
+    check_writable(args.out.parent, *([] if folder else [args.out.name]))
     save_slider(args.out, slider, dtype, args.overwrite, form)
     lost = lost_to(slider, dtype)
     say(summary(slider.metadata, slider.weights, slider.left_out))
@@ -227,6 +240,8 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One clear line, as for every other fault."""
+        if "--strengths: expected one argument" in message:  # a leading minus reads as an option
+            message += '; write --strengths="-2,0,2"'
         self.exit(2, f"Error: {message}. See {self.prog} --help.\n")
 
 

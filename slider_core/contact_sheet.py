@@ -52,7 +52,7 @@ def contact_sheet(patients: Sequence[Patient], diagnosis: Diagnosis, cell: int =
     """
     width, count = 5 * cell + 3 * GAP, len(diagnosis.findings)
     chosen = sorted(range(len(patients)), key=lambda i: not diagnosis.of(diagnosis.checkups[i].name))[:most]
-    verdict = f"{count} finding{'s' * (count != 1)}." if count else diagnosis.lines()[0]
+    verdict = f"{count} finding{'s' * (count != 1)}." if count else diagnosis.lines()[0] if patients else "Nothing to examine."
     left_out = f" {len(chosen)} of them are shown." if len(chosen) < len(patients) else ""
     head = [("Pair doctor", 22, INK), (f"{diagnosis.summary}{left_out} {verdict}", 14, GREY)]
     columns = Image.new("RGB", (width, 18), PAPER)

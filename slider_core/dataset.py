@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, frame_files, look
 
 GRAPH = "graph"  # in the place of a folder
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
-_BY_STRENGTH = re.compile(r"strength_([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
+_BY_STRENGTH = re.compile(r"strength_([+-]?(?:\d+(?:\.\d+)?|\.\d+))", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)")
 OnImage = Callable[[int, int], None]  # (images read, images in all)
 
@@ -112,16 +113,23 @@ def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None 
     `choices` are further fields of every BucketSpec. SliderError that names what is missing.
     """
     root = Path(root)
+    advice = "Give a folder that holds positive/ and negative/, or a dataset file (.json)."
+    if root.is_file():
+        raise SliderError(f"{root} is neither a folder nor a dataset file. {advice}")
     if not root.is_dir():
-        raise SliderError(f"Dataset folder not found: {root}. Give a folder that holds positive/ and negative/.")
+        raise SliderError(f"Dataset {'file' if root.suffix.lower() == '.json' else 'folder'} not found: {root}. {advice}")
     folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.name.lower())
     if len({p.name.lower() for p in folders}) < len(folders):
         raise SliderError(f"{root} holds folders whose names differ only in upper and lower case. Keep one of each.")
     told = {folder: _strength_of(folder.name, strength) for folder in folders}
+    for folder in (folder for folder, value in told.items() if value is None):
+        _refuse_misspelt(folder)
     found = {folder: value for folder, value in told.items() if value is not None}
     for name, sign in (("positive", 1), ("negative", -1)):
         if not any(value * sign > 0 for value in found.values()):
-            raise SliderError(f"Folder missing: {root / name}. A slider needs positive/ and negative/ images.")
+            there = f" There: {', '.join(p.name for p in folders[:5])}." if folders else ""
+            needed = f"A slider needs positive/ and negative/ images, or strength_+1/ and strength_-1/.{there}"
+            raise SliderError(f"Folder missing: {root / name}. {needed}")
     buckets = [BucketSpec(str(p), value, caption, **choices) for p, value in found.items()]  # type: ignore[arg-type]
     return sorted(buckets, key=lambda b: (1, -1, 0).index(b.sign))
 
@@ -138,6 +146,14 @@ def _strength_of(folder: str, strength: float) -> float | None:
     if told:
         return float(told[1])
     return NAMED[folder.lower()] * strength if folder.lower() in NAMED else None
+
+
+def _refuse_misspelt(folder: Path) -> None:
+    """SliderError for a folder whose name means to say a strength and does not; others, such as a backup, are left alone."""
+    if folder.name.lower().startswith("strength"):
+        raise SliderError(f"Folder {folder}: its name says no strength. Name it as in strength_+0.5 or strength_-1.")
+    if near := get_close_matches(folder.name.lower(), NAMED, 1, 0.8):
+        raise SliderError(f"Folder {folder}: is {near[0]} meant? Rename it so, or to something that is not like it.")
 
 
 def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
@@ -170,8 +186,10 @@ def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
         raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.")
     try:
         return " ".join(text.read_text(encoding="utf-8-sig").split()) if text else ""
-    except (OSError, UnicodeDecodeError) as fault:
-        raise SliderError(f"Caption cannot be read: {text} ({fault}). Save it as UTF-8 text.") from None
+    except UnicodeDecodeError:
+        raise SliderError(f"Caption is not UTF-8 text: {text}. Save it anew as UTF-8.") from None
+    except OSError as fault:
+        raise SliderError(f"Caption cannot be read: {text} ({fault.strerror}). Check its rights.") from None
 
 
 def _content(path: Path) -> str:
@@ -216,7 +234,7 @@ def read_bucket(
     if escapes(folder, roots) and (folder.exists() or folder.is_symlink()):
         return Bucket(spec, ()), [f"Folder {folder} leads outside the folders for datasets. Copy it there."]
     if not folder.is_dir():
-        return Bucket(spec, ()), [f"Folder not found: {folder}. Check the path of this bucket."]
+        return Bucket(spec, ()), [f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".']
     files = image_files(folder)
     if not files:
         return Bucket(spec, ()), [f"Bucket is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
@@ -240,18 +258,31 @@ def match_pairs(positive: list[Shot], negative: list[Shot], how: Pairing) -> tup
     """The pairs and how they were made. With unequal counts the shorter side goes round. SliderError when names must match."""
     if how is Pairing.RANDOM:
         return [], "drawn at random, anew every time"
-    by_name = {shot.name.lower(): shot for shot in negative}
-    same = len(by_name) == len(negative) and {s.name.lower() for s in positive} == set(by_name)
-    if same and how is not Pairing.ORDER and len(positive) == len(negative):
+    by_name = [{shot.name.lower(): shot for shot in side} for side in (positive, negative)]
+    once = len(by_name[0]) == len(positive) and len(by_name[1]) == len(negative)
+    both = [name for name in by_name[0] if name in by_name[1]]
+    if how is not Pairing.ORDER and once and len(both) == min(len(positive), len(negative)):
         numbered = all(s.pixels is not None for s in positive + negative)
-        how_matched = "matched by their place in the batch" if numbered else "matched by file name"
-        return [(shot, by_name[shot.name.lower()]) for shot in positive], how_matched
+        if len(positive) == len(negative) or not numbered:
+            alone = partnerless(positive, negative)
+            words = "matched by their place in the batch" if numbered else "matched by file name"
+            left = f"; without a partner, and left out of them: {', '.join(alone)}" if alone else ""
+            return [(by_name[0][name], by_name[1][name]) for name in both], words + left
     if how is Pairing.NAME:
-        alone = sorted({s.name for s in positive} ^ {s.name for s in negative}, key=str.lower)
-        raise SliderError(f"No partner of the same name: {', '.join(alone[:5])}. Rename them, or choose another pairing.")
+        alone = partnerless(positive, negative) or ["names that occur twice on a side"]
+        raise SliderError(f"No partner of the same name: {', '.join(alone)}. Rename them, or set pairing to auto or order.")
     count = max(len(positive), len(negative))
     pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
-    return pairs, "matched by order" + ("" if how is Pairing.ORDER else " (the file names differ)")
+    why = "" if how is Pairing.ORDER else " (the file names differ)" if once else " (some file names occur twice)"
+    return pairs, f"matched by order{why}"
+
+
+def partnerless(positive: Sequence[Shot], negative: Sequence[Shot], most: int = 5) -> list[str]:
+    """The images whose name the other side does not have, the first `most` of them."""
+    names = [{s.name.lower() for s in side} for side in (positive, negative)]
+    sides = ((positive, names[1], "positive"), (negative, names[0], "negative"))
+    alone = sorted(f"{word}/{s.path.name}" for side, other, word in sides for s in side if s.name.lower() not in other)
+    return [*alone[:most], *([f"{len(alone) - most} more"] if len(alone) > most else [])]
 
 
 def _sides(buckets: Iterable[Bucket]) -> dict[int, list[Shot]]:
@@ -262,9 +293,13 @@ def _sides(buckets: Iterable[Bucket]) -> dict[int, list[Shot]]:
 def _unequal(buckets: Sequence[Bucket], sides: dict[int, list[Shot]]) -> str:
     where = {id(b): b.spec.title if b.spec.folder == GRAPH else b.spec.folder for b in buckets}
     names = {sign: ", ".join(where[id(b)] for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
+    shared = {s.name.lower() for s in sides[1]} & {s.name.lower() for s in sides[-1]}
+    alone = partnerless(sides[1], sides[-1]) if shared else []
     return (
-        f"Unequal counts: {len(sides[1])} positive images ({names[1]}) but {len(sides[-1])} negative ({names[-1]}). Add or "
-        'remove images until both sides have the same number, or choose "balance": the smaller side is then shown more often.'
+        f"Unequal counts: {len(sides[1])} positive images ({names[1]}) but {len(sides[-1])} negative ({names[-1]})."
+        + (f" Without a partner of the same name: {', '.join(alone)}." if alone else "")
+        + " Add or remove images until both sides have the same number, or set unequal to balance: pairs of one name are then "
+        "kept and the rest is left out, and where names do not match, the smaller side is shown more often."
     )
 
 
@@ -274,13 +309,14 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     lines = [_line(b) for b in buckets] + list(notes) + [note for b in buckets for note in b.notes]
     if not sides[1] or not sides[-1]:
         return Dataset(tuple(buckets), (), DatasetReport(tuple(lines)), spec)
-    if len(sides[1]) != len(sides[-1]) and spec.pairing is not Pairing.RANDOM:
-        if spec.unequal is Unequal.STOP:
-            trouble = _unequal(buckets, sides)
-            return Dataset(tuple(buckets), (), DatasetReport((*lines, trouble)), spec, trouble)
-        fewer = "positive" if len(sides[1]) < len(sides[-1]) else "negative"
-        lines.append(f"{len(sides[1])} positive and {len(sides[-1])} negative images: the {fewer} ones are shown more often.")
+    stops = spec.unequal is Unequal.STOP and spec.pairing is not Pairing.RANDOM
+    if stops and len(sides[1]) != len(sides[-1]):
+        trouble = _unequal(buckets, sides)
+        return Dataset(tuple(buckets), (), DatasetReport((*lines, trouble)), spec, trouble)
     pairs, how = match_pairs(sides[1], sides[-1], spec.pairing)
+    if len(pairs) > (fewest := min(len(sides[1]), len(sides[-1]))):
+        fewer = "positive" if len(sides[1]) == fewest else "negative"
+        lines.append(f"{len(sides[1])} positive and {len(sides[-1])} negative images: the {fewer} ones are shown more often.")
     mixed = next((f"{p.path.name} and {n.path.name}" for p, n in pairs if p.is_clip is not n.is_clip and spec.frames > 1), None)
     if mixed:
         raise SliderError(f"{mixed} are a pair of an image and a clip: give two of a kind, or set frames to 1.")
@@ -293,7 +329,8 @@ def _line(bucket: Bucket) -> str:
     more = f", probability {spec.probability:g}" if spec.probability != 1 else ""
     more += f", {1 + spec.repeats} times an epoch" if spec.repeats else ""
     place = "from the graph" if spec.folder == GRAPH else f"in {spec.title}"
-    return f"{spec.strength:+g}: {len(bucket.shots)} images {place}, {captions} with a caption{more}"
+    strength = f"{spec.strength:+g}" if spec.strength else "0"
+    return f"{strength}: {len(bucket.shots)} images {place}, {captions} with a caption{more}"
 
 
 def read_dataset(

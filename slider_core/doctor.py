@@ -220,7 +220,7 @@ def _of_all(pairs: list[Checkup], unpaired: bool) -> Iterator[Finding]:
         for i, cosine in _against(torch.stack([p.positive.cells - p.negative.cells for p in sound])).items():
             what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
             yield _found(Kind.WRONG_WAY, sound[i].name, what, "Swap its two files if it is.")
-    if len(pairs) < FEW:
+    if 0 < len(pairs) < FEW:
         what = f"Only {len(pairs)} pair{'s' * (len(pairs) != 1)}"
         yield _found(Kind.TOO_FEW, None, what, f"From {FEW} up, what they have in common stands out; 6 to 20 are better.")
 

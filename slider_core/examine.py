@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import median
 
 from PIL import Image
@@ -9,7 +10,8 @@ from PIL import Image
 from .cache import fittings, load, sizes_report
 from .checkup import Patient
 from .contact_sheet import contact_sheet
-from .dataset import Dataset
+from .dataset import Dataset, Shot
+from .dataset_spec import Pairing
 from .doctor import examine
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
@@ -25,17 +27,23 @@ def patients(dataset: Dataset) -> list[Patient]:
     """The first pairs of a dataset, fitted as for training."""
     fitted = [f for f in fittings(dataset, _side(dataset), STEP) if f.pair is not None and not f.flip][: 2 * MOST]
     found, seen = [], set()
+    names = Counter(f.shot.path.name for f in fitted[::2])
     for plus, minus in zip(fitted[::2], fitted[1::2], strict=True):
         if {id(plus.shot), id(minus.shot)} & seen:  # shown again to make up the numbers
             continue
         seen |= {id(plus.shot), id(minus.shot)}
         images = [load(f, dataset.spec)[0] for f in (plus, minus)]
         stills = [image if image.ndim == 3 else image[0] for image in images]
-        names = plus.shot.path.name, minus.shot.path.name
+        told = [_name(f.shot, names[plus.shot.path.name] > 1) for f in (plus, minus)]
         sizes = (plus.shot.width, plus.shot.height), (minus.shot.width, minus.shot.height)
-        name = names[0] if names[0] == names[1] else " / ".join(names)
+        name = told[0] if told[0] == told[1] else " / ".join(told)
         found.append(Patient(name, stills[0], stills[1], plus.shot.caption, minus.shot.caption, *sizes))
     return found
+
+
+def _name(shot: Shot, twice: bool) -> str:
+    """The file's name, with its folder where there are several of that name."""
+    return f"{shot.path.parent.name}/{shot.path.name}" if twice and shot.pixels is None else shot.path.name
 
 
 def examined(dataset: Dataset) -> tuple[Image.Image, list[str]]:
@@ -43,8 +51,15 @@ def examined(dataset: Dataset) -> tuple[Image.Image, list[str]]:
     looked = patients(dataset)
     diagnosis = examine(looked)
     more = len(dataset.pairs) - len(looked)
-    lines = (
-        [*sizes_report(fittings(dataset, _side(dataset), STEP))[1:], *diagnosis.lines()] if looked else ["No pairs to examine."]
-    )
-    lines += [f"The first {len(looked)} pairs were examined, {more} were not."] if more > 0 else []
+    again = more > 0 and len(dataset.pairs) <= MOST
+    nothing = "Pairs are drawn at random: there are none to examine."
+    if dataset.spec.pairing is not Pairing.RANDOM:
+        nothing = "No pairs to examine."
+    lines = [*sizes_report(fittings(dataset, _side(dataset), STEP))[1:], *diagnosis.lines()] if looked else [nothing]
+    if again:
+        lines.append(
+            f"Not examined, because they show an image again with another partner: {more} of {len(dataset.pairs)} pairs."
+        )
+    elif more > 0:
+        lines.append(f"The first {len(looked)} pairs were examined, {more} were not.")
     return contact_sheet(looked, diagnosis), lines

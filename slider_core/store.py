@@ -267,6 +267,8 @@ def _peft_scale(weights: dict[Target, LayerWeight], config: Mapping[str, Any], s
 def _file(path: Path) -> Path:
     """The file of tensors that a path means: itself, or the one in a PEFT folder."""
     inside = next((path / name for name in PEFT_FILES if (path / name).is_file()), path / PEFT_WEIGHTS) if path.is_dir() else path
+    if path.is_dir() and not inside.is_file():
+        raise SliderError(f"{path} is a folder that holds no {PEFT_WEIGHTS}. Give a slider file or a PEFT folder.")
     if not inside.is_file():
         raise SliderError(f"Slider file not found: {path}. Check the path.")
     return inside

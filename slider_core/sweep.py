@@ -5,10 +5,10 @@ All strengths of one seed are one sampling call with the same noise in every row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -92,9 +92,16 @@ def draw_strip(
     return canvas
 
 
+def _ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers from `low` to `high`, 0 among them where it lies between."""
+    unit = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(unit * f for f in (1, 2, 5, 10, 20) if (high - low) / (unit * f) <= most)
+    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], title: str, y_label: str) -> Image.Image:
     """Lines over strength with axes and a legend, 900 x 520. NaN points are left out."""
-    scale, left, right, top, bottom = 2, 70, 190, 44, 56
+    scale, left, right, top, bottom = 2, 70, 190, 66, 56
     width, height = 900, 520
     canvas = Image.new("RGB", (width * scale, height * scale), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -109,15 +116,15 @@ def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], ti
         x = left + (strength - x_low) / ((x_high - x_low) or 1) * (width - left - right)
         return x * scale, (top + (high - value) / (high - low) * (height - top - bottom)) * scale
 
-    for value in np.linspace(low + margin, high - margin, 5):
+    for value in _ticks(low, high):
         draw.line([place(x_low, value), place(x_high, value)], (225, 225, 228), scale)
-        draw.text((place(x_low, value)[0] - 8 * scale, place(x_low, value)[1]), f"{value:.2f}", INK, font=small, anchor="rm")
+        draw.text((place(x_low, value)[0] - 8 * scale, place(x_low, value)[1]), f"{value:g}", INK, font=small, anchor="rm")
     for strength in strengths:
         draw.text((place(strength, low)[0], (height - bottom + 14) * scale), label(strength), INK, font=small, anchor="mm")
     draw.line([place(x_low, 0), place(x_high, 0)], (150, 150, 155), scale)
     draw.text((left * scale, 12 * scale), title, INK, font=text)
     draw.text(((left + (width - left - right) / 2) * scale, (height - 20) * scale), "strength", INK, font=small, anchor="mm")
-    draw.text((8 * scale, (top - 14) * scale), y_label, INK, font=small)
+    draw.text((8 * scale, (top - 26) * scale), y_label, INK, font=small)
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         points = [place(s, v) for s, v in zip(strengths, line, strict=True) if v == v]

@@ -26,6 +26,7 @@ from .gradients import checkpointed, complains, forgiving
 from .objective import step_loss
 
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
+BURNT_GAIN = -1.0  # twice the error of the base model: more steps do not mend that
 DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
 
 
@@ -44,8 +45,12 @@ class StepReport:
         """One line for a progress bar."""
         gain = ""
         if self.gain_positive is not None and self.gain_negative is not None:
-            gain = f"gain: plus {self.gain_positive:+.1%}, minus {self.gain_negative:+.1%}, "
+            gain = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
         return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left"
+
+
+def _percent(gain: float) -> str:
+    return f"{gain:+.1%}" if gain > -10 else "below -999%"
 
 
 class Trainer:
@@ -161,10 +166,15 @@ class Trainer:
             return "Broken: the weights are not finite. Lower the learning rate and train anew."
         if max(abs(plus), abs(minus)) < DEAD_GAIN:
             return "No effect yet: train more steps, or raise the learning rate or rank."
+        burnt = [name for name, gain in (("plus", plus), ("minus", minus)) if gain < BURNT_GAIN]
+        if burnt:
+            which = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
+            return f"Burnt: the {which} far less than the base model. Lower the learning rate and train anew."
         weak = [name for name, gain in (("plus", plus), ("minus", minus)) if gain <= 0]
         if weak:
             sides = " and the ".join(weak)
-            return f"The {sides} side explains its images worse than the base model: train more, or check the pairs."
+            rest = "side explain their" if len(weak) > 1 else "side explains its"
+            return f"The {sides} {rest} images worse than the base model: train more, or check the pairs."
         return "Works on both sides."
 
     def state_dict(self) -> dict[str, Any]:

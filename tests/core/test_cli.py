@@ -325,6 +325,34 @@ def test_the_same_seed_trains_the_same_slider_and_another_another(tmp_path: Path
     assert sliders[0] == sliders[1] != sliders[2]
 
 
+@pytest.mark.parametrize("algorithm", ["lora", "dora"])
+@pytest.mark.parametrize("form", ["peft", "lycoris", "kohya"])
+def test_export_to_every_format_again_and_again(tmp_path: Path, data: Path, algorithm: str, form: str) -> None:
+    file = tmp_path / "s.safetensors"
+    assert main(["train", "--dataset", str(data), "--out", str(file), *FAST, "--algorithm", algorithm]) == 0
+    out = tmp_path / ("folder" if form == "peft" else "out.safetensors")
+    export = ["export", "--slider", str(file), "--format", form, "--out", str(out)]
+    assert [main(export), main(export), main([*export, "--overwrite"])] == [0, 2, 0]
+    back = tmp_path / "back.safetensors"
+    assert main(["export", "--slider", str(out), "--out", str(back)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["doctor", "{data}", "--out", "{new}/sheet"], "does not end in .png"),
+        (["train", "--dataset", "{data}", "--out", "{new}/s"], "does not end in .safetensors"),
+        (["export", "--slider", "{data}", "--out", "{new}/s.safetensors"], "holds no adapter_model.safetensors"),
+        (["doctor", "{data}/none.json"], "Dataset file not found"),
+        (["doctor", "{data}/positive/01.png"], "neither a folder nor a dataset file"),
+    ],
+)
+def test_a_file_of_the_wrong_kind_is_told_before_the_work(
+    tmp_path: Path, data: Path, refused: Callable[..., None], words: list[str], message: str
+) -> None:
+    refused([word.format(data=data, new=tmp_path) for word in words], message)
+
+
 # --- datasets
 
 

@@ -162,15 +162,40 @@ def test_names_are_sorted_as_people_count(tmp_path: Path) -> None:
 
 
 def test_the_smaller_side_can_go_round(tmp_path: Path) -> None:
-    sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png", "2.png"])
+    sides(tmp_path, ["1.png", "2.png", "3.png"], ["a.png", "b.png"])
     dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
-    assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "1"), ("2", "2"), ("3", "1")]
+    assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "a"), ("2", "b"), ("3", "a")]
     assert "the negative ones are shown more often" in str(dataset.report)
+
+
+def test_balanced_sides_stay_paired_by_name_where_names_match(tmp_path: Path) -> None:
+    """An image that is missing on one side must not shift the partners of all that follow."""
+    sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png", "3.png"])
+    with pytest.raises(SliderError, match=r"Without a partner of the same name: positive/2\.png"):
+        read_dataset(bucket_folders(tmp_path))
+    dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
+    assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "1"), ("3", "3")]
+    assert "without a partner, and left out of them: positive/2.png" in str(dataset.report)
+    assert "more often" not in str(dataset.report)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("negativ", "is negative meant"), ("neutrals", "is neutral meant"), ("strength_+1,5", "says no strength"), ("backup", "")],
+)
+def test_folders_that_mean_to_be_buckets_are_not_passed_over(tmp_path: Path, folder: str, message: str) -> None:
+    sides(tmp_path, ["1.png"], ["1.png"])
+    (tmp_path / folder).mkdir()
+    if not message:
+        assert len(bucket_folders(tmp_path)) == 2
+        return
+    with pytest.raises(SliderError, match=message):
+        bucket_folders(tmp_path)
 
 
 def test_pairs_by_name_insist_on_names(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png", "2.png"], ["1.png", "3.png"])
-    with pytest.raises(SliderError, match="No partner of the same name: 2, 3"):
+    with pytest.raises(SliderError, match=r"No partner of the same name: negative/3\.png, positive/2\.png"):
         read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.NAME))
 
 

@@ -221,7 +221,9 @@ def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
         (0.2, 0.1, "Works on both sides."),
         (0.2, -0.1, "The minus side explains its images worse"),
         (-0.2, 0.1, "The plus side explains"),
-        (-0.2, -0.1, "The plus and the minus side"),
+        (-0.2, -0.1, "The plus and the minus side explain their images worse"),
+        (0.2, -1.5, "Burnt: the minus side explains far less"),
+        (-1e6, -1e6, "Burnt: the plus and the minus side explain far less"),
     ],
 )
 def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:
