@@ -231,7 +231,7 @@ def test_a_damaged_configuration_beside_the_tensors_is_named(net: Net, config: s
 def test_a_folder_without_its_tensors_is_named(net: Net, tmp_path: Path) -> None:
     folder = saved(tmp_path, slider_on(net, VARIANTS["lora"]), FileFormat.PEFT)
     (folder / PEFT_WEIGHTS).unlink()
-    refused(folder, "not found")
+    refused(folder, "holds no adapter_model.safetensors")
 
 
 # --- pickles
