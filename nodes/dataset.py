@@ -172,8 +172,8 @@ class LoadSliderDataset(io.ComfyNode):
                     default=Unequal.STOP,
                     advanced=True,
                     optional=True,
-                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more "
-                    "often.",
+                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the "
+                    "fewer more often.",
                 ),
                 io.Combo.Input(
                     "crop",
@@ -302,8 +302,8 @@ class SliderBucket(io.ComfyNode):
                     default=Unequal.STOP,
                     advanced=True,
                     optional=True,
-                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more "
-                    "often.",
+                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the "
+                    "fewer more often.",
                 ),
             ],
             outputs=[
