@@ -1,6 +1,7 @@
 """LoadSliderDataset and SliderBucket: images with their strengths, from folders, from a dataset file, out of the graph."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,31 +45,42 @@ def roots() -> list[Path]:
     return [Path(p) for p in (*own, folder_paths.get_input_directory())]
 
 
+def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """(relative path, folders, files) from `root` on, DEPTH deep. Folders that the caller clears are skipped."""
+    for folder, inner, files in os.walk(root, followlinks=True):
+        here = Path(folder).relative_to(root)
+        yield here, inner, files
+        if len(here.parts) >= DEPTH:
+            inner.clear()
+
+
 def datasets(root: Path) -> list[str]:
     """Folders under `root` that name both sides, and dataset files, as relative paths with forward slashes."""
     found = []
-    for folder, inner, files in os.walk(root, followlinks=True):
-        here = Path(folder).relative_to(root)
-        found += [(here / name).as_posix() for name in files if is_dataset_file(Path(folder) / name)]
+    for here, inner, files in walked(root):
+        found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
         if names_a_dataset(inner):
             found.append(here.as_posix())
-            inner.clear()
-        elif len(here.parts) >= DEPTH:
             inner.clear()
     return sorted(name for name in found if name != ".")
 
 
 def image_folders() -> list[str]:
     """Every folder under the roots that holds images, whatever its name."""
-    found: dict[str, None] = {}
-    for root in roots():
-        for folder, inner, files in os.walk(root, followlinks=True):
-            here = Path(folder).relative_to(root)
-            if len(here.parts) >= DEPTH:
-                inner.clear()
-            if here.parts and any(Path(name).suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) for name in files):
-                found[here.as_posix()] = None
+    endings = (*IMAGE_ENDINGS, *CLIP_ENDINGS)
+    found = {
+        here.as_posix()
+        for root in roots()
+        for here, _, files in walked(root)
+        if here.parts and any(Path(name).suffix.lower() in endings for name in files)
+    }
     return [NO_FOLDER, *sorted(found)]
+
+
+def stamps(places: Iterable[Path]) -> str:
+    """Changes when one of the places, or anything in a folder among them, changes."""
+    found = sorted({p for place in places for p in (place, *place.rglob("*")) if p.exists()})
+    return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found])
 
 
 def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
@@ -115,6 +127,18 @@ def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
     picture, lines = examined(dataset)
     image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
     return image, "\n".join([str(dataset.report), *lines])
+
+
+def unequal_input() -> io.Combo.Input:
+    """The choice that both nodes offer."""
+    return io.Combo.Input(
+        "unequal",
+        options=Unequal,
+        default=Unequal.STOP,
+        advanced=True,
+        optional=True,
+        tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more often.",
+    )
 
 
 class LoadSliderDataset(io.ComfyNode):
@@ -166,15 +190,7 @@ class LoadSliderDataset(io.ComfyNode):
                     tooltip="auto: by file name, or by order where names differ. random: drawn anew every time, for images that "
                     "do not belong together.",
                 ),
-                io.Combo.Input(
-                    "unequal",
-                    options=Unequal,
-                    default=Unequal.STOP,
-                    advanced=True,
-                    optional=True,
-                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the "
-                    "fewer more often.",
-                ),
+                unequal_input(),
                 io.Combo.Input(
                     "crop",
                     options=Crop,
@@ -219,9 +235,7 @@ class LoadSliderDataset(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str, **_choices: object) -> str:
         """Changes when a file of the folder, or of a folder that the dataset file names, changes."""
         place = locate(folder)
-        places = [place] if place.is_dir() else [Path(s.folder) for s in read_dataset_file(place)[0]]
-        files = sorted({place, *(p for each in places for p in each.rglob("*") if p.is_file())})
-        return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
+        return stamps([place] if place.is_dir() else [place, *(Path(s.folder) for s in read_dataset_file(place)[0])])
 
     @classmethod
     def execute(
@@ -296,15 +310,7 @@ class SliderBucket(io.ComfyNode):
                     optional=True,
                     tooltip="auto: image 1 with image 1. random: drawn anew every time. The last bucket of a chain decides.",
                 ),
-                io.Combo.Input(
-                    "unequal",
-                    options=Unequal,
-                    default=Unequal.STOP,
-                    advanced=True,
-                    optional=True,
-                    tooltip="When one side has fewer images: stop; or balance: keep the pairs of one name, else show the "
-                    "fewer more often.",
-                ),
+                unequal_input(),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset"),
@@ -316,9 +322,7 @@ class SliderBucket(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = NO_FOLDER, **_choices: object) -> str:
         """Changes when a file of the folder changes."""
-        places = [root / folder for root in roots() if folder not in (None, NO_FOLDER)]
-        files = sorted(p for place in places if place.is_dir() for p in place.rglob("*") if p.is_file())
-        return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files])
+        return stamps(root / folder for root in roots() if folder not in (None, NO_FOLDER))
 
     @classmethod
     def execute(

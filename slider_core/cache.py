@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from PIL import Image
 
 from .backend import Backend, Conditioning
 from .config import SliderError
-from .dataset import Dataset, Shot
+from .dataset import Dataset, OnImage, Shot
 from .dataset_spec import Alpha, BucketSpec, Crop, DatasetSpec, Pairing
 from .disk_cache import DiskCache
 from .pictures import fit, from_tensor, load_clip, load_picture, to_tensor
@@ -25,7 +25,6 @@ from .sizes import common_ratio, cut_share, nearest_size
 
 CENTER = (0.5, 0.5)
 CUT = 0.2  # the share of an image from which on its crop is worth a word
-OnImage = Callable[[int, int], None]  # (images encoded, images in all)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ GRAPH = "graph"  # in the place of a folder
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 _BY_STRENGTH = re.compile(r"strength_([+-]?(?:\d+(?:\.\d+)?|\.\d+))", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)")
-OnImage = Callable[[int, int], None]  # (images read, images in all)
+OnImage = Callable[[int, int], None]  # (images read or encoded, images in all)
 
 
 @dataclass(frozen=True)
