@@ -45,17 +45,22 @@ def spelled(default: ast.expr | None) -> str | None:
 
 
 def schemas() -> list[Node]:
-    calls = [
-        node
-        for file in sorted((ROOT / "nodes").glob("*.py"))
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "Schema"
-    ]
-    return [node_of(keywords(call)) for call in calls]
+    found = []
+    for file in sorted((ROOT / "nodes").glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        shared = {node.name: node.body[-1].value for node in tree.body if returns_only(node)}
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "Schema"]
+        found += [node_of(keywords(call), shared) for call in calls]
+    return found
 
 
-def node_of(schema: dict[str, ast.expr]) -> Node:
-    inputs = getattr(schema.get("inputs"), "elts", [])
+def returns_only(node: ast.AST) -> bool:
+    """Whether this is a function that ends in a `return`: an input that several nodes share is written as one."""
+    return isinstance(node, ast.FunctionDef) and isinstance(node.body[-1], ast.Return)
+
+
+def node_of(schema: dict[str, ast.expr], shared: dict[str, ast.expr]) -> Node:
+    inputs = [shared.get(getattr(i.func, "id", ""), i) for i in getattr(schema.get("inputs"), "elts", [])]
     outputs = [spelled(keywords(output).get("display_name")) for output in getattr(schema.get("outputs"), "elts", [])]
     return Node(
         id=ast.literal_eval(schema["node_id"]),
