@@ -52,7 +52,7 @@ def run(backend: TinyBackend, attribute: str, objective: Objective, seed: int, a
         "leak": round(sum(curve.leak[attribute][i] for i in one) / 2, 3),
         "skin": min(curve.kept["skin"][i] for i in one),
         "background": min(curve.kept["background"][i] for i in one),
-        "gain": [round(g, 3) for g in trainer.gains[-1][1:]],
+        "gain": [round(g, 3) for g in trainer.readings[-1].gain],
     }
 
 

@@ -1,5 +1,5 @@
 """The nodes, in the order of use."""
 
-from . import apply, dataset, demo, files, sweep, target, train
+from . import apply, calibrate, dataset, demo, files, sweep, target, train
 
-NODES = [*demo.NODES, *dataset.NODES, *target.NODES, *train.NODES, *apply.NODES, *sweep.NODES, *files.NODES]
+NODES = [*demo.NODES, *dataset.NODES, *target.NODES, *train.NODES, *calibrate.NODES, *apply.NODES, *sweep.NODES, *files.NODES]

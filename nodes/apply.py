@@ -5,6 +5,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
+from ..slider_core.calibrate import Units, file_strength
 from ..slider_core.comfy_files import with_slider
 from ..slider_core.config import SliderError
 from ..slider_core.store import Slider
@@ -19,6 +20,19 @@ def chosen(slider: Slider | None, file: str) -> Slider:
     if (slider is None) == (file == NO_FILE):
         raise SliderError("Slider LoRA Apply: connect a slider, or choose a file and connect none.")
     return slider if slider is not None else load_by_name(file)
+
+
+def units_input() -> io.Combo.Input:
+    """What a strength means, where a slider is used."""
+    return io.Combo.Input(
+        "units",
+        options=Units,
+        default=Units.CALIBRATED,
+        advanced=True,
+        optional=True,
+        tooltip="calibrated: 1 is what the images show, on both sides, where the slider knows it. raw: the number that any LoRA "
+        "loader takes.",
+    )
 
 
 class SliderLoRAApply(io.ComfyNode):
@@ -50,6 +64,7 @@ class SliderLoRAApply(io.ComfyNode):
                     optional=True,
                     tooltip="A saved slider. Leave it at none when a slider is connected.",
                 ),
+                units_input(),
             ],
             outputs=[io.Model.Output()],
         )
@@ -59,8 +74,16 @@ class SliderLoRAApply(io.ComfyNode):
         return file if file in (None, NO_FILE) else file_mark(file)
 
     @classmethod
-    def execute(cls, model: Any, strength: float, slider: Slider | None = None, file: str = NO_FILE) -> io.NodeOutput:
-        return io.NodeOutput(with_slider(model, chosen(slider, file), strength))
+    def execute(
+        cls,
+        model: Any,
+        strength: float,
+        slider: Slider | None = None,
+        file: str = NO_FILE,
+        units: str = Units.CALIBRATED.value,
+    ) -> io.NodeOutput:
+        found = chosen(slider, file)
+        return io.NodeOutput(with_slider(model, found, file_strength(strength, found.metadata, units)))
 
 
 NODES = [SliderLoRAApply]

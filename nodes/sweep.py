@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
+from ..slider_core.calibrate import Units, file_strength
 from ..slider_core.comfy_files import adapter_on
 from ..slider_core.comfy_host import sample_strengths
 from ..slider_core.config import SweepSpec, parse_strengths
 from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_strip, sweep
+from .apply import units_input
 from .sockets import CATEGORY, SliderSocket
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
@@ -56,6 +58,7 @@ class SliderStrengthSweep(io.ComfyNode):
                 ),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
                 io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
+                units_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="strip"),
@@ -79,6 +82,7 @@ class SliderStrengthSweep(io.ComfyNode):
         cfg: float,
         sampler_name: str,
         scheduler: str,
+        units: str = Units.CALIBRATED.value,
     ) -> io.NodeOutput:
         spec = SweepSpec(
             parse_strengths(strengths), tuple((seed + row) & 0xFFFFFFFFFFFFFFFF for row in range(rows)), steps=steps, cfg=cfg
@@ -90,7 +94,7 @@ class SliderStrengthSweep(io.ComfyNode):
             latents = sample_strengths(
                 model,
                 adapter,
-                values,
+                [file_strength(value, slider.metadata, units) for value in values],
                 number,
                 latent_image,
                 positive,

@@ -14,7 +14,7 @@ from ..slider_core.adapter import Adapter
 from ..slider_core.cache import encode
 from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
-from ..slider_core.config import Objective, TrainSpec
+from ..slider_core.config import Objective, Schedule, Timesteps, TrainSpec, Weighting
 from ..slider_core.dataset import Dataset
 from ..slider_core.disk_cache import DiskCache
 from ..slider_core.formats import cut, to_native
@@ -29,6 +29,11 @@ from .words import say
 
 SESSION = Session()
 WORDS_EVERY = 5  # steps between two lines of text to the browser
+
+
+def encoded_before() -> DiskCache:
+    """What was encoded in earlier runs, in ComfyUI's user folder."""
+    return DiskCache(Path(folder_paths.get_user_directory()) / "slider_lora" / "encoded")
 
 
 def reporter(first: int, until: int) -> Callable[[StepReport], None]:
@@ -74,7 +79,7 @@ def begin(
         fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
 
     def make() -> Trainer:
-        disk = DiskCache(Path(folder_paths.get_user_directory()) / "slider_lora" / "encoded")
+        disk = encoded_before()
         bar = comfy.utils.ProgressBar(1)
 
         def on_image(done: int, total: int) -> None:
@@ -98,6 +103,74 @@ def snapshot(run: Run, model: Any) -> Slider:
     slider = run.slider()
     told = slider.metadata | {"slider_architecture": architecture(model)}
     return replace(slider, metadata=told, proof=Proof(weakref.ref(model), sample.latent, sample.cond))
+
+
+def fine_inputs() -> list[io.Input]:
+    """What seldom needs a change, folded away."""
+    whole = {"min": 0.0, "max": 1.0, "step": 0.01, "advanced": True, "optional": True}
+    return [
+        io.Combo.Input(
+            "timesteps",
+            options=Timesteps,
+            default=Timesteps.MODEL,
+            advanced=True,
+            optional=True,
+            tooltip="Noise levels to train at. model: spaced as the model's own schedule. few_step: only those that a sampler of "
+            "few_steps steps asks for: Turbo, Lightning, Schnell.",
+        ),
+        io.Int.Input("few_steps", default=4, min=1, max=100, advanced=True, optional=True),
+        io.Float.Input("noise_from", default=0.0, tooltip="Lowest noise level to train at: 0 is clean.", **whole),
+        io.Float.Input("noise_to", default=1.0, tooltip="Highest noise level to train at: 1 is pure noise.", **whole),
+        io.Combo.Input(
+            "weighting",
+            options=Weighting,
+            default=Weighting.AUTO,
+            advanced=True,
+            optional=True,
+            tooltip="What an error counts at each noise level. auto: as the objective has it.",
+        ),
+        io.Combo.Input(
+            "schedule",
+            options=Schedule,
+            default=Schedule.COSINE,
+            advanced=True,
+            optional=True,
+            tooltip="How the learning rate goes over total_steps.",
+        ),
+        io.Float.Input(
+            "jitter",
+            default=-1.0,
+            min=-1.0,
+            max=0.5,
+            step=0.01,
+            advanced=True,
+            optional=True,
+            tooltip="How far both images of a pair are moved at random, share of the side, so that a slider does not learn where "
+            "things lie. -1: as the objective has it.",
+        ),
+        io.Float.Input(
+            "neutral_weight",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.05,
+            advanced=True,
+            optional=True,
+            tooltip="What neutral images count beside the pairs.",
+        ),
+        io.Boolean.Input(
+            "calibrate",
+            default=True,
+            advanced=True,
+            optional=True,
+            tooltip="On: after training, find the strength that shows what the images show, and make it 1. Forward passes only.",
+        ),
+    ]
+
+
+def fine_spec(noise_from: float = 0.0, noise_to: float = 1.0, jitter: float = -1.0, **choices: Any) -> dict[str, Any]:
+    """The folded-away inputs as fields of TrainSpec."""
+    return choices | {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
 
 
 class SliderTrainStep(io.ComfyNode):
@@ -139,9 +212,9 @@ class SliderTrainStep(io.ComfyNode):
                 io.Combo.Input(
                     "objective",
                     options=Objective,
-                    default=Objective.DENOISE_PAIRED,
-                    tooltip="denoise_paired: a pair shares its noise, both signs in one step. denoise_rotating: positive, "
-                    "negative, neutral in turn, for images that do not belong together.",
+                    default=Objective.DISPLACEMENT,
+                    tooltip="displacement: learns what sets a pair apart. denoise_paired: Concept Sliders. "
+                    "denoise_rotating: SimpleTuner's cycle. teacher_difference: like ADDifT. docs/benchmarks.md compares them.",
                 ),
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
                 io.Int.Input(
@@ -162,6 +235,7 @@ class SliderTrainStep(io.ComfyNode):
                     tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
                     "the same. Off where memory is plenty.",
                 ),
+                *fine_inputs(),
                 SliderSocket.Input(
                     "start_from",
                     optional=True,
@@ -205,8 +279,11 @@ class SliderTrainStep(io.ComfyNode):
         reset: bool,
         checkpointing: bool = True,
         start_from: Slider | None = None,
+        calibrate: bool = True,
+        **fine: Any,
     ) -> io.NodeOutput:
-        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing)
+        fine = fine_spec(**fine)
+        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
         backend = ComfyBackend(model, vae, clip)
         if reset:
             SESSION.drop(name)
@@ -214,12 +291,14 @@ class SliderTrainStep(io.ComfyNode):
         trainer, begun = run.trainer, run.trainer.step
         until = max(begun, min(total_steps, begun + steps))
         trainer.run(backend, until, reporter(begun, until))
+        if calibrate and trainer.step:
+            run.calibrate(backend)
         again = " reset is on: the next run begins anew." if reset else ""
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, status = (
             snapshot(run, model),
-            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {trainer.verdict()}{again}",
+            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {trainer.verdict()} {run.calibrated}{again}",
         )
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)

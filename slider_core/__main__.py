@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ from .config import (
     FileDtype,
     FileFormat,
     Objective,
+    Schedule,
     SliderError,
     SweepSpec,
+    Timesteps,
     TrainSpec,
     choice,
     parse_strengths,
@@ -144,6 +147,9 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         objective=choice(Objective, args.objective, "Objective"),
         lr=args.lr,
         batch=args.batch,
+        timesteps=choice(Timesteps, args.timesteps, "Timesteps"),
+        schedule=choice(Schedule, args.schedule, "Schedule"),
+        neutral_weight=args.neutral_weight,
     )
     _need_ending(args.out, ".safetensors")
     adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
@@ -152,12 +158,13 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     check_writable(args.out.parent, args.out.name)
     _refuse_existing(args)
     say(str(dataset.report))
-    run = train_tiny(TinyBackend(), args.out.stem, dataset, adapter_spec, spec, progress, start)
+    run = train_tiny(TinyBackend(), args.out.stem, dataset, adapter_spec, spec, progress, start, not args.no_calibration)
     trainer, slider = run.trainer, run.slider()
     save_slider(args.out, slider, dtype, overwrite=args.overwrite)
     lost = lost_to(slider, dtype)
     say(f"{trainer.verdict()} Saved {args.out}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
-    plus, minus = trainer.gains[-1][1:]
+    say(run.calibrated)
+    plus, minus = trainer.readings[-1].gain
     return {
         "out": str(args.out),
         "steps": trainer.step,
@@ -166,6 +173,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         "loss": trainer.losses[-1],
         "gain": {"positive": plus, "negative": minus},
         "verdict": trainer.verdict(),
+        "calibration": json.loads(slider.metadata.get("slider_calibration", "null")),
         "rounding": lost,
     }
 
@@ -217,7 +225,7 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     slider, backend = load_slider(args.slider), TinyBackend()
     adapter = Adapter.from_weights(backend.module, slider.weights)
     check_writable(args.out, "strip.png", "sweep.json")
-    result, curve = measured_sweep(backend, adapter, spec)
+    result, curve = measured_sweep(backend, adapter, spec, {} if args.raw else slider.metadata)
     found = {
         "slider": str(args.slider),
         "strengths": list(strengths),
@@ -312,6 +320,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
     train.add_argument("--lr", type=float, default=TrainSpec.lr)
+    train.add_argument("--timesteps", default=TrainSpec.timesteps.value, help=", ".join(t.value for t in Timesteps))
+    train.add_argument("--schedule", default=TrainSpec.schedule.value, help=", ".join(s.value for s in Schedule))
+    train.add_argument("--neutral-weight", type=float, default=TrainSpec.neutral_weight)
+    train.add_argument("--no-calibration", action="store_true", help="leave the strengths as they were trained")
     train.add_argument("--batch", type=_count(1024), default=TrainSpec.batch)
     train.add_argument("--algorithm", default=AdapterSpec.algorithm.value, help=", ".join(a.value for a in Algorithm))
     train.add_argument("--rank", type=_count(1024), default=AdapterSpec.rank)
@@ -342,6 +354,7 @@ def parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", parents=[shared], help="images over strengths and seeds, measured")
     sweep.add_argument("--slider", type=Path, required=True)
     sweep.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
+    sweep.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
     sweep.add_argument("--seeds", type=_count(1000), default=4, help="how many held-out seeds")
     sweep.add_argument("--prompt", default="", help="one prompt for all; without it every seed has its own")
     sweep.add_argument("--sample-steps", type=_count(1000), default=SweepSpec.steps)

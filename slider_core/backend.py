@@ -56,6 +56,9 @@ class Backend(Protocol):
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         """Noise levels for u in (0, 1): 0 the cleanest, 1 pure noise, spaced as the model's own schedule."""
 
+    def even_sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        """The same without the shift that a flow model has of its own; where it has none, the same as `sigmas`."""
+
     def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         """The model's forward process: the noised latent at sigma."""
 

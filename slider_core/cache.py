@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 
+from .alignment import line_up
 from .backend import Backend, Conditioning
 from .config import SliderError
 from .dataset import Dataset, OnImage, Shot
@@ -32,7 +33,8 @@ class Sample:
     """An encoded shot. `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
 
     `bucket` names the bucket that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats`
-    times an epoch. `mask` (1, H, W) weighs the latent's places in the loss; None: all alike.
+    times an epoch. `mask` (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its
+    partner show the same but for the concept.
     """
 
     latent: torch.Tensor  # (C, H, W) or (C, T, H, W), float32, CPU
@@ -43,6 +45,7 @@ class Sample:
     probability: float = 1.0
     repeats: int = 0
     mask: torch.Tensor | None = None
+    aligned: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,18 @@ def encode(
             samples.append(Sample(latent, cond, fitted.shot.strength, fitted.pair, name, spec.probability, spec.repeats, mask))
             if on_image:
                 on_image(number + 1, len(wanted))
-    return samples
+    return _looked_at(samples)
+
+
+def _looked_at(samples: list[Sample]) -> list[Sample]:
+    """The samples, their pairs examined for whether they line up."""
+    pairs: dict[int, dict[bool, torch.Tensor]] = {}
+    for sample in samples:
+        if sample.pair is not None:
+            pairs.setdefault(sample.pair, {})[sample.strength > 0] = sample.latent
+    whole = [pair for pair in pairs.values() if len(pair) == 2]
+    aligned = bool(whole) and line_up([pair[True] for pair in whole], [pair[False] for pair in whole])
+    return [replace(s, aligned=s.pair is not None and aligned) for s in samples]
 
 
 def sizes_report(fitted: Sequence[Fitted]) -> list[str]:

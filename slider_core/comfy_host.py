@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import comfy.conds
 import comfy.model_management
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.sample
 import comfy.sampler_helpers
@@ -138,6 +139,11 @@ class ComfyBackend:
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         sampling = self.patcher.get_model_object("model_sampling")
         return torch.tensor([float(sampling.percent_to_sigma(1 - float(u))) for u in u_B], device=self.device)
+
+    def even_sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        sampling = self.patcher.get_model_object("model_sampling")
+        shifted = isinstance(sampling, comfy.model_sampling.CONST) and getattr(sampling, "shift", None) is not None
+        return u_B.to(self.device, torch.float32) if shifted else self.sigmas(u_B)
 
     def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         return self.patcher.get_model_object("model_sampling").noise_scaling(sigma_B, noise_BCHW, latent_BCHW)

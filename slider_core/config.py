@@ -31,15 +31,35 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
 class Objective(str, Enum):
     """How a step learns from the buckets (objective.py has the mathematics)."""
 
-    DENOISE_ROTATING = "denoise_rotating"
+    DISPLACEMENT = "displacement"
     DENOISE_PAIRED = "denoise_paired"
+    DENOISE_ROTATING = "denoise_rotating"
+    TEACHER_DIFFERENCE = "teacher_difference"
 
 
 class Timesteps(str, Enum):
-    """How noise levels are drawn: u in (0, 1), which the backend maps to the model's own sigmas."""
+    """How noise levels are drawn (noising.py): the model's own spacing, evenly, towards the middle, or a few-step sampler's."""
 
+    MODEL = "model"
     UNIFORM = "uniform"
     LOGIT_NORMAL = "logit_normal"
+    FEW_STEP = "few_step"
+
+
+class Schedule(str, Enum):
+    """How the learning rate goes after the warm-up: as it is, or along half a cosine down to a twentieth at the last step."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+
+
+class Weighting(str, Enum):
+    """What an error counts at each noise level. auto: clean for the objectives that measure from the base model, else none."""
+
+    AUTO = "auto"
+    NONE = "none"
+    CLEAN = "clean"
+    MIN_SNR = "min_snr"
 
 
 class Preset(str, Enum):
@@ -229,29 +249,52 @@ class TrainSpec(JsonSpec):
     lr: float = 2e-3
     batch: int = 4
     seed: int = 0
-    objective: Objective = Objective.DENOISE_PAIRED
-    timesteps: Timesteps = Timesteps.UNIFORM
+    objective: Objective = Objective.DISPLACEMENT
+    timesteps: Timesteps = Timesteps.MODEL
     warmup: int = 10
     weight_decay: float = 0.0
     clip: float = 1.0
     checkpointing: bool = False  # compute every block twice and remember less in between
+    window: tuple[float, float] = (0.0, 1.0)  # the noise levels that are drawn, from clean (0) to pure noise (1)
+    few_steps: int = 4  # Timesteps.FEW_STEP: the sampler's steps
+    weighting: Weighting = Weighting.AUTO
+    snr_gamma: float = 5.0  # Weighting.MIN_SNR
+    schedule: Schedule = Schedule.COSINE
+    jitter: float | None = None  # how far a pair is moved at random, share of its side; None: the objective's own
+    neutral_weight: float = 1.0  # what neutral images count beside the pairs
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", choice(Objective, self.objective, "Objective"))
         object.__setattr__(self, "timesteps", choice(Timesteps, self.timesteps, "Timesteps"))
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
+        object.__setattr__(self, "schedule", choice(Schedule, self.schedule, "Schedule"))
+        object.__setattr__(self, "weighting", choice(Weighting, self.weighting, "Weighting"))
+        object.__setattr__(self, "window", tuple(self.window))
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1)):
             value = getattr(self, name)
             need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
         need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
         need(is_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
         seed_fits = isinstance(self.seed, int) and abs(self.seed) < 2**63
         need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
-        need(is_number(self.clip) and self.clip > 0, f"clip must be a positive number, got {self.clip!r}.")
-        need(is_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay must be 0 up, got {self.weight_decay!r}.")
+        for name in ("clip", "snr_gamma"):
+            value = getattr(self, name)
+            need(is_number(value) and value > 0, f"{name} must be a positive number, got {value!r}.")
+        for name in ("weight_decay", "neutral_weight"):
+            value = getattr(self, name)
+            need(is_number(value) and value >= 0, f"{name} must be 0 up, got {value!r}.")
+        ends = self.window if len(self.window) == 2 and all(is_number(e) for e in self.window) else (1, 0)
+        need(0 <= ends[0] < ends[1] <= 1, f"window must be two rising noise levels from 0 to 1, got {self.window!r}.")
+        moves = self.jitter is None or (is_number(self.jitter) and 0 <= self.jitter <= 0.5)
+        need(moves, f"jitter must be a share of the side from 0 to 0.5, got {self.jitter!r}.")
         need(
-            self.objective is not Objective.DENOISE_PAIRED or self.batch % 2 == 0,
-            f"batch must be even with {Objective.DENOISE_PAIRED.value} (a positive and its negative), got {self.batch}.",
+            not self.paired or self.batch % 2 == 0,
+            f"batch must be even with {self.objective.value} (a positive and its negative), got {self.batch}.",
         )
+
+    @property
+    def paired(self) -> bool:
+        """Whether a step takes whole pairs, both signs in one batch."""
+        return self.objective is not Objective.DENOISE_ROTATING
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .cache import Sample
-from .config import Objective, SliderError, TrainSpec
+from .config import SliderError, TrainSpec
 
 PAIRS = "pairs"
 NEUTRAL = 0
+NEAREST, FARTHEST = 0.25, 2.0  # strengths of neutral images, in units of the images' own
 Unit = tuple[Sample, ...]  # what is drawn: one sample, or a positive and its negative
 
 
@@ -38,6 +39,7 @@ class Batch:
     strengths: tuple[float, ...]
     noise: tuple[int, ...]
     neutral: bool
+    aligned: bool = False  # whole pairs that line up: the first half of the samples are the positives, in the same order
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     neutral = [(s,) for s in samples if s.strength == 0]
     half = max(1, spec.batch // 2)
     units: dict[int | str, list[Unit]]
-    if spec.objective is Objective.DENOISE_ROTATING:
+    if not spec.paired:
         units = {sign: [(s,) for s in samples if _sign(s) == sign] for sign in (1, -1)}
         order, wanted = [1, -1, NEUTRAL], {1: spec.batch, -1: spec.batch, NEUTRAL: half}
     else:
@@ -168,7 +170,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
         lanes = _strangers(samples, half) + lanes
     reach = max(abs(s.strength) for s in samples if s.strength)
     there = {lane.group for lane in lanes}
-    together = spec.objective is Objective.DENOISE_ROTATING
+    together = not spec.paired
     return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together)
 
 
@@ -180,11 +182,13 @@ def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
     numbers = tuple(range(len(picked)))
     if lane.group == NEUTRAL:
         chosen = tuple(unit[0] for unit in picked)
-        signs = (whole.reach,) * len(picked) + (-whole.reach,) * len(picked)
-        return Batch(step, (*chosen, *chosen), signs, numbers * 2, neutral=True)
+        draw = random.Random(f"{spec.seed}/{step}/neutral")  # anywhere in the useful range
+        reach = tuple(whole.reach * draw.uniform(NEAREST, FARTHEST) for _ in picked)
+        return Batch(step, (*chosen, *chosen), (*reach, *(-r for r in reach)), numbers * 2, neutral=True)
     if lane.partners:
         met = _walk(len(lane.partners), len(picked), visit, f"{spec.seed}/{lane.name}/partners")
         picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
     sides = len(picked[0])
     chosen = tuple(unit[side] for side in range(sides) for unit in picked)
-    return Batch(step, chosen, tuple(s.strength for s in chosen), numbers * sides, neutral=False)
+    aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen)
+    return Batch(step, chosen, tuple(s.strength for s in chosen), numbers * sides, neutral=False, aligned=aligned)

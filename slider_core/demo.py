@@ -13,7 +13,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 
 from .adapter import Adapter
 from .cache import encode
+from .calibrate import file_strength
 from .config import AdapterSpec, SliderError, SweepSpec, TrainSpec, nearest
 from .dataset import Dataset, bucket_folders, read_dataset
 from .formats import to_native
@@ -122,12 +123,16 @@ def held_out_caption(seed: int) -> str:
     return sample_faces(1, torch.Generator().manual_seed(90_000 + seed))[0].caption
 
 
-def sampler(backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec) -> Callable[[Sequence[float], int], torch.Tensor]:
-    """A sweep's sampler on the embedded model; without a prompt every seed has its own caption."""
+def sampler(
+    backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec, told: Mapping[str, str]
+) -> Callable[[Sequence[float], int], torch.Tensor]:
+    """A sweep's sampler on the embedded model; without a prompt every seed has its own caption. Strengths are calibrated ones
+    where the header `told` knows them."""
 
     def sample(strengths: Sequence[float], seed: int) -> torch.Tensor:
         cond = backend.encode_prompt(spec.prompt or held_out_caption(seed))
-        return backend.sample(cond, 50_000 + seed, strengths, adapter, spec.steps, spec.cfg)
+        own = [file_strength(strength, told) for strength in strengths]
+        return backend.sample(cond, 50_000 + seed, own, adapter, spec.steps, spec.cfg)
 
     return sample
 
@@ -186,10 +191,12 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
     )
 
 
-def measured_sweep(backend: TinyBackend, adapter: Adapter, spec: SweepSpec) -> tuple[SweepResult, Curve]:
-    """Sweep on the embedded model and measure it against the model without a slider."""
-    result = sweep(spec, sampler(backend, adapter, spec))
-    bare = sampler(backend, None, spec)
+def measured_sweep(
+    backend: TinyBackend, adapter: Adapter, spec: SweepSpec, told: Mapping[str, str] | None = None
+) -> tuple[SweepResult, Curve]:
+    """Sweep on the embedded model and measure it against the model without a slider. `told`: the slider's header."""
+    result = sweep(spec, sampler(backend, adapter, spec, told or {}))
+    bare = sampler(backend, None, spec, {})
     base = torch.cat([bare((0.0,), seed) for seed in spec.seeds])
     return result, measured_curve(result, base)
 
@@ -202,8 +209,9 @@ def train_tiny(
     spec: TrainSpec,
     on_step: Callable[[StepReport], None] | None = None,
     start: Slider | None = None,
+    calibrating: bool = True,
 ) -> Run:
-    """A trained slider for the embedded model, from nothing or from `start`."""
+    """A trained slider for the embedded model, from nothing or from `start`, calibrated unless that is switched off."""
     if start is None:
         targets = survey_for(backend.module, adapter_spec).targets
         adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
@@ -214,7 +222,10 @@ def train_tiny(
     fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
     if start is not None:
         fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
-    return Run(name, fingerprint, trainer, adapter_spec)
+    run = Run(name, fingerprint, trainer, adapter_spec)
+    if calibrating:
+        run.calibrate(backend)
+    return run
 
 
 def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepReport], None] | None = None) -> dict[str, Any]:
@@ -230,14 +241,17 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
     trainer = run.trainer
     trained = time.monotonic()
     sweep_spec = SweepSpec(strengths=(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0), seeds=tuple(range(seeds)))
-    result, curve = measured_sweep(backend, trainer.adapter, sweep_spec)
+    slider = run.slider()
+    adapter = Adapter.from_weights(backend.module, slider.weights)
+    result, curve = measured_sweep(backend, adapter, sweep_spec, slider.metadata)
     report = {
         "attribute": "mouth",
         "pairs": len(dataset.pairs),
         "steps": trainer.step,
         "objective": trainer.spec.objective.value,
-        "gain": dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)),
+        "gain": dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)),
         "verdict": trainer.verdict(),
+        "calibration": run.calibrated,
         "effect": curve.effect("mouth"),
         "monotone": curve.monotone("mouth"),
         "seeds": seeds,
@@ -259,7 +273,6 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
         "curve.png": draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std"),
     }
     told = {"slider_minus": "frown", "slider_plus": "smile", "modelspec.thumbnail": thumbnail(pictures["strip.png"])}
-    slider = run.slider()
     save_slider(out / "slider.safetensors", dataclasses.replace(slider, metadata=slider.metadata | told), overwrite=True)
     for name, picture in pictures.items():
         atomic_write(out / name, png(picture), overwrite=True)

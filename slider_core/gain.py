@@ -1,28 +1,53 @@
 """The early sign. A raw diffusion loss is noise; against the base model on the same noise it can be read within a few steps.
 
-    gain(sign) = 1 - loss(at the images' strength) / loss(at strength 0)
+    gain(sign)  1 - loss(at the images' strength) / loss(at strength 0)
+                0: the slider does nothing; negative: it harms; 1 would be a perfect explanation of the images
+    even        |d(+s) + d(-s)| / |d(+s) - d(-s)| of the displacement d(s) = v(x, s) - v(x, 0), all images together
+                0: the two ends are mirror images; 1: as much in common as apart; above: both ends are the same thing
+    moved       the mean gain on the same images moved a little: of a slider that has learned the pictures by heart, much less
 
-0: the slider does nothing; negative: it harms; 1 would be a perfect explanation of the images. The noise is fixed and is
-never trained on, so two readings differ by what was learned in between.
+The noise is fixed and is never trained on, so two readings differ by what was learned in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 
-from .adapter import Adapter
+from .adapter import Adapter, seeded
 from .backend import Backend
 from .cache import Sample
-from .objective import prediction_error, seeded
+from .noising import JITTER, moved
+from .objective import prediction_error
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
+MIDDLE = 0.7  # where the even part and the moved images are looked at
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the probe saw after `step` finished steps."""
+
+    step: int
+    positive: float
+    negative: float
+    even: float = 0.0
+    moved: float = 0.0
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        return self.positive, self.negative
+
+    @property
+    def mean(self) -> float:
+        return (self.positive + self.negative) / 2
 
 
 class Probe:
-    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) forward passes of up to 2 * `pairs` samples,
+    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) + 2 forward passes of up to 2 * `pairs` samples,
     in as many parts as there are sizes among them."""
 
     def __init__(self, samples: Sequence[Sample], seed: int, pairs: int = 4) -> None:
@@ -36,27 +61,54 @@ class Probe:
             [torch.randn(len(part), *shape, generator=generator) for _ in LEVELS]
             for part, shape in zip(self.parts, shapes, strict=True)
         ]
-        self.base: torch.Tensor | None = None
+        self.base: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def _losses(self, backend: Backend, adapter: Adapter | None) -> torch.Tensor:
-        """(samples,) the loss over all levels, with the slider at each sample's strength or, with no adapter, without it."""
+    def _losses(self, backend: Backend, adapter: Adapter | None, levels: Sequence[float], aside: bool = False) -> torch.Tensor:
+        """(samples,) the loss over `levels`, with the slider at each sample's strength or, with no adapter, without it."""
         total = torch.zeros(len(self.samples))
         for part, noises in zip(self.parts, self.noise, strict=True):
             some = [self.samples[n] for n in part]
-            latent = torch.stack([s.latent for s in some]).to(backend.device)
-            cond, masks = [s.cond for s in some], [s.mask for s in some]
+            latents, masks = [s.latent for s in some], [s.mask for s in some]
+            if aside:
+                latents = [moved(latent, _step_aside(latent)) for latent in latents]
+                masks = [None if m is None else moved(m, _step_aside(m)) for m in masks]
+            latent, cond = torch.stack(latents).to(backend.device), [s.cond for s in some]
             with adapter.at(backend.module, [s.strength for s in some]) if adapter else nullcontext():
-                for level, noise in zip(LEVELS, noises, strict=True):
+                for level in levels:
+                    noise = noises[LEVELS.index(level)].to(backend.device)
                     sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
-                    total[part] += prediction_error(backend, latent, noise.to(backend.device), sigma, cond, masks).cpu()
+                    total[part] += prediction_error(backend, latent, noise, sigma, cond, masks).cpu()
         return total
 
+    def _even(self, backend: Backend, adapter: Adapter) -> float:
+        """Size of the even part of the displacement against the odd part."""
+        even = odd = 0.0
+        for part, noises in zip(self.parts, self.noise, strict=True):
+            some = [self.samples[n] for n in part]
+            latent, cond = torch.stack([s.latent for s in some]).to(backend.device), [s.cond for s in some]
+            sigma = backend.sigmas(torch.full((len(some),), MIDDLE, device=backend.device))
+            x = backend.add_noise(latent, noises[LEVELS.index(MIDDLE)].to(backend.device), sigma)
+            answers = []
+            for sign in (1.0, 0.0, -1.0):
+                with adapter.at(backend.module, [sign * s.strength for s in some]):
+                    answers.append(backend.predict(x, sigma, cond).float())
+            plus, base, minus = answers
+            even += float((plus + minus - 2 * base).square().sum())
+            odd += float((plus - minus).square().sum())
+        return (even / odd) ** 0.5 if odd else 0.0
+
     @torch.no_grad()
-    def read(self, backend: Backend, adapter: Adapter) -> tuple[float, float]:
-        """(gain of the positive side, gain of the negative side). Call inside `backend.borrowed()`."""
+    def read(self, backend: Backend, adapter: Adapter, step: int = 0) -> Reading:
+        """The gains, the even part and the gain on moved images. Call inside `backend.borrowed()`."""
         if self.base is None:
-            self.base = self._losses(backend, None)
-        now = self._losses(backend, adapter)
-        return tuple(  # type: ignore[return-value]
-            float(1 - now[self.signs == sign].sum() / self.base[self.signs == sign].sum()) for sign in (1, -1)
-        )
+            self.base = self._losses(backend, None, LEVELS), self._losses(backend, None, (MIDDLE,), aside=True)
+        base, base_aside = self.base
+        now, aside = self._losses(backend, adapter, LEVELS), self._losses(backend, adapter, (MIDDLE,), aside=True)
+        gains = [float(1 - now[self.signs == sign].sum() / base[self.signs == sign].sum()) for sign in (1, -1)]
+        return Reading(step, *gains, self._even(backend, adapter), float(1 - aside.sum() / base_aside.sum()))
+
+
+def _step_aside(picture: torch.Tensor) -> tuple[int, int]:
+    """As far as training itself may move an image, and at least by one place."""
+    height, width = picture.shape[-2:]
+    return max(1, round(JITTER * height)), max(1, round(JITTER * width))

@@ -1,13 +1,28 @@
 """The mathematics of a step. One formula, one function; losses are per sample and the trainer reduces them.
 
-x_sigma is the noised latent, v(x, s) the model's prediction with the slider at strength s, v* the right answer, all in the
-model's own prediction space (eps, v or flow).
+x is the noised latent, v(x, s) the model's prediction with the slider at strength s, v0 = v(x, 0) the frozen model's, v* the
+right answer, all in the model's own prediction space (eps, v or flow). D = positive - negative, a pair's difference; k turns a
+change of the clean latent into one of the prediction (noising.py). A pair shares noise and noise level in all but rotating.
 
-    denoise, rotating   |v(x_sigma, s) - v*|^2        each image has its own noise        SimpleTuner's slider targeting
-    denoise, paired     the same, but a positive (+s) and its negative (-s) share noise   Gandikota et al. 2023, "Concept
-                        and timestep, so what they have in common cancels                 Sliders", visual sliders
-    neutral             |(v(x, +s) + v(x, -s)) / 2 - v(x, 0)|^2                           the even part: a slider may move a
-                                                                                          neutral image, but not both ways alike
+    denoise_rotating    |v(x, s) - v*|^2, one sign a step, noise of its own for each image
+                        SimpleTuner's slider targeting
+    denoise_paired      the same, a positive (+s) and its negative (-s) in one step, so what they have in common cancels
+                        Gandikota et al. 2023, "Concept Sliders", visual sliders
+    teacher_difference  |v(x-, +1) - v0(x-) - k D|^2, and the reverse from the positive: on the noised *other* image the slider
+                        must ask for this one                                     TrainTrain's ADDifT and its kin
+    displacement        the same with (1 - c^3) D / 2, where c = <D0, D> / <D, D> is the share of D that the frozen model still
+                        sees through the noise, D0 the difference of its two estimates of the clean images. Where the picture
+                        is decided (little noise, c near 1) a slider has nothing to say and would only paint over it; where it
+                        is open, it asks for half of the difference on each side. The exponent was measured (docs/benchmarks.md).
+        for strangers   images that do not line up have no D: they are trained as denoise_paired has it
+
+Neutral images (every third step, at random strengths up to twice the images' own) stay as they are. With d(s) = v(x, s) - v0,
+even = (d(s) + d(-s)) / 2 and odd = (d(s) - d(-s)) / 2:
+
+    neutral             |even|^2 + q |odd|^2
+                        A slider may move a neutral image, but not both ways alike; and where it moves one little, it should
+                        not at all: q = 1 / (1 + (e / mean e)^2), e the place's |odd|^2, is near 1 in quiet places and near 0
+                        where the concept is. What pairs do not speak of is quiet.
 """
 
 from __future__ import annotations
@@ -17,10 +32,14 @@ from dataclasses import dataclass
 
 import torch
 
-from .adapter import Adapter, seeded
+from .adapter import Adapter
 from .backend import Backend, Conditioning
-from .config import Timesteps, TrainSpec
+from .config import Objective, TrainSpec
 from .cycle import Batch
+from .noising import Noised, from_base, loss_weight, noised
+
+HALF = 0.5  # of the pair's difference: what one side is away from the middle
+DECIDED = 3  # how late a picture counts as decided: 1 - seen^DECIDED of it is open
 
 
 @dataclass(frozen=True)
@@ -29,24 +48,6 @@ class StepResult:
 
     loss_B: torch.Tensor
     strengths: tuple[float, ...]
-
-
-def draw_u(count: int, kind: Timesteps, generator: torch.Generator) -> torch.Tensor:
-    """(count,) noise-level positions in (0, 1). Logit-normal: Esser et al. 2024 (Stable Diffusion 3)."""
-    if kind is Timesteps.LOGIT_NORMAL:
-        return torch.sigmoid(torch.randn(count, generator=generator))
-    # stratified: one draw per equal part, in random order, halves the variance at small batches
-    return (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-
-
-def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """(u_B, noise_BCHW) on the CPU from (seed, step); samples with the same `batch.noise` number share both."""
-    generator = seeded(spec.seed, batch.step)
-    count = max(batch.noise) + 1
-    u = draw_u(count, spec.timesteps, generator).clamp(1e-3, 1 - 1e-3)
-    noise = torch.randn(count, *batch.samples[0].latent.shape, generator=generator)
-    index = torch.tensor(batch.noise)
-    return u[index], noise[index]
 
 
 def prediction_error(
@@ -75,34 +76,99 @@ def masked_mean(error_BCHW: torch.Tensor, masks: Sequence[torch.Tensor | None]) 
     return (error_BCHW * weight).flatten(1).mean(dim=1)
 
 
+def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(B, 1, ..., 1) sum of products over all but the batch."""
+    return (a * b).flatten(1).sum(dim=1).reshape(-1, *[1] * (a.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the slider is to answer: at the noised latents of `at`, `answer` in the prediction space."""
+
+    at: Noised
+    answer: torch.Tensor
+
+
+def denoise(batch: Noised) -> Wish:
+    """The images themselves."""
+    return Wish(batch, batch.right)
+
+
+@torch.no_grad()
+def teacher_difference(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
+    """From the other image the whole way to this one."""
+    other = batch.swapped()
+    base = backend.predict(other.x, other.sigma_B, other.cond).float()
+    return Wish(other, base + other.scale * share * (batch.latent - other.latent))
+
+
+def seen(batch: Noised, base: torch.Tensor) -> torch.Tensor:
+    """(B / 2, 1, ..., 1) the share of each pair's difference that the frozen model still sees through the noise, 0 to 1.
+
+    Row i and row B / 2 + i are a pair, in either order; `base` is the frozen model's prediction.
+    """
+    estimate = batch.latent + (base - batch.right) / batch.scale
+    (one, other), (clean, other_clean) = estimate.chunk(2), batch.latent.float().chunk(2)
+    apart = clean - other_clean
+    return (_inner(one - other, apart) / _inner(apart, apart).clamp_min(1e-12)).clamp(0, 1)
+
+
+@torch.no_grad()
+def displacement(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
+    """From the other image half of the way to this one, as far as the noise leaves it open."""
+    other = batch.swapped()
+    base = backend.predict(other.x, other.sigma_B, other.cond).float()
+    still_open = 1 - seen(other, base).pow(DECIDED).repeat(2, *[1] * (base.ndim - 1))
+    return Wish(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent))
+
+
+def wish(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> Wish:
+    """What `spec.objective` wants of the slider on this batch."""
+    if not from_base(drawn, spec):
+        return denoise(batch)
+    strength = torch.tensor(drawn.strengths, device=batch.x.device).abs()
+    span = strength + strength.roll(len(strength) // 2)  # from the negative's strength to the positive's
+    share = (2 * strength / span).reshape(-1, *[1] * (batch.x.ndim - 1))
+    if spec.objective is Objective.TEACHER_DIFFERENCE:
+        return teacher_difference(backend, batch, share)
+    return displacement(backend, batch, share)
+
+
 def neutral_error(
     backend: Backend,
     adapter: Adapter,
-    x_BCHW: torch.Tensor,
-    sigma_B: torch.Tensor,
-    cond: Sequence[Conditioning],
+    batch: Noised,
     strengths: Sequence[float],
+    weight: torch.Tensor,
     dropping: tuple[int, str] | None = None,
-    masks: Sequence[torch.Tensor | None] = (),
 ) -> torch.Tensor:
-    """(B/2,) squared even part of the displacement; the first half of the batch is at +s, the second the same at -s."""
+    """(B/2,) what a slider may not do to neutral images; the first half of the batch is at +s, the second the same at -s."""
     half = len(strengths) // 2
     with torch.no_grad():
-        base = backend.predict(x_BCHW[:half], sigma_B[:half], cond[:half]).float()
+        base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
     with adapter.at(backend.module, strengths, dropping):
-        plus, minus = backend.predict(x_BCHW, sigma_B, cond).float().chunk(2)
-    return masked_mean(((plus + minus) / 2 - base).square(), masks[:half])
+        plus, minus = backend.predict(batch.x, batch.sigma_B, batch.cond).float().chunk(2)
+    even, odd = (plus + minus) / 2 - base, (plus - minus) / 2
+    error = even.square() + quiet(odd) * odd.square()
+    return masked_mean(weight[:half] * error, batch.masks[:half])
 
 
-def step_loss(backend: Backend, adapter: Adapter, batch: Batch, spec: TrainSpec) -> StepResult:
+@torch.no_grad()
+def quiet(odd: torch.Tensor) -> torch.Tensor:
+    """(B, 1, ..., H, W) near 1 where a displacement is small for its sample, near 0 where it is large."""
+    energy = odd.square().mean(dim=1, keepdim=True)
+    mean = energy.flatten(1).mean(dim=1).clamp_min(1e-20).reshape(-1, *[1] * (odd.ndim - 1))
+    return 1 / (1 + (energy / mean).square())
+
+
+def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec) -> StepResult:
     """The loss of one batch, both signs in one forward. Call inside `backend.borrowed()`."""
-    u, noise = (t.to(backend.device) for t in draw_noise(batch, spec))
-    latent = torch.stack([s.latent for s in batch.samples]).to(backend.device)
-    sigma, cond = backend.sigmas(u), [s.cond for s in batch.samples]
-    dropping = spec.seed, f"dropout {batch.step}"
-    masks = [s.mask for s in batch.samples]
-    if batch.neutral:
-        x = backend.add_noise(latent, noise, sigma)
-        return StepResult(neutral_error(backend, adapter, x, sigma, cond, batch.strengths, dropping, masks), batch.strengths)
-    with adapter.at(backend.module, batch.strengths, dropping):
-        return StepResult(prediction_error(backend, latent, noise, sigma, cond, masks), batch.strengths)
+    batch = noised(backend, drawn, spec)
+    weight, dropping = loss_weight(batch, drawn, spec), (spec.seed, f"dropout {drawn.step}")
+    if drawn.neutral:
+        loss = neutral_error(backend, adapter, batch, drawn.strengths, weight, dropping)
+        return StepResult(spec.neutral_weight * loss, drawn.strengths)
+    wanted = wish(backend, batch, drawn, spec)
+    with adapter.at(backend.module, drawn.strengths, dropping):
+        answer = backend.predict(wanted.at.x, wanted.at.sigma_B, wanted.at.cond).float()
+    return StepResult(masked_mean(weight * (answer - wanted.answer).square(), wanted.at.masks), drawn.strengths)

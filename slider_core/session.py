@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .backend import Backend
+from .calibrate import Calibration, calibrate, calibrated
 from .config import AdapterSpec, SliderError
 from .metadata import training_fields
 from .store import Slider
@@ -33,11 +35,24 @@ class Run:
     fingerprint: dict[str, str]
     trainer: Trainer
     spec: AdapterSpec | None = None  # what was asked for; None where the slider came out of a file
+    measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
+    calibrated: str = "Not calibrated."  # in words
+
+    def calibrate(self, backend: Backend) -> str:
+        """Measure what strengths mean for the slider as it stands, once per step. Words, whether that went well or not."""
+        trainer = self.trainer
+        if self.measured is None or self.measured[0] != trainer.step:
+            try:
+                self.measured = trainer.step, calibrate(backend, trainer.adapter, trainer.samples, trainer.spec.seed)
+                self.calibrated = self.measured[1].words()
+            except SliderError as fault:
+                self.measured, self.calibrated = None, f"Not calibrated: {fault}"
+        return self.calibrated
 
     def slider(self) -> Slider:
-        """A snapshot of the slider as it stands, with what it says of itself in a file."""
+        """A snapshot of the slider as it stands, with what it says of itself in a file; calibrated, if that was done here."""
         trainer, spec = self.trainer, self.trainer.spec
-        gain = dict(zip(("positive", "negative"), trainer.gains[-1][1:], strict=True)) if trainer.gains else {}
+        gain = dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)) if trainer.readings else {}
         strengths = [s.strength for s in trainer.samples]
         images = {sign: sum(test(s) for s in strengths) for sign, test in SIDES.items()}
         last = trainer.losses[-LOSSES:]
@@ -58,7 +73,10 @@ class Run:
         elif self.spec is not None:
             fields["slider_algorithm"] = self.spec.algorithm.value
         fields |= training_fields(spec, len(strengths), trainer.step, mean)
-        return Slider(trainer.adapter.weights(), fields)
+        weights = trainer.adapter.weights()
+        if self.measured is not None and self.measured[0] == trainer.step:
+            weights, fields = calibrated(weights, fields, self.measured[1])
+        return Slider(weights, fields)
 
     def bytes(self) -> int:
         """Factors, gradients and AdamW's two moments, and the encoded samples."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from .calibrate import TOO_FLAT, Calibration
 from .config import SweepSpec
 
 INK, PAPER, GAP, BAND = (28, 28, 32), (250, 250, 250), 6, 26
@@ -136,3 +137,14 @@ def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], ti
         draw.line([((width - right + 16) * scale, y), ((width - right + 40) * scale, y)], colour, 3 * scale)
         draw.text(((width - right + 48) * scale, y), name, INK, font=small, anchor="lm")
     return canvas.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def draw_calibration(found: Calibration, title: str) -> Image.Image:
+    """What is explained of the images at each strength, in units of the calibrated slider: both sides on one axis."""
+    points = {0.0: 0.0}
+    for sign, side in ((1, found.plus), (-1, found.minus)):
+        if side:
+            points |= {round(sign * strength / found.unit, 2): share for strength, share in side.curve}
+    strengths = sorted(points)
+    shown = [strength for strength in strengths if points[strength] > -0.5 * max([*points.values(), TOO_FLAT])]
+    return draw_curve(shown or strengths, {"explained": [100 * points[s] for s in shown or strengths]}, title, "% of the error")

@@ -259,6 +259,8 @@ class TinyBackend:
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         return u_B
 
+    even_sigmas = sigmas
+
     def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         sigma = per_sample(sigma_B, latent_BCHW)
         return (1 - sigma) * latent_BCHW + sigma * noise_BCHW

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -19,15 +19,15 @@ import torch
 from .adapter import Adapter
 from .backend import Backend
 from .cache import Sample
-from .config import SliderError, TrainSpec
+from .config import Schedule, SliderError, TrainSpec
 from .cycle import Batch, next_batch
-from .gain import Probe
+from .gain import Probe, Reading
 from .gradients import checkpointed, complains, forgiving
 from .objective import step_loss
+from .verdict import explain, judge
 
+FLOOR = 0.05  # what is left of the learning rate at the end of a cosine
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
-BURNT_GAIN = -1.0  # twice the error of the base model: more steps do not mend that
-DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ def _percent(gain: float) -> str:
     return f"{gain:+.1%}" if gain > -10 else "below -999%"
 
 
+def learning_rate(spec: TrainSpec, step: int) -> float:
+    """The rate of `step` (from 0): a linear warm-up, then the schedule over `spec.steps`."""
+    warm = min(1.0, (step + 1) / max(1, spec.warmup))
+    if spec.schedule is Schedule.CONSTANT:
+        return spec.lr * warm
+    way = min(1.0, step / spec.steps)
+    return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * way)) / 2)
+
+
 class Trainer:
     """A slider under training: adapter, optimizer and place in the run. `run` may be called again and again.
 
@@ -67,7 +76,7 @@ class Trainer:
         self._scale = 1.0
         self._forgiving = False  # whether this model changes tensors that autograd has saved
         self.losses: list[float] = []
-        self.gains: list[tuple[int, float, float]] = []  # (step, positive, negative)
+        self.readings: list[Reading] = []
         self._probe = Probe(self.samples, spec.seed)
 
     def run(
@@ -98,7 +107,7 @@ class Trainer:
                     self._read_gain(backend)
                 if on_step:
                     pace = (time.monotonic() - start) / (self.step - first)
-                    gain = self.gains[-1][1:] if self.gains else (None, None)
+                    gain = self.readings[-1].gain if self.readings else (None, None)
                     on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step)))
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -112,7 +121,7 @@ class Trainer:
     def _one_step(self, backend: Backend) -> float:
         batch = next_batch(self.samples, self.spec, self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.spec.lr * min(1.0, (self.step + 1) / max(1, self.spec.warmup))
+            group["lr"] = learning_rate(self.spec, self.step)
         value = self._gradients(backend, batch)
         self.optimizer.step()
         self.step += 1
@@ -155,40 +164,25 @@ class Trainer:
             return float(loss.detach())
 
     def _read_gain(self, backend: Backend) -> None:
-        self.gains.append((self.step, *self._probe.read(backend, self.adapter)))
+        self.readings.append(self._probe.read(backend, self.adapter, self.step))
 
     def verdict(self) -> str:
         """In words: does the slider work, and on both sides?"""
-        if not self.gains:
-            return "Not trained yet."
-        plus, minus = self.gains[-1][1:]
-        if not self.adapter.finite() or not math.isfinite(plus + minus):
-            return "Broken: the weights are not finite. Lower the learning rate and train anew."
-        if max(abs(plus), abs(minus)) < DEAD_GAIN:
-            return "No effect yet: train more steps, or raise the learning rate or rank."
-        burnt = [name for name, gain in (("plus", plus), ("minus", minus)) if gain < BURNT_GAIN]
-        if burnt:
-            which = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
-            return f"Burnt: the {which} far less than the base model. Lower the learning rate and train anew."
-        weak = [name for name, gain in (("plus", plus), ("minus", minus)) if gain <= 0]
-        if weak:
-            sides = " and the ".join(weak)
-            rest = "side explain their" if len(weak) > 1 else "side explains its"
-            return f"The {sides} {rest} images worse than the base model: train more, or check the pairs."
-        return "Works on both sides."
+        return explain(judge(self.readings, self.adapter.finite()), self.readings[-1] if self.readings else None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to go on exactly: adapter, optimizer, step, losses, gains. A copy: going on changes it not."""
+        """What a run needs to go on exactly: adapter, optimizer, step, losses, readings. A copy: going on changes it not."""
         return {
             "adapter": self.adapter.state(),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "step": self.step,
             "losses": list(self.losses),
-            "gains": list(self.gains),
+            "readings": [astuple(reading) for reading in self.readings],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
         self.adapter.load_state(state["adapter"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
-        self.step, self.losses, self.gains = state["step"], list(state["losses"]), list(state["gains"])
+        self.step, self.losses = state["step"], list(state["losses"])
+        self.readings = [Reading(*reading) for reading in state["readings"]]

@@ -171,6 +171,16 @@ class LayerWeight:
         return (rows + update) * (self.tensors["dora_scale"].float().reshape(-1, 1) / norm) - rows
 
 
+def scaled(weight: LayerWeight, by: float) -> LayerWeight:
+    """The same change times `by`. SliderError for a DoRA, whose change is no multiple of anything in it."""
+    if weight.is_dora:
+        raise SliderError("A DoRA multiplies the base weight: its strength cannot be written into it.")
+    loud = {"diff", "diff_b"} | ({"lokr_w2"} if weight.rank is None else set())
+    tensors = {name: value * by if name in loud else value for name, value in weight.tensors.items()}
+    alpha = weight.alpha if weight.rank is None else (weight.rank if weight.alpha is None else weight.alpha) * by
+    return dataclasses.replace(weight, tensors=tensors, alpha=alpha)
+
+
 def _rows_of(tensor: torch.Tensor, rows: tuple[int, int], height: int, dim: int = 0) -> torch.Tensor:
     """`tensor` with zeros before and after its rows, so that it is `height` tall along `dim`."""
     widths = [0, 0] * (tensor.ndim - 1 - dim) + [rows[0], height - rows[1]]

@@ -67,6 +67,8 @@ class LinearBackend:
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         return u_B
 
+    even_sigmas = sigmas
+
     def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         return latent_BCHW + per_sample(sigma_B, latent_BCHW) * (noise_BCHW - latent_BCHW)
 

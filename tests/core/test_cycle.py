@@ -1,6 +1,7 @@
 """What comes next is decided by (samples, spec, step) alone."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -65,12 +66,22 @@ def test_neutral_images_are_shown_once_an_epoch_at_both_signs_of_the_reach(make_
     batches = [next_batch(samples, spec, step) for step in range(2, 3 * NEUTRAL, 3)]
     assert all(b.neutral for b in batches)
     assert set(seen(batches).values()) == {spec.batch}  # NEUTRAL visits of batch / 2 images, each at both signs
+    assert len({s for batch in batches for s in batch.strengths}) == sum(len(b.samples) for b in batches)  # all of them random
     for batch in batches:
         half = len(batch.samples) // 2
         assert batch.samples[:half] == batch.samples[half:]
         assert batch.noise[:half] == batch.noise[half:] == tuple(range(half))
-        assert batch.strengths == (1.0,) * half + (-1.0,) * half
+        assert batch.strengths[:half] == tuple(-s for s in batch.strengths[half:])
+        assert all(0.25 <= s <= 2.0 for s in batch.strengths[:half])
         assert {s.strength for s in batch.samples} == {0.0}
+
+
+def test_only_whole_pairs_that_line_up_are_aligned(make_samples) -> None:
+    samples = make_samples(PAIRS, NEUTRAL)
+    assert [next_batch(samples, PAIRED, step).aligned for step in range(3)] == [True, True, False]
+    assert not next_batch([replace(s, aligned=False) for s in samples], PAIRED, 0).aligned
+    assert not next_batch([replace(s, pair=None) for s in samples], PAIRED, 0).aligned
+    assert not next_batch(samples, ROTATING, 0).aligned
 
 
 def test_neutral_steps_are_every_third(make_samples) -> None:

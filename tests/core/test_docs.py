@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 HELP = ROOT / "web" / "docs"
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [README, *GUIDES, *sorted(HELP.glob("*.md"))]
-NODE_COUNT = 9
+NODE_COUNT = 10
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
@@ -45,22 +45,21 @@ def spelled(default: ast.expr | None) -> str | None:
 
 
 def schemas() -> list[Node]:
-    found = []
-    for file in sorted((ROOT / "nodes").glob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        shared = {node.name: node.body[-1].value for node in tree.body if returns_only(node)}
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "Schema"]
-        found += [node_of(keywords(call), shared) for call in calls]
-    return found
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "nodes").glob("*.py"))]
+    shared = {node.name: node.body[-1].value for tree in trees for node in tree.body if returns_only(node)}
+    calls = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "Schema"]
+    return [node_of(keywords(call), shared) for call in calls]
 
 
 def returns_only(node: ast.AST) -> bool:
-    """Whether this is a function that ends in a `return`: an input that several nodes share is written as one."""
+    """Whether this is a function that ends in a `return`: inputs that nodes share are written as one."""
     return isinstance(node, ast.FunctionDef) and isinstance(node.body[-1], ast.Return)
 
 
 def node_of(schema: dict[str, ast.expr], shared: dict[str, ast.expr]) -> Node:
-    inputs = [shared.get(getattr(i.func, "id", ""), i) for i in getattr(schema.get("inputs"), "elts", [])]
+    given = [i.value if isinstance(i, ast.Starred) else i for i in getattr(schema.get("inputs"), "elts", [])]
+    found = [shared.get(getattr(i.func, "id", ""), i) for i in given]
+    inputs = [i for some in found for i in getattr(some, "elts", [some])]
     outputs = [spelled(keywords(output).get("display_name")) for output in getattr(schema.get("outputs"), "elts", [])]
     return Node(
         id=ast.literal_eval(schema["node_id"]),

@@ -7,7 +7,7 @@ from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning
 from slider_core.cache import Sample
 from slider_core.config import AdapterSpec
-from slider_core.gain import Probe
+from slider_core.gain import Probe, Reading
 from slider_core.targets import Target, select
 from slider_core.tiny import TinyBackend
 
@@ -30,7 +30,7 @@ def fresh(backend: TinyBackend) -> Adapter:
 
 
 def test_an_untrained_slider_has_exactly_no_gain(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
-    assert Probe(samples, SEED).read(backend, fresh) == (0.0, 0.0)
+    assert Probe(samples, SEED).read(backend, fresh) == Reading(0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_two_readings_are_equal(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
@@ -39,7 +39,7 @@ def test_two_readings_are_equal(backend: TinyBackend, samples: list[Sample], fre
     torch.manual_seed(8)  # a probe has its own noise
     assert probe.read(backend, slider) == first == Probe(samples, SEED).read(backend, slider)
     assert Probe(samples, SEED + 1).read(backend, slider) != first
-    assert 0.0 not in first
+    assert 0.0 not in (*first.gain, first.even, first.moved)
 
 
 @pytest.mark.parametrize(("scale", "gain"), SCALES.values(), ids=SCALES)
@@ -54,7 +54,7 @@ def test_the_gain_is_the_explained_part_of_the_loss(linear_backend, scale: float
     with torch.no_grad():
         adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
         adapter.parameters()[1].copy_(scale * CONCEPT[:, None])
-    assert Probe(samples, SEED).read(model, adapter) == pytest.approx((gain, gain), abs=1e-6)
+    assert Probe(samples, SEED).read(model, adapter).gain == pytest.approx((gain, gain), abs=1e-6)
 
 
 def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
@@ -68,4 +68,39 @@ def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
     with torch.no_grad():
         adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
         adapter.parameters()[1].copy_(CONCEPT[:, None])
-    assert Probe(samples, SEED).read(model, adapter) == pytest.approx((1.0, -3.0), abs=1e-6)
+    assert Probe(samples, SEED).read(model, adapter).gain == pytest.approx((1.0, -3.0), abs=1e-6)
+
+
+@pytest.mark.parametrize(("squared", "even"), [(False, 0.0), (True, 1.0)], ids=["mirrored", "both_ends_alike"])
+def test_the_even_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, even: float) -> None:
+    """y = W x has an odd displacement; y = (W x)^2 with W = 0 has s^2 (B A x)^2, the same at both ends."""
+    model = linear_backend(even=squared)
+    if squared:
+        model.module.mix.weight.data.zero_()
+    adapter = noisy(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0)))
+    found = Probe(make_samples(3), SEED).read(model, adapter).even
+    assert found > 1e3 or found == 0.0 if squared else found == pytest.approx(even, abs=1e-3)
+
+
+def test_a_slider_that_knows_the_pictures_by_heart_gains_nothing_on_moved_ones(linear_backend, make_samples) -> None:
+    """The answer is looked up: right for the very noised images, nothing for any other."""
+    model = linear_backend()
+    samples, known = make_samples(2), {}
+    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=1, alpha=1.0))
+    add_noise, probe = model.add_noise, Probe(samples, SEED)
+
+    def remember(latent, noise, sigma):
+        x = add_noise(latent, noise, sigma)
+        for clean, row, one in zip(latent, x, noise, strict=True):
+            if any(torch.equal(clean, s.latent) for s in samples):
+                known[row.numpy().tobytes()] = one - clean
+        return x
+
+    def predict(x, _sigma, _cond):
+        active = adapter._rows is not None
+        return torch.stack([known.get(r.numpy().tobytes(), 0 * r) if active else 0 * r for r in x])
+
+    model.add_noise, model.predict = remember, predict
+    found = probe.read(model, adapter)
+    assert found.gain == pytest.approx((1.0, 1.0))
+    assert found.moved == pytest.approx(0.0)

@@ -1,18 +1,25 @@
 """The losses are the formulas, by finite differences and by hand, on a model small enough for both."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from slider_core import objective
 from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Objective, Timesteps, TrainSpec
+from slider_core.config import AdapterSpec, Objective, TrainSpec
 from slider_core.cycle import Batch, next_batch
-from slider_core.objective import draw_noise, draw_u, neutral_error, prediction_error, step_loss
+from slider_core.noising import at_levels, draw_noise, noised
+from slider_core.objective import displacement, neutral_error, prediction_error, quiet, step_loss, teacher_difference
 from slider_core.targets import Target
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
-PAIRED = TrainSpec(batch=BATCH, seed=7)
+PAIRED = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_PAIRED)
+DISPLACEMENT = TrainSpec(batch=BATCH, seed=7, jitter=0.25)
+TEACHER = TrainSpec(batch=BATCH, seed=7, objective=Objective.TEACHER_DIFFERENCE)
 ROTATING = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_ROTATING)
 KINDS = {"paired": (PAIRED, 0), "rotating": (ROTATING, 1), "neutral": (PAIRED, 2)}
+WITH_BASE = KINDS | {"displacement": (DISPLACEMENT, 0), "teacher": (TEACHER, 0), "quiet": (DISPLACEMENT, 2)}
 OF_EACH_KIND = pytest.mark.parametrize(("spec", "step"), KINDS.values(), ids=KINDS)
 
 
@@ -25,9 +32,13 @@ def adapter_on(module: torch.nn.Module) -> Adapter:
     return adapter
 
 
-@OF_EACH_KIND
-def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
+@pytest.mark.parametrize(("spec", "step"), WITH_BASE.values(), ids=WITH_BASE)
+def test_the_gradient_is_that_of_finite_differences(
+    linear_backend, make_samples, monkeypatch, spec: TrainSpec, step: int
+) -> None:
     model = linear_backend(even=step == 2)
+    places = torch.rand(BATCH // 2, 1, 4, 4, generator=torch.Generator().manual_seed(5))
+    monkeypatch.setattr(objective, "quiet", lambda _odd: places)  # it has no gradient by intention
     adapter = adapter_on(model.module)
     batch = next_batch(make_samples(PAIRS, NEUTRAL), spec, step)
 
@@ -61,8 +72,11 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
     for number, loss in enumerate(step_loss(model, adapter, batch, spec).loss_B):
         clean, t, eps = batch.samples[number].latent, u[number], noise[number]
         x = ((1 - t) * clean + t * eps).flatten(1)  # (C, HW)
-        if batch.neutral:  # y = (W x)^2, so the even part of its displacement is (B A x)^2
-            by_hand = (B @ A @ x).pow(4).mean()
+        if batch.neutral:  # y = (W x)^2, so its displacement has the even part (s B A x)^2 and the odd part 2 (W x)(s B A x)
+            change = batch.strengths[number] * B @ A @ x
+            odd = 2 * (model.module.mix.weight @ x) * change
+            energy = odd.square().mean(dim=0)
+            by_hand = (change.pow(4) + odd.square() / (1 + (energy / energy.mean()).square())).mean()
         else:
             weight = model.module.mix.weight + batch.strengths[number] * B @ A
             by_hand = (weight @ x - (eps - clean).flatten(1)).square().mean()
@@ -117,27 +131,91 @@ def test_every_usual_seed_draws(make_samples, seed: int) -> None:
     assert draw_noise(next_batch(make_samples(PAIRS), spec, 0), spec)[1].std() > 0.5
 
 
-@pytest.mark.parametrize("kind", Timesteps)
-def test_timesteps_stay_inside_the_schedule(kind: Timesteps) -> None:
-    u = draw_u(1000, kind, torch.Generator().manual_seed(0))
-    assert 0 < u.min() < 0.1
-    assert 0.9 < u.max() < 1
-    assert u.mean() == pytest.approx(0.5, abs=0.03)
-
-
-def test_uniform_timesteps_fall_one_into_each_part() -> None:
-    u = draw_u(8, Timesteps.UNIFORM, torch.Generator().manual_seed(0))
-    assert sorted((u * 8).int().tolist()) == list(range(8))
-    assert (u * 8).int().tolist() != list(range(8))  # in random order
-
-
 @pytest.mark.parametrize("even", [False, True], ids=["odd", "even"])
-def test_only_the_even_part_of_a_displacement_costs(linear_backend, make_samples, even: bool) -> None:
+def test_the_even_part_of_a_displacement_costs_wherever_it_is(linear_backend, make_samples, monkeypatch, even: bool) -> None:
+    monkeypatch.setattr(objective, "quiet", torch.zeros_like)
     model = linear_backend(even)
-    x = torch.stack([s.latent for s in make_samples(1)]).repeat(2, 1, 1, 1)
-    loss = neutral_error(model, adapter_on(model.module), x, torch.full((4,), 0.5), [None] * 4, (2.0, 2.0, -2.0, -2.0))
+    latent = torch.stack([s.latent for s in make_samples(1)]).repeat(2, 1, 1, 1)
+    batch = at_levels(model, latent, torch.randn(2, 3, 4, 4).repeat(2, 1, 1, 1), torch.full((4,), 0.5), [None] * 4)
+    loss = neutral_error(model, adapter_on(model.module), batch, (2.0, 2.0, -2.0, -2.0), torch.ones(4, 1, 1, 1))
     assert loss.shape == (2,)
     assert (loss > 0.01).all() if even else (loss < 1e-10).all()
+
+
+def test_quiet_places_are_held_and_loud_ones_let_go() -> None:
+    odd = torch.full((1, 3, 4, 4), 0.1)
+    odd[..., 0, 0] = 5.0
+    found = quiet(odd)
+    assert found.shape == (1, 1, 4, 4)
+    assert found[..., 0, 0].item() < 0.01
+    assert found.flatten()[1:].min() > 0.99
+    assert torch.allclose(quiet(1000 * odd), found)  # relative to the sample's own displacement
+    assert torch.allclose(quiet(torch.ones(1, 3, 4, 4)), torch.full((1, 1, 4, 4), 0.5))
+    assert torch.isfinite(quiet(torch.zeros(1, 3, 2, 4, 4))).all()  # a clip
+
+
+def by_teacher(backend, batch, factor: float) -> torch.Tensor:
+    """x0 of the frozen model on the other image's noised latent, moved `factor` of the way to this image, as a prediction."""
+    other = batch.latent.roll(len(batch.latent) // 2, dims=0)
+    x = backend.add_noise(other, batch.noise, batch.sigma_B)
+    sigma = batch.sigma_B.reshape(-1, 1, 1, 1)
+    clean = x - sigma * backend.predict(x, batch.sigma_B, None)  # flow: x0 = x - sigma v
+    return (x - (clean + factor * (batch.latent - other))) / sigma
+
+
+def pair_batch(model, spec: TrainSpec, samples):
+    drawn = next_batch(samples, spec, 0)
+    return drawn, noised(model, drawn, spec)
+
+
+def test_the_teacher_asks_for_the_whole_way_to_this_image(linear_backend, make_samples) -> None:
+    model = linear_backend()
+    _, batch = pair_batch(model, TEACHER, make_samples(PAIRS))
+    wanted = teacher_difference(model, batch, torch.ones(1))
+    assert torch.allclose(wanted.answer, by_teacher(model, batch, 1.0), atol=1e-3)
+    assert torch.equal(wanted.at.x, batch.x.roll(2, dims=0))
+
+
+@pytest.mark.parametrize(("sees", "way"), [(0.0, 0.5), (0.5, 0.4375), (1.0, 0.0), (1.5, 0.0), (-0.5, 0.5)])
+def test_displacement_asks_for_half_of_what_the_model_does_not_see_yet(
+    linear_backend, make_samples, sees: float, way: float
+) -> None:
+    """A frozen model that takes `sees` of the noised latent's clean part for granted and nothing of the noise."""
+    model = linear_backend()
+    samples = make_samples(PAIRS)
+    _, batch = pair_batch(model, DISPLACEMENT, samples)
+    sigma = batch.sigma_B.reshape(-1, 1, 1, 1)
+
+    def predict(x, sigma_B, _cond):
+        level = sigma_B.reshape(-1, 1, 1, 1)
+        clean = (x - level * batch.noise) / (1 - level)  # both images of a pair share their noise
+        return (x - sees * clean) / level
+
+    model.predict = predict
+    wanted = displacement(model, batch, torch.ones(1))
+    assert torch.allclose(sigma * (wanted.answer - by_teacher(model, batch, way)), torch.zeros(1), atol=1e-4)
+
+
+def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> None:
+    """Images at +3 and -1: three quarters of the whole displacement belong to the positive side."""
+    model = linear_backend()
+    adapter = adapter_on(model.module)
+    samples = [replace(s, strength=3.0 if s.strength > 0 else -1.0) for s in make_samples(PAIRS)]
+    drawn = next_batch(samples, TEACHER, 0)
+    batch = noised(model, drawn, TEACHER)
+    wanted = objective.wish(model, batch, drawn, TEACHER)
+    share = torch.tensor([1.5, 1.5, 0.5, 0.5]).reshape(-1, 1, 1, 1)
+    base = by_teacher(model, batch, 0.0)
+    assert torch.allclose(wanted.answer - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
+    assert step_loss(model, adapter, drawn, TEACHER).strengths == (3.0, 3.0, -1.0, -1.0)
+
+
+def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_samples) -> None:
+    model = linear_backend(even=True)
+    adapter, batch = adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), PAIRED, 2)
+    one, three = (step_loss(model, adapter, batch, replace(PAIRED, neutral_weight=w)).loss_B for w in (1.0, 3.0))
+    assert torch.allclose(3 * one, three)
+    assert (one > 0).all()
 
 
 def test_a_batch_runs_both_signs_in_one_forward(linear_backend, make_samples) -> None:

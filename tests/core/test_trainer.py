@@ -8,10 +8,11 @@ import torch
 from slider_core import trainer as trainer_module
 from slider_core.adapter import Adapter
 from slider_core.cache import Sample
-from slider_core.config import AdapterSpec, Algorithm, Objective, SliderError, TrainSpec
+from slider_core.config import AdapterSpec, Algorithm, Objective, Schedule, SliderError, TrainSpec
+from slider_core.gain import Reading
 from slider_core.targets import Target, select
 from slider_core.tiny import TinyBackend
-from slider_core.trainer import StepReport, Trainer
+from slider_core.trainer import StepReport, Trainer, learning_rate
 
 STEPS, STOP, PAIRS, NEUTRAL = 12, 7, 5, 2
 FEW_STEPS, MILD_GAIN = 30, 0.002  # of both sides together: the sign of a beginning, not of quality
@@ -46,7 +47,7 @@ def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: Ti
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
     one.run(backend, FEW_STEPS, gain_every=FEW_STEPS)
-    assert sum(one.gains[-1][1:]) > MILD_GAIN
+    assert sum(one.readings[-1].gain) > MILD_GAIN
     assert all(torch.equal(value, base[name]) for name, value in backend.module.state_dict().items())
 
 
@@ -133,7 +134,8 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where:
         out = predict(*args)
         if where == "loss":
             return out * math.nan
-        out.register_hook(lambda grad: grad * math.inf)
+        if out.requires_grad:  # the frozen model is asked too
+            out.register_hook(lambda grad: grad * math.inf)
         return out
 
     model.predict = broken
@@ -158,8 +160,9 @@ def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
     assert [r.step for r in reports] == list(range(1, STEPS + 1))
     assert {r.total for r in reports} == {STEPS}
     assert [r.loss for r in reports] == one.losses
-    assert [step for step, *_ in one.gains] == [5, 10, STEPS]
-    assert [r.gain_positive for r in reports] == [None] * 4 + [one.gains[0][1]] * 5 + [one.gains[1][1]] * 2 + [one.gains[2][1]]
+    assert [reading.step for reading in one.readings] == [5, 10, STEPS]
+    first, second, third = (reading.positive for reading in one.readings)
+    assert [r.gain_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
     assert reports[-1].seconds_left == 0
     assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].words()
     assert "gain" not in reports[0].words()
@@ -199,6 +202,18 @@ def test_adopted_choices_hold_from_the_next_step(trainer, change: dict) -> None:
     assert numbers(one)[2] != other[2]
 
 
+def test_the_rate_warms_up_and_goes_down_half_a_cosine() -> None:
+    spec = TrainSpec(steps=100, lr=1.0, warmup=10)
+    rates = [learning_rate(spec, step) for step in range(120)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] > 0.97
+    assert rates[50] == pytest.approx(0.525)
+    assert rates[100:] == [pytest.approx(0.05)] * 20
+    assert rates[9:101] == sorted(rates[9:101], reverse=True)
+    constant = TrainSpec(steps=100, lr=1.0, warmup=10, schedule=Schedule.CONSTANT)
+    assert [learning_rate(constant, step) for step in (0, 9, 50, 99)] == pytest.approx([0.1, 1, 1, 1])
+
+
 def test_samples_that_cannot_train_are_refused_before_the_first_step(linear_backend, make_samples) -> None:
     adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec())
     with pytest.raises(SliderError, match="one side is empty"):
@@ -221,20 +236,20 @@ def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
         (0.2, 0.1, "Works on both sides."),
         (0.2, -0.1, "The minus side explains its images worse"),
         (-0.2, 0.1, "The plus side explains"),
-        (-0.2, -0.1, "The plus and the minus side explain their images worse"),
+        (-0.2, -0.1, "Both sides explain their images worse"),
         (0.2, -1.5, "Burnt: the minus side explains far less"),
         (-1e6, -1e6, "Burnt: the plus and the minus side explain far less"),
     ],
 )
 def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:
     one, _ = trainer()
-    one.gains.append((STEPS, plus, minus))
+    one.readings.append(Reading(STEPS, plus, minus, moved=1.0))
     assert one.verdict().startswith(words)
 
 
 def test_the_verdict_of_broken_weights(trainer) -> None:
     one, _ = trainer()
-    one.gains.append((STEPS, 0.2, 0.1))
+    one.readings.append(Reading(STEPS, 0.2, 0.1))
     one.adapter.parameters()[0].data[0, 0] = math.nan
     assert one.verdict().startswith("Broken")
 

@@ -1,0 +1,75 @@
+"""SliderCalibrate: what the strengths of any slider mean, measured on a dataset's images."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..slider_core.cache import encode
+from ..slider_core.calibrate import calibrate, calibrated
+from ..slider_core.comfy_files import adapter_on, on_model
+from ..slider_core.comfy_host import ComfyBackend
+from ..slider_core.dataset import Dataset
+from ..slider_core.store import Slider
+from ..slider_core.sweep import draw_calibration
+from .sockets import CATEGORY, DatasetSocket, SliderSocket
+from .train import encoded_before
+from .words import say
+
+
+class SliderCalibrate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SliderCalibrate",
+            display_name="Slider Calibrate",
+            category=CATEGORY,
+            description="Finds the strength at which a slider, or any LoRA, shows what a dataset's images show, and makes it 1. "
+            "Nothing is trained: some forward passes on noise that was never trained on.",
+            search_aliases=["slider range", "normalise lora strength", "measure lora"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model the slider is for, without the slider."),
+                io.Clip.Input("clip"),
+                io.Vae.Input("vae"),
+                SliderSocket.Input("slider", tooltip="From Load Slider LoRA or Slider Train Step."),
+                DatasetSocket.Input("dataset", tooltip="Images of both ends: the ones it was trained on, or better, others."),
+                io.Int.Input("seed", default=0, min=0, max=2**31 - 1, advanced=True, tooltip="Noise of the measurement."),
+                io.Int.Input(
+                    "resolution",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    advanced=True,
+                    tooltip="Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
+                ),
+            ],
+            outputs=[
+                SliderSocket.Output(display_name="slider", tooltip="The slider with strength 1 at what the images show."),
+                io.String.Output(display_name="report"),
+                io.Image.Output(display_name="curve", tooltip="What is explained of the images, against strength."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, clip: Any, vae: Any, slider: Slider, dataset: Dataset, seed: int, resolution: int
+    ) -> io.NodeOutput:
+        backend = ComfyBackend(model, vae, clip)
+        samples = encode(dataset, backend, resolution or None, encoded_before())
+        backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
+        placed = on_model(slider, model)
+        found = calibrate(backend, adapter_on(model, placed), samples, seed)
+        weights, told = calibrated(placed.weights, placed.metadata, found)
+        report = f"{found.words()} {found.passes} forward passes."
+        say(report)
+        name = slider.metadata.get("slider_name", "slider")
+        drawn = np.asarray(draw_calibration(found, f"{name}: what is explained of the images"), dtype=np.float32) / 255
+        picture = torch.from_numpy(drawn)[None]
+        told_slider = replace(placed, weights=weights, metadata=told, proof=slider.proof)
+        return io.NodeOutput(told_slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+NODES = [SliderCalibrate]

@@ -1,0 +1,56 @@
+"""Pairs are told from two heaps, on the demo world and on made-up latents."""
+
+import pytest
+import torch
+
+from slider_core.alignment import found_partner, line_up, outlines_agree
+from slider_core.demo import make_pairs
+from slider_core.world import ATTRIBUTES, render
+
+SEEDS = range(8)
+
+
+def sides(attribute: str, count: int, seed: int, unpaired: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    pairs = make_pairs(attribute, count, seed, unpaired)
+    return render([p for p, _ in pairs]), render([n for _, n in pairs])
+
+
+@pytest.mark.parametrize("attribute", [a for a in ATTRIBUTES if a not in ("size", "x", "y")])
+def test_pairs_of_one_scene_line_up(attribute: str) -> None:
+    assert all(line_up(*sides(attribute, 6, seed, unpaired=False)) for seed in SEEDS)
+
+
+@pytest.mark.parametrize("attribute", ["size", "x", "y"])
+def test_pairs_whose_outline_moves_mostly_do(attribute: str) -> None:
+    assert sum(line_up(*sides(attribute, 6, seed, unpaired=False)) for seed in SEEDS) >= 6
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+@pytest.mark.parametrize("count", [4, 6, 12])
+def test_two_heaps_do_not(attribute: str, count: int) -> None:
+    assert not any(line_up(*sides(attribute, count, seed, unpaired=True)) for seed in SEEDS)
+
+
+def test_found_partner_is_the_share_of_both_sides() -> None:
+    positives = torch.tensor([0.0, 10.0, 20.0]).reshape(3, 1, 1, 1)
+    assert found_partner(positives, positives + 1) == 1
+    # 0 and 1 find each other, 20 and 19.5 too; 10 is nearer to 1 and to 19.5 than to its partner 21, and 21 to 20
+    assert found_partner(positives, torch.tensor([1.0, 21.0, 19.5]).reshape(3, 1, 1, 1)) == pytest.approx(4 / 6)
+
+
+def test_outlines_do_not_mind_colours() -> None:
+    picture = torch.zeros(3, 16, 16)
+    picture[:, 4:12, 5:11] = 1
+    assert outlines_agree(picture, 5 - 3 * picture) == pytest.approx(1, abs=1e-5)
+    assert outlines_agree(picture, picture.roll(6, dims=1)) < 0.4
+    assert outlines_agree(picture, torch.ones(3, 16, 16)) == 0
+    assert outlines_agree(picture[:, None].repeat(1, 2, 1, 1), picture[:, None].repeat(1, 2, 1, 1)) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_image_alone_of_its_shape_says_nothing() -> None:
+    """Three pairs of three shapes, partners unlike: each finds its partner, for there is no other."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 8, 8), (3, 8, 16), (3, 16, 8)]
+    heaps = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
+    assert not line_up(*heaps)
+    assert line_up(heaps[0], [h + 0.1 for h in heaps[0]])

@@ -1,0 +1,153 @@
+"""Calibration finds strengths that are known beforehand, on a model whose best strength can be calculated."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from slider_core.adapter import Adapter
+from slider_core.backend import Conditioning
+from slider_core.cache import Sample
+from slider_core.calibrate import KEY, Units, calibrate, calibrated, file_strength, read_calibration
+from slider_core.config import AdapterSpec, Algorithm, SliderError
+from slider_core.targets import Target, select
+from slider_core.tiny import TinyBackend
+from slider_core.weights import scaled
+
+CONCEPT = torch.tensor([1.0, -2.0, 0.5])
+SIDES = {"as_trained": (1.0, 1.0), "weak": (3.3, 3.3), "strong": (0.04, 0.04), "uneven": (1.5, 0.6), "very_weak": (40.0, 20.0)}
+
+
+def slider(backend, plus: float, minus: float) -> tuple[Adapter, list[Sample]]:
+    """A model that answers with the slider's strength times CONCEPT, and images for which +plus and -minus are right."""
+    backend.module.mix.weight.data.zero_()
+    backend.add_noise = lambda latent, _noise, _sigma: torch.ones_like(latent)
+    backend.target = lambda latent, _noise, _sigma: latent
+    flat = CONCEPT[:, None, None].expand(3, 4, 4)
+    samples = [
+        Sample(side * flat, Conditioning("", None), sign, 0, aligned=False) for side, sign in ((plus, 1.0), (-minus, -1.0))
+    ]
+    adapter = Adapter.create(backend.module, [Target("mix")], AdapterSpec(rank=1, alpha=1.0))
+    with torch.no_grad():
+        adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
+        adapter.parameters()[1].copy_(CONCEPT[:, None])
+    return adapter, samples
+
+
+@pytest.mark.parametrize(("plus", "minus"), SIDES.values(), ids=SIDES)
+def test_it_finds_the_strength_of_each_side(linear_backend, plus: float, minus: float) -> None:
+    model = linear_backend()
+    adapter, samples = slider(model, plus, minus)
+    found = calibrate(model, adapter, samples)
+    assert (found.plus.best, found.minus.best) == pytest.approx((plus, minus), rel=1e-3)
+    assert (found.plus.end, found.minus.end) == pytest.approx(
+        (2 * plus, 2 * minus), rel=0.15
+    )  # a parabola meets 0 again at twice
+    assert found.plus.gain == pytest.approx(1, abs=0.07)
+    assert found.unit == pytest.approx((plus * minus) ** 0.5, rel=1e-3)
+    assert found.asymmetry == pytest.approx(max(plus, minus) / min(plus, minus), rel=1e-3)
+
+
+def test_a_side_that_nothing_explains_is_left_out(linear_backend) -> None:
+    model = linear_backend()
+    adapter, samples = slider(model, 1.0, -1.0)  # both sides want +CONCEPT
+    found = calibrate(model, adapter, samples)
+    assert found.minus is None
+    assert found.asymmetry is None
+    assert found.unit == pytest.approx(1)
+    assert "Only the plus side" in found.words()
+    _, told = calibrated(adapter.weights(), {}, found)
+    assert read_calibration(told) == pytest.approx((1.0, 1.0))
+
+
+def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
+    model = linear_backend()
+    adapter, samples = slider(model, 1.0, 1.0)
+    with torch.no_grad():
+        adapter.parameters()[1].zero_()
+    found = calibrate(model, adapter, samples)
+    assert (found.plus, found.minus, found.unit) == (None, None, 1.0)
+    assert found.words().startswith("Not calibrated")
+    weights, told = calibrated(adapter.weights(), {"slider_range": "[-1.0, 1.0]"}, found)
+    assert json.loads(told[KEY])["calibrated"] is False
+    assert told["slider_range"] == "[-1.0, 1.0]"
+    assert weights.keys() == adapter.weights().keys()
+
+
+def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
+    """After rescaling, +1 of the calibrated slider is the strength that was found, on both sides."""
+    model = linear_backend()
+    adapter, samples = slider(model, 1.5, 0.6)
+    found = calibrate(model, adapter, samples)
+    weights, told = calibrated(adapter.weights(), {"slider_name": "x"}, found)
+    assert told["slider_name"] == "x"
+    for strength, was in ((1.0, 1.5), (-1.0, -0.6), (2.0, 3.0), (0.0, 0.0)):
+        before = was * adapter.weights()[Target("mix")].delta()
+        after = file_strength(strength, told) * weights[Target("mix")].delta()
+        assert torch.allclose(after, before, rtol=1e-3, atol=1e-6)
+        assert file_strength(strength, told, Units.RAW) == strength
+    again = calibrate(model, Adapter.from_weights(model.module, weights), samples)
+    assert again.unit == pytest.approx(1, rel=1e-3)
+    low, high = json.loads(told["slider_range"])
+    assert low < 0 < high
+
+
+def test_two_noises_agree_within_a_tenth(backend: TinyBackend, samples: list[Sample]) -> None:
+    """A slider with random factors explains nothing; one that was trained for some steps does, and at one strength."""
+    from slider_core.config import TrainSpec
+    from slider_core.trainer import Trainer
+
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
+    trainer = Trainer(adapter, samples, TrainSpec(steps=60, lr=4e-3))
+    trainer.run(backend, 60, gain_every=1000)
+    units = [calibrate(backend, adapter, samples, seed).unit for seed in (0, 1, 2)]
+    assert max(units) / min(units) < 1.2
+    assert calibrate(backend, adapter, samples, 0).unit == units[0]
+
+
+def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[Sample]) -> None:
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec(algorithm=Algorithm.DORA))
+    adapter.look(backend.module)
+    weights = adapter.weights()
+    with pytest.raises(SliderError, match="DoRA"):
+        scaled(next(iter(weights.values())), 2.0)
+    found = replace(calibrate(backend, adapter, samples), plus=None)
+    kept, _ = calibrated(weights, {}, found)
+    assert all(torch.equal(kept[t].tensors["lora_up.weight"], w.tensors["lora_up.weight"]) for t, w in weights.items())
+
+
+@pytest.mark.parametrize("algorithm", [a for a in Algorithm if a not in (Algorithm.DORA, Algorithm.GLORA)])
+def test_every_other_change_can_be_rescaled(backend: TinyBackend, algorithm: Algorithm) -> None:
+    full = {"full_matrix": True} if algorithm is Algorithm.LOKR else {}
+    adapter = Adapter.create(backend.module, select(backend.module)[:6], AdapterSpec(algorithm=algorithm, **full))
+    with torch.no_grad():
+        for number, p in enumerate(adapter.parameters()):
+            p.copy_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
+    for weight in adapter.weights().values():
+        assert torch.allclose(scaled(weight, 0.3).delta(), 0.3 * weight.delta(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"calibrated": true, "plus": "x"}', '{"calibrated": true, "plus": -1}'])
+def test_a_damaged_header_is_an_error_and_raw_strengths_still_work(text: str) -> None:
+    with pytest.raises(SliderError, match="slider_calibration"):
+        file_strength(1.0, {KEY: text})
+    assert file_strength(1.5, {KEY: text}, "raw") == 1.5
+
+
+def test_without_a_calibration_strengths_are_the_files_own() -> None:
+    assert file_strength(-1.5, {}) == -1.5
+    assert file_strength(-1.5, {KEY: '{"calibrated": false, "plus": 3}'}) == -1.5
+    with pytest.raises(SliderError, match="did you mean"):
+        file_strength(1.0, {}, "calibratd")
+
+
+def test_one_side_alone_cannot_be_calibrated(linear_backend) -> None:
+    model = linear_backend()
+    adapter, samples = slider(model, 1.0, 1.0)
+    with pytest.raises(SliderError, match="needs negative images"):
+        calibrate(model, adapter, [s for s in samples if s.strength > 0] + [replace(samples[0], pair=None)])
+    with torch.no_grad():
+        adapter.parameters()[0].fill_(torch.nan)
+    with pytest.raises(SliderError, match="not finite"):
+        calibrate(model, adapter, samples)

@@ -1,0 +1,50 @@
+"""Every verdict from a reading that shows it, each with a cause and something to change."""
+
+import math
+
+import pytest
+
+from slider_core.gain import Reading
+from slider_core.verdict import Verdict, explain, judge
+
+READINGS = {
+    Verdict.UNTRAINED: None,
+    Verdict.NOT_FINITE: Reading(9, math.nan, 0.1, 0.1, 0.1),
+    Verdict.NOTHING_LEARNED: Reading(9, 5e-4, -5e-4, 3.0, 0.0),
+    Verdict.BURNT: Reading(9, 0.1, -2.0, 0.1, 0.1),
+    Verdict.SAME_ENDS: Reading(9, 0.05, -0.02, 1.5, 0.1),
+    Verdict.HARMS: Reading(9, -0.05, -0.02, 0.1, 0.1),
+    Verdict.ONE_SIDED: Reading(9, 0.05, -0.02, 0.1, 0.1),
+    Verdict.OVERFITTING: Reading(9, 0.06, 0.04, 0.1, 0.01),
+    Verdict.WORKS: Reading(9, 0.06, 0.04, 0.1, 0.05),
+}
+WORDS = {
+    Verdict.UNTRAINED: "Not trained",
+    Verdict.NOT_FINITE: "Lower the learning rate",
+    Verdict.NOTHING_LEARNED: "more steps",
+    Verdict.BURNT: "the minus side explains far less than the base model. Lower the learning rate",
+    Verdict.SAME_ENDS: "Both ends do the same",
+    Verdict.HARMS: "Both sides explain their images worse",
+    Verdict.ONE_SIDED: "The minus side explains its images worse",
+    Verdict.OVERFITTING: "moved a little",
+    Verdict.WORKS: "Works on both sides.",
+}
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_each_verdict_has_a_reading_and_words(verdict: Verdict) -> None:
+    last = READINGS[verdict]
+    assert judge([last] if last else [], finite=True) is verdict
+    assert WORDS[verdict] in explain(verdict, last)
+
+
+def test_weights_that_are_not_finite_outdo_any_reading() -> None:
+    assert judge([READINGS[Verdict.WORKS]], finite=False) is Verdict.NOT_FINITE
+
+
+def test_the_last_reading_counts() -> None:
+    assert judge([READINGS[Verdict.HARMS], READINGS[Verdict.WORKS]], finite=True) is Verdict.WORKS
+
+
+def test_a_small_gain_on_moved_images_says_nothing_while_the_gain_itself_is_small() -> None:
+    assert judge([Reading(9, 0.01, 0.01, 0.1, 0.0)], finite=True) is Verdict.WORKS
