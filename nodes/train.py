@@ -298,7 +298,7 @@ class SliderTrainStep(io.ComfyNode):
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, status = (
             snapshot(run, model),
-            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {trainer.verdict()} {run.calibrated}{again}",
+            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {run.verdict()} {run.calibrated}{again}",
         )
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)

@@ -162,7 +162,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     trainer, slider = run.trainer, run.slider()
     save_slider(args.out, slider, dtype, overwrite=args.overwrite)
     lost = lost_to(slider, dtype)
-    say(f"{trainer.verdict()} Saved {args.out}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
+    say(f"{run.verdict()} Saved {args.out}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
     say(run.calibrated)
     plus, minus = trainer.readings[-1].gain
     return {
@@ -172,7 +172,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         "objective": spec.objective.value,
         "loss": trainer.losses[-1],
         "gain": {"positive": plus, "negative": minus},
-        "verdict": trainer.verdict(),
+        "verdict": run.verdict(),
         "calibration": json.loads(slider.metadata.get("slider_calibration", "null")),
         "rounding": lost,
     }

@@ -250,7 +250,7 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
         "steps": trainer.step,
         "objective": trainer.spec.objective.value,
         "gain": dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)),
-        "verdict": trainer.verdict(),
+        "verdict": run.verdict(),
         "calibration": run.calibrated,
         "effect": curve.effect("mouth"),
         "monotone": curve.monotone("mouth"),

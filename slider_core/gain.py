@@ -1,6 +1,6 @@
 """The early sign. A raw diffusion loss is noise; against the base model on the same noise it can be read within a few steps.
 
-    gain(sign)  1 - loss(at the images' strength) / loss(at strength 0)
+    gain(sign)  1 - loss(at the images' strength) / loss(at strength 0), the error of the clean latent
                 0: the slider does nothing; negative: it harms; 1 would be a perfect explanation of the images
     even        |d(+s) + d(-s)| / |d(+s) - d(-s)| of the displacement d(s) = v(x, s) - v(x, 0), all images together
                 0: the two ends are mirror images; 1: as much in common as apart; above: both ends are the same thing
@@ -20,10 +20,10 @@ import torch
 from .adapter import Adapter, seeded
 from .backend import Backend
 from .cache import Sample
-from .noising import JITTER, moved
-from .objective import prediction_error
+from .noising import JITTER, at_levels, moved
+from .objective import masked_mean
 
-LEVELS = (0.3, 0.5, 0.7, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
+LEVELS = (0.6, 0.7, 0.8, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
 MIDDLE = 0.7  # where the even part and the moved images are looked at
 
 
@@ -77,7 +77,9 @@ class Probe:
                 for level in levels:
                     noise = noises[LEVELS.index(level)].to(backend.device)
                     sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
-                    total[part] += prediction_error(backend, latent, noise, sigma, cond, masks).cpu()
+                    batch = at_levels(backend, latent, noise, sigma, cond, masks)
+                    error = (backend.predict(batch.x, sigma, cond).float() - batch.right) / batch.scale
+                    total[part] += masked_mean(error.square(), masks).cpu()
         return total
 
     def _even(self, backend: Backend, adapter: Adapter) -> float:

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import torch
 
 from .adapter import Adapter
-from .backend import Backend, Conditioning
+from .backend import Backend
 from .config import Objective, TrainSpec
 from .cycle import Batch
 from .noising import Noised, from_base, loss_weight, noised
@@ -48,20 +48,6 @@ class StepResult:
 
     loss_B: torch.Tensor
     strengths: tuple[float, ...]
-
-
-def prediction_error(
-    backend: Backend,
-    latent_BCHW: torch.Tensor,
-    noise_BCHW: torch.Tensor,
-    sigma_B: torch.Tensor,
-    cond: Sequence[Conditioning],
-    masks: Sequence[torch.Tensor | None] = (),
-) -> torch.Tensor:
-    """(B,) mean squared error of the model's prediction, with whatever slider is attached; over each sample's mask (1, H, W)."""
-    x = backend.add_noise(latent_BCHW, noise_BCHW, sigma_B)
-    error = backend.predict(x, sigma_B, cond).float() - backend.target(latent_BCHW, noise_BCHW, sigma_B).float()
-    return masked_mean(error.square(), masks)
 
 
 def masked_mean(error_BCHW: torch.Tensor, masks: Sequence[torch.Tensor | None]) -> torch.Tensor:

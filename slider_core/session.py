@@ -49,6 +49,13 @@ class Run:
                 self.measured, self.calibrated = None, f"Not calibrated: {fault}"
         return self.calibrated
 
+    def verdict(self) -> str:
+        """In words: does the slider work? A calibration of the slider as it stands has its say."""
+        if self.measured is None or self.measured[0] != self.trainer.step:
+            return self.trainer.verdict()
+        found = self.measured[1]
+        return self.trainer.verdict((found.plus is not None, found.minus is not None))
+
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what it says of itself in a file; calibrated, if that was done here."""
         trainer, spec = self.trainer, self.trainer.spec
@@ -61,7 +68,7 @@ class Run:
             "training": spec.to_json(),
             "step": str(trainer.step),
             "gain": json.dumps(gain),
-            "verdict": trainer.verdict(),
+            "verdict": self.verdict(),
             "images": json.dumps(images),
             "trained_strengths": json.dumps(sorted(set(strengths))),
             "range": json.dumps([min([0.0, *strengths]), max([0.0, *strengths])]),

@@ -24,7 +24,7 @@ from .cycle import Batch, next_batch
 from .gain import Probe, Reading
 from .gradients import checkpointed, complains, forgiving
 from .objective import step_loss
-from .verdict import explain, judge
+from .verdict import Explained, explain, judge
 
 FLOOR = 0.05  # what is left of the learning rate at the end of a cosine
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
@@ -166,9 +166,10 @@ class Trainer:
     def _read_gain(self, backend: Backend) -> None:
         self.readings.append(self._probe.read(backend, self.adapter, self.step))
 
-    def verdict(self) -> str:
-        """In words: does the slider work, and on both sides?"""
-        return explain(judge(self.readings, self.adapter.finite()), self.readings[-1] if self.readings else None)
+    def verdict(self, explained: Explained | None = None) -> str:
+        """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
+        found = judge(self.readings, self.adapter.finite(), explained)
+        return explain(found, self.readings[-1] if self.readings else None, explained)
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: adapter, optimizer, step, losses, readings. A copy: going on changes it not."""

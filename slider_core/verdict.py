@@ -9,6 +9,7 @@ from enum import Enum
 from .gain import Reading
 
 DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
+WORSE_GAIN = -0.01  # below that the images are explained worse; above it a reading may be noise
 BURNT_GAIN = -1.0  # twice the error of the base model: more steps do not mend that
 SAME_ENDS = 1.0  # the even part as large as the odd one
 BY_HEART, WORTH = 0.25, 0.02  # share of the gain that is left on moved images; the gain from which on that says something
@@ -28,24 +29,30 @@ class Verdict(str, Enum):
     WORKS = "works"
 
 
-def _below(reading: Reading, limit: float) -> list[str]:
-    return [name for name, gain in (("plus", reading.positive), ("minus", reading.negative)) if gain <= limit]
+Explained = tuple[bool, bool]  # whether a calibration found a strength that explains the images of (plus, minus)
 
 
-def judge(readings: Sequence[Reading], finite: bool) -> Verdict:
-    """The verdict on the last reading; `finite`: whether the slider's weights are."""
+def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE_GAIN) -> list[str]:
+    """The sides that explain their images worse than the base model: at no strength, or else at the images' own."""
+    known = explained or [gain > limit for gain in last.gain]
+    return [name for name, fine in zip(("plus", "minus"), known, strict=True) if not fine]
+
+
+def judge(readings: Sequence[Reading], finite: bool, explained: Explained | None = None) -> Verdict:
+    """The verdict on the last reading; `finite`: whether the slider's weights are. A calibration knows better than a reading at
+    one strength whether a side explains its images."""
     if not readings:
         return Verdict.UNTRAINED
     last = readings[-1]
     if not finite or not math.isfinite(sum(last.gain)):
         return Verdict.NOT_FINITE
-    if max(abs(gain) for gain in last.gain) < DEAD_GAIN:
+    worse = worse_sides(last, explained)
+    if max(abs(gain) for gain in last.gain) < DEAD_GAIN and not (explained and any(explained)):
         return Verdict.NOTHING_LEARNED
-    if min(last.gain) < BURNT_GAIN:
+    if worse and min(last.gain) < BURNT_GAIN:
         return Verdict.BURNT
     if last.even >= SAME_ENDS:
         return Verdict.SAME_ENDS
-    worse = _below(last, 0.0)
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
     if last.mean > WORTH and last.moved < BY_HEART * last.mean:
@@ -53,17 +60,15 @@ def judge(readings: Sequence[Reading], finite: bool) -> Verdict:
     return Verdict.WORKS
 
 
-def explain(verdict: Verdict, last: Reading | None) -> str:
+def explain(verdict: Verdict, last: Reading | None, explained: Explained | None = None) -> str:
     """The verdict in words: what it is, why that happens, what to do."""
     if verdict is Verdict.BURNT and last is not None:
-        burnt = _below(last, BURNT_GAIN)
+        burnt = worse_sides(last, None, BURNT_GAIN)
         which = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
         return f"Burnt: the {which} far less than the base model. Lower the learning rate and train anew."
     if verdict is Verdict.ONE_SIDED and last is not None:
-        return (
-            f"The {_below(last, 0.0)[0]} side explains its images worse than the base model: train more, or look at that "
-            "side's images."
-        )
+        side = worse_sides(last, explained)[0]
+        return f"The {side} side explains its images worse than the base model: train more, or look at that side's images."
     return {
         Verdict.UNTRAINED: "Not trained yet.",
         Verdict.NOT_FINITE: "Broken: numbers are not finite. Lower the learning rate and train anew.",

@@ -10,7 +10,7 @@ from slider_core.adapter import Adapter
 from slider_core.config import AdapterSpec, Objective, TrainSpec
 from slider_core.cycle import Batch, next_batch
 from slider_core.noising import at_levels, draw_noise, noised
-from slider_core.objective import displacement, neutral_error, prediction_error, quiet, step_loss, teacher_difference
+from slider_core.objective import displacement, neutral_error, quiet, step_loss, teacher_difference
 from slider_core.targets import Target
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
@@ -89,13 +89,6 @@ def test_the_loss_is_per_sample(linear_backend, make_samples, spec: TrainSpec, s
     result = step_loss(model, adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), spec, step), spec)
     assert result.loss_B.shape == (BATCH // 2 if step == 2 else BATCH,)
     assert len(set(result.loss_B.tolist())) == len(result.loss_B)
-
-
-def test_prediction_error_is_zero_for_the_right_answer(linear_backend) -> None:
-    model = linear_backend()
-    x, noise, sigma = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.tensor([0.2, 0.8])
-    model.predict = lambda _x, _sigma, _cond: (noise - x) + torch.tensor([0.0, 3.0]).reshape(2, 1, 1, 1)
-    assert prediction_error(model, x, noise, sigma, [None] * 2).tolist() == pytest.approx([0, 9], abs=1e-4)
 
 
 def test_a_pair_shares_noise_and_timestep_and_nobody_else_does(make_samples) -> None:

@@ -48,3 +48,17 @@ def test_the_last_reading_counts() -> None:
 
 def test_a_small_gain_on_moved_images_says_nothing_while_the_gain_itself_is_small() -> None:
     assert judge([Reading(9, 0.01, 0.01, 0.1, 0.0)], finite=True) is Verdict.WORKS
+
+
+def test_a_calibration_knows_better_than_one_strength() -> None:
+    loud = READINGS[Verdict.HARMS]  # too strong at the images' strength, right at a tenth of it
+    assert judge([loud], True, (True, True)) is Verdict.WORKS
+    assert judge([READINGS[Verdict.BURNT]], True, (True, True)) is Verdict.WORKS
+    assert judge([READINGS[Verdict.WORKS]], True, (True, False)) is Verdict.ONE_SIDED
+    assert explain(Verdict.ONE_SIDED, READINGS[Verdict.WORKS], (True, False)).startswith("The minus side")
+    assert judge([READINGS[Verdict.WORKS]], True, (False, False)) is Verdict.HARMS
+    assert judge([READINGS[Verdict.NOTHING_LEARNED]], True, (False, False)) is Verdict.NOTHING_LEARNED
+
+
+def test_a_reading_just_below_zero_may_be_noise() -> None:
+    assert judge([Reading(9, -0.005, 0.004, 0.1, 0.0)], True) is Verdict.WORKS

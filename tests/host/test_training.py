@@ -124,6 +124,7 @@ def test_the_model_may_be_one_that_was_loaded_under_inference_mode(prompt: dict,
 @pytest.mark.parametrize("strength", [1.0, -1.0, -2.5])
 def test_the_stock_loader_gives_the_same_image(strength: float, prompt: dict, run_graph, comfy: Path) -> None:
     run = run_graph(prompt, slider=("6", 0), name=("19", 0))
+    prompt["11"]["inputs"]["units"] = "raw"  # what a loader that knows no calibration takes
     ours = run_graph(apply_only(prompt, run["slider"], run_graph, strength), image=("13", 0))["image"]
     theirs = run_graph(stock(prompt, run["name"], strength), image=("13", 0))["image"]
     plain = run_graph(stock(prompt, run["name"], 0.0), image=("13", 0))["image"]
@@ -175,6 +176,7 @@ def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, promp
 
 def test_core_nodes_take_our_lora_socket(prompt: dict, run_graph, extra_nodes) -> None:
     extra_nodes("nodes_train")
+    prompt["11"]["inputs"]["units"] = "raw"
     run = run_graph(prompt, lora=("6", 1), plus=("13", 0))
     graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")} | {"6": run_graph.give(run["lora"])}
     graph["11"] = {

@@ -1,0 +1,91 @@
+"""In a real ComfyUI a strength means what was measured: in Train Step, Calibrate, Apply, the sweep and the file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
+
+
+@pytest.fixture
+def prompt(pack) -> dict:
+    pack.part("nodes.train").SESSION.drop("smile")
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004}
+    graph["10"]["inputs"] |= {"rows": 1, "steps": 4, "strengths": "-1, 0, 1"}
+    graph["12"]["inputs"]["steps"] = 4
+    return graph
+
+
+def told(slider: object) -> dict:
+    return json.loads(slider.metadata["slider_calibration"])
+
+
+def drawn(prompt: dict, run_graph, slider: object, strength: float, units: str) -> torch.Tensor:
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "11", "12", "13")} | {"6": run_graph.give(slider)}
+    inputs = prompt["11"]["inputs"] | {"strength": strength, "units": units}
+    graph["11"] = {"class_type": "SliderLoRAApply", "inputs": inputs}
+    return run_graph(graph, image=("13", 0))["image"]
+
+
+def calibrating(prompt: dict, run_graph, slider: object) -> dict:
+    inputs = {"model": ["1", 0], "clip": ["1", 1], "vae": ["1", 2], "slider": ["given", 0], "dataset": ["2", 0]}
+    node = {"class_type": "SliderCalibrate", "inputs": inputs | {"seed": 3, "resolution": 0}}
+    return {k: prompt[k] for k in ("1", "2")} | {"given": run_graph.give(slider), "calibrate": node}
+
+
+def test_training_ends_with_a_calibration_that_apply_and_the_sweep_read(prompt: dict, run_graph) -> None:
+    run = run_graph(prompt, slider=("6", 0), status=("6", 3), images=("10", 1), name=("19", 0))
+    found = told(run["slider"])
+    assert found["calibrated"] is True
+    assert "Strength 1 = the images" in run["status"]
+    assert found["plus"] * found["minus"] == pytest.approx(1, rel=1e-6)
+    for column, strength, own in ((0, -1.0, -found["minus"]), (2, 1.0, found["plus"])):
+        calibrated = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
+        assert torch.equal(calibrated, drawn(prompt, run_graph, run["slider"], own, "raw"))
+        prompt["12"]["inputs"] |= {k: prompt["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
+        again = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
+        assert (run["images"][column] - again[0]).abs().max() < TOLERANCE
+    info = run_graph({"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}}, info=("load", 1))["info"]
+    assert "Calibrated: strength 1 is what the images show" in info
+
+
+def test_calibration_can_be_left_out(prompt: dict, run_graph) -> None:
+    prompt["6"]["inputs"]["calibrate"] = False
+    run = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), status=("6", 3))
+    assert "slider_calibration" not in run["slider"].metadata
+    assert "Not calibrated." in run["status"]
+
+
+def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_graph, pack) -> None:
+    """The same slider four times as strong: after calibration both draw the same."""
+    trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0))["slider"]
+    scaled = pack.core("weights").scaled
+    loud = replace(trained, weights={t: scaled(w, TIMES) for t, w in trained.weights.items()}, metadata={})
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    run = run_graph(
+        calibrating(prompt, run_graph, loud), slider=("calibrate", 0), report=("calibrate", 1), curve=("calibrate", 2)
+    )
+    assert "forward passes" in run["report"]
+    assert run["curve"].std() > 0.05
+    assert run.ui["calibrate"]["images"]
+    after = model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    quiet = run_graph(calibrating(prompt, run_graph, trained), slider=("calibrate", 0))["slider"]
+    for strength in (1.0, -1.0):
+        one, other = (drawn(prompt, run_graph, s, strength, "calibrated") for s in (run["slider"], quiet))
+        assert (one - other).abs().max() < 0.05 * (one - drawn(prompt, run_graph, quiet, 0.0, "raw")).abs().max()
+
+
+def test_calibrate_needs_both_sides(prompt: dict, run_graph, pack) -> None:
+    trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), dataset=("2", 0))
+    whole = trained["dataset"]
+    plus = replace(whole, buckets=tuple(b for b in whole.buckets if b.spec.strength > 0), pairs=())
+    graph = calibrating(prompt, run_graph, trained["slider"]) | {"2": run_graph.give(plus)}
+    with pytest.raises(run_graph.Error, match="needs negative images"):
+        run_graph(graph, slider=("calibrate", 0))
