@@ -244,6 +244,7 @@ def steps_table(rows: list[dict]) -> str:
             cells = []
             for n in CURVE_STEPS:
                 some = [r["raw_effect"] for r in rows if (r["attribute"], r["objective"], r["steps"]) == (attribute, name, n)]
+                some = [effect for effect in some if math.isfinite(effect)]  # a face too large to be measured has none
                 cells.append(f"{statistics.mean(some):+.2f} ({len(some)})" if some else "-")
             lines.append(f"| {attribute} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -271,7 +272,7 @@ def figure(rows: list[dict], out: Path) -> None:
     """The measured attribute against calibrated strength, a panel per attribute, a line per objective (means over seeds)."""
     from PIL import Image
 
-    shown = [i for i, s in enumerate(STRENGTHS) if abs(s) <= 3]
+    shown = [i for i, s in enumerate(STRENGTHS) if abs(s) <= 3 and abs(s) != 0.25]
     panels = []
     for attribute in ATTRIBUTES:
         lines = {}
