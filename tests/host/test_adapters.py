@@ -53,6 +53,7 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
     """The strip of one batch, a strength per row, shows what the stock loader shows run by run with the saved file."""
     prompt["5"]["inputs"]["algorithm"] = algorithm
     save = save_key(prompt)
+    prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
     run = run_graph(graph, slider=("6", 0), images=("10", 1), name=(save, 0), report=(save, 1))
     assert all(bool(t.isfinite().all()) for w in run["slider"].weights.values() for t in w.tensors.values())
@@ -97,6 +98,7 @@ def test_a_configuration_that_means_nothing_is_an_error(config: str, message: st
 
 def test_ranks_by_pattern(prompt: dict, run_graph) -> None:
     prompt["5"]["inputs"] |= {"rank_pattern": "to_q$ = 2\nto_k$=3", "alpha_pattern": r"attn1\. = 1.5"}
+    prompt["6"]["inputs"]["calibrate"] = False  # which would put its scale into alpha
     weights = run_graph(trained(prompt), slider=("6", 0))["slider"].weights
     ranks = {t.path.rsplit(".", 1)[-1]: (w.rank, round(w.alpha, 4)) for t, w in weights.items() if "attn1" in t.path}
     assert ranks == {"to_q": (2, 1.5), "to_k": (3, 1.5), "to_v": (4, 1.5), "0": (4, 1.5)}
@@ -160,6 +162,7 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
 def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(prompt: dict, run_graph, comfy: Path, pack) -> None:
     save = save_key(prompt)
     prompt[save]["inputs"] |= {"filename_prefix": "sliders/told", "minus": "frown", "plus": "smile", "preview": ["10", 0]}
+    prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
     first = run_graph(graph, name=(save, 0))["name"]
     told = pack.core("store").load_slider(comfy / "models" / "loras" / first).metadata
