@@ -32,10 +32,10 @@ import torch  # noqa: E402
 from slider_core.adapter import Adapter  # noqa: E402
 from slider_core.alignment import line_up  # noqa: E402
 from slider_core.cache import Sample  # noqa: E402
-from slider_core.calibrate import calibrate  # noqa: E402
+from slider_core.calibrate import KEY, calibrate  # noqa: E402
 from slider_core.config import AdapterSpec, Objective, Schedule, SweepSpec, Timesteps, TrainSpec, Weighting  # noqa: E402
-from slider_core.demo import EXTREME, Curve, held_out_caption, make_pairs, measured_curve  # noqa: E402
-from slider_core.sweep import SweepResult, draw_curve  # noqa: E402
+from slider_core.demo import EXTREME, Curve, make_pairs, measured_sweep  # noqa: E402
+from slider_core.sweep import draw_curve  # noqa: E402
 from slider_core.targets import survey_for  # noqa: E402
 from slider_core.tiny import TinyBackend  # noqa: E402
 from slider_core.trainer import Trainer  # noqa: E402
@@ -98,14 +98,8 @@ def trained(model: TinyBackend, samples: list[Sample], spec: TrainSpec) -> tuple
 
 def swept(model: TinyBackend, adapter: Adapter, strengths: tuple[float, ...], plus: float = 1.0, minus: float = 1.0) -> Curve:
     """Measured at calibrated strengths, on held-out noise and captions."""
-    rows, bare = [], []
-    for seed in range(HELD_OUT):
-        cond = model.encode_prompt(held_out_caption(seed))
-        own = [s * (plus if s > 0 else minus) for s in strengths]
-        rows.append(model.sample(cond, 50_000 + seed, own, adapter, SAMPLER_STEPS))
-        bare.append(model.sample(cond, 50_000 + seed, (0.0,), None, SAMPLER_STEPS))
-    result = SweepResult(SweepSpec(strengths, tuple(range(HELD_OUT))), torch.stack(rows))
-    return measured_curve(result, torch.cat(bare))
+    told = {KEY: json.dumps({"calibrated": True, "plus": plus, "minus": minus})}
+    return measured_sweep(model, adapter, SweepSpec(strengths, tuple(range(HELD_OUT)), steps=SAMPLER_STEPS), told)[1]
 
 
 def linearity(curve: Curve, attribute: str, reach: float) -> float:
@@ -127,10 +121,6 @@ def leak_at(curve: Curve, attribute: str, wanted: float) -> float | None:
             return None
         before, lost = effect, leak
     return None
-
-
-def rate_of(name: str, rates: dict[str, float]) -> float:
-    return rates.get(name, TrainSpec.lr)
 
 
 def run(task: dict) -> dict:
@@ -175,7 +165,7 @@ def tasks(kind: str, seeds: int, rates: dict[str, float]) -> list[dict]:
 
     def task(objective: str, attribute: str, seed: int, **more: object) -> dict:
         plain = {"kind": kind, "objective": objective, "attribute": attribute, "seed": seed, "pairs": 6, "unpaired": False}
-        return plain | {"steps": STEPS, "lr": rate_of(objective, rates)} | more
+        return plain | {"steps": STEPS, "lr": rates.get(objective, TrainSpec.lr)} | more
 
     every = list(itertools.product(range(seeds), ATTRIBUTES))
     if kind == "tune":

@@ -15,7 +15,7 @@ from ..slider_core.dataset import Dataset
 from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_calibration
 from .sockets import CATEGORY, DatasetSocket, SliderSocket
-from .train import encoded_before
+from .train import encoded_before, resolution_input
 from .words import say
 
 
@@ -36,15 +36,7 @@ class SliderCalibrate(io.ComfyNode):
                 SliderSocket.Input("slider", tooltip="From Load Slider LoRA or Slider Train Step."),
                 DatasetSocket.Input("dataset", tooltip="Images of both ends: the ones it was trained on, or better, others."),
                 io.Int.Input("seed", default=0, min=0, max=2**31 - 1, advanced=True, tooltip="Noise of the measurement."),
-                io.Int.Input(
-                    "resolution",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    step=8,
-                    advanced=True,
-                    tooltip="Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
-                ),
+                resolution_input(),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider", tooltip="The slider with strength 1 at what the images show."),

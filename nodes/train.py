@@ -105,6 +105,19 @@ def snapshot(run: Run, model: Any) -> Slider:
     return replace(slider, metadata=told, proof=Proof(weakref.ref(model), sample.latent, sample.cond))
 
 
+def resolution_input() -> io.Int.Input:
+    """The size at which a dataset's images are encoded."""
+    return io.Int.Input(
+        "resolution",
+        default=0,
+        min=0,
+        max=4096,
+        step=8,
+        advanced=True,
+        tooltip="Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
+    )
+
+
 def fine_inputs() -> list[io.Input]:
     """What seldom needs a change, folded away."""
     whole = {"min": 0.0, "max": 1.0, "step": 0.01, "advanced": True, "optional": True}
@@ -217,15 +230,7 @@ class SliderTrainStep(io.ComfyNode):
                     "denoise_rotating: SimpleTuner's cycle. teacher_difference: like ADDifT. docs/benchmarks.md compares them.",
                 ),
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
-                io.Int.Input(
-                    "resolution",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    step=8,
-                    advanced=True,
-                    tooltip="Training size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
-                ),
+                resolution_input(),
                 io.Boolean.Input("reset", default=False, advanced=True, tooltip="On: every run begins anew."),
                 io.Boolean.Input(
                     "checkpointing",

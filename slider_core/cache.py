@@ -180,14 +180,19 @@ def encode(
     return _looked_at(samples)
 
 
-def _looked_at(samples: list[Sample]) -> list[Sample]:
-    """The samples, their pairs examined for whether they line up."""
-    pairs: dict[int, dict[bool, torch.Tensor]] = {}
+def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
+    """Positive and negative of each pair, in the order of the pairs' numbers."""
+    pairs: dict[int, list[Sample]] = {}
     for sample in samples:
         if sample.pair is not None:
-            pairs.setdefault(sample.pair, {})[sample.strength > 0] = sample.latent
-    whole = [pair for pair in pairs.values() if len(pair) == 2]
-    aligned = bool(whole) and line_up([pair[True] for pair in whole], [pair[False] for pair in whole])
+            pairs.setdefault(sample.pair, []).append(sample)
+    return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
+
+
+def _looked_at(samples: list[Sample]) -> list[Sample]:
+    """The samples, their pairs examined for whether they line up."""
+    sides = list(zip(*pairs_of(samples), strict=True))  # the positives, the negatives; nothing without pairs
+    aligned = bool(sides) and line_up(*([s.latent for s in side] for side in sides))
     return [replace(s, aligned=s.pair is not None and aligned) for s in samples]
 
 

@@ -23,10 +23,10 @@ import torch
 
 from .adapter import Adapter, seeded
 from .backend import Backend
-from .cache import Sample
+from .cache import Sample, pairs_of
 from .config import SliderError, choice
-from .noising import Noised, at_levels
-from .objective import masked_mean, seen
+from .noising import Noised, answer, at_levels
+from .objective import clean_error, seen
 from .targets import Target
 from .weights import LayerWeight, scaled
 
@@ -105,11 +105,7 @@ class Calibration:
 
 def _couples(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """(positive, negative) of one shape: the pairs, else both sides in their order."""
-    whole: dict[int, list[Sample]] = {}
-    for sample in samples:
-        if sample.pair is not None:
-            whole.setdefault(sample.pair, []).append(sample)
-    pairs = [tuple(sorted(pair, key=lambda s: -s.strength)) for pair in whole.values() if len(pair) == 2]
+    pairs = [pair for pair in pairs_of(samples) if len(pair) == 2]
     if pairs:
         return pairs[:IMAGES]  # type: ignore[return-value]
     sides = [[s for s in samples if s.strength * sign > 0] for sign in (1, -1)]
@@ -182,8 +178,7 @@ class _Meter:
             found = []
             for part in _parts(rows):
                 batch, self.passes = _noised(self.backend, part), self.passes + 1
-                base = self.backend.predict(batch.x, batch.sigma_B, batch.cond).float()
-                found += seen(batch, base).flatten().tolist()
+                found += seen(batch, answer(self.backend, batch)).flatten().tolist()
             shares[level] = sum(found) / len(found)
         return _levels(shares)
 
@@ -193,9 +188,7 @@ class _Meter:
         for batch in self.parts:
             half, self.passes = len(batch.latent) // 2, self.passes + 1
             with self.adapter.at(self.backend.module, [plus] * half + [-minus] * half):
-                answer = self.backend.predict(batch.x, batch.sigma_B, batch.cond).float()
-            missed = masked_mean(((answer - batch.right) / batch.scale).square(), batch.masks)
-            total += missed.reshape(2, half).sum(dim=1).cpu()
+                total += clean_error(self.backend, batch).reshape(2, half).sum(dim=1).cpu()
         return tuple((total / self.count).tolist())  # type: ignore[return-value]
 
 
@@ -278,16 +271,19 @@ def calibrate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], see
         return Calibration(searches[0].side(), searches[1].side(), meter.passes)
 
 
-def read_calibration(metadata: Mapping[str, str]) -> tuple[float, float]:
-    """(strength of the file that is +1, the one that is -1, both positive) of a slider's header; (1, 1) without one."""
+def read_calibration(metadata: Mapping[str, str]) -> tuple[float, float] | None:
+    """(strength of the file that is +1, the one that is -1, both positive) of a slider's header; None where it knows none."""
     try:
         told = json.loads(metadata.get(KEY, "{}"))
-        sides = [float(told.get(name, 1.0)) for name in ("plus", "minus")] if told.get("calibrated") else [1.0, 1.0]
-    except (ValueError, TypeError, AttributeError):
-        raise SliderError(f"{KEY} in the slider's header is damaged: calibrate it anew, or use raw strengths.") from None
-    if not all(math.isfinite(side) and 0 < side < 1e6 for side in sides):
+        if not told.get("calibrated"):
+            return None
+        plus, minus = (float(told.get(name, 1.0)) for name in ("plus", "minus"))
+        sound = all(math.isfinite(side) and 0 < side < 1e6 for side in (plus, minus))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        sound = False
+    if not sound:
         raise SliderError(f"{KEY} in the slider's header is damaged: calibrate it anew, or use raw strengths.")
-    return sides[0], sides[1]
+    return plus, minus
 
 
 class Units(str, Enum):
@@ -301,7 +297,7 @@ def file_strength(strength: float, metadata: Mapping[str, str], units: Units | s
     """A strength as a LoRA loader would be given it."""
     if choice(Units, units, "Unit") is Units.RAW:
         return strength
-    plus, minus = read_calibration(metadata)
+    plus, minus = read_calibration(metadata) or (1.0, 1.0)
     return strength * (plus if strength > 0 else minus)
 
 

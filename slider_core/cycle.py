@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .cache import Sample
+from .cache import Sample, pairs_of
 from .config import SliderError, TrainSpec
 
 PAIRS = "pairs"
@@ -85,15 +85,6 @@ def _lanes(group: int | str, units: Sequence[Unit], wanted: int) -> list[Lane]:
         )
         for (name, shape), some in parts.items()
     ]
-
-
-def _pairs(samples: Sequence[Sample]) -> list[Unit]:
-    """Positive and negative of each pair, in the order of the pairs' numbers."""
-    pairs: dict[int, list[Sample]] = {}
-    for sample in samples:
-        if sample.pair is not None:
-            pairs.setdefault(sample.pair, []).append(sample)
-    return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
 
 
 def _strangers(samples: Sequence[Sample], wanted: int) -> list[Lane]:
@@ -163,7 +154,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
         units = {sign: [(s,) for s in samples if _sign(s) == sign] for sign in (1, -1)}
         order, wanted = [1, -1, NEUTRAL], {1: spec.batch, -1: spec.batch, NEUTRAL: half}
     else:
-        units, order, wanted = {PAIRS: _pairs(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
+        units, order, wanted = {PAIRS: pairs_of(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
     units[NEUTRAL] = neutral
     lanes = [lane for group, some in units.items() for lane in _lanes(group, some, wanted[group])]
     if PAIRS in units and not units[PAIRS]:

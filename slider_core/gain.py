@@ -21,7 +21,7 @@ from .adapter import Adapter, seeded
 from .backend import Backend
 from .cache import Sample
 from .noising import JITTER, at_levels, moved
-from .objective import masked_mean
+from .objective import clean_error
 
 LEVELS = (0.6, 0.7, 0.8, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
 MIDDLE = 0.7  # where the even part and the moved images are looked at
@@ -47,8 +47,8 @@ class Reading:
 
 
 class Probe:
-    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) + 2 forward passes of up to 2 * `pairs` samples,
-    in as many parts as there are sizes among them."""
+    """Fixed images and noise to read the gain on. One reading costs len(LEVELS) + 3 forward passes of up to 2 * `pairs` samples,
+    in as many parts as there are sizes among them; the first reading len(LEVELS) + 2 more, for the base model."""
 
     def __init__(self, samples: Sequence[Sample], seed: int, pairs: int = 4) -> None:
         sides = [[s for s in samples if s.strength > 0], [s for s in samples if s.strength < 0]]
@@ -61,7 +61,7 @@ class Probe:
             [torch.randn(len(part), *shape, generator=generator) for _ in LEVELS]
             for part, shape in zip(self.parts, shapes, strict=True)
         ]
-        self.base: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.base: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None  # without the slider, never changes
 
     def _losses(self, backend: Backend, adapter: Adapter | None, levels: Sequence[float], aside: bool = False) -> torch.Tensor:
         """(samples,) the loss over `levels`, with the slider at each sample's strength or, with no adapter, without it."""
@@ -77,25 +77,27 @@ class Probe:
                 for level in levels:
                     noise = noises[LEVELS.index(level)].to(backend.device)
                     sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
-                    batch = at_levels(backend, latent, noise, sigma, cond, masks)
-                    error = (backend.predict(batch.x, sigma, cond).float() - batch.right) / batch.scale
-                    total[part] += masked_mean(error.square(), masks).cpu()
+                    total[part] += clean_error(backend, at_levels(backend, latent, noise, sigma, cond, masks)).cpu()
         return total
 
-    def _even(self, backend: Backend, adapter: Adapter) -> float:
-        """Size of the even part of the displacement against the odd part."""
-        even = odd = 0.0
+    def _middle(self, backend: Backend, adapter: Adapter | None, sign: float = 1.0) -> list[torch.Tensor]:
+        """The answers at MIDDLE, part by part: with the slider at `sign` times each sample's strength, or without it."""
+        found = []
         for part, noises in zip(self.parts, self.noise, strict=True):
             some = [self.samples[n] for n in part]
             latent, cond = torch.stack([s.latent for s in some]).to(backend.device), [s.cond for s in some]
             sigma = backend.sigmas(torch.full((len(some),), MIDDLE, device=backend.device))
             x = backend.add_noise(latent, noises[LEVELS.index(MIDDLE)].to(backend.device), sigma)
-            answers = []
-            for sign in (1.0, 0.0, -1.0):
-                with adapter.at(backend.module, [sign * s.strength for s in some]):
-                    answers.append(backend.predict(x, sigma, cond).float())
-            plus, base, minus = answers
-            even += float((plus + minus - 2 * base).square().sum())
+            with adapter.at(backend.module, [sign * s.strength for s in some]) if adapter else nullcontext():
+                found.append(backend.predict(x, sigma, cond).float())
+        return found
+
+    def _even(self, backend: Backend, adapter: Adapter, base: Sequence[torch.Tensor]) -> float:
+        """Size of the even part of the displacement from `base` against the odd part."""
+        even = odd = 0.0
+        ends = (self._middle(backend, adapter, sign) for sign in (1.0, -1.0))
+        for plus, minus, without in zip(*ends, base, strict=True):
+            even += float((plus + minus - 2 * without.to(plus)).square().sum())
             odd += float((plus - minus).square().sum())
         return (even / odd) ** 0.5 if odd else 0.0
 
@@ -103,11 +105,12 @@ class Probe:
     def read(self, backend: Backend, adapter: Adapter, step: int = 0) -> Reading:
         """The gains, the even part and the gain on moved images. Call inside `backend.borrowed()`."""
         if self.base is None:
-            self.base = self._losses(backend, None, LEVELS), self._losses(backend, None, (MIDDLE,), aside=True)
-        base, base_aside = self.base
+            aside = self._losses(backend, None, (MIDDLE,), aside=True)
+            self.base = self._losses(backend, None, LEVELS), aside, [t.cpu() for t in self._middle(backend, None)]
+        base, base_aside, without = self.base
         now, aside = self._losses(backend, adapter, LEVELS), self._losses(backend, adapter, (MIDDLE,), aside=True)
         gains = [float(1 - now[self.signs == sign].sum() / base[self.signs == sign].sum()) for sign in (1, -1)]
-        return Reading(step, *gains, self._even(backend, adapter), float(1 - aside.sum() / base_aside.sum()))
+        return Reading(step, *gains, self._even(backend, adapter, without), float(1 - aside.sum() / base_aside.sum()))
 
 
 def _step_aside(picture: torch.Tensor) -> tuple[int, int]:

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from .calibrate import read_calibration
 from .config import FileDtype, FileFormat, TrainSpec
 from .targets import Target, slices
 from .weights import Kind, LayerWeight
@@ -186,10 +187,9 @@ def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], 
     lines = [f"{metadata.get('slider_name') or metadata.get('ss_output_name') or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
     minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
     lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
-    calibration = json.loads(metadata.get("slider_calibration", "{}") or "{}")
-    if isinstance(calibration, dict) and calibration.get("calibrated"):
-        uneven = calibration.get("asymmetry")
-        uneven = f"; the weaker side needed {uneven:.2f} times the strength of the other" if uneven else ""
+    sides = read_calibration(metadata)
+    if sides:
+        uneven = f"; the weaker side needed {max(sides) / min(sides):.2f} times the strength of the other"
         lines += [f"Calibrated: strength 1 is what the images show{uneven}."]
     told = (("for", "slider_model"), ("range", "slider_range"), ("verdict", "slider_verdict"), ("step", "slider_step"))
     lines += [f"{word}: {metadata[key]}" for word, key in told if metadata.get(key)]

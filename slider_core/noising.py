@@ -92,9 +92,8 @@ def draw_moves(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
 
     A handful of images says much about where things lie, which is not what a slider should learn.
     """
-    share = (
-        spec.jitter if spec.jitter is not None else JITTER * (spec.objective is Objective.DISPLACEMENT and from_base(batch, spec))
-    )
+    own = JITTER if spec.objective is Objective.DISPLACEMENT and from_base(batch, spec) else 0.0
+    share = own if spec.jitter is None else spec.jitter
     generator = seeded(spec.seed, f"jitter {batch.step}")
     most = [round(share * side) for side in batch.samples[0].latent.shape[-2:]]
     drawn = [tuple(int(torch.randint(-m, m + 1, (), generator=generator)) for m in most) for _ in range(max(batch.noise) + 1)]
@@ -144,6 +143,11 @@ def at_levels(
         tuple(cond),
         tuple(masks) or (None,) * len(latent),
     )
+
+
+def answer(backend: Backend, batch: Noised) -> torch.Tensor:
+    """The model's prediction in float32, with whatever slider is attached."""
+    return backend.predict(batch.x, batch.sigma_B, batch.cond).float()
 
 
 def loss_weight(batch: Noised, drawn: Batch, spec: TrainSpec) -> torch.Tensor:

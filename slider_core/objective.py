@@ -36,7 +36,7 @@ from .adapter import Adapter
 from .backend import Backend
 from .config import Objective, TrainSpec
 from .cycle import Batch
-from .noising import Noised, from_base, loss_weight, noised
+from .noising import Noised, answer, from_base, loss_weight, noised
 
 HALF = 0.5  # of the pair's difference: what one side is away from the middle
 DECIDED = 3  # how late a picture counts as decided: 1 - seen^DECIDED of it is open
@@ -62,6 +62,11 @@ def masked_mean(error_BCHW: torch.Tensor, masks: Sequence[torch.Tensor | None]) 
     return (error_BCHW * weight).flatten(1).mean(dim=1)
 
 
+def clean_error(backend: Backend, batch: Noised) -> torch.Tensor:
+    """(B,) mean squared error of the clean latent that the model's prediction means, with whatever slider is attached."""
+    return masked_mean(((answer(backend, batch) - batch.right) / batch.scale).square(), batch.masks)
+
+
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """(B, 1, ..., 1) sum of products over all but the batch."""
     return (a * b).flatten(1).sum(dim=1).reshape(-1, *[1] * (a.ndim - 1))
@@ -84,7 +89,7 @@ def denoise(batch: Noised) -> Wish:
 def teacher_difference(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
     """From the other image the whole way to this one."""
     other = batch.swapped()
-    base = backend.predict(other.x, other.sigma_B, other.cond).float()
+    base = answer(backend, other)
     return Wish(other, base + other.scale * share * (batch.latent - other.latent))
 
 
@@ -103,7 +108,7 @@ def seen(batch: Noised, base: torch.Tensor) -> torch.Tensor:
 def displacement(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
     """From the other image half of the way to this one, as far as the noise leaves it open."""
     other = batch.swapped()
-    base = backend.predict(other.x, other.sigma_B, other.cond).float()
+    base = answer(backend, other)
     still_open = 1 - seen(other, base).pow(DECIDED).repeat(2, *[1] * (base.ndim - 1))
     return Wish(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent))
 
@@ -133,7 +138,7 @@ def neutral_error(
     with torch.no_grad():
         base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
     with adapter.at(backend.module, strengths, dropping):
-        plus, minus = backend.predict(batch.x, batch.sigma_B, batch.cond).float().chunk(2)
+        plus, minus = answer(backend, batch).chunk(2)
     even, odd = (plus + minus) / 2 - base, (plus - minus) / 2
     error = even.square() + quiet(odd) * odd.square()
     return masked_mean(weight[:half] * error, batch.masks[:half])
@@ -156,5 +161,5 @@ def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec)
         return StepResult(spec.neutral_weight * loss, drawn.strengths)
     wanted = wish(backend, batch, drawn, spec)
     with adapter.at(backend.module, drawn.strengths, dropping):
-        answer = backend.predict(wanted.at.x, wanted.at.sigma_B, wanted.at.cond).float()
-    return StepResult(masked_mean(weight * (answer - wanted.answer).square(), wanted.at.masks), drawn.strengths)
+        missed = answer(backend, wanted.at) - wanted.answer
+    return StepResult(masked_mean(weight * missed.square(), wanted.at.masks), drawn.strengths)
