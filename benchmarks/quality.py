@@ -47,7 +47,7 @@ STEPS, CURVE_STEPS = 300, (50, 100, 300, 1000)
 STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # calibrated
 EQUAL = (0.4, 0.8, 1.2)  # effects at which leak is read
 HELD_OUT, SAMPLER_STEPS = 10, 10
-TUNE_RATES, TUNE_ON, TUNE_SEED = (1e-3, 2e-3, 4e-3, 8e-3), "eyes", 20
+TUNE_RATES, TUNE_ON, TUNE_SEED = (1e-3, 2e-3, 4e-3, 8e-3), "mouth", 20
 OBJECTIVES = {
     "denoise_rotating": {
         "objective": Objective.DENOISE_ROTATING,
@@ -96,9 +96,9 @@ def trained(model: TinyBackend, samples: list[Sample], spec: TrainSpec) -> tuple
     return trainer, time.monotonic() - begun
 
 
-def swept(model: TinyBackend, adapter: Adapter, strengths: tuple[float, ...], plus: float = 1.0, minus: float = 1.0) -> Curve:
+def swept(model: TinyBackend, adapter: Adapter, strengths: tuple[float, ...], unit: float = 1.0) -> Curve:
     """Measured at calibrated strengths, on held-out noise and captions."""
-    told = {KEY: json.dumps({"calibrated": True, "plus": plus, "minus": minus})}
+    told = {KEY: json.dumps({"calibrated": True, "unit": unit})}
     return measured_sweep(model, adapter, SweepSpec(strengths, tuple(range(HELD_OUT)), steps=SAMPLER_STEPS), told)[1]
 
 
@@ -123,6 +123,21 @@ def leak_at(curve: Curve, attribute: str, wanted: float) -> float | None:
     return None
 
 
+def bias(curve: Curve, attribute: str) -> float:
+    """Mean over the other attributes of how far their *mean* moves at +-1, in standard deviations, per unit of effect."""
+    zero, ends = curve.strengths.index(0.0), [curve.strengths.index(s) for s in (-1.0, 1.0)]
+    moved = [abs(line[end] - line[zero]) for name, line in curve.mean.items() if name != attribute for end in ends]
+    return statistics.mean(moved) / UNIFORM_STD / max(1e-6, curve.effect(attribute))
+
+
+def sides_apart(curve: Curve, attribute: str) -> float:
+    """How much larger a share of its own gap (from the base to the images) one side covers at +-1 than the other."""
+    line = curve.mean[attribute]
+    low, zero, high = (line[curve.strengths.index(s)] for s in (-1.0, 0.0, 1.0))
+    shares = ((high - zero) / (EXTREME - zero), (zero - low) / (zero + EXTREME))
+    return max(shares) / max(1e-9, min(shares))
+
+
 def run(task: dict) -> dict:
     """One trained slider, calibrated and measured."""
     model = backend()
@@ -137,15 +152,13 @@ def run(task: dict) -> dict:
     if task["kind"] == "steps":
         return found
     measured = calibrate(model, trainer.adapter, samples, task["seed"])
-    sides = [side.best if side else measured.unit for side in (measured.plus, measured.minus)]
-    curve = swept(model, trainer.adapter, STRENGTHS, *sides)
-    line, zero = curve.mean[attribute], curve.strengths.index(0.0)
-    shift = [abs(line[curve.strengths.index(s)] - line[zero]) for s in (1.0, -1.0)]
+    again = [calibrate(model, trainer.adapter, samples, task["seed"] + n).unit for n in (1000, 2000)]
+    curve = swept(model, trainer.adapter, STRENGTHS, measured.unit)
     ends = [curve.strengths.index(s) for s in (-1.0, 1.0)]
     best = max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0)
     return found | {
-        "plus": sides[0],
-        "minus": sides[1],
+        "unit": measured.unit,
+        "units_again": again,
         "found_sides": [side is not None for side in (measured.plus, measured.minus)],
         "effect": curve.effect(attribute),
         "best": best,
@@ -153,9 +166,10 @@ def run(task: dict) -> dict:
         "monotone2": curve.monotone(attribute, -2.0, 2.0),
         "linearity": linearity(curve, attribute, 2.0),
         "leak": {str(e): leak_at(curve, attribute, e) for e in EQUAL},
-        "asymmetry": max(shift) / max(1e-9, min(shift)),
+        "asymmetry": sides_apart(curve, attribute),
+        "bias": bias(curve, attribute),
         "flipped": 1 - min(curve.kept[kind][i] for kind in curve.kept for i in ends),
-        "curve": line,
+        "curve": curve.mean[attribute],
         "leaks": curve.leak[attribute],
     }
 
@@ -204,7 +218,7 @@ def mean(values: list[float | None]) -> str:
 def table(rows: list[dict]) -> str:
     """Markdown: a line per attribute and objective, means over seeds; then the means over the attributes."""
     head = ("attribute", "objective", "effect at +-1", "of gap", "largest effect", "monotone +-1, +-2", "R2 over +-2")
-    head = (*head, *(f"leak at {e}" for e in EQUAL), "sides apart", "flipped", "s")
+    head = (*head, *(f"leak at {e}" for e in EQUAL), "bias", "sides apart", "flipped", "s")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for attribute in (*ATTRIBUTES, "all"):
         for name in OBJECTIVES:
@@ -216,6 +230,7 @@ def table(rows: list[dict]) -> str:
             cells.append(f"{sum(r['monotone1'] for r in some)}, {sum(r['monotone2'] for r in some)} of {len(some)}")
             cells.append(f"{statistics.mean(r['linearity'] for r in some):.3f}")
             cells += [mean([r["leak"][str(e)] for r in some]) for e in EQUAL]
+            cells.append(f"{statistics.mean(r['bias'] for r in some):.3f}")
             cells.append(f"{statistics.median(r['asymmetry'] for r in some):.2f}")
             cells.append(f"{statistics.mean(r['flipped'] for r in some):.1%}")
             cells.append(f"{statistics.mean(r['seconds'] for r in some):.0f}")

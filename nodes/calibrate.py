@@ -16,7 +16,7 @@ from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_calibration
 from .sockets import CATEGORY, DatasetSocket, SliderSocket
 from .train import encoded_before, resolution_input
-from .words import say
+from .words import calibrating, say
 
 
 class SliderCalibrate(io.ComfyNode):
@@ -53,7 +53,7 @@ class SliderCalibrate(io.ComfyNode):
         samples = encode(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = on_model(slider, model)
-        found = calibrate(backend, adapter_on(model, placed), samples, seed)
+        found = calibrate(backend, adapter_on(model, placed), samples, seed, calibrating)
         weights, told = calibrated(placed.weights, placed.metadata, found)
         report = f"{found.words()} {found.passes} forward passes."
         say(report)

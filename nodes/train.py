@@ -25,10 +25,9 @@ from ..slider_core.targets import slices
 from ..slider_core.trainer import StepReport, Trainer
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .words import say
+from .words import WORDS_EVERY, calibrating, say
 
 SESSION = Session()
-WORDS_EVERY = 5  # steps between two lines of text to the browser
 
 
 def encoded_before() -> DiskCache:
@@ -297,7 +296,7 @@ class SliderTrainStep(io.ComfyNode):
         until = max(begun, min(total_steps, begun + steps))
         trainer.run(backend, until, reporter(begun, until))
         if calibrate and trainer.step:
-            run.calibrate(backend)
+            run.calibrate(backend, calibrating)
         again = " reset is on: the next run begins anew." if reset else ""
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again

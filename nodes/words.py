@@ -1,7 +1,10 @@
 """Words in the running node, for the browser that is looking."""
 
+import comfy.model_management
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
+
+WORDS_EVERY = 5  # steps, images or passes between two lines of text
 
 
 def say(text: str) -> None:
@@ -9,3 +12,10 @@ def say(text: str) -> None:
     context, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if context is not None and server is not None:
         server.send_progress_text(text, context.node_id)
+
+
+def calibrating(done: int) -> None:
+    """After each forward pass of a calibration: a word now and then; ComfyUI's interrupt when the user pressed stop."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    if done % WORDS_EVERY == 1:
+        say(f"calibrating, forward pass {done}")

@@ -1,9 +1,8 @@
 """Do the two images of each pair line up? Two heaps with equal file names are no pairs, and must not be trained as such.
 
-Two signs, and one suffices: each image finds its own partner among all the other side's, far more often than by chance; or the
-outlines of the two correlate, whatever colours they have. Measured on the demo world, 8 sets each of 4, 6 and 12 pairs: pairs in
-which a part or a colour changes always line up, pairs in which the whole face moves or grows in 64 of 72 sets, two heaps never in
-168 sets.
+Two signs, and one suffices: among all images of the other side partners lie nearest to each other, far more often than by chance;
+or the outlines of the two correlate, whatever colours they have. tests/core/test_alignment.py says how often both are right on
+the demo world.
 """
 
 from __future__ import annotations
@@ -13,15 +12,25 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-SIGMAS = 4  # standard deviations above chance, at which images find their partners by more than luck
-OUTLINED = 0.5  # median correlation of the outlines
+NEAR = 0.12  # share of the other side that may lie nearer than the partner; chance is a half
+SIGMAS = 3.3  # and how many standard deviations that must be from chance
+OUTLINED = 0.6  # median correlation of the outlines
 
 
-def found_partner(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> float:
-    """The share of images, both sides together, that lie nearer to their partner than to any other of its side."""
-    apart = torch.cdist(*(torch.stack([t.flatten() for t in side]).float() for side in (positives, negatives)))
-    own = torch.arange(len(apart))
-    return float(torch.cat([apart.argmin(dim=0) == own, apart.argmin(dim=1) == own]).float().mean())
+def nearer_share(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> float:
+    """The share of the other side that lies nearer than the partner, mean of all images: 0 for pairs, about 0.5 by chance.
+
+    Distances are sums of roots, so that a few places that differ much count less than many that are the same.
+    """
+    apart = torch.cdist(*(torch.stack([t.flatten() for t in side]).float() for side in (positives, negatives)), p=0.5)
+    own = apart.diagonal()
+    nearer = torch.cat([(apart < own).sum(dim=0), (apart < own[:, None]).sum(dim=1)])
+    return float(nearer.float().mean()) / (len(apart) - 1)
+
+
+def _luck(count: int) -> float:
+    """Standard deviation of `nearer_share` of `count` pairs by chance, where every rank is as likely."""
+    return ((count + 1) / (count - 1) / (24 * count)) ** 0.5
 
 
 def _outline(latent: torch.Tensor) -> torch.Tensor:
@@ -41,12 +50,16 @@ def outlines_agree(positive: torch.Tensor, negative: torch.Tensor) -> float:
 
 def line_up(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
     """Whether these are pairs: latents of one or several shapes, partners at the same place of both lists."""
-    shapes = [p.shape for p in positives]
-    shares, total = 0.0, len(shapes)
-    for shape in dict.fromkeys(shapes):
-        same = [n for n, s in enumerate(shapes) if s == shape]
-        shares += len(same) * found_partner([positives[n] for n in same], [negatives[n] for n in same])
-    chance = 1 / max(shapes.count(shape) for shape in shapes)  # alone of its shape an image finds its partner for want of others
-    enough = chance + SIGMAS * (chance * (1 - chance) / (2 * total)) ** 0.5
+    alike: dict[torch.Size, list[int]] = {}
+    for number, positive in enumerate(positives):
+        alike.setdefault(positive.shape, []).append(number)
+    near, least = 0.0, 0.0  # over the groups, those who are alone of their shape have nobody else to be near to
+    groups = [same for same in alike.values() if len(same) > 1]
+    total = sum(len(same) for same in groups)
+    for same in groups:
+        weight = len(same) / total
+        near += weight * nearer_share([positives[n] for n in same], [negatives[n] for n in same])
+        least += (weight * _luck(len(same))) ** 2
+    partners = bool(groups) and near <= min(NEAR, 0.5 - SIGMAS * least**0.5)
     agree = [outlines_agree(p, n) for p, n in zip(positives, negatives, strict=True)]
-    return bool(chance < 1 and shares / total >= enough) or bool(torch.tensor(agree).median() >= OUTLINED)
+    return partners or bool(torch.tensor(agree).median() >= OUTLINED)

@@ -177,7 +177,7 @@ def encode(
             samples.append(Sample(latent, cond, fitted.shot.strength, fitted.pair, name, spec.probability, spec.repeats, mask))
             if on_image:
                 on_image(number + 1, len(wanted))
-    return _looked_at(samples)
+    return _looked_at(samples, dataset.spec.pairing)
 
 
 def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
@@ -189,10 +189,11 @@ def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
     return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
 
 
-def _looked_at(samples: list[Sample]) -> list[Sample]:
-    """The samples, their pairs examined for whether they line up."""
+def _looked_at(samples: list[Sample], pairing: Pairing) -> list[Sample]:
+    """The samples, their pairs examined for whether they line up. Who says how images pair says that they do."""
     sides = list(zip(*pairs_of(samples), strict=True))  # the positives, the negatives; nothing without pairs
-    aligned = bool(sides) and line_up(*([s.latent for s in side] for side in sides))
+    told = pairing in (Pairing.NAME, Pairing.ORDER)
+    aligned = bool(sides) and (told or line_up(*([s.latent for s in side] for side in sides)))
     return [replace(s, aligned=s.pair is not None and aligned) for s in samples]
 
 

@@ -1,13 +1,14 @@
-"""What a strength means. After training the strength is found, on each side, that best explains the images of that side; it
-becomes the unit, so that +1 is the positive images and -1 the negative ones.
+"""What a strength means. After training the strength is found, on each side, that best explains the images of that side; their
+geometric mean becomes the unit, so that +1 is the positive images and -1 the negative ones.
 
 Along the strength the error of the predicted clean image is nearly a parabola. It is read at a few strengths on common noise
-that no step was trained on (each noise comes with its mirror image), forward passes only, at the two noise levels between which
-what the images differ in is decided. Where the parabola meets strength 0 again the slider begins to harm: the end of its useful
-range.
+that no step was trained on (each noise comes with its mirror image), forward passes only, at two noise levels where the frozen
+model has nearly lost sight of what the images differ in, and the slider decides it. Where the parabola meets strength 0 again the
+slider begins to harm: the end of its useful range.
 
-The two images of a pair share their noise: what the base model misses on both alike pulls the two sides apart, and their
-geometric mean, the unit, hardly at all.
+One unit serves both sides. What the base model misses on both images of a pair alike (they share their noise) pulls the two
+sides apart and their geometric mean hardly at all: drawn pictures are more even at one unit than at a unit for each side, and two
+noises agree better on it (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,7 +31,7 @@ from .objective import clean_error, seen
 from .targets import Target
 from .weights import LayerWeight, scaled
 
-SEEN = (0.65, 0.35)  # a pair's difference is being decided where the model sees so much of it through the noise
+SEEN = (0.35, 0.15)  # how much of a pair's difference the model sees through the noise at the levels that are read
 LADDER = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
 STRANGERS = (0.6, 0.8)  # and the levels for images that do not line up
 IMAGES, NOISES, ROWS = 6, 4, 8  # images per side, noises per image and level, samples per pass
@@ -83,13 +84,13 @@ class Calibration:
         if not self.plus and not self.minus:
             return "Not calibrated: at no strength does it explain the images better than the base model."
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
-        ends = [f"{sign}{side.end / side.best:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
+        ends = [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
         one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
-        return f"Strength 1 = the images (trained at {' and '.join(sides)}); useful range {' to '.join(ends)}.{one}"
+        return f"Strength 1 = the images (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
 
     def fields(self, unit: float) -> dict[str, str]:
         """The header of a file whose strength 1 does what `unit` did when measured: all of it in strengths of that file."""
-        told: dict[str, object] = {"calibrated": bool(self.plus or self.minus), "passes": self.passes}
+        told: dict[str, object] = {"calibrated": bool(self.plus or self.minus), "passes": self.passes, "unit": self.unit / unit}
         ends = [0.0, 0.0]
         for number, (name, side) in enumerate((("minus", self.minus), ("plus", self.plus))):
             if side:
@@ -158,8 +159,10 @@ def _levels(seen_by_level: Mapping[float, float]) -> tuple[float, ...]:
 class _Meter:
     """Errors of both sides on fixed noise, at any strengths."""
 
-    def __init__(self, backend: Backend, adapter: Adapter, samples: Sequence[Sample], seed: int) -> None:
-        self.backend, self.adapter, self.passes = backend, adapter, 0
+    def __init__(
+        self, backend: Backend, adapter: Adapter, samples: Sequence[Sample], seed: int, on_pass: Callable[[int], None] | None
+    ) -> None:
+        self.backend, self.adapter, self.passes, self._on_pass = backend, adapter, 0, on_pass
         generator, rows = seeded(seed, "calibration"), []
         couples = _couples(samples)
         self.levels = self._deciding(couples) if all(s.aligned for couple in couples for s in couple) else STRANGERS
@@ -177,18 +180,25 @@ class _Meter:
             rows = [(couple, level, torch.randn(couple[0].latent.shape, generator=generator)) for couple in couples]
             found = []
             for part in _parts(rows):
-                batch, self.passes = _noised(self.backend, part), self.passes + 1
+                batch = _noised(self.backend, part)
                 found += seen(batch, answer(self.backend, batch)).flatten().tolist()
+                self._passed()
             shares[level] = sum(found) / len(found)
         return _levels(shares)
+
+    def _passed(self) -> None:
+        self.passes += 1
+        if self._on_pass:
+            self._on_pass(self.passes)
 
     def errors(self, plus: float, minus: float) -> tuple[float, float]:
         """Mean squared error of the clean latent of (the positives at `plus`, the negatives at -`minus`)."""
         total = torch.zeros(2)
         for batch in self.parts:
-            half, self.passes = len(batch.latent) // 2, self.passes + 1
+            half = len(batch.latent) // 2
             with self.adapter.at(self.backend.module, [plus] * half + [-minus] * half):
                 total += clean_error(self.backend, batch).reshape(2, half).sum(dim=1).cpu()
+            self._passed()
         return tuple((total / self.count).tolist())  # type: ignore[return-value]
 
 
@@ -253,8 +263,16 @@ def _read(meter: _Meter, searches: Sequence[_Search], strengths: Sequence[float]
 
 
 @torch.no_grad()
-def calibrate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], seed: int = 0) -> Calibration:
+def calibrate(
+    backend: Backend,
+    adapter: Adapter,
+    samples: Sequence[Sample],
+    seed: int = 0,
+    on_pass: Callable[[int], None] | None = None,
+) -> Calibration:
     """Measure a slider on images of both sides. Raises SliderError when a side has none, or the weights are not finite.
+
+    `on_pass` hears how many passes are done; an exception out of it ends the measurement.
 
     Cost: at each strength couples * levels * noises * 2 samples, in passes of ROWS; usually six strengths, and the base model at
     eight levels: about 100 passes for six pairs.
@@ -262,7 +280,7 @@ def calibrate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], see
     if not adapter.finite():
         raise SliderError("The slider's weights are not finite: train it anew at a lower learning rate.")
     with backend.borrowed():
-        meter = _Meter(backend, adapter, samples, seed)
+        meter = _Meter(backend, adapter, samples, seed, on_pass)
         searches = [_Search(error) for error in meter.errors(0.0, 0.0)]
         while any(search.wanted for search in searches):
             _read(meter, searches, [search.wanted[0] if search.wanted else search.best() for search in searches])
@@ -271,19 +289,19 @@ def calibrate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], see
         return Calibration(searches[0].side(), searches[1].side(), meter.passes)
 
 
-def read_calibration(metadata: Mapping[str, str]) -> tuple[float, float] | None:
-    """(strength of the file that is +1, the one that is -1, both positive) of a slider's header; None where it knows none."""
+def read_calibration(metadata: Mapping[str, str]) -> float | None:
+    """The strength of the file that shows what the images show, of a slider's header; None where it knows none."""
     try:
         told = json.loads(metadata.get(KEY, "{}"))
         if not told.get("calibrated"):
             return None
-        plus, minus = (float(told.get(name, 1.0)) for name in ("plus", "minus"))
-        sound = all(math.isfinite(side) and 0 < side < 1e6 for side in (plus, minus))
+        unit = float(told.get("unit", 1.0))
+        sound = math.isfinite(unit) and 0 < unit < 1e6
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         sound = False
     if not sound:
         raise SliderError(f"{KEY} in the slider's header is damaged: calibrate it anew, or use raw strengths.")
-    return plus, minus
+    return unit
 
 
 class Units(str, Enum):
@@ -297,8 +315,7 @@ def file_strength(strength: float, metadata: Mapping[str, str], units: Units | s
     """A strength as a LoRA loader would be given it."""
     if choice(Units, units, "Unit") is Units.RAW:
         return strength
-    plus, minus = read_calibration(metadata) or (1.0, 1.0)
-    return strength * (plus if strength > 0 else minus)
+    return strength * (read_calibration(metadata) or 1.0)
 
 
 def calibrated(

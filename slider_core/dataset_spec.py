@@ -29,8 +29,8 @@ class Crop(str, Enum):
 class Pairing(str, Enum):
     """How positives and negatives become pairs."""
 
-    AUTO = "auto"  # by file name where all match, else by order
-    NAME = "name"
+    AUTO = "auto"  # by file name where all match, else by order; whether they line up is looked at
+    NAME = "name"  # and they do line up, and so with order
     ORDER = "order"
     RANDOM = "random"  # drawn anew in every epoch: for images that do not belong together
 

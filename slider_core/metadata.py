@@ -187,10 +187,9 @@ def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], 
     lines = [f"{metadata.get('slider_name') or metadata.get('ss_output_name') or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
     minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
     lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
-    sides = read_calibration(metadata)
-    if sides:
-        uneven = f"; the weaker side needed {max(sides) / min(sides):.2f} times the strength of the other"
-        lines += [f"Calibrated: strength 1 is what the images show{uneven}."]
+    unit = read_calibration(metadata)
+    if unit:
+        lines += [f"Calibrated: strength {unit:.3g} is what the images show."]
     told = (("for", "slider_model"), ("range", "slider_range"), ("verdict", "slider_verdict"), ("step", "slider_step"))
     lines += [f"{word}: {metadata[key]}" for word, key in told if metadata.get(key)]
     lines += [f"{len(left_out)} layers of a text encoder were left out: a slider moves the image side alone."] if left_out else []

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from .adapter import seeded
 from .backend import Backend, Conditioning
+from .cache import Sample
 from .config import Objective, SliderError, Timesteps, TrainSpec, Weighting
 from .cycle import Batch
 
@@ -56,6 +57,14 @@ class Noised:
 def from_base(drawn: Batch, spec: TrainSpec) -> bool:
     """Whether the batch is measured from the base model's answer. Images that do not line up cannot be, and are denoised."""
     return spec.objective in FROM_BASE and (drawn.aligned or drawn.neutral)
+
+
+def strangers_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
+    """A sentence for the user when pairs are trained as if they were none; else nothing."""
+    paired = [s for s in samples if s.pair is not None]
+    if spec.objective not in FROM_BASE or not paired or any(s.aligned for s in paired):
+        return ""
+    return " The two images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
 
 
 def draw_u(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Tensor:

@@ -38,12 +38,12 @@ class Run:
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # in words
 
-    def calibrate(self, backend: Backend) -> str:
+    def calibrate(self, backend: Backend, on_pass: Callable[[int], None] | None = None) -> str:
         """Measure what strengths mean for the slider as it stands, once per step. Words, whether that went well or not."""
         trainer = self.trainer
         if self.measured is None or self.measured[0] != trainer.step:
             try:
-                self.measured = trainer.step, calibrate(backend, trainer.adapter, trainer.samples, trainer.spec.seed)
+                self.measured = trainer.step, calibrate(backend, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
                 self.calibrated = self.measured[1].words()
             except SliderError as fault:
                 self.measured, self.calibrated = None, f"Not calibrated: {fault}"

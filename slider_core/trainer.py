@@ -23,6 +23,7 @@ from .config import Schedule, SliderError, TrainSpec
 from .cycle import Batch, next_batch
 from .gain import Probe, Reading
 from .gradients import checkpointed, complains, forgiving
+from .noising import strangers_note
 from .objective import step_loss
 from .verdict import Explained, explain, judge
 
@@ -169,7 +170,8 @@ class Trainer:
     def verdict(self, explained: Explained | None = None) -> str:
         """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
         found = judge(self.readings, self.adapter.finite(), explained)
-        return explain(found, self.readings[-1] if self.readings else None, explained)
+        said = explain(found, self.readings[-1] if self.readings else None, explained)
+        return said + strangers_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: adapter, optimizer, step, losses, readings. A copy: going on changes it not."""

@@ -9,7 +9,7 @@ import torch
 from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning
 from slider_core.cache import Sample
-from slider_core.calibrate import KEY, Units, calibrate, calibrated, file_strength, read_calibration
+from slider_core.calibrate import KEY, Calibration, Side, Units, calibrate, calibrated, file_strength, read_calibration
 from slider_core.config import AdapterSpec, Algorithm, SliderError
 from slider_core.targets import Target, select
 from slider_core.tiny import TinyBackend
@@ -58,7 +58,7 @@ def test_a_side_that_nothing_explains_is_left_out(linear_backend) -> None:
     assert found.unit == pytest.approx(1)
     assert "Only the plus side" in found.words()
     _, told = calibrated(adapter.weights(), {}, found)
-    assert read_calibration(told) == pytest.approx((1.0, 1.0))
+    assert read_calibration(told) == pytest.approx(1.0)
 
 
 def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
@@ -76,14 +76,15 @@ def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
 
 
 def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
-    """After rescaling, +1 of the calibrated slider is the strength that was found, on both sides."""
+    """After rescaling, 1 of the calibrated slider is the unit that was found, for any loader, on both sides."""
     model = linear_backend()
     adapter, samples = slider(model, 1.5, 0.6)
     found = calibrate(model, adapter, samples)
     weights, told = calibrated(adapter.weights(), {"slider_name": "x"}, found)
     assert told["slider_name"] == "x"
-    for strength, was in ((1.0, 1.5), (-1.0, -0.6), (2.0, 3.0), (0.0, 0.0)):
-        before = was * adapter.weights()[Target("mix")].delta()
+    assert json.loads(told[KEY])["asymmetry"] == pytest.approx(1.5 / 0.6, rel=1e-3)
+    for strength in (1.0, -1.0, 2.0, 0.0):
+        before = strength * (1.5 * 0.6) ** 0.5 * adapter.weights()[Target("mix")].delta()
         after = file_strength(strength, told) * weights[Target("mix")].delta()
         assert torch.allclose(after, before, rtol=1e-3, atol=1e-6)
         assert file_strength(strength, told, Units.RAW) == strength
@@ -112,8 +113,11 @@ def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[
     weights = adapter.weights()
     with pytest.raises(SliderError, match="DoRA"):
         scaled(next(iter(weights.values())), 2.0)
-    found = replace(calibrate(backend, adapter, samples), plus=None)
-    kept, _ = calibrated(weights, {}, found)
+    side = Side(best=1.7, end=3.0, curve=((1.7, 0.1),))
+    found = Calibration(side, replace(side, best=0.8), passes=1)
+    kept, told = calibrated(weights, {}, found)
+    assert file_strength(-2.0, told) == pytest.approx(-2 * (1.7 * 0.8) ** 0.5)
+    assert file_strength(-2.0, told, Units.RAW) == -2.0
     assert all(torch.equal(kept[t].tensors["lora_up.weight"], w.tensors["lora_up.weight"]) for t, w in weights.items())
 
 
@@ -128,7 +132,7 @@ def test_every_other_change_can_be_rescaled(backend: TinyBackend, algorithm: Alg
         assert torch.allclose(scaled(weight, 0.3).delta(), 0.3 * weight.delta(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"calibrated": true, "plus": "x"}', '{"calibrated": true, "plus": -1}'])
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"calibrated": true, "unit": "x"}', '{"calibrated": true, "unit": -1}'])
 def test_a_damaged_header_is_an_error_and_raw_strengths_still_work(text: str) -> None:
     with pytest.raises(SliderError, match="slider_calibration"):
         file_strength(1.0, {KEY: text})
@@ -137,7 +141,7 @@ def test_a_damaged_header_is_an_error_and_raw_strengths_still_work(text: str) ->
 
 def test_without_a_calibration_strengths_are_the_files_own() -> None:
     assert file_strength(-1.5, {}) == -1.5
-    assert file_strength(-1.5, {KEY: '{"calibrated": false, "plus": 3}'}) == -1.5
+    assert file_strength(-1.5, {KEY: '{"calibrated": false, "unit": 3}'}) == -1.5
     with pytest.raises(SliderError, match="did you mean"):
         file_strength(1.0, {}, "calibratd")
 

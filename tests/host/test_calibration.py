@@ -44,9 +44,10 @@ def test_training_ends_with_a_calibration_that_apply_and_the_sweep_read(prompt: 
     assert found["calibrated"] is True
     assert "Strength 1 = the images" in run["status"]
     assert found["plus"] * found["minus"] == pytest.approx(1, rel=1e-6)
-    for column, strength, own in ((0, -1.0, -found["minus"]), (2, 1.0, found["plus"])):
+    assert found["unit"] == pytest.approx(1)  # the weights are rescaled: any loader's 1 is the calibrated 1
+    for column, strength in ((0, -1.0), (2, 1.0)):
         calibrated = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
-        assert torch.equal(calibrated, drawn(prompt, run_graph, run["slider"], own, "raw"))
+        assert torch.equal(calibrated, drawn(prompt, run_graph, run["slider"], strength, "raw"))
         prompt["12"]["inputs"] |= {k: prompt["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
         again = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
         assert (run["images"][column] - again[0]).abs().max() < TOLERANCE
