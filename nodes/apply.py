@@ -30,8 +30,7 @@ def units_input() -> io.Combo.Input:
         default=Units.CALIBRATED,
         advanced=True,
         optional=True,
-        tooltip="calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA "
-        "loader takes.",
+        tooltip="calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA loader takes.",
     )
 
 
