@@ -64,9 +64,7 @@ def strangers_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     paired = [s for s in samples if s.pair is not None]
     if spec.objective not in FROM_BASE or not paired or any(s.aligned for s in paired):
         return ""
-    return (
-        " The two images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
-    )
+    return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
 
 
 def draw_u(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Tensor:
