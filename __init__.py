@@ -1,13 +1,18 @@
 """Slider LoRA for ComfyUI: train a slider on the loaded model and see it move at once."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
 
 from .nodes import NODES
+from .nodes.routes import add_routes
 
 WEB_DIRECTORY = "./web"
 
 
 class SliderExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_routes(PromptServer.instance)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES
 

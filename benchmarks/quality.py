@@ -152,7 +152,8 @@ def run(task: dict) -> dict:
     if task["kind"] == "steps":
         return found
     measured = calibrate(model, trainer.adapter, samples, task["seed"])
-    again = [calibrate(model, trainer.adapter, samples, task["seed"] + n).unit for n in (1000, 2000)]
+    repeats = (1000, 2000) if task["kind"] == "main" else ()
+    again = [calibrate(model, trainer.adapter, samples, task["seed"] + n).unit for n in repeats]
     curve = swept(model, trainer.adapter, STRENGTHS, measured.unit)
     ends = [curve.strengths.index(s) for s in (-1.0, 1.0)]
     best = max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0)
@@ -190,7 +191,7 @@ def tasks(kind: str, seeds: int, rates: dict[str, float]) -> list[dict]:
         return [task(o, a, s, pairs=4) for s, a in every for o in OBJECTIVES]
     if kind == "unpaired":
         apart = [o for o in OBJECTIVES if o != "teacher_difference"]  # which has no meaning without pairs
-        return [task(o, a, s, pairs=p, unpaired=True) for s, a in every for p in (6, 4) for o in apart]
+        return [task(o, a, s, pairs=p, unpaired=True) for p in (6, 4) for s, a in every for o in apart]
     if kind == "neutral":
         weights = ({"steps": 200}, {"neutral": 12, "neutral_weight": 0.0}, {"neutral": 12, "neutral_weight": 1.0})
         return [task("displacement", a, s, **w) for s, a in every for w in (*weights, {"neutral": 12, "neutral_weight": 4.0})]

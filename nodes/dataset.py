@@ -187,8 +187,8 @@ class LoadSliderDataset(io.ComfyNode):
                     default=Pairing.AUTO,
                     advanced=True,
                     optional=True,
-                    tooltip="auto: by file name, or by order where names differ, and a look whether they line up. name, order: they "
-                    "do. random: drawn anew every time, for images that do not belong together.",
+                    tooltip="auto: by file name, or by order where names differ, and a look whether they line up. name, order: "
+                    "they do. random: drawn anew every time, for images that do not belong together.",
                 ),
                 unequal_input(),
                 io.Combo.Input(

@@ -1,7 +1,8 @@
 """SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
+from ..slider_core.autosave import Autosave, run_file
 from ..slider_core.cache import encode
 from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
-from ..slider_core.config import Objective, Schedule, Timesteps, TrainSpec, Weighting
+from ..slider_core.config import Objective, SaveSpec, Schedule, Timesteps, TrainSpec, Weighting
 from ..slider_core.dataset import Dataset
 from ..slider_core.disk_cache import DiskCache
 from ..slider_core.formats import cut, to_native
@@ -25,9 +27,10 @@ from ..slider_core.targets import slices
 from ..slider_core.trainer import StepReport, Trainer
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .words import WORDS_EVERY, calibrating, say
+from .words import WORDS_EVERY, calibrating, executing_node, say
 
 SESSION = Session()
+TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
 
 
 def encoded_before() -> DiskCache:
@@ -35,14 +38,42 @@ def encoded_before() -> DiskCache:
     return DiskCache(Path(folder_paths.get_user_directory()) / "slider_lora" / "encoded")
 
 
-def reporter(first: int, until: int) -> Callable[[StepReport], None]:
-    """Progress bar and words in the node. ComfyUI's bar raises the interrupt when the user pressed stop."""
-    bar = comfy.utils.ProgressBar(max(1, until - first))
+def runs_folder() -> Path:
+    """Where sliders under training are kept: in ComfyUI's output folder."""
+    return Path(folder_paths.get_output_directory()) / "sliders"
 
-    def on_step(report: StepReport) -> None:
+
+@contextmanager
+def training_here() -> Iterator[None]:
+    """Within the block the node that runs can be asked to finish."""
+    place = executing_node()
+    TRAINING[place] = False
+    try:
+        yield
+    finally:
+        TRAINING.pop(place, None)
+
+
+def finish(node: str) -> bool:
+    """Ask the training in that node, of whatever subgraph, to finish with its step. False when none runs there."""
+    there = [place for place in TRAINING if place == node or place.endswith(f":{node}")]
+    TRAINING.update(dict.fromkeys(there, True))
+    return bool(there)
+
+
+def reporter(first: int, until: int, autosave: Autosave) -> Callable[[StepReport], bool]:
+    """Autosave, progress bar and words in the node. ComfyUI's bar raises the interrupt when the user pressed stop.
+
+    True, enough, when the user asked this node to finish with the step.
+    """
+    bar, place = comfy.utils.ProgressBar(max(1, until - first)), executing_node()
+
+    def on_step(report: StepReport) -> bool:
+        autosave.after_step()
         if report.step % WORDS_EVERY == 0 or report.step == until:
             say(report.words())
         bar.update_absolute(report.step - first)
+        return TRAINING.get(place, False)
 
     return on_step
 
@@ -65,8 +96,11 @@ def begin(
     spec: TrainSpec,
     resolution: int,
     start: Slider | None = None,
+    reset: bool = False,
 ) -> Run:
-    """The slider of that name: gone on with when it is under training with the same choices, else begun."""
+    """The slider of that name: gone on with when it is under training with the same choices, here or on disk, else begun."""
+    if reset:
+        SESSION.drop(name)
     fingerprint = {
         "model": f"{backend.name} {backend.weights_mark()}",
         "dataset": dataset.digest,
@@ -90,7 +124,8 @@ def begin(
         say(disk.words())
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
-    run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None)
+    saved = None if reset else run_file(runs_folder(), name)
+    run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None, saved)
     if run.trainer.step < spec.steps:
         run.trainer.adopt(spec)
     return run
@@ -180,6 +215,30 @@ def fine_inputs() -> list[io.Input]:
     ]
 
 
+def checkpoint_inputs() -> list[io.Input]:
+    """What is kept of the way, besides the autosave."""
+    return [
+        io.Int.Input(
+            "checkpoint_every",
+            default=0,
+            min=0,
+            max=100000,
+            advanced=True,
+            optional=True,
+            tooltip="Keep the slider as it is every so many steps, in output/sliders/<name>. 0: never.",
+        ),
+        io.Int.Input(
+            "checkpoints_kept",
+            default=3,
+            min=1,
+            max=1000,
+            advanced=True,
+            optional=True,
+            tooltip="How many of the last checkpoints stay; the best by gain stays too.",
+        ),
+    ]
+
+
 def fine_spec(noise_from: float = 0.0, noise_to: float = 1.0, jitter: float = -1.0, **choices: Any) -> dict[str, Any]:
     """The folded-away inputs as fields of TrainSpec."""
     return choices | {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
@@ -240,6 +299,7 @@ class SliderTrainStep(io.ComfyNode):
                     "the same. Off where memory is plenty.",
                 ),
                 *fine_inputs(),
+                *checkpoint_inputs(),
                 SliderSocket.Input(
                     "start_from",
                     optional=True,
@@ -284,26 +344,27 @@ class SliderTrainStep(io.ComfyNode):
         checkpointing: bool = True,
         start_from: Slider | None = None,
         calibrate: bool = True,
+        checkpoint_every: int = 0,
+        checkpoints_kept: int = 3,
         **fine: Any,
     ) -> io.NodeOutput:
         fine = fine_spec(**fine)
         spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
         backend = ComfyBackend(model, vae, clip)
-        if reset:
-            SESSION.drop(name)
-        run = begin(backend, name, dataset, targets, spec, resolution, start_from)
+        run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
         trainer, begun = run.trainer, run.trainer.step
         until = max(begun, min(total_steps, begun + steps))
-        trainer.run(backend, until, reporter(begun, until))
+        with Autosave(run, runs_folder(), SaveSpec(every=checkpoint_every, keep=checkpoints_kept)) as autosave, training_here():
+            trainer.run(backend, until, reporter(begun, until, autosave))
         if calibrate and trainer.step:
             run.calibrate(backend, calibrating)
+            autosave.save()  # once more, now that its strengths mean something
         again = " reset is on: the next run begins anew." if reset else ""
+        again = f" Finished early, as you asked: queue again to go on.{again}" if trainer.step < until else again
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
-        slider, status = (
-            snapshot(run, model),
-            f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}. {run.verdict()} {run.calibrated}{again}",
-        )
+        slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
+        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{again}"
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
 

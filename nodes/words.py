@@ -7,6 +7,12 @@ from server import PromptServer
 WORDS_EVERY = 5  # steps, images or passes between two lines of text
 
 
+def executing_node() -> str:
+    """The id of the node that runs; empty outside a graph."""
+    context = get_executing_context()
+    return "" if context is None else str(context.node_id)
+
+
 def say(text: str) -> None:
     """Show `text` in the node that runs; it stays there until the next run."""
     context, server = get_executing_context(), getattr(PromptServer, "instance", None)

@@ -5,6 +5,7 @@
 2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
 3. Some models call comfy_kitchen's rotary kernels without asking; these have no gradient, so its plain versions stand in.
 4. Attention without a gradient (sage, flash, 8 bit; the host's choice or a user's patch) gives way to torch's own.
+5. The stop button is heard at every block, forward and backward.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import comfy.quant_ops
 import torch
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
+
+from .gradients import blocks
 
 OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
@@ -61,6 +64,28 @@ def normal_tensors(module: nn.Module) -> Iterator[None]:
             entries[key] = tensor
         for tensor in unfrozen:
             tensor.requires_grad_(True)
+
+
+@contextmanager
+def interruptible(module: nn.Module) -> Iterator[None]:
+    """Within the block the stop button ends a forward or a backward pass at the next block of `module`, not only a step."""
+    check = comfy.model_management.throw_exception_if_processing_interrupted
+
+    def before(_block: nn.Module, _args: object) -> None:
+        check()
+
+    def after(_block: nn.Module, _args: object, output: object) -> None:
+        for tensor in output if isinstance(output, tuple) else (output,):
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                tensor.register_hook(lambda _gradient: check())
+                return
+
+    handles = [h for b in blocks(module) for h in (b.register_forward_pre_hook(before), b.register_forward_hook(after))]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -164,7 +189,14 @@ def attention_override(users: Callable[..., torch.Tensor] | None) -> dict[str, C
 @contextmanager
 def autograd_through(module: nn.Module) -> Iterator[None]:
     """Within the block gradients can be recorded through `module`, a loaded diffusion model. Everything is put back."""
-    switches = training_flag(), plain_kernels(), attention_with_gradient(), nothing_left_behind(module), normal_tensors(module)
+    switches = (
+        training_flag(),
+        plain_kernels(),
+        attention_with_gradient(),
+        nothing_left_behind(module),
+        normal_tensors(module),
+        interruptible(module),
+    )
     with torch.inference_mode(False), ExitStack() as stack:
         for switch in switches:
             stack.enter_context(switch)

@@ -298,6 +298,23 @@ class TrainSpec(JsonSpec):
 
 
 @dataclass(frozen=True)
+class SaveSpec(JsonSpec):
+    """How a run is kept on disk while it trains: `seconds` between two autosaves; a checkpoint `every` so many steps (0: none),
+    of which the last `keep` and the best by gain stay."""
+
+    seconds: float = 60.0
+    every: int = 0
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        need(is_number(self.seconds) and self.seconds >= 0, f"seconds must be 0 up, got {self.seconds!r}.")
+        for name, least in (("every", 0), ("keep", 1)):
+            need(
+                is_whole(getattr(self, name), least), f"{name} must be a whole number from {least}, got {getattr(self, name)!r}."
+            )
+
+
+@dataclass(frozen=True)
 class SweepSpec(JsonSpec):
     """strengths x seeds for one prompt. `steps` sampler steps, `cfg` guidance scale (1 = none)."""
 

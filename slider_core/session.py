@@ -1,7 +1,8 @@
 """Sliders under training, by name: the memory that outlives a graph run.
 
 A node cache drops what it holds when another graph runs, so a half-trained slider lives here and sockets carry its name.
-The least recently used sliders leave when the byte budget is passed; a run that is in use never does.
+The least recently used sliders leave when the byte budget is passed; a run that is in use never does. Who was kept on disk
+(autosave.py) is taken up from there, after a restart too.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from .backend import Backend
 from .calibrate import Calibration, calibrate, calibrated
 from .config import AdapterSpec, SliderError
 from .metadata import training_fields
+from .resume import load_run
 from .store import Slider
 from .trainer import Trainer
 
@@ -37,6 +40,11 @@ class Run:
     spec: AdapterSpec | None = None  # what was asked for; None where the slider came out of a file
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # in words
+
+    @property
+    def step(self) -> int:
+        """Finished steps."""
+        return self.trainer.step
 
     def calibrate(self, backend: Backend, on_pass: Callable[[int], None] | None = None) -> str:
         """Measure what strengths mean for the slider as it stands, once per step. Words, whether that went well or not."""
@@ -112,29 +120,44 @@ class Session:
         self._runs.pop(name, None)
 
     def begin(
-        self, name: str, fingerprint: Mapping[str, str], make: Callable[[], Trainer], spec: AdapterSpec | None = None
+        self,
+        name: str,
+        fingerprint: Mapping[str, str],
+        make: Callable[[], Trainer],
+        spec: AdapterSpec | None = None,
+        saved: Path | None = None,
     ) -> Run:
-        """The run of that name, to go on with; made anew when there is none.
+        """The run of that name, to go on with: from memory, else from the file `saved`; made anew when there is neither.
 
-        Raises SliderError that names what differs when the run was begun with something else.
+        Raises SliderError that names what differs when the run was begun with something else, and when the file is damaged.
         """
         run = self.get(name)
+        found = load_run(saved) if run is None and saved is not None and saved.is_file() else None
+        if found is not None and found.name != name:
+            raise SliderError(f'{saved} holds the run "{found.name}", not "{name}": give a new name.')
+        known = run or found
+        if known is not None:
+            _same_origin(name, known.step, known.fingerprint, fingerprint)
         if run is None:
-            run = self._runs[name] = Run(name, dict(fingerprint), make(), spec)
-        keys = dict.fromkeys([*run.fingerprint, *fingerprint])
-        changed = [key for key in keys if run.fingerprint.get(key) != fingerprint.get(key)]
-        if changed:
-            was, now = run.fingerprint.get(changed[0], "none"), fingerprint.get(changed[0], "none")
-            raise SliderError(
-                f'Slider "{name}" is under training (step {run.trainer.step}) with another {changed[0]}: '
-                f"{_short(was)} then, {_short(now)} now. Give a new name, or switch reset on to begin again."
-            )
+            run = Run(name, dict(fingerprint), make(), spec)
+            if found is not None:
+                found.restore(run.trainer)
+            self._runs[name] = run
         self._make_room(name)
         return run
 
     def _make_room(self, keep: str) -> None:
         while sum(run.bytes() for run in self._runs.values()) > self.budget and len(self._runs) > 1:
             self._runs.pop(next(name for name in self._runs if name != keep))
+
+
+def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
+    changed = next((key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)), None)
+    if changed is not None:
+        raise SliderError(
+            f'Slider "{name}" is under training (step {step}) with another {changed}: {_short(was.get(changed, "none"))} then, '
+            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on to begin again."
+        )
 
 
 def _short(value: object) -> str:

@@ -184,7 +184,8 @@ def _sync_folder(folder: Path) -> None:
 # --- in
 
 
-def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, header) of a safetensors file. SliderError when it is damaged or something else."""
     try:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
@@ -280,7 +281,7 @@ def load_slider(path: Path) -> Slider:
     Raises SliderError when it is missing, damaged, holds numbers that are not finite, or something with no meaning for a slider.
     """
     path = _file(path)
-    state, metadata = (_pickle(path), {}) if path.suffix.lower() in PICKLES else _safetensors(path)
+    state, metadata = (_pickle(path), {}) if path.suffix.lower() in PICKLES else read_tensors(path)
     _checked(state, path)
     weights, left_out = from_state(state, str(path), metadata)
     config = _peft_config(path)

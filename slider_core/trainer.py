@@ -84,10 +84,11 @@ class Trainer:
         self,
         backend: Backend,
         until: int,
-        on_step: Callable[[StepReport], None] | None = None,
+        on_step: Callable[[StepReport], bool | None] | None = None,
         gain_every: int = 20,
     ) -> None:
-        """Train on `backend` up to finished step `until`. An exception out of `on_step` stops the run; what was learned stays.
+        """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
+        the run as well; what was learned stays.
 
         Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
         """
@@ -109,7 +110,8 @@ class Trainer:
                 if on_step:
                     pace = (time.monotonic() - start) / (self.step - first)
                     gain = self.readings[-1].gain if self.readings else (None, None)
-                    on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step)))
+                    if on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step))):
+                        break
         self.optimizer.zero_grad(set_to_none=True)
 
     def adopt(self, spec: TrainSpec) -> None:

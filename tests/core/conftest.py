@@ -84,17 +84,17 @@ def linear_backend() -> Callable[..., LinearBackend]:
     return LinearBackend
 
 
+def samples_of(pairs: int, neutral: int = 0) -> list[Sample]:
+    """That many pairs and neutral samples with random 4 x 4 latents, from a fixed seed."""
+    latents = iter(torch.randn(2 * pairs + neutral, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(9)))
+    nothing = Conditioning("", None)
+    signed = [Sample(next(latents), nothing, sign, n) for sign in (1.0, -1.0) for n in range(pairs)]
+    return signed + [Sample(next(latents), nothing, 0.0, None) for _ in range(neutral)]
+
+
 @pytest.fixture
 def make_samples() -> Callable[..., list[Sample]]:
-    """(pairs, neutral) -> that many pairs and neutral samples with random 4 x 4 latents, from a fixed seed."""
-
-    def make(pairs: int, neutral: int = 0) -> list[Sample]:
-        latents = iter(torch.randn(2 * pairs + neutral, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(9)))
-        nothing = Conditioning("", None)
-        signed = [Sample(next(latents), nothing, sign, n) for sign in (1.0, -1.0) for n in range(pairs)]
-        return signed + [Sample(next(latents), nothing, 0.0, None) for _ in range(neutral)]
-
-    return make
+    return samples_of
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,20 @@
+"""What the browser may ask of the server besides running graphs."""
+
+from aiohttp import web
+from server import PromptServer
+
+from .train import finish
+
+
+def add_routes(server: PromptServer) -> None:
+    """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step."""
+
+    @server.routes.post("/slider_lora/finish")
+    async def _finish(request: web.Request) -> web.Response:
+        try:
+            node = str((await request.json())["node"])
+        except (ValueError, KeyError, TypeError):
+            return web.json_response({"error": 'The request needs {"node": id}.'}, status=400)
+        if finish(node):
+            return web.json_response({"finishing": node})
+        return web.json_response({"error": f"Node {node} is not training."}, status=409)

@@ -1,0 +1,109 @@
+"""Keeps a run on disk while it trains: the slider as a file that any loader reads, the run to go on with, checkpoints.
+
+    <folder>/<name>.safetensors                 the slider, at the last autosave
+    <folder>/<name>.run.safetensors             what it takes to go on exactly (resume.py)
+    <folder>/<name>_step000100.safetensors      a checkpoint, a slider too
+
+Every file is written beside its place and renamed, so a program that is killed leaves the old one or the new one. A disk that is
+full does not stop the training: what cannot be saved is told, and tried again at the next autosave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from .config import SaveSpec, SliderError
+from .gain import Reading
+from .resume import save_run
+from .session import Run
+from .store import save_slider
+
+LONGEST = 80  # characters of a name in a file name
+ENDING, RUN_ENDING = ".safetensors", ".run.safetensors"
+
+
+def file_stem(name: str) -> str:
+    """A slider's name as a file name of its own, on every system."""
+    plain = re.sub(r"[^\w .-]", "_", name)[:LONGEST].strip(" .")
+    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)?(\..*)?", plain) is not None
+    return plain if plain == name and not reserved else f"{plain or 'slider'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def run_file(root: Path, name: str) -> Path:
+    """Where the run of that name is kept under `root`: in a folder of its own."""
+    stem = file_stem(name)
+    return root / stem / f"{stem}{RUN_ENDING}"
+
+
+class Autosave:
+    """A context around a run's training. Leaving it saves what was learned, whatever ended the training."""
+
+    def __init__(self, run: Run, root: Path, spec: SaveSpec) -> None:
+        self.run, self.spec = run, spec
+        self.file = run_file(root, run.name)
+        self.folder, self.stem = self.file.parent, file_stem(run.name)
+        self.trouble = ""  # why the last attempt failed
+        self.saved = run.step if self.file.is_file() else 0  # the step that the file holds
+        self._when = time.monotonic()
+
+    @property
+    def slider_file(self) -> Path:
+        return self.folder / f"{self.stem}{ENDING}"
+
+    def __enter__(self) -> Autosave:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self.run.trainer.step != self.saved:
+            self.save()
+
+    def after_step(self) -> None:
+        """Save when it is time. Call it when a step is finished."""
+        step = self.run.trainer.step
+        if self.spec.every and step % self.spec.every == 0:
+            self._checkpoint(step)
+        if time.monotonic() - self._when >= self.spec.seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Save the run and the slider as they stand. What goes wrong is in `trouble`."""
+        try:
+            save_run(self.file, self.run.name, self.run.fingerprint, self.run.trainer)
+            save_slider(self.slider_file, self.run.slider(), overwrite=True)
+            self.saved, self.trouble = self.run.trainer.step, ""
+        except SliderError as fault:
+            self.trouble = str(fault)
+        self._when = time.monotonic()
+
+    def words(self) -> str:
+        """One sentence for the user."""
+        return f"Not saved: {self.trouble}" if self.trouble else f"Saved up to step {self.saved} in {self.folder.name}/."
+
+    def checkpoints(self) -> dict[int, Path]:
+        """The checkpoints there are, by step."""
+        found = {p: re.fullmatch(re.escape(self.stem) + r"_step(\d{6,})", p.stem) for p in self.folder.glob(f"*{ENDING}")}
+        return {int(match[1]): path for path, match in sorted(found.items()) if match}
+
+    def _checkpoint(self, step: int) -> None:
+        """Write one, and let go of what is neither among the last `keep` nor the best by gain."""
+        try:
+            save_slider(self.folder / f"{self.stem}_step{step:06}{ENDING}", self.run.slider(), overwrite=True)
+        except SliderError as fault:
+            self.trouble = str(fault)
+            return
+        there = self.checkpoints()
+        mine = sorted(s for s in there if s <= step)  # what lies beyond is of a run before this one
+        best = max(mine, key=lambda s: _gain_at(self.run.trainer.readings, s))
+        for gone in set(there) - {*mine[-self.spec.keep :], best}:
+            with suppress(OSError):
+                there[gone].unlink()
+
+
+def _gain_at(readings: list[Reading], step: int) -> float:
+    """The mean gain that was read last at that step."""
+    return next((reading.mean for reading in reversed(readings) if reading.step <= step), float("-inf"))

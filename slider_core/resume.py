@@ -1,0 +1,97 @@
+"""A run on disk: all it takes to go on exactly where it stopped, in one safetensors file that holds no code.
+
+tensors   adapter/<layer>/<n>, optimizer/<parameter>/<name>, losses
+header    KEY: JSON with the name, what the run was begun with, its choices, the step, the readings, the optimizer's groups
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from .config import SliderError, TrainSpec
+from .gain import Reading
+from .store import atomic_write, read_tensors
+from .trainer import Trainer
+
+KEY, VERSION = "slider_run", 1
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a file holds. `fingerprint` says what the run was begun with; `state` is for `Trainer.load_state_dict`."""
+
+    name: str
+    fingerprint: dict[str, str]
+    training: TrainSpec
+    state: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Finished steps."""
+        return int(self.state["step"])
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put a fresh trainer of the same slider where the run was."""
+        trainer.load_state_dict(self.state)
+        trainer.spec = self.training
+
+
+def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> None:
+    """Write the run as it stands, in place of an older file. SliderError when that fails; the older file is intact then."""
+    state = trainer.state_dict()
+    tensors = {f"adapter/{layer}/{n}": p for layer, parts in state["adapter"].items() for n, p in enumerate(parts)}
+    plain: dict[str, dict[str, Any]] = {}
+    for parameter, entries in state["optimizer"]["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{parameter}/{key}"] = value.detach().cpu()
+            else:
+                plain.setdefault(str(parameter), {})[key] = value
+    tensors["losses"] = torch.tensor(state["losses"], dtype=torch.float64)
+    told = {
+        "version": VERSION,
+        "name": name,
+        "fingerprint": dict(fingerprint),
+        "training": trainer.spec.to_json(),
+        "step": state["step"],
+        "readings": [astuple(reading) for reading in trainer.readings],
+        "groups": state["optimizer"]["param_groups"],
+        "optimizer": plain,
+    }
+    content = save({key: value.contiguous() for key, value in tensors.items()}, {KEY: json.dumps(told)})
+    atomic_write(path, content, overwrite=True)
+
+
+def load_run(path: Path) -> SavedRun:
+    """Read what `save_run` wrote. SliderError when the file is damaged or something else."""
+    tensors, metadata = read_tensors(path)
+    try:
+        told = json.loads(metadata[KEY])
+        if told["version"] != VERSION:
+            raise SliderError(f"{path} was written by another version of this program: train under a new name, or reset.")
+        adapter: dict[str, dict[int, torch.Tensor]] = {}
+        moments: dict[int, dict[str, Any]] = {int(n): dict(entries) for n, entries in told["optimizer"].items()}
+        for key, value in tensors.items():
+            kind, _, rest = key.partition("/")
+            first, _, last = rest.rpartition("/")
+            if kind == "adapter":
+                adapter.setdefault(first, {})[int(last)] = value
+            elif kind == "optimizer":
+                moments.setdefault(int(first), {})[last] = value
+        state = {
+            "adapter": {layer: [parts[n] for n in range(len(parts))] for layer, parts in adapter.items()},
+            "optimizer": {"state": moments, "param_groups": told["groups"]},
+            "step": int(told["step"]),
+            "losses": tensors["losses"].tolist(),
+            "readings": [astuple(Reading(*reading)) for reading in told["readings"]],
+        }
+        return SavedRun(str(told["name"]), dict(told["fingerprint"]), TrainSpec.from_json(told["training"]), state)
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise SliderError(f"{path} is no run that could be gone on with ({type(fault).__name__}: {fault}).") from None

@@ -1,0 +1,59 @@
+"""A program that trains with an autosave until it is killed; each line on its input gives it another life. See test_autosave.py.
+
+    python -m core.killed FOLDER LOG, with tests/ and the repository on PYTHONPATH
+
+Into LOG goes a line per event: "<pid> begun|step|saved <step>".
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from core.conftest import LinearBackend, samples_of
+
+from slider_core.adapter import Adapter
+from slider_core.autosave import Autosave, run_file
+from slider_core.config import AdapterSpec, Objective, SaveSpec, TrainSpec
+from slider_core.session import Session
+from slider_core.targets import Target
+from slider_core.trainer import Trainer
+
+INTERVAL_S, ENDLESS, GAIN_EVERY = 0.02, 1_000_000, 50
+SPEC = TrainSpec(steps=ENDLESS, lr=1e-2, seed=3, objective=Objective.DENOISE_PAIRED)
+
+
+def make() -> tuple[Trainer, LinearBackend]:
+    model = LinearBackend()
+    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2), seed=SPEC.seed)
+    return Trainer(adapter, samples_of(5, 2), SPEC), model
+
+
+def live(folder: Path, log: int) -> None:
+    trainer, model = make()
+    run = Session().begin("smile", {"model": "linear"}, lambda: trainer, saved=run_file(folder, "smile"))
+
+    def tell(what: str, step: int) -> None:
+        os.write(log, f"{os.getpid()} {what} {step}\n".encode())
+
+    tell("begun", run.step)
+    with Autosave(run, folder, SaveSpec(seconds=INTERVAL_S)) as autosave:
+
+        def on_step(report) -> None:
+            before = autosave.saved
+            autosave.after_step()
+            tell("step", report.step)
+            if autosave.saved != before:
+                tell("saved", autosave.saved)
+
+        run.trainer.run(model, ENDLESS, on_step, gain_every=GAIN_EVERY)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    place, log_file = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for _line in sys.stdin:
+        if os.fork():
+            os.wait()
+        else:
+            live(place, log_file)

@@ -1,0 +1,232 @@
+"""A run on disk outlives the program: it goes on bit for bit, a kill leaves it whole, and a full disk costs nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from core import killed
+
+from slider_core import autosave as autosave_module
+from slider_core import store
+from slider_core.adapter import Adapter
+from slider_core.autosave import Autosave, file_stem, run_file
+from slider_core.config import AdapterSpec, Objective, SaveSpec, SliderError, TrainSpec
+from slider_core.gain import Reading
+from slider_core.resume import KEY, load_run
+from slider_core.session import Run, Session
+from slider_core.store import load_slider
+from slider_core.targets import Target
+from slider_core.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS, STOP = 12, 7
+MADE_OF = {"model": "linear", "dataset": "abc123"}
+SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, objective=Objective.DENOISE_PAIRED)
+NEVER = SaveSpec(seconds=1e9)
+KILLS, LONGEST_LIFE_S, PATIENCE_S = 30, 0.25, 60.0
+ENDLESS = 1_000_000
+
+
+@pytest.fixture
+def make(linear_backend, make_samples):
+    def trainer(spec: TrainSpec = SPEC) -> Trainer:
+        adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0), seed=spec.seed)
+        return Trainer(adapter, make_samples(5, 2), spec)
+
+    return trainer
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Thousands of tiny steps: a second thread only costs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def begun(make, session: Session, root: Path, fingerprint: dict | None = None) -> Run:
+    return session.begin("smile", fingerprint or MADE_OF, make, saved=run_file(root, "smile"))
+
+
+def train(run: Run, backend, root: Path, until: int, spec: SaveSpec = NEVER) -> Autosave:
+    with Autosave(run, root, spec) as autosave:
+        run.trainer.run(backend, until, lambda _report: autosave.after_step(), gain_every=2)
+    return autosave
+
+
+def numbers(trainer: Trainer) -> tuple:
+    moments = trainer.optimizer.state_dict()["state"]
+    flat = {(n, name): value.tolist() for n, entries in moments.items() for name, value in entries.items()}
+    readings = [reading for reading in trainer.readings if reading.step != STOP]  # a run that stops there reads once more
+    return trainer.step, trainer.losses, [p.tolist() for p in trainer.adapter.parameters()], flat, readings
+
+
+def test_a_run_goes_on_in_another_session_bit_for_bit(make, linear_backend, tmp_path: Path) -> None:
+    straight = begun(make, Session(), tmp_path / "other")
+    straight.trainer.run(linear_backend(), STEPS, gain_every=2)
+    train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
+    again = begun(make, Session(), tmp_path)  # nothing is left but the file
+    assert again.step == STOP
+    train(again, linear_backend(), tmp_path, STEPS)
+    assert numbers(again.trainer) == numbers(straight.trainer)
+    assert load_run(run_file(tmp_path, "smile")).step == STEPS
+
+
+def test_whatever_ends_the_training_the_last_step_is_saved(make, linear_backend, tmp_path: Path) -> None:
+    run = begun(make, Session(), tmp_path)
+
+    def stop(report) -> None:
+        if report.step == STOP:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Autosave(run, tmp_path, NEVER) as autosave:
+        run.trainer.run(linear_backend(), STEPS, stop)
+    assert load_run(autosave.file).step == STOP
+    slider = load_slider(autosave.slider_file)
+    assert slider.metadata["slider_step"] == str(STOP)
+    for target, weight in run.trainer.adapter.weights().items():
+        assert all(torch.equal(slider.weights[target].tensors[name], value) for name, value in weight.tensors.items())
+    assert autosave.words() == f"Saved up to step {STOP} in smile/."
+
+
+@pytest.mark.parametrize("key", MADE_OF)
+def test_another_origin_on_disk_is_refused_before_anything_is_made(make, linear_backend, tmp_path: Path, key: str) -> None:
+    train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
+
+    def refuse() -> Trainer:
+        raise AssertionError("made for nothing")
+
+    with pytest.raises(SliderError, match=rf"step {STOP}\) with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"):
+        begun(refuse, Session(), tmp_path, MADE_OF | {key: "other"})
+
+
+def test_a_run_of_another_name_is_not_taken(make, linear_backend, tmp_path: Path) -> None:
+    train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
+    with pytest.raises(SliderError, match='holds the run "smile", not "Smile"'):
+        Session().begin("Smile", MADE_OF, make, saved=run_file(tmp_path, "smile"))
+
+
+@pytest.mark.parametrize("harm", ["cut", "other", "no_json", "version", "empty"])
+def test_a_damaged_file_is_an_error_that_names_it(make, linear_backend, tmp_path: Path, harm: str) -> None:
+    from safetensors.torch import save_file
+
+    file = train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP).file
+    whole, told = file.read_bytes(), json.dumps({"version": 0})
+    if harm in ("cut", "empty"):
+        file.write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"")
+    else:
+        save_file({"losses": torch.zeros(1)}, file, {"other": {}, "no_json": {KEY: "{"}, "version": {KEY: told}}[harm])
+    with pytest.raises(SliderError, match=r"smile\.run\.safetensors"):
+        begun(make, Session(), tmp_path)
+
+
+def test_a_full_disk_stops_nothing_and_the_older_files_stay(make, linear_backend, tmp_path: Path, monkeypatch) -> None:
+    run = begun(make, Session(), tmp_path)
+    before = train(run, linear_backend(), tmp_path, STOP)
+    kept = before.file.read_bytes(), before.slider_file.read_bytes()
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "fsync", full)
+        after = train(run, linear_backend(), tmp_path, STEPS, SaveSpec(seconds=0))
+    assert run.step == STEPS, "the training went on"
+    assert "No space left on device" in after.words()
+    assert after.words().startswith("Not saved: ")
+    assert (before.file.read_bytes(), before.slider_file.read_bytes()) == kept
+    assert sorted(p.name for p in after.folder.iterdir()) == ["smile.run.safetensors", "smile.safetensors"], "no scraps"
+    after.save()
+    assert load_run(after.file).step == STEPS
+
+
+def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: Path) -> None:
+    run = begun(make, Session(), tmp_path)
+    autosave = Autosave(run, tmp_path, SaveSpec(seconds=1e9, every=2, keep=2))
+    for step, gain in ((2, 0.1), (4, 0.5), (6, 0.2), (8, 0.3), (9, 0.9), (10, 0.4)):
+        run.trainer.run(linear_backend(), step, gain_every=ENDLESS)
+        run.trainer.readings[:] = [r for r in run.trainer.readings if r.step != step] + [Reading(step, gain, gain)]
+        autosave.after_step()
+    assert list(autosave.checkpoints()) == [4, 8, 10], "9 was read, but is no checkpoint"
+    assert load_slider(autosave.checkpoints()[4]).metadata["slider_step"] == "4"
+    Session().begin("other", MADE_OF, make)
+    (autosave.folder / "mine.safetensors").write_bytes(b"x")
+    begin_again = Autosave(Run("smile", MADE_OF, make()), tmp_path, SaveSpec(seconds=1e9, every=2, keep=2))
+    begin_again.run.trainer.run(linear_backend(), 2)
+    begin_again.after_step()
+    assert list(begin_again.checkpoints()) == [2], "those of the run before are gone"
+    assert (autosave.folder / "mine.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["smile", "my slider 2", "Größe", "a/b", "../up", "CON", "con.x", "", ".", " x", "a" * 200, "a:b"]
+)
+def test_every_name_has_a_file_of_its_own(name: str, tmp_path: Path) -> None:
+    stem = file_stem(name)
+    assert stem == file_stem(name)
+    assert run_file(tmp_path, name).resolve().parent.parent == tmp_path.resolve(), "one folder below the root"
+    (tmp_path / f"{stem}.x").touch()
+    others = {file_stem(other) for other in ("a_b", "__up", "con", "slider", "x", "a" * 80) if other != name}
+    assert stem not in others
+
+
+def test_a_save_comes_when_its_time_has_come(make, linear_backend, tmp_path: Path, monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(autosave_module.time, "monotonic", lambda: clock[0])
+    run, saved = begun(make, Session(), tmp_path), []
+    autosave = Autosave(run, tmp_path, SaveSpec(seconds=3))
+    for step in range(1, 10):  # a step takes a second
+        run.trainer.run(linear_backend(), step)
+        clock[0] += 1
+        autosave.after_step()
+        saved.append(autosave.saved)
+    assert saved == [0, 0, 3, 3, 3, 6, 6, 6, 9]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to live often and quickly")
+def test_a_program_that_is_killed_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path, one_thread) -> None:
+    log, folder, draw = tmp_path / "log", tmp_path / "kept", random.Random(0)
+    log.touch()
+
+    def events() -> list[list[str]]:
+        return [line.split() for line in log.read_text().splitlines()]
+
+    command = [sys.executable, "-m", "core.killed", str(folder), str(log)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}) as program:
+        begun_at = []
+        for life in range(KILLS):
+            program.stdin.write("live\n")
+            program.stdin.flush()
+            end = time.monotonic() + PATIENCE_S
+            while sum(what == "begun" for _, what, _ in events()) <= life:
+                assert time.monotonic() < end, "it does not begin"
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0.0, LONGEST_LIFE_S))
+            pid, _, step = [event for event in events() if event[1] == "begun"][-1]
+            os.kill(int(pid), signal.SIGKILL)
+            begun_at.append(int(step))
+            saved = [int(step) for _, what, step in events() if what == "saved"]
+            if saved:
+                kept = load_run(run_file(folder, "smile"))
+                assert kept.step >= saved[-1]
+                assert load_slider(folder / "smile" / "smile.safetensors").metadata["slider_name"] == "smile"
+        program.stdin.close()
+    assert begun_at == sorted(begun_at)
+    assert begun_at[-1] > begun_at[0], "it went on where it was"
+    kept = load_run(run_file(folder, "smile"))
+    straight, model = killed.make()
+    straight.run(model, kept.step, gain_every=killed.GAIN_EVERY)
+    again, _ = killed.make()
+    kept.restore(again)
+    assert again.losses == straight.losses
+    assert again.adapter.state()["mix"][0].equal(straight.adapter.state()["mix"][0])
