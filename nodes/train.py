@@ -322,7 +322,7 @@ class SliderTrainStep(io.ComfyNode):
         """
         if reset or None in (name, steps, total_steps):
             return float("nan")
-        return f"{name}: {min(SESSION.step(name) + steps, total_steps)}"
+        return f"{name}: {min(SESSION.step(name) + steps, total_steps)}, finished early at {SESSION.ended_at(name)}"
 
     @classmethod
     def execute(
@@ -360,7 +360,9 @@ class SliderTrainStep(io.ComfyNode):
             run.calibrate(backend, calibrating)
             autosave.save()  # once more, now that its strengths mean something
         again = " reset is on: the next run begins anew." if reset else ""
-        again = f" Finished early, as you asked: queue again to go on.{again}" if trainer.step < until else again
+        if trainer.step < until:
+            run.ended_at = trainer.step
+            again = f" Finished early, as you asked: queue again to go on.{again}"
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."

@@ -69,6 +69,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
     atomic_write(path, content, overwrite=True)
 
 
+@torch.inference_mode(False)  # an optimizer could not go on with tensors made under ComfyUI's inference mode
 def load_run(path: Path) -> SavedRun:
     """Read what `save_run` wrote. SliderError when the file is damaged or something else."""
     tensors, metadata = read_tensors(path)

@@ -40,6 +40,7 @@ class Run:
     spec: AdapterSpec | None = None  # what was asked for; None where the slider came out of a file
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # in words
+    ended_at: int = 0  # the step at which the user last asked to finish early
 
     @property
     def step(self) -> int:
@@ -115,6 +116,10 @@ class Session:
     def step(self, name: str) -> int:
         """Finished steps of that run, 0 when there is none."""
         return self._runs[name].trainer.step if name in self._runs else 0
+
+    def ended_at(self, name: str) -> int:
+        """The step at which that run was last finished early, 0 when it never was."""
+        return self._runs[name].ended_at if name in self._runs else 0
 
     def drop(self, name: str) -> None:
         self._runs.pop(name, None)

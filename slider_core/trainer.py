@@ -185,6 +185,7 @@ class Trainer:
             "readings": [astuple(reading) for reading in self.readings],
         }
 
+    @torch.inference_mode(False)
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
         self.adapter.load_state(state["adapter"])

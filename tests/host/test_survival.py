@@ -1,0 +1,171 @@
+"""In a real ComfyUI a training outlives what a user does to it: stop, finish early, restart, another graph, a full disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+STEPS, STOP = 24, 9
+TRAINING = ("1", "2", "5", "6")
+
+
+@pytest.fixture
+def prompt(pack, comfy: Path) -> dict:
+    forget(pack)
+    for file in (comfy / "output" / "sliders").rglob("*.*"):
+        file.unlink()
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004, "calibrate": False}
+    return {k: graph[k] for k in TRAINING}
+
+
+def forget(pack) -> None:
+    """What a restart of the server does to the memory."""
+    pack.part("nodes.train").SESSION.drop("smile")
+
+
+def kept(pack, comfy: Path) -> object:
+    return pack.core("resume").load_run(comfy / "output" / "sliders" / "smile" / "smile.run.safetensors")
+
+
+def fingerprint(module: torch.nn.Module) -> dict:
+    state = module.state_dict(keep_vars=True)
+    return {k: (v.data_ptr(), v.requires_grad, v.is_inference(), float(v.double().sum())) for k, v in state.items()}
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(value, other[t].tensors[name]) for t, w in one.items() for name, value in w.tensors.items())
+
+
+def test_a_training_goes_on_after_a_restart_bit_for_bit(prompt: dict, run_graph, pack, comfy: Path) -> None:
+    straight = run_graph(prompt, slider=("6", 0), loss=("6", 2))
+    prompt["6"]["inputs"] |= {"reset": True, "steps": STOP}
+    run_graph(prompt, slider=("6", 0))
+    prompt["6"]["inputs"]["reset"] = False
+    assert kept(pack, comfy).step == STOP
+    forget(pack)
+    prompt["6"]["inputs"]["steps"] = STEPS
+    again = run_graph(prompt, slider=("6", 0), loss=("6", 2))
+    assert again["loss"] == straight["loss"]
+    assert same(straight["slider"].weights, again["slider"].weights)
+    assert kept(pack, comfy).step == STEPS
+
+
+def test_the_autosaved_slider_is_a_lora_like_any_other(prompt: dict, run_graph, pack, comfy: Path) -> None:
+    prompt["6"]["inputs"] |= {"checkpoint_every": 8, "checkpoints_kept": 1, "calibrate": True}
+    run = run_graph(prompt, slider=("6", 0), status=("6", 3))
+    assert f"Saved up to step {STEPS} in smile/." in run["status"]
+    folder = comfy / "output" / "sliders" / "smile"
+    assert same(run["slider"].weights, pack.core("store").load_slider(folder / "smile.safetensors").weights), "calibrated, too"
+    assert f"smile_step{STEPS:06}.safetensors" in {p.name for p in folder.iterdir()}
+    assert len(list(folder.glob("smile_step*"))) <= 2
+
+
+@pytest.mark.parametrize("moment", ["forward", "backward"])
+def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
+    moment: str, prompt: dict, run_graph, pack, comfy: Path, monkeypatch
+) -> None:
+    """The button is pressed while the third block of a forward, or of a backward, is computed."""
+    from comfy import model_management
+
+    prompt["6"]["inputs"]["checkpointing"] = False  # or a backward would contain forwards
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    before, session = fingerprint(model.model), pack.part("nodes.train").SESSION
+    blocks = pack.core("gradients").blocks(model.model.diffusion_model)
+    pressed_at = []
+
+    def press() -> None:
+        if session.step("smile") == STOP and not pressed_at:
+            pressed_at.append(torch.is_grad_enabled())
+            model_management.interrupt_current_processing()
+
+    def in_forward(_block, _args, output) -> None:
+        if moment == "forward":
+            press()
+        elif output.requires_grad:
+            output.register_hook(lambda _gradient: press())
+
+    handle = blocks[2].register_forward_hook(in_forward)
+    try:
+        with pytest.raises(run_graph.Error) as stopped:
+            run_graph(prompt, slider=("6", 0))
+    finally:
+        handle.remove()
+    assert pressed_at
+    assert stopped.value.event == "execution_interrupted"
+    assert session.step("smile") == STOP, "the step that was stopped does not count"
+    assert fingerprint(model.model) == before
+    assert not any(b._forward_hooks or b._forward_pre_hooks for b in blocks)
+    assert model_management.in_training is False
+    assert kept(pack, comfy).step == STOP
+    forget(pack)
+    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
+
+
+def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
+    train = pack.part("nodes.train")
+    words = server.send_progress_text
+
+    def press(text: str, node_id: str, sid: str | None = None) -> None:
+        words(text, node_id, sid)
+        if text.startswith("step 10/"):
+            assert not train.finish("7"), "another node"
+            assert train.finish(str(node_id))
+
+    monkeypatch.setattr(server, "send_progress_text", press)
+    run = run_graph(prompt, slider=("6", 0), status=("6", 3))
+    assert run["slider"].metadata["slider_step"] == "10"
+    assert "Finished early, as you asked" in run["status"]
+    assert not train.finish("6"), "nothing trains any more"
+    monkeypatch.setattr(server, "send_progress_text", words)
+    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
+
+
+def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, run_graph, pack) -> None:
+    run_graph(prompt, slider=("6", 0))
+    forget(pack)
+    prompt["5"]["inputs"]["rank"] = 8
+    with pytest.raises(run_graph.Error, match=r'"smile" is under training .* another adapter.*new name.*reset'):
+        run_graph(prompt, slider=("6", 0))
+
+
+def test_a_disk_that_is_full_is_said_and_costs_no_training(prompt: dict, run_graph, pack, comfy: Path, monkeypatch) -> None:
+    store = pack.core("store")
+    prompt["6"]["inputs"]["steps"] = STOP
+    run_graph(prompt, slider=("6", 0))
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    prompt["6"]["inputs"]["steps"] = STEPS
+    run = run_graph(prompt, slider=("6", 0), status=("6", 3))
+    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert "Not saved: " in run["status"]
+    assert "No space left on device" in run["status"]
+    assert kept(pack, comfy).step == STOP, "the older save is intact"
+
+
+@pytest.mark.parametrize(("body", "status"), [(b'{"node": "99"}', 409), (b"{}", 400), (b"[]", 400), (b"nonsense", 400)])
+def test_the_route_refuses_what_is_no_training(body: bytes, status: int, pack, server) -> None:
+    """Through aiohttp itself, as the browser would ask."""
+    import asyncio
+
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def ask() -> int:
+        app, routes = web.Application(), web.RouteTableDef()
+
+        class Place:
+            """Where the routes go."""
+
+        Place.routes = routes
+        pack.part("nodes.routes").add_routes(Place)
+        app.add_routes(routes)
+        async with TestClient(TestServer(app)) as client:
+            return (await client.post("/slider_lora/finish", data=body)).status
+
+    assert asyncio.run(ask()) == status
