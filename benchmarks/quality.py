@@ -232,7 +232,8 @@ def table(rows: list[dict]) -> str:
             cells.append(f"{statistics.mean(r['linearity'] for r in some):.3f}")
             cells += [mean([r["leak"][str(e)] for r in some]) for e in EQUAL]
             cells.append(f"{statistics.mean(r['bias'] for r in some):.3f}")
-            cells.append(f"{statistics.median(r['asymmetry'] for r in some):.2f}")
+            apart = statistics.median(r["asymmetry"] for r in some)
+            cells.append(f"{apart:.2f}" if apart < 10 else "one side moves the wrong way")
             cells.append(f"{statistics.mean(r['flipped'] for r in some):.1%}")
             cells.append(f"{statistics.mean(r['seconds'] for r in some):.0f}")
             lines.append("| " + " | ".join(cells) + " |")

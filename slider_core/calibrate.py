@@ -34,7 +34,7 @@ from .weights import LayerWeight, scaled
 SEEN = (0.35, 0.15)  # how much of a pair's difference the model sees through the noise at the levels that are read
 LADDER = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
 STRANGERS = (0.6, 0.8)  # and the levels for images that do not line up
-IMAGES, NOISES, ROWS = 6, 4, 8  # images per side, noises per image and level, samples per pass
+IMAGES, NOISES, ROWS = 6, 8, 8  # images per side, noises per image and level, samples per pass
 FIRST = (0.5, 1.0, 2.0)  # strengths that are tried, in units that double or halve until the best lies between them
 AROUND = (1.0, 1.5, 3.0)  # of the best strength: for the gain there, the curve and the end of the range
 DOUBLINGS = 7
@@ -275,7 +275,7 @@ def calibrate(
     `on_pass` hears how many passes are done; an exception out of it ends the measurement.
 
     Cost: at each strength couples * levels * noises * 2 samples, in passes of ROWS; usually six strengths, and the base model at
-    eight levels: about 100 passes for six pairs.
+    eight levels: about 180 passes for six pairs.
     """
     if not adapter.finite():
         raise SliderError("The slider's weights are not finite: train it anew at a lower learning rate.")
