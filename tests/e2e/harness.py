@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,8 +267,8 @@ def await_pictures(page: Page, kind: str, limit_s: float = 20.0) -> list[dict[st
         page.wait_for_timeout(250)
 
 
-def run_and_wait(page: Page, timeout: float = 120.0) -> RunResult:
-    """Press Run, wait until the queued graph ends in one way or another. `timeout` in seconds."""
+def run_and_wait(page: Page, timeout: float = 120.0, meanwhile: Callable[[], None] | None = None) -> RunResult:
+    """Press Run, do what is to be done `meanwhile`, wait until the graph ends in one way or another. `timeout` in seconds."""
     page.evaluate(
         """events => {
             if (window.sliderEnds) return;
@@ -285,6 +285,8 @@ def run_and_wait(page: Page, timeout: float = 120.0) -> RunResult:
         reply = answer.value.json()
         if not answer.value.ok:
             return RunResult("rejected", reply, time.monotonic() - start)
+        if meanwhile:
+            meanwhile()
         ended = page.wait_for_function("id => window.sliderEnds[id]", arg=reply["prompt_id"], timeout=timeout * 1000).json_value()
     except PlaywrightTimeout as error:
         return RunResult("timeout", {"limit_s": timeout, "playwright": str(error)[:300]}, time.monotonic() - start)

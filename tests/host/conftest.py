@@ -13,6 +13,7 @@ import asyncio
 import copy
 import importlib
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -276,6 +277,26 @@ def _test_nodes(runner: GraphRunner) -> dict[str, type]:
             return {}
 
     return {"TestGive": TestGive, "TestCapture": TestCapture}
+
+
+@pytest.fixture
+def forget(pack: Pack, comfy: Path) -> Callable[[], None]:
+    """Lets go of every slider under training, in memory and on disk."""
+
+    def forget() -> None:
+        session = pack.part("nodes.train").SESSION
+        for name in list(session._runs):
+            session.drop(name)
+        shutil.rmtree(comfy / "output" / "sliders", ignore_errors=True)
+
+    return forget
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned(request: pytest.FixtureRequest) -> None:
+    """A test that runs graphs begins without a slider of an earlier one."""
+    if "run_graph" in request.fixturenames:
+        request.getfixturevalue("forget")()
 
 
 @pytest.fixture

@@ -195,10 +195,10 @@ def test_queueing_again_goes_on_until_the_total(prompt: dict, run_graph) -> None
     assert again["slider"].metadata["slider_step"] == "25"
 
 
-def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, pack) -> None:
+def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, forget) -> None:
     prompt["6"]["inputs"] |= {"steps": 24, "total_steps": 24}
     whole = run_graph(prompt, slider=("6", 0))["slider"].weights
-    pack.part("nodes.train").SESSION.drop("smile")
+    forget()
     prompt["6"]["inputs"]["steps"] = 9
     for _ in range(3):
         parts = run_graph(prompt, slider=("6", 0))["slider"].weights
