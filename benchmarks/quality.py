@@ -257,6 +257,18 @@ def steps_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def units_table(rows: list[dict]) -> str:
+    """Markdown: how far the units of one slider lie apart that three noises give, median over seeds."""
+    lines = ["| objective | " + " | ".join(ATTRIBUTES) + " |", "|" + "---|" * (1 + len(ATTRIBUTES))]
+    for name in OBJECTIVES:
+        cells = []
+        for attribute in ATTRIBUTES:
+            some = [(r["unit"], *r["units_again"]) for r in rows if (r["objective"], r["attribute"]) == (name, attribute)]
+            cells.append(f"{statistics.median(max(units) / min(units) for units in some) - 1:.0%}" if some else "-")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def neutral_table(rows: list[dict]) -> str:
     lines = [
         "| attribute | neutral images | effect at +-1 | " + " | ".join(f"leak at {e}" for e in EQUAL) + " |",
@@ -346,6 +358,9 @@ def main() -> None:
         print(f"\nEffect at the strength of training\n\n{steps_table(by['steps'] + by['main'])}")
     if by["neutral"]:
         print(f"\nNeutral images\n\n{neutral_table(by['neutral'])}")
+    again = [r for r in by["main"] if r["units_again"]]
+    if again:
+        print(f"\nThe calibrated unit on other noise\n\n{units_table(again)}")
     if by["main"]:
         figure(by["main"], args.figure)
 

@@ -356,9 +356,9 @@ class SliderTrainStep(io.ComfyNode):
         until = max(begun, min(total_steps, begun + steps))
         with Autosave(run, runs_folder(), SaveSpec(every=checkpoint_every, keep=checkpoints_kept)) as autosave, training_here():
             trainer.run(backend, until, reporter(begun, until, autosave))
-        if calibrate and trainer.step:
+        if calibrate and trainer.step and not run.calibrated_now:
             run.calibrate(backend, calibrating)
-            autosave.save()  # once more, now that its strengths mean something
+            autosave.save_slider()  # once more, now that its strengths mean something
         again = " reset is on: the next run begins anew." if reset else ""
         if trainer.step < until:
             run.ended_at = trainer.step

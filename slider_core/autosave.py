@@ -48,7 +48,6 @@ class Autosave:
         self.file = run_file(root, run.name)
         self.folder, self.stem = self.file.parent, file_stem(run.name)
         self.trouble = ""  # why the last attempt failed
-        self.saved = run.step if self.file.is_file() else 0  # the step that the file holds
         self._when = time.monotonic()
 
     @property
@@ -59,12 +58,12 @@ class Autosave:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self.run.trainer.step != self.saved:
+        if self.run.step != self.run.saved:
             self.save()
 
     def after_step(self) -> None:
         """Save when it is time. Call it when a step is finished."""
-        step = self.run.trainer.step
+        step = self.run.step
         if self.spec.every and step % self.spec.every == 0:
             self._checkpoint(step)
         if time.monotonic() - self._when >= self.spec.seconds:
@@ -74,15 +73,29 @@ class Autosave:
         """Save the run and the slider as they stand. What goes wrong is in `trouble`."""
         try:
             save_run(self.file, self.run.name, self.run.fingerprint, self.run.trainer)
-            save_slider(self.slider_file, self.run.slider(), overwrite=True)
-            self.saved, self.trouble = self.run.trainer.step, ""
+            self.run.saved, self.trouble = self.run.step, ""
         except SliderError as fault:
             self.trouble = str(fault)
+        else:
+            self.save_slider()
         self._when = time.monotonic()
+
+    def save_slider(self) -> None:
+        """Save the slider alone: when it has changed but for its training, as by a calibration."""
+        self._write(self.slider_file)
+
+    def _write(self, path: Path) -> bool:
+        """Whether the slider could be written there."""
+        try:
+            save_slider(path, self.run.slider(), overwrite=True)
+        except SliderError as fault:
+            self.trouble = str(fault)
+            return False
+        return True
 
     def words(self) -> str:
         """One sentence for the user."""
-        return f"Not saved: {self.trouble}" if self.trouble else f"Saved up to step {self.saved} in {self.folder.name}/."
+        return f"Not saved: {self.trouble}" if self.trouble else f"Saved up to step {self.run.saved} in {self.folder.name}/."
 
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints there are, by step."""
@@ -91,10 +104,7 @@ class Autosave:
 
     def _checkpoint(self, step: int) -> None:
         """Write one, and let go of what is neither among the last `keep` nor the best by gain."""
-        try:
-            save_slider(self.folder / f"{self.stem}_step{step:06}{ENDING}", self.run.slider(), overwrite=True)
-        except SliderError as fault:
-            self.trouble = str(fault)
+        if not self._write(self.folder / f"{self.stem}_step{step:06}{ENDING}"):
             return
         there = self.checkpoints()
         mine = sorted(s for s in there if s <= step)  # what lies beyond is of a run before this one

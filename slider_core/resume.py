@@ -61,7 +61,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "fingerprint": dict(fingerprint),
         "training": trainer.spec.to_json(),
         "step": state["step"],
-        "readings": [astuple(reading) for reading in trainer.readings],
+        "readings": state["readings"],
         "groups": state["optimizer"]["param_groups"],
         "optimizer": plain,
     }

@@ -41,16 +41,22 @@ class Run:
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # in words
     ended_at: int = 0  # the step at which the user last asked to finish early
+    saved: int = 0  # the step that its file holds
 
     @property
     def step(self) -> int:
         """Finished steps."""
         return self.trainer.step
 
+    @property
+    def calibrated_now(self) -> bool:
+        """Whether the slider as it stands was calibrated."""
+        return self.measured is not None and self.measured[0] == self.step
+
     def calibrate(self, backend: Backend, on_pass: Callable[[int], None] | None = None) -> str:
         """Measure what strengths mean for the slider as it stands, once per step. Words, whether that went well or not."""
         trainer = self.trainer
-        if self.measured is None or self.measured[0] != trainer.step:
+        if not self.calibrated_now:
             try:
                 self.measured = trainer.step, calibrate(backend, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
                 self.calibrated = self.measured[1].words()
@@ -60,7 +66,7 @@ class Run:
 
     def verdict(self) -> str:
         """In words: does the slider work? A calibration of the slider as it stands has its say."""
-        if self.measured is None or self.measured[0] != self.trainer.step:
+        if self.measured is None or not self.calibrated_now:
             return self.trainer.verdict()
         found = self.measured[1]
         return self.trainer.verdict((found.plus is not None, found.minus is not None))
@@ -90,7 +96,7 @@ class Run:
             fields["slider_algorithm"] = self.spec.algorithm.value
         fields |= training_fields(spec, len(strengths), trainer.step, mean)
         weights = trainer.adapter.weights()
-        if self.measured is not None and self.measured[0] == trainer.step:
+        if self.measured is not None and self.calibrated_now:
             weights, fields = calibrated(weights, fields, self.measured[1])
         return Slider(weights, fields)
 
@@ -115,7 +121,7 @@ class Session:
 
     def step(self, name: str) -> int:
         """Finished steps of that run, 0 when there is none."""
-        return self._runs[name].trainer.step if name in self._runs else 0
+        return self._runs[name].step if name in self._runs else 0
 
     def ended_at(self, name: str) -> int:
         """The step at which that run was last finished early, 0 when it never was."""
@@ -147,6 +153,7 @@ class Session:
             run = Run(name, dict(fingerprint), make(), spec)
             if found is not None:
                 found.restore(run.trainer)
+                run.saved = found.step
             self._runs[name] = run
         self._make_room(name)
         return run

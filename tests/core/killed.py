@@ -40,11 +40,11 @@ def live(folder: Path, log: int) -> None:
     with Autosave(run, folder, SaveSpec(seconds=INTERVAL_S)) as autosave:
 
         def on_step(report) -> None:
-            before = autosave.saved
+            before = run.saved
             autosave.after_step()
             tell("step", report.step)
-            if autosave.saved != before:
-                tell("saved", autosave.saved)
+            if run.saved != before:
+                tell("saved", run.saved)
 
         run.trainer.run(model, ENDLESS, on_step, gain_every=GAIN_EVERY)
 
@@ -52,6 +52,7 @@ def live(folder: Path, log: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     place, log_file = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    make()  # what it imports late it imports now: a life is to begin at once
     for _line in sys.stdin:
         if os.fork():
             os.wait()

@@ -1,6 +1,6 @@
 """Pairs are told from two heaps, on the demo world and on made-up latents.
 
-On 40 sets each (seeds 200 up) of 4, 5, 6, 8 and 12: no two heaps of 2200 passed for pairs; pairs whose face moves or grows were
+benchmarks/alignment.py, 4 to 12 images a side: no two heaps of 2200 passed for pairs; pairs whose face moves or grows were
 known in 104 of 120 sets of four, 119 of 120 sets of six, and all others.
 """
 

@@ -94,16 +94,16 @@ def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
     assert low < 0 < high
 
 
-def test_two_noises_nearly_agree(backend: TinyBackend, samples: list[Sample]) -> None:
-    """A slider with random factors explains nothing; one that was trained for some steps does, and at one strength."""
+def test_two_noises_agree_within_a_tenth(backend: TinyBackend, samples: list[Sample]) -> None:
+    """A slider with random factors explains nothing; one that was trained does, and at one strength."""
     from slider_core.config import TrainSpec
     from slider_core.trainer import Trainer
 
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
-    trainer = Trainer(adapter, samples, TrainSpec(steps=60, lr=4e-3))
-    trainer.run(backend, 60, gain_every=1000)
+    trainer = Trainer(adapter, samples, TrainSpec(steps=200, lr=4e-3))
+    trainer.run(backend, 200, gain_every=1000)
     units = [calibrate(backend, adapter, samples, seed).unit for seed in (0, 1, 2)]
-    assert max(units) / min(units) < 1.5, units  # a slider of 60 steps explains little
+    assert max(units) / min(units) < 1.2
     assert calibrate(backend, adapter, samples, 0).unit == units[0]
 
 

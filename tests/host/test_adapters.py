@@ -22,9 +22,8 @@ GUIDE = {  # the example of SimpleTuner's slider guide
 
 
 @pytest.fixture
-def prompt(pack) -> dict:
+def prompt() -> dict:
     """The quickstart in API form, short: model 1, dataset 2, targets 5, training 6, sweep 10, save 19."""
-    pack.part("nodes.train").SESSION.drop("smile")
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.01}
     graph["10"]["inputs"] |= {"rows": 1, "steps": 4, "strengths": "-1, 0, 2.5"}

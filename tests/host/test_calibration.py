@@ -12,8 +12,7 @@ STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
 
 
 @pytest.fixture
-def prompt(pack) -> dict:
-    pack.part("nodes.train").SESSION.drop("smile")
+def prompt() -> dict:
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004}
     graph["10"]["inputs"] |= {"rows": 1, "steps": 4, "strengths": "-1, 0, 1"}

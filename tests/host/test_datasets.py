@@ -14,9 +14,8 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slid
 
 
 @pytest.fixture
-def prompt(pack) -> dict:
+def prompt() -> dict:
     """Model 1, dataset 2, targets 5, training 6 of the quickstart, a few steps."""
-    pack.part("nodes.train").SESSION.drop("smile")
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": 3, "total_steps": 3}
     return {key: graph[key] for key in ("1", "2", "5", "6")}

@@ -12,17 +12,14 @@ TRAINING = ("1", "2", "5", "6")
 
 
 @pytest.fixture
-def prompt(pack, comfy: Path) -> dict:
-    forget(pack)
-    for file in (comfy / "output" / "sliders").rglob("*.*"):
-        file.unlink()
+def prompt() -> dict:
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004, "calibrate": False}
     return {k: graph[k] for k in TRAINING}
 
 
-def forget(pack) -> None:
-    """What a restart of the server does to the memory."""
+def restart(pack) -> None:
+    """What a restart of the server does to the memory; the disk stays."""
     pack.part("nodes.train").SESSION.drop("smile")
 
 
@@ -45,7 +42,7 @@ def test_a_training_goes_on_after_a_restart_bit_for_bit(prompt: dict, run_graph,
     run_graph(prompt, slider=("6", 0))
     prompt["6"]["inputs"]["reset"] = False
     assert kept(pack, comfy).step == STOP
-    forget(pack)
+    restart(pack)
     prompt["6"]["inputs"]["steps"] = STEPS
     again = run_graph(prompt, slider=("6", 0), loss=("6", 2))
     assert again["loss"] == straight["loss"]
@@ -100,7 +97,7 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
     assert not any(b._forward_hooks or b._forward_pre_hooks for b in blocks)
     assert model_management.in_training is False
     assert kept(pack, comfy).step == STOP
-    forget(pack)
+    restart(pack)
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
 
 
@@ -125,7 +122,7 @@ def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pa
 
 def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, run_graph, pack) -> None:
     run_graph(prompt, slider=("6", 0))
-    forget(pack)
+    restart(pack)
     prompt["5"]["inputs"]["rank"] = 8
     with pytest.raises(run_graph.Error, match=r'"smile" is under training .* another adapter.*new name.*reset'):
         run_graph(prompt, slider=("6", 0))

@@ -15,9 +15,8 @@ STEPS, TOLERANCE = 40, 1e-4
 
 
 @pytest.fixture
-def prompt(pack) -> dict:
+def prompt() -> dict:
     """The quickstart in API form, short: what is tested here does not need a finished slider."""
-    pack.part("nodes.train").SESSION.drop("smile")
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS}
     graph["10"]["inputs"] |= {"rows": 1, "steps": 4}
