@@ -1,6 +1,6 @@
 """How often are pairs told from two heaps? docs/datasets.md and tests/core/test_alignment.py quote what this prints.
 
-    python benchmarks/alignment.py        # about a minute
+python benchmarks/alignment.py        # about a minute
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from slider_core.alignment import line_up  # noqa: E402
-from slider_core.demo import make_pairs  # noqa: E402
-from slider_core.world import render  # noqa: E402
+from slider_core.alignment import line_up
+from slider_core.demo import make_pairs
+from slider_core.world import render
 
 COUNTS, MOVING, STAYING = (4, 5, 6, 8, 12), ("size", "x", "y"), ("mouth", "eyes", "skin", "background")
 SEEDS, MORE_HEAPS = range(200, 240), range(200)
