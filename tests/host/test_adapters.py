@@ -108,7 +108,7 @@ def test_ranks_by_pattern(prompt: dict, run_graph) -> None:
 
 @pytest.mark.parametrize("form", ["native", "kohya", "lycoris", "peft"])
 @pytest.mark.parametrize("algorithm", ["lora", "dora", "lokr"])
-def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, run_graph, pack) -> None:
+def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, run_graph) -> None:
     if (algorithm, form) == ("lokr", "peft"):
         pytest.skip("a PEFT folder holds LoRA and DoRA")
     save = save_key(prompt)
@@ -121,6 +121,7 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
         "inputs": prompt["6"]["inputs"] | {"start_from": ["load", 0], "name": f"{algorithm} {form}"},
     }
     graph["6"]["inputs"] |= {"steps": 1, "total_steps": 1, "learning_rate": 1e-7}
+    graph["6"]["inputs"]["calibrate"] = False  # a second one finds unit 1 again to a few parts in a thousand
     again = run_graph(graph, slider=("6", 0), info=("load", 1))
     assert (algorithm if algorithm != "rslora" else "lora") in again["info"]
     before, after = run["slider"].weights, again["slider"].weights
@@ -128,7 +129,6 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
     for target, weight in before.items():
         torch.testing.assert_close(after[target].update(), weight.update(), rtol=1e-3, atol=1e-5)
     assert "slider_adapter" not in again["slider"].metadata
-    pack.part("nodes.train").SESSION.drop(f"{algorithm} {form}")
 
 
 def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict, run_graph, comfy: Path) -> None:
