@@ -14,8 +14,9 @@ from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.dataset import Dataset
 from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_calibration
+from .running import encoded_before
 from .sockets import CATEGORY, DatasetSocket, SliderSocket
-from .train import encoded_before, resolution_input
+from .train_inputs import resolution_input
 from .words import calibrating, say
 
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 from server import PromptServer
 
-from .train import finish
+from .running import finish
 
 
 def add_routes(server: PromptServer) -> None:

@@ -1,14 +1,10 @@
 """SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import comfy.utils
-import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
@@ -16,66 +12,19 @@ from ..slider_core.autosave import Autosave, run_file
 from ..slider_core.cache import encode
 from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
-from ..slider_core.config import Objective, SaveSpec, Schedule, Timesteps, TrainSpec, Weighting
+from ..slider_core.config import Objective, SaveSpec, TrainSpec
 from ..slider_core.dataset import Dataset
-from ..slider_core.disk_cache import DiskCache
 from ..slider_core.formats import cut, to_native
 from ..slider_core.metadata import tensor_hash
-from ..slider_core.session import Run, Session
+from ..slider_core.session import Run
 from ..slider_core.store import Slider
 from ..slider_core.targets import slices
-from ..slider_core.trainer import StepReport, Trainer
+from ..slider_core.trainer import Trainer
+from .running import SESSION, encoded_before, reporter, runs_folder, training_here
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .words import WORDS_EVERY, calibrating, executing_node, say
-
-SESSION = Session()
-TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
-
-
-def encoded_before() -> DiskCache:
-    """What was encoded in earlier runs, in ComfyUI's user folder."""
-    return DiskCache(Path(folder_paths.get_user_directory()) / "slider_lora" / "encoded")
-
-
-def runs_folder() -> Path:
-    """Where sliders under training are kept: in ComfyUI's output folder."""
-    return Path(folder_paths.get_output_directory()) / "sliders"
-
-
-@contextmanager
-def training_here() -> Iterator[None]:
-    """Within the block the node that runs can be asked to finish."""
-    place = executing_node()
-    TRAINING[place] = False
-    try:
-        yield
-    finally:
-        TRAINING.pop(place, None)
-
-
-def finish(node: str) -> bool:
-    """Ask the training in that node, of whatever subgraph, to finish with its step. False when none runs there."""
-    there = [place for place in TRAINING if place == node or place.endswith(f":{node}")]
-    TRAINING.update(dict.fromkeys(there, True))
-    return bool(there)
-
-
-def reporter(first: int, until: int, autosave: Autosave) -> Callable[[StepReport], bool]:
-    """Autosave, progress bar and words in the node. ComfyUI's bar raises the interrupt when the user pressed stop.
-
-    True, enough, when the user asked this node to finish with the step.
-    """
-    bar, place = comfy.utils.ProgressBar(max(1, until - first)), executing_node()
-
-    def on_step(report: StepReport) -> bool:
-        autosave.after_step()
-        if report.step % WORDS_EVERY == 0 or report.step == until:
-            say(report.words())
-        bar.update_absolute(report.step - first)
-        return TRAINING.get(place, False)
-
-    return on_step
+from .train_inputs import checkpoint_inputs, fine_inputs, fine_spec, resolution_input
+from .words import WORDS_EVERY, calibrating, say
 
 
 def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider | None) -> Adapter:
@@ -137,111 +86,6 @@ def snapshot(run: Run, model: Any) -> Slider:
     slider = run.slider()
     told = slider.metadata | {"slider_architecture": architecture(model)}
     return replace(slider, metadata=told, proof=Proof(weakref.ref(model), sample.latent, sample.cond))
-
-
-def resolution_input() -> io.Int.Input:
-    """The size at which a dataset's images are encoded."""
-    return io.Int.Input(
-        "resolution",
-        default=0,
-        min=0,
-        max=4096,
-        step=8,
-        advanced=True,
-        tooltip="Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
-    )
-
-
-def fine_inputs() -> list[io.Input]:
-    """What seldom needs a change, folded away."""
-    whole = {"min": 0.0, "max": 1.0, "step": 0.01, "advanced": True, "optional": True}
-    return [
-        io.Combo.Input(
-            "timesteps",
-            options=Timesteps,
-            default=Timesteps.MODEL,
-            advanced=True,
-            optional=True,
-            tooltip="Noise levels to train at. model: spaced as the model's own schedule. few_step: only those that a sampler of "
-            "few_steps steps asks for: Turbo, Lightning, Schnell.",
-        ),
-        io.Int.Input("few_steps", default=4, min=1, max=100, advanced=True, optional=True),
-        io.Float.Input("noise_from", default=0.0, tooltip="Lowest noise level to train at: 0 is clean.", **whole),
-        io.Float.Input("noise_to", default=1.0, tooltip="Highest noise level to train at: 1 is pure noise.", **whole),
-        io.Combo.Input(
-            "weighting",
-            options=Weighting,
-            default=Weighting.AUTO,
-            advanced=True,
-            optional=True,
-            tooltip="What an error counts at each noise level. auto: as the objective has it.",
-        ),
-        io.Combo.Input(
-            "schedule",
-            options=Schedule,
-            default=Schedule.COSINE,
-            advanced=True,
-            optional=True,
-            tooltip="How the learning rate goes over total_steps.",
-        ),
-        io.Float.Input(
-            "jitter",
-            default=-1.0,
-            min=-1.0,
-            max=0.5,
-            step=0.01,
-            advanced=True,
-            optional=True,
-            tooltip="How far both images of a pair are moved at random, share of the side, so that a slider does not learn where "
-            "things lie. -1: as the objective has it.",
-        ),
-        io.Float.Input(
-            "neutral_weight",
-            default=1.0,
-            min=0.0,
-            max=100.0,
-            step=0.05,
-            advanced=True,
-            optional=True,
-            tooltip="What neutral images count beside the pairs.",
-        ),
-        io.Boolean.Input(
-            "calibrate",
-            default=True,
-            advanced=True,
-            optional=True,
-            tooltip="On: after training, find the strength that shows what the images show, and make it 1. Forward passes only.",
-        ),
-    ]
-
-
-def checkpoint_inputs() -> list[io.Input]:
-    """What is kept of the way, besides the autosave."""
-    return [
-        io.Int.Input(
-            "checkpoint_every",
-            default=0,
-            min=0,
-            max=100000,
-            advanced=True,
-            optional=True,
-            tooltip="Keep the slider as it is every so many steps, in output/sliders/<name>. 0: never.",
-        ),
-        io.Int.Input(
-            "checkpoints_kept",
-            default=3,
-            min=1,
-            max=1000,
-            advanced=True,
-            optional=True,
-            tooltip="How many of the last checkpoints stay; the best by gain stays too.",
-        ),
-    ]
-
-
-def fine_spec(noise_from: float = 0.0, noise_to: float = 1.0, jitter: float = -1.0, **choices: Any) -> dict[str, Any]:
-    """The folded-away inputs as fields of TrainSpec."""
-    return choices | {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
 
 
 class SliderTrainStep(io.ComfyNode):

@@ -284,7 +284,7 @@ def forget(pack: Pack, comfy: Path) -> Callable[[], None]:
     """Lets go of every slider under training, in memory and on disk."""
 
     def forget() -> None:
-        session = pack.part("nodes.train").SESSION
+        session = pack.part("nodes.running").SESSION
         for name in list(session._runs):
             session.drop(name)
         shutil.rmtree(comfy / "output" / "sliders", ignore_errors=True)

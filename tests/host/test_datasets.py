@@ -109,7 +109,7 @@ def test_buckets_out_of_the_graph_make_a_dataset(prompt: dict, run_graph, faces:
     assert run["sheet"].shape[1] > 4 * 160, "the contact sheet shows the four pairs"
     assert len(run["loss"]["loss"]) == 3
     assert json.loads(run["slider"].metadata["slider_images"]) == {"positive": 4, "negative": 4, "neutral": 4}
-    samples = pack.part("nodes.train").SESSION.get("smile").trainer.samples
+    samples = pack.part("nodes.running").SESSION.get("smile").trainer.samples
     assert all(s.mask is not None and (s.mask[..., :30, :].max(), s.mask[..., 34:, :].min()) == (0, 1) for s in samples)
 
 
@@ -161,7 +161,7 @@ def test_a_second_run_encodes_nothing(prompt: dict, run_graph, comfy: Path, face
     first = run_graph(prompt, loss=("6", 2))
     assert encoded.count("image") == 12
     encoded.clear()
-    pack.part("nodes.train").SESSION.drop("smile")
+    pack.part("nodes.running").SESSION.drop("smile")
     prompt["6"]["inputs"]["reset"] = True
     second = run_graph(prompt, loss=("6", 2))
     assert encoded == []
@@ -181,7 +181,7 @@ def test_images_of_two_shapes_train_in_one_dataset(prompt: dict, run_graph, comf
     prompt["2"]["inputs"]["folder"] = "shapes"
     prompt["6"]["inputs"] |= {"steps": 8, "total_steps": 8}
     run = run_graph(prompt, loss=("6", 2))
-    shapes = {tuple(s.latent.shape) for s in pack.part("nodes.train").SESSION.get("smile").trainer.samples}
+    shapes = {tuple(s.latent.shape) for s in pack.part("nodes.running").SESSION.get("smile").trainer.samples}
     assert len(shapes) == 2
     assert len(run["loss"]["loss"]) == 8
 

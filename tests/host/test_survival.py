@@ -20,7 +20,7 @@ def prompt() -> dict:
 
 def restart(pack) -> None:
     """What a restart of the server does to the memory; the disk stays."""
-    pack.part("nodes.train").SESSION.drop("smile")
+    pack.part("nodes.running").SESSION.drop("smile")
 
 
 def kept(pack, comfy: Path) -> object:
@@ -69,7 +69,7 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
 
     prompt["6"]["inputs"]["checkpointing"] = False  # or a backward would contain forwards
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
-    before, session = fingerprint(model.model), pack.part("nodes.train").SESSION
+    before, session = fingerprint(model.model), pack.part("nodes.running").SESSION
     blocks = pack.core("gradients").blocks(model.model.diffusion_model)
     pressed_at = []
 
@@ -102,7 +102,7 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
 
 
 def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
-    train = pack.part("nodes.train")
+    train = pack.part("nodes.running")
     words = server.send_progress_text
 
     def press(text: str, node_id: str, sid: str | None = None) -> None:
