@@ -112,7 +112,7 @@ RINGS: dict[str, Callable[[], str]] = {
 def run(command: list[str]) -> tuple[int | None, float]:
     """Exit status (None past the limit of time) and seconds; the output goes straight through."""
     start = time.monotonic()
-    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    env = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONUNBUFFERED": "1"}
     if root := find_comfyui():
         env["COMFYUI_PATH"] = str(root)
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL)
@@ -145,10 +145,18 @@ def run_lint() -> Outcome:
     return Outcome("lint", "passed" if ok else "FAILED", "" if ok else f"ruff {command[0]}", int(ok), int(not ok), 0, seconds)
 
 
+def workers(ring: str) -> list[str]:
+    """A process for each core, a file of tests to a process: tiny models gain nothing from a second thread. The browser ring
+    has one server, and the gpu ring one device."""
+    if ring not in ("core", "host") or util.find_spec("xdist") is None:
+        return []
+    return ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+
+
 def run_pytest(ring: str) -> Outcome:
     report = BUILD / f"junit-{ring}.xml"
     report.unlink(missing_ok=True)
-    options = ["-q", "-rfEs", "--color=yes" if sys.stdout.isatty() else "--color=no"]
+    options = ["-q", "-rfEs", "--color=yes" if sys.stdout.isatty() else "--color=no", *workers(ring)]
     code, seconds = run([sys.executable, "-m", "pytest", f"tests/{ring}", *options, f"--junitxml={report}"])
     passed, failed, skipped = read_counts(report)
     notes = {0: "", None: f"stopped after {TIMEOUT_S} s", 1: "", 5: "pytest found no test"}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tests run beside each other, a process for each core
 
 from slider_core.backend import Conditioning, per_sample  # noqa: E402
 from slider_core.cache import Sample, encode  # noqa: E402
