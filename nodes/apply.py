@@ -6,9 +6,10 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.calibrate import Units, file_strength
-from ..slider_core.comfy_files import with_slider
+from ..slider_core.comfy_live import applied
 from ..slider_core.config import SliderError
 from ..slider_core.store import Slider
+from ..slider_core.window import Mode, Window, parse_points
 from .files import file_mark, load_by_name
 from .sockets import CATEGORY, SliderSocket
 
@@ -32,6 +33,51 @@ def units_input() -> io.Combo.Input:
         optional=True,
         tooltip="calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA loader takes.",
     )
+
+
+def window_inputs() -> list[io.Input]:
+    """When a slider acts, and how it comes onto a model. The curve is text and not ComfyUI's CURVE, whose editor ends at 0 and 1:
+    a strength may change its sign."""
+    return [
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            round=0.001,
+            advanced=True,
+            optional=True,
+            tooltip="The slider acts from here on. 0.2 to 0.4 leaves the layout of the picture as it is.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            round=0.001,
+            advanced=True,
+            optional=True,
+            tooltip="The slider acts up to here. 0 is the first sigma of the model's schedule, 1 the last.",
+        ),
+        io.String.Input(
+            "curve",
+            default="",
+            advanced=True,
+            optional=True,
+            tooltip="How much of the strength counts when, as percent: share, lines between: 0.2: 0, 0.5: 1. Empty: all of it.",
+        ),
+        io.Combo.Input(
+            "mode",
+            options=Mode,
+            default=Mode.AUTO,
+            advanced=True,
+            optional=True,
+            tooltip="merge: into the weights, as any LoRA loader does; full speed. live: beside the weights; no patching, and "
+            "it may change during the sampling. auto: merge, and live where a window or a curve asks for it.",
+        ),
+    ]
 
 
 class SliderLoRAApply(io.ComfyNode):
@@ -64,6 +110,7 @@ class SliderLoRAApply(io.ComfyNode):
                     tooltip="A saved slider. Leave it at none when a slider is connected.",
                 ),
                 units_input(),
+                *window_inputs(),
             ],
             outputs=[io.Model.Output()],
         )
@@ -80,9 +127,13 @@ class SliderLoRAApply(io.ComfyNode):
         slider: Slider | None = None,
         file: str = NO_FILE,
         units: str = Units.CALIBRATED.value,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        curve: str = "",
+        mode: str = Mode.AUTO.value,
     ) -> io.NodeOutput:
-        found = chosen(slider, file)
-        return io.NodeOutput(with_slider(model, found, file_strength(strength, found.metadata, units)))
+        found, window = chosen(slider, file), Window(start_percent, end_percent, parse_points(curve))
+        return io.NodeOutput(applied(model, found, file_strength(strength, found.metadata, units), window, mode))
 
 
 NODES = [SliderLoRAApply]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -38,6 +38,13 @@ def _dropped(x: torch.Tensor, share: float, seed: int, place: str) -> torch.Tens
     generator = seeded(seed, place, x.device)
     kept = torch.rand(x.shape[1:], generator=generator, device=x.device) >= share
     return x * (kept.to(x.dtype) / (1 - share))
+
+
+def _part_of(output: torch.Tensor, target: Target) -> torch.Tensor:
+    return output if target.rows is None else output[..., target.rows[0] : target.rows[1]]
+
+
+_IN_FORCE: list[Adapter] = []  # adapters whose strengths act now, outermost first: several sliders on one model
 
 
 class Adapter:
@@ -94,6 +101,10 @@ class Adapter:
         """What an optimizer trains: those of each target in order."""
         return [p for part in self._parts.values() for p in part.parameters()]
 
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Those parameters with the name of their target."""
+        return [(str(target), p) for target, part in self._parts.items() for p in part.parameters()]
+
     def factors(self, inside: str) -> list[nn.Parameter]:
         """The parameters that act inside the module at path `inside`."""
         parts = [part for t, part in self._parts.items() if t.path == inside or t.path.startswith(f"{inside}.")]
@@ -128,6 +139,14 @@ class Adapter:
             for p, value in zip(part.parameters(), state[str(target)], strict=True):
                 p.copy_(value)
 
+    @torch.no_grad()
+    @torch.inference_mode(False)
+    def to(self, device: torch.device) -> None:
+        """Move the parts there, unless they are there already."""
+        if any(p.device != device for p in self.parameters()):
+            for part in self._parts.values():
+                part.to(device)
+
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())
 
@@ -141,10 +160,12 @@ class Adapter:
             strength = self._rows.for_layer(output.shape[0], target.path) if self._rows else None
             if strength is None:
                 return None
-            x, mine = args[0], output if target.rows is None else output[..., target.rows[0] : target.rows[1]]
+            x, mine = args[0], _part_of(output, target)
             if self._dropping and self.dropout:
                 x = _dropped(x, self.dropout, self._dropping[0], f"{self._dropping[1]}/{target}")
-            change = part.change(layer, x, mine)
+            alone = len(layer._forward_hooks) == 1  # else another slider may have changed the output before us
+            plain = mine if alone or not part.reads_output else _part_of(layer.forward(*args), target)
+            change = part.change(layer, x, plain)
             change = (change * strength.to(change).reshape(-1, *[1] * (change.ndim - 1))).to(output.dtype)
             if target.rows is None:
                 return output + change
@@ -172,26 +193,46 @@ class Adapter:
         before = self._rows, self._module, self._dropping
         with self.attached(module):
             self._rows, self._module, self._dropping = rows, module, dropping
+            _IN_FORCE.append(self)
             try:
                 yield
             finally:
+                _IN_FORCE.remove(self)
                 self._rows, self._module, self._dropping = before
 
     @contextmanager
     def at(
-        self, module: nn.Module, strength: Sequence[float] | torch.Tensor, dropping: tuple[int, str] | None = None
+        self,
+        module: nn.Module,
+        strength: Sequence[float] | torch.Tensor,
+        dropping: tuple[int, str] | None = None,
+        by_row: bool = False,
     ) -> Iterator[None]:
         """Within the block, `module` (the diffusion model) runs with this slider, sample i at `strength[i]`.
 
         The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength). `dropping` (seed,
-        place of the run) switches the adapter's dropout on, always the same there.
+        place of the run) switches the adapter's dropout on, always the same there. `by_row`: the strengths are those of one
+        call's rows, whichever samples these are.
         """
-        with self._with_rows(module, Rows(strength), dropping):
+        with self._with_rows(module, Rows(strength, by_row), dropping):
             yield
 
-    def remember(self) -> Callable[[], AbstractContextManager[None]]:
-        """The strengths in force now, as a context that brings them back: for a part of the model that is computed again."""
+    def _as_now(self) -> Callable[[], AbstractContextManager[None]]:
         if self._rows is None or self._module is None:
             return nullcontext
         module, rows, dropping = self._module, self._rows.frozen(), self._dropping
         return lambda: self._with_rows(module, rows, dropping)
+
+    def remember(self) -> Callable[[], AbstractContextManager[None]]:
+        """The strengths in force now, this adapter's and any other's, as a context that brings them back: for a part of the
+        model that is computed again."""
+        states = [adapter._as_now() for adapter in _IN_FORCE]
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with ExitStack() as stack:
+                for state in states:
+                    stack.enter_context(state())
+                yield
+
+        return again

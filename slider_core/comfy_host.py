@@ -127,9 +127,11 @@ class ComfyBackend:
                 )
 
     def weights_mark(self) -> str:
-        """A short hash of some weights, merged LoRAs included: tells two checkpoints of one architecture apart."""
+        """A short hash of some weights, with merged LoRAs and live sliders: tells two checkpoints of one architecture apart."""
         self.load()
-        return module_mark(self.module)[:8]
+        wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
+        live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
+        return " ".join([module_mark(self.module)[:8], *live])
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""

@@ -17,6 +17,8 @@ from .weights import OPTIONAL, Kind, LayerWeight, base_rows, quiet_lycoris, shap
 class Lycoris:
     """A LyCORIS module on one layer."""
 
+    reads_output = False
+
     def __init__(self, made: Any, kind: Kind, target: Target, base: tuple[int, ...]) -> None:
         self.made, self.kind, self.rows, self.base = made, kind, target.rows, base
         self.seen: dict[str, torch.Tensor] = {}

@@ -21,6 +21,8 @@ NAME = "slider"  # PEFT's name for our adapter
 class Lora:
     """PEFT's LoRA on one layer, rsLoRA by its scale."""
 
+    reads_output = False
+
     def __init__(self, tuned: Any, base: tuple[int, ...]) -> None:
         self.down, self.up = tuned.lora_A[NAME], tuned.lora_B[NAME]
         self.scaling: float = tuned.scaling[NAME]
@@ -46,6 +48,8 @@ class Lora:
 
 class Dora(Lora):
     """PEFT's DoRA: a LoRA and the norm of each row of the changed weight."""
+
+    reads_output = True
 
     def __init__(self, tuned: Any, base: tuple[int, ...], rows: tuple[int, int] | None) -> None:
         super().__init__(tuned, base)

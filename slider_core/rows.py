@@ -28,13 +28,14 @@ class Rows:
     """The strength of each row of the model call that is running; None between calls, when the host may use a part of the
     model by itself (a text connector, say), for no sample in particular."""
 
-    def __init__(self, strength: Sequence[float] | torch.Tensor) -> None:
+    def __init__(self, strength: Sequence[float] | torch.Tensor, by_row: bool = False) -> None:
+        self.by_row = by_row  # the strengths of one call's rows: no part of a batch is picked from them
         self.strength = torch.as_tensor(strength, dtype=torch.float32).reshape(-1)
         self.row: torch.Tensor | None = None
         self.uniform = False  # all rows alike
 
     def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        picked = (kwargs.get("transformer_options") or {}).get(SAMPLES)
+        picked = None if self.by_row else (kwargs.get("transformer_options") or {}).get(SAMPLES)
         strength = self.strength if picked is None else self.strength[list(picked)]
         first = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]  # several streams in a list: sound and video
         count = first.shape[0]
@@ -45,7 +46,7 @@ class Rows:
 
     def frozen(self) -> Rows:
         """The same strengths and rows, which later model calls do not change."""
-        copy = Rows(self.strength)
+        copy = Rows(self.strength, self.by_row)
         copy.row, copy.uniform = self.row, self.uniform
         return copy
 

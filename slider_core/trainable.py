@@ -17,6 +17,8 @@ from .weights import LayerWeight
 class Trainable(Protocol):
     """One target's part of an adapter."""
 
+    reads_output: bool  # whether `change` needs `out`, as it is without any slider
+
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains, always in the same order."""
 

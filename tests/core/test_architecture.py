@@ -47,6 +47,7 @@ ORDER = [
     "metadata",
     "store",
     "resume",
+    "window",
     "sweep",
     "session",
     "autosave",
@@ -56,10 +57,11 @@ ORDER = [
     "comfy_training",
     "comfy_host",
     "comfy_files",
+    "comfy_live",
     "comfy_tiny",
     "__main__",
 ]
-HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_tiny"}
+HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_live", "comfy_tiny"}
 LEAVES = {"world", "tiny", "demo"} | HOST_FILES
 HEAVY = {"peft", "lycoris", "transformers"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")

@@ -1,0 +1,133 @@
+"""A slider on a MODEL: merged into the weights, or live, beside them, with a strength that follows the sampler.
+
+Live is a wrapper around BaseModel.apply_model (every architecture has it) that hooks the slider's layers for the length of one
+model call and takes the strength from the call's own sigma. Nothing is patched and nothing stays. Several live sliders are
+several wrappers, each under a key of its own. Each row of a call has its own sigma, so it may have its own strength: training
+on a MODEL with a live slider draws a noise level for each sample.
+
+Cost: no repatching and no second copy of a weight; the slider's own products at every call, in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import uuid
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import nn
+
+from .adapter import Adapter
+from .comfy_files import on_model, with_slider
+from .comfy_training import forget_prompts, without_memory
+from .config import SliderError, choice
+from .store import Slider
+from .window import Mode, Window
+
+KEY = "slider_lora_live"
+HALVINGS = 40  # of the interval 0..1, in which the percent of a sigma is looked for
+
+
+def percent_of(sampling: Any, sigma: float) -> float:
+    """The percent that `sampling`, a model's noise schedule, turns into this sigma: the inverse of its percent_to_sigma."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if float(sampling.percent_to_sigma(middle)) > sigma:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled code may have been made without our hooks, and torch does not look for new ones: run what it was made from."""
+    compiling = "torch._dynamo" in sys.modules  # seconds to import, which is not ours to do
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return stance("force_eager") if compiling and stance else nullcontext()
+
+
+class LiveSlider:
+    """One slider at a strength, as a wrapper of apply_model."""
+
+    def __init__(self, adapter: Adapter, strength: float, window: Window) -> None:
+        self.adapter, self.strength, self.window = adapter, strength, window
+        self._last: list[float] | None = None
+
+    @property
+    def mark(self) -> str:
+        """A short hash that tells two live sliders apart by what they do."""
+        told = [repr((self.strength, self.window)), *(f"{t} {float(p.sum())} {float(p.norm())}" for t, p in self._named())]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+    def _named(self) -> list[tuple[str, torch.Tensor]]:
+        return [(str(t), p.detach().double()) for t, p in self.adapter.named_parameters()]
+
+    def strengths(self, sampling: Any, sigma_R: torch.Tensor) -> list[float]:
+        """The strength of each row of a call, or one for all of them.
+
+        Inside the window as ComfyUI counts it: start >= sigma >= end, in sigma's own number format.
+        """
+        if not self.window.changes:
+            return [self.strength]
+        start, end = (float(sampling.percent_to_sigma(percent)) for percent in (self.window.start, self.window.end))
+        acts = ~((sigma_R > start) | (sigma_R < end))
+        at = {sigma: self.strength * self._share(sampling, sigma) for sigma in set(sigma_R[acts].tolist())}
+        return [at[sigma] if inside else 0.0 for sigma, inside in zip(sigma_R.tolist(), acts.tolist(), strict=True)]
+
+    def _share(self, sampling: Any, sigma: float) -> float:
+        return self.window.share(percent_of(sampling, sigma)) if self.window.points else 1.0
+
+    def __call__(self, executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        base = executor.class_obj
+        module: nn.Module = getattr(base.diffusion_model, "_orig_mod", base.diffusion_model)
+        strengths = self.strengths(base.model_sampling, t.reshape(len(t), -1)[:, 0])
+        if strengths != self._last:
+            forget_prompts(module)  # keys and values of another strength
+            self._last = strengths
+        if not any(strengths):
+            return executor(x, t, *args, **kwargs)
+        self.adapter.to(x.device)
+        with self.adapter.at(module, strengths, by_row=True), _uncompiled():
+            return executor(x, t, *args, **kwargs)
+
+    def rest(self, *_patcher: Any) -> None:
+        """After a sampling: off the device."""
+        self._last = None
+        self.adapter.to(torch.device("cpu"))
+
+
+def live_sliders(model: Any) -> list[LiveSlider]:
+    """The live sliders that a MODEL carries, in the order in which they were put on."""
+    wrappers = model.wrappers.get(WrappersMP.APPLY_MODEL, {})
+    return [w for key, some in wrappers.items() if str(key).startswith(KEY) for w in some]
+
+
+def with_live(model: Any, slider: Slider, strength: float, window: Window) -> Any:
+    """A clone of a MODEL that runs with the slider beside its weights."""
+    found = on_model(slider, model)
+    adapter = Adapter.from_weights(model.model.diffusion_model, found.weights)
+    for p in adapter.parameters():
+        p.requires_grad_(False)  # whoever trains on this MODEL trains another one
+    live, patched = LiveSlider(adapter, strength, window), model.clone()
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}/{uuid.uuid4()}", live)
+    patched.add_callback(CallbacksMP.ON_CLEANUP, live.rest)
+    return without_memory(patched)
+
+
+def applied(model: Any, slider: Slider, strength: float, window: Window | None = None, mode: Mode | str = Mode.AUTO) -> Any:
+    """A MODEL with the slider at `strength`. At 0 the model itself.
+
+    `auto` merges, and goes live where the strength changes over the sampling. SliderError when a change is to be merged.
+    """
+    window, mode = window or Window(), choice(Mode, mode, "Mode")
+    if mode is Mode.MERGE and window.changes:
+        raise SliderError("A merged slider cannot change during the sampling: set mode to auto, or drop window and curve.")
+    if strength == 0:
+        return model
+    if mode is Mode.LIVE or window.changes:
+        return with_live(model, slider, strength, window)
+    return with_slider(model, slider, strength)

@@ -1,0 +1,291 @@
+"""Slider LoRA Apply: merged and live are one thing; a window and a curve are what a chain of KSamplers draws by hand.
+
+Oracles: ComfyUI's own loader path (merge), its KSampler split into steps, and its rule for a conditioning's timestep range.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from zoo.animals import tiny
+from zoo.measure import shaken
+from zoo.model import build_tiny, conditioning
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+TITLES = ("SD15", "SDXL", "Flux", "ZImage", "WAN21_T2V", "SD3 3.5 medium", "PixArtSigma", "HiDreamO1")
+SAME, MOVED = 1e-4, 1e-2  # as a share of the slider's effect; what the slider must move, as a share of the output
+STEPS, SEED = 4, 7
+
+
+class Case:
+    """A tiny model, two sliders whose every part acts, and ComfyUI's own sampler."""
+
+    def __init__(self, pack: Any, title: str, algorithm: str = "lora") -> None:
+        self.core, self.entry = pack.core, tiny(title)
+        self.model = build_tiny(self.entry)
+        self.module = self.model.model.diffusion_model
+        targets = self.core("targets").select(self.module)
+        self.adapter = shaken(self.core, self.module, targets, torch.float32, algorithm)
+        self.adapter.look(self.module)
+        self.slider = self.core("store").Slider(self.adapter.weights())
+        other = shaken(self.core, self.module, targets[::2], torch.float32)
+        with torch.no_grad():
+            for p in other.parameters():
+                p.mul_(-0.7).add_(0.01)
+        self.other_adapter, self.other = other, self.core("store").Slider(other.weights())
+
+    def on(self, model: Any, strength: float, mode: str = "auto", slider: Any = None, **window: Any) -> Any:
+        made = self.core("window").Window(**window)
+        return self.core("comfy_live").applied(model, slider or self.slider, strength, made, mode)
+
+    @torch.inference_mode()
+    def drawn(self, model: Any, steps: int = STEPS, cfg: float = 1.0, latent: Any = None, **part: Any) -> torch.Tensor:
+        """The latent that ComfyUI's KSampler (Advanced) gives."""
+        import nodes
+
+        latent = torch.zeros(1, *self.entry.latent) if latent is None else latent
+        prompts = conditioning(self.entry, 0), conditioning(self.entry, 1)
+        args = model, SEED, steps, cfg, "euler", "simple", *prompts, {"samples": latent}
+        return nodes.common_ksampler(*args, **part)[0]["samples"].clone()
+
+    def by_hand(self, models: list[Any], cfg: float = 1.0) -> torch.Tensor:
+        """One KSampler (Advanced) a step, each with a MODEL of its own."""
+        latent = None
+        for step, model in enumerate(models):
+            part = {"start_step": step, "last_step": step + 1, "disable_noise": step > 0, "force_full_denoise": False}
+            latent = self.drawn(model, len(models), cfg, latent, **part)
+        return latent
+
+    def sigmas(self, steps: int = STEPS) -> torch.Tensor:
+        from comfy.samplers import calculate_sigmas
+
+        return calculate_sigmas(self.sampling, "simple", steps)
+
+    @property
+    def sampling(self) -> Any:
+        return self.model.get_model_object("model_sampling")
+
+    def percent(self, step: int, steps: int = STEPS) -> float:
+        """The percent between the step before and this one."""
+        sigmas, percent = self.sigmas(steps), self.core("comfy_live").percent_of
+        return (percent(self.sampling, float(sigmas[step - 1])) + percent(self.sampling, float(sigmas[step]))) / 2
+
+    def hooks(self) -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in self.module.modules())
+
+
+def same(one: torch.Tensor, other: torch.Tensor, base: torch.Tensor) -> bool:
+    """Equal within SAME of the effect, which there must be."""
+    effect = (other - base).norm()
+    assert effect > MOVED * base.norm(), "the slider moves the picture"
+    return bool((one - other).norm() < SAME * effect)
+
+
+@pytest.fixture(scope="module")
+def cases(pack: Any) -> Any:
+    made: dict[tuple[str, str], Case] = {}
+
+    def case(title: str, algorithm: str = "lora") -> Case:
+        key = title, algorithm
+        made[key] = made[key] if key in made else Case(pack, title, algorithm)
+        return made[key]
+
+    return case
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_live_is_merged(title: str, cases: Any) -> None:
+    case = cases(title)
+    base = case.drawn(case.model, cfg=3.0)
+    for strength in (1.5, -0.7):
+        live = case.drawn(case.on(case.model, strength, "live"), cfg=3.0)
+        assert same(live, case.drawn(case.on(case.model, strength, "merge"), cfg=3.0), base), strength
+    assert torch.equal(case.drawn(case.model, cfg=3.0), base)
+    assert case.hooks() == 0
+
+
+@pytest.mark.parametrize("algorithm", ["rslora", "dora", "locon", "loha", "lokr", "full", "glora"])
+def test_live_is_merged_with_any_algorithm(algorithm: str, cases: Any) -> None:
+    case = cases("SD15", algorithm)
+    base = case.drawn(case.model, steps=1)
+    for strength in (1.5, -0.7):
+        live = case.drawn(case.on(case.model, strength, "live"), steps=1)
+        assert same(live, case.drawn(case.on(case.model, strength, "merge"), steps=1), base), strength
+
+
+@pytest.mark.parametrize("title", ["SD15", "ZImage", "HiDreamO1"])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_window_is_the_base_model_and_then_the_slider(title: str, cfg: float, cases: Any) -> None:
+    case = cases(title)
+    base, merged = case.model, case.on(case.model, 1.5, "merge")
+    plain = case.drawn(base, cfg=cfg)
+    late = case.drawn(case.on(base, 1.5, start=case.percent(2)), cfg=cfg)
+    assert same(late, case.by_hand([base, base, merged, merged], cfg), plain)
+    middle = case.drawn(case.on(base, 1.5, start=case.percent(1), end=case.percent(3)), cfg=cfg)
+    assert same(middle, case.by_hand([base, merged, merged, base], cfg), plain)
+    assert not torch.allclose(late, middle)
+
+
+@pytest.mark.parametrize("title", ["SD15", "ZImage"])
+def test_a_curve_is_a_strength_for_each_step(title: str, cases: Any) -> None:
+    """One that changes its sign, too."""
+    case = cases(title)
+    percents = [case.core("comfy_live").percent_of(case.sampling, float(s)) for s in case.sigmas()[:-1]]
+    points = ((0.1, -1.0), (0.8, 2.0))
+    shares = [case.core("window").Window(points=points).share(p) for p in percents]
+    assert len(set(shares)) == STEPS
+    found = case.drawn(case.on(case.model, 0.8, points=points))
+    wanted = case.by_hand([case.on(case.model, 0.8 * share, "merge") for share in shares])
+    assert same(found, wanted, case.drawn(case.model))
+
+
+@pytest.mark.parametrize("title", ["SD15", "ZImage", "CosmosI2V"])
+def test_the_edges_of_the_window_are_those_of_a_conditioning(title: str, cases: Any) -> None:
+    """ConditioningSetTimestepRange's own test, at the edges' very sigmas in float32 and beside them."""
+    from comfy.samplers import get_area_and_mult
+
+    case = cases(title)
+    live = case.core("comfy_live").LiveSlider(case.adapter, 1.0, case.core("window").Window(0.3, 0.7))
+    start, end = (case.sampling.percent_to_sigma(p) for p in (0.3, 0.7))
+    for edge in (start, end):
+        exact = torch.tensor([edge], dtype=torch.float32)
+        for sigma in (exact, torch.nextafter(exact, exact + 1), torch.nextafter(exact, exact - 1), exact * 1.1, exact * 0.9):
+            cond = {"timestep_start": start, "timestep_end": end, "model_conds": {}}
+            theirs = get_area_and_mult(cond, torch.zeros(1, *case.entry.latent), sigma) is not None
+            assert live.strengths(case.sampling, sigma) == [float(theirs)], sigma
+
+
+def test_the_percent_of_a_sigma_is_the_inverse_of_the_models_own(cases: Any) -> None:
+    for title in TITLES:
+        sampling = cases(title).sampling
+        for percent in (0.05, 0.3, 0.62, 0.98):
+            found = cases(title).core("comfy_live").percent_of(sampling, float(sampling.percent_to_sigma(percent)))
+            assert found == pytest.approx(percent, abs=1e-4), title
+
+
+def test_outside_its_window_a_slider_is_the_base_model_bit_for_bit(cases: Any) -> None:
+    case = cases("SD15")
+    base = case.drawn(case.model)
+    assert torch.equal(case.drawn(case.on(case.model, 1.5, start=0.9999)), base)
+    assert case.on(case.model, 0.0, "live") is case.model
+    assert case.on(case.model, 0.0, start=0.5) is case.model
+
+
+def test_auto_merges_unless_the_strength_changes(cases: Any, pack: Any) -> None:
+    case = cases("SD15")
+    live_sliders = case.core("comfy_live").live_sliders
+    assert live_sliders(case.on(case.model, 1.0)) == []
+    assert case.on(case.model, 1.0).patches
+    for window in ({"start": 0.2}, {"end": 0.8}, {"points": ((0.0, 0.5),)}):
+        model = case.on(case.model, 1.0, **window)
+        assert len(live_sliders(model)) == 1
+        assert not model.patches
+        with pytest.raises(pack.core("config").SliderError, match="set mode to auto"):
+            case.on(case.model, 1.0, "merge", **window)
+
+
+def stacked(case: Case, order: str) -> Any:
+    """The slider at 1.5 and the other at -1, merged (capital letter) or live, in that order."""
+    model = case.model
+    for letter in order:
+        strength, slider = (1.5, case.slider) if letter in "aA" else (-1.0, case.other)
+        model = case.on(model, strength, "merge" if letter.isupper() else "live", slider)
+    return model
+
+
+@pytest.mark.parametrize("title", ["SD15", "Flux"])
+def test_sliders_stack_in_any_order_and_any_mode(title: str, cases: Any) -> None:
+    """B is what ComfyUI's LoRA loader does with a file."""
+    case = cases(title)
+    base, wanted = case.drawn(case.model), case.drawn(stacked(case, "AB"))
+    assert not same(case.drawn(stacked(case, "A")), wanted, base)
+    for order in ("BA", "aB", "Ba", "ab", "ba"):
+        assert same(case.drawn(stacked(case, order)), wanted, base), order
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_live_dora_does_not_take_another_slider_for_its_base(order: str, cases: Any) -> None:
+    """Its change is that of the weights, whatever hooks ran before it. Oracle: both changes added to the weights by hand."""
+    case = cases("SD15", "dora")
+    base = case.drawn(case.model, steps=1)
+    found = case.drawn(stacked(case, order), steps=1)
+    weights = dict(case.module.named_parameters())
+    before = {name: p.clone() for name, p in weights.items()}
+    with torch.inference_mode():
+        for strength, slider in ((1.5, case.slider), (-1.0, case.other)):
+            for target, weight in slider.weights.items():
+                weights[f"{target.path}.weight"] += strength * weight.delta(before[f"{target.path}.weight"])
+        try:
+            wanted = case.drawn(case.model, steps=1)
+        finally:
+            for name, value in before.items():
+                weights[name].copy_(value)
+    assert same(found, wanted, base)
+
+
+def test_keys_are_unique_and_clones_keep_theirs(cases: Any) -> None:
+    from comfy.patcher_extension import WrappersMP
+
+    case = cases("SD15")
+    twice = case.on(case.on(case.model, 1.0, "live"), 1.0, "live")
+    keys = list(twice.wrappers[WrappersMP.APPLY_MODEL])
+    assert len(set(keys)) == 2
+    assert not case.model.wrappers.get(WrappersMP.APPLY_MODEL), "the model that came in carries nothing"
+    assert list(twice.clone().wrappers[WrappersMP.APPLY_MODEL]) == keys
+    base = case.drawn(case.model)
+    assert same(case.drawn(twice.clone()), case.drawn(case.on(case.model, 2.0, "merge")), base)
+
+
+def test_a_stop_in_the_middle_leaves_no_hook(cases: Any) -> None:
+    from comfy.model_management import InterruptProcessingException
+
+    case = cases("SD15")
+    base, model = case.drawn(case.model), stacked(case, "ab")
+    calls: list[int] = []
+
+    def stop(_layer: Any, _args: Any) -> None:
+        calls.append(case.hooks())
+        if len(calls) == 3:
+            raise InterruptProcessingException
+
+    target = next(iter(case.slider.weights)).path
+    handle = case.module.get_submodule(target).register_forward_pre_hook(stop)
+    with pytest.raises(InterruptProcessingException):
+        case.drawn(model)
+    handle.remove()
+    assert calls[0] > 1, "the sliders were on"
+    assert case.hooks() == 0
+    assert case.core("adapter")._IN_FORCE == []
+    assert torch.equal(case.drawn(case.model), base)
+
+
+def test_a_sweep_on_a_model_with_a_live_slider_moves_both(cases: Any) -> None:
+    case = cases("SD15")
+    strengths = (-1.0, 0.0, 2.0)
+    prompts = conditioning(case.entry, 0), conditioning(case.entry, 1)
+    latent = {"samples": torch.zeros(1, *case.entry.latent)}
+    with torch.inference_mode():
+        live = case.on(case.model, 1.5, "live")
+        found = case.core("comfy_host").sample_strengths(
+            live, case.other_adapter, strengths, SEED, latent, *prompts, STEPS, 3.0, "euler", "simple"
+        )
+    base = case.drawn(case.model, cfg=3.0)
+    for row, strength in zip(found, strengths, strict=True):
+        merged = case.on(case.on(case.model, 1.5, "merge"), strength, "merge", case.other)
+        assert same(row[None], case.drawn(merged, cfg=3.0), base), strength
+
+
+def test_compiled_models_hear_a_live_slider(cases: Any) -> None:
+    """Compiled before without it, where torch would not look for hooks; in both orders of the nodes."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    case = cases("ZImage")
+    compiled = case.model.clone()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    base = case.drawn(compiled, steps=2)
+    wanted = case.drawn(case.on(case.model, 1.5, "merge"), steps=2)
+    assert same(case.drawn(case.on(compiled, 1.5, "live"), steps=2), wanted, base)
+    later = case.on(case.model, 1.5, "live")
+    set_torch_compile_wrapper(later, backend="eager")
+    assert same(case.drawn(later, steps=2), wanted, base)
