@@ -1,5 +1,15 @@
 """The nodes, in the order of use."""
 
-from . import apply, calibrate, dataset, demo, files, sweep, target, train
+from . import apply, calibrate, dataset, demo, files, stack, sweep, target, train
 
-NODES = [*demo.NODES, *dataset.NODES, *target.NODES, *train.NODES, *calibrate.NODES, *apply.NODES, *sweep.NODES, *files.NODES]
+NODES = [
+    *demo.NODES,
+    *dataset.NODES,
+    *target.NODES,
+    *train.NODES,
+    *calibrate.NODES,
+    *apply.NODES,
+    *stack.NODES,
+    *sweep.NODES,
+    *files.NODES,
+]

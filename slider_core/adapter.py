@@ -11,6 +11,7 @@ ends, on error and cancel too. Cost: no copy of a base weight, no gradient for o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -138,6 +139,13 @@ class Adapter:
         for target, part in self._parts.items():
             for p, value in zip(part.parameters(), state[str(target)], strict=True):
                 p.copy_(value)
+
+    def twin(self) -> Adapter:
+        """Another adapter with the very same parts, which may act beside this one at a strength of its own."""
+        other = copy.copy(self)
+        other._rows = other._module = other._dropping = None
+        other._attached_to = []
+        return other
 
     @torch.no_grad()
     @torch.inference_mode(False)

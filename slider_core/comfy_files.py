@@ -77,7 +77,8 @@ def load(model: Any) -> None:
     comfy.model_management.load_models_gpu([model])
 
 
-def _needs_base(weights: Mapping[Target, LayerWeight]) -> bool:
+def needs_base(weights: Mapping[Target, LayerWeight]) -> bool:
+    """Whether a slider's change depends on the weights under it."""
     return any(w.is_dora or w.kind is Kind.GLORA for w in weights.values())
 
 
@@ -88,7 +89,7 @@ def architecture(model: Any) -> str:
 
 def on_model(slider: Slider, model: Any) -> Slider:
     """The slider with its layers found in this MODEL. SliderError when it is for another one."""
-    if _needs_base(slider.weights):
+    if needs_base(slider.weights):
         load(model)
     weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))
     return replace(slider, weights=weights, placed=True)

@@ -13,21 +13,28 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from .adapter import Adapter
-from .comfy_files import on_model, with_slider
+from .backend import few_numbers
+from .comfy_files import needs_base, on_model, with_slider
 from .comfy_training import forget_prompts, without_memory
 from .config import SliderError, choice
 from .store import Slider
+from .targets import Target
+from .weights import LayerWeight
 from .window import Mode, Window
 
 KEY = "slider_lora_live"
+KEPT = 4  # adapters per model that are at hand for another strength
+_MADE: WeakKeyDictionary[nn.Module, dict[str, Adapter]] = WeakKeyDictionary()
 HALVINGS = 40  # of the interval 0..1, in which the percent of a sigma is looked for
 
 
@@ -106,12 +113,24 @@ def live_sliders(model: Any) -> list[LiveSlider]:
     return [w for key, some in wrappers.items() if str(key).startswith(KEY) for w in some]
 
 
+def _adapter(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> Adapter:
+    """An adapter with these weights, that of the last time where they are the same: another strength is then no work."""
+    content = [f"{t} {w.kind} {w.alpha}".encode() + b"".join(map(few_numbers, w.tensors.values())) for t, w in weights.items()]
+    key, made = hashlib.sha256(b"".join(content)).hexdigest(), _MADE.setdefault(module, {})
+    adapter = made.pop(key, None)
+    if adapter is None or needs_base(weights):  # whose base may be another one now
+        adapter = Adapter.from_weights(module, weights)
+        for p in adapter.parameters():
+            p.requires_grad_(False)  # whoever trains on this MODEL trains another one
+    made[key] = adapter
+    while len(made) > KEPT:
+        del made[next(iter(made))]
+    return adapter.twin()
+
+
 def with_live(model: Any, slider: Slider, strength: float, window: Window) -> Any:
     """A clone of a MODEL that runs with the slider beside its weights."""
-    found = on_model(slider, model)
-    adapter = Adapter.from_weights(model.model.diffusion_model, found.weights)
-    for p in adapter.parameters():
-        p.requires_grad_(False)  # whoever trains on this MODEL trains another one
+    adapter = _adapter(model.model.diffusion_model, on_model(slider, model).weights)
     live, patched = LiveSlider(adapter, strength, window), model.clone()
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}/{uuid.uuid4()}", live)
     patched.add_callback(CallbacksMP.ON_CLEANUP, live.rest)

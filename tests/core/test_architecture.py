@@ -48,6 +48,7 @@ ORDER = [
     "store",
     "resume",
     "window",
+    "interference",
     "sweep",
     "session",
     "autosave",
