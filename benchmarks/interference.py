@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attributes", nargs=2, default=["mouth", "eyes"])
     parser.add_argument("--seeds", type=int, default=2, help="pairs of sliders")
+    parser.add_argument("--first", type=int, default=0, help="the first of these seeds")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--faces", type=int, default=HELD_OUT, help="held-out noises")
     args = parser.parse_args()
@@ -80,7 +81,7 @@ def main() -> None:
     head = ("slider", "seed", "effect alone", "change, other at -1", "change, other at +1", "the other's own effect (of gap)")
     head += ("along the pairs: alone", "change", "by the other")
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         sliders = {}
         for name in args.attributes:
             sliders[name] = slider(model, name, seed, args.steps)

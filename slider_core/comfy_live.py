@@ -83,7 +83,8 @@ class LiveSlider:
         start, end = (float(sampling.percent_to_sigma(percent)) for percent in (self.window.start, self.window.end))
         acts = ~((sigma_R > start) | (sigma_R < end))
         at = {sigma: self.strength * self._share(sampling, sigma) for sigma in set(sigma_R[acts].tolist())}
-        return [at[sigma] if inside else 0.0 for sigma, inside in zip(sigma_R.tolist(), acts.tolist(), strict=True)]
+        found = [at[sigma] if inside else 0.0 for sigma, inside in zip(sigma_R.tolist(), acts.tolist(), strict=True)]
+        return found if len(set(found)) > 1 else found[:1]
 
     def _share(self, sampling: Any, sigma: float) -> float:
         return self.window.share(percent_of(sampling, sigma)) if self.window.points else 1.0
