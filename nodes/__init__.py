@@ -1,5 +1,16 @@
 """The nodes, in the order of use."""
 
-from . import apply, calibrate, dataset, demo, files, sweep, target, train
+from . import apply, calibrate, dataset, demo, files, finding, prompts, sweep, target, train
 
-NODES = [*demo.NODES, *dataset.NODES, *target.NODES, *train.NODES, *calibrate.NODES, *apply.NODES, *sweep.NODES, *files.NODES]
+NODES = [
+    *demo.NODES,
+    *dataset.NODES,
+    *target.NODES,
+    *train.NODES,
+    *calibrate.NODES,
+    *apply.NODES,
+    *prompts.NODES,
+    *sweep.NODES,
+    *finding.NODES,
+    *files.NODES,
+]

@@ -47,7 +47,11 @@ ORDER = [
     "metadata",
     "store",
     "resume",
+    "drawing",
+    "direction",
+    "prompt_library",
     "sweep",
+    "sweep_files",
     "session",
     "autosave",
     "world",
@@ -56,10 +60,11 @@ ORDER = [
     "comfy_training",
     "comfy_host",
     "comfy_files",
+    "comfy_sweep",
     "comfy_tiny",
     "__main__",
 ]
-HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_tiny"}
+HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_sweep", "comfy_tiny"}
 LEAVES = {"world", "tiny", "demo"} | HOST_FILES
 HEAVY = {"peft", "lycoris", "transformers"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")
