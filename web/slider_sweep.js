@@ -10,6 +10,7 @@ const NODE = "SliderStrengthSweep"
 const APPLY = "SliderLoRAApply"
 const EMPTY_HEIGHT = 36
 const HEIGHT = 300
+const WIDTH = 300
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Strength Sweep", detail, life: 4000 })
@@ -68,6 +69,13 @@ async function lastShown(node) {
   return answer.ok ? fromHistory(await answer.json(), String(node.id), NODE, app.graph?.id ?? "") : null
 }
 
+/** Room for what is in the node, at least so wide; a node is never made smaller. */
+function grow(node, least = 0) {
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width, least), Math.max(node.size[1], height)])
+  node.graph?.setDirtyCanvas(true, true)
+}
+
 function addScrubber(node) {
   const scrubber = makeScrubber(document, {
     use: "copy strength",
@@ -90,9 +98,7 @@ function addScrubber(node) {
     if (!sweep) return
     scrubber.show(sweep, urlOf)
     height = HEIGHT
-    const [width, needed] = node.computeSize()
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], needed)])
-    node.graph?.setDirtyCanvas(true, true)
+    grow(node, WIDTH)
   }
   return show
 }
@@ -115,10 +121,13 @@ app.registerExtension({
       show(output?.slider_sweep?.[0])
     }
     shows.set(node, show)
+    grow(node)
   },
   loadedGraphNode(node) {
     const show = shows.get(node)
+    if (!show) return
+    grow(node) // a workflow of an earlier version has a lower node
     // the graph's own id, which the history is asked for, is set after its nodes
-    if (show) setTimeout(() => lastShown(node).then(show, (fault) => console.warn("Slider Strength Sweep:", fault)))
+    setTimeout(() => lastShown(node).then(show, (fault) => console.warn("Slider Strength Sweep:", fault)))
   },
 })
