@@ -10,7 +10,7 @@ const NODE = "SliderStrengthSweep"
 const APPLY = "SliderLoRAApply"
 const EMPTY_HEIGHT = 36
 const HEIGHT = 300
-const WIDTH = 300
+const WIDTH = 330
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Strength Sweep", detail, life: 4000 })
