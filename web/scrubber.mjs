@@ -106,13 +106,18 @@ export function applyTargets(applies, slider) {
   return { targets: [], why: targets.length ? "many" : "none" }
 }
 
+/** Whether a graph's id says which workflow it is: one that came from an API file has none, or only zeros. */
+function tells(id) {
+  return Boolean(id) && !/^[0-]+$/.test(id)
+}
+
 /** The newest sweep of a node in the server's history (prompt id -> record), of this workflow where both say which it is. */
 export function fromHistory(history, node, kind, workflow = "") {
   const found = []
   for (const record of Object.values(history ?? {})) {
     const [number, , prompt, extra] = record?.prompt ?? []
     const of = extra?.extra_pnginfo?.workflow?.id
-    if (workflow && of && of !== workflow) continue
+    if (tells(workflow) && tells(of) && of !== workflow) continue
     for (const [id, output] of Object.entries(record?.outputs ?? {}))
       if ((id === node || id.endsWith(`:${node}`)) && prompt?.[id]?.class_type === kind && output?.slider_sweep?.[0])
         found.push({ number: Number(number) || 0, told: output.slider_sweep[0] })

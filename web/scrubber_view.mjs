@@ -5,7 +5,7 @@ import { between, fromShare, keyed, label, nearest, rounded, spoken, toShare } f
 export const STYLE = `
 .slider-scrubber { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; height: 100%;
   min-height: 0; padding: 4px 6px; font: 12px/1.3 sans-serif; color: var(--input-text, #ddd); user-select: none; }
-.slider-scrubber .scene { position: relative; flex: 1 1 0; min-height: 0; overflow: hidden; touch-action: none; cursor: ew-resize; }
+.slider-scrubber .scene { position: relative; flex: 1 1 190px; min-height: 190px; overflow: hidden; touch-action: none; cursor: ew-resize; }
 .slider-scrubber .scene img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
   opacity: 0; }
 .slider-scrubber .note { margin: auto; text-align: center; opacity: 0.75; }

@@ -107,6 +107,8 @@ test("the newest sweep of a node is found in the history, of the same workflow a
   assert.equal(fromHistory(history, "10", "Sweep", "w"), "new")
   assert.equal(fromHistory(history, "10", "Sweep"), "other workflow")
   assert.equal(fromHistory({ a: record(1, "5:10", "inside") }, "10", "Sweep", "w"), "inside")
+  const unnamed = { a: record(1, "10", "of no workflow", "Sweep", "00000000-0000-0000-0000-000000000000") }
+  assert.equal(fromHistory(unnamed, "10", "Sweep", "w"), "of no workflow")
   assert.equal(fromHistory({}, "10", "Sweep"), null)
   assert.equal(fromHistory(null, "10", "Sweep"), null)
 })
