@@ -1,6 +1,6 @@
 """The nodes, in the order of use."""
 
-from . import apply, calibrate, dataset, demo, files, stack, sweep, target, train
+from . import apply, calibrate, dataset, demo, files, finding, prompts, stack, sweep, target, train
 
 NODES = [
     *demo.NODES,
@@ -10,6 +10,8 @@ NODES = [
     *calibrate.NODES,
     *apply.NODES,
     *stack.NODES,
+    *prompts.NODES,
     *sweep.NODES,
+    *finding.NODES,
     *files.NODES,
 ]

@@ -6,3 +6,5 @@ CATEGORY = "Slider"
 DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.dataset.Dataset
 TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.store.Slider: an immutable snapshot of trained weights
+PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.prompt_library.PromptLibrary
+SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.sweep_files.ShownSweep

@@ -1,24 +1,61 @@
-"""SliderStrengthSweep: one prompt at many strengths from the same noise, as a labelled strip."""
+"""SliderStrengthSweep: prompts at many strengths from the same noise, as a labelled strip, a curve and a scrubber."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import comfy.samplers
 import comfy.utils
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.calibrate import Units, file_strength
-from ..slider_core.comfy_files import adapter_on
-from ..slider_core.comfy_host import sample_strengths
-from ..slider_core.config import SweepSpec, parse_strengths
+from ..slider_core.calibrate import Units
+from ..slider_core.comfy_sweep import Drawer, along, encoded, sweep_model
+from ..slider_core.config import SliderError, SweepSpec, parse_strengths
+from ..slider_core.dataset import Dataset
+from ..slider_core.prompt_library import PromptLibrary
 from ..slider_core.store import Slider
-from ..slider_core.sweep import draw_strip, sweep
+from ..slider_core.sweep import SweepResult, draw_strip, effect_curve, figures, rows_of, table
+from ..slider_core.sweep_files import ShownSweep
 from .apply import units_input
-from .sockets import CATEGORY, SliderSocket
+from .frames import as_image, frames_told
+from .running import encoded_before
+from .sockets import CATEGORY, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
+SEEDS = 0xFFFFFFFFFFFFFFFF
+
+
+def sampling_inputs() -> list[io.Input]:
+    """How pictures are sampled, as ComfyUI's KSampler has it."""
+    return [
+        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
+        ),
+        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
+        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
+    ]
+
+
+def most_at_once_input() -> io.Int.Input:
+    """How much of the memory one sampling call may take."""
+    return io.Int.Input(
+        "most_at_once",
+        default=0,
+        min=0,
+        max=1000,
+        advanced=True,
+        optional=True,
+        tooltip="Strengths in one sampling call. 0: as many as the free memory holds.",
+    )
+
+
+def name_of(slider: Slider) -> str:
+    return slider.metadata.get("slider_name") or slider.metadata.get("ss_output_name", "")
 
 
 class SliderStrengthSweep(io.ComfyNode):
@@ -28,9 +65,9 @@ class SliderStrengthSweep(io.ComfyNode):
             node_id="SliderStrengthSweep",
             display_name="Slider Strength Sweep",
             category=CATEGORY,
-            description="Draws one prompt at several slider strengths from the same noise, all in one sampling call. "
-            "Columns are strengths, rows are seeds.",
-            search_aliases=["adapter_strength", "xy plot", "slider strip"],
+            description="Draws prompts at several slider strengths from the same noise, all strengths in one sampling call. "
+            "Columns are strengths; rows are seeds, prompts, and strengths of a second slider. Drag the handle in the node.",
+            search_aliases=["adapter_strength", "xy plot", "slider strip", "scrubber"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="Without the slider: the sweep puts it on."),
@@ -44,25 +81,29 @@ class SliderStrengthSweep(io.ComfyNode):
                     default="-2, -1, 0, 1, 2",
                     tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
+                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
-                ),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
-                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
+                *sampling_inputs(),
                 units_input(),
+                PromptsSocket.Input(
+                    "prompts", optional=True, tooltip="Several prompts in place of positive, from Slider Prompt Library."
+                ),
+                io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts; needed only with prompts."),
+                SliderSocket.Input("slider_b", optional=True, tooltip="A second slider: a row for each of its strengths."),
+                io.String.Input(
+                    "strengths_b", default="-1, 0, 1", optional=True, tooltip="Strengths of slider_b; without it no effect."
+                ),
+                DatasetSocket.Input(
+                    "dataset", optional=True, tooltip="Measure the effect along the way from its negative to its positive images."
+                ),
+                most_at_once_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="strip"),
                 io.Image.Output(display_name="images", tooltip="Every picture as a batch: row by row, strengths in order."),
+                io.Image.Output(display_name="curve", tooltip="How far pictures and latents go from strength 0."),
+                io.String.Output(display_name="report", tooltip="How it ran, and the figures of each strength."),
+                SweepSocket.Output(display_name="sweep", tooltip="For Save Slider Sweep."),
             ],
         )
 
@@ -83,35 +124,39 @@ class SliderStrengthSweep(io.ComfyNode):
         sampler_name: str,
         scheduler: str,
         units: str = Units.CALIBRATED.value,
+        prompts: PromptLibrary | None = None,
+        clip: Any = None,
+        slider_b: Slider | None = None,
+        strengths_b: str = "-1, 0, 1",
+        dataset: Dataset | None = None,
+        most_at_once: int = 0,
     ) -> io.NodeOutput:
-        spec = SweepSpec(
-            parse_strengths(strengths), tuple((seed + row) & 0xFFFFFFFFFFFFFFFF for row in range(rows)), steps=steps, cfg=cfg
-        )
-        adapter = adapter_on(model, slider)
-        bar = comfy.utils.ProgressBar(rows)
+        if prompts is not None and clip is None:
+            raise SliderError("Slider Strength Sweep: prompts need clip to encode them; connect it.")
+        seeds = tuple((seed + row) & SEEDS for row in range(rows))
+        spec = SweepSpec(parse_strengths(strengths), seeds, steps=steps, cfg=cfg)
+        positives = {"": positive} if prompts is None else encoded(clip, prompts.prompts())
+        grid = rows_of(seeds, tuple(positives), (None,) if slider_b is None else parse_strengths(strengths_b))
+        drawer = Drawer(model, vae, latent_image, negative, steps, cfg, sampler_name, scheduler, most_at_once, units)
+        bar = comfy.utils.ProgressBar(len(grid))
+        result = sweep_model(spec, grid, drawer, slider, positives, slider_b, lambda: bar.update(1))
+        lines = figures(result, None if dataset is None else along(dataset, drawer, result, encoded_before()))
+        told = drawer.words() + (f" B is {name_of(slider_b) or 'the second slider'}." if slider_b else "")
+        return shown(cls, result, slider, lines, "\n".join([told, *table(result, lines)]))
 
-        def sample(values: Sequence[float], number: int) -> torch.Tensor:
-            latents = sample_strengths(
-                model,
-                adapter,
-                [file_strength(value, slider.metadata, units) for value in values],
-                number,
-                latent_image,
-                positive,
-                negative,
-                steps,
-                cfg,
-                sampler_name,
-                scheduler,
-            )
-            bar.update(1)
-            return vae.decode(latents).movedim(-1, 1)
 
-        result = sweep(spec, sample)
-        cell = max(CELL, result.images.shape[-1])
-        strip = draw_strip(result.images, spec.strengths, result.names(), slider.metadata.get("slider_name", ""), cell)
-        picture = torch.from_numpy(np.asarray(strip, dtype=np.float32) / 255)[None]
-        return io.NodeOutput(picture, result.images.flatten(0, 1).movedim(1, -1), ui=ui.PreviewImage(picture, cls=cls))
+def shown(
+    cls: type[io.ComfyNode], result: SweepResult, slider: Slider, lines: dict[str, list[float]], report: str
+) -> io.NodeOutput:
+    """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
+    told, name = slider.metadata, name_of(slider)
+    whole = ShownSweep(result, name, told.get("slider_minus", ""), told.get("slider_plus", ""), report)
+    cell = max(CELL, result.images.shape[-1])
+    strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
+    curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
+    images = result.images.flatten(0, 1).movedim(1, -1)
+    seen = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [frames_told(whole)]}
+    return io.NodeOutput(strip, images, curve, report, whole, ui=seen)
 
 
 NODES = [SliderStrengthSweep]

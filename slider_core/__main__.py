@@ -213,7 +213,8 @@ def command_export(args: argparse.Namespace) -> dict[str, Any]:
 
 def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     from .adapter import Adapter
-    from .demo import as_json, check_writable, measured_sweep, png, table
+    from .demo import as_json, check_writable, draw_prompts, measured_sweep, png, table
+    from .prompt_library import read_prompts
     from .store import atomic_write, load_slider
     from .sweep import draw_strip, label, to_pil
     from .tiny import TinyBackend
@@ -222,7 +223,12 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
     if len({label(s) for s in strengths}) < len(strengths):
         raise SliderError(f'Strengths "{args.strengths}" hold the same number twice.')
+    library = read_prompts(args.prompts) if args.prompts else None
     slider, backend = load_slider(args.slider), TinyBackend()
+    if library:
+        say(library.words(args.strength))
+        spec = dataclasses.replace(spec, strengths=(args.strength,))
+        return draw_prompts(library, args.strength, backend, slider, spec, {} if args.raw else slider.metadata, args.out)
     adapter = Adapter.from_weights(backend.module, slider.weights)
     check_writable(args.out, "strip.png", "sweep.json")
     result, curve = measured_sweep(backend, adapter, spec, {} if args.raw else slider.metadata)
@@ -357,6 +363,8 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
     sweep.add_argument("--seeds", type=_count(1000), default=4, help="how many held-out seeds")
     sweep.add_argument("--prompt", default="", help="one prompt for all; without it every seed has its own")
+    sweep.add_argument("--prompts", type=Path, help="a prompt library (JSON): each entry at its own strength, no sweep")
+    sweep.add_argument("--strength", type=float, default=1.0, help="of the library's entries without an adapter_strength")
     sweep.add_argument("--sample-steps", type=_count(1000), default=SweepSpec.steps)
     sweep.add_argument("--cfg", type=float, default=SweepSpec.cfg)
     sweep.add_argument("--out", type=Path, required=True)

@@ -10,7 +10,7 @@ come from the model's own `calculate_denoised`. So prediction and target are tak
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,10 +31,12 @@ from .backend import Conditioning, few_numbers, module_mark
 from .comfy_training import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .config import SliderError
 from .rows import SAMPLES, samples_apart
+from .sweep import in_parts
 from .targets import Target
 
 # samplers that draw noise per row, or choose their steps by the whole batch
 STOCHASTIC = ("ancestral", "sde", "ddpm", "lcm", "sa_solver", "seeds", "dpm_adaptive")
+HEADROOM = 1.5  # ComfyUI's own, of its estimate of what a sampling call takes
 _APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
 
 
@@ -80,6 +82,8 @@ class ComfyBackend:
 
     def encoder_marks(self) -> tuple[str, str]:
         space = type(self.patcher.model.latent_format).__name__
+        if self._clip is None:  # images alone are encoded
+            return f"{module_mark(self._vae.first_stage_model)} {space}", ""
         text = f"{_patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
         return f"{module_mark(self._vae.first_stage_model)} {space}", text
 
@@ -264,6 +268,42 @@ def runs_together(model: Any, adapter: Adapter, latent: Any, positive: Any, coun
         model.cleanup()
 
 
+def fit_at_once(model: Any, positive: Any, negative: Any, row: torch.Tensor, count: int) -> int:
+    """How many of `count` pictures like `row` (1, C, ...) one sampling call can hold, by ComfyUI's own estimate of its memory.
+
+    The model is loaded first, and others make room, as the sampler would have it; what is free then is shared out.
+    """
+    conds = {"positive": comfy.sampler_helpers.convert_cond(positive), "negative": comfy.sampler_helpers.convert_cond(negative)}
+
+    def needed(rows: int) -> float:
+        return HEADROOM * comfy.sampler_helpers.estimate_memory(model, [rows, *row.shape[1:]], conds)[1]
+
+    comfy.model_management.load_models_gpu([model], memory_required=needed(count), minimum_memory_required=needed(1))
+    free = model.get_free_memory(model.load_device)
+    return next((rows for rows in range(count, 1, -1) if needed(rows) < free), 1)
+
+
+def _ran_out(fault: Exception) -> bool:
+    """Whether the memory was too small, the GPU's or the computer's; what lies in the cache is let go of then."""
+    found = comfy.model_management.is_oom(fault) or isinstance(fault, MemoryError) or "can't allocate memory" in str(fault)
+    if found:
+        comfy.model_management.soft_empty_cache()
+    return found
+
+
+def _plan(
+    model: Any, adapter: Adapter, first: Any, positive: Any, negative: Any, count: int, sampler: str, most: int
+) -> tuple[int, str]:
+    """How many of `count` strengths go into one sampling call, and why not more."""
+    if any(word in sampler for word in STOCHASTIC):
+        return 1, f"{sampler} draws noise of its own for each picture, or chooses its steps by the whole batch"
+    if not runs_together(model, adapter, first[0], positive, count):
+        return 1, "this model mixes the samples of a batch"
+    if most:
+        return min(most, count), "as most_at_once says"
+    return (fit_at_once(model, positive, negative, first, count) if count > 1 else 1), "by the memory that is free"
+
+
 def sample_strengths(
     model: Any,
     adapter: Adapter,
@@ -277,11 +317,15 @@ def sample_strengths(
     sampler: str,
     scheduler: str,
     denoise: float = 1.0,
+    most_at_once: int = 0,
+    on_calls: Callable[[list[int], str], None] | None = None,
 ) -> torch.Tensor:
     """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
 
     `latent` is ComfyUI's LATENT; its first picture counts. Samplers that draw noise of their own per row (ancestral, SDE), and
-    models that mix the samples of a batch, are run once per strength instead.
+    models that mix the samples of a batch, are run once per strength instead. `most_at_once` strengths go into one call, at 0
+    as many as the memory holds; a call that runs out of it is done again in halves. `on_calls` is told the calls' sizes, and why
+    they are not one.
     """
     first = comfy.sample.fix_empty_latent_channels(
         model,
@@ -289,32 +333,36 @@ def sample_strengths(
         latent.get("downscale_ratio_spacial"),
         latent.get("downscale_ratio_temporal"),
     )
-    noise = comfy.sample.prepare_noise(first, seed)
-    alone = any(word in sampler for word in STOCHASTIC) or not runs_together(model, adapter, first[0], positive, len(strengths))
-    groups = [[s] for s in strengths] if alone else [list(strengths)]
-    module, parts = model.model.diffusion_model, []
+    noise, module = comfy.sample.prepare_noise(first, seed), model.model.diffusion_model
+
+    def run(group: Sequence[float]) -> torch.Tensor:
+        forget_prompts(module)
+        with adapter.at(module, group):
+            drawn = comfy.sample.sample(
+                model,
+                _repeated(noise, len(group)),
+                steps,
+                cfg,
+                sampler,
+                scheduler,
+                positive,
+                negative,
+                _repeated(first, len(group)),
+                denoise=denoise,
+                seed=seed,
+                disable_pbar=True,
+            )
+        return drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0]  # of sound and video the video
+
+    most, why = _plan(model, adapter, first, positive, negative, len(strengths), sampler, most_at_once)
     try:
-        for group in groups:
-            forget_prompts(module)
-            with adapter.at(module, group):
-                drawn = comfy.sample.sample(
-                    model,
-                    _repeated(noise, len(group)),
-                    steps,
-                    cfg,
-                    sampler,
-                    scheduler,
-                    positive,
-                    negative,
-                    _repeated(first, len(group)),
-                    denoise=denoise,
-                    seed=seed,
-                    disable_pbar=True,
-                )
-            parts.append(drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0])  # of sound and video the video
+        parts = in_parts(strengths, most, run, _ran_out)
     finally:
         forget_prompts(module)
-    return torch.cat(parts)
+    if on_calls:
+        sizes = [size for size, _ in parts]
+        on_calls(sizes, why if sizes[:-1] == [most] * (len(sizes) - 1) else "the memory ran out")
+    return torch.cat([drawn for _, drawn in parts])
 
 
 def _repeated(row: Any, count: int) -> Any:

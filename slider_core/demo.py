@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import math
+import re
 import shutil
 import tempfile
 import time
@@ -25,8 +26,10 @@ from .cache import encode
 from .calibrate import file_strength
 from .config import AdapterSpec, SliderError, SweepSpec, TrainSpec, nearest
 from .dataset import Dataset, bucket_folders, read_dataset
+from .drawing import draw_entries
 from .formats import to_native
 from .metadata import tensor_hash, thumbnail
+from .prompt_library import PromptLibrary
 from .session import Run
 from .store import Slider, atomic_write, save_slider
 from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
@@ -199,6 +202,36 @@ def measured_sweep(
     bare = sampler(backend, None, spec, {})
     base = torch.cat([bare((0.0,), seed) for seed in spec.seeds])
     return result, measured_curve(result, base)
+
+
+def draw_prompts(
+    library: PromptLibrary,
+    strength: float,
+    backend: TinyBackend,
+    slider: Slider,
+    spec: SweepSpec,
+    told: Mapping[str, str],
+    out: Path,
+) -> dict[str, Any]:
+    """Each entry at its own strength, or at `strength`, for every seed: a PNG of each in `out`, with prompts.png and .json."""
+    adapter, found = Adapter.from_weights(backend.module, slider.weights), {}
+    check_writable(out, "prompts.png", "prompts.json")
+    for seed in spec.seeds:
+        for prompt, places in library.groups():
+            drawn = sampler(backend, adapter, dataclasses.replace(spec, prompt=prompt), told)
+            images = drawn([library.entries[place].at(strength) for place in places], seed)
+            found |= {(place, seed): image for place, image in zip(places, images, strict=True)}
+    shown, files = sorted(found), []
+    for place, seed in shown:
+        plain = re.sub(r"[^\w-]+", "_", library.entries[place].name)[:60]
+        files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
+        atomic_write(out / files[-1], png(to_pil(found[place, seed])), overwrite=True)
+    names = [(f"{library.entries[place].name} {seed}", library.entries[place].at(strength)) for place, seed in shown]
+    grid = draw_entries(torch.stack([found[key] for key in shown]), names, slider.metadata.get("slider_name", ""), 128)
+    atomic_write(out / "prompts.png", png(grid), overwrite=True)
+    report = {"entries": {e.name: {"prompt": e.prompt, "strength": e.at(strength)} for e in library.entries}, "images": files}
+    atomic_write(out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
+    return report
 
 
 def train_tiny(

@@ -1,150 +1,197 @@
-"""The proof: strengths x seeds -> images, a labelled strip, and the curve of effect against strength.
+"""The proof: strengths x rows -> images, a labelled strip, and the curve of effect against strength.
 
-All strengths of one seed are one sampling call with the same noise in every row, so neighbours differ by the slider alone.
+All strengths of one row (a seed, a prompt, a strength of a second slider) start from the same noise, so neighbours differ by
+the slider alone. They are one sampling call; where the memory is too small for that, a few.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from .calibrate import TOO_FLAT, Calibration
 from .config import SweepSpec
+from .drawing import draw_calibration as draw_calibration
+from .drawing import draw_curve as draw_curve
+from .drawing import draw_strip as draw_strip
+from .drawing import font as font
+from .drawing import label as label
+from .drawing import to_pil as to_pil
 
-INK, PAPER, GAP, BAND = (28, 28, 32), (250, 250, 250), 6, 26
-COLOURS = ((198, 60, 52), (52, 110, 190), (70, 150, 80), (150, 90, 180), (200, 140, 40))
-
+Part = TypeVar("Part")
 # strengths, seed -> images (S, 3, H, W) in [0, 1], one per strength, from the same noise
 Sampler = Callable[[Sequence[float], int], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Row:
+    """One row of a sweep: a seed, the name of a prompt (empty: the only one), a second slider's strength (None: no other)."""
+
+    seed: int
+    prompt: str = ""
+    other: float | None = None
+
+    def name(self, seeds: int = 2) -> str:
+        """A label: what tells this row from the others, the seed only where there are several."""
+        parts = [self.prompt] if self.prompt else []
+        parts += [f"B {label(self.other)}"] if self.other is not None else []
+        return ", ".join(parts + ([f"seed {self.seed}"] if seeds > 1 or not parts else []))
+
+
+def rows_of(seeds: Sequence[int], prompts: Sequence[str] = ("",), others: Sequence[float | None] = (None,)) -> tuple[Row, ...]:
+    """Every prompt with every seed at every strength of the second slider, in that order."""
+    return tuple(Row(seed, prompt, other) for prompt in prompts for seed in seeds for other in others)
+
+
+@dataclass(frozen=True)
 class SweepResult:
-    """`images`: (seeds, strengths, 3, H, W) float32 in [0, 1]."""
+    """`images`: (rows, strengths, 3, H, W) float32 in [0, 1]; `latents`: (rows, strengths, ...) float32, where known. A row is
+    a seed, or what `rows` says."""
 
     spec: SweepSpec
     images: torch.Tensor
+    latents: torch.Tensor | None = None
+    rows: tuple[Row, ...] = ()
 
     def names(self) -> list[str]:
         """A label for each row."""
-        return [f"seed {s}" for s in self.spec.seeds]
+        rows = self.rows or rows_of(self.spec.seeds)
+        return [row.name(len({r.seed for r in rows})) for row in rows]
+
+    @property
+    def zero(self) -> int:
+        """The column nearest to strength 0: what the others are compared with."""
+        return min(range(len(self.spec.strengths)), key=lambda i: abs(self.spec.strengths[i]))
 
     def distance(self) -> list[float]:
-        """Per strength: mean absolute pixel change from the image nearest to strength 0, over all seeds."""
-        zero = min(range(len(self.spec.strengths)), key=lambda i: abs(self.spec.strengths[i]))
-        return (self.images - self.images[:, zero : zero + 1]).abs().mean(dim=(0, 2, 3, 4)).tolist()
+        """Per strength: mean absolute pixel change from the image nearest to strength 0, over all rows."""
+        return (self.images - self.images[:, self.zero, None]).abs().mean(dim=(0, 2, 3, 4)).tolist()
+
+    def moves(self) -> torch.Tensor | None:
+        """(rows, strengths, N) latent changes from the strength nearest to 0; None where the latents are not known."""
+        return None if self.latents is None else (self.latents - self.latents[:, self.zero, None]).flatten(2)
+
+    def latent_distance(self) -> list[float] | None:
+        """Per strength: length of the latent's change as a share of the latent nearest to strength 0, mean over all rows."""
+        moves = self.moves()
+        if moves is None or self.latents is None:
+            return None
+        whole = self.latents[:, self.zero].flatten(1).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return (moves.norm(dim=2) / whole).mean(0).tolist()
+
+    def along(self, direction: torch.Tensor) -> list[float] | None:
+        """Per strength: the latent's change along `direction`, in lengths of it, mean over all rows.
+
+        `direction`: (...) of one latent's shape; half the mean difference of the two images of a pair, so 1 is what +1 should be.
+        """
+        moves, line = self.moves(), direction.float().flatten()
+        return None if moves is None else ((moves @ line) / line.square().sum().clamp(min=1e-12)).mean(0).tolist()
+
+    def under_the_other(self) -> dict[float, float] | None:
+        """Per strength of the second slider: how much of this slider's effect is left, its latent change from the lowest to
+        the highest strength projected on the same with the second slider nearest to 0. 1: all of it. None without a second."""
+        moves, others = self.moves(), sorted({row.other for row in self.rows if row.other is not None})
+        if moves is None or len(others) < 2 or len(self.spec.strengths) < 2:
+            return None
+        low, high = (pick(range(len(self.spec.strengths)), key=self.spec.strengths.__getitem__) for pick in (min, max))
+        effects = {other: [] for other in others}
+        for row, move in zip(self.rows, moves, strict=True):
+            effects[row.other].append(move[high] - move[low])
+        grouped = {other: torch.stack(found) for other, found in effects.items()}
+        alone = grouped[min(others, key=abs)]
+        square = alone.square().sum().clamp(min=1e-12)
+        return {other: float((effect * alone).sum() / square) for other, effect in grouped.items()}
 
 
 def sweep(spec: SweepSpec, sample: Sampler) -> SweepResult:
     """Run `sample` once per seed with all strengths."""
-    rows = [sample(spec.strengths, seed).detach().float().cpu().clamp(0, 1) for seed in spec.seeds]
-    return SweepResult(spec, torch.stack(rows))
+    return sweep_rows(spec, rows_of(spec.seeds), lambda strengths, row: (sample(strengths, row.seed), None))
 
 
-def to_pil(image_CHW: torch.Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> 8-bit RGB."""
-    array = (image_CHW.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(array.permute(1, 2, 0).numpy())
+def sweep_rows(
+    spec: SweepSpec,
+    rows: Sequence[Row],
+    sample: Callable[[Sequence[float], Row], tuple[torch.Tensor, torch.Tensor | None]],
+) -> SweepResult:
+    """Run `sample` once per row with all strengths; it gives the images, and their latents where it knows them."""
+    images, latents = [], []
+    for row in rows:
+        drawn, latent = sample(spec.strengths, row)
+        images.append(drawn.detach().float().cpu().clamp(0, 1))
+        latents += [] if latent is None else [latent.detach().float().cpu()]
+    return SweepResult(spec, torch.stack(images), torch.stack(latents) if latents else None, tuple(rows))
 
 
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
+# --- what it shows
 
 
-def label(strength: float) -> str:
-    """`+1`, `0`, `-0.5`: how a strength is written on a strip."""
-    return "0" if strength == 0 else f"{strength:+g}"
+def figures(result: SweepResult, direction: torch.Tensor | None = None) -> dict[str, list[float]]:
+    """Per strength, in percent: how far pictures and latents went from strength 0, and how far along `direction` of the pairs."""
+    found = {"pixels": result.distance(), "latent": result.latent_distance()}
+    found["along the pairs"] = None if direction is None else result.along(direction)
+    return {name: [100 * value for value in line] for name, line in found.items() if line is not None}
 
 
-def draw_strip(
-    images: torch.Tensor,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    cell: int | None = None,
-) -> Image.Image:
-    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
-    count_rows, count_columns, _, height, width = images.shape
-    cell_width = cell or width
-    cell_height = round(height * cell_width / width)
-    text = font(max(11, min(18, cell_width // 6)))
-    left = 12 + int(max(text.getlength(r) for r in rows)) if rows else GAP
-    top = (BAND + GAP if title else 0) + BAND
-    canvas = Image.new(
-        "RGB",
-        (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP),
-        PAPER,
-    )
-    draw = ImageDraw.Draw(canvas)
-    if title:
-        draw.text((left, GAP), title, INK, font=text)
-    for column, strength in enumerate(strengths):
-        x = left + column * (cell_width + GAP)
-        draw.text((x + cell_width / 2, top - BAND / 2), label(strength), INK, font=text, anchor="mm")
-        for row in range(count_rows):
-            picture = to_pil(images[row, column]).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
-            canvas.paste(picture, (x, top + row * (cell_height + GAP)))
-    for row, name in enumerate(rows):
-        draw.text((GAP, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=text, anchor="lm")
-    return canvas
+def effect_curve(result: SweepResult, lines: dict[str, list[float]], title: str) -> Image.Image:
+    """The figures over rising strength."""
+    strengths = result.spec.strengths
+    order = sorted(range(len(strengths)), key=strengths.__getitem__)
+    return draw_curve([strengths[i] for i in order], {n: [line[i] for i in order] for n, line in lines.items()}, title, "%")
 
 
-def _ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round numbers from `low` to `high`, 0 among them where it lies between."""
-    unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * f for f in (1, 2, 5, 10, 20) if (high - low) / (unit * f) <= most)
-    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def table(result: SweepResult, lines: dict[str, list[float]]) -> list[str]:
+    """The figures as text, one line for each strength, and what is left of the effect under a second slider."""
+    strengths = result.spec.strengths
+    words = [f"{'strength':>8}" + "".join(f"{name:>17}" for name in lines)]
+    for place in sorted(range(len(strengths)), key=strengths.__getitem__):
+        words.append(f"{label(strengths[place]):>8}" + "".join(f"{line[place]:>16.1f}%" for line in lines.values()))
+    for other, left in (result.under_the_other() or {}).items():
+        words.append(f"With B at {label(other)}, {left:.0%} of the effect is left.")
+    return words
 
 
-def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], title: str, y_label: str) -> Image.Image:
-    """Lines over strength with axes and a legend, 900 x 520. NaN points are left out."""
-    scale, left, right, top, bottom = 2, 70, 190, 66, 56
-    width, height = 900, 520
-    canvas = Image.new("RGB", (width * scale, height * scale), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    text, small = font(17 * scale), font(14 * scale)
-    values = [v for line in lines.values() for v in line if v == v]
-    low, high = min([0.0, *values]), max([0.0, *values])
-    margin = 0.08 * (high - low or 1.0)
-    low, high = low - margin, high + margin
-    x_low, x_high = min(strengths), max(strengths)
-
-    def place(strength: float, value: float) -> tuple[float, float]:
-        x = left + (strength - x_low) / ((x_high - x_low) or 1) * (width - left - right)
-        return x * scale, (top + (high - value) / (high - low) * (height - top - bottom)) * scale
-
-    for value in _ticks(low, high):
-        draw.line([place(x_low, value), place(x_high, value)], (225, 225, 228), scale)
-        draw.text((place(x_low, value)[0] - 8 * scale, place(x_low, value)[1]), f"{value:g}", INK, font=small, anchor="rm")
-    for strength in strengths:
-        draw.text((place(strength, low)[0], (height - bottom + 14) * scale), label(strength), INK, font=small, anchor="mm")
-    draw.line([place(x_low, 0), place(x_high, 0)], (150, 150, 155), scale)
-    draw.text((left * scale, 12 * scale), title, INK, font=text)
-    draw.text(((left + (width - left - right) / 2) * scale, (height - 20) * scale), "strength", INK, font=small, anchor="mm")
-    draw.text((8 * scale, (top - 26) * scale), y_label, INK, font=small)
-    for number, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = [place(s, v) for s, v in zip(strengths, line, strict=True) if v == v]
-        if points:
-            draw.line(points, colour, 3 * scale, joint="curve")
-        for x, y in points:
-            draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), colour)
-        y = (top + 12 + 24 * number) * scale
-        draw.line([((width - right + 16) * scale, y), ((width - right + 40) * scale, y)], colour, 3 * scale)
-        draw.text(((width - right + 48) * scale, y), name, INK, font=small, anchor="lm")
-    return canvas.resize((width, height), Image.Resampling.LANCZOS)
+# --- how it ran
 
 
-def draw_calibration(found: Calibration, title: str) -> Image.Image:
-    """What is explained of the images at each strength, in units of the calibrated slider: both sides on one axis."""
-    points = {0.0: 0.0}
-    for sign, side in ((1, found.plus), (-1, found.minus)):
-        if side:
-            points |= {round(sign * strength / found.unit, 2): share for strength, share in side.curve}
-    strengths = sorted(points)
-    shown = [strength for strength in strengths if points[strength] > -0.5 * max([*points.values(), TOO_FLAT])]
-    return draw_curve(shown or strengths, {"explained": [100 * points[s] for s in shown or strengths]}, title, "% of the error")
+def in_parts(
+    items: Sequence[float], most: int, run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
+) -> list[tuple[int, Part]]:
+    """`run` on parts of at most `most` items: (size, what it gave) of each. A part that runs out of memory is halved, and so
+    are those after it; one item alone that does is an error."""
+    parts: list[tuple[int, Part]] = []
+    done, most = 0, max(1, most)
+    while done < len(items):
+        group = items[done : done + most]
+        found = _tried(group, run, ran_out)
+        if found is None:
+            most = len(group) // 2
+        else:
+            parts.append((len(group), found[0]))
+            done += len(group)
+    return parts
+
+
+def _tried(
+    group: Sequence[float], run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
+) -> tuple[Part] | None:
+    """None when the memory ran out. The error is let go of first: its frames hold what filled the memory."""
+    try:
+        return (run(group),)
+    except Exception as fault:
+        if len(group) == 1 or not ran_out(fault):
+            raise
+    return None
+
+
+def how_it_ran(calls: Sequence[Sequence[int]], why: str) -> str:
+    """One line: `calls` are the sizes of each row's sampling calls, `why` they are not one."""
+    sizes = Counter(tuple(row) for row in calls)
+    rows = "row" if len(calls) == 1 else "rows"
+    if all(len(row) == 1 for row in sizes):
+        return f"{len(calls)} {rows}, each one sampling call for all strengths."
+    shapes = "; ".join(f"{count} in {len(row)} calls ({' + '.join(map(str, row))} strengths)" for row, count in sizes.items())
+    return f"{len(calls)} {rows}: {shapes}: {why}."

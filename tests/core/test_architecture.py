@@ -49,7 +49,11 @@ ORDER = [
     "resume",
     "window",
     "interference",
+    "drawing",
+    "direction",
+    "prompt_library",
     "sweep",
+    "sweep_files",
     "session",
     "autosave",
     "world",
@@ -59,10 +63,11 @@ ORDER = [
     "comfy_host",
     "comfy_files",
     "comfy_live",
+    "comfy_sweep",
     "comfy_tiny",
     "__main__",
 ]
-HOST_FILES = {"comfy_training", "comfy_host", "comfy_files", "comfy_live", "comfy_tiny"}
+HOST_FILES = {name for name in ORDER if name.startswith("comfy_")}
 LEAVES = {"world", "tiny", "demo"} | HOST_FILES
 HEAVY = {"peft", "lycoris", "transformers"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")

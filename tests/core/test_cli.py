@@ -316,6 +316,42 @@ def test_train_and_sweep_end_to_end(tmp_path: Path, data: Path, capsys: pytest.C
     assert {Image.open(p).size for p in out.glob("seed0*")} == {SIZE}
 
 
+def test_a_prompt_library_is_drawn_at_each_entrys_strength(
+    tmp_path: Path, slider: Path, refused: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library, out = tmp_path / "prompts.json", tmp_path / "out"
+    entries = {
+        "plain": "a face",
+        "to/minus": {"prompt": "a face", "adapter_strength": -2},
+        "base": {"prompt": "a face", "adapter_strength": 0},
+    }
+    library.write_text(json.dumps(entries), encoding="utf-8")
+    options = [
+        "sweep",
+        "--slider",
+        slider,
+        "--prompts",
+        library,
+        "--strength",
+        "0",
+        "--seeds",
+        "1",
+        "--sample-steps",
+        "1",
+        "--out",
+        out,
+    ]
+    assert main([*map(str, options), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [entry["strength"] for entry in told["entries"].values()] == [0, -2, 0]
+    names = ["001_plain_seed0.png", "002_to_minus_seed0.png", "003_base_seed0.png"]
+    assert set(tree(out)) == {"prompts.png", "prompts.json", *names}
+    plain, minus, base = (Image.open(out / name).tobytes() for name in names)
+    assert plain == base != minus
+    library.write_text('{"a": {"prompt": "x", "strength": 1}}', encoding="utf-8")
+    refused([*options[:-1], tmp_path / "new"], f'{library}: entry "a" has no field "strength"')
+
+
 def test_the_same_seed_trains_the_same_slider_and_another_another(tmp_path: Path, data: Path) -> None:
     sliders = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):

@@ -1,0 +1,126 @@
+"""SliderFinding and SaveSliderSweep: what a sweep showed, written into the slider, and the sweep itself as files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..slider_core.config import SliderError
+from ..slider_core.metadata import summary
+from ..slider_core.store import Slider, atomic_write
+from ..slider_core.sweep_files import ShownSweep, animation, page
+from .sockets import CATEGORY, SliderSocket, SweepSocket
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
+
+
+class SliderFinding(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SliderFinding",
+            display_name="Slider Finding",
+            category=CATEGORY,
+            description="Writes what you saw in a sweep into the slider: the range of useful strengths, and a word for each end. "
+            "Save Slider LoRA keeps it in the file; the scrubber shows it.",
+            search_aliases=["slider range", "slider labels", "recommended strength"],
+            inputs=[
+                SliderSocket.Input("slider"),
+                io.Float.Input(
+                    "lowest", default=-1.0, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip="Lowest useful strength."
+                ),
+                io.Float.Input(
+                    "highest", default=1.0, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip="Highest useful strength."
+                ),
+                io.String.Input("minus", default="", tooltip="What the low end shows: sad, day. Empty: as it was."),
+                io.String.Input("plus", default="", tooltip="What the high end shows: smiling, night. Empty: as it was."),
+            ],
+            outputs=[
+                SliderSocket.Output(display_name="slider"),
+                io.String.Output(display_name="info", tooltip="What the slider says of itself now."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, slider: Slider, lowest: float, highest: float, minus: str, plus: str) -> io.NodeOutput:
+        if not lowest < highest:
+            raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).")
+        ends = {"slider_minus": minus.strip(), "slider_plus": plus.strip()}
+        told = {"slider_range": json.dumps([lowest, highest])} | {key: value for key, value in ends.items() if value}
+        found = replace(slider, metadata=slider.metadata | told)
+        return io.NodeOutput(found, summary(found.metadata, found.weights, found.left_out))
+
+
+def free_place(prefix: str) -> tuple[Path, str]:
+    """Where files of that prefix go under the output folder, with the next free number, and the folder as a browser names it."""
+    try:
+        folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    except Exception as fault:  # core's own, of no class, when the place lies elsewhere
+        raise SliderError(f'filename_prefix "{prefix}" must stay under output ({str(fault).splitlines()[0]}).') from None
+    if not name.strip(". "):
+        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write sliders/sweep.')
+    return Path(folder) / f"{name}_{counter:05}_", inner
+
+
+def write_all(files: dict[Path, bytes]) -> None:
+    """Every file or none."""
+    written: list[Path] = []
+    try:
+        for path, content in files.items():
+            atomic_write(path, content)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+class SaveSliderSweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveSliderSweep",
+            display_name="Save Slider Sweep",
+            category=CATEGORY,
+            description="Saves a sweep in the output folder: as an animated WebP, and as one HTML page with a scrubber that "
+            "works anywhere, offline too.",
+            search_aliases=["export sweep", "slider animation", "webp", "html"],
+            is_output_node=True,
+            inputs=[
+                SweepSocket.Input("sweep", tooltip="From Slider Strength Sweep."),
+                io.String.Input("filename_prefix", default="sliders/sweep", tooltip="Under the output folder; folders are made."),
+                io.Boolean.Input("webp", default=True, tooltip="From the lowest strength to the highest and back, without end."),
+                io.Boolean.Input("page", default=True, tooltip="One HTML file with the pictures in it."),
+                io.Int.Input("frame_ms", default=150, min=20, max=5000, advanced=True, tooltip="Of the WebP, milliseconds."),
+                io.Int.Input("quality", default=90, min=1, max=100, advanced=True, tooltip="Of the pictures."),
+            ],
+            outputs=[io.String.Output(display_name="report", tooltip="What was saved where.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, sweep: ShownSweep, filename_prefix: str, webp: bool, page: bool, frame_ms: int, quality: int
+    ) -> io.NodeOutput:
+        if not (webp or page):
+            raise SliderError("Save Slider Sweep: switch webp or page on.")
+        place, inner = free_place(filename_prefix)
+        files = {place.with_name(f"{place.name}.webp"): animation(sweep, frame_ms, quality)} if webp else {}
+        if page:
+            files[place.with_name(f"{place.name}.html")] = html_page(sweep, quality)
+        write_all(files)
+        report = "\n".join(f"Saved output/{Path(inner, path.name).as_posix()}, {len(files[path]):,} bytes." for path in files)
+        seen: dict[str, object] = {"text": (report,)}
+        if webp:
+            seen |= ui.SavedImages([ui.SavedResult(f"{place.name}.webp", inner, io.FolderType.output)], True).as_dict()
+        return io.NodeOutput(report, ui=seen)
+
+
+def html_page(sweep: ShownSweep, quality: int) -> bytes:
+    """The page, with the scrubber's own scripts."""
+    return page(sweep, [(WEB / name).read_text(encoding="utf-8") for name in MODULES], quality)
+
+
+NODES = [SliderFinding, SaveSliderSweep]

@@ -1,0 +1,26 @@
+"""Pictures on their way to the browser: a drawing as an IMAGE, a sweep's frames as files in ComfyUI's temp folder."""
+
+import uuid
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..slider_core.sweep_files import ShownSweep
+
+
+def as_image(drawing: Image.Image) -> torch.Tensor:
+    """A PIL image as ComfyUI's IMAGE, (1, H, W, 3) in [0, 1]."""
+    return torch.from_numpy(np.asarray(drawing.convert("RGB"), dtype=np.float32) / 255)[None]
+
+
+def frames_told(sweep: ShownSweep) -> dict[str, Any]:
+    """What the scrubber in the node reads: strengths, words, and for each frame a reference to its file, no pixels."""
+    frames = sweep.frames()
+    flat = frames.flatten(0, 1).movedim(1, -1)
+    prefix = f"slider_sweep_{uuid.uuid4().hex[:12]}"
+    files = ui.ImageSaveHelper.save_images(flat, prefix, io.FolderType.temp, cls=None, compress_level=1)
+    columns = frames.shape[1]
+    return sweep.told([[dict(f) for f in files[row * columns :][:columns]] for row in range(len(frames))])

@@ -1,0 +1,90 @@
+"""A saved sweep shows what was swept: every frame at its strength, and a page that needs nothing but itself."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slider_core.config import SweepSpec
+from slider_core.sweep import SweepResult, rows_of
+from slider_core.sweep_files import MOST_FRAMES, MOST_SHOWN, ShownSweep, animation, page
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+MODULES = [(WEB / name).read_text(encoding="utf-8") for name in ("scrubber.mjs", "scrubber_view.mjs")]
+STRENGTHS = (1.0, -2.0, 0.0)  # not in order: a scrubber sorts them
+SIDE, MS = 32, 120
+
+
+def shown(strengths: tuple[float, ...] = STRENGTHS, rows: int = 2, **words: str) -> ShownSweep:
+    """Grey pictures: the strength makes them lighter, the row a little more."""
+    grey = 0.5 + torch.tensor(strengths) / 10 + torch.arange(rows)[:, None] / 50
+    images = grey[:, :, None, None, None].expand(rows, len(strengths), 3, SIDE, SIDE)
+    return ShownSweep(SweepResult(SweepSpec(strengths, tuple(range(rows))), images, None, rows_of(range(rows))), **words)
+
+
+def told(content: bytes) -> dict:
+    return json.loads(re.search(r'id="sweep">(.*?)</script>', content.decode(), re.DOTALL)[1])
+
+
+def level(picture: Image.Image) -> float:
+    return float(np.asarray(picture.convert("RGB"))[2 : SIDE - 2, 2 : SIDE - 2].mean() / 255)
+
+
+def test_the_animation_goes_up_and_down_through_every_strength() -> None:
+    picture = Image.open(io.BytesIO(animation(shown(), MS)))
+    assert (picture.n_frames, picture.info["loop"]) == (4, 0)
+    levels = []
+    for frame in range(4):
+        picture.seek(frame)
+        picture.load()
+        assert picture.info["duration"] == MS
+        levels.append(level(picture))
+    assert levels == pytest.approx([0.3, 0.5, 0.6, 0.5], abs=0.02)
+
+
+def test_an_animation_of_one_strength_is_a_picture() -> None:
+    assert Image.open(io.BytesIO(animation(shown((1.0,), 1)))).size[0] == SIDE
+
+
+def test_the_page_holds_every_picture_in_the_order_of_strength() -> None:
+    found = told(page(shown(minus="sad", plus="glad"), MODULES))
+    assert found["strengths"] == [-2.0, 0.0, 1.0]
+    assert (found["minus"], found["plus"]) == ("sad", "glad")
+    assert [row["name"] for row in found["rows"]] == ["seed 0", "seed 1"]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(f.split(",")[1]))) for f in found["rows"][1]["frames"]]
+    assert [level(p) for p in pictures] == pytest.approx([0.32, 0.52, 0.62], abs=0.02)
+
+
+def test_the_page_asks_nothing_of_anyone() -> None:
+    text = page(shown(), MODULES).decode()
+    assert not re.findall(r"https?://|@import|<link|<iframe", text)
+    assert set(re.findall(r'src\s*=\s*"([^"]*)"', text)) == set()
+    assert not re.findall(r"^(import|export)\b", text, re.MULTILINE)
+
+
+def test_no_word_of_a_prompt_becomes_part_of_the_page() -> None:
+    evil = "</script><script>alert(1)</script>"
+    text = page(shown(title=evil, minus=evil, report=evil), MODULES).decode()
+    assert evil not in text
+    assert told(text.encode())["title"] == evil
+
+
+def test_very_many_frames_are_thinned_out_and_both_ends_stay() -> None:
+    many = shown(tuple(i / 100 for i in range(-100, 101)), rows=6)
+    columns = many.columns()
+    assert len(columns) == MOST_FRAMES
+    assert (columns[0], columns[-1]) == (0, 200)
+    assert columns == sorted(set(columns))
+    assert many.frames().shape[:2] == (MOST_SHOWN // MOST_FRAMES, MOST_FRAMES)
+
+
+def test_a_strength_given_twice_is_shown_once() -> None:
+    twice = shown((0.0, 1.0, 0.0), rows=1)
+    assert twice.columns() == [0, 1]
+    assert twice.told([["a", "b"]])["strengths"] == [0.0, 1.0]

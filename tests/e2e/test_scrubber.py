@@ -1,0 +1,194 @@
+"""The scrubber in the browser: drag the handle and the picture follows, by keys too, after a reload too, in both canvases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pytest
+import torch
+from playwright.sync_api import Locator, Page, sync_playwright
+from rings import find_chromium
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec
+from slider_core.store import Slider, save_slider
+from slider_core.targets import select
+from slider_core.tiny import TinyBackend
+
+FILE, STRENGTHS, LIMIT_S = "shaken.safetensors", (-2, -0.5, 0, 1), 240.0
+SAMPLED = {"steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+GRAPH = {
+    "1": {"class_type": "SliderDemoModel", "inputs": {}},
+    "2": {"class_type": "LoadSliderLoRA", "inputs": {"file": FILE}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a face with tan skin on a blue background"}},
+    "4": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+    "6": {
+        "class_type": "SliderStrengthSweep",
+        "inputs": {
+            "model": ["1", 0], "slider": ["2", 0], "positive": ["3", 0], "negative": ["4", 0], "vae": ["1", 2],
+            "latent_image": ["5", 0], "strengths": "1, -2, 0, -0.5", "seed": 7, "rows": 2, **SAMPLED,
+        },
+    },
+    "7": {"class_type": "SliderLoRAApply", "inputs": {"model": ["1", 0], "slider": ["2", 0], "strength": 0.3, "file": "none"}},
+    "8": {
+        "class_type": "SaveSliderSweep",
+        "inputs": {"sweep": ["6", 4], "filename_prefix": "swept", "webp": True, "page": True, "frame_ms": 150, "quality": 90},
+    },
+}  # fmt: skip
+APPLIED = "() => window.app.graph._nodes.find(n => n.type === 'SliderLoRAApply').widgets.find(w => w.name === 'strength').value"
+SHOWN = "root => [...root.querySelectorAll('.scene img')].map(i => Number(i.style.opacity))"
+
+
+@pytest.fixture(scope="module")
+def slider_file(server: harness.Server) -> Path:
+    """A slider with random weights among the server's LoRAs, and words for both its ends."""
+    module = TinyBackend().module
+    adapter = Adapter.create(module, select(module), AdapterSpec(rank=2, alpha=2.0))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in adapter.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.12)
+    told = {"slider_name": "shaken", "slider_minus": "frown", "slider_plus": "smile"}
+    path = server.base / "models" / "loras" / FILE
+    save_slider(path, Slider(adapter.weights(), told), overwrite=True)
+    return path
+
+
+@pytest.fixture(params=[False, True], ids=["canvas", "vue"])
+def page(request: pytest.FixtureRequest, server: harness.Server, slider_file: Path) -> Iterator[Page]:
+    settings = {"Comfy.VueNodes.Enabled": request.param, "Comfy.Workflow.Persist": True}
+    with harness.browse(server, find_chromium(), settings) as opened:
+        yield opened
+        errors = harness.page_errors(opened)
+    assert not errors, "uncaught errors in the page:\n" + "\n".join(errors)
+
+
+@pytest.fixture
+def phone() -> Iterator[Page]:
+    """A small page with touch and without a network."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(harness.BROWSER_FLAGS))
+        yield browser.new_context(offline=True, has_touch=True, viewport={"width": 420, "height": 760}).new_page()
+        browser.close()
+
+
+def scrubber(page: Page) -> Locator:
+    return page.locator(".slider-scrubber")
+
+
+def track(page: Page) -> Locator:
+    return scrubber(page).get_by_role("slider")
+
+
+def value(page: Page) -> float:
+    return float(track(page).get_attribute("aria-valuenow"))
+
+
+def drag(page: Page, start: float, end: float) -> None:
+    """Press on the track at a share of its width and drag to another."""
+    box = track(page).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], y, steps=5)
+    page.mouse.up()
+
+
+def await_frames(page: Page, count: int) -> None:
+    page.wait_for_function(
+        """count => { const found = [...document.querySelectorAll('.slider-scrubber .scene img')];
+            return found.length === count && found.every(i => i.complete && i.naturalWidth > 0); }""",
+        arg=count,
+        timeout=30_000,
+    )
+
+
+def view_sweep(page: Page) -> None:
+    """The sweep's node alone, large enough to be used."""
+    page.evaluate(
+        """() => { const {canvas, graph} = window.app; const node = graph._nodes.find(n => n.type === 'SliderStrengthSweep');
+            canvas.deselectAll?.(); canvas.ds.scale = 0.8;
+            canvas.ds.offset = [-node.pos[0] + 500, -node.pos[1] + 80]; canvas.setDirty(true, true); }"""
+    )
+    harness.settle(page)
+
+
+def test_the_handle_the_keys_and_the_button(page: Page, request: pytest.FixtureRequest) -> None:
+    kind = request.node.callspec.id
+    page.evaluate("graph => window.app.loadApiJson(graph, 'sweep')", GRAPH)
+    harness.settle(page)
+    harness.screenshot(page, f"scrubber-{kind}-empty")
+    assert scrubber(page).get_by_text("Run the graph").count() == 1
+    result = harness.run_and_wait(page, LIMIT_S)
+    assert result.ok, str(result)
+    await_frames(page, len(STRENGTHS))
+    view_sweep(page)
+    harness.screenshot(page, f"scrubber-{kind}")
+
+    limits = [track(page).get_attribute(f"aria-value{end}") for end in ("min", "max")]
+    assert limits == ["-2", "1"]
+    assert value(page) == 0
+    assert scrubber(page).locator(".end").all_inner_texts() == ["frown", "smile"]
+    drag(page, 2 / 3, 0.02)
+    assert value(page) == -2
+    assert scrubber(page).evaluate(SHOWN) == [1, 0, 0, 0]
+    drag(page, 0.02, 0.97)
+    assert value(page) == 1
+    assert track(page).get_attribute("aria-valuetext") == "+1, towards smile"
+    assert scrubber(page).evaluate(SHOWN) == [0, 0, 0, 1]
+    harness.screenshot(page, f"scrubber-{kind}-dragged")
+
+    track(page).focus()
+    seen = []
+    for key in ("ArrowLeft", "ArrowLeft", "Home", "ArrowRight", "End"):
+        page.keyboard.press(key)
+        seen.append(value(page))
+    assert seen == [0, -0.5, -2, -0.5, 1]
+
+    scrubber(page).get_by_label("cross-fade").check()
+    drag(page, 0.9, 5 / 6)
+    assert value(page) == pytest.approx(0.5, abs=0.03)
+    opacity = scrubber(page).evaluate(SHOWN)
+    assert opacity[:3] == [0, 0, 1]
+    assert opacity[3] == pytest.approx(value(page), abs=1e-6)
+    shown = value(page)
+    assert page.evaluate(APPLIED) == 0.3
+    scrubber(page).get_by_role("button", name="copy strength").click()
+    page.wait_for_function(f"{APPLIED.replace('() =>', '() => (')}) === {shown}", timeout=5000)
+    scrubber(page).get_by_label("Row of the sweep").select_option(label="seed 8")
+    await_frames(page, len(STRENGTHS))
+    assert value(page) == shown, "another row, the same strength"
+    harness.screenshot(page, f"scrubber-{kind}-faded")
+
+    page.reload(wait_until="domcontentloaded")
+    harness.await_ready(page)
+    page.wait_for_function("() => window.app.graph._nodes.some(n => n.type === 'SliderStrengthSweep')", timeout=30_000)
+    await_frames(page, len(STRENGTHS))
+    view_sweep(page)
+    drag(page, 0.5, 0.98)
+    assert value(page) == 1
+    assert page.evaluate("() => window.app.graphToPrompt().then(p => Object.keys(p.output['6'].inputs))").count("scrubber") == 0
+    harness.screenshot(page, f"scrubber-{kind}-reloaded")
+
+
+def test_the_saved_page_works_from_a_file_alone(phone: Page, server: harness.Server) -> None:
+    """Touch and keys on the page that Save Slider Sweep wrote, opened from the disk with no network."""
+    found = sorted((server.base / "output").glob("swept_*.html"))
+    if not found:
+        pytest.skip("the graph of the test above saves the page; it did not run")
+    errors: list[str] = []
+    phone.on("pageerror", lambda error: errors.append(str(error)))
+    phone.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    phone.goto(found[-1].as_uri())
+    await_frames(phone, len(STRENGTHS))
+    assert value(phone) == 0
+    box = track(phone).bounding_box()
+    phone.touchscreen.tap(box["x"] + 0.99 * box["width"], box["y"] + box["height"] / 2)
+    assert value(phone) == 1
+    phone.keyboard.press("Home")
+    assert value(phone) == -2
+    harness.screenshot(phone, "scrubber-page")
+    assert errors == []

@@ -1,0 +1,305 @@
+"""In a real ComfyUI a sweep is what separate runs give, however it is split; a library and a saved sweep are what they say.
+
+Oracles: the same pictures by ComfyUI's own KSampler behind Slider LoRA Apply, one at a time.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from zoo.animals import TINY, tiny
+from zoo.measure import empty_latent, shaken
+from zoo.model import build_tiny, conditioning
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+STRENGTHS, FEW = (-1.0, 0.0, 0.5, 1.0, 2.0), (-1.0, 0.5, 2.0)
+TOLERANCE, PIXELS = 1e-3, 1e-4
+LIBRARY = {
+    "plain": "a face with tan skin on a blue background",
+    "base": {"prompt": "a face with tan skin on a blue background", "adapter_strength": 0},
+    "other": {"prompt": "a face with pale skin on a green background", "adapter_strength": -1.5},
+}
+PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "strength": 1.0, "caption": ""}}
+
+
+def slider_of(pack, module: torch.nn.Module, **metadata: str) -> object:
+    """A slider for that module with random weights that act."""
+    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    return pack.core("store").Slider(adapter.weights(), metadata)
+
+
+@pytest.fixture
+def prompt(pack, run_graph) -> dict:
+    """The quickstart's graph without its training: a slider with random weights stands where it was."""
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    model = run_graph({"1": graph["1"]}, model=("1", 0))["model"]
+    slider = slider_of(pack, model.model.diffusion_model, slider_name="shaken", slider_plus="up", slider_minus="down")
+    graph["6"] = run_graph.give(slider)
+    graph["10"]["inputs"] |= {"strengths": "-0.3, 0, 0.2", "rows": 1, "steps": 2}
+    return graph
+
+
+def sweep_of(graph: dict, **inputs: object) -> dict:
+    found = {k: graph[k] for k in ("1", "6", "7", "8", "9", "10")}
+    return found | {"10": {"class_type": "SliderStrengthSweep", "inputs": graph["10"]["inputs"] | inputs}}
+
+
+def one(graph: dict, strength: float, text: str | None = None, **others: object) -> dict:
+    """One picture by Slider LoRA Apply and KSampler, of the sweep's seed, steps and sampler."""
+    found = {k: graph[k] for k in ("1", "6", "7", "8", "9", "11", "13")}
+    found["11"] = {"class_type": "SliderLoRAApply", "inputs": graph["11"]["inputs"] | {"strength": strength} | others}
+    same = {k: graph["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
+    found["12"] = {"class_type": "KSampler", "inputs": graph["12"]["inputs"] | same}
+    if text is not None:
+        found["7"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": text}}
+    return found
+
+
+def drawn(run_graph, *args: object, **others: object) -> torch.Tensor:
+    return run_graph(one(*args, **others), image=("13", 0))["image"][0]
+
+
+def zeroed(cond: list) -> list:
+    """ComfyUI's ConditioningZeroOut."""
+    from nodes import ConditioningZeroOut
+
+    return ConditioningZeroOut().zero_out(cond)[0]
+
+
+@pytest.mark.parametrize("entry", TINY, ids=lambda e: e.title)
+@torch.inference_mode()
+def test_a_sweep_in_parts_on_another_lora_equals_separate_runs(entry, pack) -> None:
+    """CFG 4 against a zeroed-out negative prompt, with another LoRA merged in, two strengths in a call and then one."""
+    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    module = patcher.model.diffusion_model
+    targets = pack.core("targets").select(module)
+    other = pack.core("adapter").Adapter.create(module, targets[:3], pack.core("config").AdapterSpec(rank=2, alpha=2.0))
+    for i, p in enumerate(other.parameters()):
+        p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)) * 0.1)
+    model = pack.core("comfy_files").with_slider(patcher, pack.core("store").Slider(other.weights()), 1.0)
+    adapter = shaken(pack.core, module, targets, torch.float32)
+    latent, calls = {"samples": empty_latent(entry)}, []
+    positive = conditioning(entry, 0)
+    given = dict(steps=1, cfg=4.0, sampler="euler", scheduler="simple", denoise=0.5)
+
+    def sample(some: tuple[float, ...], most: int = 0) -> torch.Tensor:
+        told = lambda sizes, why: calls.append((sizes, why))  # noqa: E731
+        cond = positive, zeroed(positive)
+        return host.sample_strengths(model, adapter, some, 7, latent, *cond, **given, most_at_once=most, on_calls=told)
+
+    together = sample(FEW, 2)
+    apart = entry.batched and not entry.video
+    assert calls[0][0] == ([2, 1] if apart else [1] * 3)
+    alone = torch.cat([sample((s,)) for s in FEW])
+    assert not torch.equal(alone[0], alone[-1])
+    error = (together - alone).flatten(1).norm(dim=1) / alone.flatten(1).norm(dim=1)
+    assert float(error.max()) < TOLERANCE
+
+
+def test_out_of_memory_halves_the_calls_and_the_pictures_stay(pack, monkeypatch) -> None:
+    import comfy.sample
+
+    entry = tiny("SD15")
+    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    adapter = shaken(
+        pack.core, patcher.model.diffusion_model, pack.core("targets").select(patcher.model.diffusion_model), torch.float32
+    )
+    latent, calls, sample = {"samples": torch.zeros(1, *entry.latent)}, [], comfy.sample.sample
+    given = patcher, adapter, STRENGTHS, 7, latent, conditioning(entry, 0), conditioning(entry, 1), 1, 1.0, "euler", "simple"
+
+    def small(model: object, noise: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        if len(noise) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 rows too many")
+        return sample(model, noise, *args, **kwargs)
+
+    with torch.inference_mode():
+        whole = host.sample_strengths(*given)
+        monkeypatch.setattr(comfy.sample, "sample", small)
+        parts = host.sample_strengths(*given, on_calls=lambda sizes, why: calls.append((sizes, why)))
+        assert calls == [([2, 2, 1], "the memory ran out")]
+        assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-4)
+        monkeypatch.setattr(
+            comfy.sample, "sample", lambda *_a, **_k: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("too small"))
+        )
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            host.sample_strengths(*given)
+
+
+def test_the_free_memory_says_how_many_go_into_one_call(pack, monkeypatch) -> None:
+    """By ComfyUI's own estimate: room for k pictures and a half holds k."""
+    import comfy.sampler_helpers
+
+    entry = tiny("SD15")
+    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    conds = conditioning(entry, 0), conditioning(entry, 1)
+    row = torch.zeros(1, *entry.latent)
+    given = {"positive": comfy.sampler_helpers.convert_cond(conds[0]), "negative": comfy.sampler_helpers.convert_cond(conds[1])}
+    each = host.HEADROOM * comfy.sampler_helpers.estimate_memory(patcher, [1, *entry.latent], given)[1]
+    for rows, fit in ((0.5, 1), (1.5, 1), (3.5, 3), (99, 5)):
+        monkeypatch.setattr(patcher, "get_free_memory", lambda _device, rows=rows: each * rows)
+        assert host.fit_at_once(patcher, *conds, row, 5) == fit
+
+
+def test_the_sweep_gives_a_curve_a_report_and_frames_for_the_browser(prompt: dict, run_graph, comfy: Path) -> None:
+    graph = sweep_of(prompt, rows=2, dataset=["2", 0]) | {"2": PAIRS}
+    run = run_graph(graph, images=("10", 1), curve=("10", 2), report=("10", 3), sweep=("10", 4))
+    assert run["curve"].shape == (1, 520, 900, 3)
+    lines = run["report"].splitlines()
+    assert lines[0] == "2 rows, each one sampling call for all strengths."
+    assert lines[1].split() == ["strength", "pixels", "latent", "along", "the", "pairs"]
+    assert [line.split()[0] for line in lines[2:]] == ["-0.3", "0", "+0.2"]
+    assert lines[3].split()[1:] == ["0.0%"] * 3
+    pixels = float(lines[2].split()[1].rstrip("%"))
+    images = run["images"].reshape(2, 3, *run["images"].shape[1:])
+    assert pixels == pytest.approx(100 * float((images[:, 0] - images[:, 1]).abs().mean()), abs=0.06)
+    (told,) = run.ui["10"]["slider_sweep"]
+    assert (told["strengths"], told["minus"], told["plus"]) == ([-0.3, 0.0, 0.2], "down", "up")
+    assert len(json.dumps(told)) < 2000, "references to files, no pixels"
+    for row in range(2):
+        for column in range(3):
+            frame = told["rows"][row]["frames"][column]
+            assert frame["type"] == "temp"
+            seen = np.asarray(Image.open(comfy / "temp" / frame["subfolder"] / frame["filename"]), dtype=np.float32) / 255
+            assert np.abs(seen - images[row, column].numpy()).max() < 1 / 200
+
+
+def test_along_the_pairs_is_one_for_half_a_pair(pack, prompt: dict, run_graph) -> None:
+    """Oracle: latents moved by hand along the mean difference of the demo pairs."""
+    built = run_graph({"1": prompt["1"], "2": PAIRS}, model=("1", 0), vae=("1", 2), data=("2", 0))
+    sweeps = pack.core("sweep")
+    backend = pack.core("comfy_host").ComfyBackend(built["model"], built["vae"], None)
+    samples = [
+        backend.encode_images(
+            torch.stack(
+                [
+                    torch.from_numpy(np.array(Image.open(p).convert("RGB"))).movedim(-1, 0) / 255
+                    for p in sorted((Path(__file__).resolve().parents[2] / "demo_pairs" / "smile" / side).glob("*.png"))
+                ]
+            )
+        )
+        for side in ("positive", "negative")
+    ]
+    half = (samples[0].mean(0) - samples[1].mean(0)) / 2
+    base = torch.zeros_like(half)
+    spec = pack.core("config").SweepSpec((-1.0, 0.0, 2.0), (0,))
+    latents = torch.stack([base - half, base, base + 2 * half])[None]
+    result = sweeps.SweepResult(spec, torch.zeros(1, 3, 3, 64, 64), latents, sweeps.rows_of((0,)))
+    direction = pack.core("direction").pair_direction(built["data"], backend, half.shape, (64, 64))
+    assert result.along(direction) == pytest.approx([-1.0, 0.0, 2.0], abs=1e-3)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_two_sliders_are_a_grid_of_two_applies(cfg: float, prompt: dict, run_graph, pack) -> None:
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    module = model.model.diffusion_model
+    weights = slider_of(pack, module).weights
+    second = run_graph.give(pack.core("store").Slider(dict(list(weights.items())[::2]), {"slider_name": "second"}))
+    prompt["10"]["inputs"]["cfg"] = cfg
+    graph = sweep_of(prompt, slider_b=["b", 0], strengths_b="-0.2, 0, 0.4") | {"b": second}
+    run = run_graph(graph, images=("10", 1), report=("10", 3))
+    for row, other in enumerate((-0.2, 0.0, 0.4)):
+        for column, strength in enumerate((-0.3, 0.0, 0.2)):
+            single = one(prompt, strength, model=["first", 0]) | {"b": second}
+            single["first"] = {
+                "class_type": "SliderLoRAApply",
+                "inputs": {"model": ["1", 0], "slider": ["b", 0], "strength": other},
+            }
+            alone = run_graph(single, image=("13", 0))["image"][0]
+            assert (run["images"][3 * row + column] - alone).abs().max() < PIXELS
+    assert "B is second." in run["report"]
+    assert "With B at 0, 100% of the effect is left." in run["report"]
+    left = [line for line in run["report"].splitlines() if line.startswith("With B")]
+    assert len(left) == 3
+
+
+def test_a_library_is_drawn_at_each_entrys_strength_and_swept(prompt: dict, run_graph) -> None:
+    given = {name: prompt["10"]["inputs"][name] for name in ("model", "vae", "slider", "latent_image")}
+    same = {k: prompt["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
+    node = {"library": json.dumps(LIBRARY), "file": "none", "strength": 0.7, "clip": ["1", 1]} | given | same
+    graph = sweep_of(prompt, prompts=["20", 0], clip=["1", 1], rows=2)
+    graph["20"] = {"class_type": "SliderPromptLibrary", "inputs": node}
+    run = run_graph(graph, images=("20", 2), report=("20", 3), swept=("10", 1), told=("10", 3), grid=("20", 1))
+    prompts = [e if isinstance(e, str) else e["prompt"] for e in LIBRARY.values()]
+    for place, (text, strength) in enumerate(zip(prompts, (0.7, 0.0, -1.5), strict=True)):
+        assert (run["images"][place] - drawn(run_graph, prompt, strength, text)).abs().max() < PIXELS
+    assert run["report"].startswith("3 entries, 2 distinct prompts; 2 at a strength of their own, 1 at +0.7. 2 rows, each one")
+    assert run["swept"].shape[0] == 2 * 2 * 3, "two distinct prompts, two seeds, three strengths"
+    other = drawn(run_graph, prompt, 0.2, LIBRARY["other"]["prompt"])
+    assert (run["swept"][2 * 3 + 2] - other).abs().max() < PIXELS
+    assert run["told"].startswith("4 rows, each one sampling call")
+
+
+def test_a_library_alone_is_read_and_nothing_is_drawn(run_graph, comfy: Path) -> None:
+    (comfy / "input" / "prompts.json").write_text(json.dumps(LIBRARY), encoding="utf-8")
+    inputs = {"library": "", "strength": 1.0, "seed": 0, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    node = {"class_type": "SliderPromptLibrary", "inputs": inputs | {"file": "prompts.json"}}
+    run = run_graph({"20": node, "21": {"class_type": "PreviewImage", "inputs": {"images": ["20", 1]}}}, prompts=("20", 0))
+    assert [e.strength for e in run["prompts"].entries] == [None, 0.0, -1.5]
+    assert "21" not in run.ui, "nothing was drawn, and that is no error"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"library": '{"a": {"prompt": "x", "adapter_strenght": 1}}'}, 'entry "a" has no field "adapter_strenght"; did you mean'),
+        ({"library": '{"a": "x"}', "model": ["1", 0]}, "to draw it needs clip, vae, slider, latent_image too"),
+    ],
+)
+def test_a_wrong_library_is_refused_in_a_line(inputs: dict, says: str, prompt: dict, run_graph) -> None:
+    fixed = {"file": "none", "strength": 1.0, "seed": 0, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+    graph = {"1": prompt["1"], "20": {"class_type": "SliderPromptLibrary", "inputs": fixed | inputs}}
+    with pytest.raises(run_graph.Error) as refused:
+        run_graph(graph)
+    assert says in refused.value.text
+
+
+def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_graph, comfy: Path, pack) -> None:
+    found = {"slider": ["6", 0], "lowest": -0.5, "highest": 1.5, "minus": "", "plus": " smiling "}
+    graph = {"1": prompt["1"], "6": prompt["6"], "30": {"class_type": "SliderFinding", "inputs": found}}
+    saved = {"slider": ["30", 0], "filename_prefix": "found", "dtype": "fp32", "model": ["1", 0]}
+    graph["31"] = {"class_type": "SaveSliderLoRA", "inputs": saved}
+    run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
+    told = pack.core("store").load_slider(comfy / "models" / "loras" / run["name"]).metadata
+    assert (told["slider_range"], told["slider_minus"], told["slider_plus"]) == ("[-0.5, 1.5]", "down", "smiling")
+    assert "range: [-0.5, 1.5]" in run["info"]
+    assert run["given"].metadata["slider_plus"] == "up", "the slider that came in is as it was"
+    graph["30"]["inputs"] |= {"lowest": 2.0}
+    with pytest.raises(run_graph.Error, match="must be below highest"):
+        run_graph(graph)
+
+
+def test_a_sweep_is_saved_as_an_animation_and_a_page(prompt: dict, run_graph, comfy: Path, pack, monkeypatch) -> None:
+    graph = sweep_of(prompt, rows=2)
+    inputs = {"sweep": ["10", 4], "filename_prefix": "mine/sweep", "webp": True, "page": True, "frame_ms": 90, "quality": 80}
+    graph["40"] = {"class_type": "SaveSliderSweep", "inputs": inputs}
+    run = run_graph(graph, report=("40", 0))
+    folder = comfy / "output" / "mine"
+    assert {p.name for p in folder.iterdir()} == {"sweep_00001_.webp", "sweep_00001_.html"}
+    assert run["report"].startswith("Saved output/mine/sweep_00001_.webp, ")
+    with Image.open(folder / "sweep_00001_.webp") as picture:
+        assert picture.n_frames == 4
+    assert run.ui["40"]["images"] == [{"filename": "sweep_00001_.webp", "subfolder": "mine", "type": "output"}]
+    text = (folder / "sweep_00001_.html").read_text(encoding="utf-8")
+    assert "<title>shaken</title>" in text
+    assert "sampling call for all strengths" in text
+
+    finding = pack.part("nodes.finding")
+    write, left = finding.atomic_write, [1]
+
+    def full(path: Path, content: bytes) -> None:
+        if not left:
+            raise pack.core("config").SliderError(f"Cannot write {path} (No space left on device).")
+        left.pop()
+        write(path, content)
+
+    monkeypatch.setattr(finding, "atomic_write", full)
+    graph["40"]["inputs"] |= {"quality": 81}
+    with pytest.raises(run_graph.Error, match="No space left"):
+        run_graph(graph)
+    assert len(list(folder.iterdir())) == 2, "all or nothing"
+    graph["40"]["inputs"] |= {"filename_prefix": "../outside"}
+    with pytest.raises(run_graph.Error, match="must stay under output"):
+        run_graph(graph)

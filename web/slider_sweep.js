@@ -1,0 +1,133 @@
+// The scrubber on Slider Strength Sweep: drag from - to + and the picture follows; a button hands the strength to Slider LoRA Apply.
+// The pictures are files that the server holds; what the node showed last is found again after a reload.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { applyTargets, fromHistory, label, readSweep } from "./scrubber.mjs"
+import { STYLE, makeScrubber } from "./scrubber_view.mjs"
+
+const NODE = "SliderStrengthSweep"
+const APPLY = "SliderLoRAApply"
+const EMPTY_HEIGHT = 36
+const HEIGHT = 300
+const WIDTH = 330
+
+function say(severity, detail) {
+  app.extensionManager.toast.add({ severity, summary: "Slider Strength Sweep", detail, life: 4000 })
+}
+
+function urlOf(file) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename: file.filename, subfolder: file.subfolder ?? "", type: file.type })}`)
+}
+
+/** What feeds an input, as "node:output"; empty when nothing does. */
+function fedBy(node, name) {
+  const link = node.inputs?.find((input) => input.name === name)?.link
+  const from = link == null ? null : (node.graph.getLink?.(link) ?? node.graph.links?.[link])
+  return from ? `${from.origin_id}:${from.origin_slot}` : ""
+}
+
+function isSelected(node) {
+  const items = app.canvas.selectedItems
+  return items?.has ? items.has(node) : Boolean(app.canvas.selected_nodes?.[node.id])
+}
+
+async function toClipboard(strength, why) {
+  try {
+    await navigator.clipboard.writeText(String(strength))
+    say("info", `${why}Copied ${label(strength)} to the clipboard.`)
+  } catch {
+    say("warn", `${why}The strength is ${label(strength)}; the browser does not let it be copied.`)
+  }
+}
+
+function handOver(node, strength) {
+  const nodes = node.graph.nodes ?? node.graph._nodes
+  const applies = nodes
+    .filter((other) => other.comfyClass === APPLY)
+    .map((other) => ({ id: other.id, node: other, selected: isSelected(other), slider: fedBy(other, "slider") }))
+  const { targets, why } = applyTargets(applies, fedBy(node, "slider"))
+  if (why === "many") return toClipboard(strength, "Several Slider LoRA Apply nodes use this slider: select one. ")
+  if (why === "none") return toClipboard(strength, "")
+  const open = targets.filter((target) => !fedBy(target.node, "strength"))
+  if (!open.length) return toClipboard(strength, "The strength of Slider LoRA Apply comes from another node. ")
+  for (const target of open) {
+    const widget = target.node.widgets.find((candidate) => candidate.name === "strength")
+    widget.value = strength
+    widget.callback?.(strength, app.canvas, target.node)
+  }
+  node.graph.setDirtyCanvas(true, true)
+  app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
+  say("success", `Strength ${label(strength)} set in ${open.map((target) => target.node.title).join(", ")}.`)
+}
+
+/** What the node showed last: from the page's memory, else from the server's history. */
+async function lastShown(node) {
+  const kept = app.nodeOutputs?.[node.id]?.slider_sweep?.[0]
+  if (kept) return kept
+  const answer = await api.fetchApi("/history?max_items=64")
+  return answer.ok ? fromHistory(await answer.json(), String(node.id), NODE, app.graph?.id ?? "") : null
+}
+
+/** Room for what is in the node, at least so wide; a node is never made smaller. */
+function grow(node, least = 0) {
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width, least), Math.max(node.size[1], height)])
+  node.graph?.setDirtyCanvas(true, true)
+}
+
+function addScrubber(node) {
+  const scrubber = makeScrubber(document, {
+    use: "copy strength",
+    onUse: (strength) => handOver(node, strength),
+    empty: "Run the graph, then slide from - to + here.",
+  })
+  scrubber.element.style.maxHeight = "640px"
+  let height = EMPTY_HEIGHT
+  const widget = node.addDOMWidget("scrubber", "slider_scrubber", scrubber.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => height,
+    getValue: () => "",
+    setValue: () => {},
+  })
+  widget.serialize = false
+
+  function show(told) {
+    const sweep = readSweep(told)
+    if (!sweep) return
+    scrubber.show(sweep, urlOf)
+    height = HEIGHT
+    grow(node, WIDTH)
+  }
+  return show
+}
+
+const shows = new WeakMap()
+
+app.registerExtension({
+  name: "slider_lora.sweep",
+  init() {
+    const style = document.createElement("style")
+    style.textContent = STYLE
+    document.head.append(style)
+  },
+  nodeCreated(node) {
+    if (node.comfyClass !== NODE) return
+    const show = addScrubber(node)
+    const before = node.onExecuted
+    node.onExecuted = function (output) {
+      before?.apply(this, arguments)
+      show(output?.slider_sweep?.[0])
+    }
+    shows.set(node, show)
+    grow(node)
+  },
+  loadedGraphNode(node) {
+    const show = shows.get(node)
+    if (!show) return
+    grow(node) // a workflow of an earlier version has a lower node
+    // the graph's own id, which the history is asked for, is set after its nodes
+    setTimeout(() => lastShown(node).then(show, (fault) => console.warn("Slider Strength Sweep:", fault)))
+  },
+})
