@@ -139,20 +139,20 @@ def outdated(files: dict[str, Tree]) -> list[Path]:
     return [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
 
 
-def load_nodes() -> list[Any]:
-    """The node classes, inside ComfyUI but without its server."""
+def load_nodes(checkout: Path = ROOT) -> list[Any]:
+    """The node classes of a checkout, inside ComfyUI but without its server."""
     sys.path[:0] = [str(ROOT / "tests")]
     from rings import find_comfyui
 
-    root = find_comfyui()
-    if root is None:
+    comfy = find_comfyui()
+    if comfy is None:
         raise SystemExit("ComfyUI not found: set COMFYUI_PATH to a checkout.")
-    sys.path.insert(0, str(root))
+    sys.path.insert(0, str(comfy))
     from comfy.cli_args import args
 
     args.cpu = True
     pack = ModuleType("slider_pack")
-    pack.__path__ = [str(ROOT)]
+    pack.__path__ = [str(checkout)]
     sys.modules["slider_pack"] = pack
     return importlib.import_module("slider_pack.nodes").NODES
 
