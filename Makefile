@@ -11,12 +11,13 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup comfyui bench-quality clean
+.PHONY: help demo test lint coverage setup comfyui bench-quality clean
 
 help:
 	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
 	@echo "make test    every test ring that can run here, then a summary   (RINGS=\"core lint\" picks some)"
 	@echo "make lint    ruff check"
+	@echo "make coverage   which lines of slider_core the core ring reaches: a table, and pages in build/coverage"
 	@echo "make bench-quality   which objective makes the best slider: some hours on two cores, goes on where it was stopped"
 	@echo "make setup   the virtual environment $(VENV) with everything that make test needs"
 	@echo "make clean   remove what the targets made ($(VENV) too)"
@@ -32,6 +33,9 @@ test: setup
 
 lint: $(VENV)/.stamp-tools
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+coverage: $(VENV)/.stamp-tools
+	$(PY) -m pytest -q --cov --cov-report=term --cov-report=html:build/coverage
 
 bench-quality: $(VENV)/.stamp-package
 	$(PY) benchmarks/quality.py

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 HELP = ROOT / "web" / "docs"
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
-DOCUMENTS = [README, *GUIDES, *sorted(HELP.glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *GUIDES, *sorted(HELP.glob("*.md"))]
 NODE_COUNT = 14
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
