@@ -11,7 +11,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage setup comfyui bench-quality clean
+.PHONY: help demo test lint coverage setup comfyui bench-quality bench-smoke clean
 
 help:
 	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint    ruff check"
 	@echo "make coverage   which lines of slider_core the core ring reaches: a table, and pages in build/coverage"
 	@echo "make bench-quality   which objective makes the best slider: some hours on two cores, goes on where it was stopped"
+	@echo "make bench-smoke     what a step and a run cost in counts, against the recorded ones"
 	@echo "make setup   the virtual environment $(VENV) with everything that make test needs"
 	@echo "make clean   remove what the targets made ($(VENV) too)"
 	@echo
@@ -39,6 +40,9 @@ coverage: $(VENV)/.stamp-tools
 
 bench-quality: $(VENV)/.stamp-package
 	$(PY) benchmarks/quality.py
+
+bench-smoke: $(VENV)/.stamp-package
+	$(PY) benchmarks/smoke.py
 
 # ComfyUI's packages first: its three torch packages must be chosen together
 setup: comfyui
