@@ -140,7 +140,7 @@ class SliderTrainStep(io.ComfyNode):
                     advanced=True,
                     optional=True,
                     tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
-                    "the same. Off where memory is plenty.",
+                    "the same. Off: only where memory is short.",
                 ),
                 *fine_inputs(),
                 *checkpoint_inputs(),
@@ -210,7 +210,8 @@ class SliderTrainStep(io.ComfyNode):
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
-        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{again}"
+        used = f" Peak memory {backend.memory.words()}." if backend.memory.words() else ""
+        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{trainer.ladder.words()}{used}{again}"
         say(status)
         return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
 

@@ -225,6 +225,15 @@ class Adapter:
         with self._with_rows(module, Rows(strength, by_row), dropping):
             yield
 
+    def some(self, samples: slice, count: int) -> Callable[[], AbstractContextManager[None]]:
+        """The strengths in force now of a part of a batch of `count`, as a context: for a batch that is run in parts."""
+        if self._rows is None or self._module is None:
+            return nullcontext
+        if len(self._rows.strength) != count:
+            raise ValueError(f"{len(self._rows.strength)} strengths are in force for a batch of {count}")
+        module, rows, dropping = self._module, self._rows.strength[samples], self._dropping
+        return lambda: self._with_rows(module, Rows(rows), dropping)
+
     def _as_now(self) -> Callable[[], AbstractContextManager[None]]:
         if self._rows is None or self._module is None:
             return nullcontext

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from .memory import Memory
 from .targets import Target
 
 
@@ -34,6 +36,8 @@ class Backend(Protocol):
     device: torch.device
     image_step: int  # image width and height must be multiples of this
     resolution: int  # the side the model likes best, pixels
+    dtype: torch.dtype  # what the model computes in
+    memory: Memory  # of `device`
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         """Images in [0, 1], or clips (B, T, 3, H, W) -> latents in the space the model is trained in."""
@@ -75,7 +79,9 @@ def per_sample(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def few_numbers(tensor: torch.Tensor) -> bytes:
-    """Eight numbers of a tensor, spread over it."""
+    """Eight numbers of a tensor, spread over it; of a quantised one, eight of each tensor that it is made of."""
+    if is_traceable_wrapper_subclass(tensor):
+        return b"".join(few_numbers(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     some = tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8]
     return some.float().cpu().numpy().tobytes()
 

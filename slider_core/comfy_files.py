@@ -39,6 +39,7 @@ BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.DIFFUSERS)  # what C
 LAYER, FORWARD = 1e-4, 1e-3  # largest deviation, as a share of the slider's own effect
 ROUNDINGS = 4  # how many factors of a change a number format may round
 TINY = 1e-6  # of the base weight: the last digits of float32, in which a DoRA's change may drown
+IN_WHOLE_NUMBERS = 2.0**-7  # what a weight in int8 is rounded by
 NOISE = 64  # roundings of a number format in a forward, as a share of the model's output
 
 
@@ -197,9 +198,9 @@ class _Trial:
     def _eps(self) -> float:
         """The coarsest rounding among the layers that the slider changes and the model's arithmetic."""
         module = self.model.model.diffusion_model
-        kinds = {module.get_submodule(t.path).weight.dtype for t in self.slider.weights}
-        kinds |= {self.model.model.get_dtype_inference()}
-        return max(torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)
+        stored = [getattr(w := module.get_submodule(t.path).weight, "_qdata", w) for t in self.slider.weights]  # quantised anew
+        kinds = {s.dtype for s in stored} | {self.model.model.get_dtype_inference()}
+        return max(torch.finfo(kind).eps if kind.is_floating_point else IN_WHOLE_NUMBERS for kind in kinds)
 
     def _exact(self) -> bool:
         return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"

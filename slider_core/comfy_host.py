@@ -28,8 +28,10 @@ from torch import nn
 
 from .adapter import Adapter
 from .backend import Conditioning, few_numbers, module_mark
+from .comfy_frozen import frozen_layers
 from .comfy_training import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .config import SliderError
+from .memory import Memory
 from .rows import SAMPLES, samples_apart
 from .sweep import in_parts
 from .targets import Target
@@ -40,6 +42,20 @@ HEADROOM = 1.5  # ComfyUI's own, of its estimate of what a sampling call takes
 _APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
 
 
+class HostMemory(Memory):
+    """The memory of ComfyUI's device, as ComfyUI counts it."""
+
+    def free(self) -> int | None:
+        return int(comfy.model_management.get_free_memory(self.device))
+
+    def is_short(self, fault: BaseException) -> bool:
+        return super().is_short(fault) or comfy.model_management.is_oom(fault)
+
+    def tidy(self) -> None:
+        super().tidy()
+        comfy.model_management.soft_empty_cache()
+
+
 class ComfyBackend:
     """A MODEL with the VAE and CLIP that encode for it. LoRAs that the MODEL already carries stay on while it trains."""
 
@@ -48,6 +64,8 @@ class ComfyBackend:
         self.module: nn.Module = model.model.diffusion_model
         self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
         self.device = torch.device(model.load_device)
+        self.memory = HostMemory(self.device)
+        self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
@@ -93,7 +111,7 @@ class ComfyBackend:
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
         self.load()
-        with autograd_through(self.module):
+        with autograd_through(self.module, self.device):
             self.patcher.pre_run()
             try:
                 yield
@@ -110,32 +128,25 @@ class ComfyBackend:
             noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
             sigma = self.sigmas(torch.tensor([0.4, 0.7]))
             x = self.add_noise(latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim), noise, sigma)
-            known[paths] = samples_apart(
-                self.module, targets, lambda rows: self.predict(x[rows], sigma[rows], [cond] * len(rows))
-            )
-        self.one_by_one = not known[paths]
+            try:
+                known[paths] = samples_apart(
+                    self.module, targets, lambda rows: self.predict(x[rows], sigma[rows], [cond] * len(rows)), self.dtype
+                )
+            except Exception as fault:  # two samples do not fit: one by one needs no trial
+                if not self.memory.is_short(fault):
+                    raise
+        self.one_by_one = not known.get(paths, False)
 
     def load(self) -> None:
-        """Bring the model to its device, and refuse what autograd cannot run through yet, before anything is touched."""
-        if self.patcher.is_dynamic() and self.device.type != "cpu":
-            raise SliderError("Training cannot use dynamic VRAM yet: start ComfyUI with --disable-dynamic-vram.")
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory(), force_full_load=True)
-        for name, p in self.module.named_parameters():
-            if type(p.data) is not torch.Tensor and type(p) is not nn.Parameter:
-                raise SliderError(
-                    f"{name} is quantised ({type(p).__name__}): load the model as fp16, bf16 or fp32 to train on it."
-                )
-            if p.device.type != self.device.type:
-                raise SliderError(
-                    "The model does not fit into the GPU's memory whole: train at a smaller size or on a smaller model."
-                )
+        """Bring the model to its device, or as much of it as fits. SliderError for one that cannot be trained through."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory())
+        frozen_layers(self.module, self.device)
 
     def weights_mark(self) -> str:
-        """A short hash of some weights, with merged LoRAs and live sliders: tells two checkpoints of one architecture apart."""
-        self.load()
+        """A short hash of some weights, with their LoRAs and live sliders: tells two checkpoints of one architecture apart."""
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
         live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
-        return " ".join([module_mark(self.module)[:8], *live])
+        return " ".join([_patched_mark(self.patcher)[:8], *live])
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""

@@ -1,7 +1,8 @@
 """What a loaded ComfyUI model needs before autograd can run through it, and all of it put back afterwards.
 
 1. A graph runs under inference mode, whose tensors autograd refuses to save: each is seen through a new view of the same
-   memory while the model is borrowed, and the old objects are back afterwards. Nothing is copied.
+   memory while the model is borrowed, and the old objects are back afterwards. Nothing is copied. Layers that cast their
+   weights (comfy_frozen.py) are kept out of the graph.
 2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
 3. Some models call comfy_kitchen's rotary kernels without asking; these have no gradient, so its plain versions stand in.
 4. Attention without a gradient (sage, flash, 8 bit; the host's choice or a user's patch) gives way to torch's own.
@@ -11,7 +12,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -23,38 +24,34 @@ import torch
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
+from .comfy_frozen import frozen, frozen_layers, normal
 from .gradients import blocks
 
 OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
+RESIDENT = ("_v_weight", "_v_bias")  # dynamic VRAM's own: what a layer has on the GPU at the moment
 _WITHOUT_GRADIENT: WeakSet[Callable[..., Any]] = WeakSet()  # users' attentions that were found to have none
 
 
-def _normal(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as a tensor that autograd may save. Call outside inference mode."""
-    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    view.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-    if not isinstance(tensor, nn.Parameter):
-        return view
-    parameter = nn.Parameter(view, requires_grad=False)
-    parameter.__dict__.update(tensor.__dict__)
-    return parameter
-
-
 @contextmanager
-def normal_tensors(module: nn.Module) -> Iterator[None]:
-    """Within the block autograd may save the weights of `module`; they stay frozen and in place. The old objects come back."""
+def normal_tensors(module: nn.Module, device: torch.device, untouched: Collection[nn.Module]) -> Iterator[None]:
+    """Within the block autograd may save the weights of `module`; they stay frozen and in place. The old objects come back.
+
+    A small layer's weight that lies outside `device` is copied there. Layers in `untouched` are left as they are.
+    """
     replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
     unfrozen: list[nn.Parameter] = []
     try:
         for part in module.modules():
+            if part in untouched:
+                continue
             for entries in (part._parameters, part._buffers, part.__dict__):
-                for key, tensor in entries.items():
-                    if not isinstance(tensor, torch.Tensor):
-                        continue
-                    if tensor.is_inference():
+                for key, tensor in _tensors(entries).items():
+                    casts = entries is part._parameters and hasattr(part, "comfy_cast_weights")
+                    away = casts and tensor.device.type != device.type
+                    if away or tensor.is_inference():
                         replaced.append((entries, key, tensor))
-                        entries[key] = _normal(tensor)
+                        entries[key] = _copied(tensor, device) if away else normal(tensor)
                     elif tensor.requires_grad:
                         unfrozen.append(tensor)
                         tensor.requires_grad_(False)
@@ -64,6 +61,12 @@ def normal_tensors(module: nn.Module) -> Iterator[None]:
             entries[key] = tensor
         for tensor in unfrozen:
             tensor.requires_grad_(True)
+
+
+def _copied(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    copy = nn.Parameter(tensor.detach().to(device), requires_grad=False)
+    copy.__dict__.update(tensor.__dict__)
+    return copy
 
 
 @contextmanager
@@ -102,7 +105,8 @@ def nothing_left_behind(module: nn.Module) -> Iterator[None]:
 
 
 def _tensors(entries: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in entries.items() if isinstance(value, torch.Tensor)}
+    """The tensors among a module's attributes, but for those that the host manages by itself."""
+    return {key: value for key, value in entries.items() if isinstance(value, torch.Tensor) and key not in RESIDENT}
 
 
 @contextmanager
@@ -187,14 +191,16 @@ def attention_override(users: Callable[..., torch.Tensor] | None) -> dict[str, C
 
 
 @contextmanager
-def autograd_through(module: nn.Module) -> Iterator[None]:
-    """Within the block gradients can be recorded through `module`, a loaded diffusion model. Everything is put back."""
+def autograd_through(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within the block gradients can be recorded through `module`, a diffusion model loaded for `device`. All is put back."""
+    layers = frozen_layers(module, device)
     switches = (
         training_flag(),
         plain_kernels(),
         attention_with_gradient(),
         nothing_left_behind(module),
-        normal_tensors(module),
+        normal_tensors(module, device, set(layers.values())),
+        frozen(layers),
         interruptible(module),
     )
     with torch.inference_mode(False), ExitStack() as stack:

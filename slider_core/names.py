@@ -85,7 +85,7 @@ def scale_tensors(
     ratio = norm_ratio(weight, layer, rows).reshape(magnitude.shape)
     tensors = {"dora_scale": magnitude.cpu() / ratio, RATIO: ratio}
     if rows:
-        every = layer.weight.detach().float().flatten(1).norm(dim=1).cpu()
+        every = base_rows(layer, None).float().flatten(1).norm(dim=1).cpu()
         tensors[OUTSIDE] = every.reshape(-1, *magnitude.shape[1:])
     return tensors
 

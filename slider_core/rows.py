@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .config import SliderError
-from .targets import Target, find_layer
+from .targets import Target, find_layer, is_linear
 
 SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
 NUDGES = (0.1, 1.0)  # of a layer's output, in the trial; the second where the first drowns in rounding
@@ -92,7 +92,7 @@ def _nudging(rows: Rows, target: Target, size: float) -> Callable[..., torch.Ten
         strength = rows.for_layer(output.shape[0], target.path)
         if strength is None:
             return None
-        channels = -1 if isinstance(module, nn.Linear) else 1
+        channels = -1 if is_linear(module) else 1
         # towards another direction: a mere factor would vanish in the norm of queries and keys
         nudge = size * strength.to(output).reshape(-1, *[1] * (output.ndim - 1)) * output.roll(1, channels)
         return output + nudge
@@ -101,12 +101,17 @@ def _nudging(rows: Rows, target: Target, size: float) -> Callable[..., torch.Ten
 
 
 @torch.no_grad()
-def samples_apart(module: nn.Module, targets: Sequence[Target], predict: Callable[[list[int]], torch.Tensor]) -> bool:
+def samples_apart(
+    module: nn.Module,
+    targets: Sequence[Target],
+    predict: Callable[[list[int]], torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+) -> bool:
     """Whether samples of one batch keep apart: as they are, and with a strength of their own at every target.
 
     `predict(samples)` runs the model on those of two samples, 0 and 1; together they must give what each gives alone. First
     as they are, which also shows the rounding; then with each target's output nudged by the sample's sign. A trial that tells
-    nothing counts as mixing. Costs nine samples' forward passes.
+    nothing counts as mixing. `dtype`: what the model computes in. Costs nine samples' forward passes.
     """
 
     def run(strength: Sequence[float], samples: list[int], size: float = 0.0) -> torch.Tensor:
@@ -114,7 +119,7 @@ def samples_apart(module: nn.Module, targets: Sequence[Target], predict: Callabl
         with attached(module, lambda: rows, [(find_layer(module, t), _nudging(rows, t, size)) for t in targets]):
             return predict(samples).float()
 
-    half = any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())
+    half = dtype.itemsize < 4 or any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())
     try:
         alone = torch.cat([run([0.0], [0]), run([0.0], [1])])
         rounding = (run([0.0, 0.0], [0, 1]) - alone).norm()

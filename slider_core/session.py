@@ -58,7 +58,8 @@ class Run:
         trainer = self.trainer
         if not self.calibrated_now:
             try:
-                self.measured = trainer.step, calibrate(backend, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
+                within = trainer.ladder.within(backend)
+                self.measured = trainer.step, calibrate(within, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
                 self.calibrated = self.measured[1].words()
             except SliderError as fault:
                 self.measured, self.calibrated = None, f"Not calibrated: {fault}"

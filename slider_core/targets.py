@@ -8,6 +8,7 @@ slider guide's own lists, translated), `all` (every Linear and convolution, as t
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from .families_video import VIDEO_AND_SOUND
 from .family import Family
 
 FAMILIES = (*VIDEO_AND_SOUND, *IMAGE)  # the first that fits is taken: HunyuanVideo has every name of Flux, and some more
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 MOST_KINDS = 24  # lines of a report's list
 GUESSED = (
     "This architecture is not known: its layers were guessed from the structure (self-attention of the image side only). "
@@ -99,10 +100,20 @@ def presets() -> list[str]:
     return [Preset.AUTO.value, Preset.REFERENCE.value, Preset.ALL.value, Preset.CUSTOM.value, *(f.name for f in FAMILIES)]
 
 
+def is_linear(module: nn.Module) -> bool:
+    """A Linear, or a class of that name that is no subclass of torch's: ComfyUI's for quantised weights."""
+    return isinstance(module, nn.Linear) or (type(module).__name__ == "Linear" and hasattr(module, "in_features"))
+
+
+def is_layer(module: nn.Module) -> bool:
+    """A Linear or a convolution."""
+    return isinstance(module, CONVOLUTIONS) or is_linear(module)
+
+
 def adaptable(module: nn.Module) -> bool:
     """Whether a LoRA fits: a Linear, or a convolution without groups that pads with zeros."""
     plain = getattr(module, "groups", 1) == 1 and getattr(module, "padding_mode", "zeros") == "zeros"
-    return isinstance(module, LAYERS) and plain
+    return is_layer(module) and plain
 
 
 def find_layer(module: nn.Module, target: Target) -> nn.Module:
@@ -111,7 +122,7 @@ def find_layer(module: nn.Module, target: Target) -> nn.Module:
         layer = module.get_submodule(target.path)
     except AttributeError:
         layer = None
-    if not isinstance(layer, LAYERS):
+    if layer is None or not is_layer(layer):
         raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
     return layer
 
@@ -147,7 +158,7 @@ def _attentions(diffusion_model: nn.Module, paths: Sequence[str]) -> dict[str, l
         projection = _PROJECTION.search(path)
         parent = path[: projection.start()].rstrip(".") if projection and path[projection.start() - 1] == "." else ""
         named = parent and _ATTENTION.search(parent.rsplit(".", 1)[-1]) and not _ELSEWHERE.search(path)
-        if named and isinstance(diffusion_model.get_submodule(path), nn.Linear):
+        if named and is_linear(diffusion_model.get_submodule(path)):
             found.setdefault(parent, []).append(path)
     return found
 
@@ -279,7 +290,7 @@ def _target(diffusion_model: nn.Module, path: str, fused: Sequence[str]) -> Targ
 def _per_rank(diffusion_model: nn.Module, target: Target) -> int:
     """The numbers that one rank of a LoRA adds there."""
     weight = diffusion_model.get_submodule(target.path).weight
-    return (target.rows[1] - target.rows[0] if target.rows else weight.shape[0]) + weight[0].numel()
+    return (target.rows[1] - target.rows[0] if target.rows else weight.shape[0]) + math.prod(weight.shape[1:])
 
 
 def survey(

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .backend import Conditioning, module_mark, per_sample
 from .config import SliderError
+from .memory import Memory
 from .targets import Target
 
 SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
@@ -224,10 +225,12 @@ class TinyBackend:
     name = "tiny"
     image_step = PATCH
     resolution = SIZE
+    dtype = torch.float32
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None) -> None:
         weights = load_weights() if weights is None else weights
         self.device = torch.device("cpu")
+        self.memory = Memory(self.device)
         self.module: TinyTransformer = TinyTransformer().eval()
         self._text = TinyText().eval()
         self.module.load_state_dict(part(weights, "diffusion_model"))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .config import SliderError
-from .targets import Target, find_layer
+from .targets import Target, find_layer, is_linear
 from .weights import LayerWeight
 
 
@@ -58,7 +58,7 @@ def shape_of(module: nn.Module, target: Target) -> tuple[int, ...]:
     shape = tuple(layer.weight.shape)
     if not rows:
         return shape
-    if not isinstance(layer, nn.Linear):
+    if not is_linear(layer):
         raise SliderError(f'"{target.path}" is a convolution; rows are for fused Linear layers.')
     if not 0 <= rows[0] < rows[1] <= shape[0]:
         raise SliderError(f"Rows {rows} of {target.path} lie outside its {shape[0]} outputs.")

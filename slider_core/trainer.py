@@ -10,7 +10,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -22,13 +21,15 @@ from .cache import Sample
 from .config import Schedule, SliderError, TrainSpec
 from .cycle import Batch, next_batch
 from .gain import Probe, Reading
-from .gradients import checkpointed, complains, forgiving
+from .gradients import complains, forgiving
+from .ladder import Ladder
 from .noising import strangers_note
 from .objective import step_loss
 from .verdict import Explained, explain, judge
 
 FLOOR = 0.05  # what is left of the learning rate at the end of a cosine
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
+CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ class StepReport:
     gain_positive: float | None
     gain_negative: float | None
     seconds_left: float
+    memory: str = ""  # the most that was in use so far, in words
 
     def words(self) -> str:
         """One line for a progress bar."""
         gain = ""
         if self.gain_positive is not None and self.gain_negative is not None:
             gain = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
-        return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left"
+        used = f", peak {self.memory}" if self.memory else ""
+        return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left{used}"
 
 
 def _percent(gain: float) -> str:
@@ -74,8 +77,9 @@ class Trainer:
         self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
         self.optimizer = torch.optim.AdamW(adapter.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
         self.step = 0
-        self._scale = 1.0
-        self._forgiving = False  # whether this model changes tensors that autograd has saved
+        self._scale = self._most = 1.0
+        self._calm = 0  # steps since the scale was last changed
+        self.ladder = Ladder(adapter)
         self.losses: list[float] = []
         self.readings: list[Reading] = []
         self._probe = Probe(self.samples, spec.seed)
@@ -97,21 +101,24 @@ class Trainer:
                 self.adapter.look(backend.module)  # for the file form: a state may just have been loaded
             return
         start, first = time.monotonic(), self.step
-        half = any(p.dtype == torch.float16 for p in backend.module.parameters())
-        self._scale = HALF_SCALE if half else 1.0
-        module = backend.module
-        twice = checkpointed(module, self.adapter) if self.spec.checkpointing else nullcontext()
-        with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module), twice:
+        half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
+        self._scale = self._most = HALF_SCALE if half else 1.0
+        self._calm = 0
+        module, ladder = backend.module, self.ladder
+        backend.memory.begin()
+        with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):
             backend.prepare(self.adapter.targets, self.samples[0].latent, self.samples[0].cond)
-            while self.step < until:
-                loss = self._one_step(backend)
-                if self.step == until or self.step % gain_every == 0:
-                    self._read_gain(backend)
-                if on_step:
-                    pace = (time.monotonic() - start) / (self.step - first)
-                    gain = self.readings[-1].gain if self.readings else (None, None)
-                    if on_step(StepReport(self.step, until, loss, *gain, seconds_left=pace * (until - self.step))):
-                        break
+            with ladder.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else 2):
+                while self.step < until:
+                    loss = self._one_step(backend)
+                    if self.step == until or self.step % gain_every == 0:
+                        ladder.attempt(backend, self._read_gain)
+                    if on_step:
+                        pace = (time.monotonic() - start) / (self.step - first)
+                        gain = self.readings[-1].gain if self.readings else (None, None)
+                        left, used = pace * (until - self.step), backend.memory.words()
+                        if on_step(StepReport(self.step, until, loss, *gain, seconds_left=left, memory=used)):
+                            break
         self.optimizer.zero_grad(set_to_none=True)
 
     def adopt(self, spec: TrainSpec) -> None:
@@ -125,7 +132,7 @@ class Trainer:
         batch = next_batch(self.samples, self.spec, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step)
-        value = self._gradients(backend, batch)
+        value = self.ladder.attempt(backend, lambda within: self._gradients(within, batch))
         self.optimizer.step()
         self.step += 1
         self.losses.append(value)
@@ -140,9 +147,9 @@ class Trainer:
             try:
                 value = self._backward(backend, batch)
             except RuntimeError as fault:
-                if self._forgiving or not complains(fault):
+                if self.ladder.forgive or not complains(fault):
                     raise
-                self._forgiving = True  # the model adds in place to what it has saved: allow that from here on
+                self.ladder.forgive = True  # the model adds in place to what it has saved: allow that from here on
                 continue
             if not math.isfinite(value):
                 raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
@@ -152,15 +159,22 @@ class Trainer:
                     p.grad.div_(self._scale)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
             if bool(norm.isfinite()):  # the one answer asked of the device: not one per layer
+                self._grow()
                 return value
             if self._scale <= 1:
                 raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
-            self._scale /= 2
+            self._scale, self._calm = self._scale / 2, 0
+
+    def _grow(self) -> None:
+        """One overflow must not leave the rest of a long run with a small scale."""
+        self._calm += 1
+        if self._scale < self._most and self._calm >= CALM:
+            self._scale, self._calm = 2 * self._scale, 0
 
     def _backward(self, backend: Backend, batch: Batch) -> float:
         """Scaled gradients into the factors (none where the loss is not finite); the mean loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        with forgiving(self._forgiving):
+        with forgiving(self.ladder.forgive):
             loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
             if bool(loss.isfinite()):
                 (loss * self._scale).backward()

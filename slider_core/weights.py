@@ -25,6 +25,7 @@ from enum import Enum
 import torch
 from torch import nn
 from torch.nn.functional import pad
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .config import SliderError
 from .targets import Target
@@ -68,6 +69,8 @@ TALL = {
 # does not reach. `ratio`: |W + update| / |W|, which turns dora_scale into the magnitude that PEFT and LyCORIS write.
 OUTSIDE, RATIO, MAGNITUDE = "outside", "ratio", "magnitude"
 ASIDE = (OUTSIDE, RATIO)  # never in a file of ours
+# ComfyUI's marks of a layer whose LoRAs are laid on when it runs, because it lies outside the GPU
+ON_THE_FLY = ("weight_function", "weight_lowvram_function")
 EXACT_TENSORS = ("dora_scale", MAGNITUDE, OUTSIDE, RATIO)  # they multiply the base weight: kept in float32
 
 
@@ -296,8 +299,14 @@ def by_layer(weights: Mapping[Target, LayerWeight]) -> dict[str, LayerWeight]:
 
 
 def base_rows(layer: nn.Module, rows: tuple[int, int] | None) -> torch.Tensor:
-    """The rows of a layer's weight that a target covers."""
+    """The rows of a layer's weight that a target covers. SliderError where its numbers cannot be read off it."""
     weight = layer.weight.detach()
+    patched = any(getattr(layer, name, None) for name in ON_THE_FLY)
+    if is_traceable_wrapper_subclass(weight):
+        weight = weight.dequantize()
+    elif patched or not weight.is_floating_point():
+        how = "a LoRA is laid on it only while it runs" if patched else "it is packed by its loader"
+        raise SliderError(f"A DoRA or GLoRA needs the weight of a layer, and here {how}. Choose another algorithm, such as lora.")
     return weight[rows[0] : rows[1]] if rows else weight
 
 

@@ -19,6 +19,7 @@ from slider_core.backend import Conditioning, per_sample  # noqa: E402
 from slider_core.cache import Sample, encode  # noqa: E402
 from slider_core.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
 from slider_core.demo import SHIPPED_PAIRS  # noqa: E402
+from slider_core.memory import Memory  # noqa: E402
 from slider_core.targets import Target  # noqa: E402
 from slider_core.tiny import TinyBackend  # noqa: E402
 
@@ -41,7 +42,8 @@ class Mix(nn.Module):
 class LinearBackend:
     """The smallest Backend: flow matching around `Mix`, whose loss is a polynomial of the slider's factors."""
 
-    name, device, image_step, resolution = "linear", torch.device("cpu"), 1, 4
+    name, device, image_step, resolution, dtype = "linear", torch.device("cpu"), 1, 4, torch.float32
+    memory = Memory(device)
 
     def __init__(self, even: bool = False) -> None:
         self.module = Mix(even)
