@@ -51,7 +51,7 @@ class Glora(Lycoris):
         def without_bias(z: torch.Tensor) -> torch.Tensor:
             y = layer.forward(z.to(x.dtype))
             if layer.bias is not None:
-                y = y - layer.bias.to(y).reshape(-1, *[1] * (layer.weight.ndim - 2))
+                y = y - layer.bias.to(y).as_subclass(torch.Tensor).reshape(-1, *[1] * (layer.weight.ndim - 2))
             return (y[..., self.rows[0] : self.rows[1]] if self.rows else y).to(z.dtype)
 
         self.made.org_forward = without_bias

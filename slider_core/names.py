@@ -15,7 +15,7 @@ from torch import nn
 from .config import SliderError
 from .fits import fitted
 from .targets import Aliases, Target, find_layer, layers
-from .weights import MAGNITUDE, OUTSIDE, RATIO, LayerWeight, norm_ratio
+from .weights import MAGNITUDE, OUTSIDE, RATIO, LayerWeight, base_rows, norm_ratio
 
 DOTTED = (
     "",

@@ -302,7 +302,7 @@ def base_rows(layer: nn.Module, rows: tuple[int, int] | None) -> torch.Tensor:
     """The rows of a layer's weight that a target covers. SliderError where its numbers cannot be read off it."""
     weight = layer.weight.detach()
     patched = any(getattr(layer, name, None) for name in ON_THE_FLY)
-    if is_traceable_wrapper_subclass(weight):
+    if is_traceable_wrapper_subclass(weight) and not patched:
         weight = weight.dequantize()
     elif patched or not weight.is_floating_point():
         how = "a LoRA is laid on it only while it runs" if patched else "it is packed by its loader"

@@ -1,7 +1,8 @@
 """Models whose weights are not what they compute with: raw fp8, ComfyUI's quantised tensors, a GGUF loader's layers, offloaded.
 
 `GgufLinear` does what the layers of ComfyUI-GGUF do, written from a reading of that pack: the weight is a tensor subclass that
-holds raw bytes, says another shape than it has and hands itself out for a copy; the layer unpacks it at each call by a cast of its own.
+holds raw bytes, says another shape than it has and hands itself out for a copy; the layer unpacks it at each call, by a cast of
+its own.
 """
 
 from __future__ import annotations

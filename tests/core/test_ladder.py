@@ -1,0 +1,211 @@
+"""Out of memory is no end: the step comes again, one rung lower, with the result that it would have had.
+
+Memory that runs out is played by a backend that refuses more than so many samples at once, as a device would.
+"""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from slider_core.adapter import Adapter
+from slider_core.config import AdapterSpec, Objective, SliderError, TrainSpec
+from slider_core.gradients import checkpointed
+from slider_core.ladder import InParts, rungs
+from slider_core.memory import Memory, free_ram, in_words, peak_rss
+from slider_core.preflight import estimate
+from slider_core.targets import Target, select
+from slider_core.trainer import Trainer
+
+STEPS, PAIRS, NEUTRAL = 6, 4, 2
+CLOSE = 1e-5
+
+
+class Small(Memory):
+    """A memory of which so much is free."""
+
+    def __init__(self, free: int | None) -> None:
+        super().__init__(torch.device("cpu"))
+        self.left, self.tidied = free, 0
+
+    def free(self) -> int | None:
+        return self.left
+
+    def tidy(self) -> None:
+        self.tidied += 1
+        super().tidy()
+
+
+@pytest.fixture
+def run(linear_backend, make_samples):
+    """(trainer, backend, shapes) of a run in which no more than `most` samples fit with a graph; `free` is what is said to be."""
+
+    def start(most: int = 99, free: int | None = None, steps: int = STEPS, **choices):
+        backend, predict = linear_backend(), None
+        backend.memory, predict = Small(free), backend.predict
+        shapes: list[tuple[int, bool]] = []
+
+        def limited(x, sigma, cond):
+            shapes.append((len(x), torch.is_grad_enabled()))
+            if torch.is_grad_enabled() and len(x) > most:
+                raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
+            return predict(x, sigma, cond)
+
+        backend.predict = limited
+        adapter = Adapter.create(backend.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0, dropout=0.2), seed=3)
+        spec = TrainSpec(**({"steps": STEPS, "lr": 1e-2, "seed": 3, "warmup": 0, "batch": 4} | choices))
+        trainer = Trainer(adapter, make_samples(PAIRS, NEUTRAL), spec)
+        trainer.run(backend, steps)
+        return trainer, backend, shapes
+
+    return start
+
+
+def factors(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.adapter.parameters()])
+
+
+@pytest.mark.parametrize("objective", Objective)
+@pytest.mark.parametrize("most", [3, 2, 1])
+def test_a_run_that_goes_down_the_ladder_learns_the_same(run, objective: Objective, most: int) -> None:
+    plain, _, _ = run(objective=objective)
+    short, backend, shapes = run(most, objective=objective)
+    assert torch.allclose(factors(short), factors(plain), atol=CLOSE)
+    assert short.losses == pytest.approx(plain.losses, rel=1e-4)
+    assert backend.memory.tidied == len(short.ladder.tried) > 0
+    assert max([count for count, graph in shapes if graph][-2:]) <= most
+    assert short.ladder.at.rows == max(r.rows for r in rungs(4, True) if r.rows <= most)
+
+
+def test_the_words_say_what_is_saved_and_why(run) -> None:
+    assert run()[0].ladder.words() == ""
+    assert run(2)[0].ladder.words() == " Memory ran out, so: checkpointing, one sign at a time."
+    assert run(1)[0].ladder.words() == " Memory ran out, so: checkpointing, 1 of 4 images at a time."
+
+
+def test_the_lowest_rung_is_an_error_that_says_what_was_tried_and_what_is_missing(run) -> None:
+    with pytest.raises(SliderError) as told:
+        run(0)
+    for words in (
+        "a step needs",
+        "Tried to allocate 2.00 GiB",
+        "checkpointing, one sign at a time",
+        "1 of 4",
+        "smaller resolution",
+    ):
+        assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_what_was_learned_stays_and_the_next_run_begins_on_that_rung(run) -> None:
+    trainer, backend, shapes = run(2, steps=2)
+    shapes.clear()
+    trainer.run(backend, 4)
+    assert max(count for count, graph in shapes if graph) <= 2
+    assert len(trainer.ladder.tried) == 1
+
+
+@pytest.mark.parametrize(
+    ("checkpointing", "share", "rows", "twice"), [(True, 9, 4, True), (True, 0.6, 2, True), (False, 9, 4, False)]
+)
+def test_the_look_ahead_chooses_the_first_rung(run, checkpointing: bool, share: float, rows: int, twice: bool) -> None:
+    whole, _, _ = run(checkpointing=checkpointing)
+    need = whole.ladder.estimate.need(checkpointing, 4) * 1.25
+    trainer, _, _ = run(free=int(share * need), checkpointing=checkpointing)
+    assert (trainer.ladder.at.rows, trainer.ladder.at.checkpointing) == (rows, twice)
+    assert trainer.ladder.words().startswith(" Memory is short") is (share < 1)
+    assert torch.allclose(factors(trainer), factors(whole), atol=CLOSE)
+
+
+def test_where_nothing_is_known_of_free_memory_nothing_is_saved_unasked(run) -> None:
+    assert run(free=None, checkpointing=False)[0].ladder.at.words() == ""
+    assert run(free=1, checkpointing=False)[0].ladder.at.words() == "checkpointing, 1 of 4 images at a time"
+
+
+def test_a_fault_of_another_kind_is_no_reason_to_go_down(run, monkeypatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("torn")))
+    with pytest.raises(RuntimeError, match="torn"):
+        run()
+
+
+def test_the_estimate_is_what_autograd_keeps(backend, samples) -> None:
+    """Counted without keeping it, against what a real graph keeps; with checkpointing less."""
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
+    with torch.enable_grad():
+        found = estimate(backend, adapter, samples)
+        x, sigma = samples[0].latent[None], torch.tensor([0.5])
+        own = {t.untyped_storage().data_ptr() for t in (*backend.module.parameters(), *adapter.parameters())}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), adapter.at(backend.module, [1.0]):
+            out = backend.predict(x, sigma, [samples[0].cond])
+        assert sum(s.nbytes() for s in kept.values()) == found.plain
+        del out
+        kept.clear()
+        with checkpointed(backend.module, adapter), adapter.at(backend.module, [1.0]):
+            backend.predict(x, sigma, [samples[0].cond])
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+                backend.predict(x, sigma, [samples[0].cond])
+    assert sum(s.nbytes() for s in kept.values()) < found.twice < found.plain
+    assert found.fixed == 3 * adapter.bytes()
+    assert found.need(True, 4) == found.fixed + 4 * found.twice
+
+
+def test_parts_let_go_of_their_graphs(linear_backend) -> None:
+    """Between the forward and the backward nothing is kept but the predictions."""
+    backend = linear_backend()
+    adapter = Adapter.create(backend.module, [Target("mix")], AdapterSpec(rank=2))
+    alive: list[weakref.ref] = []
+    backend.module.mix.register_forward_hook(lambda _m, _a, out: alive.append(weakref.ref(out.untyped_storage())))
+    with torch.enable_grad(), adapter.at(backend.module, [1.0, -1.0]):
+        out = InParts(backend, adapter, 1).predict(torch.randn(2, 3, 4, 4), torch.tensor([0.5, 0.5]), [None, None])
+        assert len(alive) == 2
+        gc.collect()
+        assert not any(ref() for ref in alive[:2] if ref() is not None and ref().data_ptr() != out.untyped_storage().data_ptr())
+        out.sum().backward()
+    assert len(alive) == 4
+
+
+def test_the_figures_of_this_process_are_there() -> None:
+    assert peak_rss() > 10e6
+    assert free_ram() > 0
+    assert in_words(1.5e9) == "1.5 GB"
+    assert in_words(12e6) == "12 MB"
+    memory = Memory(torch.device("cpu"))
+    memory.begin()
+    before, held = memory.peak(), torch.ones(64_000_000 // 4)
+    assert held.sum() > 0
+    assert memory.peak() >= before
+    assert memory.words().endswith("(RSS)")
+
+
+@pytest.mark.parametrize(
+    ("fault", "short"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("shapes do not fit"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_which_faults_mean_that_memory_ran_out(fault: BaseException, short: bool) -> None:
+    assert Memory(torch.device("cpu")).is_short(fault) is short
+
+
+def test_the_figures_without_proc_come_from_resource(monkeypatch, tmp_path) -> None:
+    from slider_core import memory
+
+    for name in ("STATUS", "MEMINFO", "RESET"):
+        monkeypatch.setattr(memory, name, tmp_path / "gone" / name)
+    assert memory.peak_rss() > 10e6
+    memory.forget_peak_rss()
+    assert memory.free_ram() is None or memory.free_ram() > 0
