@@ -6,6 +6,7 @@ have the rounded answer in the copy too, with the plain gradient: rounding has n
 
 import hashlib
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -344,3 +345,20 @@ def test_the_scale_is_asked_for_by_what_the_model_computes_in(pack) -> None:
     trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
     trainer.run(backend, 1)
     assert trainer._scale > 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("fp8", "ComfyUI's loader"), ("float8_e4m3fn", "quantised layers were not compared")]
+)
+def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: str, pack, tmp_path) -> None:
+    core, patcher = pack.core, build(tiny(MODEL), kind)
+    with torch.inference_mode():
+        trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
+        trainer.run(backend, 3)
+    sample = trainer.samples[0]
+    proof = core("comfy_files").Proof(weakref.ref(patcher), sample.latent, sample.cond)
+    slider = core("store").Slider(trainer.adapter.weights(), {}, proof=proof)
+    config = core("config")
+    said = core("comfy_files").save_tried(tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32)
+    assert words in " ".join(said)
+    assert (tmp_path / "it.safetensors").is_file()
