@@ -1,7 +1,6 @@
 """Draw the pack's icon and banner, and the pictures of the guide, into docs/images/.
 
-    python tools/make_pictures.py            icon.png, banner.png, pairs.png: some seconds
-    python tools/make_pictures.py --gain     gain.png as well: trains three sliders on the built-in model, some minutes
+    python tools/make_pictures.py
 
 Icon and banner are cut from docs/images/strip.png, which `make demo` draws. The pairs are drawings of the built-in world with one
 fault each, and what stands beside them is what the pair doctor says of them.
@@ -9,7 +8,6 @@ fault each, and what stands beside them is what the pair doctor says of them.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,13 +21,10 @@ import torch.nn.functional as F  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 from slider_core.checkup import Patient  # noqa: E402
-from slider_core.config import AdapterSpec, TrainSpec  # noqa: E402
 from slider_core.contact_sheet import contact_sheet  # noqa: E402
-from slider_core.dataset import bucket_folders, read_dataset  # noqa: E402
-from slider_core.demo import EXTREME, SHIPPED_PAIRS, png, train_tiny  # noqa: E402
+from slider_core.demo import EXTREME, png  # noqa: E402
 from slider_core.doctor import examine  # noqa: E402
-from slider_core.sweep import draw_calibration, font  # noqa: E402
-from slider_core.tiny import TinyBackend  # noqa: E402
+from slider_core.sweep import font  # noqa: E402
 from slider_core.world import SIZE, Face, render  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
@@ -132,37 +127,9 @@ def draw_pairs() -> Image.Image:
     return contact_sheet(every, examine(every), most=len(FAULTS))
 
 
-SITUATIONS = {  # title -> steps, learning rate
-    "works: 300 steps at 0.002": (300, 0.002),
-    "nothing learned: 8 steps at 0.00001": (8, 1e-5),
-    "burnt: 150 steps at 0.2": (150, 0.2),
-}
-
-
-def draw_gain() -> Image.Image:
-    """What calibration finds on three sliders of the shipped pairs, one above the other; what they say is printed."""
-    backend, dataset, panels = TinyBackend(), read_dataset(bucket_folders(SHIPPED_PAIRS)), []
-    for title, (steps, rate) in SITUATIONS.items():
-        run = train_tiny(backend, "smile", dataset, AdapterSpec(), TrainSpec(steps=steps, lr=rate))
-        reading = run.trainer.readings[-1]
-        told = f"gain {reading.positive:+.1%} and {reading.negative:+.1%}, even {reading.even:.2f}, moved {reading.moved:+.1%}"
-        sys.stdout.write(f"{title}: {told}. {run.verdict()} {run.calibrated}\n")
-        if run.calibration:
-            panels.append(draw_calibration(run.calibration, title))
-    canvas = Image.new("RGB", (panels[0].width, sum(p.height for p in panels)), WHITE)
-    for number, panel in enumerate(panels):
-        canvas.paste(panel, (0, number * panel.height))
-    return canvas
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gain", action="store_true")
-    options = parser.parse_args()
     strip = Image.open(IMAGES / STRIP).convert("RGB")
     pictures = {"icon.png": draw_icon(strip), "banner.png": draw_banner(strip), "pairs.png": draw_pairs()}
-    if options.gain:
-        pictures["gain.png"] = draw_gain()
     for name, picture in pictures.items():
         (IMAGES / name).write_bytes(png(picture))
 
