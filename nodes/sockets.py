@@ -6,3 +6,4 @@ CATEGORY = "Slider"
 DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.dataset.Dataset
 TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.store.Slider: an immutable snapshot of trained weights
+PreviewSocket = io.Custom("SLIDER_PREVIEW")  # nodes.live_preview.LivePreview: how the strip of a training is drawn

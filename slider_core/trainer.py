@@ -98,7 +98,7 @@ class Trainer:
             return
         start, first = time.monotonic(), self.step
         half = any(p.dtype == torch.float16 for p in backend.module.parameters())
-        self._scale = HALF_SCALE if half else 1.0
+        self._scale = self._scale if half and self._scale > 1 else HALF_SCALE if half else 1.0  # a run in parts is the same run
         module = backend.module
         twice = checkpointed(module, self.adapter) if self.spec.checkpointing else nullcontext()
         with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module), twice:

@@ -52,6 +52,7 @@ ORDER = [
     "sweep",
     "session",
     "autosave",
+    "chart",
     "world",
     "tiny",
     "demo",
