@@ -1,11 +1,12 @@
 """The nodes, in the order of use."""
 
-from . import apply, calibrate, dataset, demo, files, finding, prompts, stack, sweep, target, train
+from . import apply, calibrate, dataset, demo, files, finding, live_preview, prompts, stack, sweep, target, train
 
 NODES = [
     *demo.NODES,
     *dataset.NODES,
     *target.NODES,
+    *live_preview.NODES,
     *train.NODES,
     *calibrate.NODES,
     *apply.NODES,

@@ -3,11 +3,19 @@
 from aiohttp import web
 from server import PromptServer
 
+from .live import states
 from .running import finish
 
 
 def add_routes(server: PromptServer) -> None:
-    """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step."""
+    """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step.
+
+    GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session.
+    """
+
+    @server.routes.get("/slider_lora/progress")
+    async def _progress(_request: web.Request) -> web.Response:
+        return web.json_response({"nodes": states()})
 
     @server.routes.post("/slider_lora/finish")
     async def _finish(request: web.Request) -> web.Response:

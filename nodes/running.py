@@ -1,4 +1,4 @@
-"""What trains at the moment and what is kept of it: sliders by name, their folder, the words in the node, the "finish now"."""
+"""What trains at the moment and what is kept of it: sliders by name, their folder, the "finish now"."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +8,12 @@ import comfy.utils
 import folder_paths
 
 from ..slider_core.autosave import Autosave
+from ..slider_core.backend import Backend
 from ..slider_core.disk_cache import DiskCache
-from ..slider_core.session import Session
+from ..slider_core.session import Run, Session
 from ..slider_core.trainer import StepReport
-from .words import WORDS_EVERY, executing_node, say
+from .live import Live
+from .words import executing_node
 
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
@@ -45,18 +47,34 @@ def finish(node: str) -> bool:
     return bool(there)
 
 
-def reporter(first: int, until: int, autosave: Autosave) -> Callable[[StepReport], bool]:
-    """Autosave, progress bar and words in the node. ComfyUI's bar raises the interrupt when the user pressed stop.
+def train(run: Run, backend: Backend, until: int, autosave: Autosave, live: Live) -> None:
+    """Train up to step `until`, or until the user has had enough.
 
-    True, enough, when the user asked this node to finish with the step.
+    For every live strip the trainer is left, so that the borrowed model is back in its place when it is drawn on; a step
+    depends on the seed and its number only, so the pauses change nothing.
+    """
+    with training_here():
+        place, on_step = executing_node(), reporter(run.step, until, autosave, live)
+        while True:
+            run.trainer.run(backend, until, on_step)
+            if run.step >= until or TRAINING[place]:
+                return
+            live.draw()
+            if TRAINING[place]:
+                return
+
+
+def reporter(first: int, until: int, autosave: Autosave, live: Live) -> Callable[[StepReport], bool]:
+    """Autosave, progress bar and live state in the node. ComfyUI's bar raises the interrupt when the user pressed stop.
+
+    True, enough for now, when a strip is due, or when the user asked this node to finish with the step.
     """
     bar, place = comfy.utils.ProgressBar(max(1, until - first)), executing_node()
 
     def on_step(report: StepReport) -> bool:
         autosave.after_step()
-        if report.step % WORDS_EVERY == 0 or report.step == until:
-            say(report.words())
+        live.after_step()
         bar.update_absolute(report.step - first)
-        return TRAINING.get(place, False)
+        return TRAINING.get(place, False) or live.strips.due(report.step, until)
 
     return on_step

@@ -8,3 +8,4 @@ TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.store.Slider: an immutable snapshot of trained weights
 PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.prompt_library.PromptLibrary
 SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.sweep_files.ShownSweep
+PreviewSocket = io.Custom("SLIDER_PREVIEW")  # nodes.live_preview.LivePreview: how the strip of a training is drawn

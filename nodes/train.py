@@ -5,11 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.utils
+import numpy as np
+import torch
 from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
 from ..slider_core.autosave import Autosave, run_file
 from ..slider_core.cache import encode
+from ..slider_core.chart import draw_training
 from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, SaveSpec, TrainSpec
@@ -20,8 +23,10 @@ from ..slider_core.session import Run
 from ..slider_core.store import Slider
 from ..slider_core.targets import slices
 from ..slider_core.trainer import Trainer
-from .running import SESSION, encoded_before, reporter, runs_folder, training_here
-from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
+from .live import showing
+from .live_preview import LivePreview, Strips
+from .running import SESSION, encoded_before, runs_folder, train
+from .sockets import CATEGORY, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
 from .train_inputs import checkpoint_inputs, fine_inputs, fine_spec, resolution_input
 from .words import WORDS_EVERY, calibrating, say
@@ -149,12 +154,14 @@ class SliderTrainStep(io.ComfyNode):
                     optional=True,
                     tooltip="A slider or LoRA to go on from (Load Slider LoRA), with its own layers, rank and algorithm.",
                 ),
+                PreviewSocket.Input("preview", optional=True, tooltip="A strip to watch while it trains (Slider Live Preview)."),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
                 io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's own nodes: Load LoRA Model, Save LoRA Weights."),
                 io.LossMap.Output(display_name="loss_map", tooltip="For ComfyUI's Plot Loss Graph."),
                 io.String.Output(display_name="status"),
+                io.Image.Output(display_name="curve", tooltip="Gain and loss over the steps, as a picture."),
             ],
         )
 
@@ -190,6 +197,7 @@ class SliderTrainStep(io.ComfyNode):
         calibrate: bool = True,
         checkpoint_every: int = 0,
         checkpoints_kept: int = 3,
+        preview: LivePreview | None = None,
         **fine: Any,
     ) -> io.NodeOutput:
         fine = fine_spec(**fine)
@@ -198,11 +206,15 @@ class SliderTrainStep(io.ComfyNode):
         run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
         trainer, begun = run.trainer, run.trainer.step
         until = max(begun, min(total_steps, begun + steps))
-        with Autosave(run, runs_folder(), SaveSpec(every=checkpoint_every, keep=checkpoints_kept)) as autosave, training_here():
-            trainer.run(backend, until, reporter(begun, until, autosave))
-        if calibrate and trainer.step and not run.calibrated_now:
-            run.calibrate(backend, calibrating)
-            autosave.save_slider()  # once more, now that its strengths mean something
+        saves = SaveSpec(every=checkpoint_every, keep=checkpoints_kept)
+        with showing(run, until, Strips(preview, model, vae)) as live:
+            with Autosave(run, runs_folder(), saves) as autosave:
+                train(run, backend, until, autosave, live)
+            if calibrate and trainer.step and not run.calibrated_now:
+                live.calibrating()
+                run.calibrate(backend, calibrating)
+                autosave.save_slider()  # once more, now that its strengths mean something
+            live.draw()
         again = " reset is on: the next run begins anew." if reset else ""
         if trainer.step < until:
             run.ended_at = trainer.step
@@ -211,9 +223,11 @@ class SliderTrainStep(io.ComfyNode):
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
         used = f" Peak memory {backend.memory.words()}." if backend.memory.words() else ""
-        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{trainer.ladder.words()}{used}{again}"
+        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}{again}"
         say(status)
-        return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status)
+        drawn = np.asarray(draw_training(trainer.losses, trainer.readings, name), dtype=np.float32) / 255
+        curve = torch.from_numpy(drawn)[None]
+        return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status, curve)
 
 
 NODES = [SliderTrainStep]

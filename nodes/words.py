@@ -4,7 +4,7 @@ import comfy.model_management
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-WORDS_EVERY = 5  # steps, images or passes between two lines of text
+WORDS_EVERY = 5  # images or passes between two lines of text
 
 
 def executing_node() -> str:

@@ -102,8 +102,8 @@ class Trainer:
             return
         start, first = time.monotonic(), self.step
         half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
-        self._scale = self._most = HALF_SCALE if half else 1.0
-        self._calm = 0
+        self._scale = self._scale if half and self._scale > 1 else HALF_SCALE if half else 1.0  # a run in parts is the same run
+        self._most = HALF_SCALE if half else 1.0
         module, ladder = backend.module, self.ladder
         backend.memory.begin()
         with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):

@@ -1,18 +1,24 @@
-// A button on Slider Train Step that ends the training with the step it is at and lets the graph go on.
+// Slider Train Step in the browser: a button that ends the training with the step it is at, and a panel that shows how it goes.
 // ComfyUI's own stop button ends the whole run; what was learned is kept in both cases.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { isAbout, nodeAt } from "./live.mjs"
+import { makePanel } from "./panel.mjs"
 
 const NODE = "SliderTrainStep"
-const ROUTE = "/slider_lora/finish"
+const FINISH = "/slider_lora/finish"
+const PROGRESS = "/slider_lora/progress"
+const EVENT = "slider_lora.progress"
+const panels = new WeakMap() // node -> its panel
+const told = new Map() // id of a node -> the last state that was sent to this page
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
 }
 
 async function finish(node) {
-  const reply = await api.fetchApi(ROUTE, {
+  const reply = await api.fetchApi(FINISH, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ node: String(node.id) }),
@@ -22,11 +28,48 @@ async function finish(node) {
   else say("error", `The server answered ${reply.status}.`)
 }
 
+function show(state) {
+  const node = nodeAt(app.rootGraph ?? app.graph, state.node)
+  const panel = node && panels.get(node)
+  if (!panel || (panel.run() !== state.run && !isAbout(node, state))) return
+  const before = panel.least()
+  panel.show(state)
+  if (panel.least() === before) return
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
+  node.setDirtyCanvas(true, true)
+}
+
+/** What trains or trained before this page, or this graph, was opened. */
+async function restore() {
+  const before = new Map(told)
+  const reply = await api.fetchApi(PROGRESS)
+  if (!reply.ok) return
+  const { nodes } = await reply.json()
+  for (const state of nodes) if (told.get(state.node) === before.get(state.node)) show(state)
+}
+
 app.registerExtension({
   name: "slider_lora.train",
+  setup() {
+    api.addEventListener(EVENT, ({ detail }) => {
+      told.set(detail.node, detail)
+      show(detail)
+    })
+    api.addEventListener("reconnected", restore)
+  },
+  afterConfigureGraph: restore,
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
     const button = node.addWidget("button", "finish now", null, () => finish(node), { serialize: false })
     button.tooltip = "End the training with the step it is at, and go on to the preview."
+    const panel = makePanel(document, (path) => api.apiURL(path))
+    const widget = node.addDOMWidget("live", "slider_live", panel.element, {
+      serialize: false,
+      hideOnZoom: false,
+      getMinHeight: panel.least,
+    })
+    widget.serialize = false
+    panels.set(node, panel)
   },
 })

@@ -59,6 +59,7 @@ ORDER = [
     "sweep_files",
     "session",
     "autosave",
+    "chart",
     "world",
     "tiny",
     "demo",

@@ -275,3 +275,16 @@ def test_the_loss_scale_of_half_precision_changes_nothing_else(scale, samples, m
     assert 1.0 < results[1]._scale <= scale
     assert torch.allclose(plain, scaled, atol=1e-6)
     assert float(plain.abs().max()) > 1e-4
+
+
+def test_a_loss_scale_that_was_halved_is_kept_by_the_next_part_of_the_run(samples, monkeypatch) -> None:
+    """On float16 another scale rounds other gradients, so a run in parts would not be the straight run."""
+    monkeypatch.setattr(trainer_module, "HALF_SCALE", 2.0**135)
+    backend, passes = half_backend(), []
+    trainer = Trainer(Adapter.create(backend.module, select(backend.module), AdapterSpec()), samples, TrainSpec(seed=3))
+    trainer.run(backend, 9, lambda _report: True)
+    kept, real = trainer._scale, trainer._backward
+    monkeypatch.setattr(trainer, "_backward", lambda *args: passes.append(trainer._scale) or real(*args))
+    trainer.run(backend, 9, lambda _report: True)
+    assert trainer.step == 2
+    assert passes == [kept], "no pass is lost on a scale that is known to overflow"

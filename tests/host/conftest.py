@@ -231,7 +231,10 @@ class GraphRunner:
             f"capture {name}": {"class_type": "TestCapture", "inputs": {"name": name, "value": list(link)}}
             for name, link in capture.items()
         }
-        prompt, key = copy.deepcopy(prompt | catchers), "test-prompt"  # the executor writes its cache marks into the prompt
+        prompt, key = (
+            copy.deepcopy(_unwatched(prompt) | catchers),
+            "test-prompt",
+        )  # the executor writes its cache marks into the prompt
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(key, prompt, None))
         if not valid or node_errors:
             raise GraphError("invalid", ", ".join(node_errors) or "prompt", f"{error} {node_errors}")
@@ -244,6 +247,15 @@ class GraphRunner:
             if event in ("execution_error", "execution_interrupted"):
                 text = f"{data.get('exception_message', '')}\n{''.join(data.get('traceback', []))}"
                 raise GraphError(event, f"{data['node_type']} {data['node_id']}", text)
+
+
+def _unwatched(prompt: dict[str, dict]) -> dict[str, dict]:
+    """Without links to a live preview that this part of a graph leaves out."""
+
+    def kept(inputs: dict) -> dict:
+        return {k: v for k, v in inputs.items() if k != "preview" or v[0] in prompt}
+
+    return {name: node | {"inputs": kept(node["inputs"])} for name, node in prompt.items()}
 
 
 def _test_nodes(runner: GraphRunner) -> dict[str, type]:

@@ -103,20 +103,20 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
 
 def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
     train = pack.part("nodes.running")
-    words = server.send_progress_text
+    send = server.send_sync
 
-    def press(text: str, node_id: str, sid: str | None = None) -> None:
-        words(text, node_id, sid)
-        if text.startswith("step 10/"):
+    def press(event: str, data: dict, sid: str | None = None) -> None:
+        send(event, data, sid)
+        if event == "progress" and data["value"] == 10:
             assert not train.finish("7"), "another node"
-            assert train.finish(str(node_id))
+            assert train.finish(str(data["node"]))
 
-    monkeypatch.setattr(server, "send_progress_text", press)
+    monkeypatch.setattr(server, "send_sync", press)
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
     assert run["slider"].metadata["slider_step"] == "10"
     assert "Finished early, as you asked" in run["status"]
     assert not train.finish("6"), "nothing trains any more"
-    monkeypatch.setattr(server, "send_progress_text", words)
+    monkeypatch.setattr(server, "send_sync", send)
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
 
 

@@ -57,7 +57,7 @@ def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, co
     assert run["strip"].std() > 0.05
     assert (comfy / "models" / "loras" / run["name"]).is_file()
     assert run.ui["10"]["images"], "the sweep shows its strip in the node"
-    assert any("gain: plus" in text for text in run.texts), run.texts
+    assert [point[0] for point in run.events("slider_lora.progress")[-1]["gain"]] == [20, STEPS]
 
 
 def test_the_injector_shows_what_it_found(prompt: dict, run_graph) -> None:
@@ -209,21 +209,21 @@ def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, serv
 
     train = pack.part("nodes.train")
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
-    before, words = fingerprint(model.model), server.send_progress_text
+    before, send = fingerprint(model.model), server.send_sync
 
-    def stop_at_ten(text: str, node_id: str, sid: str | None = None) -> None:
-        words(text, node_id, sid)
-        if text.startswith("step 10/"):
+    def stop_at_ten(event: str, data: dict, sid: str | None = None) -> None:
+        send(event, data, sid)
+        if event == "progress" and data["value"] == 10:
             model_management.interrupt_current_processing()
 
-    monkeypatch.setattr(server, "send_progress_text", stop_at_ten)
+    monkeypatch.setattr(server, "send_sync", stop_at_ten)
     with pytest.raises(run_graph.Error) as stopped:
         run_graph(prompt, slider=("6", 0))
     assert stopped.value.event == "execution_interrupted"
     assert 10 <= train.SESSION.step("smile") < STEPS, "what was learned is kept"
     assert fingerprint(model.model) == before
     assert model_management.in_training is False
-    monkeypatch.setattr(server, "send_progress_text", words)
+    monkeypatch.setattr(server, "send_sync", send)
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "and training goes on"
 
 

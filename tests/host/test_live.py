@@ -1,0 +1,239 @@
+"""A training that is watched is the same training; what is shown is bounded, true, and there for a page that comes later."""
+
+import asyncio
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
+STEPS, EVERY = 6, 2
+TRAINING = ("1", "2", "5", "6")
+PROMPTS = ("7", "8", "9")
+EVENT = "slider_lora.progress"
+
+
+@pytest.fixture
+def prompt() -> dict:
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
+    graph["6"]["inputs"].pop("preview", None)
+    return {k: graph[k] for k in (*TRAINING, *PROMPTS)}
+
+
+def watched(prompt: dict, **own: object) -> dict:
+    """The graph with a live preview of few sampler steps."""
+    inputs = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "strengths": "-1, 0, 1", "steps": 2}
+    inputs |= {"cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "every": EVERY, "strip_seed": 7}
+    train = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"preview": ["live", 0]}}
+    return prompt | {"live": {"class_type": "SliderLivePreview", "inputs": inputs | own}, "6": train}
+
+
+@pytest.fixture
+def strips(pack, monkeypatch) -> list[int]:
+    """The steps at which a strip was drawn."""
+    kind, drawn = pack.part("nodes.live_preview").Strips, []
+    real = kind._file
+
+    def file(self, slider, step: int) -> dict:
+        drawn.append(step)
+        return real(self, slider, step)
+
+    monkeypatch.setattr(kind, "_file", file)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("adapter", "steps", "every", "pauses"),
+    [({"dropout": 0.3}, 21, 8, [8, 16, 21]), ({"algorithm": "dora"}, 4, 1, [1, 2, 3, 4])],
+    ids=["lora past a reading", "dora after each step"],
+)
+def test_a_watched_training_is_the_same_training_bit_for_bit(
+    adapter: dict, steps: int, every: int, pauses: list[int], prompt: dict, run_graph, forget, pack, strips
+) -> None:
+    session = pack.part("nodes.running").SESSION
+    model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
+    base = {name: value.clone() for name, value in model.model.state_dict().items()}
+    prompt["5"]["inputs"] |= adapter
+    prompt["6"]["inputs"] |= {"steps": steps, "total_steps": steps}
+    curve = run_graph(prompt, curve=("6", 4))["curve"]
+    assert curve.shape == (1, 800, 900, 3)
+    assert 0 <= float(curve.min()) < 0.5 < float(curve.max()) <= 1
+    alone = session.get("smile").trainer
+    forget()
+    run_graph(watched(prompt, every=every), slider=("6", 0))
+    seen = session.get("smile").trainer
+    assert strips == pauses
+    assert seen.losses == alone.losses
+    assert seen.readings == alone.readings
+    assert all(torch.equal(one, other) for one, other in zip(alone.adapter.parameters(), seen.adapter.parameters(), strict=True))
+    assert all(torch.equal(value, base[name]) for name, value in model.model.state_dict().items()), "and the model is as it was"
+    moments = [t.optimizer.state_dict()["state"] for t in (alone, seen)]
+    assert all(torch.equal(moments[0][n]["exp_avg_sq"], moments[1][n]["exp_avg_sq"]) for n in moments[0])
+
+
+def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, comfy: Path, monkeypatch) -> None:
+    """Calibrated, as the sweep has it; the pictures on the strip are compared before they become a JPEG."""
+    drawing, drawn = pack.part("nodes.drawing").Drawing, []
+    real = drawing.draw
+
+    def draw(self, *args: object) -> object:
+        drawn.append(real(self, *args))
+        return drawn[-1]
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    measured = pack.core("calibrate")
+    side = measured.Side(2.0, 3.0, ((1.0, 0.1), (2.0, 0.2)))
+    monkeypatch.setattr(pack.core("session"), "calibrate", lambda *_: measured.Calibration(side, side, 0))  # the real one is slow
+    prompt["6"]["inputs"] |= {"calibrate": True, "learning_rate": 0.02}
+    graph = watched(prompt, every=0)
+    sweep = {k: v for k, v in graph["live"]["inputs"].items() if k not in ("every", "strip_seed")}
+    sweep |= {"seed": 7, "rows": 1, "model": ["1", 0]}
+    graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep | {"vae": ["1", 2], "slider": ["6", 0]}}
+    images = run_graph(graph, images=("10", 1))["images"]
+    assert len(drawn) == 2, "every 0 draws at the end alone"
+    assert torch.equal(drawn[0].images.flatten(0, 1).movedim(1, -1), images)
+    assert not torch.equal(images[0], images[1]), "something is to be seen"
+    strip = pack.part("nodes.live").states()[-1]["strip"]
+    assert strip | {"step": STEPS} == strip
+    picture = np.asarray(Image.open(comfy / "temp" / strip["filename"]).convert("RGB"))
+    assert picture.shape[1] > 3 * 192
+    assert picture.std() > 20
+    assert [p.name for p in (comfy / "temp").glob("slider_live_*")] == [strip["filename"]], "one file, and no part of one"
+
+
+def asked(pack) -> dict:
+    """What a page that comes later is told, through aiohttp itself."""
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def ask() -> dict:
+        app, routes = web.Application(), web.RouteTableDef()
+        pack.part("nodes.routes").add_routes(type("Place", (), {"routes": routes}))
+        app.add_routes(routes)
+        async with TestClient(TestServer(app)) as client:
+            return await (await client.get("/slider_lora/progress")).json()
+
+    return asyncio.run(ask())
+
+
+def test_events_are_bounded_and_the_last_one_says_how_it_ended(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    live = pack.part("nodes.live")
+    run = run_graph(watched(prompt), status=("6", 3))
+    found = run.events(EVENT)
+    assert asked(pack) == {"nodes": live.states()}
+    assert found[-1] == live.states()[-1]
+    last = found[-1]
+    assert (last["node"], last["name"], last["phase"], last["step"], last["until"]) == ("6", "smile", "done", STEPS, STEPS)
+    assert last["verdict"] in run["status"]
+    assert [point[0] for point in last["gain"]] == [STEPS]
+    assert (last["strip"]["step"], last["trouble"]) == (STEPS, "")
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
+    prompt["6"]["inputs"]["reset"] = True
+    assert len(run_graph(watched(prompt), slider=("6", 0)).events(EVENT)) == 2, "time stands still: the first, and the last"
+
+
+def test_many_readings_are_few_points_and_none_that_json_lacks(pack) -> None:
+    live, reading = pack.part("nodes.live"), pack.core("gain").Reading
+    readings = [reading(step, 0.1, -math.inf if step == 3000 else 0.2) for step in range(1, 3001)]
+    points = live.thinned(readings)
+    assert len(points) == live.POINTS
+    assert points[0][0] == 1
+    assert points[-1] == [3000, 0.1, None]
+    assert len({point[0] for point in points}) == live.POINTS
+    assert live.thinned(readings[:1]) == [[1, 0.1, 0.2]]
+    assert live.thinned([]) == []
+
+
+def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
+    live, node = pack.part("nodes.live"), pack.part("nodes.live_preview")
+    strips = node.Strips(node.LivePreview(None, 10), None, None)
+    assert live.seconds_left(10, 0, 30, 20.0, strips) == 40.0
+    strips.drawn, strips.seconds = 1, 6.0
+    assert [strips.left(step, 30) for step in (9, 10, 11, 20, 21, 29)] == [3, 3, 2, 2, 1, 1]
+    assert live.seconds_left(11, 1, 30, 26.0, strips) == 19 * 2.0 + 2 * 6.0
+    assert live.seconds_left(20, 10, 20, 20.0, node.Strips(None, None, None)) == 0.0
+
+
+def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
+    def broken(*_args: object) -> None:
+        raise ValueError("the sampler has no such noise\nand more")
+
+    monkeypatch.setattr(pack.part("nodes.drawing"), "sample_strengths", broken)
+    run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
+    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert strips == [EVERY], "it is not tried again"
+    assert "No live strip: the sampler has no such noise" in run["status"]
+    last = run.events(EVENT)[-1]
+    assert (last["phase"], last["strip"]) == ("done", None)
+    assert last["trouble"] == "No live strip: the sampler has no such noise"
+
+
+def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
+    from comfy import model_management
+
+    drawing = pack.part("nodes.drawing")
+    real, live = drawing.sample_strengths, pack.part("nodes.live")
+
+    def press(*args: object) -> torch.Tensor:
+        model_management.interrupt_current_processing()
+        return real(*args)
+
+    monkeypatch.setattr(drawing, "sample_strengths", press)
+    with pytest.raises(run_graph.Error) as stopped:
+        run_graph(watched(prompt), slider=("6", 0))
+    assert stopped.value.event == "execution_interrupted"
+    assert pack.part("nodes.running").SESSION.step("smile") == EVERY
+    assert not pack.part("nodes.running").TRAINING
+    assert (live.states()[-1]["phase"], live.states()[-1]["step"]) == ("stopped", EVERY)
+    assert [data["phase"] for event, data in server.sent if event == EVENT][-1] == "stopped"
+    monkeypatch.setattr(drawing, "sample_strengths", real)
+    assert run_graph(watched(prompt), slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "it goes on"
+
+
+def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    drawing, running = pack.part("nodes.drawing"), pack.part("nodes.running")
+    real = drawing.sample_strengths
+
+    def press(*args: object) -> torch.Tensor:
+        running.finish("6")
+        return real(*args)
+
+    monkeypatch.setattr(drawing, "sample_strengths", press)
+    run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
+    assert run["slider"].metadata["slider_step"] == str(EVERY)
+    assert "Finished early, as you asked" in run["status"]
+
+
+def test_an_error_of_the_training_is_shown(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    def broken(*_args: object) -> None:
+        raise pack.core("config").SliderError("the loss went away")
+
+    monkeypatch.setattr(pack.core("trainer"), "step_loss", broken)
+    with pytest.raises(run_graph.Error, match="the loss went away"):
+        run_graph(watched(prompt), slider=("6", 0))
+    assert (
+        pack.part("nodes.live").states()[-1] | {"phase": "failed", "verdict": "the loss went away"}
+        == (pack.part("nodes.live").states()[-1])
+    )
+
+
+def test_only_so_many_nodes_are_kept(pack, monkeypatch) -> None:
+    live = pack.part("nodes.live")
+    monkeypatch.setattr(live, "STATES", type(live.STATES)())
+    for number in range(live.NODES_KEPT + 3):
+        mine = live.Live.__new__(live.Live)
+        mine.node, mine._sent, mine.state = str(number), 0.0, dict
+        mine.tell()
+    assert len(live.STATES) == live.NODES_KEPT
+    assert "0" not in live.STATES
+
+
+@pytest.mark.parametrize(("strengths", "message"), [("-1, x", "is not a number"), ("", "No strengths")])
+def test_a_preview_refuses_strengths_before_anything_is_trained(strengths: str, message: str, prompt: dict, run_graph) -> None:
+    with pytest.raises(run_graph.Error, match=message):
+        run_graph(watched(prompt, strengths=strengths), slider=("6", 0))

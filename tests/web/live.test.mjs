@@ -1,0 +1,71 @@
+// Run by tests/core/test_web.py, or by hand: node --test tests/web/
+import assert from "node:assert/strict"
+import test from "node:test"
+import { curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords } from "../../web/live.mjs"
+
+const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
+const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
+const points = (svg, side) => [...svg.matchAll(new RegExp(`<polyline class="${side}" points="([^"]*)"`, "g"))].map((m) => m[1])
+
+test("a node is found by the id of its execution, through subgraphs", () => {
+  const inner = { id: 6 }
+  const root = graph({ 6: { id: "outer" }, 12: { subgraph: graph({ 3: { subgraph: graph({ 6: inner }) } }) } })
+  assert.equal(nodeAt(root, "12:3:6"), inner)
+  assert.equal(nodeAt(root, "6").id, "outer")
+  assert.equal(nodeAt(root, 6).id, "outer")
+  for (const id of ["7", "12:9:6", "6:1", ""]) assert.equal(nodeAt(root, id), null)
+})
+
+test("a node of another graph with the same id is about another slider", () => {
+  assert.ok(isAbout({ widgets: [{ name: "name", value: "smile" }] }, state))
+  assert.ok(!isAbout({ widgets: [{ name: "name", value: "frown" }] }, state))
+  assert.ok(!isAbout({}, state))
+  assert.ok(isAbout({ inputs: [{ name: "name", link: 3 }], widgets: [{ name: "name", value: "frown" }] }, state))
+  assert.ok(!isAbout({ inputs: [{ name: "name", link: null }], widgets: [{ name: "name", value: "frown" }] }, state))
+})
+
+test("step and time are told in words", () => {
+  assert.equal(stepWords(state), "step 12 of 300, 35 s left")
+  assert.equal(stepWords({ ...state, phase: "drawing" }), "step 12 of 300, drawing the strip")
+  assert.equal(stepWords({ ...state, phase: "calibrating" }), "step 12 of 300, calibrating")
+  assert.equal(stepWords({ ...state, phase: "stopped" }), "step 12 of 300, stopped")
+  assert.equal(stepWords({ ...state, phase: "done" }), "step 12, done")
+  assert.deepEqual([0.4, 99, 100, 5999, 6000].map(timeWords), ["0 s left", "99 s left", "2 min left", "100 min left", "1.7 h left"])
+  assert.deepEqual(["training", "calibrating", "done", "failed"].map((phase) => isRunning({ phase })), [true, true, false, false])
+})
+
+test("another strip has another address", () => {
+  const strip = { filename: "slider_live_12_6.jpg", subfolder: "", type: "temp", step: 50 }
+  const path = stripPath({ run: 4, strip })
+  assert.equal(path, "/view?filename=slider_live_12_6.jpg&subfolder=&type=temp&v=4-50")
+  assert.notEqual(stripPath({ run: 5, strip }), path)
+  assert.notEqual(stripPath({ run: 4, strip: { ...strip, step: 100 } }), path)
+  assert.equal(stripPath({ run: 4, strip: null }), "")
+})
+
+test("gains are percents", () => {
+  assert.deepEqual([0.1234, -0.02, 0, -11, null].map(percent), ["+12.3 %", "-2.0 %", "+0.0 %", "below -999 %", "?"])
+})
+
+test("a curve runs from left to right and up with the gain", () => {
+  const svg = curveSvg([[20, 0.0, 0.1], [40, 0.1, 0.05], [80, 0.2, -0.1]], 100)
+  const [plus] = points(svg, "plus").map((line) => line.split(" ").map((p) => p.split(",").map(Number)))
+  assert.equal(plus.length, 3)
+  const [[x0, y0], [x1], [x2, y2]] = plus
+  assert.ok(x0 < x1 && x1 < x2 && y2 < y0)
+  assert.ok(Math.abs((x2 - x1) / (x1 - x0) - 2) < 0.02)
+  assert.match(svg, /plus \+20\.0 %/)
+  assert.match(svg, /minus -10\.0 %/)
+  assert.match(svg, /step 100</)
+})
+
+test("every training can be drawn", () => {
+  for (const gain of [[], [[1, 0.1, -0.1]], [[20, null, null]], [[20, 0, 0], [40, null, -50]], [[20, 0.1, 0.1], [20, 0.1, 0.1]]]) {
+    const svg = curveSvg(gain, 1)
+    assert.ok(svg.startsWith("<svg") && svg.endsWith("</svg>"))
+    assert.doesNotMatch(svg, /NaN|Infinity|undefined|null/)
+  }
+  assert.equal(points(curveSvg([[20, 0.1, null], [40, 0.2, null]], 40), "minus").length, 0)
+  const box = [...curveSvg([[20, -90, 0.1], [40, 0.2, 0.2]], 40).matchAll(/c[xy]="([\d.-]+)"/g)].map((m) => Number(m[1]))
+  assert.ok(box.every((v) => v >= 0 && v <= 300))
+})

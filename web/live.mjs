@@ -1,0 +1,78 @@
+// What a training node shows, as far as it can be said without a page: words, the picture's address, the gain curve as SVG.
+// A state is what nodes/live.py sends.
+
+const WIDTH = 300
+const HEIGHT = 112
+const FRAME = { left: 38, right: 10, top: 20, bottom: 16 }
+const LOWEST = -1 // twice the error of the base model; below that a curve would hide all that is above
+const SIDES = ["plus", "minus"]
+const RUNNING = ["training", "drawing", "calibrating"]
+
+/** The node with the id of an execution: "6", or "12:6" for node 6 in the subgraph that node 12 stands for. */
+export function nodeAt(graph, id) {
+  const path = String(id).split(":")
+  const last = path.pop()
+  const inner = path.reduce((at, step) => at?.getNodeById(step)?.subgraph, graph)
+  return inner?.getNodeById(last) ?? null
+}
+
+/** Whether a node is about the slider of this state: by its widget, unless its name comes over a link. */
+export function isAbout(node, state) {
+  if (node.inputs?.some((input) => input.name === "name" && input.link != null)) return true
+  return node.widgets?.find((widget) => widget.name === "name")?.value === state.name
+}
+
+export function timeWords(seconds) {
+  if (seconds < 100) return `${Math.round(seconds)} s left`
+  return seconds < 6000 ? `${Math.round(seconds / 60)} min left` : `${(seconds / 3600).toFixed(1)} h left`
+}
+
+/** Step of total, and what goes on. */
+export function stepWords({ phase, step, until, seconds }) {
+  if (phase === "done") return `step ${step}, done`
+  const what = { training: timeWords(seconds), drawing: "drawing the strip" }[phase] ?? phase
+  return `step ${step} of ${until}, ${what}`
+}
+
+export function isRunning(state) {
+  return RUNNING.includes(state.phase)
+}
+
+/** Where ComfyUI serves the strip; another address for another picture, so that no page shows an old one. */
+export function stripPath({ strip, run }) {
+  if (!strip) return ""
+  const { filename, subfolder, type, step } = strip
+  return `/view?${new URLSearchParams({ filename, subfolder, type, v: `${run}-${step}` })}`
+}
+
+export function percent(gain) {
+  if (gain === null || gain === undefined) return "?"
+  return gain > -10 ? `${gain < 0 ? "" : "+"}${(100 * gain).toFixed(1)} %` : "below -999 %"
+}
+
+/** The gain of both signs over the steps, as the text of an SVG element; made of numbers alone. */
+export function curveSvg(gain, until) {
+  const known = gain.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
+  const values = [0, ...known.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
+  const low = Math.min(...values)
+  const high = Math.max(0.01, ...values)
+  const last = Math.max(until, 1, ...known.map(([step]) => step))
+  const bottom = HEIGHT - FRAME.bottom
+  const x = (step) => FRAME.left + (step / last) * (WIDTH - FRAME.left - FRAME.right)
+  const y = (value) => FRAME.top + ((high - value) / (high - low)) * (bottom - FRAME.top)
+  const at = (step, value) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`
+  const parts = [`<line class="axis" x1="${x(0)}" y1="${y(0)}" x2="${x(last)}" y2="${y(0)}"/>`]
+  for (const value of [high, 0, low].filter((v, i, all) => all.indexOf(v) === i && (v === 0 || Math.abs(y(v) - y(0)) > 9)))
+    parts.push(`<text class="tick" x="${FRAME.left - 5}" y="${y(value) + 3}" text-anchor="end">${Math.round(100 * value)} %</text>`)
+  parts.push(`<text class="tick" x="${x(0)}" y="${HEIGHT - 3}">0</text>`)
+  parts.push(`<text class="tick" x="${x(last)}" y="${HEIGHT - 3}" text-anchor="end">step ${Number(last)}</text>`)
+  SIDES.forEach((side, i) => {
+    const points = known.filter((reading) => reading[i + 1] !== null).map((reading) => at(reading[0], reading[i + 1]))
+    const end = points.at(-1)?.split(",")
+    if (points.length > 1) parts.push(`<polyline class="${side}" points="${points.join(" ")}"/>`)
+    if (end) parts.push(`<circle class="${side}" cx="${end[0]}" cy="${end[1]}" r="2.5"/>`)
+    const told = gain.length ? percent(gain.at(-1)[i + 1]) : ""
+    parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${told}</text>`)
+  })
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="gain over the steps">${parts.join("")}</svg>`
+}

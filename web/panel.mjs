@@ -1,0 +1,83 @@
+// The panel in a training node: live strip, gain curve, step and time left, verdict.
+
+import { curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
+
+const IDLE = 24 // least heights, in pixels of the node
+const CURVE = 112
+const WORDS = 76
+const STRIP = 104
+
+const STYLE = `
+.slider-live { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; overflow: hidden;
+  font: 11px/1.35 sans-serif; color: #ccc; max-height: 900px; }
+.slider-live > * { flex: none !important; }
+.slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - 14}px; height: 0; width: 100%; object-fit: contain;
+  object-position: center top; }
+.slider-live .line { display: flex; justify-content: space-between; color: #ddd; }
+.slider-live .of { color: #999; }
+.slider-live .curve { height: ${CURVE}px; }
+.slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
+.slider-live .verdict { max-height: 46px; overflow-y: auto; }
+.slider-live .failed { color: #f0a0a0; }
+.slider-live .running { color: #999; }
+.slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.slider-live .axis { stroke: #777; stroke-width: 1; }
+.slider-live .tick { fill: #999; }
+.slider-live polyline.plus { stroke: #ea7468; } .slider-live text.plus, .slider-live circle.plus { fill: #ea7468; }
+.slider-live polyline.minus { stroke: #74aaf0; } .slider-live text.minus, .slider-live circle.minus { fill: #74aaf0; }
+`
+
+function part(document, parent, tag, className) {
+  const made = document.createElement(tag)
+  made.className = className
+  parent.append(made)
+  return made
+}
+
+function styleOnce(document) {
+  if (document.getElementById("slider-live-style")) return
+  const style = document.createElement("style")
+  style.id = "slider-live-style"
+  style.textContent = STYLE
+  document.head.append(style)
+}
+
+/** An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path. */
+export function makePanel(document, address) {
+  styleOnce(document)
+  const element = document.createElement("div")
+  element.className = "slider-live"
+  const line = part(document, element, "div", "line")
+  const words = part(document, line, "span", "words")
+  const of = part(document, line, "span", "of")
+  const curve = part(document, element, "div", "curve")
+  const verdict = part(document, element, "div", "verdict")
+  const strip = part(document, element, "img", "strip")
+  words.textContent = "A training shows here."
+  strip.alt = "strip of the slider under training"
+  let shown = null
+
+  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE)
+  const lay = () => {
+    strip.style.display = shown?.strip ? "" : "none"
+    curve.style.display = verdict.style.display = shown ? "" : "none"
+    element.style.minHeight = `${least()}px`
+  }
+
+  const show = (state) => {
+    shown = state
+    const path = stripPath(state)
+    if (path && strip.dataset.path !== path) {
+      strip.dataset.path = path
+      strip.src = address(path)
+    }
+    words.textContent = stepWords(state)
+    of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
+    curve.innerHTML = curveSvg(state.gain, state.until)
+    verdict.textContent = [state.verdict, state.trouble].filter(Boolean).join(" ")
+    verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
+    lay()
+  }
+  lay()
+  return { element, show, least, run: () => shown?.run }
+}
