@@ -42,6 +42,7 @@ ORDER = [
     "objective",
     "gain",
     "verdict",
+    "optimizers",
     "trainer",
     "calibrate",
     "metadata",
@@ -69,7 +70,7 @@ ORDER = [
 ]
 HOST_FILES = {name for name in ORDER if name.startswith("comfy_")}
 LEAVES = {"world", "tiny", "demo"} | HOST_FILES
-HEAVY = {"peft", "lycoris", "transformers"}
+HEAVY = {"peft", "lycoris", "transformers", "bitsandbytes", "prodigyopt", "schedulefree"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")
 
 
