@@ -58,7 +58,7 @@ class Optimizer(str, Enum):
 
 
 class Schedule(str, Enum):
-    """How the learning rate goes after the warm-up: as it is, or down to a twentieth at the last step, by half a cosine or evenly."""
+    """How the learning rate goes after the warm-up: as it is, or down to a twentieth at the end, by half a cosine or evenly."""
 
     CONSTANT = "constant"
     COSINE = "cosine"

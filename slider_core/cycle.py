@@ -81,7 +81,7 @@ def _apart(count: int, wanted: int, seed: str, epoch: int) -> list[int]:
 
 
 def _walk(count: int, wanted: int, visit: int, seed: str, apart: bool = False) -> list[int]:
-    """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk; `apart`: no two alike, if it can be."""
+    """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk; `apart`: no two alike if possible."""
     places = range(visit * wanted, (visit + 1) * wanted)
     orders = {
         epoch: _apart(count, wanted, seed, epoch) if apart else _shuffled(count, seed, epoch)

@@ -169,7 +169,7 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     if changed is not None:
         raise SliderError(
             f'Slider "{name}" is under training (step {step}) with another {changed}: {_short(was.get(changed, "none"))} then, '
-            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on to begin again."
+            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on (--overwrite) to begin again."
         )
 
 
