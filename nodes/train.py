@@ -23,7 +23,7 @@ from ..slider_core.trainer import Trainer
 from .running import SESSION, encoded_before, reporter, runs_folder, training_here
 from .sockets import CATEGORY, DatasetSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .train_inputs import checkpoint_inputs, fine_inputs, fine_spec, resolution_input
+from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
 from .words import WORDS_EVERY, calibrating, say
 
 
@@ -149,6 +149,7 @@ class SliderTrainStep(io.ComfyNode):
                     optional=True,
                     tooltip="A slider or LoRA to go on from (Load Slider LoRA), with its own layers, rank and algorithm.",
                 ),
+                *optimizer_inputs(),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -159,13 +160,16 @@ class SliderTrainStep(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name: str, steps: int, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
+    def fingerprint_inputs(
+        cls, name: str, steps: int, total_steps: int, reset: bool = False, preset: str | None = "custom", **_choices: object
+    ) -> float | str:
         """The step this run would reach: changes, and so runs again, while there are steps left.
 
         Always anew with reset, and where an input is linked, which is None here.
         """
-        if reset or None in (name, steps, total_steps):
+        if reset or None in (name, steps, total_steps, preset):
             return float("nan")
+        steps, total_steps = lengths(preset, steps, total_steps)
         return f"{name}: {min(SESSION.step(name) + steps, total_steps)}, finished early at {SESSION.ended_at(name)}"
 
     @classmethod
@@ -192,8 +196,8 @@ class SliderTrainStep(io.ComfyNode):
         checkpoints_kept: int = 3,
         **fine: Any,
     ) -> io.NodeOutput:
-        fine = fine_spec(**fine)
-        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
+        spec = train_spec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
+        steps, total_steps = lengths(fine.get("preset", "custom"), steps, total_steps)
         backend = ComfyBackend(model, vae, clip)
         run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
         trainer, begun = run.trainer, run.trainer.step

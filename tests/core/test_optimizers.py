@@ -87,14 +87,13 @@ def test_a_run_goes_on_from_its_file_bit_for_bit(make, linear_backend, tmp_path:
 
 @EVERY
 def test_every_optimizer_learns(linear_backend, kind: str) -> None:
-    noise = iter(torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(1)))
-    lit = [
-        Sample(1 + sign / 2 + next(noise) / 10, Conditioning("", None), sign, n) for sign in (1.0, -1.0) for n in range(4)
-    ]  # one side brighter than the other, which a linear layer can learn
+    noise = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)) / 10
+    colour = {sign: torch.tensor([2.0, sign, 0.0]).reshape(3, 1, 1) for sign in (1.0, -1.0)}  # a linear layer can learn that
+    apart = [Sample(colour[sign] + one, Conditioning("", None), sign, n) for sign in colour for n, one in enumerate(noise)]
     spec, model = replace(KINDS[kind], steps=60, weight_decay=0.0, objective=Objective.DENOISE_PAIRED), linear_backend()
-    one = Trainer(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2)), lit, spec)
+    one = Trainer(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2)), apart, spec)
     one.run(model, 60, gain_every=60)
-    assert one.readings[-1].mean > LEARNT
+    assert min(one.readings[-1].gain) > LEARNT
 
 
 def test_what_is_read_is_the_mean_of_the_weights_with_the_newest_counting_most(make, linear_backend) -> None:
