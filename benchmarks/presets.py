@@ -1,4 +1,4 @@
-"""What the presets of a training are worth on the built-in model: docs/training.md quotes the table this prints.
+"""What the presets of a training are worth on the built-in model, and one rival of `careful`: a table for docs/training.md.
 
     python benchmarks/presets.py                      # goes on where it was stopped
 

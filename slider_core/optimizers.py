@@ -90,9 +90,9 @@ class Average:
     @torch.no_grad()
     def follow(self, decay: float, step: int) -> None:
         """Take in what the step, the `step`-th, has made of the weights. Call it within `trained()`."""
-        if type(self._optimizer).__module__.partition(".")[0] in ("prodigyopt", "bitsandbytes"):
+        if type(self._optimizer).__module__.partition(".")[0] in PACKAGES.values():
             for p in self._parameters:
-                p.mul_(1)  # they write past torch, which counts the changes of a tensor
+                p.mul_(1)  # some write past torch, which counts the changes of a tensor
         if not decay:
             self.ema = None
         elif self.ema is None:

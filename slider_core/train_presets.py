@@ -1,7 +1,7 @@
 """Three choices of how long and how carefully to train, for those who don't want to choose each field.
 
-A preset leaves the learning rate, the optimizer and the objective alone: what they should be depends on the model. The figures
-were measured on the built-in model (benchmarks/presets.py, docs/training.md).
+A preset leaves the learning rate, the optimizer and the objective alone: what they should be depends on the model.
+docs/training.md says what was measured of them.
 """
 
 from __future__ import annotations
