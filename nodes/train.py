@@ -28,7 +28,7 @@ from .live_preview import LivePreview, Strips
 from .running import SESSION, encoded_before, runs_folder, train
 from .sockets import CATEGORY, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .train_inputs import checkpoint_inputs, fine_inputs, fine_spec, resolution_input
+from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
 from .words import WORDS_EVERY, calibrating, say
 
 
@@ -155,6 +155,7 @@ class SliderTrainStep(io.ComfyNode):
                     tooltip="A slider or LoRA to go on from (Load Slider LoRA), with its own layers, rank and algorithm.",
                 ),
                 PreviewSocket.Input("preview", optional=True, tooltip="A strip to watch while it trains (Slider Live Preview)."),
+                *optimizer_inputs(),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -166,13 +167,16 @@ class SliderTrainStep(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name: str, steps: int, total_steps: int, reset: bool = False, **_choices: object) -> float | str:
+    def fingerprint_inputs(
+        cls, name: str, steps: int, total_steps: int, reset: bool = False, preset: str | None = "custom", **_choices: object
+    ) -> float | str:
         """The step this run would reach: changes, and so runs again, while there are steps left.
 
         Always anew with reset, and where an input is linked, which is None here.
         """
-        if reset or None in (name, steps, total_steps):
+        if reset or None in (name, steps, total_steps, preset):
             return float("nan")
+        steps, total_steps = lengths(preset, steps, total_steps)
         return f"{name}: {min(SESSION.step(name) + steps, total_steps)}, finished early at {SESSION.ended_at(name)}"
 
     @classmethod
@@ -200,8 +204,8 @@ class SliderTrainStep(io.ComfyNode):
         preview: LivePreview | None = None,
         **fine: Any,
     ) -> io.NodeOutput:
-        fine = fine_spec(**fine)
-        spec = TrainSpec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
+        spec = train_spec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
+        steps, total_steps = lengths(fine.get("preset", "custom"), steps, total_steps)
         backend = ComfyBackend(model, vae, clip)
         run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
         trainer, begun = run.trainer, run.trainer.step
@@ -223,7 +227,8 @@ class SliderTrainStep(io.ComfyNode):
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
         used = f" Peak memory {backend.memory.words()}." if backend.memory.words() else ""
-        status = f"{done} {run.verdict()} {run.calibrated} {autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}{again}"
+        again = f"{autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}{again}"
+        status = f"{done} {run.verdict()} {run.calibrated} {again}"
         say(status)
         drawn = np.asarray(draw_training(trainer.losses, trainer.readings, name), dtype=np.float32) / 255
         curve = torch.from_numpy(drawn)[None]

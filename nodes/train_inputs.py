@@ -4,7 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.config import Schedule, Timesteps, Weighting
+from ..slider_core.config import Objective, Optimizer, Schedule, Timesteps, TrainSpec, Weighting
+from ..slider_core.train_presets import TrainPreset, preset_fields
 
 
 def resolution_input() -> io.Int.Input:
@@ -107,6 +108,79 @@ def checkpoint_inputs() -> list[io.Input]:
     ]
 
 
-def fine_spec(noise_from: float = 0.0, noise_to: float = 1.0, jitter: float = -1.0, **choices: Any) -> dict[str, Any]:
-    """The folded-away inputs as fields of TrainSpec."""
-    return choices | {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
+def optimizer_inputs() -> list[io.Input]:
+    """What moves the weights, and how steadily."""
+    more = {"advanced": True, "optional": True}
+    return [
+        io.Combo.Input(
+            "optimizer",
+            options=Optimizer,
+            default=Optimizer.ADAMW,
+            tooltip="What moves the weights. prodigy finds the rate itself: set learning_rate to 1. prodigy, adamw8bit and "
+            "schedule_free are packages of their own; the error names the pip command.",
+            **more,
+        ),
+        io.Int.Input(
+            "warmup", default=10, min=0, max=100000, tooltip="Steps in which the learning rate rises to its value.", **more
+        ),
+        io.Int.Input(
+            "accumulate",
+            default=1,
+            min=1,
+            max=1024,
+            tooltip="Batches in one step, computed one after another: a larger batch without its memory, in as much more time.",
+            **more,
+        ),
+        io.Float.Input(
+            "ema",
+            default=0.0,
+            min=0.0,
+            max=0.9999,
+            step=0.001,
+            round=0.0001,
+            tooltip="Decay of an average of the weights, which is what is shown and saved: 0.99 is about the last 100 steps. "
+            "0: the weights themselves.",
+            **more,
+        ),
+        io.Combo.Input(
+            "preset",
+            options=TrainPreset,
+            default=TrainPreset.CUSTOM,
+            tooltip="quick, balanced and careful set steps, total_steps, batch, warmup, schedule, accumulate and ema. custom: as "
+            "these inputs say.",
+            extra_dict={"presets": {preset.value: widgets(preset) for preset in TrainPreset}},
+            **more,
+        ),
+    ]
+
+
+def widgets(preset: TrainPreset) -> dict[str, Any]:
+    """The inputs that a preset sets, for the browser, which fills them in."""
+    fields = {name: value.value if isinstance(value, Schedule) else value for name, value in preset_fields(preset).items()}
+    return fields | ({"total_steps": fields["steps"]} if fields else {})
+
+
+def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
+    """(steps, total_steps) as the preset has them, else as they are."""
+    own = preset_fields(TrainPreset(preset)).get("steps")
+    return (own, own) if own else (steps, total_steps)
+
+
+def train_spec(
+    total_steps: int,
+    learning_rate: float,
+    batch: int,
+    training_seed: int,
+    objective: Objective,
+    noise_from: float = 0.0,
+    noise_to: float = 1.0,
+    jitter: float = -1.0,
+    optimizer: str = Optimizer.ADAMW.value,
+    preset: str = TrainPreset.CUSTOM.value,
+    **choices: Any,
+) -> TrainSpec:
+    """The inputs as a TrainSpec; a preset in place of those that it sets."""
+    fields = {"steps": total_steps, "batch": batch, "optimizer": optimizer} | choices
+    fields |= {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
+    fields |= preset_fields(TrainPreset(preset), Optimizer(optimizer))
+    return TrainSpec(lr=learning_rate, seed=training_seed, objective=objective, **fields)

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 MOST_STRENGTHS = 1000
+LEAST_FACTOR, MOST_LR = 0.1, 0.1  # of prodigy's own rate; of the rate of the other optional optimizers
 Spec = TypeVar("Spec", bound="JsonSpec")
 
 
@@ -46,11 +47,22 @@ class Timesteps(str, Enum):
     FEW_STEP = "few_step"
 
 
+class Optimizer(str, Enum):
+    """What moves the weights (optimizers.py says what the learning rate means to each)."""
+
+    ADAMW = "adamw"
+    ADAFACTOR = "adafactor"
+    PRODIGY = "prodigy"
+    ADAMW8BIT = "adamw8bit"
+    SCHEDULE_FREE = "schedule_free"
+
+
 class Schedule(str, Enum):
-    """How the learning rate goes after the warm-up: as it is, or along half a cosine down to a twentieth at the last step."""
+    """How the learning rate goes after the warm-up: as it is, or down to a twentieth at the end, by half a cosine or evenly."""
 
     CONSTANT = "constant"
     COSINE = "cosine"
+    LINEAR = "linear"
 
 
 class Weighting(str, Enum):
@@ -262,14 +274,18 @@ class TrainSpec(JsonSpec):
     schedule: Schedule = Schedule.COSINE
     jitter: float | None = None  # how far a pair is moved at random, share of its side; None: the objective's own
     neutral_weight: float = 1.0  # what neutral images count beside the pairs
+    optimizer: Optimizer = Optimizer.ADAMW
+    accumulate: int = 1  # parts of a step, computed one after another: `batch` counts the samples of one part
+    ema: float = 0.0  # decay of the average of the weights that is read and saved; 0: the weights themselves
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", choice(Objective, self.objective, "Objective"))
+        object.__setattr__(self, "optimizer", choice(Optimizer, self.optimizer, "Optimizer"))
         object.__setattr__(self, "timesteps", choice(Timesteps, self.timesteps, "Timesteps"))
         object.__setattr__(self, "schedule", choice(Schedule, self.schedule, "Schedule"))
         object.__setattr__(self, "weighting", choice(Weighting, self.weighting, "Weighting"))
         object.__setattr__(self, "window", tuple(self.window))
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1)):
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
             value = getattr(self, name)
             need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
         need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
@@ -290,6 +306,18 @@ class TrainSpec(JsonSpec):
             not self.paired or self.batch % 2 == 0,
             f"batch must be even with {self.objective.value} (a positive and its negative), got {self.batch}.",
         )
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        need(is_number(self.ema) and 0 <= self.ema < 1, f"ema must be from 0 (off) to below 1, got {self.ema!r}.")
+        name, free = self.optimizer.value, self.optimizer is Optimizer.SCHEDULE_FREE
+        need(not (free and self.ema), f"{name} averages the weights by itself: set ema to 0, got {self.ema!r}.")
+        if self.optimizer is Optimizer.PRODIGY:
+            low = f"{name} finds the learning rate by itself, and lr multiplies it: set lr to 1 (0.1 to 10), got {self.lr!r}."
+            need(self.lr >= LEAST_FACTOR, low)
+        elif self.optimizer is not Optimizer.ADAMW:
+            high = f"lr {self.lr!r} is far too high for {name}: 0.0002 is where to begin on large models, 0.002 on the tiny one."
+            need(self.lr <= MOST_LR, high)
 
     @property
     def paired(self) -> bool:

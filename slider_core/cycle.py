@@ -10,12 +10,16 @@ is left, the next epoch begins. Paired, each group has epochs of its own, so tha
 Each bucket is walked in a shuffled order that is drawn anew for every pass, and a batch that a pass cannot fill takes the
 first of the next pass, so over time every image comes as often as its neighbours. Images of one size stay together.
 
+A step that is accumulated is the step of a batch as large as its parts together (`parts`), but no image comes twice in it as
+long as there are enough of them.
+
 A neutral image comes twice, at +s and -s with the same noise: what must vanish is the even part of the displacement
 (objective.py), which a strength of 0 could not teach, because there the adapter is silent.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +44,7 @@ class Batch:
     noise: tuple[int, ...]
     neutral: bool
     aligned: bool = False  # whole pairs that line up: the first half of the samples are the positives, in the same order
+    draws: int = 0  # numbers in `noise` over all parts of the step; 0: those that are here
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,35 @@ class Lane:
     partners: tuple[Sample, ...] = ()  # negatives of that size, of whom each unit meets one: where pairs are drawn at random
 
 
-def _walk(count: int, wanted: int, visit: int, seed: str) -> list[int]:
-    """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk."""
+def _shuffled(count: int, seed: str, epoch: int) -> list[int]:
+    return random.Random(f"{seed}/{epoch}").sample(range(count), count)
 
-    def order(epoch: int) -> list[int]:
-        return random.Random(f"{seed}/{epoch}").sample(range(count), count)
 
+@lru_cache(maxsize=256)
+def _passes(_count: int, _wanted: int, _seed: str) -> list[list[int]]:
+    """The passes of a walk as far as they were asked for: each depends on the one before."""
+    return []
+
+
+def _apart(count: int, wanted: int, seed: str, epoch: int) -> list[int]:
+    """A shuffled pass that begins with others than the pass before has already given to a visit that both share."""
+    known = _passes(count, wanted, seed)
+    while len(known) <= epoch:
+        order, open_ = _shuffled(count, seed, len(known)), -len(known) * count % wanted
+        given = known[-1][max(0, count - (wanted - open_)) :] if open_ else []
+        first = [index for index in order if index not in given][:open_]
+        known.append(first + [index for index in order if index not in first])
+    return known[epoch]
+
+
+def _walk(count: int, wanted: int, visit: int, seed: str, apart: bool = False) -> list[int]:
+    """`wanted` indices below `count` for the `visit`-th visit of an endless shuffled walk; `apart`: no two alike if possible."""
     places = range(visit * wanted, (visit + 1) * wanted)
-    return [order(place // count)[place % count] for place in places]
+    orders = {
+        epoch: _apart(count, wanted, seed, epoch) if apart else _shuffled(count, seed, epoch)
+        for epoch in dict.fromkeys(place // count for place in places)
+    }
+    return [orders[place // count][place % count] for place in places]
 
 
 def _sign(sample: Sample) -> int:
@@ -148,11 +174,11 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     if not any(s.strength > 0 for s in samples) or not any(s.strength < 0 for s in samples):
         raise SliderError("Training needs positive and negative samples; one side is empty.")
     neutral = [(s,) for s in samples if s.strength == 0]
-    half = max(1, spec.batch // 2)
+    whole, half = spec.batch * spec.accumulate, max(1, spec.batch // 2) * spec.accumulate
     units: dict[int | str, list[Unit]]
     if not spec.paired:
         units = {sign: [(s,) for s in samples if _sign(s) == sign] for sign in (1, -1)}
-        order, wanted = [1, -1, NEUTRAL], {1: spec.batch, -1: spec.batch, NEUTRAL: half}
+        order, wanted = [1, -1, NEUTRAL], {1: whole, -1: whole, NEUTRAL: half}
     else:
         units, order, wanted = {PAIRS: pairs_of(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
     units[NEUTRAL] = neutral
@@ -165,11 +191,23 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together)
 
 
+def parts(batch: Batch, count: int) -> tuple[Batch, ...]:
+    """The batch in `count` equal parts, pairs whole, each with the noise that it has in the whole."""
+    units = max(batch.noise) + 1
+    ends = [units * n // count for n in range(count + 1)]
+    found = []
+    for low, high in itertools.pairwise(ends):
+        mine = [place for place, number in enumerate(batch.noise) if low <= number < high]
+        samples, strengths, noise = (tuple(of[i] for i in mine) for of in (batch.samples, batch.strengths, batch.noise))
+        found.append(replace(batch, samples=samples, strengths=strengths, noise=noise, draws=units))
+    return tuple(found)
+
+
 def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
-    """The batch of `step` (from 0) under `spec.objective`. Raises SliderError when a sign has no samples."""
-    whole = plan(samples, spec)
+    """All samples of `step` (from 0) under `spec.objective`. Raises SliderError when a sign has no samples."""
+    whole, apart = plan(samples, spec), spec.accumulate > 1
     lane, visit = whole.turn(step)
-    picked = [lane.units[i] for i in _walk(len(lane.units), whole.wanted[lane.group], visit, f"{spec.seed}/{lane.name}")]
+    picked = [lane.units[i] for i in _walk(len(lane.units), whole.wanted[lane.group], visit, f"{spec.seed}/{lane.name}", apart)]
     numbers = tuple(range(len(picked)))
     if lane.group == NEUTRAL:
         chosen = tuple(unit[0] for unit in picked)
@@ -177,7 +215,7 @@ def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
         reach = tuple(whole.reach * draw.uniform(NEAREST, FARTHEST) for _ in picked)
         return Batch(step, (*chosen, *chosen), (*reach, *(-r for r in reach)), numbers * 2, neutral=True)
     if lane.partners:
-        met = _walk(len(lane.partners), len(picked), visit, f"{spec.seed}/{lane.name}/partners")
+        met = _walk(len(lane.partners), len(picked), visit, f"{spec.seed}/{lane.name}/partners", apart)
         picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
     sides = len(picked[0])
     chosen = tuple(unit[side] for side in range(sides) for unit in picked)

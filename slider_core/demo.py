@@ -30,7 +30,7 @@ from .drawing import draw_entries
 from .formats import to_native
 from .metadata import tensor_hash, thumbnail
 from .prompt_library import PromptLibrary
-from .session import Run
+from .session import Run, Session
 from .store import Slider, atomic_write, save_slider
 from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
 from .targets import survey_for
@@ -234,6 +234,34 @@ def draw_prompts(
     return report
 
 
+def begin_tiny(
+    backend: TinyBackend,
+    name: str,
+    dataset: Dataset,
+    adapter_spec: AdapterSpec,
+    spec: TrainSpec,
+    start: Slider | None = None,
+    saved: Path | None = None,
+) -> Run:
+    """A run on the embedded model, from nothing, from `start`, or as the file `saved` has it.
+
+    SliderError when that was begun with something else.
+    """
+    fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
+    if start is not None:
+        fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
+
+    def make() -> Trainer:
+        if start is None:
+            targets = survey_for(backend.module, adapter_spec).targets
+            adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
+        else:
+            adapter = Adapter.from_weights(backend.module, start.weights)
+        return Trainer(adapter, encode(dataset, backend), spec)
+
+    return Session().begin(name, fingerprint, make, adapter_spec, saved)
+
+
 def train_tiny(
     backend: TinyBackend,
     name: str,
@@ -245,17 +273,8 @@ def train_tiny(
     calibrating: bool = True,
 ) -> Run:
     """A trained slider for the embedded model, from nothing or from `start`, calibrated unless that is switched off."""
-    if start is None:
-        targets = survey_for(backend.module, adapter_spec).targets
-        adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
-    else:
-        adapter = Adapter.from_weights(backend.module, start.weights)
-    trainer = Trainer(adapter, encode(dataset, backend), spec)
-    trainer.run(backend, spec.steps, on_step)
-    fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
-    if start is not None:
-        fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
-    run = Run(name, fingerprint, trainer, adapter_spec)
+    run = begin_tiny(backend, name, dataset, adapter_spec, spec, start)
+    run.trainer.run(backend, spec.steps, on_step)
     if calibrating:
         run.calibrate(backend)
     return run

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from .calibrate import read_calibration
-from .config import FileDtype, FileFormat, TrainSpec
+from .config import FileDtype, FileFormat, Optimizer, TrainSpec
 from .targets import Target, slices
 from .weights import Kind, LayerWeight
 
@@ -44,6 +44,14 @@ ARCHITECTURES = {
     "Flux2": ("flux-2", "flux2"),
     "ZImage": ("z-image", "z_image"),
     "QwenImage": ("qwen-image", "qwen_image"),
+}
+
+OPTIMIZERS = {  # as kohya names them: by module and class
+    Optimizer.ADAMW: "torch.optim.adamw.AdamW",
+    Optimizer.ADAFACTOR: "torch.optim._adafactor.Adafactor",
+    Optimizer.PRODIGY: "prodigyopt.prodigy.Prodigy",
+    Optimizer.ADAMW8BIT: "bitsandbytes.optim.adamw.AdamW8bit",
+    Optimizer.SCHEDULE_FREE: "schedulefree.adamw_schedulefree.AdamWScheduleFree",
 }
 
 
@@ -101,12 +109,13 @@ def training_fields(training: TrainSpec, images: int, step: int, loss: float) ->
         "ss_learning_rate": str(training.lr),
         "ss_unet_lr": str(training.lr),
         "ss_lr_warmup_steps": str(training.warmup),
-        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_optimizer": OPTIMIZERS[training.optimizer],
         "ss_max_train_steps": str(training.steps),
         "ss_steps": str(step),
         "ss_seed": str(training.seed),
         "ss_batch_size_per_device": str(training.batch),
-        "ss_total_batch_size": str(training.batch),
+        "ss_total_batch_size": str(training.batch * training.accumulate),
+        "ss_gradient_accumulation_steps": str(training.accumulate),
         "ss_num_train_images": str(images),
         "ss_num_reg_images": "0",
         "ss_max_grad_norm": str(training.clip),

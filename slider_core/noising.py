@@ -86,10 +86,15 @@ def draw_u(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Ten
     return (low + (high - low) * u).clamp(1e-3, 1 - 1e-3)
 
 
+def _draws(batch: Batch) -> int:
+    """How many noises the step draws, the other parts of it included."""
+    return batch.draws or max(batch.noise) + 1
+
+
 def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tensor]:
     """(u_B, noise_BCHW) on the CPU from (seed, step); samples with the same `batch.noise` number share both."""
     generator = seeded(spec.seed, batch.step)
-    count = max(batch.noise) + 1
+    count = _draws(batch)
     u = draw_u(count, spec, generator)
     noise = torch.randn(count, *batch.samples[0].latent.shape, generator=generator)
     index = torch.tensor(batch.noise)
@@ -105,7 +110,7 @@ def draw_moves(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
     share = own if spec.jitter is None else spec.jitter
     generator = seeded(spec.seed, f"jitter {batch.step}")
     most = [round(share * side) for side in batch.samples[0].latent.shape[-2:]]
-    drawn = [tuple(int(torch.randint(-m, m + 1, (), generator=generator)) for m in most) for _ in range(max(batch.noise) + 1)]
+    drawn = [tuple(int(torch.randint(-m, m + 1, (), generator=generator)) for m in most) for _ in range(_draws(batch))]
     return [drawn[n] for n in batch.noise]  # type: ignore[misc]
 
 

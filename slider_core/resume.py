@@ -1,6 +1,6 @@
 """A run on disk: all it takes to go on exactly where it stopped, in one safetensors file that holds no code.
 
-tensors   adapter/<layer>/<n>, optimizer/<parameter>/<name>, losses
+tensors   adapter/<layer>/<n>, optimizer/<parameter>/<name>[/<name>], ema/<n>, losses
 header    KEY: JSON with the name, what the run was begun with, its choices, the step, the readings, the optimizer's groups
 """
 
@@ -39,21 +39,16 @@ class SavedRun:
 
     def restore(self, trainer: Trainer) -> None:
         """Put a fresh trainer of the same slider where the run was."""
+        trainer.adopt(self.training)  # its optimizer is the one whose state this is
         trainer.load_state_dict(self.state)
-        trainer.spec = self.training
 
 
 def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> None:
     """Write the run as it stands, in place of an older file. SliderError when that fails; the older file is intact then."""
     state = trainer.state_dict()
     tensors = {f"adapter/{layer}/{n}": p for layer, parts in state["adapter"].items() for n, p in enumerate(parts)}
-    plain: dict[str, dict[str, Any]] = {}
-    for parameter, entries in state["optimizer"]["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{parameter}/{key}"] = value.detach().cpu()
-            else:
-                plain.setdefault(str(parameter), {})[key] = value
+    plain = {str(n): _take_tensors(entries, f"optimizer/{n}", tensors) for n, entries in state["optimizer"]["state"].items()}
+    tensors |= {f"ema/{n}": mean for n, mean in enumerate(state["ema"] or [])}
     tensors["losses"] = torch.tensor(state["losses"], dtype=torch.float64)
     told = {
         "version": VERSION,
@@ -69,6 +64,17 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
     atomic_write(path, content, overwrite=True)
 
 
+def _take_tensors(entries: Mapping[str, Any], place: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What an optimizer remembers of a parameter: its tensors go into `tensors` under `place`, the rest comes back."""
+    plain: dict[str, Any] = {}
+    for key, value in entries.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"{place}/{key}"] = value.detach().cpu()
+        else:
+            plain[key] = _take_tensors(value, f"{place}/{key}", tensors) if isinstance(value, Mapping) else value
+    return plain
+
+
 @torch.inference_mode(False)  # an optimizer could not go on with tensors made under ComfyUI's inference mode
 def load_run(path: Path) -> SavedRun:
     """Read what `save_run` wrote. SliderError when the file is damaged or something else."""
@@ -79,16 +85,24 @@ def load_run(path: Path) -> SavedRun:
             raise SliderError(f"{path} was written by another version of this program: train under a new name, or reset.")
         adapter: dict[str, dict[int, torch.Tensor]] = {}
         moments: dict[int, dict[str, Any]] = {int(n): dict(entries) for n, entries in told["optimizer"].items()}
+        ema: dict[int, torch.Tensor] = {}
         for key, value in tensors.items():
             kind, _, rest = key.partition("/")
             first, _, last = rest.rpartition("/")
             if kind == "adapter":
                 adapter.setdefault(first, {})[int(last)] = value
             elif kind == "optimizer":
-                moments.setdefault(int(first), {})[last] = value
+                number, *way = first.split("/")
+                entries = moments.setdefault(int(number), {})
+                for name in way:
+                    entries = entries.setdefault(name, {})
+                entries[last] = value
+            elif kind == "ema":
+                ema[int(last)] = value
         state = {
             "adapter": {layer: [parts[n] for n in range(len(parts))] for layer, parts in adapter.items()},
             "optimizer": {"state": moments, "param_groups": told["groups"]},
+            "ema": [ema[n] for n in range(len(ema))] or None,
             "step": int(told["step"]),
             "losses": tensors["losses"].tolist(),
             "readings": [astuple(Reading(*reading)) for reading in told["readings"]],

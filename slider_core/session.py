@@ -17,6 +17,7 @@ from .backend import Backend
 from .calibrate import Calibration, calibrate, calibrated
 from .config import AdapterSpec, SliderError
 from .metadata import training_fields
+from .optimizers import remembered
 from .resume import load_run
 from .store import Slider
 from .trainer import Trainer
@@ -102,9 +103,9 @@ class Run:
         return Slider(weights, fields)
 
     def bytes(self) -> int:
-        """Factors, gradients and AdamW's two moments, and the encoded samples."""
+        """Factors, gradients, what the optimizer and the average remember, and the encoded samples."""
         latents = sum(s.latent.numel() * s.latent.element_size() for s in self.trainer.samples)
-        return 4 * self.trainer.adapter.bytes() + latents
+        return (2 + remembered(self.trainer.spec)) * self.trainer.adapter.bytes() + latents
 
 
 class Session:
@@ -169,7 +170,7 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     if changed is not None:
         raise SliderError(
             f'Slider "{name}" is under training (step {step}) with another {changed}: {_short(was.get(changed, "none"))} then, '
-            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on to begin again."
+            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on (--overwrite) to begin again."
         )
 
 

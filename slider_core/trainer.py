@@ -1,4 +1,4 @@
-"""The loop: optimizer, warm-up, clipping, guards, the early sign. It knows no file and no screen: `on_step` reports.
+"""The loop: warm-up, schedule, accumulation, clipping, guards, the early sign. It knows no file and no screen: `on_step` reports.
 
 A step is a pure function of (weights, optimizer state, seed, step number), so `state_dict` is enough to go on exactly where
 a run stopped. A step either finishes or leaves the weights as the last finished step had them.
@@ -18,16 +18,17 @@ import torch
 from .adapter import Adapter
 from .backend import Backend
 from .cache import Sample
-from .config import Schedule, SliderError, TrainSpec
-from .cycle import Batch, next_batch
+from .config import Optimizer, Schedule, SliderError, TrainSpec
+from .cycle import Batch, next_batch, parts
 from .gain import Probe, Reading
 from .gradients import complains, forgiving
 from .ladder import Ladder
 from .noising import strangers_note
 from .objective import step_loss
+from .optimizers import Average, make_optimizer, remembered
 from .verdict import Explained, explain, judge
 
-FLOOR = 0.05  # what is left of the learning rate at the end of a cosine
+FLOOR = 0.05  # what is left of the learning rate at the end of a schedule
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
 CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
 
@@ -58,24 +59,27 @@ def _percent(gain: float) -> str:
 
 
 def learning_rate(spec: TrainSpec, step: int) -> float:
-    """The rate of `step` (from 0): a linear warm-up, then the schedule over `spec.steps`."""
+    """The rate of `step` (from 0): a linear warm-up, then the schedule over `spec.steps`. Schedule-Free needs none."""
     warm = min(1.0, (step + 1) / max(1, spec.warmup))
-    if spec.schedule is Schedule.CONSTANT:
+    if spec.schedule is Schedule.CONSTANT or spec.optimizer is Optimizer.SCHEDULE_FREE:
         return spec.lr * warm
     way = min(1.0, step / spec.steps)
+    if spec.schedule is Schedule.LINEAR:
+        return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 - way))
     return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * way)) / 2)
 
 
 class Trainer:
     """A slider under training: adapter, optimizer and place in the run. `run` may be called again and again.
 
+    Between steps the adapter holds what is to be read: the average of the weights where there is one (optimizers.py).
     It holds no model: each `run` borrows one, so a waiting slider keeps no base model in memory.
     """
 
     def __init__(self, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec) -> None:
         next_batch(samples, spec, 0)  # refuses samples that cannot train before anything is made
         self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
-        self.optimizer = torch.optim.AdamW(adapter.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.99))
+        self._use_optimizer(spec)
         self.step = 0
         self._scale = self._most = 1.0
         self._calm = 0  # steps since the scale was last changed
@@ -108,7 +112,7 @@ class Trainer:
         backend.memory.begin()
         with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):
             backend.prepare(self.adapter.targets, self.samples[0].latent, self.samples[0].cond)
-            with ladder.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else 2):
+            with ladder.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
                 while self.step < until:
                     loss = self._one_step(backend)
                     if self.step == until or self.step % gain_every == 0:
@@ -122,18 +126,29 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def adopt(self, spec: TrainSpec) -> None:
-        """Go on with other choices (steps, lr, batch, objective, seed) from the next step."""
+        """Go on with other choices (steps, lr, batch, objective, seed, optimizer) from the next step."""
         next_batch(self.samples, spec, self.step)
+        if spec.optimizer is not self.spec.optimizer:
+            self._use_optimizer(spec)  # begins anew, from the weights that are read
+        elif self.average.ema is not None and not spec.ema:
+            self.average.end()
         self.spec = spec
         for group in self.optimizer.param_groups:
             group["weight_decay"] = spec.weight_decay
+
+    @torch.inference_mode(False)
+    def _use_optimizer(self, spec: TrainSpec) -> None:
+        self.optimizer = make_optimizer(spec, self.adapter.parameters())
+        self.average = Average(self.adapter.parameters(), self.optimizer)
 
     def _one_step(self, backend: Backend) -> float:
         batch = next_batch(self.samples, self.spec, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step)
-        value = self.ladder.attempt(backend, lambda within: self._gradients(within, batch))
-        self.optimizer.step()
+        with self.average.trained():
+            value = self.ladder.attempt(backend, lambda within: self._gradients(within, batch))
+            self.optimizer.step()
+            self.average.follow(self.spec.ema, self.step + 1)
         self.step += 1
         self.losses.append(value)
         return value
@@ -172,13 +187,17 @@ class Trainer:
             self._scale, self._calm = 2 * self._scale, 0
 
     def _backward(self, backend: Backend, batch: Batch) -> float:
-        """Scaled gradients into the factors (none where the loss is not finite); the mean loss."""
+        """Scaled gradients into the factors, part by part (not all where a loss is not finite); the mean loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        with forgiving(self.ladder.forgive):
-            loss = step_loss(backend, self.adapter, batch, self.spec).loss_B.mean()
-            if bool(loss.isfinite()):
-                (loss * self._scale).backward()
-            return float(loss.detach())
+        total, some = 0.0, parts(batch, self.spec.accumulate)
+        for part in some:
+            with forgiving(self.ladder.forgive):
+                loss = step_loss(backend, self.adapter, part, self.spec).loss_B.mean()
+                if not bool(loss.isfinite()):
+                    return float(loss.detach())
+                (loss * (self._scale / len(some))).backward()
+                total += float(loss.detach())
+        return total / len(some)
 
     def _read_gain(self, backend: Backend) -> None:
         self.readings.append(self._probe.read(backend, self.adapter, self.step))
@@ -190,9 +209,14 @@ class Trainer:
         return said + strangers_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on exactly: adapter, optimizer, step, losses, readings. A copy: going on changes it not."""
+        """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy: going on changes it not."""
+        adapter, ema = self.adapter.state(), self.average.ema
+        if self.average.raw is not None:
+            trained = iter(self.average.raw)
+            adapter = {layer: [next(trained).cpu().clone() for _ in some] for layer, some in adapter.items()}
         return {
-            "adapter": self.adapter.state(),
+            "adapter": adapter,
+            "ema": None if ema is None else [mean.cpu().clone() for mean in ema],
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "step": self.step,
             "losses": list(self.losses),
@@ -204,5 +228,6 @@ class Trainer:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
         self.adapter.load_state(state["adapter"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
+        self.average.load(state.get("ema"))
         self.step, self.losses = state["step"], list(state["losses"])
         self.readings = [Reading(*reading) for reading in state["readings"]]

@@ -8,6 +8,7 @@ import pytest
 CORE = Path(__file__).resolve().parents[2] / "slider_core"
 ORDER = [
     "config",
+    "train_presets",
     "family",
     "families_video",
     "families_image",
@@ -45,6 +46,7 @@ ORDER = [
     "objective",
     "gain",
     "verdict",
+    "optimizers",
     "trainer",
     "calibrate",
     "metadata",
@@ -63,6 +65,8 @@ ORDER = [
     "world",
     "tiny",
     "demo",
+    "command_line",
+    "command_train",
     "comfy_frozen",
     "comfy_training",
     "comfy_host",
@@ -73,8 +77,8 @@ ORDER = [
     "__main__",
 ]
 HOST_FILES = {name for name in ORDER if name.startswith("comfy_")}
-LEAVES = {"world", "tiny", "demo"} | HOST_FILES
-HEAVY = {"peft", "lycoris", "transformers"}
+LEAVES = {"world", "tiny", "demo", "command_train"} | HOST_FILES
+HEAVY = {"peft", "lycoris", "transformers", "bitsandbytes", "prodigyopt", "schedulefree"}
 FILES = sorted(p.stem for p in CORE.glob("*.py") if p.stem != "__init__")
 
 

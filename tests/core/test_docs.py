@@ -90,16 +90,21 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
 
 
+def calls_of(method: str) -> list[ast.Call]:
+    """Every call of that method in the files of the command line."""
+    core = ROOT / "slider_core"
+    trees = [ast.parse(text_of(file)) for file in (core / "__main__.py", *core.glob("command_*.py"))]
+    return [c for t in trees for c in ast.walk(t) if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == method]
+
+
 def options() -> set[str]:
     """Every `--option` that the command line defines."""
-    tree = ast.parse(text_of(ROOT / "slider_core" / "__main__.py"))
-    calls = [c for c in ast.walk(tree) if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "add_argument"]
+    calls = calls_of("add_argument")
     return {a.value for c in calls for a in c.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")}
 
 
 def commands() -> set[str]:
-    tree = ast.parse(text_of(ROOT / "slider_core" / "__main__.py"))
-    calls = [c for c in ast.walk(tree) if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "add_parser"]
+    calls = calls_of("add_parser")
     return {ast.literal_eval(c.args[0]) for c in calls}
 
 

@@ -1,0 +1,247 @@
+"""Every optimizer learns and goes on bit for bit; what is read is the average, what is trained are the weights themselves."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from slider_core.adapter import Adapter
+from slider_core.autosave import Autosave, run_file
+from slider_core.backend import Conditioning
+from slider_core.cache import Sample
+from slider_core.config import AdapterSpec, Objective, Optimizer, SaveSpec, Schedule, SliderError, TrainSpec
+from slider_core.cycle import next_batch, parts
+from slider_core.optimizers import PACKAGES
+from slider_core.resume import KEY
+from slider_core.session import Run, Session
+from slider_core.targets import Target, select
+from slider_core.tiny import TinyBackend
+from slider_core.trainer import Trainer, learning_rate
+
+STEPS, STOP, DECAY = 10, 6, 0.8
+LEARNT = 0.01  # gain after 60 steps
+SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, weight_decay=0.1)
+KINDS = {
+    "adamw": SPEC,
+    "ema": replace(SPEC, ema=DECAY),
+    "accumulated": replace(SPEC, accumulate=2, batch=2, ema=DECAY),
+    "adafactor": replace(SPEC, optimizer=Optimizer.ADAFACTOR),
+    "prodigy": replace(SPEC, optimizer=Optimizer.PRODIGY, lr=1.0, ema=DECAY),
+    "schedule_free": replace(SPEC, optimizer=Optimizer.SCHEDULE_FREE),
+}
+EVERY = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def make(linear_backend, make_samples):
+    """(spec) -> a factory of equal trainers. A DoRA takes from the base weights what it saves, so it must know its changes."""
+
+    def trainers(spec: TrainSpec, algorithm: str = "dora", pairs: int = 5):
+        adapter_spec = AdapterSpec(rank=2, alpha=2.0, algorithm=algorithm, dropout=0.2)
+
+        def one() -> Trainer:
+            adapter = Adapter.create(linear_backend().module, [Target("mix")], adapter_spec, seed=spec.seed)
+            return Trainer(adapter, make_samples(pairs, 2), spec)
+
+        return one
+
+    return trainers
+
+
+def values(trainer: Trainer) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in trainer.adapter.parameters()]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def begun(make, root: Path) -> Run:
+    return Session().begin("smile", {"model": "linear"}, make, saved=run_file(root, "smile"))
+
+
+def train(run: Run, backend, root: Path, until: int) -> None:
+    with Autosave(run, root, SaveSpec(seconds=0)) as autosave:
+        run.trainer.run(backend, until, lambda _report: autosave.after_step())
+
+
+@EVERY
+def test_a_run_goes_on_from_its_file_bit_for_bit(make, linear_backend, tmp_path: Path, kind: str) -> None:
+    straight = make(KINDS[kind])()
+    straight.run(linear_backend(), STEPS, gain_every=STOP)
+    train(begun(make(KINDS[kind]), tmp_path), linear_backend(), tmp_path, STOP)
+    again = begun(make(KINDS[kind]), tmp_path)
+    train(again, linear_backend(), tmp_path, STEPS)
+    assert again.trainer.losses == straight.losses
+    assert again.trainer.readings == straight.readings
+    assert same(values(again.trainer), values(straight))
+    raw = [one.average.raw or [] for one in (again.trainer, straight)]
+    assert same(*raw)
+    assert bool(raw[0]) == (kind not in ("adamw", "adafactor"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "prodigy"])  # which has hardly begun by then
+def test_every_optimizer_learns(linear_backend, kind: str) -> None:
+    noise = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)) / 10
+    colour = {sign: torch.tensor([2.0, sign, 0.0]).reshape(3, 1, 1) for sign in (1.0, -1.0)}  # a linear layer can learn that
+    apart = [Sample(colour[sign] + one, Conditioning("", None), sign, n) for sign in colour for n, one in enumerate(noise)]
+    spec, model = replace(KINDS[kind], steps=60, weight_decay=0.0, objective=Objective.DENOISE_PAIRED), linear_backend()
+    one = Trainer(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2)), apart, spec)
+    one.run(model, 60, gain_every=60)
+    assert min(one.readings[-1].gain) > LEARNT
+
+
+def test_what_is_read_is_the_mean_of_the_weights_with_the_newest_counting_most(make, linear_backend) -> None:
+    plain, averaged, trained = make(SPEC)(), make(replace(SPEC, ema=DECAY))(), []
+    plain.run(linear_backend(), STEPS, lambda _report: trained.append(values(plain)))
+    averaged.run(linear_backend(), STEPS)
+    assert averaged.losses == plain.losses, "training goes on from the weights themselves"
+    weight = [(1 - DECAY) * DECAY ** (STEPS - n) / (1 - DECAY**STEPS) for n in range(1, STEPS + 1)]
+    for number, p in enumerate(averaged.adapter.parameters()):
+        mean = sum(w * step[number] for w, step in zip(weight, trained, strict=True))
+        assert torch.allclose(p, mean, atol=1e-6)
+    assert same(averaged.average.raw, trained[-1])
+
+
+def test_a_preview_an_autosave_and_the_gain_see_the_average(make, linear_backend, tmp_path: Path) -> None:
+    one, seen = make(KINDS["schedule_free"])(), []
+    one.run(linear_backend(), STOP, lambda _report: seen.append((values(one), one.adapter.weights()[Target("mix")])))
+    beta = one.optimizer.param_groups[0]["betas"][0]
+    for p, y in zip(one.adapter.parameters(), one.average.raw, strict=True):
+        z = one.optimizer.state[p]["z"]
+        assert torch.allclose(p, y + (z - y) * (1 - 1 / beta), atol=1e-6)  # x of Defazio et al. 2024, (1) and (3)
+        assert not torch.equal(p, y)
+    now = one.adapter.weights()[Target("mix")]
+    assert same(seen[-1][0], values(one))
+    assert same(list(seen[-1][1].tensors.values()), list(now.tensors.values()))
+
+
+def test_a_switched_off_average_leaves_the_weights_themselves(make, linear_backend) -> None:
+    plain, one = make(SPEC)(), make(replace(SPEC, ema=DECAY))()
+    plain.run(linear_backend(), STEPS)
+    one.run(linear_backend(), STOP)
+    one.adopt(SPEC)
+    one.run(linear_backend(), STEPS)
+    assert same(values(one), values(plain))
+
+
+def test_another_optimizer_begins_from_what_is_read(make, linear_backend) -> None:
+    one = make(KINDS["schedule_free"])()
+    one.run(linear_backend(), STOP)
+    read = values(one)
+    one.adopt(SPEC)
+    assert same(values(one), read)
+    one.run(linear_backend(), STEPS)
+    assert isinstance(one.optimizer, torch.optim.AdamW)
+    assert one.average.raw is None
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_parts_are_the_larger_batch(make, linear_backend, objective: Objective) -> None:
+    whole = replace(SPEC, objective=objective, batch=4)
+    results = []
+    for spec in (whole, replace(whole, batch=2, accumulate=2)):
+        one = make(spec, "lora", pairs=4)()
+        one.run(linear_backend(), STOP)
+        results.append(one)
+    assert results[0].losses == pytest.approx(results[1].losses, rel=1e-5)
+    for a, b in zip(values(results[0]), values(results[1]), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", [Objective.DISPLACEMENT, Objective.DENOISE_ROTATING], ids=lambda o: o.value)
+def test_no_image_comes_twice_in_a_step_and_all_come_equally_often(make_samples, objective: Objective) -> None:
+    samples, counts = make_samples(5), {}
+    spec = TrainSpec(objective=objective, batch=2, accumulate=3 if objective is Objective.DISPLACEMENT else 2)
+    for step in range(30):  # whole passes through 5 images
+        batch = next_batch(samples, spec, step)
+        some = parts(batch, spec.accumulate)
+        assert [len(part.samples) for part in some] == [spec.batch] * spec.accumulate
+        ids = [id(sample) for part in some for sample in part.samples]
+        assert sorted(ids) == sorted(id(sample) for sample in batch.samples)
+        assert len(set(ids)) == len(ids)
+        for one in ids:
+            counts[one] = counts.get(one, 0) + 1
+    assert len(counts) == 10
+    assert len(set(counts.values())) == 1
+
+
+@pytest.mark.parametrize("optimizer", PACKAGES)
+def test_a_missing_package_is_named_with_its_command(make, monkeypatch, optimizer: Optimizer) -> None:
+    name = PACKAGES[optimizer]
+    monkeypatch.setitem(sys.modules, name, None)
+    spec = replace(SPEC, optimizer=optimizer, lr=0.1)
+    with pytest.raises(
+        SliderError, match=f"{optimizer.value} needs the package {name}, which is not installed: pip install {name}"
+    ):
+        make(spec)()
+
+
+def test_an_older_torch_without_adafactor_is_named(make, monkeypatch) -> None:
+    monkeypatch.delattr(torch.optim, "Adafactor")
+    with pytest.raises(SliderError, match=r"torch 2\.5 or newer"):
+        make(KINDS["adafactor"])()
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"optimizer": "prodigy", "lr": 2e-4}, "prodigy finds the learning rate by itself.*set lr to 1"),
+        ({"optimizer": "schedule_free", "lr": 1.0}, "far too high for schedule_free"),
+        ({"optimizer": "adafactor", "lr": 1.0}, "far too high for adafactor"),
+        ({"optimizer": "schedule_free", "ema": 0.9}, "set ema to 0"),
+        ({"optimizer": "prodigi"}, 'did you mean "prodigy"'),
+        ({"ema": 1.0}, "ema must be from 0"),
+        ({"accumulate": 0}, "accumulate must be a whole number from 1"),
+    ],
+)
+def test_a_choice_that_is_plainly_wrong_is_refused(choice: dict, message: str) -> None:
+    with pytest.raises(SliderError, match=message):
+        TrainSpec(**choice)
+
+
+def test_the_rate_goes_down_evenly_or_not_at_all() -> None:
+    spec = TrainSpec(steps=100, lr=1.0, warmup=0, schedule=Schedule.LINEAR)
+    assert [learning_rate(spec, step) for step in (0, 50, 100, 120)] == pytest.approx([1.0, 0.525, 0.05, 0.05])
+    free = TrainSpec(steps=100, lr=0.1, warmup=10, optimizer=Optimizer.SCHEDULE_FREE)
+    assert [learning_rate(free, step) for step in (0, 9, 99)] == pytest.approx([0.01, 0.1, 0.1])
+
+
+def test_a_run_of_before_these_choices_goes_on(make, linear_backend, tmp_path: Path) -> None:
+    run = begun(make(SPEC), tmp_path)
+    train(run, linear_backend(), tmp_path, STOP)
+    file = run_file(tmp_path, "smile")
+    with safe_open(file, framework="pt") as opened:
+        told = json.loads(opened.metadata()[KEY])
+    training = json.loads(told["training"])
+    for new in ("optimizer", "accumulate", "ema"):
+        del training[new]
+    told |= {"training": json.dumps(training), "optimizer": {}}
+    save_file(load_file(file), file, {KEY: json.dumps(told)})
+    again = begun(make(SPEC), tmp_path)
+    again.trainer.run(linear_backend(), STEPS)
+    run.trainer.run(linear_backend(), STEPS)
+    assert same(values(again.trainer), values(run.trainer))
+
+
+def test_eight_bits_go_on_bit_for_bit(samples, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    backend, spec = TinyBackend(), TrainSpec(steps=4, optimizer=Optimizer.ADAMW8BIT)
+
+    def trainer() -> Trainer:
+        targets = [t for t in select(backend.module) if t.path.startswith("blocks.0.attn1.to_q")]
+        return Trainer(Adapter.create(backend.module, targets, AdapterSpec(rank=64)), samples, spec)
+
+    straight = trainer()
+    straight.run(backend, 4, gain_every=100)
+    train(begun(trainer, tmp_path), backend, tmp_path, 2)
+    again = begun(trainer, tmp_path)
+    train(again, backend, tmp_path, 4)
+    assert any(s["state1"].dtype == torch.uint8 for s in straight.optimizer.state.values())
+    assert again.trainer.losses == straight.losses
+    assert same(values(again.trainer), values(straight))
