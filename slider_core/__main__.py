@@ -138,6 +138,7 @@ def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
 def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .demo import check_writable, train_tiny
     from .metadata import kinds
+    from .options import with_words
     from .store import load_slider, lost_to, save_slider
     from .tiny import TinyBackend
 
@@ -154,7 +155,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     _need_ending(args.out, ".safetensors")
     adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from) if args.start_from else None
-    dataset = _dataset(args)
+    dataset = with_words(args, _dataset(args) if args.dataset else None)
     check_writable(args.out.parent, args.out.name)
     _refuse_existing(args)
     say(str(dataset.report))
@@ -285,8 +286,7 @@ def _add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> N
     """The options that choose a dataset."""
     from .dataset_spec import CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
 
-    required = {"required": True} if name.startswith("-") else {}
-    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file", **required)
+    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file")
     for option, default, kinds in (
         ("--pairing", DatasetSpec.pairing, Pairing),
         ("--unequal", DatasetSpec.unequal, Unequal),
@@ -300,6 +300,8 @@ def _add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> N
 
 
 def parser() -> argparse.ArgumentParser:
+    from .options import add_word_options
+
     top = _Parser(prog="python -m slider_core", description="Slider LoRA without ComfyUI, on the embedded model.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
@@ -319,8 +321,11 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--out", type=Path, required=True)
     data.set_defaults(run=command_demo_data)
 
-    train = commands.add_parser("train", parents=[shared], help="train a slider from positive/ and negative/ folders")
+    train = commands.add_parser(
+        "train", parents=[shared], help="train a slider from positive/ and negative/ folders, or from words"
+    )
     _add_dataset(train)
+    add_word_options(train)
     train.add_argument("--backend", choices=["tiny"], default="tiny")
     train.add_argument("--steps", type=_count(10**6), default=TrainSpec.steps)
     train.add_argument("--seed", type=_seed, default=0)
