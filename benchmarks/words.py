@@ -3,8 +3,8 @@
     python benchmarks/words.py                 # goes on where it was stopped; --jobs N processes
 
 Every run of one attribute and seed has the same prompts, steps, latents per step, rank, layers, initial weights and base model.
-The two of the field run as their authors have them, in this world's sizes: a latent is made anew for each step, from noise, with the
-slider on, in a random number of the sampler's steps at guidance 3 away from the negative prompt; one sign only; plain squared
+The two of the field run as their authors have them, in this world's sizes: a latent is made anew for each step, from noise, with
+the slider on, in a random number of the sampler's steps at guidance 3 away from the negative prompt; one sign only; plain squared
 error of the prediction; constant rate, no clipping. LECO: guidance 1, nothing held. Concept Sliders: guidance 4, one of the
 attributes to hold in each step. All are calibrated by the same rule and measured on held-out noise and captions.
 """

@@ -37,7 +37,7 @@ from .backend import Backend
 from .config import Objective, TrainSpec
 from .cycle import Batch
 from .noising import Noised, answer, from_base, loss_weight, noised
-from .words import difference
+from .words import asked
 
 HALF = 0.5  # of the pair's difference: what one side is away from the middle
 DECIDED = 3  # how late a picture counts as decided: 1 - seen^DECIDED of it is open
@@ -126,12 +126,11 @@ def wish(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> Wish
     return displacement(backend, batch, share)
 
 
-@torch.no_grad()
 def from_words(backend: Backend, batch: Noised, drawn: Batch) -> Wish:
     """What words ask (words.py). The second half of the batch is the first at minus: the frozen model answers once for both."""
     half = len(drawn.samples) // 2
-    base, way = difference(backend, batch.rows(range(half)), [s.asks for s in drawn.samples[:half] if s.asks])
-    return Wish(batch, torch.cat([base + way, base - way]))
+    both = asked(backend, batch.rows(range(half)), [s.asks for s in drawn.samples[:half] if s.asks])
+    return Wish(batch, torch.cat(both))
 
 
 def neutral_error(

@@ -6,6 +6,10 @@ one with the slider at strength s, all in the model's own prediction space (eps,
     v(x, t, +1) = v0(x, t) + g (v0(x, p) - v0(x, n))
     v(x, t, -1) = v0(x, t) - g (v0(x, p) - v0(x, n))
 
+held back: no clean picture that is asked for has more contrast than the clearest of the three that the frozen model predicts.
+Else a large g asks for pictures beyond both ends, which is what burns. Rescaling to the contrast at the target (Lin et al. 2023,
+"Common Diffusion Noise Schedules and Sample Steps are Flawed", for guidance) would forbid a slider to change the contrast at all.
+
     LECO (p1atdev 2023), which asks for one sign; Gandikota et al. 2023, "Concept Sliders", text sliders (their eq. 7, g is eta)
 
 With attributes to hold, each is said beside t, p and n in turn ("person, man", "person, smiling, man", ...), so that what the
@@ -26,7 +30,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .adapter import seeded
-from .backend import Backend, Conditioning, module_mark
+from .backend import Backend, Conditioning, module_mark, per_sample
 from .cache import Asks, Encoder, Sample, encode
 from .config import SliderError
 from .dataset import Dataset, DatasetReport, OnImage
@@ -57,38 +61,43 @@ def origin(dataset: Dataset) -> dict[str, str]:
 # --- what is asked
 
 
-def _asked_by(samples: Sequence[Sample]) -> list[Asks]:
-    return [s.asks for s in samples if s.asks is not None]
+def held_back(picture: torch.Tensor, most_B: torch.Tensor) -> torch.Tensor:
+    """A clean latent (B, ...) with its contrast (standard deviation) brought down to `most_B` where it is above."""
+    mean, contrast = _mean(picture), picture.flatten(1).std(dim=1)
+    factor = (most_B / contrast.clamp_min(1e-12)).clamp_max(1)
+    return mean + per_sample(factor, picture) * (picture - mean)
+
+
+def _mean(picture: torch.Tensor) -> torch.Tensor:
+    return per_sample(picture.flatten(1).mean(dim=1), picture)
 
 
 @torch.no_grad()
-def asked(backend: Backend, batch: Noised, asks: Sequence[Asks], signs: Sequence[float]) -> torch.Tensor:
-    """(B, ...) what the slider is to predict at each row of the batch, of that sign. Call it with no slider attached."""
-    base, way = difference(backend, batch, asks)
-    return base + base.new_tensor(signs).reshape(-1, *[1] * (base.ndim - 1)) * way
-
-
-def difference(backend: Backend, batch: Noised, asks: Sequence[Asks]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the frozen model's prediction at the target prompt, guidance times the difference of the two ends), one forward pass."""
+def asked(backend: Backend, batch: Noised, asks: Sequence[Asks]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the slider is to predict at +1 and at -1 on each row of the batch (B, ...), out of one frozen forward pass of 3 B
+    samples. Call it with no slider attached."""
     conds = [*batch.cond, *(a.positive for a in asks), *(a.negative for a in asks)]
     x, sigma = batch.x.repeat(3, *[1] * (batch.x.ndim - 1)), batch.sigma_B.repeat(3)
-    base, positive, negative = backend.predict(x, sigma, conds).float().chunk(3)
-    guidance = base.new_tensor([a.guidance for a in asks]).reshape(-1, *[1] * (base.ndim - 1))
-    return base, guidance * (positive - negative)
+    predictions = backend.predict(x, sigma, conds).float().chunk(3)
+    target, positive, negative = (batch.latent + (v - batch.right) / batch.scale for v in predictions)
+    most = torch.stack([clean.flatten(1).std(dim=1) for clean in (target, positive, negative)]).amax(dim=0)
+    way = per_sample(target.new_tensor([a.guidance for a in asks]), target) * (positive - negative)
+    plus, minus = (held_back(target + sign * way, most) for sign in (1, -1))
+    return batch.right + batch.scale * (plus - batch.latent), batch.right + batch.scale * (minus - batch.latent)
 
 
 @torch.no_grad()
 def said(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with the frozen model's prediction at each row's own end (the positive or negative prompt) as the right one."""
-    asks = _asked_by(samples)
-    own = [a.positive if s.strength > 0 else a.negative for a, s in zip(asks, samples, strict=True)]
+    own = [s.asks.positive if s.strength > 0 else s.asks.negative for s in samples if s.asks]
     return replace(batch, right=backend.predict(batch.x, batch.sigma_B, own).float())
 
 
-@torch.no_grad()
 def wished(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
-    """The batch with what is asked of each row as the right prediction."""
-    return replace(batch, right=asked(backend, batch, _asked_by(samples), [s.strength for s in samples]))
+    """The batch with what is asked of each row, at the sign of its sample, as the right prediction."""
+    plus, minus = asked(backend, batch, [s.asks for s in samples if s.asks])
+    positive = per_sample(torch.tensor([s.strength > 0 for s in samples]), plus)
+    return replace(batch, right=torch.where(positive, plus, minus))
 
 
 def measured_on(samples: Sequence[Sample]) -> list[Sample]:

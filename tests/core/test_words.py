@@ -8,22 +8,24 @@ from dataclasses import replace
 import pytest
 import torch
 
+from slider_core.__main__ import main
 from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning, per_sample
 from slider_core.cache import Asks, Sample
 from slider_core.calibrate import calibrate
 from slider_core.config import AdapterSpec, SliderError, TrainSpec
 from slider_core.cycle import next_batch
-from slider_core.dataset import graph_bucket
-from slider_core.dataset_spec import Latents, WordsSpec, held
+from slider_core.dataset import Dataset, assembled, graph_bucket
+from slider_core.dataset_spec import DatasetSpec, Latents, WordsSpec, held
 from slider_core.disk_cache import DiskCache
 from slider_core.noising import at_levels
 from slider_core.objective import step_loss
 from slider_core.session import Run, Session
+from slider_core.store import load_slider
 from slider_core.targets import Target, select
 from slider_core.tiny import TinyBackend
 from slider_core.trainer import Trainer
-from slider_core.words import add_words, asked, encode_all, make_latents, measured_on, origin
+from slider_core.words import add_words, asked, encode_all, held_back, make_latents, measured_on, origin, wished
 
 FACE, UP, DOWN = "a face with tan skin on a blue background", "open eyes", "closed eyes"
 WORDS = WordsSpec(FACE, f"{FACE}, {UP}", f"{FACE}, {DOWN}", count=2, steps=2)
@@ -65,11 +67,24 @@ def test_what_is_asked_is_the_formula(wordy) -> None:
     rows = numbered(2)
     latent, sigma = torch.stack([s.latent for s in rows]), torch.tensor([0.2, 0.2, 0.7, 0.7])
     batch = at_levels(wordy, latent, torch.ones_like(latent), sigma, [s.cond for s in rows])
-    got = asked(wordy, batch, [s.asks for s in rows], [s.strength for s in rows])
+    plus, minus = asked(wordy, batch, [s.asks for s in rows])
     base = wordy.module(batch.x) + 1  # the target prompt is 1
-    wanted = torch.stack([base[i] + s.strength * G * (5 - 2) for i, s in enumerate(rows)])
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(plus, base + G * (5 - 2))
+    torch.testing.assert_close(minus, base - G * (5 - 2))
     assert wordy.asked == [12], "three prompts, one forward pass"
+    own = wished(wordy, batch, rows).right
+    torch.testing.assert_close(own, torch.stack([(plus if s.strength > 0 else minus)[i] for i, s in enumerate(rows)]))
+
+
+def test_no_picture_is_asked_for_beyond_the_contrast_of_the_three_prompts() -> None:
+    picture = (
+        torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(4)) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1) + 3
+    )
+    got = held_back(picture, torch.tensor([2.0, 2.0]))
+    assert torch.equal(got[0], picture[0]) or torch.allclose(got[0], picture[0], atol=1e-6)
+    torch.testing.assert_close(got[1].std(), torch.tensor(2.0))
+    torch.testing.assert_close(got[1].mean(), picture[1].mean())
+    torch.testing.assert_close(torch.corrcoef(torch.stack([got[1].flatten(), picture[1].flatten()]))[0, 1], torch.tensor(1.0))
 
 
 def test_a_step_asks_the_frozen_model_once_for_both_signs(wordy) -> None:
@@ -171,11 +186,8 @@ def test_latents_are_shared_by_both_signs_and_come_from_the_disk_the_second_time
     assert len({float(s.latent.sum()) for s in first}) == 3, "no latent comes twice"
 
 
-def pictures():
+def pictures() -> Dataset:
     images = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(6))
-    from slider_core.dataset import assembled
-    from slider_core.dataset_spec import DatasetSpec
-
     return assembled([graph_bucket(images, sign, [FACE], None) for sign in (1.0, -1.0)], DatasetSpec())
 
 
@@ -231,3 +243,15 @@ def test_a_run_remembers_its_words(told: list) -> None:
     header = run.slider().metadata
     assert (header["slider_words"], header["ss_num_train_images"]) == (str(WORDS), "0")
     assert "words" not in origin(pictures())
+
+
+def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "eyes.safetensors"
+    said = ["--target", FACE, "--positive", f"{FACE}, {UP}", "--negative", f"{FACE}, {DOWN}", "--hold", "large, small"]
+    assert main(["train", *said, "--latents", "2", "--steps", "2", "--no-calibration", "--out", str(out)]) == 0
+    assert "hold large, small" in load_slider(out).metadata["slider_words"]
+    assert main(["train", *said[:2], "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "needs --positive and --negative too" in capsys.readouterr().err
+    assert main(["train", "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "Give --dataset" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [out]
