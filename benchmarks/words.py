@@ -41,7 +41,7 @@ from slider_core.words import add_words, encode_all  # noqa: E402
 from slider_core.world import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
 
 TARGET = "a face with tan skin on a blue background"
-ATTRIBUTES, STEPS, RATE, LATENTS = ("eyes", "size", "mouth"), 150, 2e-3, 4
+ATTRIBUTES, STEPS, RATE, LATENTS = ("eyes", "size", "mouth"), 100, 2e-3, 4
 SAMPLER, AWAY, LECO_GUIDANCE, CONCEPT_GUIDANCE = 10, 3.0, 1.0, 4.0
 RULES = ("words", "words, nothing held", "leco", "concept_sliders")
 STRENGTHS = (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -187,12 +187,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--attributes", nargs="+", default=list(ATTRIBUTES), choices=ATTRIBUTES)
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "words.jsonl")
     args = parser.parse_args()
     args.out.parent.mkdir(exist_ok=True)
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     there = {key(row) for row in rows}
-    tasks = [{"rule": r, "attribute": a, "seed": s} for s in range(args.seeds) for a in args.attributes for r in RULES]
+    tasks = [{"rule": r, "attribute": a, "seed": s} for s in range(args.seeds) for a in args.attributes for r in args.rules]
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool, args.out.open("a") as file:
         for row in pool.imap_unordered(run, [t for t in tasks if key(t) not in there]):
             rows.append(row)
