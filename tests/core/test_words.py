@@ -18,6 +18,7 @@ from slider_core.cycle import next_batch
 from slider_core.dataset import Dataset, assembled, graph_bucket
 from slider_core.dataset_spec import DatasetSpec, Latents, WordsSpec, held
 from slider_core.disk_cache import DiskCache
+from slider_core.metadata import summary
 from slider_core.noising import at_levels
 from slider_core.objective import step_loss
 from slider_core.session import Run, Session
@@ -220,6 +221,7 @@ def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: Tiny
     assert min(trainer.readings[-1].gain) > 0.1, "of what the words ask for"
     found = calibrate(backend, trainer.adapter, told)
     assert found.words().startswith("Strength 1 = the words")
+    assert trainer.source == "words"
     assert found.plus.gain > 0.1
     assert found.minus.gain > 0.1
     assert all(torch.equal(p, before[n]) for n, p in backend.module.named_parameters())
@@ -242,6 +244,7 @@ def test_a_run_remembers_its_words(told: list) -> None:
     run = Run("eyes", origin(dataset), exact(told), AdapterSpec())
     header = run.slider().metadata
     assert (header["slider_words"], header["ss_num_train_images"]) == (str(WORDS), "0")
+    assert f"words: {WORDS}" in summary(header, run.slider().weights)
     assert "words" not in origin(pictures())
 
 
