@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.cache import encode
 from ..slider_core.calibrate import calibrate, calibrated
 from ..slider_core.comfy_files import adapter_on, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.dataset import Dataset
 from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_calibration
+from ..slider_core.words import encode_all
 from .running import encoded_before
 from .sockets import CATEGORY, DatasetSocket, SliderSocket
 from .train_inputs import resolution_input
@@ -51,7 +51,7 @@ class SliderCalibrate(io.ComfyNode):
         cls, model: Any, clip: Any, vae: Any, slider: Slider, dataset: Dataset, seed: int, resolution: int
     ) -> io.NodeOutput:
         backend = ComfyBackend(model, vae, clip)
-        samples = encode(dataset, backend, resolution or None, encoded_before())
+        samples = encode_all(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = on_model(slider, model)
         found = calibrate(backend, adapter_on(model, placed), samples, seed, calibrating)
@@ -59,7 +59,7 @@ class SliderCalibrate(io.ComfyNode):
         report = f"{found.words()} {found.passes} forward passes."
         say(report)
         name = slider.metadata.get("slider_name", "slider")
-        drawn = np.asarray(draw_calibration(found, f"{name}: what is explained of the images"), dtype=np.float32) / 255
+        drawn = np.asarray(draw_calibration(found, f"{name}: what is explained of {found.shown}"), dtype=np.float32) / 255
         picture = torch.from_numpy(drawn)[None]
         told_slider = replace(placed, weights=weights, metadata=told, proof=slider.proof)
         return io.NodeOutput(told_slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))

@@ -344,7 +344,7 @@ class SliderBucket(io.ComfyNode):
         bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()
         spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
-        whole = assembled([*before, bucket], spec)
+        whole = replace(assembled([*before, bucket], spec), words=dataset.words if dataset else ())
         picture, report = sheet(whole)
         return io.NodeOutput(whole, report, picture)
 

@@ -11,18 +11,18 @@ from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
 from ..slider_core.autosave import Autosave, run_file
-from ..slider_core.cache import encode
 from ..slider_core.chart import draw_training
 from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, SaveSpec, TrainSpec
-from ..slider_core.dataset import Dataset
+from ..slider_core.dataset import Dataset, OnImage
 from ..slider_core.formats import cut, to_native
 from ..slider_core.metadata import tensor_hash
 from ..slider_core.session import Run
 from ..slider_core.store import Slider
 from ..slider_core.targets import slices
 from ..slider_core.trainer import Trainer
+from ..slider_core.words import encode_all, origin
 from .live import showing
 from .live_preview import LivePreview, Strips
 from .running import SESSION, encoded_before, runs_folder, train
@@ -57,7 +57,7 @@ def begin(
         SESSION.drop(name)
     fingerprint = {
         "model": f"{backend.name} {backend.weights_mark()}",
-        "dataset": dataset.digest,
+        **origin(dataset),
         "vae_and_clip": " ".join(backend.encoder_marks()),
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
@@ -69,12 +69,16 @@ def begin(
         disk = encoded_before()
         bar = comfy.utils.ProgressBar(1)
 
-        def on_image(done: int, total: int) -> None:
-            bar.update_absolute(done, total)
-            if done % WORDS_EVERY == 1 or done == total:
-                say(f"encoding image {done} of {total}")
+        def telling(doing: str) -> OnImage:
+            def on_one(done: int, total: int) -> None:
+                bar.update_absolute(done, total)
+                if done % WORDS_EVERY == 1 or done == total:
+                    say(f"{doing} {done} of {total}")
 
-        samples = encode(dataset, backend, resolution or None, disk, on_image)
+            return on_one
+
+        tellings = (telling("encoding image"), telling("making latent"))
+        samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
         say(disk.words())
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 

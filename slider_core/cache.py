@@ -29,8 +29,20 @@ CUT = 0.2  # the share of an image from which on its crop is worth a word
 
 
 @dataclass(frozen=True)
+class Asks:
+    """What words ask of a slider on a latent, instead of an image that is shown: see words.py."""
+
+    positive: Conditioning
+    negative: Conditioning
+    guidance: float
+    weight: float
+
+
+@dataclass(frozen=True)
 class Sample:
-    """An encoded shot. `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
+    """An encoded shot, or a latent that words are asked about (`asks`).
+
+    `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
 
     `bucket` names the bucket that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats`
     times an epoch. `mask` (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its
@@ -46,6 +58,7 @@ class Sample:
     repeats: int = 0
     mask: torch.Tensor | None = None
     aligned: bool = True
+    asks: Asks | None = None
 
 
 @dataclass(frozen=True)

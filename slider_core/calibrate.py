@@ -30,10 +30,12 @@ from .noising import Noised, answer, at_levels
 from .objective import clean_error, seen
 from .targets import Target
 from .weights import LayerWeight, scaled
+from .words import measured_on, said
 
 SEEN = (0.35, 0.15)  # how much of a pair's difference the model sees through the noise at the levels that are read
 LADDER = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
 STRANGERS = (0.6, 0.8)  # and the levels for images that do not line up
+SAID = (0.6, 0.8)  # and for words
 IMAGES, NOISES, ROWS = 6, 8, 8  # images per side, noises per image and level, samples per pass
 FIRST = (0.5, 1.0, 2.0)  # strengths that are tried, in units that double or halve until the best lies between them
 AROUND = (1.0, 1.5, 3.0)  # of the best strength: for the gain there, the curve and the end of the range
@@ -65,6 +67,7 @@ class Calibration:
     plus: Side | None
     minus: Side | None
     passes: int
+    shown: str = "the images"  # what strength 1 shows
 
     @property
     def unit(self) -> float:
@@ -82,11 +85,11 @@ class Calibration:
     def words(self) -> str:
         """One line for the user."""
         if not self.plus and not self.minus:
-            return "Not calibrated: at no strength does it explain the images better than the base model."
+            return f"Not calibrated: at no strength does it explain {self.shown} better than the base model."
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
         ends = [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
         one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
-        return f"Strength 1 = the images (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
+        return f"Strength 1 = {self.shown} (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
 
     def fields(self, unit: float) -> dict[str, str]:
         """The header of a file whose strength 1 does what `unit` did when measured: all of it in strengths of that file."""
@@ -100,8 +103,8 @@ class Calibration:
         if self.asymmetry:
             told["asymmetry"] = round(self.asymmetry, 4)
         if not told["calibrated"]:
-            return {KEY: json.dumps(told | {"strength_1": "what the images were trained at"})}
-        return {KEY: json.dumps(told | {"strength_1": "what the images show"}), "slider_range": json.dumps(ends)}
+            return {KEY: json.dumps(told | {"strength_1": f"what {self.shown} were trained at"})}
+        return {KEY: json.dumps(told | {"strength_1": f"what {self.shown} show"}), "slider_range": json.dumps(ends)}
 
 
 def _couples(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
@@ -131,7 +134,8 @@ def _noised(backend: Backend, rows: Sequence[Row]) -> Noised:
     latent = torch.stack([s.latent for s in samples]).to(backend.device)
     noise = torch.stack([noise for *_, noise in rows] * 2).to(backend.device)
     sigma = backend.sigmas(torch.tensor([level for _, level, _ in rows] * 2, device=backend.device))
-    return at_levels(backend, latent, noise, sigma, [s.cond for s in samples], [s.mask for s in samples])
+    batch = at_levels(backend, latent, noise, sigma, [s.cond for s in samples], [s.mask for s in samples])
+    return batch if samples[0].asks is None else said(backend, batch, samples)
 
 
 def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -164,14 +168,19 @@ class _Meter:
     ) -> None:
         self.backend, self.adapter, self.passes, self._on_pass = backend, adapter, 0, on_pass
         generator, rows = seeded(seed, "calibration"), []
-        couples = _couples(samples)
-        self.levels = self._deciding(couples) if all(s.aligned for couple in couples for s in couple) else STRANGERS
+        couples = _couples(measured_on(samples))
+        self.levels = self._levels(couples)
         for couple in couples:
             for level in self.levels * (NOISES // 2):
                 noise = torch.randn(couple[0].latent.shape, generator=generator)
                 rows += [(couple, level, noise), (couple, level, -noise)]
         self.count = len(rows)
         self.parts = [_noised(backend, part) for part in _parts(rows)]
+
+    def _levels(self, couples: Sequence[tuple[Sample, Sample]]) -> tuple[float, ...]:
+        if couples[0][0].asks is not None:
+            return SAID
+        return self._deciding(couples) if all(s.aligned for couple in couples for s in couple) else STRANGERS
 
     def _deciding(self, couples: Sequence[tuple[Sample, Sample]]) -> tuple[float, ...]:
         """Where along the noise schedule the base model loses sight of what the couples differ in."""
@@ -286,7 +295,8 @@ def calibrate(
             _read(meter, searches, [search.wanted[0] if search.wanted else search.best() for search in searches])
         for factor in AROUND:
             _read(meter, searches, [factor * search.best() for search in searches])
-        return Calibration(searches[0].side(), searches[1].side(), meter.passes)
+        shown = "the images" if measured_on(samples)[0].asks is None else "the words"
+        return Calibration(searches[0].side(), searches[1].side(), meter.passes, shown)
 
 
 def read_calibration(metadata: Mapping[str, str]) -> float | None:

@@ -90,8 +90,7 @@ def add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> No
     """The options that choose a dataset."""
     from .dataset_spec import CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
 
-    required = {"required": True} if name.startswith("-") else {}
-    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file", **required)
+    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file")
     for option, default, kinds in (
         ("--pairing", DatasetSpec.pairing, Pairing),
         ("--unequal", DatasetSpec.unequal, Unequal),

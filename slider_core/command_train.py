@@ -157,6 +157,7 @@ def _kept(run: Run, words: str, folder: Path) -> str:
 def command_train(args: argparse.Namespace) -> dict[str, Any]:
     from .demo import begin_tiny
     from .metadata import kinds
+    from .options import with_words
     from .store import load_slider, lost_to, save_slider
     from .tiny import TinyBackend
 
@@ -164,7 +165,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     need_ending(args.out, ".safetensors")
     adapter_spec, dtype = _adapter_spec(args), choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from) if args.start_from else None
-    dataset = dataset_of(args)
+    dataset = with_words(args, dataset_of(args) if args.dataset else None)
     saved = _check_place(args)
     say(str(dataset.report))
     backend = TinyBackend()
@@ -197,8 +198,12 @@ def _from_0(text: str) -> int:
 
 def add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    train = commands.add_parser("train", parents=[shared], help="train a slider from positive/ and negative/ folders")
+    from .options import add_word_options
+
+    words = "train a slider from positive/ and negative/ folders, or from words"
+    train = commands.add_parser("train", parents=[shared], help=words)
     add_dataset(train)
+    add_word_options(train)
     train.add_argument("--backend", choices=["tiny"], default="tiny")
     train.add_argument("--steps", type=whole_number(10**6), default=TrainSpec.steps)
     train.add_argument("--seed", type=seed_number, default=0)

@@ -2,6 +2,7 @@
 
 Rotating: positive -> negative -> neutral, one group a step (the cycle of SimpleTuner's slider guide).
 Paired:   pairs -> pairs -> neutral; a step takes whole pairs, both signs in one batch.
+Words are a group of their own that comes after each step of images; a step takes latents, both signs of each in one batch.
 
 In a group one bucket has its turn, drawn by probability. A bucket is exhausted when an epoch has shown each of its images
 1 + repeats times, and leaves. Rotating, an exhausted group leaves too and the cycle goes on with what is left; when nothing
@@ -28,7 +29,7 @@ from functools import lru_cache
 from .cache import Sample, pairs_of
 from .config import SliderError, TrainSpec
 
-PAIRS = "pairs"
+PAIRS, WORDS = "pairs", "words"
 NEUTRAL = 0
 NEAREST, FARTHEST = 0.25, 2.0  # strengths of neutral images, in units of the images' own
 Unit = tuple[Sample, ...]  # what is drawn: one sample, or a positive and its negative
@@ -45,6 +46,7 @@ class Batch:
     neutral: bool
     aligned: bool = False  # whole pairs that line up: the first half of the samples are the positives, in the same order
     draws: int = 0  # numbers in `noise` over all parts of the step; 0: those that are here
+    words: bool = False  # the same latents at plus, then at minus: words say what is asked of them
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,10 @@ def _epoch(
 
 def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     """How a run goes through its samples. Raises SliderError when a sign has no samples."""
-    if not any(s.strength > 0 for s in samples) or not any(s.strength < 0 for s in samples):
+    words = pairs_of([s for s in samples if s.asks is not None])
+    samples = [s for s in samples if s.asks is None]
+    sides = {_sign(s) for s in samples} - {NEUTRAL}
+    if len(sides) == 1 or not (sides or words):
         raise SliderError("Training needs positive and negative samples; one side is empty.")
     neutral = [(s,) for s in samples if s.strength == 0]
     whole, half = spec.batch * spec.accumulate, max(1, spec.batch // 2) * spec.accumulate
@@ -182,10 +187,13 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     else:
         units, order, wanted = {PAIRS: pairs_of(samples)}, [PAIRS, PAIRS, NEUTRAL], {PAIRS: half, NEUTRAL: half}
     units[NEUTRAL] = neutral
+    if words:
+        units[WORDS], wanted[WORDS] = words, half
+        order = [g for group in order for g in ((group,) if group == NEUTRAL else (group, WORDS))] if sides else [WORDS, NEUTRAL]
     lanes = [lane for group, some in units.items() for lane in _lanes(group, some, wanted[group])]
-    if PAIRS in units and not units[PAIRS]:
+    if sides and PAIRS in units and not units[PAIRS]:
         lanes = _strangers(samples, half) + lanes
-    reach = max(abs(s.strength) for s in samples if s.strength)
+    reach = max((abs(s.strength) for s in samples if s.strength), default=1.0)
     there = {lane.group for lane in lanes}
     together = not spec.paired
     return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together)
@@ -219,5 +227,7 @@ def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
         picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
     sides = len(picked[0])
     chosen = tuple(unit[side] for side in range(sides) for unit in picked)
-    aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen)
-    return Batch(step, chosen, tuple(s.strength for s in chosen), numbers * sides, neutral=False, aligned=aligned)
+    words = lane.group == WORDS
+    aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen) and not words
+    strengths = tuple(s.strength for s in chosen)
+    return Batch(step, chosen, strengths, numbers * sides, neutral=False, aligned=aligned, words=words)

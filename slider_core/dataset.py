@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from .config import SliderError
-from .dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
+from .dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal, WordsSpec
 from .pictures import CLIP_ENDINGS, IMAGE_ENDINGS, frame_files, look
 
 GRAPH = "graph"  # in the place of a folder
@@ -91,6 +91,7 @@ class Dataset:
     report: DatasetReport
     spec: DatasetSpec = field(default_factory=DatasetSpec)
     trouble: str = ""
+    words: tuple[WordsSpec, ...] = ()  # trained beside the images, or without any
 
     @property
     def shots(self) -> tuple[Shot, ...]:
@@ -98,9 +99,10 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Changes with any image, caption, strength, pairing or choice."""
+        """Changes with any image, caption, strength, pairing, word or choice."""
         parts = [f"{s.digest}:{s.strength}" for s in self.shots] + [f"{p.digest}-{n.digest}" for p, n in self.pairs]
         parts += [replace(b.spec, folder="").to_json() for b in self.buckets] + [self.spec.to_json()]
+        parts += [w.to_json() for w in self.words]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The choices about a dataset: its buckets, captions, crops and pairs."""
+"""The choices about a dataset: its buckets, captions, crops and pairs, and words in the place of images."""
 
 from __future__ import annotations
 
@@ -111,3 +111,77 @@ class BucketSpec(JsonSpec):
     @property
     def title(self) -> str:
         return self.name or self.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+class Latents(str, Enum):
+    """What a slider from words is trained on: latents that the model itself makes, or the dataset's images."""
+
+    OWN = "own"
+    IMAGES = "images"
+
+
+MOST_LATENTS = 1000
+
+
+@dataclass(frozen=True)
+class WordsSpec(JsonSpec):
+    """Prompts in the place of images: what `target` becomes at +1 (`positive`) and at -1 (`negative`).
+
+    Each of the `hold` attributes is said beside all three in turn, so that the slider learns no more of them than they have in
+    common. `guidance` times the difference of the two ends is what +1 is asked for; `weight` is what words count beside a
+    dataset's images. The model makes `count` latents of `width` x `height` pixels (0: the run's resolution) in `steps` steps at
+    the guidance scale `cfg`, where `latents` does not take the images.
+    """
+
+    target: str
+    positive: str
+    negative: str
+    hold: tuple[str, ...] = ()
+    guidance: float = 1.0
+    weight: float = 1.0
+    latents: Latents = Latents.OWN
+    count: int = 16
+    width: int = 0
+    height: int = 0
+    steps: int = 10
+    cfg: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latents", choice(Latents, self.latents, "Latents"))
+        for name in ("target", "positive", "negative"):
+            need(isinstance(getattr(self, name), str), f"The {name} prompt must be text, got {getattr(self, name)!r}.")
+            object.__setattr__(self, name, " ".join(getattr(self, name).split()))
+        same = f'positive and negative say the same ("{self.positive}"): say what the two ends are.'
+        need(self.positive != self.negative, same)
+        object.__setattr__(self, "hold", tuple(dict.fromkeys(word for h in self.hold if (word := " ".join(h.split())))))
+        for name in ("guidance", "weight"):
+            value = getattr(self, name)
+            need(is_number(value) and 0 < value <= 100, f"{name} must be above 0 and at most 100, got {value!r}.")
+        need(is_number(self.cfg) and 1 <= self.cfg <= 30, f"cfg must be from 1 to 30, got {self.cfg!r}.")
+        for name, least, most in (("width", 0, 16384), ("height", 0, 16384), ("steps", 1, 1000)):
+            value = getattr(self, name)
+            need(
+                is_whole(value, least) and value <= most, f"{name} must be a whole number from {least} to {most}, got {value!r}."
+            )
+        least = max(1, len(self.hold))
+        enough = is_whole(self.count, least) and self.count <= MOST_LATENTS
+        need(
+            enough,
+            f"count must be from {least} (one for each attribute to hold) to {MOST_LATENTS}, got {self.count!r}.",
+        )
+
+    @property
+    def prompts(self) -> list[tuple[str, str, str]]:
+        """(target, positive, negative) as they are said: as they are, else once with each attribute to hold."""
+        plain = (self.target, self.positive, self.negative)
+        return [tuple(f"{said}, {held}".removeprefix(", ") for said in plain) for held in self.hold] or [plain]  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        held = f", hold {', '.join(self.hold)}" if self.hold else ""
+        return f'"{self.target}": + "{self.positive}", - "{self.negative}"{held}, guidance {self.guidance:g}'
+
+
+def held(text: str) -> tuple[str, ...]:
+    """Attributes out of a text, one on a line or with commas between."""
+    return tuple(word for word in re.split(r"[,\n]", text) if word.strip())

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from .adapter import Adapter
-from .cache import encode
 from .calibrate import file_strength
 from .config import AdapterSpec, SliderError, SweepSpec, TrainSpec, nearest
 from .dataset import Dataset, bucket_folders, read_dataset
@@ -36,6 +35,7 @@ from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
 from .targets import survey_for
 from .tiny import TinyBackend
 from .trainer import StepReport, Trainer
+from .words import encode_all, origin
 from .world import ATTRIBUTES, CLASSES, CONTINUOUS, UNIFORM_STD, Face, Measured, measure, render, sample_faces
 
 SHIPPED_PAIRS = Path(__file__).resolve().parent.parent / "demo_pairs" / "smile"
@@ -247,7 +247,7 @@ def begin_tiny(
 
     SliderError when that was begun with something else.
     """
-    fingerprint = {"model": backend.name, "dataset": dataset.digest, "adapter": adapter_spec.to_json()}
+    fingerprint = {"model": backend.name, **origin(dataset), "adapter": adapter_spec.to_json()}
     if start is not None:
         fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
 
@@ -257,7 +257,7 @@ def begin_tiny(
             adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
         else:
             adapter = Adapter.from_weights(backend.module, start.weights)
-        return Trainer(adapter, encode(dataset, backend), spec)
+        return Trainer(adapter, encode_all(dataset, backend), spec)
 
     return Session().begin(name, fingerprint, make, adapter_spec, saved)
 

@@ -2,6 +2,7 @@
 
     gain(sign)  1 - loss(at the images' strength) / loss(at strength 0), the error of the clean latent
                 0: the slider does nothing; negative: it harms; 1 would be a perfect explanation of the images
+                of a slider from words: the error against what the words ask for
     even        |d(+s) + d(-s)| / |d(+s) - d(-s)| of the displacement d(s) = v(x, s) - v(x, 0), all images together
                 0: the two ends are mirror images; 1: as much in common as apart; above: both ends are the same thing
     moved       the mean gain on the same images moved a little: of a slider that has learned the pictures by heart, much less
@@ -13,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .adapter import Adapter, seeded
 from .backend import Backend
 from .cache import Sample
-from .noising import JITTER, at_levels, moved
+from .noising import JITTER, Noised, at_levels, moved
 from .objective import clean_error
+from .words import measured_on, wished
 
 LEVELS = (0.6, 0.7, 0.8, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
 MIDDLE = 0.7  # where the even part and the moved images are looked at
@@ -51,6 +53,7 @@ class Probe:
     in as many parts as there are sizes among them; the first reading len(LEVELS) + 2 more, for the base model."""
 
     def __init__(self, samples: Sequence[Sample], seed: int, pairs: int = 4) -> None:
+        samples = measured_on(samples)
         sides = [[s for s in samples if s.strength > 0], [s for s in samples if s.strength < 0]]
         self.samples = [s for side in sides for s in side[:pairs]]
         self.signs = torch.tensor([1.0 if s.strength > 0 else -1.0 for s in self.samples])
@@ -62,22 +65,34 @@ class Probe:
             for part, shape in zip(self.parts, shapes, strict=True)
         ]
         self.base: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None  # without the slider, never changes
+        self._asked: dict[tuple[int, float, bool], torch.Tensor] = {}  # what words ask for, by part, level and aside
+
+    def _batch(self, backend: Backend, number: int, level: float, aside: bool) -> Noised:
+        """The samples of a part at a level; of words, with what they ask for, which the model is asked once."""
+        some, noise = [self.samples[n] for n in self.parts[number]], self.noise[number][LEVELS.index(level)]
+        latents, masks = [s.latent for s in some], [s.mask for s in some]
+        if aside:
+            latents = [moved(latent, _step_aside(latent)) for latent in latents]
+            masks = [None if m is None else moved(m, _step_aside(m)) for m in masks]
+        sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
+        latent, cond = torch.stack(latents).to(backend.device), [s.cond for s in some]
+        batch = at_levels(backend, latent, noise.to(backend.device), sigma, cond, masks)
+        if some[0].asks is None:
+            return batch
+        key = (number, level, aside)
+        if key not in self._asked:
+            self._asked[key] = wished(backend, batch, some).right.cpu()
+        return replace(batch, right=self._asked[key].to(batch.right))
 
     def _losses(self, backend: Backend, adapter: Adapter | None, levels: Sequence[float], aside: bool = False) -> torch.Tensor:
         """(samples,) the loss over `levels`, with the slider at each sample's strength or, with no adapter, without it."""
         total = torch.zeros(len(self.samples))
-        for part, noises in zip(self.parts, self.noise, strict=True):
-            some = [self.samples[n] for n in part]
-            latents, masks = [s.latent for s in some], [s.mask for s in some]
-            if aside:
-                latents = [moved(latent, _step_aside(latent)) for latent in latents]
-                masks = [None if m is None else moved(m, _step_aside(m)) for m in masks]
-            latent, cond = torch.stack(latents).to(backend.device), [s.cond for s in some]
-            with adapter.at(backend.module, [s.strength for s in some]) if adapter else nullcontext():
-                for level in levels:
-                    noise = noises[LEVELS.index(level)].to(backend.device)
-                    sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
-                    total[part] += clean_error(backend, at_levels(backend, latent, noise, sigma, cond, masks)).cpu()
+        for number, part in enumerate(self.parts):
+            batches = [self._batch(backend, number, level, aside) for level in levels]
+            strengths = [self.samples[n].strength for n in part]
+            with adapter.at(backend.module, strengths) if adapter else nullcontext():
+                for batch in batches:
+                    total[part] += clean_error(backend, batch).cpu()
         return total
 
     def _middle(self, backend: Backend, adapter: Adapter | None, sign: float = 1.0) -> list[torch.Tensor]:

@@ -198,8 +198,10 @@ def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], 
     lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
     unit = read_calibration(metadata)
     if unit:
-        lines += [f"Calibrated: strength {unit:.3g} is what the images show."]
+        shown = "words" if "the words" in metadata["slider_calibration"] else "images"
+        lines += [f"Calibrated: strength {unit:.3g} is what the {shown} show."]
     told = (("for", "slider_model"), ("range", "slider_range"), ("verdict", "slider_verdict"), ("step", "slider_step"))
+    told += (("words", "slider_words"),)
     lines += [f"{word}: {metadata[key]}" for word, key in told if metadata.get(key)]
     lines += [f"{len(left_out)} layers of a text encoder were left out: a slider moves the image side alone."] if left_out else []
     return "\n".join(lines)

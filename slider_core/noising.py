@@ -49,19 +49,23 @@ class Noised:
     def swapped(self) -> Noised:
         """The second half of the batch before the first: a pair's negative in its positive's place."""
         half = len(self.latent) // 2
-        order = [*range(half, 2 * half), *range(half)]
+        return self.rows([*range(half, 2 * half), *range(half)])
+
+    def rows(self, order: Sequence[int]) -> Noised:
+        """These rows of the batch, in this order."""
+        order = list(order)
         tensors = (t[order] for t in (self.latent, self.noise, self.sigma_B, self.x, self.right, self.scale, self.ratio))
         return Noised(*tensors, tuple(self.cond[i] for i in order), tuple(self.masks[i] for i in order))
 
 
 def from_base(drawn: Batch, spec: TrainSpec) -> bool:
     """Whether the batch is measured from the base model's answer. Images that do not line up cannot be, and are denoised."""
-    return spec.objective in FROM_BASE and (drawn.aligned or drawn.neutral)
+    return drawn.words or (spec.objective in FROM_BASE and (drawn.aligned or drawn.neutral))
 
 
 def strangers_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     """A sentence for the user when pairs are trained as if they were none; else nothing."""
-    paired = [s for s in samples if s.pair is not None]
+    paired = [s for s in samples if s.pair is not None and s.asks is None]
     if spec.objective not in FROM_BASE or not paired or any(s.aligned for s in paired):
         return ""
     return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
@@ -106,7 +110,7 @@ def draw_moves(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
 
     A handful of images says much about where things lie, which is not what a slider should learn.
     """
-    own = JITTER if spec.objective is Objective.DISPLACEMENT and from_base(batch, spec) else 0.0
+    own = JITTER if spec.objective is Objective.DISPLACEMENT and from_base(batch, spec) and not batch.words else 0.0
     share = own if spec.jitter is None else spec.jitter
     generator = seeded(spec.seed, f"jitter {batch.step}")
     most = [round(share * side) for side in batch.samples[0].latent.shape[-2:]]

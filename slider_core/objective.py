@@ -37,6 +37,7 @@ from .backend import Backend
 from .config import Objective, TrainSpec
 from .cycle import Batch
 from .noising import Noised, answer, from_base, loss_weight, noised
+from .words import asked
 
 HALF = 0.5  # of the pair's difference: what one side is away from the middle
 DECIDED = 3  # how late a picture counts as decided: 1 - seen^DECIDED of it is open
@@ -125,6 +126,13 @@ def wish(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> Wish
     return displacement(backend, batch, share)
 
 
+def from_words(backend: Backend, batch: Noised, drawn: Batch) -> Wish:
+    """What words ask (words.py). The second half of the batch is the first at minus: the frozen model answers once for both."""
+    half = len(drawn.samples) // 2
+    both = asked(backend, batch.rows(range(half)), [s.asks for s in drawn.samples[:half] if s.asks])
+    return Wish(batch, torch.cat(both))
+
+
 def neutral_error(
     backend: Backend,
     adapter: Adapter,
@@ -159,7 +167,10 @@ def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec)
     if drawn.neutral:
         loss = neutral_error(backend, adapter, batch, drawn.strengths, weight, dropping)
         return StepResult(spec.neutral_weight * loss, drawn.strengths)
-    wanted = wish(backend, batch, drawn, spec)
+    wanted = from_words(backend, batch, drawn) if drawn.words else wish(backend, batch, drawn, spec)
     with adapter.at(backend.module, drawn.strengths, dropping):
         missed = answer(backend, wanted.at) - wanted.answer
-    return StepResult(masked_mean(weight * missed.square(), wanted.at.masks), drawn.strengths)
+    loss = masked_mean(weight * missed.square(), wanted.at.masks)
+    if drawn.words:
+        loss = loss * loss.new_tensor([s.asks.weight for s in drawn.samples if s.asks])
+    return StepResult(loss, drawn.strengths)

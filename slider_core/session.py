@@ -78,7 +78,8 @@ class Run:
         trainer, spec = self.trainer, self.trainer.spec
         gain = dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)) if trainer.readings else {}
         strengths = [s.strength for s in trainer.samples]
-        images = {sign: sum(test(s) for s in strengths) for sign, test in SIDES.items()}
+        shown = [s.strength for s in trainer.samples if s.asks is None]
+        images = {sign: sum(test(s) for s in shown) for sign, test in SIDES.items()}
         last = trainer.losses[-LOSSES:]
         own = {
             "name": self.name,
@@ -96,7 +97,7 @@ class Run:
             fields.pop("slider_adapter", None)  # the file that it came out of has a shape of its own
         elif self.spec is not None:
             fields["slider_algorithm"] = self.spec.algorithm.value
-        fields |= training_fields(spec, len(strengths), trainer.step, mean)
+        fields |= training_fields(spec, len(shown), trainer.step, mean)
         weights = trainer.adapter.weights()
         if self.measured is not None and self.calibrated_now:
             weights, fields = calibrated(weights, fields, self.measured[1])

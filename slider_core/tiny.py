@@ -7,7 +7,11 @@ draw, 16 x 16 pixels each; where they overlap, the drawings are blended.
 
 Layers carry the names of the general target list (attn1.to_q, attn2.to_k, proj_in, time_embedding.linear_1, ...), and
 `TinyTransformer.forward` has the signature of a ComfyUI diffusion model, so the same class runs on both sides.
-1.19 M parameters, 64 tokens. Made by tools/make_tiny.py.
+1.21 M parameters, 64 tokens. Made by tools/make_tiny.py.
+
+The words of attributes (SAID) came later, by tools/make_tiny_words.py, on top of all that, frozen: each has a unit that its own
+embedding alone lights up, and the unit moves the modulation of every block. Without such a word all units are exactly 0, and
+the model answers as it did before it knew the words, bit for bit.
 """
 
 from __future__ import annotations
@@ -60,6 +64,9 @@ VOCABULARY = (
     "cartoon",
     "portrait",
 )
+SAID = ("smiling", "sad", "open", "closed", "large", "small")  # these steer the picture; "eyes" only goes with two of them
+PLAIN = len(VOCABULARY)  # the words of the captions that the model was made with
+VOCABULARY += (*SAID, "eyes")
 
 
 def tokenize(text: str) -> list[int]:
@@ -191,16 +198,26 @@ class TinyTransformer(nn.Module):
         self.time_embedding = TimeEmbedding(*make)
         self.modulation = operations.Linear(WIDTH, 6 * WIDTH, dtype=dtype, device=device)
         self.blocks = nn.ModuleList([Block(*make) for _ in range(DEPTH)])
+        self.said_read, self.said_floor, self.said_steer = (
+            nn.Parameter(torch.zeros(*shape, dtype=dtype, device=device), requires_grad=False)
+            for shape in ((len(SAID), TEXT_WIDTH), (len(SAID),), (DEPTH, len(SAID), 6 * WIDTH))
+        )
         self.norm_out = nn.LayerNorm(WIDTH, elementwise_affine=False)
         self.proj_out = operations.Linear(WIDTH, in_channels * window**2, dtype=dtype, device=device)
+
+    def said(self, context: torch.Tensor) -> torch.Tensor:
+        """(B, len(SAID)) how much each of these words is said: about 1 for each time, exactly 0 where it is not."""
+        words = context.float()
+        return F.relu(words @ self.said_read.to(words).T - self.said_floor.to(words)).sum(dim=1)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, **_unused: Any) -> torch.Tensor:
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
         time = self.time_embedding(timesteps, x.dtype)
         modulation = self.modulation(F.silu(time)).unflatten(-1, (6, WIDTH))
         h = self.proj_in(x).flatten(2).transpose(1, 2) + image_positions(rows, columns, x.device).to(x.dtype)
-        for block in self.blocks:
-            h = block(h, context.to(x.dtype), modulation)
+        context, said = context.to(x.dtype), self.said(context)
+        for block, steer in zip(self.blocks, self.said_steer, strict=True):
+            h = block(h, context, modulation + (said @ steer.to(said)).unflatten(-1, (6, WIDTH)).to(x.dtype))
         clean = blend(self.proj_out(self.norm_out(h)).transpose(1, 2), rows, columns, self.window)
         sigma = (timesteps.float() / 1000).clamp_min(MIN_SIGMA).to(x.dtype)
         return (x - clean) / sigma[:, None, None, None]

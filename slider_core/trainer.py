@@ -87,6 +87,7 @@ class Trainer:
         self.losses: list[float] = []
         self.readings: list[Reading] = []
         self._probe = Probe(self.samples, spec.seed)
+        self.source = "images" if self._probe.samples[0].asks is None else "words"
 
     def run(
         self,
@@ -205,7 +206,7 @@ class Trainer:
     def verdict(self, explained: Explained | None = None) -> str:
         """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
         found = judge(self.readings, self.adapter.finite(), explained)
-        said = explain(found, self.readings[-1] if self.readings else None, explained)
+        said = explain(found, self.readings[-1] if self.readings else None, explained, self.source)
         return said + strangers_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:

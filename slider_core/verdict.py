@@ -60,22 +60,22 @@ def judge(readings: Sequence[Reading], finite: bool, explained: Explained | None
     return Verdict.WORKS
 
 
-def explain(verdict: Verdict, last: Reading | None, explained: Explained | None = None) -> str:
-    """The verdict in words: what it is, why that happens, what to do."""
+def explain(verdict: Verdict, last: Reading | None, explained: Explained | None = None, source: str = "images") -> str:
+    """The verdict in words: what it is, why that happens, what to do. `source`: what was learned from, images or words."""
     if verdict is Verdict.BURNT and last is not None:
         burnt = worse_sides(last, None, BURNT_GAIN)
         which = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
         return f"Burnt: the {which} far less than the base model. Lower the learning rate and train anew."
     if verdict is Verdict.ONE_SIDED and last is not None:
         side = worse_sides(last, explained)[0]
-        return f"The {side} side explains its images worse than the base model: train more, or look at that side's images."
+        return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
     return {
         Verdict.UNTRAINED: "Not trained yet.",
         Verdict.NOT_FINITE: "Broken: numbers are not finite. Lower the learning rate and train anew.",
         Verdict.NOTHING_LEARNED: "No effect yet: train more steps or raise the learning rate.",
         Verdict.SAME_ENDS: "Both ends do the same: plus and minus share more than sets them apart. See whether the two sides "
         "of the dataset differ, and lower the learning rate.",
-        Verdict.HARMS: "Both sides explain their images worse than the base model. Train more, or check the pairs.",
+        Verdict.HARMS: f"Both sides explain their {source} worse than the base model. Train more, or check the pairs.",
         Verdict.OVERFITTING: "Overfitting: it explains these very images, but hardly the same ones moved a little. Train less, "
         "add pairs, or choose the objective displacement.",
         Verdict.WORKS: "Works on both sides.",

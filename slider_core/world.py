@@ -66,6 +66,10 @@ class Face:
         return f"a face with {self.skin} skin on a {self.background} background"
 
 
+# what can be said of a face besides, of either end of an attribute
+PHRASES = {"mouth": ("smiling", "sad"), "eyes": ("open eyes", "closed eyes"), "size": ("large", "small")}
+
+
 def sample_faces(count: int, generator: torch.Generator) -> list[Face]:
     """`count` faces drawn from the world with `generator`."""
     values = torch.rand(count, len(CONTINUOUS), generator=generator) * 2 - 1

@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 HELP = ROOT / "web" / "docs"
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *GUIDES, *sorted(HELP.glob("*.md"))]
-NODE_COUNT = 15
+NODE_COUNT = 16
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 

@@ -1,15 +1,19 @@
 """The embedded model is a small ComfyUI-like diffusion model: named layers, flow matching, guidance, one noise per call."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from slider_core.adapter import Adapter
 from slider_core.config import AdapterSpec, SliderError
 from slider_core.targets import layers, select
 from slider_core.tiny import (
     PATCH,
+    PLAIN,
+    SAID,
     TEXT_LENGTH,
     TEXT_WIDTH,
     VOCABULARY,
@@ -21,6 +25,7 @@ from slider_core.tiny import (
     load_weights,
     tokenize,
 )
+from slider_core.world import PHRASES, measure
 
 MAX_BYTES, STEPS, SEED = 5_000_000, 3, 11
 STRENGTHS = (-1.0, 0.0, 1.0)
@@ -185,3 +190,42 @@ def test_overlapping_patches_that_agree_are_drawn_unchanged() -> None:
     edge = (WINDOW - PATCH) // 2
     cut = torch.nn.functional.unfold(torch.nn.functional.pad(picture, (edge,) * 4), WINDOW, stride=PATCH)
     assert torch.allclose(blend(cut, 4, 3), picture, atol=1e-5)
+
+
+def test_what_the_model_was_made_with_is_untouched_by_the_words_of_attributes() -> None:
+    """The sum is that of the file before tools/make_tiny_words.py: docs/benchmarks.md was measured with it."""
+    old = {k: v for k, v in load_file(WEIGHTS).items() if ".said_" not in k}
+    old["text.word.weight"] = old["text.word.weight"][:PLAIN].contiguous()
+    found = hashlib.sha256(b"".join(old[key].numpy().tobytes() for key in sorted(old)))
+    assert found.hexdigest() == "3bc39b17b2aabf91943d47584d28df737842575b05968c399cabc2a380e768c9"
+
+
+def test_captions_without_a_word_of_an_attribute_are_answered_as_before(backend: TinyBackend) -> None:
+    weights = load_weights()
+    everywhere = weights["text.word.weight"][:PLAIN, None] + weights["text.position.weight"][None]  # every word at every place
+    assert not backend.module.said(everywhere.flatten(0, 1)[:, None]).any(), "no unit lights up at all"
+    silent = TinyBackend({k: torch.zeros_like(v) if k.endswith("said_steer") else v for k, v in weights.items()})
+    x, sigma = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED)), torch.tensor([0.8])
+    for text in (CAPTION, "", "a portrait of the cartoon person"):
+        assert torch.equal(*(b.predict(x, sigma, [b.encode_prompt(text)]) for b in (backend, silent)))
+    said = f"{CAPTION}, smiling"
+    assert not torch.equal(*(b.predict(x, sigma, [b.encode_prompt(said)]) for b in (backend, silent)))
+
+
+@pytest.mark.parametrize(("phrase", "units"), [("smiling", [0]), ("closed eyes", [3]), ("sad, large", [1, 4])])
+def test_a_word_is_heard_once_wherever_it_stands(backend: TinyBackend, phrase: str, units: list[int]) -> None:
+    wanted = torch.zeros(len(SAID))
+    wanted[units] = 1
+    for text in (phrase, f"a face, {phrase}", f"{CAPTION}, {phrase}"):
+        torch.testing.assert_close(backend.module.said(backend.encode_prompt(text).value)[0], wanted, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("attribute", list(PHRASES))
+def test_what_is_said_of_an_attribute_is_drawn(backend: TinyBackend, attribute: str) -> None:
+    """The mean over four seeds lies on the side that the words say."""
+    drawn = [
+        [backend.sample(backend.encode_prompt(f"{CAPTION}, {p}"), n, (0.0,), steps=6) for n in range(4)]
+        for p in PHRASES[attribute]
+    ]
+    high, low = (sum(getattr(m, attribute) for m in measure(torch.cat(images))) / 4 for images in drawn)
+    assert high > low + 0.2

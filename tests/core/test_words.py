@@ -1,0 +1,260 @@
+"""A slider from words learns what its prompts set apart, from the frozen model alone, in whatever space that predicts.
+
+Oracles: the formula written out by hand, models whose right answer is known in closed form, TinyBackend's own sampler.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from slider_core.__main__ import main
+from slider_core.adapter import Adapter
+from slider_core.backend import Conditioning, per_sample
+from slider_core.cache import Asks, Sample
+from slider_core.calibrate import calibrate
+from slider_core.config import AdapterSpec, SliderError, TrainSpec
+from slider_core.cycle import next_batch
+from slider_core.dataset import Dataset, assembled, graph_bucket
+from slider_core.dataset_spec import DatasetSpec, Latents, WordsSpec, held
+from slider_core.disk_cache import DiskCache
+from slider_core.metadata import summary
+from slider_core.noising import at_levels
+from slider_core.objective import step_loss
+from slider_core.session import Run, Session
+from slider_core.store import load_slider
+from slider_core.targets import Target, select
+from slider_core.tiny import TinyBackend
+from slider_core.trainer import Trainer
+from slider_core.words import add_words, asked, encode_all, held_back, make_latents, measured_on, origin, wished
+
+FACE, UP, DOWN = "a face with tan skin on a blue background", "open eyes", "closed eyes"
+WORDS = WordsSpec(FACE, f"{FACE}, {UP}", f"{FACE}, {DOWN}", count=2, steps=2)
+G, STEPS = 3.0, 30
+
+
+def exact(samples: list, steps: int = 4, **choices) -> Trainer:
+    adapter = Adapter.create(TinyBackend().module, select(TinyBackend().module), AdapterSpec())
+    return Trainer(adapter, samples, TrainSpec(steps=steps, lr=4e-3, warmup=2, **choices))
+
+
+@pytest.fixture
+def told(backend: TinyBackend) -> list[Sample]:
+    return encode_all(add_words(WORDS), backend)
+
+
+@pytest.fixture
+def wordy(linear_backend):
+    """The one-layer model, whose prediction moves by the number that a prompt is; it counts what it is asked."""
+    made = linear_backend()
+    made.asked = []
+
+    def predict(x: torch.Tensor, _sigma: torch.Tensor, cond: list) -> torch.Tensor:
+        made.asked.append(len(x))
+        return made.module(x) + per_sample(torch.tensor([float(c.text or 0) for c in cond]), x)
+
+    made.predict = predict
+    return made
+
+
+def numbered(count: int, target: str = "1", positive: str = "5", negative: str = "2", weight: float = 1.0) -> list[Sample]:
+    latents = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    asks = Asks(Conditioning(positive, None), Conditioning(negative, None), G, weight)
+    made = [(n, latent, sign) for n, latent in enumerate(latents) for sign in (1.0, -1.0)]
+    return [Sample(latent, Conditioning(target, None), sign, n, "words", asks=asks) for n, latent, sign in made]
+
+
+def test_what_is_asked_is_the_formula(wordy) -> None:
+    rows = numbered(2)
+    latent, sigma = torch.stack([s.latent for s in rows]), torch.tensor([0.2, 0.2, 0.7, 0.7])
+    batch = at_levels(wordy, latent, torch.ones_like(latent), sigma, [s.cond for s in rows])
+    plus, minus = asked(wordy, batch, [s.asks for s in rows])
+    base = wordy.module(batch.x) + 1  # the target prompt is 1
+    torch.testing.assert_close(plus, base + G * (5 - 2))
+    torch.testing.assert_close(minus, base - G * (5 - 2))
+    assert wordy.asked == [12], "three prompts, one forward pass"
+    own = wished(wordy, batch, rows).right
+    torch.testing.assert_close(own, torch.stack([(plus if s.strength > 0 else minus)[i] for i, s in enumerate(rows)]))
+
+
+def test_no_picture_is_asked_for_beyond_the_contrast_of_the_three_prompts() -> None:
+    picture = (
+        torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(4)) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1) + 3
+    )
+    got = held_back(picture, torch.tensor([2.0, 2.0]))
+    assert torch.equal(got[0], picture[0]) or torch.allclose(got[0], picture[0], atol=1e-6)
+    torch.testing.assert_close(got[1].std(), torch.tensor(2.0))
+    torch.testing.assert_close(got[1].mean(), picture[1].mean())
+    torch.testing.assert_close(torch.corrcoef(torch.stack([got[1].flatten(), picture[1].flatten()]))[0, 1], torch.tensor(1.0))
+
+
+def test_a_step_asks_the_frozen_model_once_for_both_signs(wordy) -> None:
+    adapter = Adapter.create(wordy.module, [Target("mix")], AdapterSpec())
+    spec = TrainSpec(batch=4, weighting="none")
+    batch = next_batch(numbered(3), spec, 0)
+    assert (batch.strengths, batch.noise, batch.words) == ((1.0, 1.0, -1.0, -1.0), (0, 1, 0, 1), True)
+    assert batch.samples[:2] == tuple(replace(s, strength=1.0) for s in batch.samples[2:])
+    loss = step_loss(wordy, adapter, batch, spec).loss_B
+    assert wordy.asked == [6, 4]
+    torch.testing.assert_close(loss, torch.full((4,), (G * 3) ** 2))  # an adapter that does nothing misses all of it
+
+
+def test_the_weight_counts_words(wordy) -> None:
+    adapter, spec = Adapter.create(wordy.module, [Target("mix")], AdapterSpec()), TrainSpec(batch=2)
+    one, three = (step_loss(wordy, adapter, next_batch(numbered(1, weight=w), spec, 0), spec).loss_B for w in (1.0, 3.0))
+    torch.testing.assert_close(three, 3 * one)
+
+
+def point(space: str, mean: torch.Tensor):
+    """The best possible model of data that is one point, in a prediction space: (add_noise, target, predict)."""
+
+    def parts(sigma: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        s = per_sample(sigma, like)
+        return (1 - s, s) if space == "flow" else (torch.ones_like(s), s)
+
+    def add_noise(x0, noise, sigma):
+        a, b = parts(sigma, x0)
+        return a * x0 + b * noise
+
+    def target(x0, noise, sigma):
+        if space == "flow":
+            return noise - x0
+        alpha = 1 / (1 + per_sample(sigma, x0) ** 2).sqrt()
+        return noise if space == "eps" else alpha * noise - per_sample(sigma, x0) * alpha * x0
+
+    def predict(x, sigma, _cond):
+        a, b = parts(sigma, x)
+        return target(mean.expand_as(x), (x - a * mean) / b, sigma)
+
+    return add_noise, target, predict
+
+
+@pytest.mark.parametrize("space", ["eps", "v", "flow"])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_the_model_makes_what_it_knows_in_every_prediction_space(space: str, steps: int, linear_backend) -> None:
+    mean = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    made = linear_backend()
+    made.add_noise, made.target, made.predict = point(space, mean)
+    if space != "flow":
+        made.sigmas = lambda u: 14 * u
+    noise = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    drawn = make_latents(made, noise, Conditioning("", None), steps)
+    torch.testing.assert_close(drawn, mean.repeat(2, 1, 1, 1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_loop_is_the_embedded_models_own_sampler(backend: TinyBackend) -> None:
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    for cfg in (1.0, 3.0):
+        drawn = make_latents(backend, noise, backend.encode_prompt(FACE), 4, cfg, backend.encode_prompt(""))
+        sampled = backend.sample(backend.encode_prompt(FACE), 5, (0.0,), steps=4, cfg=cfg)
+        assert (((drawn + 1) / 2).clamp(0, 1) - sampled).abs().mean() < 0.01
+
+
+def test_each_attribute_to_hold_is_said_beside_all_three() -> None:
+    words = WordsSpec("a person", "a  person, smiling", "", held("man, woman\nold,, man"), count=4)
+    assert words.hold == ("man", "woman", "old")
+    assert words.prompts[0] == ("a person, man", "a person, smiling, man", "man")
+    assert len(words.prompts) == 3
+    assert WordsSpec("", "happy", "sad").prompts == [("", "happy", "sad")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"positive": "sad "}, "positive and negative say the same"),
+        ({"guidance": 0.0}, "guidance must be above 0"),
+        ({"weight": float("nan")}, "weight must be above 0"),
+        ({"count": 1, "hold": ("a", "b")}, "count must be from 2 .one for each attribute"),
+        ({"cfg": 0.5}, "cfg must be from 1"),
+        ({"steps": 0}, "steps must be a whole number from 1"),
+        ({"latents": "paper"}, 'Latents "paper" is not known'),
+    ],
+)
+def test_words_that_cannot_be_trained_on_are_named(wrong: dict, told: str) -> None:
+    with pytest.raises(SliderError, match=told) as fault:
+        WordsSpec(**({"target": "a", "positive": "happy", "negative": "sad"} | wrong))
+    assert "\n" not in str(fault.value)
+
+
+def test_latents_are_shared_by_both_signs_and_come_from_the_disk_the_second_time(backend: TinyBackend, tmp_path) -> None:
+    dataset, heard = add_words(replace(WORDS, hold=("large", "small"), count=3)), []
+    first = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda done, total: heard.append((done, total)))
+    again = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda *_: pytest.fail("made anew"))
+    assert heard[-1] == (3, 3)
+    assert [s.cond.text for s in first[::2]] == [f"{FACE}, large"] * 2 + [f"{FACE}, small"]
+    assert all(torch.equal(plus.latent, minus.latent) for plus, minus in zip(first[::2], first[1::2], strict=True))
+    assert all(torch.equal(a.latent, b.latent) for a, b in zip(first, again, strict=True))
+    assert len({float(s.latent.sum()) for s in first}) == 3, "no latent comes twice"
+
+
+def pictures() -> Dataset:
+    images = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(6))
+    return assembled([graph_bucket(images, sign, [FACE], None) for sign in (1.0, -1.0)], DatasetSpec())
+
+
+def test_words_come_after_every_step_of_images(backend: TinyBackend) -> None:
+    samples = encode_all(add_words(WORDS, pictures()), backend)
+    for objective in ("displacement", "denoise_paired"):
+        assert [next_batch(samples, TrainSpec(objective=objective), n).words for n in range(6)] == [False, True] * 3
+    assert all(s.asks is None for s in measured_on(samples)), "judged by the images"
+
+
+def test_images_may_lend_their_latents(backend: TinyBackend) -> None:
+    lent = encode_all(add_words(replace(WORDS, latents=Latents.IMAGES), pictures()), backend)
+    assert len(lent) == 8, "four images, both signs"
+    assert all(s.asks for s in lent)
+    with pytest.raises(SliderError, match="there are none: connect a dataset"):
+        encode_all(add_words(replace(WORDS, latents=Latents.IMAGES)), backend)
+
+
+def test_one_side_of_images_is_refused_beside_words_too(backend: TinyBackend) -> None:
+    half = replace(pictures(), pairs=())
+    half = replace(half, buckets=half.buckets[:1])
+    with pytest.raises(SliderError, match="one side is empty"):
+        exact(encode_all(add_words(WORDS, half), backend))
+
+
+def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: TinyBackend, told: list) -> None:
+    before = {n: p.clone() for n, p in backend.module.named_parameters()}
+    trainer = exact(told, STEPS)
+    trainer.run(backend, STEPS)
+    assert min(trainer.readings[-1].gain) > 0.1, "of what the words ask for"
+    found = calibrate(backend, trainer.adapter, told)
+    assert found.words().startswith("Strength 1 = the words")
+    assert trainer.source == "words"
+    assert found.plus.gain > 0.1
+    assert found.minus.gain > 0.1
+    assert all(torch.equal(p, before[n]) for n, p in backend.module.named_parameters())
+
+
+def test_a_run_from_words_in_parts_is_the_same_run(backend: TinyBackend, told: list) -> None:
+    straight, first, second = exact(told), exact(told), exact(told)
+    straight.run(backend, 4)
+    first.run(backend, 2)
+    second.load_state_dict(first.state_dict())
+    second.run(backend, 4)
+    assert all(torch.equal(a, b) for a, b in zip(straight.adapter.parameters(), second.adapter.parameters(), strict=True))
+
+
+def test_a_run_remembers_its_words(told: list) -> None:
+    session, dataset = Session(), add_words(WORDS)
+    session.begin("eyes", origin(dataset), lambda: exact(told))
+    with pytest.raises(SliderError, match=r'another words: "a face with tan'):
+        session.begin("eyes", origin(add_words(replace(WORDS, guidance=2.0))), lambda: exact(told))
+    run = Run("eyes", origin(dataset), exact(told), AdapterSpec())
+    header = run.slider().metadata
+    assert (header["slider_words"], header["ss_num_train_images"]) == (str(WORDS), "0")
+    assert f"words: {WORDS}" in summary(header, run.slider().weights)
+    assert "words" not in origin(pictures())
+
+
+def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "eyes.safetensors"
+    said = ["--target", FACE, "--positive", f"{FACE}, {UP}", "--negative", f"{FACE}, {DOWN}", "--hold", "large, small"]
+    assert main(["train", *said, "--latents", "2", "--steps", "2", "--no-calibration", "--out", str(out)]) == 0
+    assert "hold large, small" in load_slider(out).metadata["slider_words"]
+    assert main(["train", *said[:2], "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "needs --positive and --negative too" in capsys.readouterr().err
+    assert main(["train", "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "Give --dataset" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [out]
