@@ -115,6 +115,7 @@ class Ladder:
         self.at: Rung | None = None
         self.tried: list[str] = []  # rungs on which memory ran out
         self.estimate: Estimate | None = None
+        self._looked_at: tuple[torch.Size, int] | None = None
         self._free: int | None = None
         self._asked: Rung | None = None
         self._learned: Rung | None = None  # where memory running out has led to
@@ -136,8 +137,10 @@ class Ladder:
 
     def _look_ahead(self, backend: Backend, samples: Sequence[Sample], moments: int) -> None:
         """Go down to the first rung that there is room for."""
+        shape = max((sample.latent.shape for sample in samples), key=lambda shape: shape.numel())
         try:
-            self.estimate = estimate(backend, self.adapter, samples, moments)
+            if self._looked_at != (shape, moments):  # a run in parts looks once
+                self.estimate, self._looked_at = estimate(backend, self.adapter, samples, moments), (shape, moments)
         except Exception as fault:
             if not backend.memory.is_short(fault):
                 raise
