@@ -72,6 +72,7 @@ def control_net(entry: Any) -> Any:
         config |= {"operations": comfy.ops.disable_weight_init, "dtype": torch.float32, "device": cpu}
         if entry.name == "Flux":
             module = comfy.ldm.flux.controlnet.ControlNetFlux(latent_input=True, control_latent_channels=4, **config)
+            module.main_model_double = module.main_model_single = 2  # blocks of the tiny model, one output for each
             kept = {"compression_ratio": 1, "latent_format": comfy.latent_formats.Flux(), "extra_conds": ["y", "guidance"]}
         else:
             config.pop("out_channels")
