@@ -136,11 +136,12 @@ def with_slider_on_control(control_net: Any, slider: Slider, strength: float) ->
     if control_net is None:
         raise SliderError("This slider is for a ControlNet: connect control_net.")
     module = network(control_net)
-    layers = by_layer(on_control(slider, module).weights)
+    weights = on_control(slider, module).weights
+    layers = by_layer(weights)
     if strength == 0:
         return control_net
     fresh, patcher = control_net.copy(), control_net.control_model_wrapped.clone()
-    done = set(patcher.add_patches(_patches(list(layers), to_native(layers, CONTROL_PREFIX)), strength))
+    done = set(patcher.add_patches(_patches(list(layers), to_native(weights, CONTROL_PREFIX)), strength))
     lost = [path for path in layers if f"{path}.weight" not in done]
     if lost:
         raise SliderError(f'ComfyUI takes no change of the ControlNet\'s layer "{lost[0]}".')
