@@ -73,8 +73,8 @@ def carrying(prompt: dict[str, Any], loader: str) -> dict[str, Any]:
 
 
 def numbers(slider: Any) -> torch.Tensor:
-    """Every number of a slider's change, in one row."""
-    return torch.cat([w.delta().flatten() for w in slider.weights.values()])
+    """Every number of a slider's change in one row, layers by name: a file has them in an order of its own."""
+    return torch.cat([slider.weights[t].delta().flatten() for t in sorted(slider.weights, key=str)])
 
 
 def apart(a: torch.Tensor, b: torch.Tensor) -> float:
