@@ -6,8 +6,10 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.calibrate import Units, file_strength
+from ..slider_core.comfy_controlnet import with_slider_on_control
 from ..slider_core.comfy_live import applied
 from ..slider_core.config import SliderError
+from ..slider_core.formats import for_controlnet
 from ..slider_core.store import Slider
 from ..slider_core.window import Mode, Window, parse_points
 from .files import file_mark, load_by_name
@@ -111,8 +113,12 @@ class SliderLoRAApply(io.ComfyNode):
                 ),
                 units_input(),
                 *window_inputs(),
+                io.ControlNet.Input("control_net", optional=True, tooltip="For a slider that was trained in a ControlNet."),
             ],
-            outputs=[io.Model.Output()],
+            outputs=[
+                io.Model.Output(),
+                io.ControlNet.Output(display_name="control_net", tooltip="With the slider, when it is for a ControlNet."),
+            ],
         )
 
     @classmethod
@@ -131,9 +137,15 @@ class SliderLoRAApply(io.ComfyNode):
         end_percent: float = 1.0,
         curve: str = "",
         mode: str = Mode.AUTO.value,
+        control_net: Any = None,
     ) -> io.NodeOutput:
         found, window = chosen(slider, file), Window(start_percent, end_percent, parse_points(curve))
-        return io.NodeOutput(applied(model, found, file_strength(strength, found.metadata, units), window, mode))
+        strength = file_strength(strength, found.metadata, units)
+        if not for_controlnet(found.metadata):
+            return io.NodeOutput(applied(model, found, strength, window, mode), control_net)
+        if window.changes or mode == Mode.LIVE.value:
+            raise SliderError("A slider in a ControlNet is merged into it: leave start, end, curve and mode as they are.")
+        return io.NodeOutput(model, with_slider_on_control(control_net, found, strength))
 
 
 NODES = [SliderLoRAApply]

@@ -8,8 +8,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
+from ..slider_core.comfy_controlnet import save_control
 from ..slider_core.comfy_files import save_tried
 from ..slider_core.config import FileDtype, FileFormat, SliderError
+from ..slider_core.formats import for_controlnet
 from ..slider_core.metadata import summary, thumbnail
 from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
@@ -124,7 +126,11 @@ class SaveSliderLoRA(io.ComfyNode):
     ) -> io.NodeOutput:
         form = FileFormat(format)
         path = place(filename_prefix, form, overwrite)
-        words = save_tried(path, described(slider, minus, plus, preview), form, FileDtype(dtype), overwrite, model)
+        told = described(slider, minus, plus, preview)
+        if for_controlnet(slider.metadata):
+            words = save_control(path, told, form, FileDtype(dtype), overwrite)
+        else:
+            words = save_tried(path, told, form, FileDtype(dtype), overwrite, model)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
         report = "\n".join([f"Saved models/loras/{listed}", *words])

@@ -1,9 +1,11 @@
 """SliderTargetInjector: chooses the layers of the loaded model that the slider may move, and the size of its LoRA."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from comfy_api.latest import io
 
+from ..slider_core.comfy_controlnet import network
 from ..slider_core.comfy_files import layer_aliases
 from ..slider_core.config import AdapterSpec, Algorithm, Init, Preset, SliderError
 from ..slider_core.lycoris_preset import read_lycoris
@@ -18,6 +20,7 @@ class Targets:
 
     spec: AdapterSpec
     selection: Selection
+    control_net: Any = None  # the CONTROL_NET that the layers belong to, when it is not the model
 
 
 def patterns(text: str) -> tuple[str, ...]:
@@ -159,6 +162,11 @@ class SliderTargetInjector(io.ComfyNode):
                     tooltip="A LyCORIS configuration as JSON, as SimpleTuner's guide has it. It takes the place of algorithm, "
                     "rank, alpha and their options; layers it does not choose are those of the preset above.",
                 ),
+                io.ControlNet.Input(
+                    "control_net",
+                    optional=True,
+                    tooltip="Put the slider into this ControlNet instead of the model: the layers are then its own.",
+                ),
             ],
             outputs=[TargetsSocket.Output(display_name="targets"), io.String.Output(display_name="report")],
         )
@@ -181,6 +189,7 @@ class SliderTargetInjector(io.ComfyNode):
         rank_pattern: str = "",
         alpha_pattern: str = "",
         lycoris_config: str = "",
+        control_net: Any = None,
     ) -> io.NodeOutput:
         spec = AdapterSpec(
             rank,
@@ -198,10 +207,14 @@ class SliderTargetInjector(io.ComfyNode):
             full_matrix=lokr_full_matrix,
         )
         spec, notes = read_lycoris(lycoris_config, spec) if lycoris_config.strip() else (spec, [])
-        selection = survey_for(model.model.diffusion_model, spec, layer_aliases(model))
+        if control_net is None:
+            selection = survey_for(model.model.diffusion_model, spec, layer_aliases(model))
+        else:
+            selection = survey_for(network(control_net), spec)
+            notes = [*notes, "the layers are those of the ControlNet"]
         report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
         say(report)
-        return io.NodeOutput(Targets(spec, selection), report)
+        return io.NodeOutput(Targets(spec, selection, control_net), report)
 
 
 NODES = [SliderTargetInjector]

@@ -12,11 +12,12 @@ from comfy_api.latest import io
 from ..slider_core.adapter import Adapter
 from ..slider_core.autosave import Autosave, run_file
 from ..slider_core.chart import draw_training
-from ..slider_core.comfy_files import Proof, adapter_on, architecture, on_model
+from ..slider_core.comfy_controlnet import backend_for, on_part
+from ..slider_core.comfy_files import Proof, architecture
 from ..slider_core.comfy_host import ComfyBackend
 from ..slider_core.config import Objective, SaveSpec, TrainSpec
 from ..slider_core.dataset import Dataset, OnImage
-from ..slider_core.formats import cut, to_native
+from ..slider_core.formats import CONTROLNET, PART, cut, for_controlnet, prefix_of, to_native
 from ..slider_core.metadata import tensor_hash
 from ..slider_core.session import Run
 from ..slider_core.store import Slider
@@ -37,9 +38,30 @@ def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider
     backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
     if start is None:
         return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
-    start = on_model(start, backend.patcher)
-    weights = cut(start.weights, slices(targets.selection.targets))
-    return adapter_on(backend.patcher, replace(start, weights=weights), targets.spec.dropout)
+    weights = cut(on_part(start, backend).weights, slices(targets.selection.targets))
+    return Adapter.from_weights(backend.module, weights, backend.device, dropout=targets.spec.dropout)
+
+
+def fingerprint_of(
+    backend: ComfyBackend, dataset: Dataset, targets: Targets, resolution: int, start: Slider | None
+) -> dict[str, str]:
+    """What a slider is begun with, by name: the fingerprint of its run."""
+    found = {
+        "model": f"{backend.name} {backend.weights_mark()}",
+        **origin(dataset),
+        "vae_and_clip": " ".join(backend.encoder_marks()),
+        "adapter": targets.spec.to_json(),
+        "resolution": str(resolution),
+    }
+    if assistants := backend.assistants_mark():
+        found["assistant"] = assistants
+    if targets.control_net is not None:
+        found[PART.removeprefix("slider_")] = CONTROLNET
+    if backend.hints is not None:
+        found["control"] = backend.hints.mark()
+    if start is not None:
+        found["start"] = tensor_hash(to_native(start.weights))[:16]
+    return found
 
 
 def begin(
@@ -55,15 +77,7 @@ def begin(
     """The slider of that name: gone on with when it is under training with the same choices, here or on disk, else begun."""
     if reset:
         SESSION.drop(name)
-    fingerprint = {
-        "model": f"{backend.name} {backend.weights_mark()}",
-        **origin(dataset),
-        "vae_and_clip": " ".join(backend.encoder_marks()),
-        "adapter": targets.spec.to_json(),
-        "resolution": str(resolution),
-    }
-    if start is not None:
-        fingerprint["start"] = tensor_hash(to_native(start.weights))[:16]
+    fingerprint = fingerprint_of(backend, dataset, targets, resolution, start)
 
     def make() -> Trainer:
         disk = encoded_before()
@@ -80,10 +94,13 @@ def begin(
         tellings = (telling("encoding image"), telling("making latent"))
         samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
         say(disk.words())
+        samples = samples if backend.hints is None else backend.hints.given_out(samples)
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
     saved = None if reset else run_file(runs_folder(), name)
     run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None, saved)
+    if backend.hints is not None:
+        backend.hints.encode(run.trainer.samples, backend.patcher.model.model_sampling, backend.device)
     if run.trainer.step < spec.steps:
         run.trainer.adopt(spec)
     return run
@@ -94,7 +111,8 @@ def snapshot(run: Run, model: Any) -> Slider:
     sample = run.trainer.samples[0]
     slider = run.slider()
     told = slider.metadata | {"slider_architecture": architecture(model)}
-    return replace(slider, metadata=told, proof=Proof(weakref.ref(model), sample.latent, sample.cond))
+    proof = None if for_controlnet(told) else Proof(weakref.ref(model), sample.latent, sample.cond)
+    return replace(slider, metadata=told, proof=proof)
 
 
 class SliderTrainStep(io.ComfyNode):
@@ -160,6 +178,12 @@ class SliderTrainStep(io.ComfyNode):
                 ),
                 PreviewSocket.Input("preview", optional=True, tooltip="A strip to watch while it trains (Slider Live Preview)."),
                 *optimizer_inputs(),
+                io.Conditioning.Input(
+                    "control",
+                    optional=True,
+                    tooltip="From Apply ControlNet, on any prompt: its ControlNet and control image act while the slider trains. "
+                    "One image for all, one per pair, or one per training image.",
+                ),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider"),
@@ -206,11 +230,12 @@ class SliderTrainStep(io.ComfyNode):
         checkpoint_every: int = 0,
         checkpoints_kept: int = 3,
         preview: LivePreview | None = None,
+        control: Any = None,
         **fine: Any,
     ) -> io.NodeOutput:
         spec = train_spec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
         steps, total_steps = lengths(fine.get("preset", "custom"), steps, total_steps)
-        backend = ComfyBackend(model, vae, clip)
+        backend = backend_for(model, vae, clip, targets.control_net, control, checkpointing)
         run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
         trainer, begun = run.trainer, run.trainer.step
         until = max(begun, min(total_steps, begun + steps))
@@ -236,7 +261,8 @@ class SliderTrainStep(io.ComfyNode):
         say(status)
         drawn = np.asarray(draw_training(trainer.losses, trainer.readings, name), dtype=np.float32) / 255
         curve = torch.from_numpy(drawn)[None]
-        return io.NodeOutput(slider, to_native(slider.weights), {"loss": list(trainer.losses)}, status, curve)
+        state = to_native(slider.weights, prefix_of(slider.metadata))
+        return io.NodeOutput(slider, state, {"loss": list(trainer.losses)}, status, curve)
 
 
 NODES = [SliderTrainStep]

@@ -29,7 +29,7 @@ from .backend import Conditioning
 from .comfy_host import ComfyBackend
 from .comfy_training import forget_prompts, without_memory
 from .config import FileDtype, FileFormat, SliderError
-from .formats import PREFIX, loader_notes, to_native
+from .formats import PREFIX, for_controlnet, loader_notes, to_native
 from .names import placed, with_ratio
 from .store import DTYPES, Slider, load_slider, lost_to, move_in, refuse_existing, save_slider
 from .targets import Target
@@ -90,6 +90,8 @@ def architecture(model: Any) -> str:
 
 def on_model(slider: Slider, model: Any) -> Slider:
     """The slider with its layers found in this MODEL. SliderError when it is for another one."""
+    if for_controlnet(slider.metadata):
+        raise SliderError("This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.")
     if needs_base(slider.weights):
         load(model)
     weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))

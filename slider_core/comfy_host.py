@@ -9,7 +9,6 @@ come from the model's own `calculate_denoised`. So prediction and target are tak
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,8 +26,10 @@ import torch
 from torch import nn
 
 from .adapter import Adapter
-from .backend import Conditioning, few_numbers, module_mark
+from .backend import Conditioning, module_mark
+from .comfy_control import Hints, Running, control_in, control_of_rows, joinable, joined, models_of
 from .comfy_frozen import frozen_layers
+from .comfy_marks import base_mark, carried_mark, patched_mark
 from .comfy_training import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .config import SliderError
 from .memory import Memory
@@ -59,14 +60,17 @@ class HostMemory(Memory):
 class ComfyBackend:
     """A MODEL with the VAE and CLIP that encode for it. LoRAs that the MODEL already carries stay on while it trains."""
 
-    def __init__(self, model: Any, vae: Any, clip: Any) -> None:
-        self.patcher, self._vae, self._clip = model, vae, clip
-        self.module: nn.Module = model.model.diffusion_model
+    def __init__(self, model: Any, vae: Any, clip: Any, hints: Hints | None = None) -> None:
+        """`hints`: a ControlNet with its control images, for every prompt that is trained on."""
+        self.patcher, self._vae, self._clip, self.hints = model, vae, clip, hints
+        self.diffusion: nn.Module = model.model.diffusion_model
+        self.module = self.diffusion  # where the slider lies
         self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
         self.device = torch.device(model.load_device)
         self.memory = HostMemory(self.device)
         self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
+        self._controls = Running()
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
         pixels = getattr(latent_format, "spacial_downscale_ratio", 8)
@@ -102,7 +106,7 @@ class ComfyBackend:
         space = type(self.patcher.model.latent_format).__name__
         if self._clip is None:  # images alone are encoded
             return f"{module_mark(self._vae.first_stage_model)} {space}", ""
-        text = f"{_patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
+        text = f"{patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
         return f"{module_mark(self._vae.first_stage_model)} {space}", text
 
     # --- the model's own mathematics
@@ -111,14 +115,20 @@ class ComfyBackend:
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
         self.load()
-        with autograd_through(self.module, self.device):
-            self.patcher.pre_run()
-            try:
-                yield
-            finally:
-                forget_prompts(self.module)
-                self.patcher.cleanup()
-                self._encoded.clear()
+        with autograd_through(self.diffusion, self.device), self.running():
+            yield
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The loaded model as the sampler holds it during a run: begun, and cleaned up afterwards."""
+        self.patcher.pre_run()
+        try:
+            yield
+        finally:
+            forget_prompts(self.diffusion)
+            self._controls.end()
+            self.patcher.cleanup()
+            self._encoded.clear()
 
     def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
         known, paths = _APART.setdefault(self.module, {}), frozenset(t.path for t in targets)
@@ -137,16 +147,26 @@ class ComfyBackend:
                     raise
         self.one_by_one = not known.get(paths, False)
 
+    def control_models(self) -> list[Any]:
+        """The patchers of the ControlNets that act, for the host to load."""
+        return models_of([self.hints.control]) if self.hints else []
+
     def load(self) -> None:
         """Bring the model to its device, or as much of it as fits. SliderError for one that cannot be trained through."""
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=self._training_memory())
-        frozen_layers(self.module, self.device)
+        models = [self.patcher, *self.control_models()]
+        comfy.model_management.load_models_gpu(models, memory_required=self._training_memory())
+        frozen_layers(self.diffusion, self.device)
 
     def weights_mark(self) -> str:
-        """A short hash of some weights, with their LoRAs and live sliders: tells two checkpoints of one architecture apart."""
+        """A short hash of some weights: tells two checkpoints of one architecture apart, whatever LoRAs they carry."""
+        return base_mark(self.patcher)
+
+    def assistants_mark(self) -> str:
+        """What the MODEL carries besides its weights, in short; empty when nothing."""
+        self.load()
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
         live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
-        return " ".join([_patched_mark(self.patcher)[:8], *live])
+        return " ".join(filter(None, [carried_mark(self.patcher), *live]))
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
@@ -177,10 +197,12 @@ class ComfyBackend:
 
     def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
         conds = [self._model_conds(c, x_BCHW) for c in cond]
-        if not self.one_by_one and all(_joinable(conds[0], other) for other in conds[1:]):
-            denoised = self._apply(x_BCHW, sigma_B, conds, None)
+        controls = [self._control_of(c, x_BCHW) for c in cond]
+        if not self.one_by_one and all(joinable(conds[0], other) for other in conds[1:]):
+            denoised = self._apply(x_BCHW, sigma_B, conds, controls, None)
         else:  # prompts of different length, or a model that mixes the samples of a batch
-            rows = [self._apply(x_BCHW[i : i + 1], sigma_B[i : i + 1], [c], [i]) for i, c in enumerate(conds)]
+            single = [slice(i, i + 1) for i in range(len(conds))]
+            rows = [self._apply(x_BCHW[s], sigma_B[s], conds[s], controls[s], [i]) for i, s in enumerate(single)]
             denoised = torch.cat(rows)
         a, b = self._affine(x_BCHW, sigma_B)
         return (denoised - a) / b
@@ -190,19 +212,33 @@ class ComfyBackend:
         x: torch.Tensor,
         sigma: torch.Tensor,
         conds: list[dict[str, Any]],
+        controls: list[Any],
         samples: list[int] | None,
     ) -> torch.Tensor:
-        joined = {k: _to_normal(v) for k, v in comfy.samplers.cond_cat(conds).items()}
+        given = joined(conds)
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
         wrappers = options.setdefault("wrappers", {})
         comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
         # mean-flow models ask where a step ends: at its start, which is plain flow
         options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)}
         options |= attention_override(options.get(OVERRIDE))
-        forget_prompts(self.module)
+        forget_prompts(self.diffusion)
         if samples is not None:
             options[SAMPLES] = samples
-        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **joined)
+        if any(control is not None for control in controls):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.module is not self.diffusion):
+                given["control"] = control_of_rows(
+                    controls, x, sigma, lambda rows: joined([conds[r] for r in rows]), options, samples
+                )
+        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **given)
+
+    def _control_of(self, cond: Conditioning, x: torch.Tensor) -> Any:
+        """The ControlNet with the hint of one prompt: the prompt's own, or that of `hints`; None without one."""
+        own = control_in(cond.value)
+        control = own if own is not None or self.hints is None else self.hints.of(cond.value, x.shape[1:])
+        if control is not None:
+            self._controls.begin(control, self.patcher.model)
+        return control
 
     def _model_conds(self, cond: Conditioning, x: torch.Tensor) -> dict[str, Any]:
         """What the model is given for one prompt and one sample, encoded once per prompt and latent shape."""
@@ -236,47 +272,22 @@ class ComfyBackend:
         return any(isinstance(v, int) and two[k].cond != v for k, v in told.items())
 
 
-def _patched_mark(patcher: Any) -> str:
-    """A mark of a model and of the LoRAs on it, whether they are merged into its weights at the moment or not."""
-    digest = hashlib.sha256()
-    for name, p in patcher.model.named_parameters():
-        own = patcher.backup[name].weight if name in patcher.backup else p
-        digest.update(few_numbers(own))
-    for name, patches in sorted(patcher.patches.items(), key=lambda item: str(item[0])):
-        for strength, change, *_ in patches:
-            tensors = [t for t in getattr(change, "weights", ()) if isinstance(t, torch.Tensor)]
-            digest.update(f"{name} {strength}".encode() + b"".join(few_numbers(t) for t in tensors))
-    return digest.hexdigest()[:16]
-
-
-def _joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:
-    return first.keys() == other.keys() and all(first[k].can_concat(other[k]) for k in first)
-
-
-def _to_normal(value: Any) -> Any:
-    """Small inputs out of inference mode, by a copy."""
-    if isinstance(value, torch.Tensor):
-        return value.clone() if value.is_inference() else value
-    return [_to_normal(v) for v in value] if isinstance(value, list) else value
-
-
-def runs_together(model: Any, adapter: Adapter, latent: Any, positive: Any, count: int) -> bool:
+def runs_together(
+    model: Any, adapter: Adapter, latent: Any, positive: Any, count: int, backend: ComfyBackend | None = None
+) -> bool:
     """Whether one sampling call can hold `count` strengths of this adapter. The model is loaded as the sampler loads it."""
     if count < 2:
         return True
     if not isinstance(latent, torch.Tensor):  # sound and video together: ComfyUI packs them into one row
         return False
-    backend = ComfyBackend(model, None, None)
+    backend = backend or ComfyBackend(model, None, None)
     text, extra = positive[0]
     cond = Conditioning("sweep", [[text, {k: v for k, v in extra.items() if k != "control"}]])
-    comfy.model_management.load_models_gpu([model])
-    model.pre_run()
-    try:
+    backend.hints = Hints(positive, whole=True) if control_in(positive) is not None else None  # at the levels of the trial, too
+    comfy.model_management.load_models_gpu([backend.patcher, *backend.control_models()])
+    with backend.running():
         backend.prepare(adapter.targets, latent, cond)
         return not (backend.one_by_one or backend.batch_is_one(cond, latent))
-    finally:
-        forget_prompts(backend.module)
-        model.cleanup()
 
 
 def fit_at_once(model: Any, positive: Any, negative: Any, row: torch.Tensor, count: int) -> int:
@@ -303,16 +314,16 @@ def _ran_out(fault: Exception) -> bool:
 
 
 def _plan(
-    model: Any, adapter: Adapter, first: Any, positive: Any, negative: Any, count: int, sampler: str, most: int
+    backend: ComfyBackend, adapter: Adapter, first: Any, positive: Any, negative: Any, count: int, sampler: str, most: int
 ) -> tuple[int, str]:
     """How many of `count` strengths go into one sampling call, and why not more."""
     if any(word in sampler for word in STOCHASTIC):
         return 1, f"{sampler} draws noise of its own for each picture, or chooses its steps by the whole batch"
-    if not runs_together(model, adapter, first[0], positive, count):
+    if not runs_together(backend.patcher, adapter, first[0], positive, count, backend):
         return 1, "this model mixes the samples of a batch"
     if most:
         return min(most, count), "as most_at_once says"
-    return (fit_at_once(model, positive, negative, first, count) if count > 1 else 1), "by the memory that is free"
+    return (fit_at_once(backend.patcher, positive, negative, first, count) if count > 1 else 1), "by the memory that is free"
 
 
 def sample_strengths(
@@ -330,25 +341,27 @@ def sample_strengths(
     denoise: float = 1.0,
     most_at_once: int = 0,
     on_calls: Callable[[list[int], str], None] | None = None,
+    backend: ComfyBackend | None = None,
 ) -> torch.Tensor:
     """Latents (S, C, H, W), one per strength, from the same noise: one sampling call with a strength per row.
 
     `latent` is ComfyUI's LATENT; its first picture counts. Samplers that draw noise of their own per row (ancestral, SDE), and
     models that mix the samples of a batch, are run once per strength instead. `most_at_once` strengths go into one call, at 0
     as many as the memory holds; a call that runs out of it is done again in halves. `on_calls` is told the calls' sizes, and why
-    they are not one.
+    they are not one. `backend`: where the adapter lies, when that is not the diffusion model.
     """
+    backend = backend or ComfyBackend(model, None, None)
     first = comfy.sample.fix_empty_latent_channels(
         model,
         latent["samples"][:1],
         latent.get("downscale_ratio_spacial"),
         latent.get("downscale_ratio_temporal"),
     )
-    noise, module = comfy.sample.prepare_noise(first, seed), model.model.diffusion_model
+    noise = comfy.sample.prepare_noise(first, seed)
 
     def run(group: Sequence[float]) -> torch.Tensor:
-        forget_prompts(module)
-        with adapter.at(module, group):
+        forget_prompts(backend.diffusion)
+        with adapter.at(backend.module, group):
             drawn = comfy.sample.sample(
                 model,
                 _repeated(noise, len(group)),
@@ -365,11 +378,11 @@ def sample_strengths(
             )
         return drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0]  # of sound and video the video
 
-    most, why = _plan(model, adapter, first, positive, negative, len(strengths), sampler, most_at_once)
+    most, why = _plan(backend, adapter, first, positive, negative, len(strengths), sampler, most_at_once)
     try:
         parts = in_parts(strengths, most, run, _ran_out)
     finally:
-        forget_prompts(module)
+        forget_prompts(backend.diffusion)
     if on_calls:
         sizes = [size for size, _ in parts]
         on_calls(sizes, why if sizes[:-1] == [most] * (len(sizes) - 1) else "the memory ran out")

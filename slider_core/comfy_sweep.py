@@ -11,7 +11,8 @@ import torch
 
 from .adapter import Adapter
 from .calibrate import Units, file_strength
-from .comfy_files import adapter_on, with_slider
+from .comfy_controlnet import for_sweep
+from .comfy_files import with_slider
 from .comfy_host import ComfyBackend, sample_strengths
 from .config import SliderError, SweepSpec
 from .dataset import Dataset
@@ -42,6 +43,7 @@ class Drawer:
     calls: list[list[int]] = dataclasses.field(default_factory=list)
     why: str = ""
     adapter: Adapter | None = None
+    backend: ComfyBackend | None = None  # of a slider in a ControlNet
 
     def words(self) -> str:
         return how_it_ran(self.calls, self.why)
@@ -52,7 +54,8 @@ class Drawer:
 
     def draw(self, slider: Slider, strengths: Sequence[float], seed: int, positive: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (S, 3, H, W), of a clip its middle frame, and latents (S, ...) as the model has them."""
-        self.adapter = self.adapter or adapter_on(self.model, slider)
+        if self.adapter is None:
+            self.adapter, self.backend = for_sweep(self.model, slider, positive)
         latents = sample_strengths(
             self.model,
             self.adapter,
@@ -67,6 +70,7 @@ class Drawer:
             self.scheduler,
             most_at_once=self.most_at_once,
             on_calls=self._told,
+            backend=self.backend,
         )
         images = self.vae.decode(latents)
         if images.ndim == 5:
@@ -78,7 +82,7 @@ class Drawer:
     def with_other(self, other: Slider, strength: float) -> Drawer:
         """The same on the model with another slider on it, set as Slider LoRA Apply sets it."""
         model = with_slider(self.model, other, file_strength(strength, other.metadata, self.units))
-        return dataclasses.replace(self, model=model, adapter=None)
+        return dataclasses.replace(self, model=model, adapter=None, backend=None)
 
 
 def sweep_model(

@@ -22,6 +22,7 @@ import comfy.model_management
 import comfy.quant_ops
 import torch
 from comfy.patcher_extension import CallbacksMP
+from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import nn
 
 from .comfy_frozen import frozen, frozen_layers, normal
@@ -33,13 +34,29 @@ RESIDENT = ("_v_weight", "_v_bias")  # dynamic VRAM's own: what a layer has on t
 _WITHOUT_GRADIENT: WeakSet[Callable[..., Any]] = WeakSet()  # users' attentions that were found to have none
 
 
+def bypass_loras(module: nn.Module) -> Iterator[Any]:
+    """The layers' LoRAs of ComfyUI's bypass loader that are in force on `module`: each stands in the place of a forward."""
+    for part in module.modules():
+        hook = getattr(part.__dict__.get("forward"), "__self__", None)
+        while isinstance(hook, BypassForwardHook):
+            yield hook
+            hook = getattr(hook.original_forward, "__self__", None)
+
+
+def _normal_inside(value: Any) -> Any:
+    """A tensor, or a tuple or list with tensors somewhere in it, as autograd may save it."""
+    if isinstance(value, torch.Tensor):
+        return normal(value) if value.is_inference() else value
+    return type(value)(_normal_inside(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
 @contextmanager
 def normal_tensors(module: nn.Module, device: torch.device, untouched: Collection[nn.Module]) -> Iterator[None]:
     """Within the block autograd may save the weights of `module`; they stay frozen and in place. The old objects come back.
 
     A small layer's weight that lies outside `device` is copied there. Layers in `untouched` are left as they are.
     """
-    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+    replaced: list[tuple[dict[str, Any], str, Any]] = []
     unfrozen: list[nn.Parameter] = []
     try:
         for part in module.modules():
@@ -55,10 +72,13 @@ def normal_tensors(module: nn.Module, device: torch.device, untouched: Collectio
                     elif tensor.requires_grad:
                         unfrozen.append(tensor)
                         tensor.requires_grad_(False)
+        for entries in [hook.adapter.__dict__ for hook in bypass_loras(module)]:
+            replaced.append((entries, "weights", entries.get("weights")))
+            entries["weights"] = _normal_inside(entries.get("weights"))
         yield
     finally:
-        for entries, key, tensor in replaced:
-            entries[key] = tensor
+        for entries, key, old in reversed(replaced):
+            entries[key] = old
         for tensor in unfrozen:
             tensor.requires_grad_(True)
 

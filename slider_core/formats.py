@@ -37,6 +37,8 @@ from .weights import (
 )
 
 PREFIX = "diffusion_model."
+CONTROL_PREFIX = "control_model."  # layers of a ControlNet: no stock loader takes them for the diffusion model's
+PART, CONTROLNET = "slider_part", "controlnet"  # the entry of a header that says so
 MOST_ALPHA = 1e6
 MOST_NUMBERS = 2**30  # of a layer that a file may claim to change
 # the two factors of a LoRA: down, up
@@ -69,6 +71,16 @@ NO_SIGN = {
     "reshape_weight": "it changes the shape of the model's layers",
     "bm.weight": "a GLoRA with a core tensor is read by LyCORIS alone",
 }
+
+
+def for_controlnet(metadata: Mapping[str, str]) -> bool:
+    """Whether a slider lies in a ControlNet, by its header."""
+    return metadata.get(PART) == CONTROLNET
+
+
+def prefix_of(metadata: Mapping[str, str]) -> str:
+    """What stands before a layer's path in a native file."""
+    return CONTROL_PREFIX if for_controlnet(metadata) else PREFIX
 
 
 # --- reading
@@ -172,7 +184,8 @@ def from_state(
     if not groups:
         raise SliderError(f"{source}: no layer of a diffusion model in it; a LoRA file is needed.")
     told = metadata or {}
-    weights = {Target(stem.removeprefix(PREFIX)): _layer(tensors, f"{source}: {stem}") for stem, tensors in groups.items()}
+    prefix = prefix_of(told)
+    weights = {Target(stem.removeprefix(prefix)): _layer(tensors, f"{source}: {stem}") for stem, tensors in groups.items()}
     if told.get("slider_file_format") == FileFormat.LYCORIS.value:  # its dora_scale is the magnitude itself
         weights = {target: _as_magnitude(weight) for target, weight in weights.items()}
     return weights, sorted(text)
@@ -215,11 +228,11 @@ def _for_comfyui(weight: LayerWeight) -> LayerWeight:
     return dataclasses.replace(weight, tensors=weight.tensors | {"lokr_w2": w2.flatten(1)})
 
 
-def to_native(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]:
-    """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture."""
+def to_native(weights: Mapping[Target, LayerWeight], prefix: str = PREFIX) -> dict[str, torch.Tensor]:
+    """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture. `prefix`: see `prefix_of`."""
     state: dict[str, torch.Tensor] = {}
     for path, weight in by_layer(weights).items():
-        state |= {f"{PREFIX}{path}{suffix}": t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[0]).items()}
+        state |= {f"{prefix}{path}{suffix}": t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[0]).items()}
     return state
 
 

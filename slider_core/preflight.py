@@ -89,7 +89,8 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
     """
     sample, module = max(samples, key=lambda s: s.latent.numel()), backend.module
     count = _Count([*module.parameters(), *module.buffers(), *adapter.parameters()])
-    seen, latent = _Blocks(count), sample.latent.unsqueeze(0).to(backend.device)
+    # a clone: what was encoded under inference mode cannot be saved for a backward
+    seen, latent = _Blocks(count), sample.latent.unsqueeze(0).to(backend.device).clone()
     sigma = backend.sigmas(torch.tensor([0.5], device=backend.device))
     with ExitStack() as stack:
         for block in blocks(module):

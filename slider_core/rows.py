@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -24,6 +25,19 @@ APART = 0.02  # largest deviation from separate runs, as a share of the nudge's 
 FLOOR, FLOOR_HALF = 2e-5, 2e-2  # rounding between batch sizes as a share of the output, in float32 and in fewer bits
 
 
+_PICKED: ContextVar[Sequence[int] | None] = ContextVar("picked", default=None)
+
+
+@contextmanager
+def picking(samples: Sequence[int] | None) -> Iterator[None]:
+    """Within the block a call of a module that gets no transformer_options (a ControlNet) holds these samples. None: all."""
+    token = _PICKED.set(samples)
+    try:
+        yield
+    finally:
+        _PICKED.reset(token)
+
+
 class Rows:
     """The strength of each row of the model call that is running; None between calls, when the host may use a part of the
     model by itself (a text connector, say), for no sample in particular."""
@@ -35,9 +49,10 @@ class Rows:
         self.uniform = False  # all rows alike
 
     def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        picked = None if self.by_row else (kwargs.get("transformer_options") or {}).get(SAMPLES)
+        picked = None if self.by_row else (kwargs.get("transformer_options") or {}).get(SAMPLES, _PICKED.get())
         strength = self.strength if picked is None else self.strength[list(picked)]
-        first = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]  # several streams in a list: sound and video
+        first = args[0] if args else kwargs["x"]
+        first = first[0] if isinstance(first, (list, tuple)) else first  # several streams in a list: sound and video
         count = first.shape[0]
         if count % len(strength):
             raise SliderError(f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths.")

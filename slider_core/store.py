@@ -24,7 +24,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .config import FileDtype, FileFormat, SliderError
-from .formats import MOST_ALPHA, PREFIX, cut, from_state, to_diffusers, to_kohya, to_lycoris, to_native, to_peft
+from .formats import (
+    MOST_ALPHA,
+    cut,
+    for_controlnet,
+    from_state,
+    prefix_of,
+    to_diffusers,
+    to_kohya,
+    to_lycoris,
+    to_native,
+    to_peft,
+)
 from .metadata import data_hash, header, with_header
 from .targets import Aliases, Target
 from .weights import EXACT_TENSORS, LayerWeight, rounding_error
@@ -60,6 +71,10 @@ def _written(slider: Slider, form: FileFormat, aliases: Aliases | None) -> tuple
     """The tensors of a file in that format, and PEFT's configuration where it is a PEFT folder."""
     if not slider.placed:
         raise SliderError("This slider's layers are named by another program: connect the model, so that they can be found.")
+    if for_controlnet(slider.metadata):
+        if form is not FileFormat.NATIVE:
+            raise SliderError(f"A slider for a ControlNet is saved as native: no program reads one as {form.value}.")
+        return to_native(slider.weights, prefix_of(slider.metadata)), None
     if form is FileFormat.PEFT:
         config, state = to_peft(slider.weights)
         return state, config
@@ -286,7 +301,7 @@ def load_slider(path: Path) -> Slider:
     weights, left_out = from_state(state, str(path), metadata)
     config = _peft_config(path)
     weights = _peft_scale(weights, config, str(path)) if config is not None else weights
-    native = all(key.startswith(PREFIX) for key in state)
+    native = all(key.startswith(prefix_of(metadata)) for key in state)
     if native:
         rows = _rows(metadata, path)
         try:
