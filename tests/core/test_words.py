@@ -257,4 +257,4 @@ def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixt
     assert "needs --positive and --negative too" in capsys.readouterr().err
     assert main(["train", "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
     assert "Give --dataset" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [out]
+    assert sorted(tmp_path.iterdir()) == [out, tmp_path / "runs"]
