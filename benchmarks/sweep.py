@@ -1,0 +1,124 @@
+"""A sweep of 7 strengths in one sampling call, against ComfyUI's own LoRA loader and sampler seven times.
+
+    python benchmarks/sweep.py                          (needs ComfyUI; the built-in model, and SD 1.5 at 32x32, CPU or GPU)
+    python benchmarks/sweep.py --model SD15 --latent 64 --steps 4
+
+Both sides run in turn in one process, on the same slider with random factors, `--repeat` times; medians are given. The stock side
+is what Load LoRA and KSampler do: patch the model for one strength, load it, sample one picture. The pictures are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools"), str(ROOT / "benchmarks")]
+
+STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+SAMPLER = ("euler", "simple")
+
+
+def demo(_side: int) -> tuple[Any, Any, Any]:
+    """(MODEL, CONDITIONING, latent) of the built-in model."""
+    import torch
+    from make_architectures import core
+
+    model, clip, _vae = core("comfy_tiny").load_demo(core("tiny").load_weights())
+    return model, clip.encode_from_tokens_scheduled(clip.tokenize("a face")), torch.zeros(1, 3, 64, 64)
+
+
+def full(name: str) -> Callable[[int], tuple[Any, Any, Any]]:
+    """The same of a full-size model with random weights."""
+
+    def make(side: int) -> tuple[Any, Any, Any]:
+        import torch
+        from checkpointing import loaded
+
+        entry, model = loaded(name)
+        return model, [[torch.randn(1, 77, entry.config["context_dim"]), {}]], torch.zeros(1, 4, side, side)
+
+    return make
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    import torch
+
+    begun = time.perf_counter()
+    found = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun, found
+
+
+def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int, repeat: int) -> dict[str, float]:
+    """Median seconds of both sides, and the largest difference of their pictures as a share of the slider's effect."""
+    import comfy.sample
+    import comfy.sd
+    import torch
+    from make_architectures import core
+    from zoo.measure import shaken
+
+    with torch.inference_mode():
+        model, positive, latent = make(side)
+        adapter = shaken(core, model.model.diffusion_model, core("targets").select(model.model.diffusion_model), torch.float32)
+        state = core("formats").to_native(adapter.weights())
+        noise = comfy.sample.prepare_noise(latent, 0)
+
+        def ours() -> torch.Tensor:
+            given = {"samples": latent}
+            return core("comfy_host").sample_strengths(
+                model, adapter, STRENGTHS, 0, given, positive, positive, steps, 1.0, *SAMPLER, most_at_once=len(STRENGTHS)
+            )
+
+        def stock() -> torch.Tensor:
+            pictures = []
+            for strength in STRENGTHS:
+                patched = comfy.sd.load_lora_for_models(model, None, dict(state), strength, 0)[0] if strength else model
+                pictures.append(
+                    comfy.sample.sample(
+                        patched, noise, steps, 1.0, *SAMPLER, positive, positive, latent, seed=0, disable_pbar=True
+                    )
+                )
+            return torch.cat(pictures)
+
+        ours(), stock()  # what is made once
+        spent: dict[str, list[float]] = {"ours": [], "stock": []}
+        drawn: dict[str, torch.Tensor] = {}
+        for _ in range(repeat):
+            for name, work in (("ours", ours), ("stock", stock)):
+                taken, drawn[name] = seconds(work)
+                spent[name].append(taken)
+        effect = (drawn["stock"] - drawn["stock"][STRENGTHS.index(0.0)]).abs().max()
+        apart = float((drawn["ours"] - drawn["stock"]).abs().max() / effect)
+        return {name: statistics.median(some) for name, some in spent.items()} | {"apart": apart}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=["demo", "SD15"], help="demo, or titles of full-size entries of tests/zoo")
+    parser.add_argument("--latent", type=int, default=32, help="side of a full-size model's latent")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    from make_architectures import start
+
+    start(cpu=False)
+    print("| model | sampler steps | one call, s | seven runs, s | ratio | largest difference, share of the effect |")
+    print("|---|---|---|---|---|---|")
+    for name in args.model:
+        found = measured(demo if name == "demo" else full(name), args.latent, args.steps, args.repeat)
+        ratio = found["ours"] / found["stock"]
+        print(
+            f"| {name} | {args.steps} | {found['ours']:.2f} | {found['stock']:.2f} | {ratio:.2f} | {found['apart']:.1e} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
