@@ -1,16 +1,12 @@
 """How a live strip is drawn: prompts, size and sampler settings, by the same calls as Slider Strength Sweep."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
-import torch
 from comfy_api.latest import io
 
-from ..slider_core.calibrate import file_strength
-from ..slider_core.comfy_files import adapter_on
-from ..slider_core.comfy_host import sample_strengths
+from ..slider_core.comfy_sweep import Drawer
 from ..slider_core.config import SweepSpec
 from ..slider_core.store import Slider
 from ..slider_core.sweep import SweepResult, sweep
@@ -29,25 +25,8 @@ class Drawing:
 
     def draw(self, model: Any, vae: Any, slider: Slider) -> SweepResult:
         """All strengths of a seed in one sampling call, where the model and the sampler allow that."""
-        adapter = adapter_on(model, slider)
-
-        def sample(values: Sequence[float], seed: int) -> torch.Tensor:
-            latents = sample_strengths(
-                model,
-                adapter,
-                [file_strength(value, slider.metadata) for value in values],
-                seed,
-                self.latent,
-                self.positive,
-                self.negative,
-                self.spec.steps,
-                self.spec.cfg,
-                self.sampler,
-                self.scheduler,
-            )
-            return vae.decode(latents).movedim(-1, 1)
-
-        return sweep(self.spec, sample)
+        drawer = Drawer(model, vae, self.latent, self.negative, self.spec.steps, self.spec.cfg, self.sampler, self.scheduler)
+        return sweep(self.spec, lambda strengths, seed: drawer.draw(slider, strengths, seed, self.positive)[0])
 
 
 def sampler_inputs() -> list[io.Input]:

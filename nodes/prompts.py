@@ -17,9 +17,10 @@ from ..slider_core.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, 
 from ..slider_core.store import Slider
 from .apply import units_input
 from .dataset import walked
+from .drawing import sampler_inputs
 from .frames import as_image
 from .sockets import CATEGORY, PromptsSocket, SliderSocket
-from .sweep import SEEDS, most_at_once_input, name_of, sampling_inputs
+from .sweep import SEEDS, most_at_once_input, name_of
 
 NO_FILE = "none"
 DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
@@ -73,7 +74,7 @@ class SliderPromptLibrary(io.ComfyNode):
                     tooltip="For every entry that has no adapter_strength of its own.",
                 ),
                 io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True),
-                *sampling_inputs(),
+                *sampler_inputs(),
                 io.Model.Input("model", optional=True, tooltip="Without the slider. Needed only to draw."),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts. Needed only to draw."),
                 io.Vae.Input("vae", optional=True, tooltip="Needed only to draw."),

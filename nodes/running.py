@@ -42,8 +42,10 @@ def training_here() -> Iterator[None]:
 
 def finish(node: str) -> bool:
     """Ask the training in that node, of whatever subgraph, to finish with its step. False when none runs there."""
-    there = [place for place in TRAINING if place == node or place.endswith(f":{node}")]
-    TRAINING.update(dict.fromkeys(there, True))
+    there = [place for place in list(TRAINING) if place == node or place.endswith(f":{node}")]
+    for place in there:
+        if place in TRAINING:  # the graph's thread may just have ended it
+            TRAINING[place] = True
     return bool(there)
 
 

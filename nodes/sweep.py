@@ -15,30 +15,13 @@ from ..slider_core.store import Slider
 from ..slider_core.sweep import SweepResult, draw_strip, effect_curve, figures, rows_of, table
 from ..slider_core.sweep_files import ShownSweep
 from .apply import units_input
+from .drawing import sampler_inputs
 from .frames import as_image, frames_told
 from .running import encoded_before
 from .sockets import CATEGORY, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
 SEEDS = 0xFFFFFFFFFFFFFFFF
-
-
-def sampling_inputs() -> list[io.Input]:
-    """How pictures are sampled, as ComfyUI's KSampler has it."""
-    return [
-        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
-        io.Float.Input(
-            "cfg",
-            default=1.0,
-            min=0.0,
-            max=100.0,
-            step=0.1,
-            round=0.01,
-            tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
-        ),
-        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
-        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
-    ]
 
 
 def most_at_once_input() -> io.Int.Input:
@@ -52,6 +35,12 @@ def most_at_once_input() -> io.Int.Input:
         optional=True,
         tooltip="Strengths in one sampling call. 0: as many as the free memory holds.",
     )
+
+
+def carrying(positive: Any, prompts: dict[str, Any]) -> dict[str, Any]:
+    """The prompts with the ControlNet that `positive` carries, if it does."""
+    control = {key: value for key, value in positive[0][1].items() if key.startswith("control")}
+    return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
 
 
 def name_of(slider: Slider) -> str:
@@ -83,7 +72,7 @@ class SliderStrengthSweep(io.ComfyNode):
                 ),
                 io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
-                *sampling_inputs(),
+                *sampler_inputs(),
                 units_input(),
                 PromptsSocket.Input(
                     "prompts", optional=True, tooltip="Several prompts in place of positive, from Slider Prompt Library."
@@ -135,7 +124,7 @@ class SliderStrengthSweep(io.ComfyNode):
             raise SliderError("Slider Strength Sweep: prompts need clip to encode them; connect it.")
         seeds = tuple((seed + row) & SEEDS for row in range(rows))
         spec = SweepSpec(parse_strengths(strengths), seeds, steps=steps, cfg=cfg)
-        positives = {"": positive} if prompts is None else encoded(clip, prompts.prompts())
+        positives = {"": positive} if prompts is None else carrying(positive, encoded(clip, prompts.prompts()))
         grid = rows_of(seeds, tuple(positives), (None,) if slider_b is None else parse_strengths(strengths_b))
         drawer = Drawer(model, vae, latent_image, negative, steps, cfg, sampler_name, scheduler, most_at_once, units)
         bar = comfy.utils.ProgressBar(len(grid))

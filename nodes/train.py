@@ -5,8 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.utils
-import numpy as np
-import torch
 from comfy_api.latest import io
 
 from ..slider_core.adapter import Adapter
@@ -24,6 +22,7 @@ from ..slider_core.store import Slider
 from ..slider_core.targets import slices
 from ..slider_core.trainer import Trainer
 from ..slider_core.words import encode_all, origin
+from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips
 from .running import SESSION, encoded_before, runs_folder, train
@@ -46,6 +45,7 @@ def fingerprint_of(
     backend: ComfyBackend, dataset: Dataset, targets: Targets, resolution: int, start: Slider | None
 ) -> dict[str, str]:
     """What a slider is begun with, by name: the fingerprint of its run."""
+    backend.load()  # what ran last may have left its patches in place
     found = {
         "model": f"{backend.name} {backend.weights_mark()}",
         **origin(dataset),
@@ -92,9 +92,13 @@ def begin(
             return on_one
 
         tellings = (telling("encoding image"), telling("making latent"))
-        samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
+        hints, backend.hints = backend.hints, None  # latents for words are drawn without them
+        try:
+            samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
+        finally:
+            backend.hints = hints
         say(disk.words())
-        samples = samples if backend.hints is None else backend.hints.given_out(samples)
+        samples = samples if hints is None else hints.given_out(samples)
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
     saved = None if reset else run_file(runs_folder(), name)
@@ -259,8 +263,7 @@ class SliderTrainStep(io.ComfyNode):
         again = f"{autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}{again}"
         status = f"{done} {run.verdict()} {run.calibrated} {again}"
         say(status)
-        drawn = np.asarray(draw_training(trainer.losses, trainer.readings, name), dtype=np.float32) / 255
-        curve = torch.from_numpy(drawn)[None]
+        curve = as_image(draw_training(trainer.losses, trainer.readings, name))
         state = to_native(slider.weights, prefix_of(slider.metadata))
         return io.NodeOutput(slider, state, {"loss": list(trainer.losses)}, status, curve)
 

@@ -50,6 +50,9 @@ class Backend(Protocol):
     def encoder_marks(self) -> tuple[str, str]:
         """Short hashes of what encodes images and what encodes prompts: with another encoder, another mark."""
 
+    def drawn_by(self) -> str:
+        """A short hash of what draws a picture: the diffusion model and all that it carries."""
+
     def borrowed(self) -> AbstractContextManager[None]:
         """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
 

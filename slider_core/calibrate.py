@@ -289,6 +289,7 @@ def calibrate(
     if not adapter.finite():
         raise SliderError("The slider's weights are not finite: train it anew at a lower learning rate.")
     with backend.borrowed():
+        backend.prepare(adapter.targets, samples[0].latent, samples[0].cond)
         meter = _Meter(backend, adapter, samples, seed, on_pass)
         searches = [_Search(error) for error in meter.errors(0.0, 0.0)]
         while any(search.wanted for search in searches):

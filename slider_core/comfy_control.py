@@ -145,9 +145,17 @@ class Hints:
                 f"give 1 (for all){per_pair} or {len(samples)} (one each, in the order of the dataset)."
             )
         told: dict[tuple[int, int], Any] = {}
-        for sample, number in zip(samples, numbers, strict=True):
-            told.setdefault((id(sample.cond), number), replace(sample.cond, value=_with(sample.cond.value, HINT, number)))
-        return [replace(s, cond=told[id(s.cond), n]) for s, n in zip(samples, numbers, strict=True)]
+
+        def hinted(cond: Any, number: int) -> Any:
+            return told.setdefault((id(cond), number), replace(cond, value=_with(cond.value, HINT, number)))
+
+        def one(sample: Sample, number: int) -> Sample:
+            asks = sample.asks and replace(
+                sample.asks, positive=hinted(sample.asks.positive, number), negative=hinted(sample.asks.negative, number)
+            )
+            return replace(sample, cond=hinted(sample.cond, number), asks=asks)
+
+        return [one(s, n) for s, n in zip(samples, numbers, strict=True)]
 
     def encode(self, samples: Sequence[Sample], sampling: Any, device: torch.device) -> None:
         """Bring the hints that go through a VAE to the sizes of the samples' latents. Before the model is borrowed."""

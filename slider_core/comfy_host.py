@@ -164,9 +164,15 @@ class ComfyBackend:
     def assistants_mark(self) -> str:
         """What the MODEL carries besides its weights, in short; empty when nothing."""
         self.load()
+        return self._assistants()
+
+    def _assistants(self) -> str:
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
         live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
         return " ".join(filter(None, [carried_mark(self.patcher), *live]))
+
+    def drawn_by(self) -> str:
+        return f"{module_mark(self.diffusion)} {self._assistants()}"
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""

@@ -67,11 +67,9 @@ class LiveSlider:
     @property
     def mark(self) -> str:
         """A short hash that tells two live sliders apart by what they do."""
-        told = [repr((self.strength, self.window)), *(f"{t} {float(p.sum())} {float(p.norm())}" for t, p in self._named())]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
-
-    def _named(self) -> list[tuple[str, torch.Tensor]]:
-        return [(str(t), p.detach().double()) for t, p in self.adapter.named_parameters()]
+        told = repr((self.strength, self.window)).encode()
+        named = (f"{target}".encode() + few_numbers(p) for target, p in self.adapter.named_parameters())
+        return hashlib.sha256(told + b"".join(named)).hexdigest()[:8]
 
     def strengths(self, sampling: Any, sigma_R: torch.Tensor) -> list[float]:
         """The strength of each row of a call, or one for all of them.

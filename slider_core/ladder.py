@@ -62,6 +62,11 @@ def rungs(batch: int, checkpointing: bool) -> list[Rung]:
     return [*found, Rung(True, 1, batch)]
 
 
+def largest(samples: Sequence[Sample]) -> torch.Size:
+    """The shape of the largest latent."""
+    return max((sample.latent.shape for sample in samples), key=lambda shape: shape.numel())
+
+
 class _Parts(torch.autograd.Function):
     """Predictions of a batch in parts. Forward: without a graph. Backward: each part again with one."""
 
@@ -84,7 +89,7 @@ class _Parts(torch.autograd.Function):
 class InParts:
     """A backend that predicts at most `rows` samples at once, each at its own strength; in all else the one that it wraps."""
 
-    def __init__(self, backend: Backend, adapter: Adapter, rows: int, forgive: bool = False) -> None:
+    def __init__(self, backend: Backend, adapter: Adapter, rows: int, forgive: Callable[[], bool] = lambda: False) -> None:
         self._backend, self._adapter, self._rows, self._forgive = backend, adapter, rows, forgive
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +98,7 @@ class InParts:
     def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
         def part(some: slice, with_strengths: Callable[[], AbstractContextManager[None]]) -> Callable[[], torch.Tensor]:
             def run() -> torch.Tensor:
-                with forgiving(self._forgive and torch.is_grad_enabled()), with_strengths():
+                with forgiving(torch.is_grad_enabled() and self._forgive()), with_strengths():
                     return self._backend.predict(x_BCHW[some], sigma_B[some], cond[some])
 
             return run
@@ -115,7 +120,7 @@ class Ladder:
         self.at: Rung | None = None
         self.tried: list[str] = []  # rungs on which memory ran out
         self.estimate: Estimate | None = None
-        self._looked_at: tuple[torch.Size, int] | None = None
+        self._looked_at: torch.Size | None = None
         self._free: int | None = None
         self._asked: Rung | None = None
         self._learned: Rung | None = None  # where memory running out has led to
@@ -125,22 +130,23 @@ class Ladder:
     @contextmanager
     def standing(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> Iterator[None]:
         """Within the block a rung is chosen and in force; none on which memory has run out before."""
-        low, found = self._learned, rungs(spec.batch, spec.checkpointing)
+        low, found, before = self._learned, rungs(spec.batch, spec.checkpointing), self.at
         self._asked = found[0]
         if low is not None:  # as few at once as then, whatever the batch is now
             found = [r for r in found if r.checkpointing >= low.checkpointing and (r.rows <= low.rows or low.rows >= low.batch)]
         self.at, self._left = found[0], found[1:]
-        self._look_ahead(backend, samples, moments)
+        if self._looked_at == largest(samples) and before in found:  # a run in parts stays where it is
+            self.at, self._left = before, found[found.index(before) + 1 :]
+        else:
+            self._look_ahead(backend, samples, moments)
         with ExitStack() as self._stack:
             self._take(backend)
             yield
 
     def _look_ahead(self, backend: Backend, samples: Sequence[Sample], moments: int) -> None:
         """Go down to the first rung that there is room for."""
-        shape = max((sample.latent.shape for sample in samples), key=lambda shape: shape.numel())
         try:
-            if self._looked_at != (shape, moments):  # a run in parts looks once
-                self.estimate, self._looked_at = estimate(backend, self.adapter, samples, moments), (shape, moments)
+            self.estimate, self._looked_at = estimate(backend, self.adapter, samples, moments), largest(samples)
         except Exception as fault:
             if not backend.memory.is_short(fault):
                 raise
@@ -161,7 +167,7 @@ class Ladder:
         """The backend as this rung has it."""
         if self.at is None or self.at.rows >= self.at.batch:
             return backend
-        return InParts(backend, self.adapter, self.at.rows, self.forgive)
+        return InParts(backend, self.adapter, self.at.rows, lambda: self.forgive)
 
     def attempt(self, backend: Backend, step: Callable[[Backend], T]) -> T:
         """What `step` gives, on the first rung on which memory suffices. SliderError when the lowest does not."""

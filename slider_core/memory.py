@@ -73,6 +73,7 @@ class Memory:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.gpu = device.type == "cuda"
+        self._counting = False
 
     def free(self) -> int | None:
         """Bytes that training may still take, what torch holds unused among them."""
@@ -82,7 +83,10 @@ class Memory:
         return torch.cuda.mem_get_info(self.device)[0] + unused
 
     def begin(self) -> None:
-        """Count the peak from now on."""
+        """Count the peak from now on, the first time; a run in parts has one peak."""
+        if self._counting:
+            return
+        self._counting = True
         if self.gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
         else:

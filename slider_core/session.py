@@ -62,8 +62,11 @@ class Run:
                 within = trainer.ladder.within(backend)
                 self.measured = trainer.step, calibrate(within, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
                 self.calibrated = self.measured[1].words()
-            except SliderError as fault:
-                self.measured, self.calibrated = None, f"Not calibrated: {fault}"
+            except Exception as fault:
+                if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
+                    raise
+                why = str(fault).strip().partition("\n")[0] or "out of memory"
+                self.measured, self.calibrated = None, f"Not calibrated: {why}"
         return self.calibrated
 
     def verdict(self) -> str:

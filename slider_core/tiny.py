@@ -268,6 +268,9 @@ class TinyBackend:
     def encoder_marks(self) -> tuple[str, str]:
         return f"{self.name} pixels", f"{self.name} {module_mark(self._text)}"
 
+    def drawn_by(self) -> str:
+        return module_mark(self.module)
+
     @contextmanager
     def borrowed(self) -> Iterator[None]:
         """The embedded model is ours alone: frozen, in normal tensors, so there is nothing to prepare or put back."""

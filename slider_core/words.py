@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .adapter import seeded
-from .backend import Backend, Conditioning, module_mark, per_sample
+from .backend import Backend, Conditioning, per_sample
 from .cache import Asks, Encoder, Sample, encode
 from .config import SliderError
 from .dataset import Dataset, DatasetReport, OnImage
@@ -157,7 +157,7 @@ class _Maker:
         how = f"{number} {count} {tuple(shape)} {words.steps} {words.cfg} {words.seed}"
         key = ""
         if self.disk:
-            mark = module_mark(self.backend.module)
+            mark = self.backend.drawn_by()
             key = self.disk.key("words", self.backend.name, mark, self.encoder.text_mark, prompt, how)
             found = self.disk.get(key)
             if isinstance(found, torch.Tensor) and found.shape == (count, *shape):

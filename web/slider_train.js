@@ -62,6 +62,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
     const button = node.addWidget("button", "finish now", null, () => finish(node), { serialize: false })
+    button.serialize = false
     button.tooltip = "End the training with the step it is at, and go on to the preview."
     const panel = makePanel(document, (path) => api.apiURL(path))
     const widget = node.addDOMWidget("live", "slider_live", panel.element, {

@@ -60,6 +60,9 @@ class LinearBackend:
     def encoder_marks(self) -> tuple[str, str]:
         return "pixels", "nothing"
 
+    def drawn_by(self) -> str:
+        return "linear"
+
     def borrowed(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
