@@ -33,8 +33,7 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(page: Page) -> None:
     set_steps(page, MORE_STEPS)
     page.evaluate(
         """() => { window.trained = 0;
-            window.app.api.addEventListener(
-                'progress', ({detail}) => { if (detail.max > 1000) window.trained = detail.value; }); }"""
+            window.app.api.addEventListener('slider_lora.progress', ({detail}) => { window.trained = detail.step; }); }"""
     )
     page.mouse.click(*page.evaluate(BUTTON_AT, BUTTON))
     page.get_by_text("This node is not training now.").wait_for(timeout=10_000)

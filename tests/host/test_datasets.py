@@ -17,7 +17,7 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slid
 def prompt() -> dict:
     """Model 1, dataset 2, targets 5, training 6 of the quickstart, a few steps."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": 3, "total_steps": 3}
+    graph["6"]["inputs"] |= {"steps": 3, "total_steps": 3, "calibrate": False}
     return {key: graph[key] for key in ("1", "2", "5", "6")}
 
 

@@ -91,6 +91,8 @@ def test_the_gradient_is_that_of_a_plain_copy_and_all_is_put_back(kind: str, pac
 
     entry = tiny(MODEL)
     patcher = build(entry, kind)
+    with torch.inference_mode():
+        comfy.model_management.load_models_gpu([patcher])  # which marks the layers of a model
     before, switch = bits(patcher.model), comfy.model_management.training_fp8_bwd
     plain, twice = Case(pack, patcher, entry).gradients()
     assert bits(patcher.model) == before
@@ -313,6 +315,7 @@ def trainer_of(pack, patcher: Any, entry: Any, lr: float = 1e-2) -> tuple[Any, A
 def test_a_slider_learns_on_it_and_its_mark_stays(kind: str, pack) -> None:
     with torch.inference_mode():
         trainer, backend = trainer_of(pack, build(tiny(MODEL), kind), tiny(MODEL))
+        backend.load()
         mark, before = backend.weights_mark(), bits(backend.module)
         trainer.run(backend, STEPS, gain_every=STEPS)
         assert sum(trainer.readings[-1].gain) > 0

@@ -95,7 +95,7 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
     sweep |= {"seed": 7, "rows": 1, "model": ["1", 0]}
     graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep | {"vae": ["1", 2], "slider": ["6", 0]}}
     images = run_graph(graph, images=("10", 1))["images"]
-    assert len(drawn) == 2, "every 0 draws at the end alone"
+    assert len(drawn) == 1, "every 0 draws at the end alone"
     assert torch.equal(drawn[0].images.flatten(0, 1).movedim(1, -1), images)
     assert not torch.equal(images[0], images[1]), "something is to be seen"
     strip = pack.part("nodes.live").states()[-1]["strip"]
@@ -160,10 +160,10 @@ def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
 
 
 def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
-    def broken(*_args: object) -> None:
+    def broken(*_args: object, **_choices: object) -> None:
         raise ValueError("the sampler has no such noise\nand more")
 
-    monkeypatch.setattr(pack.part("nodes.drawing"), "sample_strengths", broken)
+    monkeypatch.setattr(pack.core("comfy_sweep"), "sample_strengths", broken)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
     assert run["slider"].metadata["slider_step"] == str(STEPS)
     assert strips == [EVERY], "it is not tried again"
@@ -176,12 +176,12 @@ def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, s
 def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
     from comfy import model_management
 
-    drawing = pack.part("nodes.drawing")
+    drawing = pack.core("comfy_sweep")
     real, live = drawing.sample_strengths, pack.part("nodes.live")
 
-    def press(*args: object) -> torch.Tensor:
+    def press(*args: object, **choices: object) -> torch.Tensor:
         model_management.interrupt_current_processing()
-        return real(*args)
+        return real(*args, **choices)
 
     monkeypatch.setattr(drawing, "sample_strengths", press)
     with pytest.raises(run_graph.Error) as stopped:
@@ -196,12 +196,12 @@ def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, ser
 
 
 def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, monkeypatch) -> None:
-    drawing, running = pack.part("nodes.drawing"), pack.part("nodes.running")
+    drawing, running = pack.core("comfy_sweep"), pack.part("nodes.running")
     real = drawing.sample_strengths
 
-    def press(*args: object) -> torch.Tensor:
+    def press(*args: object, **choices: object) -> torch.Tensor:
         running.finish("6")
-        return real(*args)
+        return real(*args, **choices)
 
     monkeypatch.setattr(drawing, "sample_strengths", press)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
@@ -210,7 +210,7 @@ def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pac
 
 
 def test_an_error_of_the_training_is_shown(prompt: dict, run_graph, pack, monkeypatch) -> None:
-    def broken(*_args: object) -> None:
+    def broken(*_args: object, **_choices: object) -> None:
         raise pack.core("config").SliderError("the loss went away")
 
     monkeypatch.setattr(pack.core("trainer"), "step_loss", broken)

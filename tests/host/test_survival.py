@@ -101,22 +101,21 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
 
 
-def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
-    train = pack.part("nodes.running")
-    send = server.send_sync
+def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    train, live = pack.part("nodes.running"), pack.part("nodes.live").Live
+    after_step = live.after_step
 
-    def press(event: str, data: dict, sid: str | None = None) -> None:
-        send(event, data, sid)
-        if event == "progress" and data["value"] == 10:
+    def press(self) -> None:
+        after_step(self)
+        if self.run.step == STOP:
             assert not train.finish("7"), "another node"
-            assert train.finish(str(data["node"]))
+            assert train.finish(self.node)
 
-    monkeypatch.setattr(server, "send_sync", press)
+    monkeypatch.setattr(live, "after_step", press)
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
-    assert run["slider"].metadata["slider_step"] == "10"
+    assert run["slider"].metadata["slider_step"] == str(STOP)
     assert "Finished early, as you asked" in run["status"]
     assert not train.finish("6"), "nothing trains any more"
-    monkeypatch.setattr(server, "send_sync", send)
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
 
 

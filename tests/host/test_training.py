@@ -18,7 +18,7 @@ STEPS, TOLERANCE = 40, 1e-4
 def prompt() -> dict:
     """The quickstart in API form, short: what is tested here does not need a finished slider."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS}
+    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
     graph["10"]["inputs"] |= {"rows": 1, "steps": 4}
     for sampler in ("12", "16"):
         graph[sampler]["inputs"]["steps"] = 6
@@ -204,26 +204,27 @@ def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, forget) -> No
     assert all(torch.equal(value, parts[t].tensors[name]) for t, w in whole.items() for name, value in w.tensors.items())
 
 
-def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
+def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, monkeypatch) -> None:
     from comfy import model_management
 
     train = pack.part("nodes.train")
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
-    before, send = fingerprint(model.model), server.send_sync
+    before, live = fingerprint(model.model), pack.part("nodes.live").Live
+    after_step = live.after_step
 
-    def stop_at_ten(event: str, data: dict, sid: str | None = None) -> None:
-        send(event, data, sid)
-        if event == "progress" and data["value"] == 10:
+    def stop_at_ten(self) -> None:
+        after_step(self)
+        if self.run.step == 10:
             model_management.interrupt_current_processing()
 
-    monkeypatch.setattr(server, "send_sync", stop_at_ten)
+    monkeypatch.setattr(live, "after_step", stop_at_ten)
     with pytest.raises(run_graph.Error) as stopped:
         run_graph(prompt, slider=("6", 0))
     assert stopped.value.event == "execution_interrupted"
     assert 10 <= train.SESSION.step("smile") < STEPS, "what was learned is kept"
     assert fingerprint(model.model) == before
     assert model_management.in_training is False
-    monkeypatch.setattr(server, "send_sync", send)
+    monkeypatch.setattr(live, "after_step", after_step)
     assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "and training goes on"
 
 
