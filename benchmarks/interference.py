@@ -22,7 +22,7 @@ from slider_core.cache import Sample
 from slider_core.calibrate import calibrate
 from slider_core.config import Objective, TrainSpec
 from slider_core.demo import held_out_caption
-from slider_core.interference import interference, pair_direction
+from slider_core.interference import interference, pair_gap
 from slider_core.tiny import TinyBackend
 from slider_core.world import measure
 
@@ -63,7 +63,7 @@ def row(model: TinyBackend, names: tuple[str, str], seed: int, sliders: dict[str
     by_other = mean[0.0, 1.0] - mean[0.0, -1.0]
     latents = {key: model.encode_images(some) for key, some in faces.items()}
     sets = (latents[0.0, 0.0], latents[1.0, 0.0], latents[0.0, 1.0], latents[1.0, 1.0])
-    along = interference(*sets, pair_direction(a[2]))
+    along = interference(*sets, pair_gap(a[2]))
     cells = [f"{names[0]} under {names[1]}", str(seed), f"{alone:.2f}", f"{minus / alone - 1:+.0%}", f"{plus / alone - 1:+.0%}"]
     cells += [f"{by_other:+.3f} ({by_other / GAP:+.1%})", f"{along.alone:+.3f}", f"{along.change:+.0%}", f"{along.by_other:+.3f}"]
     return "| " + " | ".join(cells) + " |"

@@ -40,28 +40,19 @@ def units_input() -> io.Combo.Input:
 def window_inputs() -> list[io.Input]:
     """When a slider acts, and how it comes onto a model. The curve is text and not ComfyUI's CURVE, whose editor ends at 0 and 1:
     a strength may change its sign."""
+    percent = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001, "advanced": True, "optional": True}
     return [
         io.Float.Input(
             "start_percent",
             default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            round=0.001,
-            advanced=True,
-            optional=True,
             tooltip="The slider acts from here on. 0.2 to 0.4 leaves the layout of the picture as it is.",
+            **percent,
         ),
         io.Float.Input(
             "end_percent",
             default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            round=0.001,
-            advanced=True,
-            optional=True,
             tooltip="The slider acts up to here. 0 is the first sigma of the model's schedule, 1 the last.",
+            **percent,
         ),
         io.String.Input(
             "curve",

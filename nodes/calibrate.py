@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
 
 from ..slider_core.calibrate import calibrate, calibrated
@@ -14,6 +12,7 @@ from ..slider_core.dataset import Dataset
 from ..slider_core.store import Slider
 from ..slider_core.sweep import draw_calibration
 from ..slider_core.words import encode_all
+from .frames import as_image
 from .running import encoded_before
 from .sockets import CATEGORY, DatasetSocket, SliderSocket
 from .train_inputs import resolution_input
@@ -59,8 +58,7 @@ class SliderCalibrate(io.ComfyNode):
         report = f"{found.words()} {found.passes} forward passes."
         say(report)
         name = slider.metadata.get("slider_name", "slider")
-        drawn = np.asarray(draw_calibration(found, f"{name}: what is explained of {found.shown}"), dtype=np.float32) / 255
-        picture = torch.from_numpy(drawn)[None]
+        picture = as_image(draw_calibration(found, f"{name}: what is explained of {found.shown}"))
         told_slider = replace(placed, weights=weights, metadata=told, proof=slider.proof)
         return io.NodeOutput(told_slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))
 

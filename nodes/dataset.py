@@ -7,7 +7,6 @@ from pathlib import Path
 
 import comfy.utils
 import folder_paths
-import numpy as np
 import torch
 from comfy_api.latest import io
 
@@ -28,6 +27,7 @@ from ..slider_core.dataset_spec import Alpha, BucketSpec, CaptionFrom, Crop, Dat
 from ..slider_core.examine import examined
 from ..slider_core.pictures import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.sizes import common_ratio, nearest_size
+from .frames import as_image
 from .sockets import CATEGORY, DatasetSocket
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
@@ -125,8 +125,7 @@ def previews(dataset: Dataset, side: int) -> torch.Tensor:
 def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
     """((1, H, W, 3) the contact sheet, the report with what the pair doctor says)."""
     picture, lines = examined(dataset)
-    image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
-    return image, "\n".join([str(dataset.report), *lines])
+    return as_image(picture), "\n".join([str(dataset.report), *lines])
 
 
 def unequal_input() -> io.Combo.Input:

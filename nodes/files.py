@@ -35,15 +35,20 @@ def file_mark(name: str) -> str:
     return str([(str(p), p.stat().st_mtime_ns) for p in files])
 
 
+def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, str, int, str]:
+    """Folder, name, next free number and folder below `root`, as ComfyUI numbers its files. SliderError for a place elsewhere."""
+    try:
+        folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, root)
+    except Exception as fault:  # core's own, of no class, when the place lies elsewhere
+        raise SliderError(f'filename_prefix "{prefix}" must stay under {called} ({str(fault).splitlines()[0]}).') from None
+    if not name.strip(". "):
+        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write {example}.')
+    return folder, name, counter, inner
+
+
 def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
     """Where a slider of that prefix goes: the next free number, or the very name when it may be replaced."""
-    root = folder_paths.get_folder_paths("loras")[0]
-    try:
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
-    except Exception as fault:  # core's own, of no class, when the place lies elsewhere
-        raise SliderError(f'filename_prefix "{prefix}" must stay under models/loras ({str(fault).splitlines()[0]}).') from None
-    if not name.strip(". "):
-        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write sliders/my_slider.')
+    folder, name, counter, _ = next_free(prefix, folder_paths.get_folder_paths("loras")[0], "models/loras", "sliders/my_slider")
     ending = "" if form is FileFormat.PEFT else ".safetensors"
     return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
 

@@ -11,6 +11,7 @@ from ..slider_core.config import SliderError
 from ..slider_core.metadata import summary
 from ..slider_core.store import Slider, atomic_write
 from ..slider_core.sweep_files import ShownSweep, animation, page
+from .files import next_free
 from .sockets import CATEGORY, SliderSocket, SweepSocket
 
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -56,12 +57,7 @@ class SliderFinding(io.ComfyNode):
 
 def free_place(prefix: str) -> tuple[Path, str]:
     """Where files of that prefix go under the output folder, with the next free number, and the folder as a browser names it."""
-    try:
-        folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
-    except Exception as fault:  # core's own, of no class, when the place lies elsewhere
-        raise SliderError(f'filename_prefix "{prefix}" must stay under output ({str(fault).splitlines()[0]}).') from None
-    if not name.strip(". "):
-        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write sliders/sweep.')
+    folder, name, counter, inner = next_free(prefix, folder_paths.get_output_directory(), "output", "sliders/sweep")
     return Path(folder) / f"{name}_{counter:05}_", inner
 
 

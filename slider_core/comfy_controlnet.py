@@ -7,7 +7,6 @@ patch no ControlNet, but its patcher does: Slider LoRA Apply puts the same patch
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -17,21 +16,20 @@ from typing import Any
 import comfy.lora
 import comfy.model_management
 import comfy.utils
-import folder_paths
 import torch
 from torch import nn
 
 from .adapter import Adapter
 from .backend import module_mark
 from .comfy_control import Hints, chain, control_in, models_of, modules_of
-from .comfy_files import LAYER, ROUNDINGS, adapter_on, on_model
+from .comfy_files import LAYER, ROUNDINGS, adapter_on, on_model, on_trial, rounded
 from .comfy_host import ComfyBackend
 from .comfy_training import autograd_through
 from .config import FileDtype, FileFormat, SliderError
 from .formats import CONTROL_PREFIX, for_controlnet, to_native
 from .gradients import checkpointed
 from .names import placed
-from .store import DTYPES, Slider, lost_to, move_in, refuse_existing, save_slider
+from .store import DTYPES, Slider, refuse_existing, save_slider
 from .weights import Kind, LayerWeight, by_layer
 
 
@@ -174,13 +172,7 @@ def _tried(path: Path, slider: Slider, dtype: FileDtype) -> str:
 def save_control(path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool = False) -> list[str]:
     """Save a slider for a ControlNet once a trial of the file has gone well; lines of words. SliderError, and no file, else."""
     refuse_existing(path, overwrite)
-    temporary = Path(folder_paths.get_temp_directory())
-    temporary.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder, torch.inference_mode():
-        trial = Path(folder) / path.name
+    with on_trial(path, overwrite) as trial, torch.inference_mode():
         save_slider(trial, slider, dtype, form=form)
         words = _tried(trial, slider, dtype)
-        move_in(trial, path, overwrite)
-    lost = lost_to(slider, dtype)
-    rounding = [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
-    return [*rounding, words, "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."]
+    return [*rounded(slider, dtype), words, "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."]

@@ -261,6 +261,23 @@ def tried(path: Path, slider: Slider, model: Any, form: FileFormat, dtype: FileD
     return f"{words}, and by {forward:.1e} of the slider's effect on a forward of the model."
 
 
+@contextmanager
+def on_trial(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A place to write a file and try it; it goes to `path` when the block ends well, and nowhere when it does not."""
+    temporary = Path(folder_paths.get_temp_directory())
+    temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder:
+        trial = Path(folder) / path.name
+        yield trial
+        move_in(trial, path, overwrite)
+
+
+def rounded(slider: Slider, dtype: FileDtype) -> list[str]:
+    """A line about what a number format takes from a slider; none where that is nothing."""
+    lost = lost_to(slider, dtype)
+    return [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
+
+
 def save_tried(
     path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool = False, model: Any = None
 ) -> list[str]:
@@ -276,13 +293,7 @@ def save_tried(
         told = {"slider_architecture": architecture(model)} | slider.metadata
         weights = with_ratio(found.weights, model.model.diffusion_model)
         slider = replace(found, weights=weights, metadata=told, proof=slider.proof)
-    temporary = Path(folder_paths.get_temp_directory())
-    temporary.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder:
-        trial = Path(folder) / path.name
+    with on_trial(path, overwrite) as trial:
         save_slider(trial, slider, dtype, form=form, aliases=aliases)
         words = tried(trial, slider, model, form, dtype)
-        move_in(trial, path, overwrite)
-    lost = lost_to(slider, dtype)
-    rounding = [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
-    return [*rounding, words, *loader_notes(slider.weights, form, aliases)]
+    return [*rounded(slider, dtype), words, *loader_notes(slider.weights, form, aliases)]

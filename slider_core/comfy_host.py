@@ -162,17 +162,13 @@ class ComfyBackend:
         return base_mark(self.patcher)
 
     def assistants_mark(self) -> str:
-        """What the MODEL carries besides its weights, in short; empty when nothing."""
-        self.load()
-        return self._assistants()
-
-    def _assistants(self) -> str:
+        """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
         live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
         return " ".join(filter(None, [carried_mark(self.patcher), *live]))
 
     def drawn_by(self) -> str:
-        return f"{module_mark(self.diffusion)} {self._assistants()}"
+        return f"{module_mark(self.diffusion)} {self.assistants_mark()}"
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
@@ -311,14 +307,6 @@ def fit_at_once(model: Any, positive: Any, negative: Any, row: torch.Tensor, cou
     return next((rows for rows in range(count, 1, -1) if needed(rows) < free), 1)
 
 
-def _ran_out(fault: Exception) -> bool:
-    """Whether the memory was too small, the GPU's or the computer's; what lies in the cache is let go of then."""
-    found = comfy.model_management.is_oom(fault) or isinstance(fault, MemoryError) or "can't allocate memory" in str(fault)
-    if found:
-        comfy.model_management.soft_empty_cache()
-    return found
-
-
 def _plan(
     backend: ComfyBackend, adapter: Adapter, first: Any, positive: Any, negative: Any, count: int, sampler: str, most: int
 ) -> tuple[int, str]:
@@ -384,9 +372,15 @@ def sample_strengths(
             )
         return drawn if isinstance(drawn, torch.Tensor) else drawn.unbind()[0]  # of sound and video the video
 
+    def ran_out(fault: Exception) -> bool:
+        short = backend.memory.is_short(fault)
+        if short:
+            backend.memory.tidy()
+        return short
+
     most, why = _plan(backend, adapter, first, positive, negative, len(strengths), sampler, most_at_once)
     try:
-        parts = in_parts(strengths, most, run, _ran_out)
+        parts = in_parts(strengths, most, run, ran_out)
     finally:
         forget_prompts(backend.diffusion)
     if on_calls:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from .axes import INK, PAPER, Line, Panel, draw_lines, font
 from .calibrate import TOO_FLAT, Calibration
 
-INK, PAPER, GAP, BAND = (28, 28, 32), (250, 250, 250), 6, 26
+GAP, BAND = 6, 26
+CURVE = (900, 520)
 COLOURS = ((198, 60, 52), (52, 110, 190), (70, 150, 80), (150, 90, 180), (200, 140, 40))
 
 
@@ -18,10 +20,6 @@ def to_pil(image_CHW: torch.Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] -> 8-bit RGB."""
     array = (image_CHW.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(array.permute(1, 2, 0).numpy())
-
-
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
 
 
 def label(strength: float) -> str:
@@ -88,50 +86,14 @@ def draw_entries(images: torch.Tensor, names: Sequence[tuple[str, float]], title
     return canvas
 
 
-def _ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round numbers from `low` to `high`, 0 among them where it lies between."""
-    unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * f for f in (1, 2, 5, 10, 20) if (high - low) / (unit * f) <= most)
-    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], title: str, y_label: str) -> Image.Image:
     """Lines over strength with axes and a legend, 900 x 520. NaN points are left out."""
-    scale, left, right, top, bottom = 2, 70, 190, 66, 56
-    width, height = 900, 520
-    canvas = Image.new("RGB", (width * scale, height * scale), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    text, small = font(17 * scale), font(14 * scale)
-    values = [v for line in lines.values() for v in line if v == v]
-    low, high = min([0.0, *values]), max([0.0, *values])
-    margin = 0.08 * (high - low or 1.0)
-    low, high = low - margin, high + margin
-    x_low, x_high = min(strengths), max(strengths)
-
-    def place(strength: float, value: float) -> tuple[float, float]:
-        x = left + (strength - x_low) / ((x_high - x_low) or 1) * (width - left - right)
-        return x * scale, (top + (high - value) / (high - low) * (height - top - bottom)) * scale
-
-    for value in _ticks(low, high):
-        draw.line([place(x_low, value), place(x_high, value)], (225, 225, 228), scale)
-        draw.text((place(x_low, value)[0] - 8 * scale, place(x_low, value)[1]), f"{value:g}", INK, font=small, anchor="rm")
-    for strength in strengths:
-        draw.text((place(strength, low)[0], (height - bottom + 14) * scale), label(strength), INK, font=small, anchor="mm")
-    draw.line([place(x_low, 0), place(x_high, 0)], (150, 150, 155), scale)
-    draw.text((left * scale, 12 * scale), title, INK, font=text)
-    draw.text(((left + (width - left - right) / 2) * scale, (height - 20) * scale), "strength", INK, font=small, anchor="mm")
-    draw.text((8 * scale, (top - 26) * scale), y_label, INK, font=small)
-    for number, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = [place(s, v) for s, v in zip(strengths, line, strict=True) if v == v]
-        if points:
-            draw.line(points, colour, 3 * scale, joint="curve")
-        for x, y in points:
-            draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), colour)
-        y = (top + 12 + 24 * number) * scale
-        draw.line([((width - right + 16) * scale, y), ((width - right + 40) * scale, y)], colour, 3 * scale)
-        draw.text(((width - right + 48) * scale, y), name, INK, font=small, anchor="lm")
-    return canvas.resize((width, height), Image.Resampling.LANCZOS)
+    panel = Panel(title, "strength", y_label, {s: label(s) for s in strengths}, (min(strengths), max(strengths)))
+    drawn = [
+        Line(name, list(zip(strengths, line, strict=True)), COLOURS[number % len(COLOURS)])
+        for number, (name, line) in enumerate(lines.items())
+    ]
+    return draw_lines(panel, drawn, CURVE)
 
 
 def draw_calibration(found: Calibration, title: str) -> Image.Image:

@@ -22,7 +22,7 @@ from .config import SliderError, need
 TOO_LITTLE = 1e-3  # of the gap: an effect that no share can be taken of
 
 
-def pair_direction(samples: Sequence[Sample]) -> torch.Tensor:
+def pair_gap(samples: Sequence[Sample]) -> torch.Tensor:
     """The mean difference (C, H, W) of a dataset's pairs, positive less negative. SliderError without pairs of one size."""
     pairs = [pair for pair in pairs_of(samples) if len(pair) == 2]
     need(bool(pairs), "The direction of a slider needs pairs of images, and the dataset has none.")

@@ -18,7 +18,6 @@ from .config import SweepSpec
 from .drawing import draw_calibration as draw_calibration
 from .drawing import draw_curve as draw_curve
 from .drawing import draw_strip as draw_strip
-from .drawing import font as font
 from .drawing import label as label
 from .drawing import to_pil as to_pil
 

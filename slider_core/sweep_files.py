@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
+from .axes import INK, PAPER, font
 from .config import SliderError
-from .drawing import BAND, INK, PAPER, font, label, to_pil
+from .drawing import BAND, label, to_pil
 from .sweep import SweepResult
 
 MOST_FRAMES, MOST_SHOWN = 64, 256  # of one row, and of all rows, where a scrubber shows them

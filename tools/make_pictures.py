@@ -20,11 +20,11 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
+from slider_core.axes import font  # noqa: E402
 from slider_core.checkup import Patient  # noqa: E402
 from slider_core.contact_sheet import contact_sheet  # noqa: E402
 from slider_core.demo import EXTREME, png  # noqa: E402
 from slider_core.doctor import examine  # noqa: E402
-from slider_core.sweep import font  # noqa: E402
 from slider_core.world import SIZE, Face, render  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"

@@ -55,6 +55,7 @@ ORDER = [
     "resume",
     "window",
     "interference",
+    "axes",
     "drawing",
     "direction",
     "prompt_library",

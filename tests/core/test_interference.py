@@ -8,7 +8,7 @@ import torch
 from slider_core.backend import Conditioning
 from slider_core.cache import Sample
 from slider_core.config import SliderError
-from slider_core.interference import interference, pair_direction
+from slider_core.interference import interference, pair_gap
 
 SHAPE = (4, 6, 6)
 
@@ -39,7 +39,7 @@ def test_the_direction_is_the_mean_difference_of_the_pairs() -> None:
     none, d, aside = pictures()
     samples = [sample(none[0], -1.0, 0), sample(none[0] + d + aside, 1.0, 0), sample(none[1] + d - aside, 1.0, 1)]
     samples += [sample(none[1], -1.0, 1), sample(none[2], 0.0, None)]
-    torch.testing.assert_close(pair_direction(samples), d)
+    torch.testing.assert_close(pair_gap(samples), d)
 
 
 def test_a_slider_that_does_nothing_has_no_share() -> None:
@@ -58,6 +58,6 @@ def test_what_cannot_be_compared_is_an_error() -> None:
     with pytest.raises(SliderError, match="The pairs do not differ"):
         interference(none, none, none, none, d * 0)
     with pytest.raises(SliderError, match="needs pairs of images"):
-        pair_direction([sample(d, 1.0, None)])
+        pair_gap([sample(d, 1.0, None)])
     with pytest.raises(SliderError, match="pairs of one size"):
-        pair_direction([sample(d, 1.0, 0), sample(d, -1.0, 0), sample(d[:, 1:], 1.0, 1), sample(d[:, 1:], -1.0, 1)])
+        pair_gap([sample(d, 1.0, 0), sample(d, -1.0, 0), sample(d[:, 1:], 1.0, 1), sample(d[:, 1:], -1.0, 1)])
