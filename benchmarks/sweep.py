@@ -38,10 +38,10 @@ def full(name: str) -> Callable[[int], tuple[Any, Any, Any]]:
 
     def make(side: int) -> tuple[Any, Any, Any]:
         import torch
-        from checkpointing import loaded
+        from full_size import loaded, prompt
 
         entry, model = loaded(name)
-        return model, [[torch.randn(1, 77, entry.config["context_dim"]), {}]], torch.zeros(1, 4, side, side)
+        return model, prompt(entry), torch.zeros(1, 4, side, side)
 
     return make
 

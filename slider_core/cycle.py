@@ -61,24 +61,25 @@ class Lane:
     partners: tuple[Sample, ...] = ()  # negatives of that size, of whom each unit meets one: where pairs are drawn at random
 
 
-def _shuffled(count: int, seed: str, epoch: int) -> list[int]:
-    return random.Random(f"{seed}/{epoch}").sample(range(count), count)
+@lru_cache(maxsize=64)
+def _shuffled(count: int, seed: str, epoch: int) -> tuple[int, ...]:
+    return tuple(random.Random(f"{seed}/{epoch}").sample(range(count), count))
 
 
 @lru_cache(maxsize=256)
-def _passes(_count: int, _wanted: int, _seed: str) -> list[list[int]]:
+def _passes(_count: int, _wanted: int, _seed: str) -> list[tuple[int, ...]]:
     """The passes of a walk as far as they were asked for: each depends on the one before."""
     return []
 
 
-def _apart(count: int, wanted: int, seed: str, epoch: int) -> list[int]:
+def _apart(count: int, wanted: int, seed: str, epoch: int) -> tuple[int, ...]:
     """A shuffled pass that begins with others than the pass before has already given to a visit that both share."""
     known = _passes(count, wanted, seed)
     while len(known) <= epoch:
         order, open_ = _shuffled(count, seed, len(known)), -len(known) * count % wanted
         given = known[-1][max(0, count - (wanted - open_)) :] if open_ else []
         first = [index for index in order if index not in given][:open_]
-        known.append(first + [index for index in order if index not in first])
+        known.append((*first, *(index for index in order if index not in first)))
     return known[epoch]
 
 
@@ -140,6 +141,7 @@ class Plan:
     reach: float
     seed: int
     together: bool
+    apart: bool  # steps are accumulated, and no image shall come twice in one
 
     def turn(self, step: int) -> tuple[Lane, int]:
         """The lane whose turn step is, and how many batches it has given before."""
@@ -153,6 +155,27 @@ class Plan:
         turns = _epoch(order, tuple((x.group, x.weight, x.turns) for x in lanes), self.seed, epoch)
         lane = lanes[turns[place]]
         return lane, epoch * lane.turns + turns[:place].count(turns[place])
+
+    def batch(self, step: int) -> Batch:
+        """All samples of `step` (from 0)."""
+        lane, visit = self.turn(step)
+        place = f"{self.seed}/{lane.name}"
+        picked = [lane.units[i] for i in _walk(len(lane.units), self.wanted[lane.group], visit, place, self.apart)]
+        numbers = tuple(range(len(picked)))
+        if lane.group == NEUTRAL:
+            chosen = tuple(unit[0] for unit in picked)
+            draw = random.Random(f"{self.seed}/{step}/neutral")  # anywhere in the useful range
+            reach = tuple(self.reach * draw.uniform(NEAREST, FARTHEST) for _ in picked)
+            return Batch(step, (*chosen, *chosen), (*reach, *(-r for r in reach)), numbers * 2, neutral=True)
+        if lane.partners:
+            met = _walk(len(lane.partners), len(picked), visit, f"{place}/partners", self.apart)
+            picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
+        sides = len(picked[0])
+        chosen = tuple(unit[side] for side in range(sides) for unit in picked)
+        words = lane.group == WORDS
+        aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen) and not words
+        strengths = tuple(s.strength for s in chosen)
+        return Batch(step, chosen, strengths, numbers * sides, neutral=False, aligned=aligned, words=words)
 
 
 @lru_cache(maxsize=4)
@@ -196,7 +219,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     reach = max((abs(s.strength) for s in samples if s.strength), default=1.0)
     there = {lane.group for lane in lanes}
     together = not spec.paired
-    return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together)
+    return Plan(tuple(g for g in order if g in there), tuple(lanes), wanted, reach, spec.seed, together, spec.accumulate > 1)
 
 
 def parts(batch: Batch, count: int) -> tuple[Batch, ...]:
@@ -213,21 +236,4 @@ def parts(batch: Batch, count: int) -> tuple[Batch, ...]:
 
 def next_batch(samples: Sequence[Sample], spec: TrainSpec, step: int) -> Batch:
     """All samples of `step` (from 0) under `spec.objective`. Raises SliderError when a sign has no samples."""
-    whole, apart = plan(samples, spec), spec.accumulate > 1
-    lane, visit = whole.turn(step)
-    picked = [lane.units[i] for i in _walk(len(lane.units), whole.wanted[lane.group], visit, f"{spec.seed}/{lane.name}", apart)]
-    numbers = tuple(range(len(picked)))
-    if lane.group == NEUTRAL:
-        chosen = tuple(unit[0] for unit in picked)
-        draw = random.Random(f"{spec.seed}/{step}/neutral")  # anywhere in the useful range
-        reach = tuple(whole.reach * draw.uniform(NEAREST, FARTHEST) for _ in picked)
-        return Batch(step, (*chosen, *chosen), (*reach, *(-r for r in reach)), numbers * 2, neutral=True)
-    if lane.partners:
-        met = _walk(len(lane.partners), len(picked), visit, f"{spec.seed}/{lane.name}/partners", apart)
-        picked = [(unit[0], lane.partners[i]) for unit, i in zip(picked, met, strict=True)]
-    sides = len(picked[0])
-    chosen = tuple(unit[side] for side in range(sides) for unit in picked)
-    words = lane.group == WORDS
-    aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen) and not words
-    strengths = tuple(s.strength for s in chosen)
-    return Batch(step, chosen, strengths, numbers * sides, neutral=False, aligned=aligned, words=words)
+    return plan(samples, spec).batch(step)

@@ -19,7 +19,7 @@ from .adapter import Adapter
 from .backend import Backend
 from .cache import Sample
 from .config import Optimizer, Schedule, SliderError, TrainSpec
-from .cycle import Batch, next_batch, parts
+from .cycle import Batch, parts, plan
 from .gain import Probe, Reading
 from .gradients import complains, forgiving
 from .ladder import Ladder
@@ -77,7 +77,7 @@ class Trainer:
     """
 
     def __init__(self, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec) -> None:
-        next_batch(samples, spec, 0)  # refuses samples that cannot train before anything is made
+        self._plan = plan(samples, spec)  # refuses samples that cannot train before anything is made
         self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
         self._use_optimizer(spec)
         self.step = 0
@@ -128,7 +128,7 @@ class Trainer:
 
     def adopt(self, spec: TrainSpec) -> None:
         """Go on with other choices (steps, lr, batch, objective, seed, optimizer) from the next step."""
-        next_batch(self.samples, spec, self.step)
+        self._plan = plan(self.samples, spec)
         if spec.optimizer is not self.spec.optimizer:
             self._use_optimizer(spec)  # begins anew, from the weights that are read
         elif self.average.ema is not None and not spec.ema:
@@ -143,7 +143,7 @@ class Trainer:
         self.average = Average(self.adapter.parameters(), self.optimizer)
 
     def _one_step(self, backend: Backend) -> float:
-        batch = next_batch(self.samples, self.spec, self.step)
+        batch = self._plan.batch(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step)
         with self.average.trained():

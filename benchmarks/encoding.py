@@ -1,0 +1,110 @@
+"""Encoding a dataset of 512 pixels, against the VAE alone, and again from the cache on disk.
+
+    python benchmarks/encoding.py               (needs ComfyUI; a full-size SD 1.5 VAE with random weights, CPU or GPU)
+
+Three sides, in turn in one process, `--repeat` times, medians: the VAE on tensors that lie ready; the dataset from its folders
+(pictures read, fitted and encoded, latents written to the cache); the same dataset once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from full_size import settle
+
+SIDE = 512
+DDCONFIG = {
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 256,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 128,
+    "ch_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
+
+
+def vae() -> Any:
+    """A VAE of SD 1.5's size that ComfyUI loaded from a state dict."""
+    import comfy.sd
+    import torch
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    with torch.inference_mode():
+        return comfy.sd.VAE(sd=AutoencoderKL(embed_dim=4, ddconfig=DDCONFIG).state_dict())
+
+
+def folders(place: Path, pairs: int) -> None:
+    """`pairs` positives and as many negatives: noise at a coarse grain, as PNG."""
+    import numpy as np
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for side in ("positive", "negative"):
+        (place / side).mkdir(parents=True)
+        for number in range(pairs):
+            coarse = draw.integers(0, 256, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(place / side / f"{number}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    from make_architectures import core, start
+
+    start(cpu=False)
+    import comfy.model_management
+    import torch
+    from zoo.animals import tiny
+    from zoo.model import build_tiny
+
+    found, clip = vae(), core("comfy_tiny").load_demo(core("tiny").load_weights())[1]
+    model = build_tiny(tiny("SD15"))  # its latents are of the VAE's kind
+    backend = core("comfy_host").ComfyBackend(model, found, clip)
+    count, spent = 2 * args.pairs, {"the VAE alone": [], "first run": [], "second run": []}
+    ready = torch.rand(1, SIDE, SIDE, 3)
+    with tempfile.TemporaryDirectory() as temp, torch.inference_mode():
+        place, cache = Path(temp) / "images", Path(temp) / "cache"
+        folders(place, args.pairs)
+
+        def run() -> None:
+            dataset = core("dataset").read_dataset(core("dataset").bucket_folders(place))
+            core("cache").encode(dataset, backend, SIDE, core("disk_cache").DiskCache(cache))
+
+        def alone() -> None:
+            for _ in range(count):
+                found.encode(ready)
+
+        def seconds(work: Callable[[], None]) -> float:
+            begun = time.perf_counter()
+            work()
+            settle(comfy.model_management.get_torch_device())
+            return time.perf_counter() - begun
+
+        found.encode(ready)  # loads it
+        for _ in range(args.repeat):
+            shutil.rmtree(cache, ignore_errors=True)
+            spent["the VAE alone"].append(seconds(alone))
+            spent["first run"].append(seconds(run))
+            spent["second run"].append(seconds(run))
+    median = {name: statistics.median(some) for name, some in spent.items()}
+    print("| side | images | s | images/s | times the VAE alone |")
+    print("|---|---|---|---|---|")
+    for name, value in median.items():
+        print(f"| {name} | {count} | {value:.2f} | {count / value:.2f} | {value / median['the VAE alone']:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
