@@ -11,13 +11,14 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage setup comfyui bench-quality bench-smoke clean
+.PHONY: help demo test lint coverage setup comfyui bench bench-quality bench-smoke clean
 
 help:
 	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
 	@echo "make test    every test ring that can run here, then a summary   (RINGS=\"core lint\" picks some)"
 	@echo "make lint    ruff check"
 	@echo "make coverage   which lines of slider_core the core ring reaches: a table, and pages in build/coverage"
+	@echo "make bench   a step, its scaling, a sweep, encoding and ComfyUI's start against their peers: an hour or two; needs ComfyUI"
 	@echo "make bench-quality   which objective makes the best slider: some hours on two cores, goes on where it was stopped"
 	@echo "make bench-smoke     what a step and a run cost in counts, against the recorded ones"
 	@echo "make setup   the virtual environment $(VENV) with everything that make test needs"
@@ -37,6 +38,9 @@ lint: $(VENV)/.stamp-tools
 
 coverage: $(VENV)/.stamp-tools
 	$(PY) -m pytest -q --cov --cov-report=term --cov-report=html:build/coverage
+
+bench: setup
+	for part in start encoding sweep step scaling; do echo "$$part:"; $(PY) benchmarks/$$part.py || exit 1; done
 
 bench-quality: $(VENV)/.stamp-package
 	$(PY) benchmarks/quality.py

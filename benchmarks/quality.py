@@ -193,8 +193,11 @@ def tasks(kind: str, seeds: int, rates: dict[str, float]) -> list[dict]:
         apart = [o for o in OBJECTIVES if o != "teacher_difference"]  # which has no meaning without pairs
         return [task(o, a, s, pairs=p, unpaired=True) for p in (6, 4) for s, a in every for o in apart]
     if kind == "neutral":
-        weights = ({"steps": 200}, {"neutral": 12, "neutral_weight": 0.0}, {"neutral": 12, "neutral_weight": 1.0})
-        return [task("displacement", a, s, **w) for s, a in every for w in (*weights, {"neutral": 12, "neutral_weight": 4.0})]
+        weights = {
+            o: (None, 0.0, 1.0, 4.0) if o == "displacement" else (0.0, 1.0) for o in OBJECTIVES if o != "teacher_difference"
+        }
+        some = {w: {"steps": 200} if w is None else {"neutral": 12, "neutral_weight": w} for w in weights["displacement"]}
+        return [task(o, a, s, **some[w]) for s, a in every for o, mine in weights.items() for w in mine]
     return [
         task(o, a, s, steps=n)
         for n in CURVE_STEPS
@@ -271,19 +274,18 @@ def units_table(rows: list[dict]) -> str:
 
 def neutral_table(rows: list[dict]) -> str:
     lines = [
-        "| attribute | neutral images | effect at +-1 | " + " | ".join(f"leak at {e}" for e in EQUAL) + " |",
-        "|---" * 6 + "|",
+        "| attribute | objective | neutral images | effect at +-1 | " + " | ".join(f"leak at {e}" for e in EQUAL) + " |",
+        "|---" * 7 + "|",
     ]
-    for attribute in ATTRIBUTES:
-        for weight in (None, 0.0, 1.0, 4.0):
-            some = [r for r in rows if r["attribute"] == attribute and r.get("neutral_weight") == weight]
-            if some:
-                what = "none, 200 steps" if weight is None else f"12, weight {weight:g}, 300 steps, every third neutral"
-                cells = [
-                    f"{statistics.mean(r['effect'] for r in some):.2f}",
-                    *(mean([r["leak"][str(e)] for r in some]) for e in EQUAL),
-                ]
-                lines.append(f"| {attribute} | {what} | " + " | ".join(cells) + " |")
+    for attribute, name, weight in itertools.product(ATTRIBUTES, OBJECTIVES, (None, 0.0, 1.0, 4.0)):
+        some = [r for r in rows if (r["attribute"], r["objective"], r.get("neutral_weight")) == (attribute, name, weight)]
+        if some:
+            what = "none, 200 steps" if weight is None else f"12, weight {weight:g}, 300 steps, every third neutral"
+            cells = [
+                f"{statistics.mean(r['effect'] for r in some):.2f}",
+                *(mean([r["leak"][str(e)] for r in some]) for e in EQUAL),
+            ]
+            lines.append(f"| {attribute} | {name} | {what} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -330,23 +332,27 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build" / "quality.jsonl", help="what was measured; a run goes on from it"
     )
+    parser.add_argument(
+        "--rates", nargs=len(OBJECTIVES), type=float, help=f"not tuned ones, in the order {', '.join(OBJECTIVES)}"
+    )
     parser.add_argument("--figure", type=Path, default=ROOT / "build" / "quality.png")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    given = dict(zip(OBJECTIVES, args.rates or (), strict=bool(args.rates)))
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         for kind in kinds:
             if kind not in args.only:
                 continue
             done = {key(row) for row in rows}
-            left = [task for task in tasks(kind, args.seeds, tuned(rows)) if key(task) not in done]
+            left = [task for task in tasks(kind, args.seeds, given or tuned(rows)) if key(task) not in done]
             for row in pool.imap_unordered(run, left):
                 rows.append(row)
                 with args.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 sys.stderr.write(f"{key(row)} effect {row.get('effect', row['raw_effect']):.2f}\n")
     by = {kind: [r for r in rows if r["kind"] == kind] for kind in kinds}
-    print("Learning rates:", tuned(rows))
+    print("Learning rates:", given or tuned(rows))
     for title, some in (
         ("6 aligned pairs", by["main"]),
         ("4 aligned pairs", by["four"]),

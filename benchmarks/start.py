@@ -2,8 +2,8 @@
 
     python benchmarks/start.py                  (needs ComfyUI; --repeat starts, medians)
 
-ComfyUI starts in a base directory of its own with this pack alone, prints "Import times for custom nodes" and ends. Beside it stands
-the time of the whole start, and which heavy packages were imported before a node ran: there should be none.
+ComfyUI starts in a base directory of its own with this pack alone, prints "Import times for custom nodes" and ends. Beside it
+stands the time of the whole start, and which heavy packages were imported before a node ran: there should be none.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def main() -> None:
     more = sorted(imported[True] - imported[False])
     print("| the pack, s | start with it, s | start without, s | ratio | heavy packages that only the pack brings in |")
     print("|---|---|---|---|---|")
-    print(
-        f"| {statistics.median(packed[1:]):.1f} | {with_us:.1f} | {without:.1f} | {with_us / without:.2f} | {', '.join(more) or 'none'} |"
-    )
+    brought = ", ".join(more) or "none"
+    print(f"| {statistics.median(packed[1:]):.1f} | {with_us:.1f} | {without:.1f} | {with_us / without:.2f} | {brought} |")
 
 
 if __name__ == "__main__":

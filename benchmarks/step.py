@@ -6,8 +6,8 @@
 
 A step takes one positive and one negative, rank 4. The floor is one forward and one backward to the input through the frozen
 model, with nothing attached. `ours` trains by paired denoising: one forward and one backward, as core's node has it; `default` by
-the displacement, which asks the frozen model beforehand. `core` is TrainLoraNode in bypass mode. Every run is a process of its own;
-all sides take turns, `--repeat` times, and medians are given. The first step of a run is not counted.
+the displacement, which asks the frozen model beforehand. `core` is TrainLoraNode in bypass mode. Every run is a process of its
+own; all sides take turns, `--repeat` times, and medians are given. The first step of a run is not counted.
 Memory is the peak of the process (CPU) or of the device's allocator (GPU), less what was there once the model was loaded.
 """
 
@@ -180,11 +180,10 @@ def main() -> None:
         found = medians(measure, sides, args.repeat)
         least = found["floor"]
         for side, figures in found.items():
-            print(
-                f"| {args.model} | {width}x{width} | {side} | {figures['seconds']:.2f} | {figures['seconds'] / least['seconds']:.2f} "
-                f"| {figures['bytes'] / GIB:.2f} GiB | {figures['bytes'] / least['bytes']:.2f} |",
-                flush=True,
-            )
+            cells = [args.model, f"{width}x{width}", side]
+            cells += [f"{figures['seconds']:.2f}", f"{figures['seconds'] / least['seconds']:.2f}"]
+            cells += [f"{figures['bytes'] / GIB:.2f} GiB", f"{figures['bytes'] / least['bytes']:.2f}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
