@@ -1,20 +1,25 @@
 """How a live strip is drawn: prompts, size and sampler settings, by the same calls as Slider Strength Sweep."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.samplers
+import torch
 from comfy_api.latest import io
+from PIL import Image
 
 from ..slider_core.comfy_sweep import Drawer
-from ..slider_core.config import SweepSpec
+from ..slider_core.config import SliderError, SweepSpec
+from ..slider_core.drawing import ROW_CELLS, WIDEST, draw_validation
+from ..slider_core.prompt_library import PromptEntry, PromptLibrary
 from ..slider_core.store import Slider
-from ..slider_core.sweep import SweepResult, sweep
+from ..slider_core.sweep import SweepResult, draw_strip, sweep, sweep_library
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Everything that a strip needs besides the model, its VAE and the slider."""
+    """Everything that a strip needs besides the model, its VAE and the slider. `texts`: the library's prompts, encoded."""
 
     spec: SweepSpec
     positive: Any
@@ -22,11 +27,47 @@ class Drawing:
     latent: dict[str, Any]
     sampler: str
     scheduler: str
+    library: PromptLibrary | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
+
+    def picture(self, model: Any, vae: Any, slider: Slider) -> Image.Image:
+        """What is shown: a strip of the prompt, or the library."""
+        if self.library is not None:
+            return self._validation(self.library, self.draw_library(self.library, model, vae, slider))
+        images, strengths = self.draw(model, vae, slider).images, self.spec.strengths
+        least, most = ROW_CELLS
+        return draw_strip(images, strengths, [], "", max(least, min(most, WIDEST // len(strengths))))
+
+    def _validation(self, library: PromptLibrary, drawn: list[torch.Tensor]) -> Image.Image:
+        both = list(zip(library.entries, drawn, strict=True))
+        rows = {entry.name: images for entry, images in both if entry.strength is None}
+        own = [(entry.name, entry.strength, images[0]) for entry, images in both if entry.strength is not None]
+        return draw_validation(rows, self.spec.strengths, own)
+
+    def _drawer(self, model: Any, vae: Any) -> Drawer:
+        return Drawer(model, vae, self.latent, self.negative, self.spec.steps, self.spec.cfg, self.sampler, self.scheduler)
 
     def draw(self, model: Any, vae: Any, slider: Slider) -> SweepResult:
         """All strengths of a seed in one sampling call, where the model and the sampler allow that."""
-        drawer = Drawer(model, vae, self.latent, self.negative, self.spec.steps, self.spec.cfg, self.sampler, self.scheduler)
+        drawer = self._drawer(model, vae)
         return sweep(self.spec, lambda strengths, seed: drawer.draw(slider, strengths, seed, self.positive)[0])
+
+    def draw_library(self, library: PromptLibrary, model: Any, vae: Any, slider: Slider) -> list[torch.Tensor]:
+        """The pictures of each entry; one sampling call for each distinct prompt. SliderError that names the entry."""
+        drawer, (seed,) = self._drawer(model, vae), self.spec.seeds
+
+        def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
+            try:
+                return drawer.draw(slider, strengths, seed, self.texts[entry.prompt])[0]
+            except Exception as fault:  # ComfyUI's stop is no Exception
+                raise SliderError(f'entry "{entry.name}": {first_line(fault)}') from fault
+
+        return sweep_library(library, self.spec.strengths, sample)
+
+
+def first_line(fault: Exception) -> str:
+    """An error of anything, in one line of bounded length."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
 
 
 def sampler_inputs() -> list[io.Input]:

@@ -16,6 +16,7 @@ from ..slider_core.metadata import summary, thumbnail
 from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
 from .sockets import CATEGORY, SliderSocket
+from .words import say
 
 
 def load_by_name(name: str) -> Slider:
@@ -139,6 +140,7 @@ class SaveSliderLoRA(io.ComfyNode):
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
         report = "\n".join([f"Saved models/loras/{listed}", *words])
+        say(report)
         return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 
 

@@ -1,4 +1,8 @@
-"""SliderLivePreview: how the strip is drawn that Slider Train Step shows while it trains, and the drawing of it."""
+"""SliderLivePreview: how the strip is drawn that Slider Train Step shows while it trains, and the drawing of it.
+
+With a prompt library it is the validation of the training: an entry without a strength is a row at all of the strip's
+strengths, one with a strength is a picture at it.
+"""
 
 import logging
 import time
@@ -9,14 +13,15 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..slider_core.config import SweepSpec, parse_strengths
+from ..slider_core.comfy_sweep import carrying, encoded
+from ..slider_core.config import SliderError, SweepSpec, parse_strengths
+from ..slider_core.prompt_library import MOST_ENTRIES, PromptLibrary
 from ..slider_core.store import Slider
-from ..slider_core.sweep import draw_strip
-from .drawing import Drawing, sampler_inputs
-from .sockets import CATEGORY, PreviewSocket
+from .drawing import Drawing, first_line, sampler_inputs
+from .sockets import CATEGORY, PreviewSocket, PromptsSocket
 from .words import executing_node
 
-WIDEST, CELLS = 1280, (48, 256)  # pixels of a strip, of one picture on it
+MOST_PICTURES = MOST_ENTRIES  # in one live picture
 QUALITY = 90
 
 
@@ -70,26 +75,38 @@ class Strips:
             self.drawn += 1
         except Exception as fault:  # the training is worth more than any picture of it; ComfyUI's stop is no Exception
             logging.getLogger(__name__).warning("Slider Live Preview at step %d", step, exc_info=True)
-            self.trouble = f"No live strip: {_first_line(fault)}"
+            self.trouble = f"No live strip: {first_line(fault)}"
         self.seconds += time.monotonic() - start
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
-        drawing = self.preview.drawing
-        result = drawing.draw(self._model, self._vae, slider)
-        strengths = drawing.spec.strengths
-        least, most = CELLS
-        cell = max(least, min(most, WIDEST // len(strengths)))
+        picture = self.preview.drawing.picture(self._model, self._vae, slider)
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         name = f"slider_live_{executing_node().replace(':', '_')}.jpg"
         part = folder / f"{name}.part"
-        draw_strip(result.images, strengths, [], "", cell).save(part, "JPEG", quality=QUALITY)
+        picture.save(part, "JPEG", quality=QUALITY)
         part.replace(folder / name)
         return {"filename": name, "subfolder": "", "type": "temp", "step": step}
 
 
-def _first_line(fault: Exception) -> str:
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
+def texts_of(library: PromptLibrary, clip: Any, strengths: int) -> dict[str, Any]:
+    """Each distinct prompt of a library, encoded. SliderError for what cannot be, or is too much to be drawn again and again."""
+    if clip is None:
+        raise SliderError("Slider Live Preview: prompts need clip to encode them; connect it.")
+    own = sum(entry.strength is not None for entry in library.entries)
+    rows = len(library.entries) - own
+    if rows * strengths + own > MOST_PICTURES:
+        raise SliderError(
+            f"Slider Live Preview: {rows} entries at {strengths} strengths and {own} at their own are {rows * strengths + own} "
+            f"pictures; {MOST_PICTURES} at most. Write fewer strengths, or give entries an adapter_strength."
+        )
+    found = {}
+    for name, prompt in library.prompts().items():
+        try:
+            found[prompt] = encoded(clip, {"": prompt})[""]
+        except Exception as fault:
+            raise SliderError(f'Slider Live Preview: entry "{name}" cannot be encoded: {first_line(fault)}') from fault
+    return found
 
 
 class SliderLivePreview(io.ComfyNode):
@@ -121,6 +138,13 @@ class SliderLivePreview(io.ComfyNode):
                     max=100000,
                     tooltip="Steps of training between two strips; each takes the time of a sampling. 0: only at the end.",
                 ),
+                PromptsSocket.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="Several prompts in place of positive, from Slider Prompt Library: each at its adapter_strength, "
+                    "or without one at all strengths.",
+                ),
+                io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts; needed only with prompts."),
             ],
             outputs=[PreviewSocket.Output(display_name="preview", tooltip="For Slider Train Step.")],
         )
@@ -138,9 +162,12 @@ class SliderLivePreview(io.ComfyNode):
         sampler_name: str,
         scheduler: str,
         every: int,
+        prompts: PromptLibrary | None = None,
+        clip: Any = None,
     ) -> io.NodeOutput:
         spec = SweepSpec(parse_strengths(strengths), (strip_seed,), steps=steps, cfg=cfg)
-        drawing = Drawing(spec, positive, negative, latent_image, sampler_name, scheduler)
+        texts = {} if prompts is None else carrying(positive, texts_of(prompts, clip, len(spec.strengths)))
+        drawing = Drawing(spec, positive, negative, latent_image, sampler_name, scheduler, prompts, texts)
         return io.NodeOutput(LivePreview(drawing, every))
 
 

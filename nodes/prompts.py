@@ -48,7 +48,7 @@ class SliderPromptLibrary(io.ComfyNode):
             display_name="Slider Prompt Library",
             category=CATEGORY,
             description="Named prompts, each at a strength of its own, as SimpleTuner writes them. With a model and a slider "
-            "connected, every entry is drawn; prompts goes to Slider Strength Sweep.",
+            "connected, every entry is drawn; prompts goes to Slider Strength Sweep and to Slider Live Preview.",
             search_aliases=["validation prompts", "adapter_strength", "user prompt library"],
             is_output_node=True,
             inputs=[
@@ -85,7 +85,7 @@ class SliderPromptLibrary(io.ComfyNode):
                 most_at_once_input(),
             ],
             outputs=[
-                PromptsSocket.Output(display_name="prompts", tooltip="For Slider Strength Sweep."),
+                PromptsSocket.Output(display_name="prompts", tooltip="For Slider Strength Sweep and Slider Live Preview."),
                 io.Image.Output(display_name="grid", tooltip="Every entry with its name and strength."),
                 io.Image.Output(display_name="images", tooltip="One picture for each entry, in order."),
                 io.String.Output(display_name="report"),

@@ -7,7 +7,7 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..slider_core.calibrate import Units
-from ..slider_core.comfy_sweep import Drawer, along, encoded, sweep_model
+from ..slider_core.comfy_sweep import Drawer, along, carrying, encoded, sweep_model
 from ..slider_core.config import SliderError, SweepSpec, parse_strengths
 from ..slider_core.dataset import Dataset
 from ..slider_core.prompt_library import PromptLibrary
@@ -35,12 +35,6 @@ def most_at_once_input() -> io.Int.Input:
         optional=True,
         tooltip="Strengths in one sampling call. 0: as many as the free memory holds.",
     )
-
-
-def carrying(positive: Any, prompts: dict[str, Any]) -> dict[str, Any]:
-    """The prompts with the ControlNet that `positive` carries, if it does."""
-    control = {key: value for key, value in positive[0][1].items() if key.startswith("control")}
-    return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
 
 
 def name_of(slider: Slider) -> str:

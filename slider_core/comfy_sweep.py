@@ -18,9 +18,9 @@ from .config import SliderError, SweepSpec
 from .dataset import Dataset
 from .direction import pair_direction
 from .disk_cache import DiskCache
-from .prompt_library import PromptLibrary
+from .prompt_library import PromptEntry, PromptLibrary
 from .store import Slider
-from .sweep import Row, SweepResult, how_it_ran, sweep_rows
+from .sweep import Row, SweepResult, how_it_ran, sweep_library, sweep_rows
 
 MOST_ROWS = 256
 
@@ -121,6 +121,12 @@ def encoded(clip: Any, texts: Mapping[str, str]) -> dict[str, Any]:
     return {name: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for name, text in texts.items()}
 
 
+def carrying(positive: Any, prompts: Mapping[str, Any]) -> dict[str, Any]:
+    """The prompts with the ControlNet that `positive` carries, if it does."""
+    control = {key: value for key, value in positive[0][1].items() if key.startswith("control")}
+    return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
+
+
 def draw_library(
     library: PromptLibrary,
     strength: float,
@@ -131,10 +137,10 @@ def draw_library(
     on_group: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling call."""
-    found: dict[int, torch.Tensor] = {}
-    for prompt, places in library.groups():
-        (positive,) = encoded(clip, {"": prompt}).values()
-        images, _ = drawer.draw(slider, [library.entries[place].at(strength) for place in places], seed, positive)
-        found |= dict(zip(places, images.detach().float().cpu().clamp(0, 1), strict=True))
+
+    def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
+        images, _ = drawer.draw(slider, strengths, seed, encoded(clip, {"": entry.prompt})[""])
         on_group()
-    return torch.stack([found[place] for place in range(len(library.entries))])
+        return images
+
+    return torch.cat(sweep_library(library, (strength,), sample))

@@ -28,10 +28,10 @@ from .dataset import Dataset, bucket_folders, read_dataset
 from .drawing import draw_entries
 from .formats import to_native
 from .metadata import tensor_hash, thumbnail
-from .prompt_library import PromptLibrary
+from .prompt_library import PromptEntry, PromptLibrary
 from .session import Run, Session
 from .store import Slider, atomic_write, save_slider
-from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
+from .sweep import SweepResult, draw_curve, draw_strip, label, sweep, sweep_library, to_pil
 from .targets import survey_for
 from .tiny import TinyBackend
 from .trainer import StepReport, Trainer
@@ -217,10 +217,12 @@ def draw_prompts(
     adapter, found = Adapter.from_weights(backend.module, slider.weights), {}
     check_writable(out, "prompts.png", "prompts.json")
     for seed in spec.seeds:
-        for prompt, places in library.groups():
-            drawn = sampler(backend, adapter, dataclasses.replace(spec, prompt=prompt), told)
-            images = drawn([library.entries[place].at(strength) for place in places], seed)
-            found |= {(place, seed): image for place, image in zip(places, images, strict=True)}
+
+        def sample(entry: PromptEntry, strengths: Sequence[float], seed: int = seed) -> torch.Tensor:
+            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), told)(strengths, seed)
+
+        drawn = sweep_library(library, (strength,), sample)
+        found |= {(place, seed): images[0] for place, images in enumerate(drawn)}
     shown, files = sorted(found), []
     for place, seed in shown:
         plain = re.sub(r"[^\w-]+", "_", library.entries[place].name)[:60]

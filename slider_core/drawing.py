@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +13,10 @@ from .axes import INK, PAPER, Line, Panel, draw_lines, font
 from .calibrate import TOO_FLAT, Calibration
 
 GAP, BAND = 6, 26
+LONGEST = 320  # pixels of a name left of a row
+WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live picture, of one picture in it
 CURVE = (900, 520)
+Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
 COLOURS = ((198, 60, 52), (52, 110, 190), (70, 150, 80), (150, 90, 180), (200, 140, 40))
 
 
@@ -39,6 +43,7 @@ def draw_strip(
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
     text = font(max(11, min(18, cell_width // 6)))
+    rows = [_fitted(row, text, LONGEST) for row in rows]
     left = 12 + int(max(text.getlength(r) for r in rows)) if rows else GAP
     top = (BAND + GAP if title else 0) + BAND
     canvas = Image.new(
@@ -61,18 +66,27 @@ def draw_strip(
 
 
 def _fitted(text: str, face: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
-    """`text`, cut with an ellipsis where it is wider than `width` pixels."""
-    if face.getlength(text) <= width:
-        return text
-    return next((cut for end in range(len(text), 0, -1) if face.getlength(cut := f"{text[:end]}…") <= width), "…")
+    """`text` in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    whole = " ".join(text[:1000].split())
+    if face.getlength(whole) <= width:
+        return whole
+    end = bisect_right(range(1, len(whole)), width, key=lambda end: face.getlength(f"{whole[:end]}…"))
+    return f"{whole[:end]}…"
 
 
-def draw_entries(images: torch.Tensor, names: Sequence[tuple[str, float]], title: str = "", least: int = 192) -> Image.Image:
-    """(N, 3, H, W) images as a grid about as wide as high, the name and strength of each above it."""
+def draw_entries(
+    images: torch.Tensor,
+    names: Sequence[tuple[str, float]],
+    title: str = "",
+    least: int = 192,
+    shape: tuple[int, int] | None = None,
+) -> Image.Image:
+    """(N, 3, H, W) images as a grid, the name and strength of each above it. `shape`: its columns, and the width of a picture;
+    without it about as wide as high, of pictures that are at least `least` wide."""
     count, _, height, width = images.shape
-    cell = max(width, least)
+    columns, cell = shape or (0, max(width, least))
     tall = round(height * cell / width)
-    columns = min(count, max(1, math.ceil(math.sqrt(count * (tall + BAND) / cell))))
+    columns = min(count, columns or max(1, math.ceil(math.sqrt(count * (tall + BAND) / cell))))
     rows, top, face = math.ceil(count / columns), BAND + GAP if title else GAP, font(15)
     canvas = Image.new("RGB", (GAP + columns * (cell + GAP), top + rows * (BAND + tall + GAP)), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -84,6 +98,42 @@ def draw_entries(images: torch.Tensor, names: Sequence[tuple[str, float]], title
         draw.text((x + cell / 2, y + BAND / 2), _fitted(name, face, room) + mark, INK, font=face, anchor="mm")
         canvas.paste(to_pil(image).resize((cell, tall), Image.Resampling.LANCZOS), (x, y + BAND))
     return canvas
+
+
+def draw_validation(rows: Mapping[str, torch.Tensor], strengths: Sequence[float], entries: Sequence[Entry]) -> Image.Image:
+    """A prompt library while a slider trains: `rows`, names with their pictures (S, 3, H, W) at all `strengths`, as a strip;
+    below it the `entries` that have a strength of their own, each with its name and strength above it.
+
+    As wide and as high as a live picture may be, where so many pictures leave that choice.
+    """
+    parts = []
+    if rows:
+        images = torch.stack(list(rows.values()))
+        parts.append(draw_strip(images, strengths, list(rows), "", _row_cell(images)))
+    if entries:
+        images = torch.stack([image for _, _, image in entries])
+        names = [(name, strength) for name, strength, _ in entries]
+        parts.append(draw_entries(images, names, shape=_entry_shape(images)))
+    whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), PAPER)
+    for place, part in enumerate(parts):
+        whole.paste(part, (0, sum(above.height for above in parts[:place])))
+    return whole
+
+
+def _row_cell(images: torch.Tensor) -> int:
+    """The width of a picture in a strip of (R, S, 3, H, W), so that it is neither too wide nor too high."""
+    count_rows, count_columns, _, height, width = images.shape
+    least, most = ROW_CELLS
+    return max(least, min(most, WIDEST // count_columns, WIDEST * width // (count_rows * height)))
+
+
+def _entry_shape(images: torch.Tensor) -> tuple[int, int]:
+    """(columns, width of a picture) of a grid of (N, 3, H, W): the largest that is neither too wide nor too high."""
+    count, _, height, width = images.shape
+    least, most = ENTRY_CELLS
+    shapes = [(max(1, (WIDEST - GAP) // (cell + GAP)), cell) for cell in range(most, least - 1, -8)]
+    fits = (s for s in shapes if math.ceil(count / s[0]) * (BAND + GAP + s[1] * height / width) <= WIDEST)
+    return next(fits, shapes[-1])
 
 
 def draw_curve(strengths: Sequence[float], lines: dict[str, Sequence[float]], title: str, y_label: str) -> Image.Image:

@@ -32,6 +32,10 @@ class PromptEntry:
         """Its own strength, or the given one."""
         return strength if self.strength is None else self.strength
 
+    def among(self, strengths: Sequence[float]) -> list[float]:
+        """Where it is drawn: at its own strength, or at all of the given ones."""
+        return list(strengths) if self.strength is None else [self.strength]
+
 
 @dataclass(frozen=True)
 class PromptLibrary:

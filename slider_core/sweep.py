@@ -20,6 +20,7 @@ from .drawing import draw_curve as draw_curve
 from .drawing import draw_strip as draw_strip
 from .drawing import label as label
 from .drawing import to_pil as to_pil
+from .prompt_library import PromptEntry, PromptLibrary
 
 Part = TypeVar("Part")
 # strengths, seed -> images (S, 3, H, W) in [0, 1], one per strength, from the same noise
@@ -123,6 +124,24 @@ def sweep_rows(
         images.append(drawn.detach().float().cpu().clamp(0, 1))
         latents += [] if latent is None else [latent.detach().float().cpu()]
     return SweepResult(spec, torch.stack(images), torch.stack(latents) if latents else None, tuple(rows))
+
+
+def sweep_library(
+    library: PromptLibrary,
+    strengths: Sequence[float],
+    sample: Callable[[PromptEntry, Sequence[float]], torch.Tensor],
+) -> list[torch.Tensor]:
+    """Per entry its pictures (n, 3, H, W): one at its own strength, or those at all of `strengths`.
+
+    `sample` is run once per distinct prompt, with its first entry and everything that is drawn of it; from the same noise.
+    """
+    found: dict[int, torch.Tensor] = {}
+    for _, places in library.groups():
+        at = [library.entries[place].among(strengths) for place in places]
+        images = sample(library.entries[places[0]], [strength for some in at for strength in some])
+        parts = images.detach().float().cpu().clamp(0, 1).split([len(some) for some in at])
+        found |= dict(zip(places, parts, strict=True))
+    return [found[place] for place in range(len(library.entries))]
 
 
 # --- what it shows

@@ -3,11 +3,13 @@
     python tools/make_workflow.py prompt.json layout.json workflows/name.json --picture workflows/name.jpg --run 400
 
 prompt.json   {"1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0]}}, ...}
-layout.json   {"nodes":  {"1": {"box": [x, y, w, h], "title": "...", "color": "#232", "bgcolor": "#353", "collapsed": false}},
+layout.json   {"nodes":  {"1": {"box": [x, y, w, h], "title": "...", "color": "#232", "bgcolor": "#353", "collapsed": false,
+                               "muted": false, "models": [{"name": "...", "directory": "vae", "url": "https://..."}]}},
                "groups": [{"title": "...", "box": [x, y, w, h], "color": "#3f789e"}],
                "notes":  [{"box": [x, y, w, h], "text": "# Markdown", "title": "...", "color": "...", "bgcolor": "..."}]}
               every key is optional, and a node may be given as a bare [x, y, w, h]; positions are those of the node's body, the
-              30 px title bar lies above it; a box smaller than the node's own least size grows.
+              30 px title bar lies above it; a box smaller than the node's own least size grows. A muted node is there to be
+              switched on later; for models that a node needs and that are absent, ComfyUI offers a download.
 
 The order of widget values, the slots of dynamic inputs and the link ids are the frontend's own. Before the file is written it is
 loaded again, and the prompt that the frontend makes of it is compared with the one that came in; a difference is an error.
@@ -16,6 +18,7 @@ loaded again, and the prompt that the frontend makes of it is compared with the 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -23,6 +26,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +49,8 @@ ARRANGE = """([layout, fixed]) => {
             node.setSize([Math.max(box[2] ?? 0, least[0]), Math.max(box[3] ?? 0, least[1])]);
         }
         if (look.collapsed) node.collapse(true);
+        if (look.muted) node.mode = window.LiteGraph.NEVER;
+        if (look.models) node.properties.models = look.models;
     };
     for (const node of graph._nodes)
         for (const widget of node.widgets ?? [])
@@ -97,6 +103,14 @@ def build(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[st
     return graph
 
 
+def awake(prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str, Any]:
+    """What of the prompt runs: without the nodes that the layout mutes, and without what is linked to them."""
+    muted = {i for i, look in layout.get("nodes", {}).items() if isinstance(look, dict) and look.get("muted")}
+    kept = {i: node for i, node in prompt.items() if i not in muted}
+    linked = {i: [k for k, v in node["inputs"].items() if isinstance(v, list) and v[0] in muted] for i, node in kept.items()}
+    return {i: node | {"inputs": {k: v for k, v in node["inputs"].items() if k not in linked[i]}} for i, node in kept.items()}
+
+
 def differences(wanted: dict[str, Any], got: dict[str, Any]) -> list[str]:
     """What of the prompt was lost or changed; inputs that the frontend adds with their defaults are no difference."""
     lines = [f"node {i} is missing" for i in wanted if i not in got] + [f"node {i} is new" for i in got if i not in wanted]
@@ -124,7 +138,7 @@ def make(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str
     """Build, load what was built, compare. Raises SystemExit with every difference."""
     graph = build(page, prompt, layout)
     harness.load_workflow(page, graph)
-    got = page.evaluate(PROMPT)
+    prompt, got = awake(prompt, layout), page.evaluate(PROMPT)
     if lines := differences(prompt, got):
         raise SystemExit("make_workflow: the workflow does not give the prompt back:\n  " + "\n  ".join(lines))
     if errors := harness.page_errors(page):
@@ -136,8 +150,8 @@ def make(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str
     return graph
 
 
-def picture(page: Page, path: Path, run: float | None) -> None:
-    """A picture of the graph, after a run when `run` (its limit in seconds) is given."""
+def picture(page: Page, path: Path, run: float | None, width: int | None) -> None:
+    """A picture of the graph, `width` pixels wide, after a run when `run` (its limit in seconds) is given."""
     if run is not None:
         result = harness.run_and_wait(page, run)
         if not result.ok:
@@ -146,8 +160,10 @@ def picture(page: Page, path: Path, run: float | None) -> None:
     page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     harness.fit_view(page)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind: Any = {"type": "jpeg", "quality": 85} if path.suffix.lower() in (".jpg", ".jpeg") else {"type": "png"}
-    page.screenshot(path=path, clip=page.evaluate(EXTENT), **kind)
+    shot = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(EXTENT)))).convert("RGB")
+    if width and width < shot.width:
+        shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
+    shot.save(path, quality=85)
 
 
 def arguments() -> argparse.Namespace:
@@ -157,6 +173,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="also write a picture of the graph (.jpg or .png)")
     parser.add_argument("--run", type=float, metavar="SECONDS", help="run the graph before the picture is taken, with this limit")
+    parser.add_argument("--width", type=int, help="shrink the picture to that many pixels: a thumbnail is 1166 wide")
     parser.add_argument("--window", type=int, nargs=2, default=(1600, 1000), metavar=("W", "H"), help="browser size, pixels")
     parser.add_argument("--pack", type=Path, default=ROOT, help="the node pack's folder (default: this checkout)")
     parser.add_argument("--no-pack", action="store_true", help="ComfyUI's own nodes only")
@@ -178,7 +195,7 @@ def main() -> int:
     ):
         graph = make(page, prompt, layout)
         if args.picture:
-            picture(page, args.picture, args.run)
+            picture(page, args.picture, args.run, args.width)
     graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"slider-lora/{args.out.name}"))  # the frontend tells graphs apart by it
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(graph, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ def test_the_references_example_is_read() -> None:
         PromptEntry("slider_minus", "same prompt", 0.5),
     )
     assert [entry.at(GLOBAL) for entry in entries] == [GLOBAL, 1.2, 0.5]
+    assert [entry.among((-1.0, 0.0, 1.0)) for entry in entries] == [[-1.0, 0.0, 1.0], [1.2], [0.5]]
 
 
 @pytest.mark.parametrize("written", ["0", "0.0", "-0"])
@@ -30,6 +31,7 @@ def test_a_strength_of_zero_is_a_strength(written: str) -> None:
     (entry,) = parse_prompts(f'{{"base": {{"prompt": "x", "adapter_strength": {written}}}}}').entries
     assert entry.strength == 0
     assert entry.at(GLOBAL) == 0
+    assert entry.among((-1.0, 1.0)) == [0.0]
 
 
 def test_entries_of_one_prompt_are_one_group() -> None:

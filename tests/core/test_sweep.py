@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from slider_core.config import SweepSpec
-from slider_core.sweep import SweepResult, draw_curve, draw_strip, label, sweep, to_pil
+from slider_core.prompt_library import PromptEntry, parse_prompts
+from slider_core.sweep import SweepResult, draw_curve, draw_strip, label, sweep, sweep_library, to_pil
 
 STRENGTHS, SEEDS, SIDE, CELL = (-1.0, 0.0, 2.0), (5, 6), 16, 48
 COLOURS = torch.tensor([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [255, 0, 255], [0, 255, 255]]]) / 255
@@ -96,6 +97,24 @@ def test_a_sweep_is_one_call_a_seed_with_all_strengths() -> None:
     assert result.images.shape == (2, 3, 3, 4, 4)
     assert result.images[1, 2, 0, 0, 0] == pytest.approx(0.8)
     assert result.names() == ["seed 5", "seed 6"]
+
+
+def test_a_library_is_one_call_a_prompt_and_each_entry_gets_its_own_pictures() -> None:
+    library = parse_prompts(
+        """{"plain": "a", "other": "b", "zero": {"prompt": "a", "adapter_strength": 0},
+            "minus": {"prompt": "b", "adapter_strength": -0.5}}"""
+    )
+    calls = []
+
+    def sample(entry: PromptEntry, strengths: list[float]) -> torch.Tensor:
+        calls.append((entry.name, strengths))
+        return torch.tensor(strengths).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4) / 10 + {"a": 0.3, "b": 0.5}[entry.prompt]
+
+    found = sweep_library(library, (1.0, 2.0), sample)
+    assert calls == [("plain", [1.0, 2.0, 0.0]), ("other", [1.0, 2.0, -0.5])]
+    assert [images[:, 0, 0, 0].tolist() for images in found] == [
+        pytest.approx(values) for values in ([0.4, 0.5], [0.6, 0.7], [0.3], [0.45])
+    ]
 
 
 def test_images_out_of_range_are_clamped() -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from slider_core.config import SweepSpec
-from slider_core.drawing import draw_entries
+from slider_core.drawing import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation
 from slider_core.sweep import Row, SweepResult, effect_curve, figures, how_it_ran, in_parts, rows_of, sweep_rows, table
 
 STRENGTHS = (2.0, 0.0, -1.0)  # not in order
@@ -114,3 +116,70 @@ def test_every_entry_of_a_library_stands_in_its_grid() -> None:
     grid = draw_entries(colours[..., None, None].expand(-1, -1, 8, 8), [("a very long name " * 9, 1.0)] * 5, "title", 64)
     seen = {pixel for _, pixel in grid.getcolors(1 << 20)}
     assert {tuple(round(c * 255) for c in colour.tolist()) for colour in colours} <= seen
+
+
+def shades(count: int, height: int = 8, width: int = 8) -> torch.Tensor:
+    """(count, 3, height, width): a colour for each that neither ink nor paper nor another one has."""
+    red = torch.arange(count) / 255
+    return torch.stack([red, torch.zeros(count), torch.ones(count) * 0.8], 1)[..., None, None].expand(-1, -1, height, width)
+
+
+def places(picture: Image.Image, images: torch.Tensor) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of each plain picture in the whole."""
+    array, found = np.asarray(picture), []
+    ys, xs = np.nonzero((array[..., 1] == 0) & (array[..., 2] == 204))
+    order = np.argsort(array[ys, xs, 0], kind="stable")
+    ys, xs, reds = ys[order], xs[order], array[ys, xs, 0][order]
+    for red in (images[:, 0, 0, 0] * 255).round().tolist():
+        mine = slice(np.searchsorted(reds, red), np.searchsorted(reds, red, "right"))
+        found.append((xs[mine].min(), ys[mine].min(), xs[mine].max() + 1, ys[mine].max() + 1))
+    return found
+
+
+def test_a_library_is_rows_at_all_strengths_and_single_pictures_below() -> None:
+    images = shades(9)
+    rows = {"plain": images[0:3], "with a hat": images[3:6]}
+    entries = [("zero", 0.0, images[6]), ("plus", 1.2, images[7]), ("minus", -1.0, images[8])]
+    found = places(draw_validation(rows, (-1.0, 0.0, 1.0), entries), images)
+    lefts, tops = [place[0] for place in found], [place[1] for place in found]
+    assert lefts[0:3] == lefts[3:6] == sorted(set(lefts[0:3])), "columns"
+    assert len(set(tops[0:3])) == len(set(tops[3:6])) == len(set(tops[6:9])) == 1, "rows"
+    assert found[0][3] <= tops[3] < found[3][3] <= tops[6]
+    assert lefts[6:9] == sorted(set(lefts[6:9]))
+
+
+def test_names_and_strengths_are_written_and_zero_is_one_of_them() -> None:
+    images = shades(4)
+
+    def drawn(name: str, strength: float) -> np.ndarray:
+        return np.asarray(draw_validation({"row": images[:3]}, (-1.0, 0.0, 1.0), [(name, strength, images[3])]))
+
+    base = drawn("name", 0.0)
+    for other in (drawn("naem", 0.0), drawn("name", 1.0)):
+        assert other.shape == base.shape
+        assert (other != base).any()
+    assert draw_validation({}, (1.0,), [("alone", 0.0, images[0])]).width < base.shape[1]
+    assert draw_validation({"row": images[:3]}, (-1.0, 0.0, 1.0), []).height < base.shape[0]
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 8, 8), (4, 8, 8), (30, 24, 8), (30, 8, 24), (256, 8, 8)])
+def test_a_picture_of_many_entries_stays_small(count: int, height: int, width: int) -> None:
+    images = shades(count, height, width)
+    single = draw_validation({}, (1.0,), [(f"entry {n}", 1.0, image) for n, image in enumerate(images)])
+    strip = draw_validation({f"entry {n}": image[None] for n, image in enumerate(images)}, (1.0,), [])
+    for picture, cells in ((single, ENTRY_CELLS), (strip, ROW_CELLS)):
+        boxes = places(picture, images)
+        assert len(set(boxes)) == count, "every one is there"
+        side = boxes[0][2] - boxes[0][0]
+        assert cells[0] <= side <= cells[1]
+        assert picture.width <= WIDEST
+        assert side == cells[0] or picture.height <= 1.5 * WIDEST, "too high only when no picture can be smaller"
+    assert count > 4 or places(single, images)[0][2] - places(single, images)[0][0] == ENTRY_CELLS[1]
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "two\nlines " * 40, " "])
+def test_a_name_of_any_length_costs_no_more_room_than_there_is(name: str) -> None:
+    strip = draw_strip(torch.zeros(1, 1, 3, 8, 8), (0.0,), [name], cell=64)
+    assert strip.width <= LONGEST + 64 + 40
+    entries = draw_entries(torch.zeros(1, 3, 8, 8), [(name, 1.0)], shape=(1, 64))
+    assert entries.width == draw_entries(torch.zeros(1, 3, 8, 8), [("a", 1.0)], shape=(1, 64)).width

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ STEPS, EVERY = 6, 2
 TRAINING = ("1", "2", "5", "6")
 PROMPTS = ("7", "8", "9")
 EVENT = "slider_lora.progress"
+LIBRARY = {  # two prompts: three entries of one, one of the other
+    "plain": "a face",
+    "other": "a blue face",
+    "zero": {"prompt": "a face", "adapter_strength": 0},
+    "minus": {"prompt": "a face", "adapter_strength": -1.5},
+}
 
 
 @pytest.fixture
@@ -33,6 +40,14 @@ def watched(prompt: dict, **own: object) -> dict:
     return prompt | {"live": {"class_type": "SliderLivePreview", "inputs": inputs | own}, "6": train}
 
 
+def validated(prompt: dict, library: dict = LIBRARY, **own: object) -> dict:
+    """The graph with a live preview of a prompt library."""
+    inputs = {"library": json.dumps(library), "file": "none", "strength": 1.0, "seed": 0, "steps": 1, "cfg": 1.0}
+    inputs |= {"sampler_name": "euler", "scheduler": "simple"}
+    node = {"class_type": "SliderPromptLibrary", "inputs": inputs}
+    return watched(prompt, prompts=["library", 0], clip=["1", 1], **own) | {"library": node}
+
+
 @pytest.fixture
 def strips(pack, monkeypatch) -> list[int]:
     """The steps at which a strip was drawn."""
@@ -48,12 +63,25 @@ def strips(pack, monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "steps", "every", "pauses"),
-    [({"dropout": 0.3}, 21, 8, [8, 16, 21]), ({"algorithm": "dora"}, 4, 1, [1, 2, 3, 4])],
-    ids=["lora past a reading", "dora after each step"],
+    ("adapter", "steps", "every", "pauses", "shown"),
+    [
+        ({"dropout": 0.3}, 21, 8, [8, 16, 21], watched),
+        ({"algorithm": "dora"}, 4, 1, [1, 2, 3, 4], watched),
+        ({"dropout": 0.3}, 4, 1, [1, 2, 3, 4], validated),
+    ],
+    ids=["lora past a reading", "dora after each step", "with a library"],
 )
 def test_a_watched_training_is_the_same_training_bit_for_bit(
-    adapter: dict, steps: int, every: int, pauses: list[int], prompt: dict, run_graph, forget, pack, strips
+    adapter: dict,
+    steps: int,
+    every: int,
+    pauses: list[int],
+    shown: Callable[..., dict],
+    prompt: dict,
+    run_graph,
+    forget,
+    pack,
+    strips,
 ) -> None:
     session = pack.part("nodes.running").SESSION
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
@@ -65,7 +93,8 @@ def test_a_watched_training_is_the_same_training_bit_for_bit(
     assert 0 <= float(curve.min()) < 0.5 < float(curve.max()) <= 1
     alone = session.get("smile").trainer
     forget()
-    run_graph(watched(prompt, every=every), slider=("6", 0))
+    run_graph(shown(prompt, every=every), slider=("6", 0))
+    assert pack.part("nodes.live").states()[-1]["trouble"] == ""
     seen = session.get("smile").trainer
     assert strips == pauses
     assert seen.losses == alone.losses
@@ -237,3 +266,108 @@ def test_only_so_many_nodes_are_kept(pack, monkeypatch) -> None:
 def test_a_preview_refuses_strengths_before_anything_is_trained(strengths: str, message: str, prompt: dict, run_graph) -> None:
     with pytest.raises(run_graph.Error, match=message):
         run_graph(watched(prompt, strengths=strengths), slider=("6", 0))
+
+
+@pytest.fixture
+def drawn(pack, monkeypatch) -> list[list[torch.Tensor]]:
+    """The pictures of every library that was drawn, by entry."""
+    kind, seen = pack.part("nodes.drawing").Drawing, []
+    real = kind.draw_library
+
+    def draw(self, *args: object) -> list[torch.Tensor]:
+        seen.append(real(self, *args))
+        return seen[-1]
+
+    monkeypatch.setattr(kind, "draw_library", draw)
+    return seen
+
+
+def test_a_library_is_drawn_as_the_library_node_and_the_sweep_draw_it(prompt: dict, run_graph, pack, comfy, drawn) -> None:
+    """Every entry at its own strength or at all of the strip's, at the strip's seed, to the last bit: the calls are the same."""
+    prompt["6"]["inputs"] |= {"learning_rate": 0.02}
+    graph = validated(prompt, strengths="-1, 0, 1")
+    same = {k: graph["live"]["inputs"][k] for k in ("steps", "cfg", "sampler_name", "scheduler", "latent_image", "negative")}
+    same |= {"model": ["1", 0], "clip": ["1", 1], "vae": ["1", 2], "slider": ["6", 0], "seed": 7}
+    expected = {f"plain {s:g}": {"prompt": "a face", "adapter_strength": s} for s in (-1.0, 0.0, 1.0)}
+    expected |= {k: v for k, v in LIBRARY.items() if not isinstance(v, str)}
+    flat = graph["library"]["inputs"] | same | {"library": json.dumps(expected)}
+    graph["20"] = {"class_type": "SliderPromptLibrary", "inputs": flat}
+    sweep = {k: v for k, v in same.items() if k != "clip"} | {"positive": ["blue", 0], "strengths": "-1, 0, 1", "rows": 1}
+    graph["21"] = {"class_type": "SliderStrengthSweep", "inputs": sweep}
+    graph["blue"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a blue face"}}
+    run = run_graph(graph, images=("20", 2), blue=("21", 1))
+    plain, other, zero, minus = drawn[-1]
+    assert [len(images) for images in drawn[-1]] == [3, 3, 1, 1]
+    assert torch.equal(torch.cat([plain, zero, minus]).movedim(1, -1), run["images"])
+    assert torch.equal(other.movedim(1, -1), run["blue"])
+    assert torch.equal(zero[0], plain[1]), "0 is the model without the slider"
+    assert not torch.equal(minus[0], plain[0])
+    assert len(drawn) == STEPS // EVERY, "every so many steps, and at the end"
+    assert not torch.equal(drawn[0][3], drawn[-1][3]), "and it shows what was learned since"
+    strip = pack.part("nodes.live").states()[-1]["strip"]
+    assert Image.open(comfy / "temp" / strip["filename"]).width <= 1280
+
+
+def test_prompts_are_encoded_once_before_the_training(prompt: dict, run_graph, pack, monkeypatch, drawn) -> None:
+    node, texts = pack.part("nodes.live_preview"), []
+    real = node.encoded
+
+    def encoded(clip: object, some: dict) -> dict:
+        texts.extend(some.values())
+        return real(clip, some)
+
+    monkeypatch.setattr(node, "encoded", encoded)
+    run_graph(validated(prompt), slider=("6", 0))
+    assert texts == ["a face", "a blue face"]
+    assert len(drawn) == 3
+
+
+def test_a_library_that_fails_names_its_entry_and_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
+    """Out of memory in the second prompt, for one picture alone too."""
+    drawing = pack.core("comfy_host").comfy.sample
+    real, calls = drawing.sample, []
+
+    def full(*args: object, **choices: object) -> torch.Tensor:
+        calls.append(len(args[1]))
+        if len(calls) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nand more")
+        return real(*args, **choices)
+
+    monkeypatch.setattr(drawing, "sample", full)
+    run = run_graph(validated(prompt), slider=("6", 0), status=("6", 3))
+    assert calls == [5, 3, 1], "the rows of one prompt, then those of the other, halved"
+    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert strips == [EVERY], "it is not tried again"
+    assert 'No live strip: entry "other": CUDA out of memory.' in run["status"]
+
+
+@pytest.mark.parametrize(
+    ("library", "own", "message"),
+    [
+        ({"a": 3}, {}, 'entry "a" must be a text'),
+        ({str(n): "x" for n in range(100)}, {}, "100 entries at 3 strengths and 0 at their own are 300 pictures; 256 at most"),
+        (LIBRARY, {"clip": None}, "prompts need clip to encode them"),
+    ],
+)
+def test_a_library_is_refused_before_anything_is_trained(
+    library: dict, own: dict, message: str, prompt: dict, run_graph, pack
+) -> None:
+    graph = validated(prompt, library)
+    graph["live"]["inputs"] = {k: v for k, v in (graph["live"]["inputs"] | own).items() if v is not None}
+    with pytest.raises(run_graph.Error, match=message):
+        run_graph(graph, slider=("6", 0))
+    assert pack.part("nodes.running").SESSION.step("smile") == 0
+
+
+def test_a_prompt_that_cannot_be_encoded_is_named(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    node = pack.part("nodes.live_preview")
+    real = node.encoded
+
+    def encoded(clip: object, some: dict) -> dict:
+        if "a blue face" in some.values():
+            raise ValueError("no such token")
+        return real(clip, some)
+
+    monkeypatch.setattr(node, "encoded", encoded)
+    with pytest.raises(run_graph.Error, match='entry "other" cannot be encoded: no such token'):
+        run_graph(validated(prompt), slider=("6", 0))

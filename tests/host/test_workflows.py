@@ -5,6 +5,7 @@ Model files are absent here; empty ones of the names that a workflow asks for st
 
 import asyncio
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
-FILES = {"unet_name": "diffusion_models", "lora_name": "loras", "clip_name": "text_encoders", "vae_name": "vae"}
+FILES = {
+    "unet_name": "diffusion_models",
+    "lora_name": "loras",
+    "clip_name": "text_encoders",
+    "vae_name": "vae",
+    "ckpt_name": "checkpoints",
+    "control_net_name": "controlnet",
+    "file": "loras",
+}
+NO_FILE = "none"
 SEEDS = ("seed", "noise_seed")
+NOTE = "MarkdownNote"
+TITLE = 30  # pixels of the bar above a node
+EXTRAS = ("nodes_sd3", "nodes_canny", "nodes_images", "nodes_flux", "nodes_model_advanced", "nodes_preview_any")
 
 
 def prompt_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The API form of a saved graph: what its links and widget values say."""
+    """The API form of a saved graph: what its links and widget values say, muted nodes too."""
     sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
     prompt = {}
     for node in graph["nodes"]:
-        if node["type"] == "MarkdownNote":
+        if node["type"] == NOTE:
             continue
         inputs = {i["name"]: sources[i["link"]] for i in node.get("inputs", ()) if i.get("link") is not None}
         names = [i["widget"]["name"] for i in node.get("inputs", ()) if "widget" in i]
@@ -34,9 +47,14 @@ def prompt_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return prompt
 
 
+def graph_of(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def stock(pack, extra_nodes) -> None:
-    extra_nodes("nodes_sd3")
+    for name in EXTRAS:
+        extra_nodes(name)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -45,10 +63,12 @@ def test_a_bundled_workflow_fits_the_nodes(name: str, stock: None, comfy: Path, 
 
     import nodes
 
-    prompt = prompt_of(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")))
+    prompt = prompt_of(graph_of(name))
     for node in prompt.values():
         assert node["class_type"] in nodes.NODE_CLASS_MAPPINGS
         for key in node["inputs"].keys() & FILES.keys():
+            if node["inputs"][key] == NO_FILE:
+                continue
             place = comfy / "models" / FILES[key] / node["inputs"][key]
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
@@ -60,10 +80,44 @@ def test_a_bundled_workflow_fits_the_nodes(name: str, stock: None, comfy: Path, 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_bundled_workflow_is_what_its_source_says(name: str) -> None:
-    prompt = prompt_of(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")))
+    prompt = prompt_of(graph_of(name))
     source = json.loads((ROOT / "tools" / "workflows" / f"{name}.api.json").read_text(encoding="utf-8"))
     assert prompt.keys() == source.keys()
     for key, node in source.items():
         assert prompt[key]["class_type"] == node["class_type"]
         assert {n: prompt[key]["inputs"].get(n) for n in node["inputs"]} == node["inputs"]
     assert (ROOT / "workflows" / f"{name}.jpg").is_file(), "a template has a picture"
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_model_that_must_be_downloaded_is_named_in_a_note_with_its_folder_and_can_be_fetched(name: str) -> None:
+    graph = graph_of(name)
+    notes = "\n".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] == NOTE)
+    for node in graph["nodes"]:
+        if "Loader" not in node["type"]:
+            continue
+        for file in [v for v in node["widgets_values"] if str(v).endswith(".safetensors")]:
+            assert f"`{file}`" in notes
+        for model in node["properties"].get("models", ()):
+            assert model["name"] in node["widgets_values"]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(f"/{model['name']}")
+            assert f"`models/{model['directory']}`" in notes
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_no_two_nodes_of_a_bundled_workflow_lie_over_each_other(name: str) -> None:
+    """With the title bar above each, and every node inside one of the groups but for the notes."""
+    graph = graph_of(name)
+    boxes = {f"{n['type']} {n['id']}": (n["pos"][0], n["pos"][1] - TITLE, *n["size"]) for n in graph["nodes"]}
+    boxes = {key: (x, y, x + w, y + h + TITLE) for key, (x, y, w, h) in boxes.items()}
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"{one} lies over {other}"
+    groups = [
+        (g["bounding"][0], g["bounding"][1], g["bounding"][0] + g["bounding"][2], g["bounding"][1] + g["bounding"][3])
+        for g in graph["groups"]
+    ]
+    for key, box in boxes.items():
+        inside = any(g[0] <= box[0] and g[1] <= box[1] and box[2] <= g[2] and box[3] <= g[3] for g in groups)
+        assert inside or key.startswith(NOTE), f"{key} lies in no group"

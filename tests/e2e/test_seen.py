@@ -1,0 +1,145 @@
+"""What a person sees beside the pictures: reports on the nodes, the help page, errors, and what a cancel leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import harness
+import pytest
+from playwright.sync_api import Page
+from rings import find_chromium
+
+from slider_core.store import load_slider
+
+QUICKSTART = harness.ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
+LIMIT_S, MORE_STEPS = 120.0, 100_000
+PICTURE = """() => [...document.querySelectorAll('.node-help-content img')]
+    .map(i => ({loaded: i.complete && i.naturalWidth > 0, width: i.getBoundingClientRect().width, alt: i.alt}))"""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "vue"])
+def canvas(request: pytest.FixtureRequest, server: harness.Server) -> Iterator[tuple[Page, str]]:
+    """A page of each canvas, and the canvas' name."""
+    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": request.param}) as page:
+        yield page, "vue" if request.param else "classic"
+        errors = harness.page_errors(page)
+    assert not errors, "uncaught errors in the page:\n" + "\n".join(errors)
+
+
+@pytest.fixture(scope="module")
+def desk(server: harness.Server) -> Iterator[Page]:
+    """One page for every help page."""
+    with harness.browse(server, find_chromium()) as page:
+        yield page
+
+
+def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
+    """Some nodes of the quickstart, with a training of a few steps."""
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    inputs = graph["6"]["inputs"]
+    del inputs["preview"]
+    inputs |= {"steps": 4, "total_steps": 4, "calibrate": False} | training
+    return {key: graph[key] for key in nodes}
+
+
+def lay(page: Page, graph: dict[str, Any]) -> None:
+    page.evaluate("graph => window.app.loadApiJson(graph, 'seen')", graph)
+    harness.settle(page)
+    harness.fit_view(page)
+
+
+@pytest.mark.e2e
+def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_nodes(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    lay(page, small_graph("1", "2", "5", "6", "19", name=f"told_{kind}"))
+    result = harness.run_and_wait(page, LIMIT_S)
+    harness.fit_view(page)
+    harness.screenshot(page, f"reports-{kind}")
+    assert result.ok, str(result)
+    for words in ("20 layers (general), lora", f"told_{kind}: step 4 of 4.", "Saved models/loras/sliders/smile_0"):
+        page.get_by_text(words).first.wait_for(state="visible", timeout=10_000)
+
+
+@pytest.mark.e2e
+def test_a_dataset_that_is_gone_is_named_and_its_node_is_marked(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    graph = small_graph("1", "2", "5", "6", "19")
+    graph["2"]["inputs"]["folder"] = "no_such_folder"
+    lay(page, graph)
+    assert harness.run_and_wait(page, LIMIT_S).event == "rejected"
+    page.get_by_test_id("error-overlay-see-errors").click()
+    page.get_by_text("Load Slider Dataset - folder").wait_for(state="visible", timeout=10_000)
+    harness.screenshot(page, f"error-folder-{kind}")
+    assert page.evaluate("() => window.app.graph._nodes.filter(n => n.has_errors).map(n => n.type)") == ["LoadSliderDataset"]
+
+
+@pytest.mark.e2e
+def test_an_input_that_is_not_linked_is_named(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    graph = small_graph("1", "2", "5", "6", "19")
+    del graph["6"]["inputs"]["dataset"]
+    lay(page, graph)
+    assert harness.run_and_wait(page, LIMIT_S).event == "rejected"
+    page.get_by_test_id("error-overlay-see-errors").click()
+    page.get_by_text("Slider Train Step - dataset").wait_for(state="visible", timeout=10_000)
+    harness.screenshot(page, f"error-link-{kind}")
+
+
+@pytest.mark.e2e
+def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    empty = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": "a face"}}
+    lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
+    assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
+    page.get_by_test_id("error-overlay-see-errors").click()
+    page.get_by_text("connect images, or choose a folder and connect none.").first.wait_for(state="visible", timeout=10_000)
+    harness.screenshot(page, f"error-run-{kind}")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("node", sorted(p.stem for p in (harness.ROOT / "web" / "docs").glob("*.md")))
+def test_a_nodes_help_page_opens_with_its_text_and_pictures(node: str, desk: Page) -> None:
+    """The info button above the node; the pictures are those that the page names."""
+    text = (harness.ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    desk.evaluate(
+        """kind => {
+            const {canvas, graph} = window.app, node = window.LiteGraph.createNode(kind);
+            graph.clear();
+            graph.add(node);
+            canvas.selectNode(node);
+        }""",
+        node,
+    )
+    harness.fit_view(desk)
+    desk.get_by_test_id("info-button").click()
+    desk.locator(".node-help-content h1").get_by_text(text.splitlines()[0].removeprefix("# ")).wait_for(timeout=10_000)
+    harness.settle(desk)
+    harness.screenshot(desk, f"help-{node}")
+    pictures = desk.evaluate(PICTURE)
+    assert [p["alt"] for p in pictures] == re.findall(r"!\[([^\]]*)\]", text)
+    assert all(p["loaded"] and p["width"] > 200 for p in pictures)
+    assert desk.locator(".node-help-content table").count() == text.count("\n|---") + text.startswith("|---")
+
+
+@pytest.mark.e2e
+def test_a_cancel_in_the_middle_leaves_a_slider_that_can_be_read_and_no_error(page: Page, server: harness.Server) -> None:
+    lay(page, small_graph("1", "2", "5", "6", "19", name="cancelled", steps=MORE_STEPS, total_steps=MORE_STEPS))
+    page.evaluate(
+        """() => { window.trained = 0;
+            window.app.api.addEventListener('slider_lora.progress', ({detail}) => { window.trained = detail.step; }); }"""
+    )
+
+    def cancel_when_it_trains() -> None:
+        page.wait_for_function("() => window.trained > 5", timeout=LIMIT_S * 1000)
+        page.get_by_role("button", name="Cancel current run").click()
+
+    result = harness.run_and_wait(page, LIMIT_S, meanwhile=cancel_when_it_trains)
+    harness.settle(page)
+    harness.screenshot(page, "cancelled")
+    assert result.event == "execution_interrupted"
+    assert page.get_by_test_id("error-overlay").count() == 0, "a cancel is no error"
+    slider = load_slider(server.base / "output" / "sliders" / "cancelled" / "cancelled.safetensors")
+    assert 5 < int(slider.metadata["ss_steps"]) < MORE_STEPS

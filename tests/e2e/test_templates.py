@@ -1,0 +1,113 @@
+"""Every bundled workflow that needs no download: opened from the Templates dialog, looked at and run, in both canvases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import harness
+import pytest
+from playwright.sync_api import Page
+from rings import find_chromium
+
+LIMIT_S = 300.0
+# what each shows after a run; the quickstart has a test of its own
+SHOWN = {
+    "slider_from_words": ("SliderStrengthSweep", "PreviewImage"),
+    "slider_dataset_in_graph": ("SliderStrengthSweep", "PreviewImage"),
+    "slider_sweep_and_xy": ("SliderStrengthSweep", "PreviewImage", "SaveSliderSweep"),
+    "slider_prompt_library": ("SliderStrengthSweep", "SliderPromptLibrary"),
+    "slider_continue_training": ("SliderStrengthSweep",),
+    "slider_several": ("PreviewImage",),
+}
+DOWNLOADED = (
+    "slider_assistant_adapter",
+    "slider_controlnet",
+    "slider_flux",
+    "slider_qwen_image",
+    "slider_sd15_folders",
+    "slider_sdxl_folders",
+)
+ACTIVE = "() => window.app.graph._nodes.filter(n => n.mode === 0 && n.type !== 'MarkdownNote').length"
+# Vue nodes whose content is wider than they are: a name that is cut off, a widget that sticks out
+STICKING_OUT = """() => [...document.querySelectorAll('.lg-node')].filter(n => n.scrollWidth > n.clientWidth + 2)
+    .map(n => n.dataset.nodeId)"""
+# Vue nodes that lie over each other on the page
+OVERLAPPING = """() => {
+    const boxes = [...document.querySelectorAll('.lg-node')].map(n => [n.dataset.nodeId, n.getBoundingClientRect()]);
+    const over = ([, a], [, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => `${a[0]} and ${b[0]}`));
+}"""
+SWITCH_ON = """() => { for (const node of window.app.graph._nodes) node.mode = 0; }"""
+
+
+@pytest.fixture(scope="module")
+def classic(server: harness.Server) -> Iterator[Page]:
+    with harness.browse(server, find_chromium()) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def vue(server: harness.Server) -> Iterator[Page]:
+    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
+        yield page
+
+
+def opened(page: Page, name: str) -> None:
+    harness.open_template(page, harness.PACK, name)
+    assert harness.unknown_nodes(page) == []
+    harness.fit_view(page)
+
+
+def run(page: Page, name: str, picture: str) -> None:
+    """Run the open workflow; every node that shows pictures must show one."""
+    result = harness.run_and_wait(page, LIMIT_S)
+    shown = {kind: harness.await_pictures(page, kind) for kind in SHOWN[name]} if result.ok else {}
+    harness.fit_view(page)
+    harness.screenshot(page, picture)
+    assert result.ok, str(result)
+    for kind, nodes in shown.items():
+        assert nodes, f"the workflow has no {kind} node"
+        for node in nodes:
+            assert node["imgs"] or node["elements"] or node["outputs"], f"{kind} {node['id']} shows no picture: {node}"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_workflow_opens_runs_and_shows_its_pictures(name: str, classic: Page) -> None:
+    opened(classic, name)
+    run(classic, name, f"{name}-classic")
+    assert harness.page_errors(classic) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_workflow_opens_and_runs_in_vue_nodes(name: str, vue: Page) -> None:
+    """What was trained in the classic canvas is there already: this run draws."""
+    opened(vue, name)
+    assert vue.locator(".lg-node").count() == vue.evaluate("() => window.app.graph._nodes.length")
+    run(vue, name, f"{name}-vue")
+    assert vue.evaluate(STICKING_OUT) == []
+    assert harness.page_errors(vue) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_a_workflow_of_a_model_that_is_absent_opens_in_both_canvases(name: str, classic: Page, vue: Page) -> None:
+    for kind, page in (("classic", classic), ("vue", vue)):
+        opened(page, name)
+        harness.screenshot(page, f"{name}-{kind}")
+        assert page.evaluate(ACTIVE) > 10
+        assert harness.page_errors(page) == []
+
+
+@pytest.mark.e2e
+def test_a_training_goes_on_from_its_file_when_the_second_group_is_switched_on(classic: Page) -> None:
+    """Needs the file that the workflow saved above; the group's menu sets the mode of its nodes, as here."""
+    opened(classic, "slider_continue_training")
+    asleep = classic.evaluate("() => window.app.graph._nodes.filter(n => n.mode === 2).length")
+    assert asleep == 4
+    classic.evaluate(SWITCH_ON)
+    classic.evaluate("() => window.app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions')")
+    harness.settle(classic)
+    run(classic, "slider_continue_training", "slider_continue_training-from-file")
+    assert harness.page_errors(classic) == []
