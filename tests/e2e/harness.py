@@ -22,7 +22,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Route, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,11 +174,17 @@ def refuse_outside(route: Route) -> None:
         route.abort()
 
 
+def of_the_pack(said: ConsoleMessage) -> bool:
+    """An error that one of the pack's own scripts put into the console; the frontend asks for help in other languages in vain."""
+    address = said.location.get("url", "")
+    return said.type == "error" and f"/extensions/{PACK}/" in address and not address.endswith(".md")
+
+
 @contextmanager
 def browse(
     server: Server, chromium: str, settings: dict[str, Any] | None = None, size: tuple[int, int] = (1600, 1000)
 ) -> Iterator[Page]:
-    """The page of `server`, loaded and ready. Uncaught errors of the page are collected in `page_errors(page)`."""
+    """The page of `server`, loaded and ready. Its uncaught errors, and those of the pack, are in `page_errors(page)`."""
     for name, value in (SETTINGS | (settings or {})).items():
         server.set(name, value)
     with sync_playwright() as playwright:
@@ -189,6 +195,7 @@ def browse(
             page = context.new_page()
             page.slider_errors = []  # type: ignore[attr-defined]
             page.on("pageerror", lambda error: page_errors(page).append(f"{error.message}\n{error.stack or ''}"))
+            page.on("console", lambda said: page_errors(page).append(f"console: {said.text}") if of_the_pack(said) else None)
             page.goto(server.url, wait_until="domcontentloaded")
             await_ready(page)
             yield page

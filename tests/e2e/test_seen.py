@@ -54,12 +54,19 @@ def lay(page: Page, graph: dict[str, Any]) -> None:
 @pytest.mark.e2e
 def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_nodes(canvas: tuple[Page, str]) -> None:
     page, kind = canvas
-    lay(page, small_graph("1", "2", "5", "6", "19", name=f"told_{kind}"))
+    graph = small_graph("1", "2", "5", "6", "19", name=f"told_{kind}")
+    graph["5"]["inputs"]["rank"] = rank = {"classic": 2, "vue": 3}[kind]  # what ran before says nothing again
+    lay(page, graph)
     result = harness.run_and_wait(page, LIMIT_S)
     harness.fit_view(page)
     harness.screenshot(page, f"reports-{kind}")
     assert result.ok, str(result)
-    for words in ("20 layers (general), lora", f"told_{kind}: step 4 of 4.", "Saved models/loras/sliders/smile_0"):
+    for words in (
+        "20 layers (general), lora",
+        f"at rank {rank};",
+        f"told_{kind}: step 4 of 4.",
+        "Saved models/loras/sliders/smile_0",
+    ):
         page.get_by_text(words).first.wait_for(state="visible", timeout=10_000)
 
 

@@ -170,10 +170,16 @@ def empty_latent(entry: Tiny) -> Any:
 
 @torch.inference_mode()
 def strengths_deviate(
-    core: Core, entry: Tiny, cfg: float, preset: str = "auto", algorithm: str = "lora", tokens: int | None = None
+    core: Core,
+    entry: Tiny,
+    cfg: float,
+    preset: str = "auto",
+    algorithm: str = "lora",
+    tokens: int | None = None,
+    patcher: Any = None,
 ) -> float:
     """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
-    patcher = build_tiny(entry)
+    patcher = patcher or build_tiny(entry)
     module = patcher.model.diffusion_model
     adapter = shaken(core, module, core("targets").select(module, preset), torch.float32, algorithm)
     latent = {"samples": empty_latent(entry)}

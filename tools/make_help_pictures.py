@@ -1,0 +1,110 @@
+"""Draw the pictures of the help pages: nodes on ComfyUI's own canvas after a run of a bundled workflow.
+
+    python tools/make_help_pictures.py            all of them, into web/docs/pictures
+    python tools/make_help_pictures.py xy bucket  some
+
+It needs what the e2e ring needs. ComfyUI serves web/docs, and a help page names a picture relative to itself.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
+
+import harness  # noqa: E402
+from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
+
+OUT = ROOT / "web" / "docs" / "pictures"
+WINDOW, RUN_S, QUALITY, MARGIN = (1700, 1500), 600.0, 80, 6
+MOST_BYTES = 60_000
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A part of the canvas: the nodes of these titles, from `top` to `bottom` as shares of their height."""
+
+    workflow: str
+    titles: tuple[str, ...]
+    top: float = 0.0
+    bottom: float = 1.0
+
+
+SHOTS = {
+    "injector": Shot("slider_quickstart", ("Slider Target Injector",)),
+    "training": Shot("slider_quickstart", ("Slider Train Step",), top=0.565),
+    "apply": Shot("slider_quickstart", ("Slider LoRA Apply: plus", "KSampler", "VAE Decode", "plus 1"), bottom=1.0),
+    "sweep": Shot("slider_quickstart", ("Slider Strength Sweep",), top=0.44),
+    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: more", "Slider Bucket: less", "Slider Bucket: as it is")),
+    "pairs": Shot("slider_dataset_in_graph", ("the pairs, and what is wrong with them",)),
+    "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B", "report of A x B"), top=0.34),
+    "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
+}
+# brings the nodes to the top left of the page at full size; gives back where they lie
+PLACE = """([titles, margin]) => {
+    const {graph, canvas} = window.app;
+    const nodes = titles.map(t => graph._nodes.find(n => n.title === t));
+    const boxes = nodes.map(n => [...n.getBounding()]);
+    const low = [0, 1].map(i => Math.min(...boxes.map(b => b[i])));
+    const high = [0, 1].map(i => Math.max(...boxes.map(b => b[i] + b[i + 2])));
+    canvas.deselectAll?.();
+    canvas.ds.scale = 1;
+    canvas.ds.offset = [margin - low[0], margin - low[1]];
+    canvas.setDirty(true, true);
+    return [high[0] - low[0], high[1] - low[1]];
+}"""
+
+
+def shoot(page: Page, name: str, shot: Shot) -> None:
+    wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN])
+    harness.settle(page, 1500)
+    left, above = page.evaluate("() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.left, r.top]; }")
+    clip = {
+        "x": left,
+        "y": above + shot.top * high,
+        "width": wide + 2 * MARGIN,
+        "height": (shot.bottom - shot.top) * high + 2 * MARGIN,
+    }
+    picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{name}.webp"
+    picture.save(path, quality=QUALITY, method=6)
+    if path.stat().st_size > MOST_BYTES:
+        raise SystemExit(f"make_help_pictures: {path.name} takes {path.stat().st_size:,} bytes, {MOST_BYTES:,} at most")
+    sys.stdout.write(f"make_help_pictures: {path.name}, {picture.width} x {picture.height}, {path.stat().st_size:,} bytes\n")
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(SHOTS)
+    if unknown := set(wanted) - set(SHOTS):
+        raise SystemExit(f"make_help_pictures: no picture named {', '.join(sorted(unknown))}; there are {', '.join(SHOTS)}")
+    if reason := obstacle_e2e():
+        raise SystemExit(f"make_help_pictures: {reason}")
+    with (
+        tempfile.TemporaryDirectory() as base,
+        harness.serve(find_comfyui(), Path(base), {harness.PACK: ROOT}, harness.BUILD / "help-pictures-server.log") as server,
+        harness.browse(server, find_chromium(), {}, WINDOW) as page,
+    ):
+        for workflow in dict.fromkeys(SHOTS[name].workflow for name in wanted):
+            harness.open_template(page, harness.PACK, workflow)
+            result = harness.run_and_wait(page, RUN_S)
+            if not result.ok:
+                raise SystemExit(f"make_help_pictures: {workflow}: {result}")
+            page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+            page.wait_for_timeout(3000)  # pictures of the run load after it has ended
+            for name in [n for n in wanted if SHOTS[n].workflow == workflow]:
+                shoot(page, name, SHOTS[name])
+            page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
