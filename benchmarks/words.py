@@ -6,7 +6,7 @@ Every run of one attribute and seed has the same prompts, steps, latents per ste
 The two of the field run as their authors have them, in this world's sizes: a latent is made anew for each step, from noise, with
 the slider on, in a random number of the sampler's steps at guidance 3 away from the negative prompt; one sign only; plain squared
 error of the prediction; constant rate, no clipping. LECO: guidance 1, nothing held. Concept Sliders: guidance 4, one of the
-attributes to hold in each step. Each rule has the learning rate, of four, that did best on the eyes of another seed. All are
+attributes to hold in each step. Each rule has the learning rate, of five, that did best on the eyes of another seed. All are
 calibrated by the same rule and measured on held-out noise and captions.
 """
 
@@ -43,7 +43,7 @@ from slider_core.world import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa:
 
 TARGET = "a face with tan skin on a blue background"
 ATTRIBUTES, STEPS, LATENTS = ("eyes", "size", "mouth"), 100, 4
-TUNE_RATES, TUNE_ON, TUNE_SEED = (1e-3, 2e-3, 4e-3, 8e-3), "eyes", 20
+TUNE_RATES, TUNE_ON, TUNE_SEED = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "eyes", 20
 SAMPLER, AWAY, LECO_GUIDANCE, CONCEPT_GUIDANCE = 10, 3.0, 1.0, 4.0
 RULES = ("words", "words, nothing held", "leco", "concept_sliders")
 STRENGTHS = (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
