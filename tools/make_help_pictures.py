@@ -40,10 +40,10 @@ class Shot:
 
 SHOTS = {
     "injector": Shot("slider_quickstart", ("Slider Target Injector",)),
-    "training": Shot("slider_quickstart", ("Slider Train Step",), top=0.565),
-    "apply": Shot("slider_quickstart", ("Slider LoRA Apply: plus", "KSampler", "VAE Decode", "plus 1"), bottom=1.0),
-    "sweep": Shot("slider_quickstart", ("Slider Strength Sweep",), top=0.44),
-    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: more", "Slider Bucket: less", "Slider Bucket: as it is")),
+    "training": Shot("slider_quickstart", ("Slider Train Step",), top=0.62),
+    "apply": Shot("slider_quickstart", ("Slider LoRA Apply: plus", "KSampler", "VAE Decode", "plus 1"), bottom=0.9),
+    "sweep": Shot("slider_quickstart", ("Slider Strength Sweep",), top=0.46),
+    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: more", "Slider Bucket: less")),
     "pairs": Shot("slider_dataset_in_graph", ("the pairs, and what is wrong with them",)),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B", "report of A x B"), top=0.34),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from playwright.sync_api import ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Playwright, Route, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,6 +180,23 @@ def of_the_pack(said: ConsoleMessage) -> bool:
     return said.type == "error" and f"/extensions/{PACK}/" in address and not address.endswith(".md")
 
 
+OPEN: list[Playwright] = []  # a process can have one at a time
+
+
+@contextmanager
+def driver() -> Iterator[Playwright]:
+    """Playwright: the one that an outer page has begun, or else a new one."""
+    if OPEN:
+        yield OPEN[0]
+        return
+    with sync_playwright() as playwright:
+        OPEN.append(playwright)
+        try:
+            yield playwright
+        finally:
+            OPEN.clear()
+
+
 @contextmanager
 def browse(
     server: Server, chromium: str, settings: dict[str, Any] | None = None, size: tuple[int, int] = (1600, 1000)
@@ -187,7 +204,7 @@ def browse(
     """The page of `server`, loaded and ready. Its uncaught errors, and those of the pack, are in `page_errors(page)`."""
     for name, value in (SETTINGS | (settings or {})).items():
         server.set(name, value)
-    with sync_playwright() as playwright:
+    with driver() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(BROWSER_FLAGS))
         try:
             context = browser.new_context(viewport={"width": size[0], "height": size[1]}, service_workers="block")
