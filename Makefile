@@ -27,8 +27,9 @@ help:
 	@echo "COMFYUI_PATH=/path/to/ComfyUI   where the tests find ComfyUI (else ~/comfy/ComfyUI, else two folders up)"
 	@echo "CHROMIUM_PATH=/path/to/chromium the browser of the browser tests (else chromium, google-chrome on PATH)"
 
+# one thread: a tiny model gains nothing from a second one, and threads that wait for each other on a busy machine cost minutes
 demo: $(VENV)/.stamp-package
-	$(PY) -m slider_core demo --out $(OUT)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m slider_core demo --out $(OUT)
 
 test: setup
 	$(PY) tests/rings.py $(RINGS)

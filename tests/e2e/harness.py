@@ -30,6 +30,7 @@ BUILD = ROOT / "build"
 SCREENS = BUILD / "screens"
 PACK = "slider-lora"
 BOOT_S = 180.0
+PATIENCE_S = 90.0  # of a click, on a machine that does much else
 MODEL_FOLDERS = ("loras", "checkpoints", "diffusion_models", "text_encoders", "vae")
 # without the last four, Chromium calls its maker at every start
 BROWSER_FLAGS = (
@@ -209,6 +210,7 @@ def browse(
         try:
             context = browser.new_context(viewport={"width": size[0], "height": size[1]}, service_workers="block")
             context.route("**/*", refuse_outside)
+            context.set_default_timeout(PATIENCE_S * 1000)
             page = context.new_page()
             page.slider_errors = []  # type: ignore[attr-defined]
             page.on("pageerror", lambda error: page_errors(page).append(f"{error.message}\n{error.stack or ''}"))
