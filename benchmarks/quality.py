@@ -261,13 +261,15 @@ def steps_table(rows: list[dict]) -> str:
 
 
 def units_table(rows: list[dict]) -> str:
-    """Markdown: how far the units of one slider lie apart that three noises give, median over seeds."""
+    """Markdown: how far the units of one slider lie apart that two noises give, median over seeds and couples of three noises;
+    in brackets in how many couples by less than 10 %."""
     lines = ["| objective | " + " | ".join(ATTRIBUTES) + " |", "|" + "---|" * (1 + len(ATTRIBUTES))]
     for name in OBJECTIVES:
         cells = []
         for attribute in ATTRIBUTES:
             some = [(r["unit"], *r["units_again"]) for r in rows if (r["objective"], r["attribute"]) == (name, attribute)]
-            cells.append(f"{statistics.median(max(units) / min(units) for units in some) - 1:.0%}" if some else "-")
+            apart = [max(two) / min(two) - 1 for units in some for two in itertools.combinations(units, 2)]
+            cells.append(f"{statistics.median(apart):.1%} ({sum(a < 0.1 for a in apart)} of {len(apart)})" if apart else "-")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
