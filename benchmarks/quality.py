@@ -234,7 +234,7 @@ def table(rows: list[dict]) -> str:
             cells.append(f"{sum(r['monotone1'] for r in some)}, {sum(r['monotone2'] for r in some)} of {len(some)}")
             cells.append(f"{statistics.mean(r['linearity'] for r in some):.3f}")
             cells += [mean([r["leak"][str(e)] for r in some]) for e in EQUAL]
-            cells.append(f"{statistics.mean(r['bias'] for r in some):.3f}")
+            cells.append(mean([r["bias"] if r["effect"] > 0 else None for r in some]))
             apart = statistics.median(r["asymmetry"] for r in some)
             cells.append(f"{apart:.2f}" if apart < 10 else "one side moves the wrong way")
             cells.append(f"{statistics.mean(r['flipped'] for r in some):.1%}")
