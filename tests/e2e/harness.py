@@ -271,9 +271,9 @@ def unknown_nodes(page: Page) -> list[str]:
 
 
 def node_pictures(page: Page, kind: str) -> list[dict[str, Any]]:
-    """For every node of type `kind`: its id, and how many pictures it draws, its widgets hold and the run sent."""
+    """For every node of type `kind` that runs: its id, and how many pictures it draws, its widgets hold and the run sent."""
     return page.evaluate(
-        """kind => window.app.graph._nodes.filter(n => n.type === kind).map(n => ({
+        """kind => window.app.graph._nodes.filter(n => n.type === kind && n.mode === 0).map(n => ({
             id: String(n.id),
             imgs: (n.imgs ?? []).filter(i => i.complete && i.naturalWidth > 0).length,
             elements: (n.widgets ?? []).flatMap(w => [...(w.element?.querySelectorAll?.('img, canvas, svg') ?? [])]).length,
