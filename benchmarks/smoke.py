@@ -13,9 +13,10 @@ import argparse
 import json
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,29 +61,42 @@ class Operations(TorchDispatchMode):
 
 
 class Saved:
-    """Bytes that autograd keeps for a backward, each piece of memory once, weights of the model left out."""
+    """The most bytes that autograd keeps for a backward at a time, each piece of memory once, weights of the model left out."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._weights = {p.untyped_storage().data_ptr() for p in (*module.parameters(), *module.buffers())}
-        self._seen: dict[int, int] = {}
+        self._holders: dict[int, int] = {}  # of a piece of memory, by its address
+        self.bytes = self.most = 0
 
-    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        place = tensor.untyped_storage().data_ptr()
-        if place not in self._weights:
-            self._seen[place] = max(self._seen.get(place, 0), tensor.untyped_storage().nbytes())
-        return tensor
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor | _Kept:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() in self._weights:
+            return tensor
+        self._count(memory.data_ptr(), memory.nbytes(), 1)
+        kept = _Kept(tensor)
+        weakref.finalize(kept, self._count, memory.data_ptr(), memory.nbytes(), -1)
+        return kept
+
+    def _count(self, place: int, size: int, more: int) -> None:
+        before = self._holders.get(place, 0)
+        self._holders[place] = before + more
+        self.bytes += size * ((before + more > 0) - (before > 0))
+        self.most = max(self.most, self.bytes)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda kept: getattr(kept, "tensor", kept)):
             yield
 
     def forget(self) -> None:
-        self._seen.clear()
+        self.most = self.bytes
 
-    @property
-    def bytes(self) -> int:
-        return sum(self._seen.values())
+
+@dataclass(eq=False)
+class _Kept:
+    """Lives as long as autograd wants the tensor."""
+
+    tensor: torch.Tensor
 
 
 @contextmanager
@@ -108,7 +122,7 @@ def floor(backend: Backend, samples: Sequence[Sample], rows: int) -> tuple[int, 
     sigma, saved = backend.sigmas(torch.full((rows,), 0.5)), Saved(backend.module)
     with backend.borrowed(), torch.enable_grad(), Operations() as operations, saved.counting():
         backend.predict(x, sigma, [s.cond for s in some]).square().mean().backward()
-    return operations.count, saved.bytes
+    return operations.count, saved.most
 
 
 def step(backend: Backend, samples: Sequence[Sample], **choices: Any) -> dict[str, float]:
@@ -122,7 +136,7 @@ def step(backend: Backend, samples: Sequence[Sample], **choices: Any) -> dict[st
             marks.append((operations.count, len(calls), sum(calls)))
             if len(marks) == 1:
                 saved.forget()
-            kept.append(saved.bytes)
+            kept.append(saved.most)
 
         kept: list[int] = []
         trainer.run(backend, 3, mark, gain_every=10**6)
