@@ -12,12 +12,10 @@ import argparse
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from full_size import settle
+from full_size import seconds
 
 SIDE = 512
 DDCONFIG = {
@@ -87,18 +85,13 @@ def main() -> None:
             for _ in range(count):
                 found.encode(ready)
 
-        def seconds(work: Callable[[], None]) -> float:
-            begun = time.perf_counter()
-            work()
-            settle(comfy.model_management.get_torch_device())
-            return time.perf_counter() - begun
-
+        device = comfy.model_management.get_torch_device()
         found.encode(ready)  # loads it
         for _ in range(args.repeat):
             shutil.rmtree(cache, ignore_errors=True)
-            spent["the VAE alone"].append(seconds(alone))
-            spent["first run"].append(seconds(run))
-            spent["second run"].append(seconds(run))
+            spent["the VAE alone"].append(seconds(alone, device)[0])
+            spent["first run"].append(seconds(run, device)[0])
+            spent["second run"].append(seconds(run, device)[0])
     median = {name: statistics.median(some) for name, some in spent.items()}
     print("| side | images | s | images/s | times the VAE alone |")
     print("|---|---|---|---|---|")

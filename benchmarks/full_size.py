@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ def settle(device: Any) -> None:
 
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def seconds(work: Callable[[], Any], device: Any) -> tuple[float, Any]:
+    """(how long it took, what it gave)."""
+    begun = time.perf_counter()
+    found = work()
+    settle(device)
+    return time.perf_counter() - begun, found
 
 
 class Peak:

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools"), str(ROOT / "benchmarks")]
+from full_size import loaded, prompt, seconds
 
 STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SAMPLER = ("euler", "simple")
@@ -38,22 +34,11 @@ def full(name: str) -> Callable[[int], tuple[Any, Any, Any]]:
 
     def make(side: int) -> tuple[Any, Any, Any]:
         import torch
-        from full_size import loaded, prompt
 
         entry, model = loaded(name)
         return model, prompt(entry), torch.zeros(1, 4, side, side)
 
     return make
-
-
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    import torch
-
-    begun = time.perf_counter()
-    found = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun, found
 
 
 def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int, repeat: int) -> dict[str, float]:
@@ -92,7 +77,7 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
         drawn: dict[str, torch.Tensor] = {}
         for _ in range(repeat):
             for name, work in (("ours", ours), ("stock", stock)):
-                taken, drawn[name] = seconds(work)
+                taken, drawn[name] = seconds(work, model.load_device)
                 spent[name].append(taken)
         effect = (drawn["stock"] - drawn["stock"][STRENGTHS.index(0.0)]).abs().max()
         apart = float((drawn["ours"] - drawn["stock"]).abs().max() / effect)

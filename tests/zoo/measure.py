@@ -81,17 +81,19 @@ def shaken(core: Core, module: torch.nn.Module, targets: Sequence[Any], dtype: t
 
 
 class Trial:
-    """A tiny model in float64, an adapter on it, and a loss of both signs in one batch."""
+    """A tiny model in float64, or another in float32, an adapter on it, and a loss of both signs in one batch."""
 
-    def __init__(self, core: Core, entry: Tiny, preset: str, algorithm: str = "lora") -> None:
+    def __init__(self, core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora", patcher: Any = None) -> None:
         self.core, self.gradients = core, core("gradients")
-        dtype = torch.float64 if entry.wide else torch.float32
-        self.backend = core("comfy_host").ComfyBackend(build_tiny(entry, dtype), None, None)
+        dtype = torch.float64 if entry.wide and patcher is None else torch.float32
+        self.backend = core("comfy_host").ComfyBackend(patcher or build_tiny(entry, dtype), None, None)
         self.targets = core("targets").select(self.backend.module, preset)
         self.adapter = shaken(core, self.backend.module, self.targets, dtype, algorithm)
+        self.adapter.to(device := self.backend.device)
         self.cond = [core("backend").Conditioning(str(i), conditioning(entry, i)) for i in range(2)]
         generator = torch.Generator().manual_seed(4)
-        self.x, self.weight = (torch.randn(2, *entry.latent, generator=generator, dtype=dtype) for _ in range(2))
+        noise = (torch.randn(2, *entry.latent, generator=generator, dtype=dtype) for _ in range(2))
+        self.x, self.weight = (some.to(device) for some in noise)
         sigmas = self.backend.sigmas
         self.backend.sigmas = lambda u: sigmas(u).to(dtype)  # for what the backend tries by itself, too
         self.sigma = self.backend.sigmas(torch.tensor([0.3, 0.7]))
@@ -123,14 +125,29 @@ class Trial:
     @torch.no_grad()
     def slope(self, direction: Sequence[torch.Tensor], h: float) -> float:
         """The loss's derivative along `direction` (of unit length), by five-point finite differences."""
-        value = {}
+        value, parameters = {}, self.adapter.parameters()
+        before = [p.clone() for p in parameters]
         for step in (1, -1, 2, -2):
-            for p, d in zip(self.adapter.parameters(), direction, strict=True):
-                p.add_(d, alpha=step * h)
+            for p, old, d in zip(parameters, before, direction, strict=True):
+                p.copy_(old + step * h * d)
             value[step] = float(self.loss())
-            for p, d in zip(self.adapter.parameters(), direction, strict=True):
-                p.sub_(d, alpha=step * h)
+        for p, old in zip(parameters, before, strict=True):
+            p.copy_(old)
         return (8 * (value[1] - value[-1]) - (value[2] - value[-2])) / (12 * h)
+
+    def worst_slope(self, gradient: Sequence[torch.Tensor], steps: Sequence[float] = STEPS, least: float = 1e-3) -> float:
+        """The largest error of the gradient against finite differences along DIRECTIONS directions, relative to the slope there
+        and that share of the gradient's length."""
+        length, errors = norm(gradient), []
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(DIRECTIONS):
+            direction = [torch.randn(g.shape, generator=generator, dtype=g.dtype).to(g.device) for g in gradient]
+            size = norm(direction)
+            direction = [d / size for d in direction]
+            expected = float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True)))
+            scale = abs(expected) + least * length
+            errors.append(min(abs(self.slope(direction, h) - expected) / scale for h in steps))
+        return max(errors)
 
 
 def norm(tensors: Sequence[torch.Tensor]) -> float:
@@ -145,19 +162,11 @@ def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: 
         plain, in_place = trial.gradient(False)
         twice, _ = trial.gradient(True)
         length = norm(plain)
-        generator = torch.Generator().manual_seed(5)
-        errors = []
-        for _ in range(DIRECTIONS):
-            direction = [torch.randn(g.shape, generator=generator, dtype=g.dtype) for g in plain]
-            size = norm(direction)
-            direction = [d / size for d in direction]
-            expected = float(sum((g * d).sum() for g, d in zip(plain, direction, strict=True)))
-            scale = abs(expected) + 1e-3 * length
-            errors.append(min(abs(trial.slope(direction, h) - expected) / scale for h in STEPS))
+        worst = trial.worst_slope(plain)
     apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
     blocks = len(trial.gradients.blocks(trial.backend.module))
     once, idle = trial.once, trial.idle
-    return Gradients(len(trial.targets), max(errors), max(apart), in_place, not trial.backend.one_by_one, blocks, once, idle)
+    return Gradients(len(trial.targets), worst, max(apart), in_place, not trial.backend.one_by_one, blocks, once, idle)
 
 
 def empty_latent(entry: Tiny) -> Any:
