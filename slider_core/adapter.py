@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
@@ -32,6 +33,13 @@ def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> t
     """A generator for one place of a run. torch's keeps 32 bits of a seed, so both are hashed, not shifted, into them."""
     digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Compiled code may have been made without our hooks, and torch does not look for new ones: run what it was made from."""
+    compiling = "torch._dynamo" in sys.modules  # seconds to import, which is not ours to do
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return stance("force_eager") if compiling and stance else nullcontext()
 
 
 def _dropped(x: torch.Tensor, share: float, seed: int, place: str) -> torch.Tensor:
@@ -220,9 +228,9 @@ class Adapter:
 
         The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength). `dropping` (seed,
         place of the run) switches the adapter's dropout on, always the same there. `by_row`: the strengths are those of one
-        call's rows, whichever samples these are.
+        call's rows, whichever samples these are. A model that torch.compile has wrapped runs uncompiled.
         """
-        with self._with_rows(module, Rows(strength, by_row), dropping):
+        with self._with_rows(module, Rows(strength, by_row), dropping), uncompiled():
             yield
 
     def some(self, samples: slice, count: int) -> Callable[[], AbstractContextManager[None]]:

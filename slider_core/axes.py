@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .fonts import font
 
 INK, PAPER = (28, 28, 32), (250, 250, 250)
 RULE, AXIS = (225, 225, 228), (150, 150, 155)
@@ -14,10 +16,6 @@ SCALE, LEFT, RIGHT, TOP, BOTTOM = 2, 70, 190, 66, 56  # drawn twice as large; ma
 
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
-
-
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def draw_lines(panel: Panel, lines: Sequence[Line], size: tuple[int, int]) -> Im
         draw.text((place(x, low)[0], (height - BOTTOM + 14) * SCALE), words, INK, font=small, anchor="mm")
     draw.line([place(x_low, 0), place(x_high, 0)], AXIS, SCALE)
     middle = (LEFT + (width - LEFT - RIGHT) / 2) * SCALE
-    draw.text((LEFT * SCALE, 12 * SCALE), panel.title, INK, font=font(17 * SCALE))
+    draw.text((LEFT * SCALE, 12 * SCALE), panel.title, INK, font=font(17 * SCALE, panel.title))
     draw.text((middle, (height - 20) * SCALE), panel.x_label, INK, font=small, anchor="mm")
     draw.text((8 * SCALE, (TOP - 26) * SCALE), panel.y_label, INK, font=small)
     if panel.empty and not values:

@@ -25,7 +25,7 @@ import comfy.samplers
 import torch
 from torch import nn
 
-from .adapter import Adapter
+from .adapter import Adapter, uncompiled
 from .backend import Conditioning, module_mark
 from .comfy_control import Hints, Running, control_in, control_of_rows, joinable, joined, models_of
 from .comfy_frozen import frozen_layers
@@ -120,10 +120,12 @@ class ComfyBackend:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The loaded model as the sampler holds it during a run: begun, and cleaned up afterwards."""
+        """The loaded model as the sampler holds it during a run: begun, and cleaned up afterwards. Not compiled: with and without
+        a slider it must answer by the same code."""
         self.patcher.pre_run()
         try:
-            yield
+            with uncompiled():
+                yield
         finally:
             forget_prompts(self.diffusion)
             self._controls.end()

@@ -11,10 +11,8 @@ Cost: no repatching and no second copy of a weight; the slider's own products at
 from __future__ import annotations
 
 import hashlib
-import sys
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -48,13 +46,6 @@ def percent_of(sampling: Any, sigma: float) -> float:
         else:
             high = middle
     return (low + high) / 2
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """Compiled code may have been made without our hooks, and torch does not look for new ones: run what it was made from."""
-    compiling = "torch._dynamo" in sys.modules  # seconds to import, which is not ours to do
-    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
-    return stance("force_eager") if compiling and stance else nullcontext()
 
 
 class LiveSlider:
@@ -97,7 +88,7 @@ class LiveSlider:
         if not any(strengths):
             return executor(x, t, *args, **kwargs)
         self.adapter.to(x.device)
-        with self.adapter.at(module, strengths, by_row=True), _uncompiled():
+        with self.adapter.at(module, strengths, by_row=True):
             return executor(x, t, *args, **kwargs)
 
     def rest(self, *_patcher: Any) -> None:

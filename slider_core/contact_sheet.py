@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .checkup import Checkup, Patient, luma, plain
 from .doctor import Diagnosis, Finding
+from .fonts import font
 
 INK, PAPER, GREY, RED, GAP = (28, 28, 32), (255, 255, 255), (110, 110, 116), (196, 40, 36), 10
 
@@ -18,13 +19,14 @@ def _written(parts: Sequence[tuple[str, int, tuple[int, int, int]]], width: int)
     """(text, size, colour) below each other, wrapped to `width` pixels."""
     lines = []
     for text, size, colour in parts:
-        font, words = ImageFont.load_default(size=size), plain(text) or "-"
-        letters = max(8, int(0.92 * width * len(words) / font.getlength(words)))
-        lines += [(line, font, size, colour) for line in textwrap.wrap(words, letters)]
+        words = plain(text) or "-"
+        face = font(size, words)
+        letters = max(8, int(0.92 * width * len(words) / face.getlength(words)))
+        lines += [(line, face, size, colour) for line in textwrap.wrap(words, letters)]
     paper = Image.new("RGB", (width, sum(round(size * 1.4) for _, _, size, _ in lines)), PAPER)
     top = 0
-    for line, font, size, colour in lines:
-        ImageDraw.Draw(paper).text((0, top), line, colour, font)
+    for line, face, size, colour in lines:
+        ImageDraw.Draw(paper).text((0, top), line, colour, face)
         top += round(size * 1.4)
     return paper
 
@@ -57,7 +59,7 @@ def contact_sheet(patients: Sequence[Patient], diagnosis: Diagnosis, cell: int =
     head = [("Pair doctor", 22, INK), (f"{diagnosis.summary}{left_out} {verdict}", 14, GREY)]
     columns = Image.new("RGB", (width, 18), PAPER)
     for i, word in enumerate(("negative", "positive", "what differs")):
-        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), word, GREY, ImageFont.load_default(size=13))
+        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), word, GREY, font(13))
     blocks = [_written([*head, *((f.text, 14, RED) for f in diagnosis.of(None))], width), columns]
     for i in sorted(chosen):
         pair = diagnosis.checkups[i]

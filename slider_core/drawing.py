@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from .axes import INK, PAPER, Line, Panel, draw_lines, font
+from .axes import INK, PAPER, Line, Panel, draw_lines
 from .calibrate import TOO_FLAT, Calibration
+from .fonts import Face, font
 
 GAP, BAND = 6, 26
 LONGEST = 320  # pixels of a name left of a row
@@ -42,7 +43,7 @@ def draw_strip(
     count_rows, count_columns, _, height, width = images.shape
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
-    text = font(max(11, min(18, cell_width // 6)))
+    text = font(max(11, min(18, cell_width // 6)), "".join([*rows, title]))
     rows = [_fitted(row, text, LONGEST) for row in rows]
     left = 12 + int(max(text.getlength(r) for r in rows)) if rows else GAP
     top = (BAND + GAP if title else 0) + BAND
@@ -65,7 +66,7 @@ def draw_strip(
     return canvas
 
 
-def _fitted(text: str, face: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+def _fitted(text: str, face: Face, width: float) -> str:
     """`text` in one line, cut with an ellipsis where it is wider than `width` pixels."""
     whole = " ".join(text[:1000].split())
     if face.getlength(whole) <= width:
@@ -87,7 +88,8 @@ def draw_entries(
     columns, cell = shape or (0, max(width, least))
     tall = round(height * cell / width)
     columns = min(count, columns or max(1, math.ceil(math.sqrt(count * (tall + BAND) / cell))))
-    rows, top, face = math.ceil(count / columns), BAND + GAP if title else GAP, font(15)
+    rows, top = math.ceil(count / columns), BAND + GAP if title else GAP
+    face = font(15, "".join([title, *(name for name, _ in names)]))
     canvas = Image.new("RGB", (GAP + columns * (cell + GAP), top + rows * (BAND + tall + GAP)), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, GAP), title, INK, font=face)

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from .axes import INK, PAPER, font
+from .axes import INK, PAPER
 from .config import SliderError
 from .drawing import BAND, label, to_pil
+from .fonts import font
 from .sweep import SweepResult
 
 MOST_FRAMES, MOST_SHOWN = 64, 256  # of one row, and of all rows, where a scrubber shows them

@@ -25,6 +25,7 @@ ORDER = [
     "dataset",
     "checkup",
     "doctor",
+    "fonts",
     "contact_sheet",
     "alignment",
     "memory",
