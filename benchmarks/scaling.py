@@ -12,7 +12,7 @@ import argparse
 import json
 from typing import Any
 
-from full_size import GIB, in_a_process_of_its_own, loaded, prompt
+from full_size import GIB, GIVING_BACK, in_a_process_of_its_own, loaded, prompt
 from step import medians, ours
 
 PLAIN = "plain"
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default="SD15", help="title of a full-size entry of tests/zoo that takes a plain prompt")
     parser.add_argument("--steps", type=int, default=3, help="of a run, the first of which is not counted")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="memory is what counts, as step.py has it")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -57,7 +58,7 @@ def main() -> None:
 
     def measure(case: str) -> dict[str, float]:
         arguments = ["--model", args.model, "--steps", str(args.steps), "--one", case]
-        return in_a_process_of_its_own(__file__, arguments)
+        return in_a_process_of_its_own(__file__, arguments, GIVING_BACK if args.memory else {})
 
     found = medians(measure, [PLAIN, *(case for case in args.only if case != PLAIN)], args.repeat)
     print("| changed | targets | s/step | times the plain step | peak above the model | times the plain step |")

@@ -324,6 +324,21 @@ def test_compiled_models_hear_a_live_slider(cases: Any) -> None:
     assert same(case.drawn(later, steps=2), wanted, base)
 
 
+def test_compiled_models_hear_a_sweep(cases: Any) -> None:
+    """A call like that for which the model was compiled, without the slider."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    case = cases("ZImage")
+    compiled = case.model.clone()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    base = case.drawn(compiled, steps=2)
+    prompts = conditioning(case.entry, 0), conditioning(case.entry, 1)
+    given = SEED, {"samples": torch.zeros(1, *case.entry.latent)}, *prompts, 2, 1.0, "euler", "simple"
+    with torch.inference_mode():
+        swept = case.core("comfy_host").sample_strengths(compiled, case.adapter, (1.5,), *given)
+    assert same(swept, case.drawn(case.on(case.model, 1.5, "merge"), steps=2), base)
+
+
 # --- in graphs of the built-in model
 
 
