@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from zoo.animals import tiny
-from zoo.measure import shaken
+from zoo.measure import Trial, norm, shaken
 from zoo.model import build_tiny, conditioning
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
@@ -337,6 +337,22 @@ def test_compiled_models_hear_a_sweep(cases: Any) -> None:
     with torch.inference_mode():
         swept = case.core("comfy_host").sample_strengths(compiled, case.adapter, (1.5,), *given)
     assert same(swept, case.drawn(case.on(case.model, 1.5, "merge"), steps=2), base)
+
+
+def test_compiled_models_are_trained_on_as_plain_ones_are(cases: Any) -> None:
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    case = cases("ZImage")
+    compiled = case.model.clone()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    case.drawn(compiled, steps=1)
+    found = []
+    for model in (case.model, compiled):
+        trial = Trial(case.core, case.entry, patcher=model)
+        with trial.backend.borrowed(), torch.enable_grad():
+            found.append(trial.gradient(False)[0])
+    assert all(torch.equal(plain, other) for plain, other in zip(*found, strict=True))
+    assert norm(found[0]) > 0
 
 
 # --- in graphs of the built-in model

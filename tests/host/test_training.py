@@ -120,27 +120,6 @@ def test_the_model_may_be_one_that_was_loaded_under_inference_mode(prompt: dict,
     assert fingerprint(model.model) == before
 
 
-def test_a_compiled_model_trains_and_sweeps_as_the_plain_one_does(prompt: dict, run_graph, forget) -> None:
-    """Compiled before the slider was there, as a KSampler in the same graph does it."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    prompt["6"]["inputs"] |= {"steps": 6, "total_steps": 6}
-    plain = run_graph(prompt, slider=("6", 0), images=("10", 1))
-    forget()
-    compiled = run_graph({"1": prompt["1"]}, model=("1", 0))["model"].clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
-    prompt["model"] = run_graph.give(compiled)
-    for node in prompt.values():
-        if node["inputs"].get("model") == ["1", 0]:
-            node["inputs"]["model"] = ["model", 0]
-    drawn = {k: prompt[k] for k in ("1", "7", "8", "9", "model")} | {"0": prompt["12"] | {"inputs": dict(prompt["12"]["inputs"])}}
-    drawn["0"]["inputs"]["model"] = ["model", 0]
-    run_graph(drawn, latent=("0", 0))
-    run = run_graph(prompt, slider=("6", 0), images=("10", 1))
-    assert all(torch.equal(run["slider"].weights[t].update(), w.update()) for t, w in plain["slider"].weights.items())
-    assert torch.equal(run["images"], plain["images"])
-
-
 @pytest.mark.parametrize("strength", [1.0, -1.0, -2.5])
 def test_the_stock_loader_gives_the_same_image(strength: float, prompt: dict, run_graph, comfy: Path) -> None:
     run = run_graph(prompt, slider=("6", 0), name=("19", 0))
