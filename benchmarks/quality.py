@@ -21,6 +21,7 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,7 +40,7 @@ from slider_core.sweep import draw_curve  # noqa: E402
 from slider_core.targets import survey_for  # noqa: E402
 from slider_core.tiny import TinyBackend  # noqa: E402
 from slider_core.trainer import Trainer  # noqa: E402
-from slider_core.world import UNIFORM_STD, render, sample_faces  # noqa: E402
+from slider_core.world import SKINS, UNIFORM_STD, render, sample_faces  # noqa: E402
 
 GAP = 2 * EXTREME
 ATTRIBUTES = ("mouth", "eyes", "size")
@@ -47,6 +48,8 @@ STEPS, CURVE_STEPS = 300, (50, 100, 300, 1000)
 STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # calibrated
 EQUAL = (0.4, 0.8, 1.2)  # effects at which leak is read
 HELD_OUT, SAMPLER_STEPS = 10, 10
+OWN, BEHIND = "tan", ("blue", "green")  # with neutral images: the skin of the pairs' faces; the backgrounds it is measured on
+NEUTRAL_WEIGHTS = (None, 0.0, 1.0, 4.0)  # None: no neutral images, and as many steps of pairs as the others have
 TUNE_RATES, TUNE_ON, TUNE_SEED = (1e-3, 2e-3, 4e-3, 8e-3), "mouth", 20
 OBJECTIVES = {
     "denoise_rotating": {
@@ -70,9 +73,11 @@ def backend() -> TinyBackend:
     return TinyBackend()
 
 
-def images(model: TinyBackend, attribute: str, pairs: int, seed: int, unpaired: bool, neutral: int = 0) -> list[Sample]:
-    """Encoded renders; neutral ones are faces of the world with any attributes."""
+def images(model: TinyBackend, attribute: str, pairs: int, seed: int, unpaired: bool, neutral: int | None = None) -> list[Sample]:
+    """Encoded renders. With `neutral`, the pairs are faces of one skin and the neutral images as many of the other skins."""
     faces = make_pairs(attribute, pairs, 100 + seed, unpaired)
+    if neutral is not None:
+        faces = [tuple(replace(face, skin=OWN) for face in pair) for pair in faces]
     sides = [[pair[side] for pair in faces] for side in (0, 1)]
     latents = [model.encode_images(render(side)) for side in sides]
     aligned = line_up(*latents)
@@ -81,7 +86,8 @@ def images(model: TinyBackend, attribute: str, pairs: int, seed: int, unpaired: 
         for number, (face, one) in enumerate(zip(side, latent, strict=True)):
             found.append(Sample(one, model.encode_prompt(face.caption), sign, number, aligned=aligned))
     others = sample_faces(neutral, torch.Generator().manual_seed(3000 + seed)) if neutral else []
-    for face in others:
+    skins = itertools.cycle(skin for skin in SKINS if skin != OWN)
+    for face in (replace(face, skin=skin) for face, skin in zip(others, skins, strict=False)):
         one = model.encode_images(render([face]))[0]
         found.append(Sample(one, model.encode_prompt(face.caption), 0.0, None, aligned=False))
     return found
@@ -100,6 +106,19 @@ def swept(model: TinyBackend, adapter: Adapter, strengths: tuple[float, ...], un
     """Measured at calibrated strengths, on held-out noise and captions."""
     told = {KEY: json.dumps({"calibrated": True, "unit": unit})}
     return measured_sweep(model, adapter, SweepSpec(strengths, tuple(range(HELD_OUT)), steps=SAMPLER_STEPS), told)[1]
+
+
+def effects(model: TinyBackend, adapter: Adapter, unit: float, attribute: str) -> dict[str, float]:
+    """Effect at +-1 on faces with each skin, over two backgrounds."""
+    told, found = {KEY: json.dumps({"calibrated": True, "unit": unit})}, {}
+    for skin in SKINS:
+        curves = []
+        for behind in BEHIND:
+            prompt = f"a face with {skin} skin on a {behind} background"
+            spec = SweepSpec((-1.0, 0.0, 1.0), tuple(range(HELD_OUT)), prompt=prompt, steps=SAMPLER_STEPS)
+            curves.append(measured_sweep(model, adapter, spec, told)[1])
+        found[skin] = statistics.mean(curve.effect(attribute) for curve in curves)
+    return found
 
 
 def linearity(curve: Curve, attribute: str, reach: float) -> float:
@@ -141,7 +160,7 @@ def sides_apart(curve: Curve, attribute: str) -> float:
 def run(task: dict) -> dict:
     """One trained slider, calibrated and measured."""
     model = backend()
-    samples = images(model, task["attribute"], task["pairs"], task["seed"], task["unpaired"], task.get("neutral", 0))
+    samples = images(model, task["attribute"], task["pairs"], task["seed"], task["unpaired"], task.get("neutral"))
     extra = {"neutral_weight": task["neutral_weight"]} if "neutral_weight" in task else {}
     spec = TrainSpec(steps=task["steps"], lr=task["lr"], seed=task["seed"], **OBJECTIVES[task["objective"]], **extra)
     trainer, seconds = trained(model, samples, spec)
@@ -157,6 +176,8 @@ def run(task: dict) -> dict:
     curve = swept(model, trainer.adapter, STRENGTHS, measured.unit)
     ends = [curve.strengths.index(s) for s in (-1.0, 1.0)]
     best = max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0)
+    if task["kind"] == "neutral":
+        found["effects"] = effects(model, trainer.adapter, measured.unit, attribute)
     return found | {
         "unit": measured.unit,
         "units_again": again,
@@ -193,11 +214,8 @@ def tasks(kind: str, seeds: int, rates: dict[str, float]) -> list[dict]:
         apart = [o for o in OBJECTIVES if o != "teacher_difference"]  # which has no meaning without pairs
         return [task(o, a, s, pairs=p, unpaired=True) for p in (6, 4) for s, a in every for o in apart]
     if kind == "neutral":
-        weights = {
-            o: (None, 0.0, 1.0, 4.0) if o == "displacement" else (0.0, 1.0) for o in OBJECTIVES if o != "teacher_difference"
-        }
-        some = {w: {"steps": 200} if w is None else {"neutral": 12, "neutral_weight": w} for w in weights["displacement"]}
-        return [task(o, a, s, **some[w]) for s, a in every for o, mine in weights.items() for w in mine]
+        some = {w: {"neutral": 0, "steps": 200} if w is None else {"neutral": 12, "neutral_weight": w} for w in NEUTRAL_WEIGHTS}
+        return [task(o, a, s, **more) for s, a in every for o in ("denoise_rotating", "displacement") for more in some.values()]
     return [
         task(o, a, s, steps=n)
         for n in CURVE_STEPS
@@ -275,19 +293,16 @@ def units_table(rows: list[dict]) -> str:
 
 
 def neutral_table(rows: list[dict]) -> str:
-    lines = [
-        "| attribute | objective | neutral images | effect at +-1 | " + " | ".join(f"leak at {e}" for e in EQUAL) + " |",
-        "|---" * 7 + "|",
-    ]
-    for attribute, name, weight in itertools.product(ATTRIBUTES, OBJECTIVES, (None, 0.0, 1.0, 4.0)):
+    """Markdown: what a slider does to faces like its pairs', and to faces like the neutral images."""
+    heads = ("attribute", "objective", "neutral images", "effect on faces like the pairs'", "on the others", "share of it")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for attribute, name, weight in itertools.product(ATTRIBUTES, OBJECTIVES, NEUTRAL_WEIGHTS):
         some = [r for r in rows if (r["attribute"], r["objective"], r.get("neutral_weight")) == (attribute, name, weight)]
         if some:
             what = "none, 200 steps" if weight is None else f"12, weight {weight:g}, 300 steps, every third neutral"
-            cells = [
-                f"{statistics.mean(r['effect'] for r in some):.2f}",
-                *(mean([r["leak"][str(e)] for r in some]) for e in EQUAL),
-            ]
-            lines.append(f"| {attribute} | {name} | {what} | " + " | ".join(cells) + " |")
+            own = statistics.mean(r["effects"][OWN] for r in some)
+            others = statistics.mean(r["effects"][skin] for r in some for skin in SKINS if skin != OWN)
+            lines.append(f"| {attribute} | {name} | {what} | {own:.2f} | {others:.2f} | {others / own:.0%} |")
     return "\n".join(lines)
 
 

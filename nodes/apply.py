@@ -13,7 +13,7 @@ from ..slider_core.formats import for_controlnet
 from ..slider_core.store import Slider
 from ..slider_core.window import Mode, Window, parse_points
 from .files import file_mark, load_by_name
-from .sockets import CATEGORY, SliderSocket
+from .sockets import USE_MENU, SliderSocket
 
 NO_FILE = "none"
 
@@ -21,7 +21,7 @@ NO_FILE = "none"
 def chosen(slider: Slider | None, file: str) -> Slider:
     """The slider on the socket, or else the file's. SliderError when both or neither are given."""
     if (slider is None) == (file == NO_FILE):
-        raise SliderError("Slider LoRA Apply: connect a slider, or choose a file and connect none.")
+        raise SliderError("Slider LoRA Apply needs one slider: connect it, or choose a file, and not both.")
     return slider if slider is not None else load_by_name(file)
 
 
@@ -79,12 +79,12 @@ class SliderLoRAApply(io.ComfyNode):
         return io.Schema(
             node_id="SliderLoRAApply",
             display_name="Slider LoRA Apply",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Sets a slider on a model. +1 draws what the positive images show, -1 the negative ones, "
             "0 is the base model.",
             search_aliases=["slider strength", "adapter_strength", "lora strength"],
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that the slider was trained on, or another of its kind."),
                 SliderSocket.Input("slider", optional=True, tooltip="From Slider Train Step or Load Slider LoRA."),
                 io.Float.Input(
                     "strength",

@@ -14,7 +14,7 @@ from ..slider_core.sweep import draw_calibration
 from ..slider_core.words import encode_all
 from .frames import as_image
 from .running import encoded_before
-from .sockets import CATEGORY, DatasetSocket, SliderSocket
+from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket
 from .train_inputs import resolution_input
 from .words import calibrating, say
 
@@ -25,14 +25,14 @@ class SliderCalibrate(io.ComfyNode):
         return io.Schema(
             node_id="SliderCalibrate",
             display_name="Slider Calibrate",
-            category=CATEGORY,
+            category=TRAINING_MENU,
             description="Finds the strength at which a slider, or any LoRA, shows what a dataset's images show, and makes it 1. "
             "Nothing is trained: some forward passes on noise that was never trained on.",
             search_aliases=["slider range", "normalise lora strength", "measure lora"],
             inputs=[
                 io.Model.Input("model", tooltip="The model the slider is for, without the slider."),
-                io.Clip.Input("clip"),
-                io.Vae.Input("vae"),
+                io.Clip.Input("clip", tooltip="Encodes the captions."),
+                io.Vae.Input("vae", tooltip="Encodes the images."),
                 SliderSocket.Input("slider", tooltip="From Load Slider LoRA or Slider Train Step."),
                 DatasetSocket.Input("dataset", tooltip="Images of both ends: the ones it was trained on, or better, others."),
                 io.Int.Input("seed", default=0, min=0, max=2**31 - 1, advanced=True, tooltip="Noise of the measurement."),
@@ -40,7 +40,7 @@ class SliderCalibrate(io.ComfyNode):
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider", tooltip="The slider with strength 1 at what the images show."),
-                io.String.Output(display_name="report"),
+                io.String.Output(display_name="report", tooltip="What each strength means, in words."),
                 io.Image.Output(display_name="curve", tooltip="What is explained of the images, against strength."),
             ],
         )

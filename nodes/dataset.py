@@ -28,7 +28,7 @@ from ..slider_core.examine import examined
 from ..slider_core.pictures import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.sizes import common_ratio, nearest_size
 from .frames import as_image
-from .sockets import CATEGORY, DatasetSocket
+from .sockets import DATASET_MENU, DatasetSocket
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
@@ -55,7 +55,8 @@ def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def datasets(root: Path) -> list[str]:
-    """Folders under `root` that name both sides, and dataset files, as relative paths with forward slashes."""
+    """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes. One that lacks the other
+    side is listed too: it is missed in the list otherwise, and the error names what it lacks."""
     found = []
     for here, inner, files in walked(root):
         found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
@@ -146,13 +147,17 @@ class LoadSliderDataset(io.ComfyNode):
         return io.Schema(
             node_id="LoadSliderDataset",
             display_name="Load Slider Dataset",
-            category=CATEGORY,
+            category=DATASET_MENU,
             description="Before/after images for a slider: a folder with positive/ (more of the concept) and negative/ "
             "(less of it), and optionally neutral/; or a dataset file (SimpleTuner's dataloader JSON). Put it into ComfyUI's "
             "input or datasets folder and press R. 4 to 6 pairs are enough to start.",
             search_aliases=["concept slider images", "image pairs", "before after", "dataloader json"],
             inputs=[
-                io.Combo.Input("folder", options=choices(), tooltip="A folder with positive/ and negative/, or a dataset file."),
+                io.Combo.Input(
+                    "folder",
+                    options=choices(),
+                    tooltip="A folder with positive/ and negative/, or a dataset file, in ComfyUI's input or datasets folder.",
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -222,10 +227,10 @@ class LoadSliderDataset(io.ComfyNode):
                 ),
             ],
             outputs=[
-                DatasetSocket.Output(display_name="dataset"),
-                io.Image.Output(display_name="positive"),
-                io.Image.Output(display_name="negative"),
-                io.String.Output(display_name="report"),
+                DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step, or to go on with Slider Bucket."),
+                io.Image.Output(display_name="positive", tooltip="The positive images, pair by pair."),
+                io.Image.Output(display_name="negative", tooltip="The negative images in the same order."),
+                io.String.Output(display_name="report", tooltip="What was read, and what the pair doctor says."),
                 io.Image.Output(display_name="contact_sheet", tooltip="Every pair, what differs in it, what is wrong."),
             ],
         )
@@ -271,7 +276,7 @@ class SliderBucket(io.ComfyNode):
         return io.Schema(
             node_id="SliderBucket",
             display_name="Slider Bucket",
-            category=CATEGORY,
+            category=DATASET_MENU,
             description="Images as a part of a dataset, at a strength: from the graph, or from any folder. Chain several: one "
             "above 0, one below, perhaps one at 0. Image 1 of each side make a pair, and so on: as from an edit model.",
             search_aliases=["dataset from images", "edit model pairs", "dataset folder"],
@@ -312,8 +317,8 @@ class SliderBucket(io.ComfyNode):
                 unequal_input(),
             ],
             outputs=[
-                DatasetSocket.Output(display_name="dataset"),
-                io.String.Output(display_name="report"),
+                DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step, or for the next Slider Bucket."),
+                io.String.Output(display_name="report", tooltip="What was read, and what the pair doctor says."),
                 io.Image.Output(display_name="contact_sheet", tooltip="Every pair so far, what differs in it, what is wrong."),
             ],
         )

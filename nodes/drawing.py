@@ -83,6 +83,6 @@ def sampler_inputs() -> list[io.Input]:
             round=0.01,
             tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
         ),
-        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
-        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
+        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler", tooltip="As in KSampler."),
+        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple", tooltip="As in KSampler."),
     ]

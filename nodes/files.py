@@ -1,5 +1,6 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..slider_core.formats import for_controlnet
 from ..slider_core.metadata import summary, thumbnail
 from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
-from .sockets import CATEGORY, SliderSocket
+from .sockets import USE_MENU, SliderSocket
 from .words import say
 
 
@@ -54,6 +55,16 @@ def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
     return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
 
 
+def name_of(slider: Slider) -> str:
+    return slider.metadata.get("slider_name") or slider.metadata.get("ss_output_name", "")
+
+
+def own_place(slider: Slider) -> str:
+    """Where a slider goes that is not told: by its name."""
+    plain = re.sub(r"[^\w .+-]", "_", name_of(slider)).strip(". ")
+    return f"sliders/{plain or 'my_slider'}"
+
+
 def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:
     """The slider with what the user says of it in its header."""
     told = {"slider_minus": minus.strip(), "slider_plus": plus.strip()}
@@ -68,14 +79,18 @@ class SaveSliderLoRA(io.ComfyNode):
         return io.Schema(
             node_id="SaveSliderLoRA",
             display_name="Save Slider LoRA",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Saves a slider under models/loras, so that Load LoRA and every other loader lists it. The file is read "
             "back through ComfyUI's own loader and compared. An existing file is never replaced unless overwrite is on.",
             search_aliases=["export slider", "save lora", "kohya", "peft", "lycoris"],
             is_output_node=True,
             inputs=[
-                SliderSocket.Input("slider"),
-                io.String.Input("filename_prefix", default="sliders/my_slider", tooltip="Under models/loras; folders are made."),
+                SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="",
+                    tooltip="Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name.",
+                ),
                 io.Combo.Input(
                     "dtype",
                     options=FileDtype,
@@ -131,7 +146,7 @@ class SaveSliderLoRA(io.ComfyNode):
         preview: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         form = FileFormat(format)
-        path = place(filename_prefix, form, overwrite)
+        path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
         told = described(slider, minus, plus, preview)
         if for_controlnet(slider.metadata):
             words = save_control(path, told, form, FileDtype(dtype), overwrite)
@@ -150,13 +165,16 @@ class LoadSliderLoRA(io.ComfyNode):
         return io.Schema(
             node_id="LoadSliderLoRA",
             display_name="Load Slider LoRA",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Reads a saved slider or any other LoRA (kohya, diffusers, LyCORIS, PEFT; Concept Sliders, SimpleTuner, "
             "ai-toolkit), for Slider LoRA Apply, Slider Strength Sweep, or to train on in Slider Train Step.",
             search_aliases=["open slider", "import lora"],
             inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list("loras"), tooltip="From models/loras.")],
             outputs=[
-                SliderSocket.Output(display_name="slider"),
+                SliderSocket.Output(
+                    display_name="slider",
+                    tooltip="For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step.",
+                ),
                 io.String.Output(display_name="info", tooltip="What the file says of itself."),
             ],
         )

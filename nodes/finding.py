@@ -12,7 +12,7 @@ from ..slider_core.metadata import summary
 from ..slider_core.store import Slider, atomic_write
 from ..slider_core.sweep_files import ShownSweep, animation, page
 from .files import next_free
-from .sockets import CATEGORY, SliderSocket, SweepSocket
+from .sockets import USE_MENU, SliderSocket, SweepSocket
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
@@ -24,12 +24,12 @@ class SliderFinding(io.ComfyNode):
         return io.Schema(
             node_id="SliderFinding",
             display_name="Slider Finding",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Writes what you saw in a sweep into the slider: the range of useful strengths, and a word for each end. "
             "Save Slider LoRA keeps it in the file; the scrubber shows it.",
             search_aliases=["slider range", "slider labels", "recommended strength"],
             inputs=[
-                SliderSocket.Input("slider"),
+                SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
                 io.Float.Input(
                     "lowest", default=-1.0, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip="Lowest useful strength."
                 ),
@@ -40,7 +40,7 @@ class SliderFinding(io.ComfyNode):
                 io.String.Input("plus", default="", tooltip="What the high end shows: smiling, night. Empty: as it was."),
             ],
             outputs=[
-                SliderSocket.Output(display_name="slider"),
+                SliderSocket.Output(display_name="slider", tooltip="The same slider with what you found, for Save Slider LoRA."),
                 io.String.Output(display_name="info", tooltip="What the slider says of itself now."),
             ],
         )
@@ -80,7 +80,7 @@ class SaveSliderSweep(io.ComfyNode):
         return io.Schema(
             node_id="SaveSliderSweep",
             display_name="Save Slider Sweep",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Saves a sweep in the output folder: as an animated WebP, and as one HTML page with a scrubber that "
             "works anywhere, offline too.",
             search_aliases=["export sweep", "slider animation", "webp", "html"],

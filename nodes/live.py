@@ -33,12 +33,12 @@ from .words import executing_node
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
 POINTS, NODES_KEPT = 200, 16
-STATES: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by node, the one that trained last at the end
+STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()  # by node and slider, what trained last at the end
 _NUMBERS = count(1)
 
 
 def states() -> list[dict[str, Any]]:
-    """The state of every node that trains, or trained in this session."""
+    """The state of every node that trains, or trained in this session, for each of its sliders: two graphs may share an id."""
     return list(STATES.values())
 
 
@@ -64,8 +64,8 @@ class Live:
         self.phase, self.seconds = "training", 0.0
         self.gain, self.verdict = thinned(run.trainer.readings), run.verdict()
         self._start, self._sent, self._seen = time.monotonic(), -math.inf, len(run.trainer.readings)
-        before = STATES.get(self.node, {})
-        same = before.get("name") == run.name and (before.get("strip") or {}).get("step", math.inf) <= run.step
+        before = STATES.get((self.node, run.name), {})
+        same = (before.get("strip") or {}).get("step", math.inf) <= run.step
         self.strips.shown = before["strip"] if same else None  # until there is a newer one
 
     def state(self) -> dict[str, Any]:
@@ -93,27 +93,28 @@ class Live:
     def draw(self) -> None:
         """A strip of the slider as it stands. What goes wrong is said, and costs no training."""
         before, self.phase = self.phase, "drawing"
-        self.tell()
+        self.tell(at_once=True)
         self.strips.draw(self.run.slider(), self.run.step)
         self.phase = before
         self.tell()
 
     def calibrating(self) -> None:
         self.phase, self.seconds = "calibrating", 0.0
-        self.tell()
+        self.tell(at_once=True)
 
     def end(self, phase: str, words: str) -> None:
         self.phase, self.seconds, self.verdict = phase, 0.0, words
-        self.tell(last=True)
+        self.tell(at_once=True)
 
-    def tell(self, last: bool = False) -> None:
-        """Keep the state, and send it to every page unless the last event is too young."""
-        STATES[self.node] = state = self.state()
-        STATES.move_to_end(self.node)
+    def tell(self, at_once: bool = False) -> None:
+        """Keep the state, and send it to every page unless the last event is too young. `at_once`: even then."""
+        place = self.node, self.run.name
+        STATES[place] = state = self.state()
+        STATES.move_to_end(place)
         while len(STATES) > NODES_KEPT:
             STATES.popitem(last=False)
         server, now = getattr(PromptServer, "instance", None), time.monotonic()
-        if server is not None and (last or now - self._sent >= PAUSE_S):
+        if server is not None and (at_once or now - self._sent >= PAUSE_S):
             self._sent = now
             server.send_sync(EVENT, state)
 
@@ -125,7 +126,7 @@ def showing(run: Run, until: int, strips: Strips) -> Iterator[Live]:
     try:
         yield live
     except InterruptProcessingException:
-        live.end("stopped", f"Stopped. What was learned is kept. {run.verdict()}")
+        live.end("stopped", f"Stopped. What was learned is kept: run again to go on. {run.verdict()}")
         raise
     except BaseException as fault:
         live.end("failed", str(fault))

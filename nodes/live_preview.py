@@ -18,7 +18,7 @@ from ..slider_core.config import SliderError, SweepSpec, parse_strengths
 from ..slider_core.prompt_library import MOST_ENTRIES, PromptLibrary
 from ..slider_core.store import Slider
 from .drawing import Drawing, first_line, sampler_inputs
-from .sockets import CATEGORY, PreviewSocket, PromptsSocket
+from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
 from .words import executing_node
 
 MOST_PICTURES = MOST_ENTRIES  # in one live picture
@@ -115,12 +115,12 @@ class SliderLivePreview(io.ComfyNode):
         return io.Schema(
             node_id="SliderLivePreview",
             display_name="Slider Live Preview",
-            category=CATEGORY,
+            category=TRAINING_MENU,
             description="A strip that Slider Train Step shows while it trains, always from the same noise: connect it there.",
             search_aliases=["slider live strip", "training preview", "sample while training"],
             inputs=[
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
+                io.Conditioning.Input("positive", tooltip="The prompt of the strip, as for KSampler."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
                 io.String.Input("strengths", default="-1, 0, 1", tooltip="A list, or a range start:stop:step."),
                 io.Int.Input(

@@ -18,9 +18,10 @@ from ..slider_core.store import Slider
 from .apply import units_input
 from .dataset import walked
 from .drawing import sampler_inputs
+from .files import name_of
 from .frames import as_image
-from .sockets import CATEGORY, PromptsSocket, SliderSocket
-from .sweep import SEEDS, most_at_once_input, name_of
+from .sockets import USE_MENU, PromptsSocket, SliderSocket
+from .sweep import SEEDS, most_at_once_input
 
 NO_FILE = "none"
 DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
@@ -46,7 +47,7 @@ class SliderPromptLibrary(io.ComfyNode):
         return io.Schema(
             node_id="SliderPromptLibrary",
             display_name="Slider Prompt Library",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Named prompts, each at a strength of its own, as SimpleTuner writes them. With a model and a slider "
             "connected, every entry is drawn; prompts goes to Slider Strength Sweep and to Slider Live Preview.",
             search_aliases=["validation prompts", "adapter_strength", "user prompt library"],
@@ -73,7 +74,7 @@ class SliderPromptLibrary(io.ComfyNode):
                     round=0.001,
                     tooltip="For every entry that has no adapter_strength of its own.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True),
+                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True, tooltip="Noise of every picture."),
                 *sampler_inputs(),
                 io.Model.Input("model", optional=True, tooltip="Without the slider. Needed only to draw."),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts. Needed only to draw."),
@@ -88,7 +89,7 @@ class SliderPromptLibrary(io.ComfyNode):
                 PromptsSocket.Output(display_name="prompts", tooltip="For Slider Strength Sweep and Slider Live Preview."),
                 io.Image.Output(display_name="grid", tooltip="Every entry with its name and strength."),
                 io.Image.Output(display_name="images", tooltip="One picture for each entry, in order."),
-                io.String.Output(display_name="report"),
+                io.String.Output(display_name="report", tooltip="The entries, and how they were drawn."),
             ],
         )
 

@@ -3,6 +3,8 @@
 from comfy_api.latest import io
 
 CATEGORY = "Slider"
+# the canvas menu sorts by letter: so named, the groups stand in the order of use
+DATASET_MENU, TRAINING_MENU, USE_MENU = f"{CATEGORY}/dataset", f"{CATEGORY}/training", f"{CATEGORY}/use"
 DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.dataset.Dataset
 TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.store.Slider: an immutable snapshot of trained weights

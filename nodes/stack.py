@@ -10,7 +10,7 @@ from ..slider_core.config import SliderError, parse_strengths
 from ..slider_core.store import Slider
 from ..slider_core.window import Mode, Window, parse_points
 from .apply import units_input, window_inputs
-from .sockets import CATEGORY, SliderSocket
+from .sockets import USE_MENU, SliderSocket
 
 NAMES = [f"slider_{number}" for number in range(1, 17)]
 
@@ -31,12 +31,12 @@ class SliderStack(io.ComfyNode):
         return io.Schema(
             node_id="SliderStack",
             display_name="Slider Stack",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Sets several sliders on a model at once, each at its own strength. A new input appears as soon as the "
             "last one is connected.",
             search_aliases=["several sliders", "lora stack", "compose sliders"],
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that the sliders were trained on, or another of its kind."),
                 io.Autogrow.Input(
                     "sliders",
                     template=io.Autogrow.TemplateNames(SliderSocket.Input("slider"), NAMES, min=1),

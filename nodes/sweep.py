@@ -16,9 +16,10 @@ from ..slider_core.sweep import SweepResult, draw_strip, effect_curve, figures, 
 from ..slider_core.sweep_files import ShownSweep
 from .apply import units_input
 from .drawing import sampler_inputs
+from .files import name_of
 from .frames import as_image, frames_told
 from .running import encoded_before
-from .sockets import CATEGORY, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
+from .sockets import USE_MENU, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
 SEEDS = 0xFFFFFFFFFFFFFFFF
@@ -37,34 +38,30 @@ def most_at_once_input() -> io.Int.Input:
     )
 
 
-def name_of(slider: Slider) -> str:
-    return slider.metadata.get("slider_name") or slider.metadata.get("ss_output_name", "")
-
-
 class SliderStrengthSweep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SliderStrengthSweep",
             display_name="Slider Strength Sweep",
-            category=CATEGORY,
+            category=USE_MENU,
             description="Draws prompts at several slider strengths from the same noise, all strengths in one sampling call. "
             "Columns are strengths; rows are seeds, prompts, and strengths of a second slider. Drag the handle in the node.",
             search_aliases=["adapter_strength", "xy plot", "slider strip", "scrubber"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="Without the slider: the sweep puts it on."),
-                SliderSocket.Input("slider"),
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
-                io.Vae.Input("vae"),
+                SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
+                io.Conditioning.Input("positive", tooltip="The prompt, as for KSampler."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
                 io.String.Input(
                     "strengths",
                     default="-2, -1, 0, 1, 2",
                     tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True),
+                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True, tooltip="Noise of the first row."),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
                 *sampler_inputs(),
                 units_input(),
@@ -82,7 +79,7 @@ class SliderStrengthSweep(io.ComfyNode):
                 most_at_once_input(),
             ],
             outputs=[
-                io.Image.Output(display_name="strip"),
+                io.Image.Output(display_name="strip", tooltip="All pictures with their strengths, as one."),
                 io.Image.Output(display_name="images", tooltip="Every picture as a batch: row by row, strengths in order."),
                 io.Image.Output(display_name="curve", tooltip="How far pictures and latents go from strength 0."),
                 io.String.Output(display_name="report", tooltip="How it ran, and the figures of each strength."),

@@ -10,7 +10,7 @@ from ..slider_core.comfy_files import layer_aliases
 from ..slider_core.config import AdapterSpec, Algorithm, Init, Preset, SliderError
 from ..slider_core.lycoris_preset import read_lycoris
 from ..slider_core.targets import Selection, presets, survey_for
-from .sockets import CATEGORY, TargetsSocket
+from .sockets import TRAINING_MENU, TargetsSocket
 from .words import say
 
 
@@ -48,12 +48,12 @@ class SliderTargetInjector(io.ComfyNode):
         return io.Schema(
             node_id="SliderTargetInjector",
             display_name="Slider Target Injector",
-            category=CATEGORY,
+            category=TRAINING_MENU,
             description="Chooses the layers a slider is trained on: self-attention, projections and time embedding of the image "
             "side. Except with the presets all and custom, text layers are left alone.",
             search_aliases=["lora target", "slider layers", "attn1"],
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that the slider is for."),
                 io.Combo.Input(
                     "preset",
                     options=presets(),
@@ -168,7 +168,10 @@ class SliderTargetInjector(io.ComfyNode):
                     tooltip="Put the slider into this ControlNet instead of the model: the layers are then its own.",
                 ),
             ],
-            outputs=[TargetsSocket.Output(display_name="targets"), io.String.Output(display_name="report")],
+            outputs=[
+                TargetsSocket.Output(display_name="targets", tooltip="For Slider Train Step."),
+                io.String.Output(display_name="report", tooltip="Which layers were found, and how many parameters that is."),
+            ],
         )
 
     @classmethod

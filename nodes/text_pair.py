@@ -6,7 +6,7 @@ from ..slider_core.config import SliderError
 from ..slider_core.dataset import Dataset
 from ..slider_core.dataset_spec import Latents, WordsSpec, held
 from ..slider_core.words import add_words
-from .sockets import CATEGORY, DatasetSocket
+from .sockets import DATASET_MENU, DatasetSocket
 
 
 class SliderTextPair(io.ComfyNode):
@@ -15,7 +15,7 @@ class SliderTextPair(io.ComfyNode):
         return io.Schema(
             node_id="SliderTextPair",
             display_name="Slider Text Pair",
-            category=CATEGORY,
+            category=DATASET_MENU,
             description="A slider from words, without images: what the target becomes at +1 and at -1. Goes into Slider Train "
             "Step where a dataset would. The model teaches itself, on latents that it makes.",
             search_aliases=["text slider", "prompt slider", "concept slider", "LECO"],
@@ -81,8 +81,8 @@ class SliderTextPair(io.ComfyNode):
                 ),
             ],
             outputs=[
-                DatasetSocket.Output(display_name="dataset"),
-                io.String.Output(display_name="report"),
+                DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step."),
+                io.String.Output(display_name="report", tooltip="The prompts, as they will be asked."),
             ],
         )
 

@@ -26,7 +26,7 @@ from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips
 from .running import SESSION, encoded_before, runs_folder, train
-from .sockets import CATEGORY, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
+from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
 from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
 from .words import WORDS_EVERY, calibrating, say
@@ -119,23 +119,26 @@ def snapshot(run: Run, model: Any) -> Slider:
     return replace(slider, metadata=told, proof=proof)
 
 
+RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
+
+
 class SliderTrainStep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SliderTrainStep",
             display_name="Slider Train Step",
-            category=CATEGORY,
+            category=TRAINING_MENU,
             description="Trains the slider on the loaded model for some steps and hands it on. Queue again to go on, until the "
             "total is reached. The model itself is not changed. Stop keeps what was learned.",
             search_aliases=["train slider", "concept slider", "train lora"],
             has_intermediate_output=True,
             inputs=[
-                io.Model.Input("model"),
-                io.Clip.Input("clip"),
-                io.Vae.Input("vae"),
-                DatasetSocket.Input("dataset"),
-                TargetsSocket.Input("targets"),
+                io.Model.Input("model", tooltip="The model to train on. It is borrowed, and the same afterwards."),
+                io.Clip.Input("clip", tooltip="Encodes the captions."),
+                io.Vae.Input("vae", tooltip="Encodes the images."),
+                DatasetSocket.Input("dataset", tooltip="From Load Slider Dataset, Slider Bucket or Slider Text Pair."),
+                TargetsSocket.Input("targets", tooltip="From Slider Target Injector."),
                 io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
                 io.Int.Input("steps", default=300, min=1, max=100000, tooltip="Steps to train each time the graph runs."),
                 io.Int.Input(
@@ -164,7 +167,7 @@ class SliderTrainStep(io.ComfyNode):
                 ),
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
                 resolution_input(),
-                io.Boolean.Input("reset", default=False, advanced=True, tooltip="On: every run begins anew."),
+                io.Boolean.Input("reset", default=False, advanced=True, tooltip=RESET),
                 io.Boolean.Input(
                     "checkpointing",
                     default=True,
@@ -190,10 +193,10 @@ class SliderTrainStep(io.ComfyNode):
                 ),
             ],
             outputs=[
-                SliderSocket.Output(display_name="slider"),
+                SliderSocket.Output(display_name="slider", tooltip="For Slider LoRA Apply, the sweep and Save Slider LoRA."),
                 io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's own nodes: Load LoRA Model, Save LoRA Weights."),
                 io.LossMap.Output(display_name="loss_map", tooltip="For ComfyUI's Plot Loss Graph."),
-                io.String.Output(display_name="status"),
+                io.String.Output(display_name="status", tooltip="The step, and in words whether the slider works."),
                 io.Image.Output(display_name="curve", tooltip="Gain and loss over the steps, as a picture."),
             ],
         )
@@ -260,8 +263,8 @@ class SliderTrainStep(io.ComfyNode):
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
         used = f" Peak memory {backend.memory.words()}." if backend.memory.words() else ""
-        again = f"{autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}{again}"
-        status = f"{done} {run.verdict()} {run.calibrated} {again}"
+        told = f"{autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}"
+        status = f"{done}{again} {run.verdict()} {run.calibrated} {told}"
         say(status)
         curve = as_image(draw_training(trainer.losses, trainer.readings, name))
         state = to_native(slider.weights, prefix_of(slider.metadata))

@@ -34,7 +34,9 @@ def fine_inputs() -> list[io.Input]:
             tooltip="Noise levels to train at. model: spaced as the model's own schedule. few_step: only those that a sampler of "
             "few_steps steps asks for: Turbo, Lightning, Schnell.",
         ),
-        io.Int.Input("few_steps", default=4, min=1, max=100, advanced=True, optional=True),
+        io.Int.Input(
+            "few_steps", default=4, min=1, max=100, advanced=True, optional=True, tooltip="The sampler's steps, for few_step."
+        ),
         io.Float.Input("noise_from", default=0.0, tooltip="Lowest noise level to train at: 0 is clean.", **whole),
         io.Float.Input("noise_to", default=1.0, tooltip="Highest noise level to train at: 1 is pure noise.", **whole),
         io.Combo.Input(
@@ -72,7 +74,7 @@ def fine_inputs() -> list[io.Input]:
             step=0.05,
             advanced=True,
             optional=True,
-            tooltip="What neutral images count beside the pairs.",
+            tooltip="What neutral images count beside the pairs: they stay as they are.",
         ),
         io.Boolean.Input(
             "calibrate",

@@ -95,7 +95,9 @@ class Autosave:
 
     def words(self) -> str:
         """One sentence for the user."""
-        return f"Not saved: {self.trouble}" if self.trouble else f"Saved up to step {self.run.saved} in {self.folder.name}/."
+        if self.trouble:
+            return f"Not saved: {self.trouble}"
+        return f"Saved up to step {self.run.saved} in {'/'.join(self.folder.parts[-3:])}/."
 
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints there are, by step."""

@@ -166,7 +166,7 @@ def _tried(path: Path, slider: Slider, dtype: FileDtype) -> str:
         if not gap <= (LAYER + ROUNDINGS * eps) * size:
             raise SliderError(f'ComfyUI changes the layer "{name}" otherwise than the slider does, so it was not saved.')
         worst = max(worst, gap / size if size else 0.0)
-    return f"Read back as ComfyUI's patches: {len(layers)} layers, which deviate by at most {worst:.1e} of their change."
+    return f"Read back as ComfyUI's patches it is the same: {len(layers)} layers, apart by {worst:.1e} of their change at most."
 
 
 def save_control(path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool = False) -> list[str]:

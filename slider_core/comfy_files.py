@@ -242,13 +242,13 @@ def tried(path: Path, slider: Slider, model: Any, form: FileFormat, dtype: FileD
     if model is None:
         return "Not tried: connect the model to have the file compared with the slider."
     slider = replace(on_model(slider, model), proof=slider.proof)
-    reader = "ComfyUI's loader" if form in BY_STOCK else "our reader and ComfyUI's loader"
+    reader = "ComfyUI's own LoRA loader" if form in BY_STOCK else "This pack's reader with ComfyUI's LoRA loader"
     with torch.inference_mode():
         load(model)
         eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
         trial = _Trial(model, _read_back(path, form, model), slider, eps)
         count, worst = trial.layers()
-        words = f"Read back through {reader}: {count} layers, which deviate by at most {worst:.1e} of their change"
+        words = f"{reader} gives the same: {count} layers, apart by {worst:.1e} of their change at most"
         left = len(by_layer(slider.weights)) - count
         words += f" ({left} quantised layers were not compared)" if left else ""
         if not isinstance(slider.proof, Proof):
@@ -258,7 +258,7 @@ def tried(path: Path, slider: Slider, model: Any, form: FileFormat, dtype: FileD
         except comfy.model_management.OOM_EXCEPTION as fault:  # no reason to lose the slider
             load(model)
             return f"{words}. There was no memory for a forward of the model ({str(fault).strip()[:120]})."
-    return f"{words}, and by {forward:.1e} of the slider's effect on a forward of the model."
+    return f"{words}, and the model's answer by {forward:.1e} of the slider's effect."
 
 
 @contextmanager

@@ -14,8 +14,8 @@ first of the next pass, so over time every image comes as often as its neighbour
 A step that is accumulated is the step of a batch as large as its parts together (`parts`), but no image comes twice in it as
 long as there are enough of them.
 
-A neutral image comes twice, at +s and -s with the same noise: what must vanish is the even part of the displacement
-(objective.py), which a strength of 0 could not teach, because there the adapter is silent.
+A neutral image comes twice, at +s and -s with the same noise, and stays as it is at both (objective.py). A strength of 0 could
+teach nothing, because there the adapter is silent.
 """
 
 from __future__ import annotations

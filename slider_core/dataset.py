@@ -137,9 +137,8 @@ def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None 
 
 
 def names_a_dataset(folders: Iterable[str]) -> bool:
-    """Whether folders of these names make a dataset: at least one for each side."""
-    strengths = [_strength_of(name, 1.0) for name in folders]
-    return any(s and s > 0 for s in strengths) and any(s and s < 0 for s in strengths)
+    """Whether folders of these names are meant as a dataset: at least one for a side."""
+    return any(_strength_of(name, 1.0) for name in folders)
 
 
 def _strength_of(folder: str, strength: float) -> float | None:
@@ -239,7 +238,7 @@ def read_bucket(
         return Bucket(spec, ()), [f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".']
     files = image_files(folder)
     if not files:
-        return Bucket(spec, ()), [f"Bucket is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
+        return Bucket(spec, ()), [f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
     shots, faults, notes = [], [], []
     for path in files:
         try:

@@ -16,13 +16,8 @@ change of the clean latent into one of the prediction (noising.py). A pair share
                         is open, it asks for half of the difference on each side. The exponent was measured (docs/benchmarks.md).
         for strangers   images that do not line up have no D: they are trained as denoise_paired has it
 
-Neutral images (every third step, at random strengths up to twice the images' own) stay as they are. With d(s) = v(x, s) - v0,
-even = (d(s) + d(-s)) / 2 and odd = (d(s) - d(-s)) / 2:
-
-    neutral             |even|^2 + q |odd|^2
-                        A slider may move a neutral image, but not both ways alike; and where it moves one little, it should
-                        not at all: q = 1 / (1 + (e / mean e)^2), e the place's |odd|^2, is near 1 in quiet places and near 0
-                        where the concept is. What pairs do not speak of is quiet.
+    neutral             (|v(x, s) - v0|^2 + |v(x, -s) - v0|^2) / 2
+                        Neutral images stay as they are: every third step, at a random strength s up to twice the images' own.
 """
 
 from __future__ import annotations
@@ -141,23 +136,14 @@ def neutral_error(
     weight: torch.Tensor,
     dropping: tuple[int, str] | None = None,
 ) -> torch.Tensor:
-    """(B/2,) what a slider may not do to neutral images; the first half of the batch is at +s, the second the same at -s."""
+    """(B/2,) what a slider does to neutral images; the first half of the batch is at +s, the second the same at -s."""
     half = len(strengths) // 2
     with torch.no_grad():
         base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
     with adapter.at(backend.module, strengths, dropping):
         plus, minus = answer(backend, batch).chunk(2)
-    even, odd = (plus + minus) / 2 - base, (plus - minus) / 2
-    error = even.square() + quiet(odd) * odd.square()
+    error = ((plus - base).square() + (minus - base).square()) / 2
     return masked_mean(weight[:half] * error, batch.masks[:half])
-
-
-@torch.no_grad()
-def quiet(odd: torch.Tensor) -> torch.Tensor:
-    """(B, 1, ..., H, W) near 1 where a displacement is small for its sample, near 0 where it is large."""
-    energy = odd.square().mean(dim=1, keepdim=True)
-    mean = energy.flatten(1).mean(dim=1).clamp_min(1e-20).reshape(-1, *[1] * (odd.ndim - 1))
-    return 1 / (1 + (energy / mean).square())
 
 
 def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec) -> StepResult:

@@ -8,6 +8,7 @@ The least recently used sliders leave when the byte budget is passed; a run that
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -172,9 +173,11 @@ class Session:
 def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
     changed = next((key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)), None)
     if changed is not None:
+        values = [_short(side.get(changed, "none")) for side in (was, now)]
+        told = "" if any(re.fullmatch("[0-9a-f]{8,}", value) for value in values) else f": {values[0]} then, {values[1]} now"
         raise SliderError(
-            f'Slider "{name}" is under training (step {step}) with another {changed}: {_short(was.get(changed, "none"))} then, '
-            f"{_short(now.get(changed, 'none'))} now. Give a new name, or switch reset on (--overwrite) to begin again."
+            f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{told}. Give a new '
+            "name; or begin again with reset (an advanced input; --overwrite on the command line), which discards that training."
         )
 
 

@@ -29,7 +29,7 @@ export function timeWords(seconds) {
 
 /** Step of total, and what goes on. */
 export function stepWords({ phase, step, until, seconds }) {
-  if (phase === "done") return `step ${step}, done`
+  if (phase === "done") return step < until ? `step ${step} of ${until}, finished early` : `step ${step}, done`
   const what = { training: timeWords(seconds), drawing: "drawing the strip" }[phase] ?? phase
   return `step ${step} of ${until}, ${what}`
 }
@@ -60,10 +60,11 @@ export function curveSvg(gain, until) {
   const bottom = HEIGHT - FRAME.bottom
   const x = (step) => FRAME.left + (step / last) * (WIDTH - FRAME.left - FRAME.right)
   const y = (value) => FRAME.top + ((high - value) / (high - low)) * (bottom - FRAME.top)
+  const tick = (value) => `${(100 * value).toFixed(high - low < 0.05 ? 1 : 0)} %`
   const at = (step, value) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`
   const parts = [`<line class="axis" x1="${x(0)}" y1="${y(0)}" x2="${x(last)}" y2="${y(0)}"/>`]
   for (const value of [high, 0, low].filter((v, i, all) => all.indexOf(v) === i && (v === 0 || Math.abs(y(v) - y(0)) > 9)))
-    parts.push(`<text class="tick" x="${FRAME.left - 5}" y="${y(value) + 3}" text-anchor="end">${Math.round(100 * value)} %</text>`)
+    parts.push(`<text class="tick" x="${FRAME.left - 5}" y="${y(value) + 3}" text-anchor="end">${tick(value)}</text>`)
   parts.push(`<text class="tick" x="${x(0)}" y="${HEIGHT - 3}">0</text>`)
   parts.push(`<text class="tick" x="${x(last)}" y="${HEIGHT - 3}" text-anchor="end">step ${Number(last)}</text>`)
   SIDES.forEach((side, i) => {

@@ -11,7 +11,7 @@ const FINISH = "/slider_lora/finish"
 const PROGRESS = "/slider_lora/progress"
 const EVENT = "slider_lora.progress"
 const panels = new WeakMap() // node -> its panel
-const told = new Map() // id of a node -> the last state that was sent to this page
+const told = new Map() // id of a node and name of a slider -> the last state that was sent to this page
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
@@ -27,6 +27,8 @@ async function finish(node) {
   else if (reply.status === 409) say("warn", "This node is not training now.")
   else say("error", `The server answered ${reply.status}.`)
 }
+
+const keyOf = (state) => `${state.node} ${state.name}`
 
 function show(state) {
   const node = nodeAt(app.rootGraph ?? app.graph, state.node)
@@ -46,14 +48,14 @@ async function restore() {
   const reply = await api.fetchApi(PROGRESS)
   if (!reply.ok) return
   const { nodes } = await reply.json()
-  for (const state of nodes) if (told.get(state.node) === before.get(state.node)) show(state)
+  for (const state of nodes) if (told.get(keyOf(state)) === before.get(keyOf(state))) show(state)
 }
 
 app.registerExtension({
   name: "slider_lora.train",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
-      told.set(detail.node, detail)
+      told.set(keyOf(detail), detail)
       show(detail)
     })
     api.addEventListener("reconnected", restore)
@@ -63,7 +65,7 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return
     const button = node.addWidget("button", "finish now", null, () => finish(node), { serialize: false })
     button.serialize = false
-    button.tooltip = "End the training with the step it is at, and go on to the preview."
+    button.tooltip = "End the training with the step it is at, and go on with the rest of the graph: preview, saving."
     const panel = makePanel(document, (path) => api.apiURL(path))
     const widget = node.addDOMWidget("live", "slider_live", panel.element, {
       serialize: false,

@@ -95,7 +95,7 @@ def test_whatever_ends_the_training_the_last_step_is_saved(make, linear_backend,
     assert slider.metadata["slider_step"] == str(STOP)
     for target, weight in run.trainer.adapter.weights().items():
         assert all(torch.equal(slider.weights[target].tensors[name], value) for name, value in weight.tensors.items())
-    assert autosave.words() == f"Saved up to step {STOP} in smile/."
+    assert autosave.words() == f"Saved up to step {STOP} in {'/'.join(tmp_path.parts[-2:])}/smile/."
 
 
 @pytest.mark.parametrize("key", MADE_OF)
@@ -105,7 +105,7 @@ def test_another_origin_on_disk_is_refused_before_anything_is_made(make, linear_
     def refuse() -> Trainer:
         raise AssertionError("made for nothing")
 
-    with pytest.raises(SliderError, match=rf"step {STOP}\) with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"):
+    with pytest.raises(SliderError, match=rf"up to step {STOP} with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"):
         begun(refuse, Session(), tmp_path, MADE_OF | {key: "other"})
 
 

@@ -54,7 +54,7 @@ def test_ctrl_c_keeps_the_last_finished_step_and_resume_is_the_straight_run(
         assert train() == 130
     said = capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
-    assert f"Stopped after step {STOP}. Saved up to step {STOP} in s/." in said
+    assert f"Stopped after step {STOP}. Saved up to step {STOP} in {tmp_path.name}/runs/s/." in said
     assert f"{kept}; the same command with --resume goes on." in said
     assert not (tmp_path / "s.safetensors").exists()
     assert load_slider(kept / "s.safetensors").metadata["slider_step"] == str(STOP)

@@ -67,7 +67,7 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("positive", "negative", "message"),
-    [(["1.png"], [], "Bucket is empty: .*negative"), (["1.png", "2.png"], ["1.png"], "Unequal counts: 2 positive .* 1 negative")],
+    [(["1.png"], [], "Folder is empty: .*negative"), (["1.png", "2.png"], ["1.png"], "Unequal counts: 2 positive .* 1 negative")],
 )
 def test_empty_and_unequal_buckets_are_errors(tmp_path: Path, positive: list[str], negative: list[str], message: str) -> None:
     (tmp_path / "negative").mkdir()
@@ -123,19 +123,20 @@ def test_folders_name_their_strength(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "whole"),
+    ("names", "meant"),
     [
         (["positive", "negative"], True),
         (["strength_0.5", "strength_-1"], True),
         (["Positive", "strength_-1"], True),
-        (["positive", "neutral"], False),
-        (["strength_+1", "strength_2"], False),
+        (["positive", "neutral"], True),
+        (["strength_+1", "strength_2"], True),
+        (["neutral"], False),
         (["strength_up", "strength_down"], False),
         ([], False),
     ],
 )
-def test_what_names_a_dataset(names: list[str], whole: bool) -> None:
-    assert names_a_dataset(names) is whole
+def test_what_names_a_dataset(names: list[str], meant: bool) -> None:
+    assert names_a_dataset(names) is meant
 
 
 @pytest.mark.parametrize(

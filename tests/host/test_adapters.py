@@ -56,7 +56,7 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
     run = run_graph(graph, slider=("6", 0), images=("10", 1), name=(save, 0), report=(save, 1))
     assert all(bool(t.isfinite().all()) for w in run["slider"].weights.values() for t in w.tensors.values())
-    assert "Read back through ComfyUI's loader: 20 layers" in run["report"]
+    assert "ComfyUI's own LoRA loader gives the same: 20 layers" in run["report"]
     assert "of the slider's effect on a forward of the model" in run["report"]
     base = None
     for column, strength in enumerate((-1.0, 0.0, 2.5)):
@@ -154,7 +154,7 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
         run_graph(again)
     again["save"]["inputs"]["model"] = ["1", 0]
     words = run_graph(again, report=("save", 1))["report"]
-    assert "Read back through ComfyUI's loader: 20 layers" in words
+    assert "ComfyUI's own LoRA loader gives the same: 20 layers" in words
     assert "forward" not in words, "there is no sample to try it on"
 
 

@@ -330,7 +330,7 @@ def test_the_trial_leaves_the_model_as_it_was(pack, tmp_path: Path) -> None:
     before, base = {k: v.clone() for k, v in case.module.state_dict().items()}, case.answer()
     form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.BF16
     words = pack.core("comfy_files").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
-    assert any("Read back through ComfyUI's loader" in line for line in words)
+    assert any("ComfyUI's own LoRA loader gives the same" in line for line in words)
     assert all(torch.equal(v, before[k]) for k, v in case.module.state_dict().items())
     assert torch.equal(case.answer(), base)
     assert not any(m._forward_hooks for m in case.module.modules())

@@ -53,7 +53,7 @@ def test_a_training_goes_on_after_a_restart_bit_for_bit(prompt: dict, run_graph,
 def test_the_autosaved_slider_is_a_lora_like_any_other(prompt: dict, run_graph, pack, comfy: Path) -> None:
     prompt["6"]["inputs"] |= {"checkpoint_every": 8, "checkpoints_kept": 1, "calibrate": True}
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
-    assert f"Saved up to step {STEPS} in smile/." in run["status"]
+    assert f"Saved up to step {STEPS} in output/sliders/smile/." in run["status"]
     folder = comfy / "output" / "sliders" / "smile"
     assert same(run["slider"].weights, pack.core("store").load_slider(folder / "smile.safetensors").weights), "calibrated, too"
     assert f"smile_step{STEPS:06}.safetensors" in {p.name for p in folder.iterdir()}
@@ -123,7 +123,7 @@ def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, 
     run_graph(prompt, slider=("6", 0))
     restart(pack)
     prompt["5"]["inputs"]["rank"] = 8
-    with pytest.raises(run_graph.Error, match=r'"smile" is under training .* another adapter.*new name.*reset'):
+    with pytest.raises(run_graph.Error, match=r'"smile" belongs to a slider .* another adapter.*new name.*reset'):
         run_graph(prompt, slider=("6", 0))
 
 

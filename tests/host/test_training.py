@@ -139,7 +139,7 @@ def test_saving_says_what_the_number_format_costs(prompt: dict, run_graph) -> No
     (words,) = run.ui[key]["text"]
     assert words.startswith("Saved models/loras/sliders/")
     assert "As bf16 its effect is rounded by 0." in words
-    assert "Read back through ComfyUI's loader: 20 layers" in words
+    assert "ComfyUI's own LoRA loader gives the same: 20 layers" in words
 
 
 def test_a_file_on_apply_is_the_same_as_the_slider_from_the_graph(prompt: dict, run_graph) -> None:
@@ -231,7 +231,7 @@ def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, monk
 def test_another_choice_under_the_same_name_is_an_error_that_names_it(prompt: dict, run_graph) -> None:
     run_graph(prompt, slider=("6", 0))
     prompt["5"]["inputs"]["rank"] = 8
-    with pytest.raises(run_graph.Error, match=r'"smile" is under training .* another adapter.*new name.*reset'):
+    with pytest.raises(run_graph.Error, match=r'"smile" belongs to a slider .* another adapter.*new name.*reset'):
         run_graph(prompt, slider=("6", 0))
     prompt["6"]["inputs"]["reset"] = True
     weights = run_graph(prompt, slider=("6", 0))["slider"].weights
