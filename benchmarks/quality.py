@@ -215,7 +215,7 @@ def tasks(kind: str, seeds: int, rates: dict[str, float]) -> list[dict]:
         return [task(o, a, s, pairs=p, unpaired=True) for p in (6, 4) for s, a in every for o in apart]
     if kind == "neutral":
         some = {w: {"neutral": 0, "steps": 200} if w is None else {"neutral": 12, "neutral_weight": w} for w in NEUTRAL_WEIGHTS}
-        return [task(o, a, s, **more) for s, a in every for o in ("denoise_rotating", "displacement") for more in some.values()]
+        return [task("displacement", a, s, **more) for s, a in every for more in some.values()]
     return [
         task(o, a, s, steps=n)
         for n in CURVE_STEPS

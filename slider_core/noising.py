@@ -71,19 +71,26 @@ def strangers_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
 
 
-def draw_u(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Tensor:
+def levels(batch: Batch, spec: TrainSpec) -> Timesteps:
+    """Which noise levels a batch is trained at. Images that an objective would measure from the base model, and that do not
+    line up, are denoised, mostly in the middle: that measured better than evenly (docs/objectives.md)."""
+    denoised = spec.objective in FROM_BASE and not from_base(batch, spec)
+    return Timesteps.LOGIT_NORMAL if denoised and spec.timesteps is Timesteps.MODEL else spec.timesteps
+
+
+def draw_u(count: int, spec: TrainSpec, generator: torch.Generator, kind: Timesteps | None = None) -> torch.Tensor:
     """(count,) noise-level positions in (0, 1), inside the window. Logit-normal: Esser et al. 2024 (Stable Diffusion 3).
 
     Few steps: the levels at which a sampler of that many steps asks the model, for models distilled to be asked there alone.
     """
-    low, high = spec.window
-    if spec.timesteps is Timesteps.FEW_STEP:
+    (low, high), kind = spec.window, kind or spec.timesteps
+    if kind is Timesteps.FEW_STEP:
         inside = [level for n in range(spec.few_steps) if low <= (level := 1 - n / spec.few_steps) <= high]
         if not inside:
             raise SliderError(f"window {spec.window} holds none of the {spec.few_steps} noise levels of few_step: widen it.")
         picked = torch.randint(len(inside), (count,), generator=generator)
         return torch.tensor(inside)[picked].clamp(1e-3, 1 - 1e-3)
-    if spec.timesteps is Timesteps.LOGIT_NORMAL:
+    if kind is Timesteps.LOGIT_NORMAL:
         u = torch.sigmoid(torch.randn(count, generator=generator))
     else:  # stratified: one draw per equal part, in random order, halves the variance at small batches
         u = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
@@ -99,7 +106,7 @@ def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tenso
     """(u_B, noise_BCHW) on the CPU from (seed, step); samples with the same `batch.noise` number share both."""
     generator = seeded(spec.seed, batch.step)
     count = _draws(batch)
-    u = draw_u(count, spec, generator)
+    u = draw_u(count, spec, generator, levels(batch, spec))
     noise = torch.randn(count, *batch.samples[0].latent.shape, generator=generator)
     index = torch.tensor(batch.noise)
     return u[index], noise[index]

@@ -105,7 +105,9 @@ def test_another_origin_on_disk_is_refused_before_anything_is_made(make, linear_
     def refuse() -> Trainer:
         raise AssertionError("made for nothing")
 
-    with pytest.raises(SliderError, match=rf"up to step {STOP} with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"):
+    with pytest.raises(
+        SliderError, match=rf"up to step {STOP} with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"
+    ):
         begun(refuse, Session(), tmp_path, MADE_OF | {key: "other"})
 
 

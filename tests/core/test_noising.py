@@ -149,3 +149,23 @@ def test_swapped_puts_each_partner_in_the_others_place(linear_backend, make_samp
     assert torch.equal(batch.swapped().x, batch.x.roll(2, dims=0))
     assert batch.swapped().swapped().latent.tolist() == batch.latent.tolist()
     assert torch.equal(draw_noise(drawn, TrainSpec())[1][:2], batch.swapped().noise[2:])
+
+
+@pytest.mark.parametrize(
+    ("objective", "aligned", "kind", "wanted"),
+    [
+        (Objective.DISPLACEMENT, False, Timesteps.MODEL, Timesteps.LOGIT_NORMAL),
+        (Objective.DISPLACEMENT, False, Timesteps.UNIFORM, Timesteps.UNIFORM),
+        (Objective.DISPLACEMENT, True, Timesteps.MODEL, Timesteps.MODEL),
+        (Objective.DENOISE_PAIRED, False, Timesteps.MODEL, Timesteps.MODEL),
+    ],
+)
+def test_strangers_of_the_default_objective_are_denoised_in_the_middle(
+    make_samples, objective: Objective, aligned: bool, kind: Timesteps, wanted: Timesteps
+) -> None:
+    spec = TrainSpec(objective=objective, timesteps=kind)
+    drawn = next_batch([replace(s, aligned=aligned) for s in make_samples(2)], spec, 0)
+    u = draw_noise(drawn, spec)[0]
+    assert torch.equal(u, draw_noise(drawn, replace(spec, timesteps=wanted))[0])
+    other = Timesteps.LOGIT_NORMAL if wanted is not Timesteps.LOGIT_NORMAL else Timesteps.UNIFORM
+    assert not torch.equal(u, draw_noise(drawn, replace(spec, timesteps=other))[0])
