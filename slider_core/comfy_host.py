@@ -83,7 +83,7 @@ class ComfyBackend:
         """Images or clips (B, T, 3, H, W), as the VAE takes them: a video VAE wants the frames of one clip as its batch."""
         clip = image_BCHW.ndim == 5
         pixels = image_BCHW.flatten(0, 1) if clip else image_BCHW
-        latent = self._vae.encode(pixels.movedim(1, -1))
+        latent = self._vae.encode(pixels.movedim(1, -1).contiguous())  # as ComfyUI's images lie; else it takes twice as long
         base = self.patcher.model
         if base.latent_format.latent_dimensions == 3 and latent.ndim == 4:
             latent = latent.unsqueeze(2)
