@@ -294,15 +294,15 @@ def units_table(rows: list[dict]) -> str:
 
 def neutral_table(rows: list[dict]) -> str:
     """Markdown: what a slider does to faces like its pairs', and to faces like the neutral images."""
-    heads = ("attribute", "objective", "neutral images", "effect on faces like the pairs'", "on the others", "share of it")
+    heads = ("attribute", "neutral images", "effect on faces like the pairs'", "on the others", "share of it")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for attribute, name, weight in itertools.product(ATTRIBUTES, OBJECTIVES, NEUTRAL_WEIGHTS):
-        some = [r for r in rows if (r["attribute"], r["objective"], r.get("neutral_weight")) == (attribute, name, weight)]
+    for attribute, weight in itertools.product(ATTRIBUTES, NEUTRAL_WEIGHTS):
+        some = [r for r in rows if (r["attribute"], r.get("neutral_weight")) == (attribute, weight)]
         if some:
             what = "none, 200 steps" if weight is None else f"12, weight {weight:g}, 300 steps, every third neutral"
             own = statistics.mean(r["effects"][OWN] for r in some)
             others = statistics.mean(r["effects"][skin] for r in some for skin in SKINS if skin != OWN)
-            lines.append(f"| {attribute} | {name} | {what} | {own:.2f} | {others:.2f} | {others / own:.0%} |")
+            lines.append(f"| {attribute} | {what} | {own:.2f} | {others:.2f} | {others / own:.0%} |")
     return "\n".join(lines)
 
 

@@ -18,9 +18,9 @@ from ..slider_core.dataset import (
     assembled,
     bucket_folders,
     graph_bucket,
-    names_a_dataset,
     read_bucket,
     read_dataset,
+    sides_named,
 )
 from ..slider_core.dataset_file import is_dataset_file, read_dataset_file
 from ..slider_core.dataset_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
@@ -55,13 +55,15 @@ def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def datasets(root: Path) -> list[str]:
-    """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes. One that lacks the other
-    side is listed too: it is missed in the list otherwise, and the error names what it lacks."""
+    """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes.
+
+    A folder that lacks the other side is listed too: who looks for it gets the error that says what is missing."""
     found = []
     for here, inner, files in walked(root):
         found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
-        if names_a_dataset(inner):
+        if sides := sides_named(inner):
             found.append(here.as_posix())
+        if sides == 2:
             inner.clear()
     return sorted(name for name in found if name != ".")
 

@@ -1,6 +1,5 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
+from ..slider_core.autosave import file_stem
 from ..slider_core.comfy_controlnet import save_control
 from ..slider_core.comfy_files import save_tried
 from ..slider_core.config import FileDtype, FileFormat, SliderError
@@ -60,9 +60,8 @@ def name_of(slider: Slider) -> str:
 
 
 def own_place(slider: Slider) -> str:
-    """Where a slider goes that is not told: by its name."""
-    plain = re.sub(r"[^\w .+-]", "_", name_of(slider)).strip(". ")
-    return f"sliders/{plain or 'my_slider'}"
+    """The place and name of a slider's file when the user gives none."""
+    return f"sliders/{file_stem(name_of(slider) or 'my_slider')}"
 
 
 def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:

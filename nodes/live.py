@@ -32,7 +32,7 @@ from .words import executing_node
 
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
-POINTS, NODES_KEPT = 200, 16
+POINTS, STATES_KEPT = 200, 16
 STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()  # by node and slider, what trained last at the end
 _NUMBERS = count(1)
 
@@ -111,7 +111,7 @@ class Live:
         place = self.node, self.run.name
         STATES[place] = state = self.state()
         STATES.move_to_end(place)
-        while len(STATES) > NODES_KEPT:
+        while len(STATES) > STATES_KEPT:
             STATES.popitem(last=False)
         server, now = getattr(PromptServer, "instance", None), time.monotonic()
         if server is not None and (at_once or now - self._sent >= PAUSE_S):

@@ -97,7 +97,7 @@ class Autosave:
         """One sentence for the user."""
         if self.trouble:
             return f"Not saved: {self.trouble}"
-        return f"Saved up to step {self.run.saved} in {'/'.join(self.folder.parts[-3:])}/."
+        return f"Saved up to step {self.run.saved} in {Path(*self.folder.parts[-3:]).as_posix().lstrip('/')}/."
 
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints there are, by step."""

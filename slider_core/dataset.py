@@ -136,9 +136,10 @@ def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None 
     return sorted(buckets, key=lambda b: (1, -1, 0).index(b.sign))
 
 
-def names_a_dataset(folders: Iterable[str]) -> bool:
-    """Whether folders of these names are meant as a dataset: at least one for a side."""
-    return any(_strength_of(name, 1.0) for name in folders)
+def sides_named(folders: Iterable[str]) -> int:
+    """How many of both sides folders of these names stand for: 2 make a dataset, 1 is meant as one."""
+    strengths = [_strength_of(name, 1.0) for name in folders]
+    return any(s and s > 0 for s in strengths) + any(s and s < 0 for s in strengths)
 
 
 def _strength_of(folder: str, strength: float) -> float | None:

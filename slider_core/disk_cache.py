@@ -232,8 +232,8 @@ class DiskCache:
 
     def words(self) -> str:
         """One line for the user."""
-        line = f"Encoded before: {self.hits} of {self.hits + self.misses} images and captions"
-        line += f" ({self.damaged} were damaged on disk)" if self.damaged else ""
+        line = f"Encoded before: {self.hits} of {self.hits + self.misses} encodings"
+        line += f" (damaged on disk: {self.damaged})" if self.damaged else ""
         line += f", {self.unkept} could not be kept" if self.unkept else ""
         return f"{line}. Last trouble: {self.trouble}." if self.trouble else f"{line}."
 

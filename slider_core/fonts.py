@@ -16,7 +16,7 @@ SYSTEM = (  # as Linux, Windows and macOS have them; those with the most letters
 )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _system(name: str, size: int) -> Face | None:
     try:
         return ImageFont.truetype(name, size)

@@ -14,7 +14,7 @@ change of the clean latent into one of the prediction (noising.py). A pair share
                         sees through the noise, D0 the difference of its two estimates of the clean images. Where the picture
                         is decided (little noise, c near 1) a slider has nothing to say and would only paint over it; where it
                         is open, it asks for half of the difference on each side. The exponent was measured (docs/benchmarks.md).
-        for strangers   images that do not line up have no D: they are trained as denoise_paired has it
+        for strangers   images that do not line up have no D: they are trained as denoise_paired has it, at levels in the middle
 
     neutral             (|v(x, s) - v0|^2 + |v(x, -s) - v0|^2) / 2
                         Neutral images stay as they are: every third step, at a random strength s up to twice the images' own.

@@ -7,16 +7,16 @@ import { nodeAt } from "./live.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const LINE = 15 // pixels, of 11 px letters that are 6 px wide on average
-const STYLE = `box-sizing: border-box; width: 100%; overflow-y: auto; font: 11px/${LINE}px sans-serif; color: #f0a0a0;`
-let shown = null // { node, widget, height: the node's, before }
+const STYLE = `box-sizing: border-box; width: 100%; overflow-y: auto; white-space: pre-line; font: 11px/${LINE}px sans-serif; color: #f0a0a0;`
+let shown = null // { node, widget, before, after: heights of the node }
 
 function forget() {
   if (!shown) return
-  const { node, widget, height } = shown
+  const { node, widget, before, after } = shown
   shown = null
   if (!node.widgets?.includes(widget)) return
   node.removeWidget(widget)
-  node.setSize([node.size[0], height])
+  if (node.size[1] === after) node.setSize([node.size[0], before]) // the user has not sized it meanwhile
   node.setDirtyCanvas(true, true)
 }
 
@@ -26,16 +26,17 @@ function show(node, sentence) {
   element.className = "slider-error"
   element.style.cssText = STYLE
   element.textContent = sentence
-  const height = node.size[1]
-  const lines = Math.min(8, Math.ceil((6 * sentence.length) / (node.size[0] - 30)))
+  const before = node.size[1]
+  const rows = sentence.split("\n").map((line) => Math.max(1, Math.ceil((6 * line.length) / (node.size[0] - 30))))
+  const lines = Math.min(8, rows.reduce((sum, count) => sum + count))
   const widget = node.addDOMWidget("error", "slider_error", element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => LINE * lines + 6,
   })
   widget.serialize = false
-  shown = { node, widget, height }
-  node.setSize([node.size[0], Math.max(height, node.computeSize()[1])])
+  node.setSize([node.size[0], Math.max(before, node.computeSize()[1])])
+  shown = { node, widget, before, after: node.size[1] }
   node.setDirtyCanvas(true, true)
 }
 
@@ -47,7 +48,7 @@ app.registerExtension({
       if (!OURS.test(detail.exception_type ?? "")) return
       forget()
       const node = nodeAt(app.rootGraph ?? app.graph, detail.node_id)
-      if (node) show(node, detail.exception_message.trim())
+      if (node?.comfyClass === detail.node_type) show(node, detail.exception_message.trim())
     })
   },
 })

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from slider_core.config import SliderError
-from slider_core.dataset import assembled, bucket_folders, graph_bucket, names_a_dataset, read_dataset
+from slider_core.dataset import assembled, bucket_folders, graph_bucket, read_dataset, sides_named
 from slider_core.dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
@@ -123,20 +123,20 @@ def test_folders_name_their_strength(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "meant"),
+    ("names", "sides"),
     [
-        (["positive", "negative"], True),
-        (["strength_0.5", "strength_-1"], True),
-        (["Positive", "strength_-1"], True),
-        (["positive", "neutral"], True),
-        (["strength_+1", "strength_2"], True),
-        (["neutral"], False),
-        (["strength_up", "strength_down"], False),
-        ([], False),
+        (["positive", "negative"], 2),
+        (["strength_0.5", "strength_-1"], 2),
+        (["Positive", "strength_-1"], 2),
+        (["positive", "neutral"], 1),
+        (["strength_+1", "strength_2"], 1),
+        (["neutral"], 0),
+        (["strength_up", "strength_down"], 0),
+        ([], 0),
     ],
 )
-def test_what_names_a_dataset(names: list[str], meant: bool) -> None:
-    assert names_a_dataset(names) is meant
+def test_what_names_a_dataset(names: list[str], sides: int) -> None:
+    assert sides_named(names) == sides
 
 
 @pytest.mark.parametrize(

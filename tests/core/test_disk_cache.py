@@ -272,7 +272,7 @@ def test_a_hostile_entry_is_damaged_and_removed(cache: DiskCache, key: str, name
     assert cache.get(key) is None
     assert (cache.damaged, cache.misses, cache.trouble) == (1, 1, "")
     assert not path.exists()
-    assert "0 of 1 images and captions (1 were damaged on disk)" in cache.words()
+    assert "0 of 1 encodings (damaged on disk: 1)" in cache.words()
 
 
 def test_a_file_larger_than_the_budget_is_not_read(cache: DiskCache, key: str) -> None:
@@ -352,7 +352,7 @@ def test_what_cannot_be_removed_or_listed_raises_nothing(tmp_path: Path, monkeyp
         assert cache.get(cache.key("old")) is None
         patch.setattr(Path, "glob", full)
         assert DiskCache(tmp_path, 10 * KIB).put(cache.key("third"), 3)
-    assert "1 were damaged on disk" in cache.words()
+    assert "damaged on disk: 1" in cache.words()
     assert "No space left" in cache.words()
 
 
@@ -484,5 +484,5 @@ def test_nothing_is_created_before_the_first_write_and_words_count(cache: DiskCa
     assert not cache.folder.exists()
     assert cache.put(key, None)
     assert cache.get(key) is None
-    assert cache.words() == "Encoded before: 1 of 2 images and captions."
+    assert cache.words() == "Encoded before: 1 of 2 encodings."
     assert disk_cache.FORMAT == "slider_cache.v1"

@@ -16,6 +16,7 @@ from slider_core.store import load_slider
 
 QUICKSTART = harness.ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 LIMIT_S, MORE_STEPS = 120.0, 100_000
+HEIGHT = "() => window.app.graph._nodes.find(n => n.type === 'SliderBucket').size[1]"
 PICTURE = """() => [...document.querySelectorAll('.node-help-content img')]
     .map(i => ({loaded: i.complete && i.naturalWidth > 0, width: i.getBoundingClientRect().width, alt: i.alt}))"""
 
@@ -100,17 +101,21 @@ def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tup
     page, kind = canvas
     empty = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": "a face"}}
     lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
+    low = page.evaluate(HEIGHT)
     assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
     said = page.locator(".slider-error").filter(has_text="connect images, or choose a folder and connect none.")
     said.wait_for(state="visible", timeout=10_000)
-    high = page.evaluate("() => window.app.graph._nodes.find(n => n.type === 'SliderBucket').size[1]")
+    high = page.evaluate(HEIGHT)
     harness.fit_view(page)
     harness.screenshot(page, f"error-run-{kind}")
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_text("connect images, or choose a folder and connect none.").last.wait_for(state="visible", timeout=10_000)
     harness.run_and_wait(page, LIMIT_S)
     expect(said).to_have_count(1, timeout=10_000)  # however often it is run
-    assert page.evaluate("() => window.app.graph._nodes.find(n => n.type === 'SliderBucket').size[1]") == high
+    assert page.evaluate(HEIGHT) == high
+    page.evaluate("() => window.app.api.dispatchCustomEvent('execution_start', { prompt_id: 'next' })")
+    expect(said).to_have_count(0, timeout=10_000)
+    assert kind == "vue" or page.evaluate(HEIGHT) == low
 
 
 @pytest.mark.e2e

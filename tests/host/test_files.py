@@ -400,7 +400,7 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     slider = _with_proof(case, pack)
     files, form, file = pack.core("comfy_files"), pack.core("config").FileFormat, tmp_path / "a.safetensors"
     words = files.save_tried(file, slider, form.NATIVE, pack.core("config").FileDtype.FP32)
-    assert any("on a forward of the model" in line for line in words)
+    assert any("and the model's answer by" in line for line in words)
     store = pack.core("store")
     before = store.to_native
 

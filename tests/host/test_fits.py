@@ -351,7 +351,8 @@ def test_the_scale_is_asked_for_by_what_the_model_computes_in(pack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [("fp8", "ComfyUI's loader"), ("float8_e4m3fn", "quantised layers were not compared")]
+    ("kind", "words"),
+    [("fp8", "ComfyUI's own LoRA loader gives the same"), ("float8_e4m3fn", "quantised layers were not compared")],
 )
 def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: str, pack, tmp_path) -> None:
     core, patcher = pack.core, build(tiny(MODEL), kind)

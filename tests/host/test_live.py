@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -252,15 +253,16 @@ def test_an_error_of_the_training_is_shown(prompt: dict, run_graph, pack, monkey
     )
 
 
-def test_only_so_many_nodes_are_kept(pack, monkeypatch) -> None:
+def test_only_so_many_states_are_kept(pack, monkeypatch) -> None:
     live = pack.part("nodes.live")
     monkeypatch.setattr(live, "STATES", type(live.STATES)())
-    for number in range(live.NODES_KEPT + 3):
+    for number in range(live.STATES_KEPT + 3):
         mine = live.Live.__new__(live.Live)
         mine.node, mine._sent, mine.state = str(number), 0.0, dict
+        mine.run = SimpleNamespace(name="smile")
         mine.tell()
-    assert len(live.STATES) == live.NODES_KEPT
-    assert "0" not in live.STATES
+    assert len(live.STATES) == live.STATES_KEPT
+    assert ("0", "smile") not in live.STATES
 
 
 @pytest.mark.parametrize(("strengths", "message"), [("-1, x", "is not a number"), ("", "No strengths")])

@@ -29,7 +29,8 @@ test("step and time are told in words", () => {
   assert.equal(stepWords({ ...state, phase: "drawing" }), "step 12 of 300, drawing the strip")
   assert.equal(stepWords({ ...state, phase: "calibrating" }), "step 12 of 300, calibrating")
   assert.equal(stepWords({ ...state, phase: "stopped" }), "step 12 of 300, stopped")
-  assert.equal(stepWords({ ...state, phase: "done" }), "step 12, done")
+  assert.equal(stepWords({ ...state, phase: "done" }), "step 12 of 300, finished early")
+  assert.equal(stepWords({ ...state, phase: "done", step: 300 }), "step 300, done")
   assert.deepEqual([0.4, 99, 100, 5999, 6000].map(timeWords), ["0 s left", "99 s left", "2 min left", "100 min left", "1.7 h left"])
   assert.deepEqual(["training", "calibrating", "done", "failed"].map((phase) => isRunning({ phase })), [true, true, false, false])
 })
@@ -57,6 +58,8 @@ test("a curve runs from left to right and up with the gain", () => {
   assert.match(svg, /plus \+20\.0 %/)
   assert.match(svg, /minus -10\.0 %/)
   assert.match(svg, /step 100</)
+  assert.match(svg, />20 %</)
+  assert.match(curveSvg([[20, 0.007, -0.003]], 100), />-0\.3 %</, "small gains have a decimal")
 })
 
 test("every training can be drawn", () => {
