@@ -24,7 +24,8 @@ SHOWN = """() => {
     };
 }"""
 ALL_IS_SHOWN = f"() => {{ const s = ({SHOWN})(); return s && s.strip > 0 && s.curves === 2 && s.verdict ? s : null; }}"
-ALL_IS_DONE = f"() => {{ const s = ({SHOWN})(); return s && /^step \\d+ of 100000, finished early$/.test(s.words) && s.strip > 0 ? s : null; }}"
+EARLY = r"/^step \d+ of 100000, finished early$/"
+ALL_IS_DONE = f"() => {{ const s = ({SHOWN})(); return s && {EARLY}.test(s.words) && s.strip > 0 ? s : null; }}"
 NODE_SIZE = "() => [...window.app.graph._nodes.find(n => n.type === 'SliderTrainStep').size]"
 
 

@@ -66,7 +66,7 @@ def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_node
         "20 layers (general), lora",
         f"at rank {rank};",
         f"told_{kind}: step 4 of 4.",
-        "Saved models/loras/sliders/smile_0",
+        f"Saved models/loras/sliders/told_{kind}_0",
     ):
         page.get_by_text(words).first.wait_for(state="visible", timeout=10_000)
 
@@ -112,7 +112,7 @@ def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tup
     page.get_by_text("connect images, or choose a folder and connect none.").last.wait_for(state="visible", timeout=10_000)
     harness.run_and_wait(page, LIMIT_S)
     expect(said).to_have_count(1, timeout=10_000)  # however often it is run
-    assert page.evaluate(HEIGHT) == high
+    assert kind == "vue" or page.evaluate(HEIGHT) == high  # Vue nodes are laid out anew by the page
     page.evaluate("() => window.app.api.dispatchCustomEvent('execution_start', { prompt_id: 'next' })")
     expect(said).to_have_count(0, timeout=10_000)
     assert kind == "vue" or page.evaluate(HEIGHT) == low
