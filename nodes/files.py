@@ -13,7 +13,7 @@ from ..slider_core.comfy_controlnet import save_control
 from ..slider_core.comfy_files import save_tried
 from ..slider_core.config import FileDtype, FileFormat, SliderError
 from ..slider_core.formats import for_controlnet
-from ..slider_core.metadata import summary, thumbnail
+from ..slider_core.metadata import name_of, summary, thumbnail
 from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.sweep import to_pil
 from .sockets import USE_MENU, SliderSocket
@@ -55,13 +55,9 @@ def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
     return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
 
 
-def name_of(slider: Slider) -> str:
-    return slider.metadata.get("slider_name") or slider.metadata.get("ss_output_name", "")
-
-
 def own_place(slider: Slider) -> str:
     """The place and name of a slider's file when the user gives none."""
-    return f"sliders/{file_stem(name_of(slider) or 'my_slider')}"
+    return f"sliders/{file_stem(name_of(slider.metadata) or 'my_slider')}"
 
 
 def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:

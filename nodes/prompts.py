@@ -13,12 +13,12 @@ from ..slider_core.calibrate import Units
 from ..slider_core.comfy_sweep import Drawer, draw_library, encoded
 from ..slider_core.config import SliderError
 from ..slider_core.drawing import draw_entries
+from ..slider_core.metadata import name_of
 from ..slider_core.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.store import Slider
 from .apply import units_input
 from .dataset import walked
 from .drawing import sampler_inputs
-from .files import name_of
 from .frames import as_image
 from .sockets import USE_MENU, PromptsSocket, SliderSocket
 from .sweep import SEEDS, most_at_once_input
@@ -135,7 +135,7 @@ def drawn(
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    grid = as_image(draw_entries(images, labels, name_of(slider)))
+    grid = as_image(draw_entries(images, labels, name_of(slider.metadata)))
     words = f"{library.words(strength)} {how}"
     return io.NodeOutput(library, grid, images.movedim(1, -1), words, ui=ui.PreviewImage(grid, cls=cls))
 

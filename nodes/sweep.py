@@ -10,13 +10,13 @@ from ..slider_core.calibrate import Units
 from ..slider_core.comfy_sweep import Drawer, along, carrying, encoded, sweep_model
 from ..slider_core.config import SliderError, SweepSpec, parse_strengths
 from ..slider_core.dataset import Dataset
+from ..slider_core.metadata import name_of
 from ..slider_core.prompt_library import PromptLibrary
 from ..slider_core.store import Slider
 from ..slider_core.sweep import SweepResult, draw_strip, effect_curve, figures, rows_of, table
 from ..slider_core.sweep_files import ShownSweep
 from .apply import units_input
 from .drawing import sampler_inputs
-from .files import name_of
 from .frames import as_image, frames_told
 from .running import encoded_before
 from .sockets import USE_MENU, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
@@ -121,7 +121,7 @@ class SliderStrengthSweep(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(grid))
         result = sweep_model(spec, grid, drawer, slider, positives, slider_b, lambda: bar.update(1))
         lines = figures(result, None if dataset is None else along(dataset, drawer, result, encoded_before()))
-        told = drawer.words() + (f" B is {name_of(slider_b) or 'the second slider'}." if slider_b else "")
+        told = drawer.words() + (f" B is {name_of(slider_b.metadata) or 'the second slider'}." if slider_b else "")
         return shown(cls, result, slider, lines, "\n".join([told, *table(result, lines)]))
 
 
@@ -129,7 +129,7 @@ def shown(
     cls: type[io.ComfyNode], result: SweepResult, slider: Slider, lines: dict[str, list[float]], report: str
 ) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
-    told, name = slider.metadata, name_of(slider)
+    told, name = slider.metadata, name_of(slider.metadata)
     whole = ShownSweep(result, name, told.get("slider_minus", ""), told.get("slider_plus", ""), report)
     cell = max(CELL, result.images.shape[-1])
     strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))

@@ -189,11 +189,16 @@ def header(
     return open_to_change | kept | of_the_file
 
 
+def name_of(metadata: Mapping[str, str]) -> str:
+    """What a slider or LoRA is called by its header; empty when that says nothing."""
+    return metadata.get("slider_name") or metadata.get("ss_output_name", "")
+
+
 def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], left_out: Sequence[str] = ()) -> str:
     """A file in a few readable lines."""
     rank, alpha = _size(weights)
     what = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights).items())
-    lines = [f"{metadata.get('slider_name') or metadata.get('ss_output_name') or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
+    lines = [f"{name_of(metadata) or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
     minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
     lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
     unit = read_calibration(metadata)

@@ -57,7 +57,7 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
     run = run_graph(graph, slider=("6", 0), images=("10", 1), name=(save, 0), report=(save, 1))
     assert all(bool(t.isfinite().all()) for w in run["slider"].weights.values() for t in w.tensors.values())
     assert "ComfyUI's own LoRA loader gives the same: 20 layers" in run["report"]
-    assert "of the slider's effect" in run["report"]
+    assert "and the model's answer by" in run["report"]
     base = None
     for column, strength in enumerate((-1.0, 0.0, 2.5)):
         stock = run_graph(with_stock(prompt, run["name"], strength), image=("13", 0))["image"][0]
@@ -156,6 +156,7 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
     words = run_graph(again, report=("save", 1))["report"]
     assert "ComfyUI's own LoRA loader gives the same: 20 layers" in words
     assert "forward" not in words, "there is no sample to try it on"
+    assert "the model's answer" not in words
 
 
 def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(prompt: dict, run_graph, comfy: Path, pack) -> None:

@@ -309,28 +309,30 @@ def test_a_sweep_on_a_model_with_a_live_slider_moves_both(cases: Any) -> None:
         assert (row[None] - merged).norm() < BATCHED * (merged - base).norm(), strength
 
 
-def test_compiled_models_hear_a_live_slider(cases: Any) -> None:
-    """Compiled before without it, where torch would not look for hooks; in both orders of the nodes."""
+def compiled_of(model: Any) -> Any:
+    """What TorchCompileModel makes of a MODEL, without a compiler behind it."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-    case = cases("ZImage")
-    compiled = case.model.clone()
+    compiled = model.clone()
     set_torch_compile_wrapper(compiled, backend="eager")
+    return compiled
+
+
+def test_compiled_models_hear_a_live_slider(cases: Any) -> None:
+    """Compiled before without it, where torch would not look for hooks; in both orders of the nodes."""
+    case = cases("ZImage")
+    compiled = compiled_of(case.model)
     base = case.drawn(compiled, steps=2)
     wanted = case.drawn(case.on(case.model, 1.5, "merge"), steps=2)
     assert same(case.drawn(case.on(compiled, 1.5, "live"), steps=2), wanted, base)
-    later = case.on(case.model, 1.5, "live")
-    set_torch_compile_wrapper(later, backend="eager")
+    later = compiled_of(case.on(case.model, 1.5, "live"))
     assert same(case.drawn(later, steps=2), wanted, base)
 
 
 def test_compiled_models_hear_a_sweep(cases: Any) -> None:
     """A call like that for which the model was compiled, without the slider."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
     case = cases("ZImage")
-    compiled = case.model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
+    compiled = compiled_of(case.model)
     base = case.drawn(compiled, steps=2)
     prompts = conditioning(case.entry, 0), conditioning(case.entry, 1)
     given = SEED, {"samples": torch.zeros(1, *case.entry.latent)}, *prompts, 2, 1.0, "euler", "simple"
@@ -340,11 +342,8 @@ def test_compiled_models_hear_a_sweep(cases: Any) -> None:
 
 
 def test_compiled_models_are_trained_on_as_plain_ones_are(cases: Any) -> None:
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
     case = cases("ZImage")
-    compiled = case.model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
+    compiled = compiled_of(case.model)
     case.drawn(compiled, steps=1)
     found = []
     for model in (case.model, compiled):

@@ -273,6 +273,12 @@ def test_own_folders_in_the_input_folder_are_listed(pack, comfy: Path) -> None:
     assert dataset.locate("mine/hat") == comfy / "input" / "mine" / "hat"
 
 
+def test_a_folder_with_one_side_is_listed_and_hides_no_other(pack, comfy: Path) -> None:
+    for folder in ("positive", "half/positive", "half/whole/positive", "half/whole/negative"):
+        (comfy / "input" / folder).mkdir(parents=True, exist_ok=True)
+    assert {"half", "half/whole"} <= set(pack.part("nodes.dataset").choices())
+
+
 def test_a_slider_of_another_model_is_refused_by_apply(prompt: dict, run_graph, pack) -> None:
     store, rest, target = pack.core("store"), pack.core("weights"), pack.core("targets").Target
     tensors = {"lora_down.weight": torch.zeros(4, 128), "lora_up.weight": torch.zeros(128, 4)}
