@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from slider_core.alignment import line_up
-from slider_core.demo import make_pairs
-from slider_core.world import render
+from slider_core.encode.alignment import line_up
+from slider_core.with_tiny.faces import render
+from slider_core.with_tiny.faces_pairs import make_pairs
 
 COUNTS, MOVING, STAYING = (4, 5, 6, 8, 12), ("size", "x", "y"), ("mouth", "eyes", "skin", "background")
 SEEDS, MORE_HEAPS = range(200, 240), range(200)

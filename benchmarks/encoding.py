@@ -68,9 +68,9 @@ def main() -> None:
     from zoo.animals import tiny
     from zoo.model import build_tiny
 
-    found, clip = vae(), core("comfy_tiny").load_demo(core("tiny").load_weights())[1]
+    found, clip = vae(), core("with_tiny.model_in_comfy").load_demo(core("with_tiny.model").load_weights())[1]
     model = build_tiny(tiny("SD15"))  # its latents are of the VAE's kind
-    backend = core("comfy_host").ComfyBackend(model, found, clip)
+    backend = core("with_comfy.model_backend").ComfyBackend(model, found, clip)
     count, spent = 2 * args.pairs, {"the VAE alone": [], "first run": [], "second run": []}
     ready = torch.rand(1, SIDE, SIDE, 3)
     with tempfile.TemporaryDirectory() as temp, torch.inference_mode():
@@ -78,8 +78,8 @@ def main() -> None:
         folders(place, args.pairs)
 
         def run() -> None:
-            dataset = core("dataset").read_dataset(core("dataset").bucket_folders(place))
-            core("cache").encode(dataset, backend, SIDE, core("disk_cache").DiskCache(cache))
+            dataset = core("data.dataset").read_dataset(core("data.dataset").bucket_folders(place))
+            core("encode.encoder").encode(dataset, backend, SIDE, core("encode.disk_cache").DiskCache(cache))
 
         def alone() -> None:
             for _ in range(count):

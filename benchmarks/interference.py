@@ -17,14 +17,14 @@ import sys
 import torch
 from quality import GAP, HELD_OUT, OBJECTIVES, SAMPLER_STEPS, STEPS, backend, images, trained
 
-from slider_core.adapter import Adapter
-from slider_core.cache import Sample
-from slider_core.calibrate import calibrate
-from slider_core.config import Objective, TrainSpec
-from slider_core.demo import held_out_caption
-from slider_core.interference import interference, pair_gap
-from slider_core.tiny import TinyBackend
-from slider_core.world import measure
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.calibrate import calibrate
+from slider_core.use.interference import interference, pair_gap
+from slider_core.with_tiny.faces import measure
+from slider_core.with_tiny.model import TinyBackend
+from slider_core.with_tiny.model_sweep import held_out_caption
 
 RATE, ENDS = 4e-3, (-1.0, 0.0, 1.0)
 Slider = tuple[Adapter, float, list[Sample]]  # with its unit and its images

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from quality import backend, images, swept, trained
 
-from slider_core.calibrate import calibrate
-from slider_core.config import TrainSpec
+from slider_core.config.training import TrainSpec
+from slider_core.train.calibrate import calibrate
 
 ROOT = Path(__file__).resolve().parent.parent
 ATTRIBUTES, SEEDS, PAIRS = ("mouth", "eyes"), (0, 1), 6

@@ -30,17 +30,21 @@ sys.path.append(str(ROOT))
 
 import torch  # noqa: E402
 
-from slider_core.adapter import Adapter  # noqa: E402
-from slider_core.alignment import line_up  # noqa: E402
-from slider_core.cache import Sample  # noqa: E402
-from slider_core.calibrate import KEY, calibrate  # noqa: E402
-from slider_core.config import AdapterSpec, Objective, Schedule, SweepSpec, Timesteps, TrainSpec, Weighting  # noqa: E402
-from slider_core.demo import EXTREME, Curve, make_pairs, measured_sweep  # noqa: E402
-from slider_core.sweep import draw_curve  # noqa: E402
-from slider_core.targets import survey_for  # noqa: E402
-from slider_core.tiny import TinyBackend  # noqa: E402
-from slider_core.trainer import Trainer  # noqa: E402
-from slider_core.world import SKINS, UNIFORM_STD, render, sample_faces  # noqa: E402
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.sweep import SweepSpec  # noqa: E402
+from slider_core.config.training import Objective, Schedule, Timesteps, TrainSpec, Weighting  # noqa: E402
+from slider_core.encode.alignment import line_up  # noqa: E402
+from slider_core.encode.encoder import Sample  # noqa: E402
+from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.lora.info import KEY  # noqa: E402
+from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.trainer import Trainer  # noqa: E402
+from slider_core.use.plots import draw_curve  # noqa: E402
+from slider_core.with_tiny.faces import SKINS, UNIFORM_STD, render, sample_faces  # noqa: E402
+from slider_core.with_tiny.faces_pairs import EXTREME, make_pairs  # noqa: E402
+from slider_core.with_tiny.model import TinyBackend  # noqa: E402
+from slider_core.with_tiny.model_sweep import Curve, measured_sweep  # noqa: E402
 
 GAP = 2 * EXTREME
 ATTRIBUTES = ("mouth", "eyes", "size")

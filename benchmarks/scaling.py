@@ -40,7 +40,7 @@ def one(case: str, name: str, steps: int) -> dict[str, float]:
     width, images = choices.pop("width", 32), choices.pop("images", 2)
     entry, patcher = loaded(name)
     latent = torch.randn(images, patcher.model.latent_format.latent_channels, width, width)
-    return ours(patcher, prompt(entry), latent, steps, objective=core("config").Objective.DENOISE_PAIRED, **choices)
+    return ours(patcher, prompt(entry), latent, steps, objective=core("config.training").Objective.DENOISE_PAIRED, **choices)
 
 
 def main() -> None:

@@ -28,18 +28,20 @@ if str(ROOT) not in sys.path:
 import torch  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from slider_core.adapter import Adapter  # noqa: E402
 from slider_core.backend import Backend, Conditioning  # noqa: E402
-from slider_core.cache import Sample, encode  # noqa: E402
-from slider_core.calibrate import calibrate  # noqa: E402
-from slider_core.config import AdapterSpec, Objective, SweepSpec, TrainSpec  # noqa: E402
-from slider_core.dataset import bucket_folders, read_dataset  # noqa: E402
-from slider_core.demo import SHIPPED_PAIRS  # noqa: E402
-from slider_core.disk_cache import DiskCache  # noqa: E402
-from slider_core.sweep import sweep  # noqa: E402
-from slider_core.targets import survey_for  # noqa: E402
-from slider_core.tiny import TinyBackend  # noqa: E402
-from slider_core.trainer import StepReport, Trainer  # noqa: E402
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.sweep import SweepSpec  # noqa: E402
+from slider_core.config.training import Objective, TrainSpec  # noqa: E402
+from slider_core.data.dataset import bucket_folders, read_dataset  # noqa: E402
+from slider_core.encode.disk_cache import DiskCache  # noqa: E402
+from slider_core.encode.encoder import Sample, encode  # noqa: E402
+from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.trainer import StepReport, Trainer  # noqa: E402
+from slider_core.use.sweep import sweep  # noqa: E402
+from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
+from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 RECORDED = Path(__file__).with_suffix(".json")
 FLOOR = "operations of the floor"

@@ -48,7 +48,7 @@ def floor(patcher: Any, text: Any, latent: Any, steps: int) -> dict[str, float]:
     import torch
     from make_architectures import core
 
-    backend = core("comfy_host").ComfyBackend(patcher, None, None)
+    backend = core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
     cond = [core("backend").Conditioning("", text)] * len(latent)
     x = latent.to(backend.device).requires_grad_()
     sigma = backend.sigmas(torch.full((len(latent),), 0.5))
@@ -75,13 +75,15 @@ def ours(
     """Steps of our trainer; the latents are positives and negatives in turn."""
     from make_architectures import core
 
-    backend = core("comfy_host").ComfyBackend(patcher, None, None)
-    spec = core("config").AdapterSpec(rank=rank, preset=preset)
-    targets = core("targets").survey_for(backend.module, spec).targets
-    adapter = core("adapter").Adapter.create(backend.module, targets, spec, device=backend.device)
+    backend = core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
+    spec = core("config.lora").AdapterSpec(rank=rank, preset=preset)
+    targets = core("layers.select").survey_for(backend.module, spec).targets
+    adapter = core("lora.slider_adapter").Adapter.create(backend.module, targets, spec, device=backend.device)
     cond = core("backend").Conditioning("", text)
-    samples = [core("cache").Sample(one, cond, (1.0, -1.0)[i % 2], i // 2) for i, one in enumerate(latent)]
-    trainer = core("trainer").Trainer(adapter, samples, core("config").TrainSpec(steps=steps + 1, **{"batch": 2, **choices}))
+    samples = [core("encode.encoder").Sample(one, cond, (1.0, -1.0)[i % 2], i // 2) for i, one in enumerate(latent)]
+    trainer = core("train.trainer").Trainer(
+        adapter, samples, core("config.training").TrainSpec(steps=steps + 1, **{"batch": 2, **choices})
+    )
     backend.weights_mark()
     before = in_use(backend.device)
     with Peak(backend.device) as peak:
@@ -144,7 +146,9 @@ def one(side: str, name: str, width: int, steps: int) -> dict[str, float]:
         return floor(patcher, text, latent, steps)
     if kind == "core":
         return core_node(patcher, text, latent, steps, on)
-    objective = core("config").Objective.DENOISE_PAIRED if kind == "ours" else core("config").Objective.DISPLACEMENT
+    objective = (
+        core("config.training").Objective.DENOISE_PAIRED if kind == "ours" else core("config.training").Objective.DISPLACEMENT
+    )
     return ours(patcher, text, latent, steps, objective=objective, checkpointing=on)
 
 

@@ -25,7 +25,7 @@ def demo(_side: int) -> tuple[Any, Any, Any]:
     import torch
     from make_architectures import core
 
-    model, clip, _vae = core("comfy_tiny").load_demo(core("tiny").load_weights())
+    model, clip, _vae = core("with_tiny.model_in_comfy").load_demo(core("with_tiny.model").load_weights())
     return model, clip.encode_from_tokens_scheduled(clip.tokenize("a face")), torch.zeros(1, 3, 64, 64)
 
 
@@ -51,13 +51,15 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
 
     with torch.inference_mode():
         model, positive, latent = make(side)
-        adapter = shaken(core, model.model.diffusion_model, core("targets").select(model.model.diffusion_model), torch.float32)
-        state = core("formats").to_native(adapter.weights())
+        adapter = shaken(
+            core, model.model.diffusion_model, core("layers.select").select(model.model.diffusion_model), torch.float32
+        )
+        state = core("lora.formats").to_native(adapter.weights())
         noise = comfy.sample.prepare_noise(latent, 0)
 
         def ours() -> torch.Tensor:
             given = {"samples": latent}
-            return core("comfy_host").sample_strengths(
+            return core("with_comfy.sampling").sample_strengths(
                 model, adapter, STRENGTHS, 0, given, positive, positive, steps, 1.0, *SAMPLER, most_at_once=len(STRENGTHS)
             )
 

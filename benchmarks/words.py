@@ -29,17 +29,20 @@ sys.path.append(str(ROOT))
 import quality  # noqa: E402
 import torch  # noqa: E402
 
-from slider_core.adapter import Adapter, seeded  # noqa: E402
-from slider_core.cache import Sample  # noqa: E402
-from slider_core.calibrate import calibrate  # noqa: E402
-from slider_core.config import AdapterSpec, TrainSpec  # noqa: E402
-from slider_core.dataset_spec import WordsSpec  # noqa: E402
-from slider_core.demo import held_out_caption  # noqa: E402
-from slider_core.targets import survey_for  # noqa: E402
-from slider_core.tiny import SIZE, TinyBackend  # noqa: E402
-from slider_core.trainer import Trainer  # noqa: E402
-from slider_core.words import add_words, encode_all  # noqa: E402
-from slider_core.world import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
+from slider_core.backend import seeded  # noqa: E402
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.training import TrainSpec  # noqa: E402
+from slider_core.data.bucket_spec import WordsSpec  # noqa: E402
+from slider_core.data.dataset import add_words  # noqa: E402
+from slider_core.encode.encoder import Sample  # noqa: E402
+from slider_core.encode.text_latents import encode_all  # noqa: E402
+from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.trainer import Trainer  # noqa: E402
+from slider_core.with_tiny.faces import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
+from slider_core.with_tiny.model import SIZE, TinyBackend  # noqa: E402
+from slider_core.with_tiny.model_sweep import held_out_caption  # noqa: E402
 
 TARGET = "a face with tan skin on a blue background"
 ATTRIBUTES, STEPS, LATENTS = ("eyes", "size", "mouth"), 100, 4

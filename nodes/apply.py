@@ -5,13 +5,13 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..slider_core.calibrate import Units, file_strength
-from ..slider_core.comfy_controlnet import with_slider_on_control
-from ..slider_core.comfy_live import applied
-from ..slider_core.config import SliderError
-from ..slider_core.formats import for_controlnet
-from ..slider_core.store import Slider
-from ..slider_core.window import Mode, Window, parse_points
+from ..slider_core.config.checks import SliderError
+from ..slider_core.lora.formats import for_controlnet
+from ..slider_core.lora.info import Units, file_strength
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.schedule import Mode, Window, parse_points
+from ..slider_core.with_comfy.slider_schedule import applied
+from ..slider_core.with_comfy.slider_with_controlnet import with_slider_on_control
 from .files import file_mark, load_by_name
 from .sockets import USE_MENU, SliderSocket
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..slider_core.calibrate import calibrate, calibrated
-from ..slider_core.comfy_files import adapter_on, on_model
-from ..slider_core.comfy_host import ComfyBackend
-from ..slider_core.dataset import Dataset
-from ..slider_core.store import Slider
-from ..slider_core.sweep import draw_calibration
-from ..slider_core.words import encode_all
+from ..slider_core.data.dataset import Dataset
+from ..slider_core.encode.text_latents import encode_all
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.train.calibrate import calibrate, calibrated
+from ..slider_core.use.plots import draw_calibration
+from ..slider_core.with_comfy.model_backend import ComfyBackend
+from ..slider_core.with_comfy.slider_on_model import adapter_on, on_model
 from .frames import as_image
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket

@@ -10,9 +10,11 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..slider_core.cache import CENTER, Fitted, load
-from ..slider_core.config import SliderError
-from ..slider_core.dataset import (
+from ..slider_core.config.checks import SliderError
+from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
+from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
+from ..slider_core.data.bucket_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
+from ..slider_core.data.dataset import (
     Bucket,
     Dataset,
     assembled,
@@ -22,11 +24,9 @@ from ..slider_core.dataset import (
     read_dataset,
     sides_named,
 )
-from ..slider_core.dataset_file import is_dataset_file, read_dataset_file
-from ..slider_core.dataset_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
-from ..slider_core.examine import examined
-from ..slider_core.pictures import CLIP_ENDINGS, IMAGE_ENDINGS
-from ..slider_core.sizes import common_ratio, nearest_size
+from ..slider_core.data.fitting import CENTER, Fitted, load
+from ..slider_core.data.pair_sheet import examined
+from ..slider_core.data.simpletuner import is_dataset_file, read_dataset_file
 from .frames import as_image
 from .sockets import DATASET_MENU, DatasetSocket
 

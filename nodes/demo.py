@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..slider_core.comfy_tiny import load_demo
-from ..slider_core.tiny import load_weights
+from ..slider_core.with_tiny.model import load_weights
+from ..slider_core.with_tiny.model_in_comfy import load_demo
 from .sockets import CATEGORY
 
 

@@ -9,12 +9,13 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
-from ..slider_core.comfy_sweep import Drawer
-from ..slider_core.config import SliderError, SweepSpec
-from ..slider_core.drawing import ROW_CELLS, WIDEST, draw_validation
-from ..slider_core.prompt_library import PromptEntry, PromptLibrary
-from ..slider_core.store import Slider
-from ..slider_core.sweep import SweepResult, draw_strip, sweep, sweep_library
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.sweep import SweepSpec
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.plots import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..slider_core.use.prompt_library import PromptEntry, PromptLibrary
+from ..slider_core.use.sweep import SweepResult, sweep, sweep_library
+from ..slider_core.with_comfy.sweep import Drawer
 
 
 @dataclass(frozen=True)

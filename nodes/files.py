@@ -8,14 +8,15 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.autosave import file_stem
-from ..slider_core.comfy_controlnet import save_control
-from ..slider_core.comfy_files import save_tried
-from ..slider_core.config import FileDtype, FileFormat, SliderError
-from ..slider_core.formats import for_controlnet
-from ..slider_core.metadata import name_of, summary, thumbnail
-from ..slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
-from ..slider_core.sweep import to_pil
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.lora import FileDtype, FileFormat
+from ..slider_core.lora.formats import for_controlnet
+from ..slider_core.lora.info import name_of, summary, thumbnail
+from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
+from ..slider_core.train.training_saves import file_stem
+from ..slider_core.use.plots import to_pil
+from ..slider_core.with_comfy.slider_proof import save_tried
+from ..slider_core.with_comfy.slider_with_controlnet import save_control
 from .sockets import USE_MENU, SliderSocket
 from .words import say
 

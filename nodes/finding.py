@@ -7,10 +7,11 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..slider_core.config import SliderError
-from ..slider_core.metadata import summary
-from ..slider_core.store import Slider, atomic_write
-from ..slider_core.sweep_files import ShownSweep, animation, page
+from ..slider_core.config.checks import SliderError
+from ..slider_core.lora.info import summary
+from ..slider_core.lora.safe_files import atomic_write
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.sweep_export import ShownSweep, animation, page
 from .files import next_free
 from .sockets import USE_MENU, SliderSocket, SweepSocket
 

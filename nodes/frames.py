@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..slider_core.sweep_files import ShownSweep
+from ..slider_core.use.sweep_export import ShownSweep
 
 
 def as_image(drawing: Image.Image) -> torch.Tensor:

@@ -25,8 +25,8 @@ from typing import Any
 from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
-from ..slider_core.gain import Reading
-from ..slider_core.session import Run
+from ..slider_core.train.progress import Reading
+from ..slider_core.train.training_run import Run
 from .live_preview import Strips
 from .words import executing_node
 

@@ -13,10 +13,11 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..slider_core.comfy_sweep import carrying, encoded
-from ..slider_core.config import SliderError, SweepSpec, parse_strengths
-from ..slider_core.prompt_library import MOST_ENTRIES, PromptLibrary
-from ..slider_core.store import Slider
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.sweep import SweepSpec, parse_strengths
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptLibrary
+from ..slider_core.with_comfy.sweep import carrying, encoded
 from .drawing import Drawing, first_line, sampler_inputs
 from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
 from .words import executing_node

@@ -9,13 +9,12 @@ import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..slider_core.calibrate import Units
-from ..slider_core.comfy_sweep import Drawer, draw_library, encoded
-from ..slider_core.config import SliderError
-from ..slider_core.drawing import draw_entries
-from ..slider_core.metadata import name_of
-from ..slider_core.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.store import Slider
+from ..slider_core.config.checks import SliderError
+from ..slider_core.lora.info import Units, name_of
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.plots import draw_entries
+from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
+from ..slider_core.with_comfy.sweep import Drawer, draw_library, encoded
 from .apply import units_input
 from .dataset import walked
 from .drawing import sampler_inputs

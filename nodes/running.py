@@ -7,11 +7,12 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 
-from ..slider_core.autosave import Autosave
 from ..slider_core.backend import Backend
-from ..slider_core.disk_cache import DiskCache
-from ..slider_core.session import Run, Session
-from ..slider_core.trainer import StepReport
+from ..slider_core.encode.disk_cache import DiskCache
+from ..slider_core.train.trainer import StepReport
+from ..slider_core.train.training_run import Run
+from ..slider_core.train.training_saves import Autosave
+from ..slider_core.train.trainings import Session
 from .live import Live
 from .words import executing_node
 

@@ -4,11 +4,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.calibrate import Units, file_strength
-from ..slider_core.comfy_live import applied
-from ..slider_core.config import SliderError, parse_strengths
-from ..slider_core.store import Slider
-from ..slider_core.window import Mode, Window, parse_points
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.sweep import parse_strengths
+from ..slider_core.lora.info import Units, file_strength
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.schedule import Mode, Window, parse_points
+from ..slider_core.with_comfy.slider_schedule import applied
 from .apply import units_input, window_inputs
 from .sockets import USE_MENU, SliderSocket
 

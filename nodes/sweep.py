@@ -6,15 +6,16 @@ import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io, ui
 
-from ..slider_core.calibrate import Units
-from ..slider_core.comfy_sweep import Drawer, along, carrying, encoded, sweep_model
-from ..slider_core.config import SliderError, SweepSpec, parse_strengths
-from ..slider_core.dataset import Dataset
-from ..slider_core.metadata import name_of
-from ..slider_core.prompt_library import PromptLibrary
-from ..slider_core.store import Slider
-from ..slider_core.sweep import SweepResult, draw_strip, effect_curve, figures, rows_of, table
-from ..slider_core.sweep_files import ShownSweep
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.sweep import SweepSpec, parse_strengths
+from ..slider_core.data.dataset import Dataset
+from ..slider_core.lora.info import Units, name_of
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.plots import draw_strip
+from ..slider_core.use.prompt_library import PromptLibrary
+from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
+from ..slider_core.use.sweep_export import ShownSweep
+from ..slider_core.with_comfy.sweep import Drawer, along, carrying, encoded, sweep_model
 from .apply import units_input
 from .drawing import sampler_inputs
 from .frames import as_image, frames_told

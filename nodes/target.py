@@ -5,11 +5,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.comfy_controlnet import network
-from ..slider_core.comfy_files import layer_aliases
-from ..slider_core.config import AdapterSpec, Algorithm, Init, Preset, SliderError
-from ..slider_core.lycoris_preset import read_lycoris
-from ..slider_core.targets import Selection, presets, survey_for
+from ..slider_core.config.checks import SliderError
+from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
+from ..slider_core.layers.select import Selection, presets, survey_for
+from ..slider_core.lora.lycoris_config import read_lycoris
+from ..slider_core.with_comfy.slider_on_model import layer_aliases
+from ..slider_core.with_comfy.slider_with_controlnet import network
 from .sockets import TRAINING_MENU, TargetsSocket
 from .words import say
 

@@ -2,10 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..slider_core.config import SliderError
-from ..slider_core.dataset import Dataset
-from ..slider_core.dataset_spec import Latents, WordsSpec, held
-from ..slider_core.words import add_words
+from ..slider_core.config.checks import SliderError
+from ..slider_core.data.bucket_spec import Latents, WordsSpec, held
+from ..slider_core.data.dataset import Dataset, add_words
 from .sockets import DATASET_MENU, DatasetSocket
 
 

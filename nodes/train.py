@@ -7,21 +7,22 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
-from ..slider_core.adapter import Adapter
-from ..slider_core.autosave import Autosave, run_file
-from ..slider_core.chart import draw_training
-from ..slider_core.comfy_controlnet import backend_for, on_part
-from ..slider_core.comfy_files import Proof, architecture
-from ..slider_core.comfy_host import ComfyBackend
-from ..slider_core.config import Objective, SaveSpec, TrainSpec
-from ..slider_core.dataset import Dataset, OnImage
-from ..slider_core.formats import CONTROLNET, PART, cut, for_controlnet, prefix_of, to_native
-from ..slider_core.metadata import tensor_hash
-from ..slider_core.session import Run
-from ..slider_core.store import Slider
-from ..slider_core.targets import slices
-from ..slider_core.trainer import Trainer
-from ..slider_core.words import encode_all, origin
+from ..slider_core.config.training import Objective, SaveSpec, TrainSpec
+from ..slider_core.data.dataset import Dataset, OnImage, origin
+from ..slider_core.encode.text_latents import encode_all
+from ..slider_core.layers.layer import slices
+from ..slider_core.lora.formats import CONTROLNET, PART, cut, for_controlnet, prefix_of, to_native
+from ..slider_core.lora.info import tensor_hash
+from ..slider_core.lora.slider_adapter import Adapter
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.train.trainer import Trainer
+from ..slider_core.train.training_run import Run
+from ..slider_core.train.training_saves import Autosave, run_file
+from ..slider_core.use.plots import draw_training
+from ..slider_core.with_comfy.model_backend import ComfyBackend
+from ..slider_core.with_comfy.slider_on_model import architecture
+from ..slider_core.with_comfy.slider_proof import Proof
+from ..slider_core.with_comfy.slider_with_controlnet import backend_for, on_part
 from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips

@@ -4,8 +4,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.config import Objective, Optimizer, Schedule, Timesteps, TrainSpec, Weighting
-from ..slider_core.train_presets import TrainPreset, preset_fields
+from ..slider_core.config.training import (
+    Objective,
+    Optimizer,
+    Schedule,
+    Timesteps,
+    TrainPreset,
+    TrainSpec,
+    Weighting,
+    preset_fields,
+)
 
 
 def resolution_input() -> io.Int.Input:

@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command_line import Parser, add_dataset, dataset_of, need_ending, progress, refuse_existing, say, seed_number, whole_number
-from .command_train import add_train
-from .config import FileDtype, FileFormat, SliderError, SweepSpec, TrainSpec, choice, parse_strengths
+from .commands.line import Parser, add_dataset, dataset_of, need_ending, progress, refuse_existing, say, seed_number, whole_number
+from .commands.train import add_train
+from .config.checks import SliderError, choice
+from .config.lora import FileDtype, FileFormat
+from .config.sweep import SweepSpec, parse_strengths
+from .config.training import TrainSpec
 
 if TYPE_CHECKING:
-    from .store import Slider
+    from .lora.slider_file import Slider
 
 
 def command_demo(args: argparse.Namespace) -> dict[str, Any]:
-    from .demo import run_demo, table
+    from .with_tiny.model_sweep import table
+    from .with_tiny.smile_demo import run_demo
 
     spec = TrainSpec(steps=args.steps, seed=args.seed)
     say(f"Training a smile slider on the shipped pairs: {spec.steps} steps of {spec.objective.value} ...")
@@ -33,7 +37,7 @@ def command_demo(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def command_demo_data(args: argparse.Namespace) -> dict[str, Any]:
-    from .demo import make_pairs, write_pairs
+    from .with_tiny.faces_pairs import make_pairs, write_pairs
 
     write_pairs(args.out, make_pairs(args.attribute, args.pairs, args.seed, args.unpaired))
     say(f"Wrote {args.pairs} positive and {args.pairs} negative images to {args.out}.")
@@ -41,9 +45,9 @@ def command_demo_data(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
-    from .demo import png
-    from .examine import examined
-    from .store import atomic_write
+    from .data.pair_sheet import examined
+    from .lora.safe_files import atomic_write
+    from .use.sweep_export import png
 
     if args.out:
         need_ending(args.out, ".png")
@@ -59,8 +63,8 @@ def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
 
 def _on_tiny(slider: Slider) -> Slider:
     """The slider with what the built-in model adds to it, where it is for that one; another must name its layers itself."""
-    from .names import placed, with_ratio
-    from .tiny import TinyBackend
+    from .lora.keys import placed, with_ratio
+    from .with_tiny.model import TinyBackend
 
     module = TinyBackend().module
     try:
@@ -72,9 +76,9 @@ def _on_tiny(slider: Slider) -> Slider:
 
 
 def command_export(args: argparse.Namespace) -> dict[str, Any]:
-    from .demo import check_writable
-    from .metadata import summary
-    from .store import load_slider, lost_to, save_slider
+    from .lora.info import summary
+    from .lora.safe_files import check_writable
+    from .lora.slider_file import load_slider, lost_to, save_slider
 
     form, dtype = choice(FileFormat, args.format, "File format"), choice(FileDtype, args.dtype, "Number format")
     folder = form is FileFormat.PEFT
@@ -91,12 +95,14 @@ def command_export(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
-    from .adapter import Adapter
-    from .demo import as_json, check_writable, draw_prompts, measured_sweep, png, table
-    from .prompt_library import read_prompts
-    from .store import atomic_write, load_slider
-    from .sweep import draw_strip, label, to_pil
-    from .tiny import TinyBackend
+    from .lora.safe_files import atomic_write, check_writable
+    from .lora.slider_adapter import Adapter
+    from .lora.slider_file import load_slider
+    from .use.plots import draw_strip, label, to_pil
+    from .use.prompt_library import read_prompts
+    from .use.sweep_export import as_json, png
+    from .with_tiny.model import TinyBackend
+    from .with_tiny.model_sweep import draw_prompts, measured_sweep, table
 
     strengths = parse_strengths(args.strengths)
     spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
@@ -192,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"\n{stop or 'Stopped; nothing was written.'}\n")
         return 130
     if args.json:
-        from .demo import as_json
+        from .use.sweep_export import as_json
 
         say(as_json(found))
     return 0

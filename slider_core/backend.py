@@ -1,23 +1,124 @@
-"""The border to any diffusion model. The core knows this Protocol and nothing behind it.
+"""The memory that training happens in: how much is free, the most that was in use, and which faults mean that it ran out.
 
-Shape letters: B samples of a batch, C H W a latent, S strengths. `sigma_B` is the model's own noise level per sample.
-Two backends exist: `tiny.TinyBackend` (embedded) and `comfy_host.ComfyBackend` (the model that ComfyUI has loaded).
+On a GPU the figures are torch's own. On a CPU they are the process's resident set (RSS): from /proc where there is one (Linux),
+else from `resource` (macOS), else from psutil where it is installed (Windows). A figure that cannot be had is None.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from .memory import Memory
-from .targets import Target
+STATUS, MEMINFO, RESET = Path("/proc/self/status"), Path("/proc/meminfo"), Path("/proc/self/clear_refs")
+SHORT = ("out of memory", "not enough memory", "can't allocate memory")  # in a RuntimeError of torch's CPU and MPS allocators
+
+
+def in_words(size: float) -> str:
+    """Bytes for a reader: 1.5 GB, 12 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _line(file: Path, name: str) -> int | None:
+    """The bytes that a line `name:  123 kB` of a /proc file tells."""
+    try:
+        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def _psutil() -> ModuleType | None:
+    try:
+        import psutil  # comes with ComfyUI
+    except ImportError:
+        return None
+    return psutil
+
+
+def free_ram() -> int | None:
+    """Bytes of main memory that can be had without swapping."""
+    told, psutil = _line(MEMINFO, "MemAvailable"), _psutil()
+    return told if told is not None or psutil is None else int(psutil.virtual_memory().available)
+
+
+def peak_rss() -> int | None:
+    """The largest resident set of this process, in bytes, since it began or since `forget_peak_rss`."""
+    told = _line(STATUS, "VmHWM")
+    if told is not None:
+        return told
+    try:
+        import resource
+    except ImportError:  # Windows
+        psutil = _psutil()
+        return None if psutil is None else int(psutil.Process().memory_info().peak_wset)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def forget_peak_rss() -> None:
+    """Let Linux count the peak from now on. Elsewhere it is that of the process's whole life."""
+    try:
+        RESET.write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+class Memory:
+    """The memory of one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.gpu = device.type == "cuda"
+        self._counting = False
+
+    def free(self) -> int | None:
+        """Bytes that training may still take, what torch holds unused among them."""
+        if not self.gpu:
+            return free_ram()
+        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + unused
+
+    def begin(self) -> None:
+        """Count the peak from now on, the first time; a run in parts has one peak."""
+        if self._counting:
+            return
+        self._counting = True
+        if self.gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            forget_peak_rss()
+
+    def peak(self) -> int | None:
+        """The most that was in use since `begin`: allocated by torch on a GPU, the process's resident set on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) if self.gpu else peak_rss()
+
+    def words(self) -> str:
+        """The peak, for a reader; empty where it is not known."""
+        peak = self.peak()
+        return f"{in_words(peak)} ({'GPU' if self.gpu else 'RSS'})" if peak else ""
+
+    def is_short(self, fault: BaseException) -> bool:
+        """Whether this fault means that memory ran out."""
+        if isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        return isinstance(fault, RuntimeError) and any(words in str(fault).lower() for words in SHORT)
+
+    def tidy(self) -> None:
+        """Give back what nobody uses any more."""
+        gc.collect()
+        if self.gpu:
+            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -56,9 +157,9 @@ class Backend(Protocol):
     def borrowed(self) -> AbstractContextManager[None]:
         """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
 
-    def prepare(self, targets: Sequence[Target], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
-        """Before a run, inside `borrowed`: find out whether samples of one batch keep their own strength at `targets`, on a
-        latent and a prompt as they will come. Where they do not, `predict` runs them one by one from now on."""
+    def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        """Before a run, inside `borrowed`: find out whether samples of one batch keep their own strength at the layers `paths`,
+        on a latent and a prompt as they will come. Where they do not, `predict` runs them one by one from now on."""
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         """Noise levels for u in (0, 1): 0 the cleanest, 1 pure noise, spaced as the model's own schedule."""
@@ -92,3 +193,45 @@ def few_numbers(tensor: torch.Tensor) -> bytes:
 def module_mark(module: nn.Module) -> str:
     """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart."""
     return hashlib.sha256(b"".join(few_numbers(p) for p in module.parameters())).hexdigest()[:16]
+
+
+def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one place of a run. torch's keeps 32 bits of a seed, so both are hashed, not shifted, into them."""
+    digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+Part = TypeVar("Part")
+
+
+# --- how it ran
+
+
+def in_parts(
+    items: Sequence[float], most: int, run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
+) -> list[tuple[int, Part]]:
+    """`run` on parts of at most `most` items: (size, what it gave) of each. A part that runs out of memory is halved, and so
+    are those after it; one item alone that does is an error."""
+    parts: list[tuple[int, Part]] = []
+    done, most = 0, max(1, most)
+    while done < len(items):
+        group = items[done : done + most]
+        found = _tried(group, run, ran_out)
+        if found is None:
+            most = len(group) // 2
+        else:
+            parts.append((len(group), found[0]))
+            done += len(group)
+    return parts
+
+
+def _tried(
+    group: Sequence[float], run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
+) -> tuple[Part] | None:
+    """None when the memory ran out. The error is let go of first: its frames hold what filled the memory."""
+    try:
+        return (run(group),)
+    except Exception as fault:
+        if len(group) == 1 or not ran_out(fault):
+            raise
+    return None

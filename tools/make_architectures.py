@@ -98,7 +98,7 @@ def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
     """One row per family: its models with their counts, and the kinds of layers among them."""
     entries = list(full)
     lines = ["| family | models | layers | moves |", "|---|---|---|---|"]
-    for family in core("targets").FAMILIES:
+    for family in core("layers.select").FAMILIES:
         mine = [e for e in entries if e.family == family.name]
         if not mine:
             continue
@@ -106,7 +106,7 @@ def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
         for entry in mine:
             counts.setdefault(entry.targets, []).append(entry.title)
         layers = "<br>".join(f"{count}: {', '.join(titles)}" for count, titles in counts.items())
-        surveys = [core("targets").survey(build(entry).diffusion_model) for entry in mine]
+        surveys = [core("layers.select").survey(build(entry).diffusion_model) for entry in mine]
         names = dict.fromkeys(re.sub(r" \(\d+\)$", "", kind) for found in surveys for kind in found.kinds())
         kinds = "<br>".join(f"`{name}`" for name in names)
         lines.append(f"| `{family.name}` | {family.title} | {layers} | {kinds} |")
@@ -144,7 +144,7 @@ def main() -> None:
     torch.manual_seed(0)
     lines = table_of_families(FULL, build_full)
     checks = []
-    for entry in sorted(TINY, key=lambda e: [f.name for f in core("targets").FAMILIES].index(e.family)):
+    for entry in sorted(TINY, key=lambda e: [f.name for f in core("layers.select").FAMILIES].index(e.family)):
         checks.append(row_of_checks(entry))
         print(checks[-1], flush=True)  # noqa: T201
     excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())

@@ -16,14 +16,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from PIL import Image  # noqa: E402
 from quality import images  # noqa: E402
 
-from slider_core.adapter import Adapter  # noqa: E402
-from slider_core.axes import PAPER  # noqa: E402
-from slider_core.chart import PANEL, draw_training  # noqa: E402
-from slider_core.config import AdapterSpec, TrainSpec  # noqa: E402
-from slider_core.demo import png  # noqa: E402
-from slider_core.targets import survey_for  # noqa: E402
-from slider_core.tiny import TinyBackend  # noqa: E402
-from slider_core.trainer import Trainer  # noqa: E402
+from slider_core.canvas import PAPER  # noqa: E402
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.training import TrainSpec  # noqa: E402
+from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.trainer import Trainer  # noqa: E402
+from slider_core.use.plots import PANEL, draw_training  # noqa: E402
+from slider_core.use.sweep_export import png  # noqa: E402
+from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 OUT = ROOT / "docs" / "images" / "gains.png"
 STEPS, EVERY, WIDTH = 300, 10, 640

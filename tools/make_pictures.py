@@ -20,12 +20,13 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
-from slider_core.axes import font  # noqa: E402
-from slider_core.checkup import Patient  # noqa: E402
-from slider_core.contact_sheet import contact_sheet  # noqa: E402
-from slider_core.demo import EXTREME, png  # noqa: E402
-from slider_core.doctor import examine  # noqa: E402
-from slider_core.world import SIZE, Face, render  # noqa: E402
+from slider_core.canvas import font  # noqa: E402
+from slider_core.data.pair_check import Patient  # noqa: E402
+from slider_core.data.pair_doctor import examine  # noqa: E402
+from slider_core.data.pair_sheet import contact_sheet  # noqa: E402
+from slider_core.use.sweep_export import png  # noqa: E402
+from slider_core.with_tiny.faces import SIZE, Face, render  # noqa: E402
+from slider_core.with_tiny.faces_pairs import EXTREME  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 STRIP, CELL, FIRST, STEP = "strip.png", 128, (66, 58), 134  # where the strip has its pictures

@@ -1,4 +1,4 @@
-"""Make slider_core/tiny.safetensors: train the embedded model on renders of the world. Reproducible on a CPU.
+"""Make slider_core/with_tiny/tiny.safetensors: train the embedded model on renders of the world. Reproducible on a CPU.
 
 The shipped file grew in three runs, about two hours of one core in all:
 
@@ -32,8 +32,8 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from slider_core.tiny import MIN_SIGMA, PATCH, WINDOW, TinyText, TinyTransformer, tokenize  # noqa: E402
-from slider_core.world import render, sample_faces  # noqa: E402
+from slider_core.with_tiny.faces import render, sample_faces  # noqa: E402
+from slider_core.with_tiny.model import MIN_SIGMA, PATCH, WINDOW, TinyText, TinyTransformer, tokenize  # noqa: E402
 
 
 class TinyModel(nn.Module):
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--stop", type=int, help="end at this step of the schedule")
     parser.add_argument("--focus", type=float, default=MIN_SIGMA, help="see above")
     parser.add_argument("--init", type=Path, help="weights to go on from")
-    parser.add_argument("--out", type=Path, default=ROOT / "slider_core" / "tiny.safetensors")
+    parser.add_argument("--out", type=Path, default=ROOT / "slider_core" / "with_tiny" / "tiny.safetensors")
     args = parser.parse_args()
     model, loss = train(args)
     chosen = {k: v for k, v in vars(args).items() if k not in ("out", "init")}

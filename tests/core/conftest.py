@@ -15,13 +15,16 @@ if str(ROOT) not in sys.path:
 
 torch.set_num_threads(1)  # tests run beside each other, a process for each core
 
-from slider_core.backend import Conditioning, per_sample  # noqa: E402
-from slider_core.cache import Sample, encode  # noqa: E402
-from slider_core.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
-from slider_core.demo import SHIPPED_PAIRS  # noqa: E402
-from slider_core.memory import Memory  # noqa: E402
-from slider_core.targets import Target  # noqa: E402
-from slider_core.tiny import TinyBackend  # noqa: E402
+from slider_core.backend import (  # noqa: E402
+    Conditioning,
+    Memory,
+    per_sample,
+)
+from slider_core.data.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
+from slider_core.encode.encoder import Sample, encode  # noqa: E402
+from slider_core.layers.layer import Target  # noqa: E402
+from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
+from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 CHANNELS = 3
 

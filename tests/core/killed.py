@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 from core.conftest import LinearBackend, samples_of
 
-from slider_core.adapter import Adapter
-from slider_core.autosave import Autosave, run_file
-from slider_core.config import AdapterSpec, Objective, SaveSpec, TrainSpec
-from slider_core.session import Session
-from slider_core.targets import Target
-from slider_core.trainer import Trainer
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, SaveSpec, TrainSpec
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.trainer import Trainer
+from slider_core.train.training_saves import Autosave, run_file
+from slider_core.train.trainings import Session
 
 INTERVAL_S, ENDLESS, GAIN_EVERY = 0.02, 1_000_000, 50
 SPEC = TrainSpec(steps=ENDLESS, lr=1e-2, seed=3, objective=Objective.DENOISE_PAIRED)

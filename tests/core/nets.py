@@ -15,10 +15,10 @@ from lycoris.wrapper import create_lycoris_from_weights
 from safetensors.torch import load_file
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Algorithm, FileFormat
-from slider_core.store import Slider, save_slider
-from slider_core.targets import Target
+from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import Slider, save_slider
 
 RANK, ALPHA, WIDE, SIDE = 2, 3.0, 16, 5
 STRENGTHS = (-1.0, 0.0, 2.5)

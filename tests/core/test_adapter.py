@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, SliderError
-from slider_core.rows import SAMPLES
-from slider_core.targets import Target
-from slider_core.weights import Kind, LayerWeight
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.layer import Target
+from slider_core.layers.sample_rows import SAMPLES
+from slider_core.lora.algorithm import Kind, LayerWeight
+from slider_core.lora.slider_adapter import Adapter
 
 RANK, ALPHA, WIDTH, STRENGTH = 3, 6.0, 8, -1.7
 SPEC = AdapterSpec(rank=RANK, alpha=ALPHA)

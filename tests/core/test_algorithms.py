@@ -29,9 +29,10 @@ from core.nets import (
 from lycoris.wrapper import create_lycoris
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Algorithm, FileFormat, SliderError
-from slider_core.targets import Target
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
 
 NOTHING = 1e-6  # an orthogonal start is a product of two factors that cancel; DoRA divides a norm by itself
 STEPS, LR = 5, 0.05

@@ -7,9 +7,9 @@ known in 104 of 120 sets of four, 119 of 120 sets of six, and all others.
 import pytest
 import torch
 
-from slider_core.alignment import line_up, nearer_share, outlines_agree
-from slider_core.demo import make_pairs
-from slider_core.world import ATTRIBUTES, render
+from slider_core.encode.alignment import line_up, nearer_share, outlines_agree
+from slider_core.with_tiny.faces import ATTRIBUTES, render
+from slider_core.with_tiny.faces_pairs import make_pairs
 
 SEEDS = range(8)
 

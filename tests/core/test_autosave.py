@@ -14,17 +14,20 @@ import pytest
 import torch
 from core import killed
 
-from slider_core import autosave as autosave_module
-from slider_core import store
-from slider_core.adapter import Adapter
-from slider_core.autosave import Autosave, file_stem, run_file
-from slider_core.config import AdapterSpec, Objective, SaveSpec, SliderError, TrainSpec
-from slider_core.gain import Reading
-from slider_core.resume import KEY, load_run
-from slider_core.session import Run, Session
-from slider_core.store import load_slider
-from slider_core.targets import Target
-from slider_core.trainer import Trainer
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, SaveSpec, TrainSpec
+from slider_core.layers.layer import Target
+from slider_core.lora import safe_files as store
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import load_slider
+from slider_core.train import training_saves as autosave_module
+from slider_core.train.progress import Reading
+from slider_core.train.trainer import Trainer
+from slider_core.train.training_file import KEY, load_run
+from slider_core.train.training_run import Run
+from slider_core.train.training_saves import Autosave, file_stem, run_file
+from slider_core.train.trainings import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, STOP = 12, 7

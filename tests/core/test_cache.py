@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from slider_core.objective.step_loss import masked_mean
 
-from slider_core.cache import encode, fittings, load, sizes_report
-from slider_core.config import TrainSpec
-from slider_core.cycle import next_batch
-from slider_core.dataset import Dataset, bucket_folders, read_dataset
-from slider_core.dataset_spec import Alpha, Crop, DatasetSpec, Pairing
-from slider_core.disk_cache import DiskCache
-from slider_core.objective import masked_mean
-from slider_core.tiny import TinyBackend
+from slider_core.config.training import TrainSpec
+from slider_core.data.bucket_spec import Alpha, Crop, DatasetSpec, Pairing
+from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
+from slider_core.data.fitting import fittings, load, sizes_report
+from slider_core.encode.disk_cache import DiskCache
+from slider_core.encode.encoder import encode
+from slider_core.objective.batches import next_batch
+from slider_core.with_tiny.model import TinyBackend
 
 SIDE, STEP = 64, 8
 

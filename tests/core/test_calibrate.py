@@ -6,14 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning
-from slider_core.cache import Sample
-from slider_core.calibrate import KEY, Calibration, Side, Units, calibrate, calibrated, file_strength, read_calibration
-from slider_core.config import AdapterSpec, Algorithm, SliderError
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
-from slider_core.weights import scaled
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.algorithm import scaled
+from slider_core.lora.info import KEY, Units, file_strength, read_calibration
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.calibrate import Calibration, Side, calibrate, calibrated
+from slider_core.with_tiny.model import TinyBackend
 
 CONCEPT = torch.tensor([1.0, -2.0, 0.5])
 SIDES = {"as_trained": (1.0, 1.0), "weak": (3.3, 3.3), "strong": (0.04, 0.04), "uneven": (1.5, 0.6), "very_weak": (40.0, 20.0)}
@@ -96,8 +99,8 @@ def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
 
 def test_two_noises_agree_within_a_tenth(backend: TinyBackend, samples: list[Sample]) -> None:
     """A slider with random factors explains nothing; one that was trained does, and at one strength."""
-    from slider_core.config import TrainSpec
-    from slider_core.trainer import Trainer
+    from slider_core.config.training import TrainSpec
+    from slider_core.train.trainer import Trainer
 
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     trainer = Trainer(adapter, samples, TrainSpec(steps=200, lr=4e-3))

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import ones
 
 from slider_core.__main__ import main
-from slider_core.store import load_slider
-from slider_core.tiny import WIDTH
-from slider_core.world import ATTRIBUTES
+from slider_core.lora.slider_file import load_slider
+from slider_core.with_tiny.faces import ATTRIBUTES
+from slider_core.with_tiny.model import WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS, SIZE = 2, (64, 64)
@@ -204,7 +204,7 @@ def test_train_refuses_a_choice_by_its_value(
 def test_train_refuses_an_existing_file_before_it_trains(
     tmp_path: Path, data: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slider_core.demo.train_tiny", None)
+    monkeypatch.setattr("slider_core.with_tiny.smile_demo.train_tiny", None)
     (tmp_path / "s.safetensors").write_text("precious")
     refused(["train", "--dataset", data, "--out", tmp_path / "s.safetensors", *FAST], f"File exists: {tmp_path}/s.safetensors")
 
@@ -248,7 +248,7 @@ def test_sweep_refuses_a_choice_by_its_value(
 def test_sweep_refuses_a_place_that_cannot_be_written_before_it_samples(
     tmp_path: Path, slider: Path, refused: Callable, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slider_core.demo.measured_sweep", None)
+    monkeypatch.setattr("slider_core.with_tiny.model_sweep.measured_sweep", None)
     (tmp_path / "file").write_text("no folder")
     refused(["sweep", "--slider", slider, "--out", tmp_path / out], tmp_path / out)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from slider_core import command_train
 from slider_core.__main__ import main, parser
-from slider_core.autosave import run_file
-from slider_core.command_train import finishing
-from slider_core.config import Optimizer, SliderError, TrainSpec
-from slider_core.resume import load_run
-from slider_core.store import load_slider
-from slider_core.train_presets import PRESETS, TrainPreset, preset_fields
+from slider_core.commands import train as command_train
+from slider_core.commands.train import finishing
+from slider_core.config.checks import SliderError
+from slider_core.config.training import PRESETS, Optimizer, TrainPreset, TrainSpec, preset_fields
+from slider_core.lora.slider_file import load_slider
+from slider_core.train.training_file import load_run
+from slider_core.train.training_saves import run_file
 
 STEPS, STOP = 4, 2
 

@@ -2,8 +2,11 @@
 
 import pytest
 
-from slider_core.config import AdapterSpec, Objective, Preset, SliderError, SweepSpec, TrainSpec, parse_strengths
-from slider_core.dataset_spec import BucketSpec
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Preset
+from slider_core.config.sweep import SweepSpec, parse_strengths
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.data.bucket_spec import BucketSpec
 
 SPECS = [
     AdapterSpec(rank=8, alpha=2.0, preset=Preset.CUSTOM, patterns=("attn1", "proj_in$")),

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from slider_core.config import Objective, SliderError, TrainSpec
-from slider_core.cycle import Batch, next_batch
+from slider_core.config.checks import SliderError
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.objective.batches import Batch, next_batch
 
 PAIRS, NEUTRAL, BATCH, EPOCHS = 5, 3, 2, 3
 ROTATING = TrainSpec(objective=Objective.DENOISE_ROTATING, batch=BATCH, seed=4)

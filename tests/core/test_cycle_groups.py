@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slider_core.backend import Conditioning
-from slider_core.cache import Sample
-from slider_core.config import Objective, SliderError, TrainSpec
-from slider_core.cycle import next_batch, plan
+from slider_core.config.checks import SliderError
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.objective.batches import next_batch, plan
 
 NOTHING = Conditioning("", None)
 ROTATING, PAIRED = Objective.DENOISE_ROTATING, Objective.DENOISE_PAIRED

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from slider_core.config import SliderError
-from slider_core.dataset import assembled, bucket_folders, graph_bucket, read_dataset, sides_named
-from slider_core.dataset_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
+from slider_core.config.checks import SliderError
+from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
+from slider_core.data.dataset import assembled, bucket_folders, graph_bucket, read_dataset, sides_named
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from slider_core.config import SliderError
-from slider_core.dataset import read_dataset
-from slider_core.dataset_file import is_dataset_file, read_dataset_file
-from slider_core.dataset_spec import BucketSpec, CaptionFrom, Crop
+from slider_core.config.checks import SliderError
+from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Crop
+from slider_core.data.dataset import read_dataset
+from slider_core.data.simpletuner import is_dataset_file, read_dataset_file
 
 PLUS = {"id": "plus", "instance_data_dir": "p", "slider_strength": 0.5}
 MINUS = {"id": "minus", "instance_data_dir": "n", "slider_strength": -0.5}

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save
 
-from slider_core import disk_cache
-from slider_core.disk_cache import DTYPES, DiskCache
+from slider_core.encode import disk_cache
+from slider_core.encode.disk_cache import DTYPES, DiskCache
 
 ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
@@ -457,7 +457,7 @@ def test_threads_that_write_and_read_the_same_keys_never_see_half_an_entry(cache
 
 WORKER = """
 import sys, torch
-from slider_core.disk_cache import DiskCache
+from slider_core.encode.disk_cache import DiskCache
 cache = DiskCache(sys.argv[1], int(sys.argv[2]))
 for n in range(150):
     key = cache.key(str(n % 5))

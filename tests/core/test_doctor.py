@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from slider_core.checkup import NOTHING, Patient, Single, check, difference_mask, find_shift, look
-from slider_core.config import SliderError
-from slider_core.contact_sheet import contact_sheet
-from slider_core.doctor import Diagnosis, Kind, examine
-from slider_core.world import CLASSES, SIZE, render, sample_faces
+from slider_core.config.checks import SliderError
+from slider_core.data.pair_check import NOTHING, Patient, Single, check, difference_mask, find_shift, look
+from slider_core.data.pair_doctor import Diagnosis, Kind, examine
+from slider_core.data.pair_sheet import contact_sheet
+from slider_core.with_tiny.faces import CLASSES, SIZE, render, sample_faces
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"
 WHITE, SEEDS = (255, 255, 255), range(6)

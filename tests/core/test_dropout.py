@@ -8,13 +8,16 @@ import torch
 from core.nets import PLACES, VARIANTS, Net, images, live, make_net, randn, slider_on, trained
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.cache import Sample
-from slider_core.config import AdapterSpec, Algorithm, SliderError, TrainSpec
-from slider_core.gradients import checkpointed
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
-from slider_core.trainer import Trainer
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.config.training import TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.layers.checkpointing import checkpointed
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.trainer import Trainer
+from slider_core.with_tiny.model import TinyBackend
 
 SHARE, WIDTH, DRAWS, STEPS = 0.4, 64, 400, 3
 HERE, ELSEWHERE = (7, "dropout 3"), (7, "dropout 4")

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Algorithm, SweepSpec, TrainSpec
-from slider_core.dataset import Dataset, bucket_folders, read_dataset
-from slider_core.demo import make_pairs, measured_sweep, train_tiny, write_pairs
-from slider_core.store import load_slider, save_slider
-from slider_core.tiny import TinyBackend
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.config.sweep import SweepSpec
+from slider_core.config.training import TrainSpec
+from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import load_slider, save_slider
+from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
+from slider_core.with_tiny.model import TinyBackend
+from slider_core.with_tiny.model_sweep import measured_sweep
+from slider_core.with_tiny.smile_demo import train_tiny
 
 PAIRS, SEEDS, STRENGTHS, SAMPLER_STEPS = 6, tuple(range(8)), (-1.0, 0.0, 1.0), 12
 SIDE = 0.1  # world units that each side moves the eyes at least; the least that was measured is 0.26

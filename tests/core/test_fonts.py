@@ -3,7 +3,7 @@
 import pytest
 from PIL import ImageFont
 
-from slider_core import fonts
+from slider_core import canvas as fonts
 
 
 class Face:

@@ -29,12 +29,13 @@ from core.nets import (
 from safetensors.torch import load_file
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import Algorithm, FileDtype, FileFormat, SliderError
-from slider_core.formats import cut, from_state, loader_notes, to_diffusers
-from slider_core.names import placed, with_ratio
-from slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, save_slider
-from slider_core.targets import Target
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import Algorithm, FileDtype, FileFormat
+from slider_core.layers.layer import Target
+from slider_core.lora.formats import cut, from_state, loader_notes, to_diffusers
+from slider_core.lora.keys import placed, with_ratio
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, save_slider
 
 ALIASES = {
     "transformer.blk.conv_in": Target("conv3"),

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning
-from slider_core.cache import Sample
-from slider_core.config import AdapterSpec
-from slider_core.gain import Probe, Reading
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
+from slider_core.config.lora import AdapterSpec
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.progress import Probe, Reading
+from slider_core.with_tiny.model import TinyBackend
 
 SEED = 3
 CONCEPT = torch.tensor([1.0, -2.0, 0.5])  # what the images differ by, one number per channel

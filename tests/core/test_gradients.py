@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, TrainSpec
-from slider_core.gradients import blocks, checkpointed, complains, forgiving
-from slider_core.targets import select
-from slider_core.tiny import TinyBackend
-from slider_core.trainer import Trainer
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import TrainSpec
+from slider_core.layers.autograd_inplace import complains, forgiving
+from slider_core.layers.blocks import blocks
+from slider_core.layers.checkpointing import checkpointed
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.trainer import Trainer
+from slider_core.with_tiny.model import TinyBackend
 
 WIDE, DEPTH = 6, 3
 

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from slider_core.config import AdapterSpec, Objective, Timesteps, TrainSpec
-from slider_core.verdict import BURNT_GAIN, BY_HEART, DEAD_GAIN, SAME_ENDS, WORSE_GAIN, WORTH, Verdict, explain
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, Timesteps, TrainSpec
+from slider_core.train.progress_verdict import BURNT_GAIN, BY_HEART, DEAD_GAIN, SAME_ENDS, WORSE_GAIN, WORTH, Verdict, explain
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -18,10 +18,11 @@ from lycoris.modules.ia3 import IA3Module
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import Algorithm, FileFormat, SliderError
-from slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, load_slider
-from slider_core.targets import Target
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import Algorithm, FileFormat
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, load_slider
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns of odd pickles before it refuses them
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from slider_core.backend import Conditioning
-from slider_core.cache import Sample
-from slider_core.config import SliderError
-from slider_core.interference import interference, pair_gap
+from slider_core.config.checks import SliderError
+from slider_core.encode.encoder import Sample
+from slider_core.use.interference import interference, pair_gap
 
 SHAPE = (4, 6, 6)
 

@@ -9,14 +9,17 @@ import weakref
 import pytest
 import torch
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Objective, SliderError, TrainSpec
-from slider_core.gradients import checkpointed
-from slider_core.ladder import InParts, rungs
-from slider_core.memory import Memory, free_ram, in_words, peak_rss
-from slider_core.preflight import estimate
-from slider_core.targets import Target, select
-from slider_core.trainer import Trainer
+from slider_core.backend import Memory, free_ram, in_words, peak_rss
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.layers.checkpointing import checkpointed
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.memory_estimate import estimate
+from slider_core.train.oom_fallback import InParts, rungs
+from slider_core.train.trainer import Trainer
 
 STEPS, PAIRS, NEUTRAL = 6, 4, 2
 CLOSE = 1e-5
@@ -210,7 +213,7 @@ def test_which_faults_mean_that_memory_ran_out(fault: BaseException, short: bool
 
 
 def test_the_figures_without_proc_come_from_resource(monkeypatch, tmp_path) -> None:
-    from slider_core import memory
+    from slider_core import backend as memory
 
     for name in ("STATUS", "MEMINFO", "RESET"):
         monkeypatch.setattr(memory, name, tmp_path / "gone" / name)

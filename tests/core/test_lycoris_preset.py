@@ -10,12 +10,14 @@ import pytest
 from lycoris.wrapper import LycorisNetwork, network_module_dict
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Algorithm, SliderError
-from slider_core.lycoris_preset import WITHOUT_SIGN, read_lycoris
-from slider_core.targets import Target, survey_for
-from slider_core.tiny import DEPTH, TinyBackend
-from slider_core.weights import Kind
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.layers.layer import Target
+from slider_core.layers.select import survey_for
+from slider_core.lora.algorithm import Kind
+from slider_core.lora.lycoris_config import WITHOUT_SIGN, read_lycoris
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.with_tiny.model import DEPTH, TinyBackend
 
 # as the slider guide of SimpleTuner has it
 GUIDE = """

@@ -12,15 +12,17 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, FileDtype, FileFormat, TrainSpec
-from slider_core.dataset import bucket_folders, read_dataset
-from slider_core.demo import SHIPPED_PAIRS, train_tiny
-from slider_core.metadata import FORMAT, THUMBNAIL, THUMBNAIL_BYTES, TOOL, summary, thumbnail
-from slider_core.session import Run
-from slider_core.store import PEFT_WEIGHTS, Slider, load_slider, save_slider
-from slider_core.targets import Target
-from slider_core.tiny import TinyBackend
+from slider_core.config.lora import AdapterSpec, FileDtype, FileFormat
+from slider_core.config.training import TrainSpec
+from slider_core.data.dataset import bucket_folders, read_dataset
+from slider_core.layers.layer import Target
+from slider_core.lora.info import FORMAT, THUMBNAIL, THUMBNAIL_BYTES, TOOL, summary, thumbnail
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import PEFT_WEIGHTS, Slider, load_slider, save_slider
+from slider_core.train.training_run import Run
+from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS
+from slider_core.with_tiny.model import TinyBackend
+from slider_core.with_tiny.smile_demo import train_tiny
 
 STEPS = 2
 SPEC = AdapterSpec(rank=3, alpha=1.5, preset="custom", patterns=(r"^blocks\.0\.attn1\.to_[qk]$", "^proj_in$"))

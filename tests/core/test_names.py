@@ -11,13 +11,14 @@ from core.nets import CLOSE, make_net, randn
 from safetensors.torch import save_file
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, SliderError
-from slider_core.formats import from_state
-from slider_core.names import layer_names, placed
-from slider_core.store import load_slider
-from slider_core.targets import Target
-from slider_core.weights import LayerWeight
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.layer import Target
+from slider_core.lora.algorithm import LayerWeight
+from slider_core.lora.formats import from_state
+from slider_core.lora.keys import layer_names, placed
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import load_slider
 
 RANK, IN, OUT, THIRD = 2, 8, 12, 4
 PATH, FUSED, OUTPUT = "input_blocks.1.1.attn1.to_q", "double_blocks.0.qkv", "input_blocks.1.1.attn1.to_out.0"

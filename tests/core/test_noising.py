@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slider_core.config import Objective, SliderError, Timesteps, TrainSpec, Weighting
-from slider_core.cycle import next_batch
-from slider_core.noising import at_levels, draw_moves, draw_noise, draw_u, loss_weight, moved, noised
+from slider_core.config.checks import SliderError
+from slider_core.config.training import Objective, Timesteps, TrainSpec, Weighting
+from slider_core.encode.noised import at_levels
+from slider_core.objective.batches import next_batch
+from slider_core.objective.noising import draw_moves, draw_noise, draw_u, loss_weight, moved, noised
 
 PAIRS, NEUTRAL, MANY = 3, 2, 4000
 SIGMA = torch.tensor([0.2, 0.5, 0.9])

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from slider_core.objective.step_loss import displacement, neutral_error, step_loss, teacher_difference
 
-from slider_core import objective
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, Objective, TrainSpec
-from slider_core.cycle import Batch, next_batch
-from slider_core.noising import at_levels, draw_noise, noised
-from slider_core.objective import displacement, neutral_error, step_loss, teacher_difference
-from slider_core.targets import Target
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, TrainSpec
+from slider_core.encode.noised import at_levels
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.objective import step_loss as objective
+from slider_core.objective.batches import Batch, next_batch
+from slider_core.objective.noising import draw_noise, noised
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
 PAIRED = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_PAIRED)

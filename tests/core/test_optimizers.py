@@ -10,18 +10,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from slider_core.adapter import Adapter
-from slider_core.autosave import Autosave, run_file
 from slider_core.backend import Conditioning
-from slider_core.cache import Sample
-from slider_core.config import AdapterSpec, Objective, Optimizer, SaveSpec, Schedule, SliderError, TrainSpec
-from slider_core.cycle import next_batch, parts
-from slider_core.optimizers import PACKAGES
-from slider_core.resume import KEY
-from slider_core.session import Run, Session
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
-from slider_core.trainer import Trainer, learning_rate
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective, Optimizer, SaveSpec, Schedule, TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.objective.batches import next_batch, parts
+from slider_core.train.optimizers import PACKAGES
+from slider_core.train.trainer import Trainer, learning_rate
+from slider_core.train.training_file import KEY
+from slider_core.train.training_run import Run
+from slider_core.train.training_saves import Autosave, run_file
+from slider_core.train.trainings import Session
+from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP, DECAY = 10, 6, 0.8
 LONG, LEARNT = 150, 0.05  # steps, after which plus and minus together explain so much; prodigy needs them to begin

@@ -17,10 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageDraw, ImageFile, ImageOps
 
-from slider_core import pictures
-from slider_core.config import SliderError
-from slider_core.dataset_spec import Crop
-from slider_core.pictures import IMAGE_ENDINGS, fit, load_clip, load_picture, look, to_tensor
+from slider_core.config.checks import SliderError
+from slider_core.data import bitmap as pictures
+from slider_core.data.bitmap import IMAGE_ENDINGS, load_clip, load_picture, look
+from slider_core.data.bucket_spec import Crop
+from slider_core.data.fitting import fit, to_tensor
 
 WIDE, HIGH = 40, 24
 LOSSY = 12  # levels that a compressed smooth picture may be off
@@ -359,7 +360,7 @@ def test_a_header_that_lies_about_its_size_costs_no_memory(tmp_path: Path, kind:
         data[at + 8 : at + 16] = struct.pack(">II", 16_000, 16_000)
     (tmp_path / "a.png").write_bytes(data)
     code = (
-        "import sys, resource; from slider_core.pictures import look\n"
+        "import sys, resource; from slider_core.data.bitmap import look\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: look(sys.argv[1])\n"
         "except ValueError as fault: print(type(fault).__name__, fault, file=sys.stderr)\n"

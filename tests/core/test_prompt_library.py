@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from slider_core.config import SliderError
-from slider_core.prompt_library import MOST_ENTRIES, PromptEntry, parse_prompts, read_prompts
+from slider_core.config.checks import SliderError
+from slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, parse_prompts, read_prompts
 
 REFERENCE = """{
   "plain": "regular prompt",

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec
-from slider_core.rows import Rows, samples_apart
-from slider_core.targets import Target
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.sample_rows import Rows, samples_apart
+from slider_core.lora.slider_adapter import Adapter
 
 WIDE = 4
 
@@ -90,7 +89,7 @@ class OneOnly(Plain):
 def test_mixing_is_found_out(kind: type, apart: bool, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     module, x = kind().to(dtype), torch.randn(2, 3, WIDE).to(dtype)
-    assert samples_apart(module, [Target("layer")], lambda some: module(x[some])) is apart
+    assert samples_apart(module, ["layer"], lambda some: module(x[some])) is apart
     assert not module._forward_hooks
     assert not module.layer._forward_hooks
 
@@ -102,12 +101,12 @@ def test_other_faults_are_not_taken_for_mixing() -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        samples_apart(module, [Target("layer")], out_of_memory)
+        samples_apart(module, ["layer"], out_of_memory)
 
 
 def test_a_part_used_outside_a_model_call_is_left_alone() -> None:
     module = Plain().requires_grad_(False)
-    adapter = Adapter.create(module, [Target("layer")], AdapterSpec())
+    adapter = Adapter.create(module, ["layer"], AdapterSpec())
     for p in adapter.parameters():
         nn.init.ones_(p.data)
     x = torch.randn(3, WIDE)

@@ -5,11 +5,13 @@ import json
 import pytest
 import torch
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, SliderError, TrainSpec
-from slider_core.session import Session
-from slider_core.targets import Target
-from slider_core.trainer import Trainer
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import TrainSpec
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.trainer import Trainer
+from slider_core.train.trainings import Session
 
 MADE_OF = {"model": "linear", "dataset": "abc123"}
 PAIRS = 2

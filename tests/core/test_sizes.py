@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from slider_core.config import SliderError
-from slider_core.sizes import RATIOS, bucket_sizes, common_ratio, cut_share, nearest_size
+from slider_core.config.checks import SliderError
+from slider_core.data.bucket_sizes import RATIOS, bucket_sizes, common_ratio, cut_share, nearest_size
 
 SHAPES = st.floats(0.02, 50)
 GRIDS = st.tuples(st.integers(64, 2048), st.sampled_from([8, 16, 32, 64])).filter(lambda grid: grid[0] >= grid[1])

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from slider_core.config import AdapterSpec, SweepSpec, TrainSpec
-from slider_core.dataset import bucket_folders, read_dataset
-from slider_core.demo import SHIPPED_PAIRS, Curve, make_pairs, measured_sweep, train_tiny, write_pairs
-from slider_core.tiny import TinyBackend
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.sweep import SweepSpec
+from slider_core.config.training import TrainSpec
+from slider_core.data.dataset import bucket_folders, read_dataset
+from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS, make_pairs, write_pairs
+from slider_core.with_tiny.model import TinyBackend
+from slider_core.with_tiny.model_sweep import Curve, measured_sweep
+from slider_core.with_tiny.smile_demo import train_tiny
 
 STRENGTHS, SEEDS = (-1.0, -0.5, 0.0, 0.5, 1.0), tuple(range(12))
 

@@ -10,10 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from slider_core.config import FileDtype, FileFormat, SliderError
-from slider_core.store import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, lost_to, move_in, save_slider
-from slider_core.targets import Target
-from slider_core.weights import Kind, LayerWeight
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import FileDtype, FileFormat
+from slider_core.layers.layer import Target
+from slider_core.lora.algorithm import Kind, LayerWeight
+from slider_core.lora.safe_files import move_in
+from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, lost_to, save_slider
 
 RANK, ALPHA, ROWS, HEIGHT = 3, 6 + 2**-10, (4, 9), 12  # an alpha that only fp32 can hold
 LAYER, STEM = "blocks.0.to_q", "diffusion_model.blocks.0.to_q"

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from slider_core.config import SweepSpec
-from slider_core.prompt_library import PromptEntry, parse_prompts
-from slider_core.sweep import SweepResult, draw_curve, draw_strip, label, sweep, sweep_library, to_pil
+from slider_core.config.sweep import SweepSpec
+from slider_core.use.plots import draw_curve, draw_strip, label, to_pil
+from slider_core.use.prompt_library import PromptEntry, parse_prompts
+from slider_core.use.sweep import SweepResult, sweep, sweep_library
 
 STRENGTHS, SEEDS, SIDE, CELL = (-1.0, 0.0, 2.0), (5, 6), 16, 48
 COLOURS = torch.tensor([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [255, 0, 255], [0, 255, 255]]]) / 255

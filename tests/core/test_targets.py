@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from slider_core.config import AdapterSpec, SliderError
-from slider_core.targets import FAMILIES, Target, guess, presets, select, survey, survey_for
-from slider_core.tiny import DEPTH, TinyBackend
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.layer import Target
+from slider_core.layers.select import FAMILIES, guess, presets, select, survey, survey_for
+from slider_core.with_tiny.model import DEPTH, TinyBackend
 
 
 def tree(*names: str, wide: int = 2) -> nn.Module:

@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec, SliderError
-from slider_core.targets import layers, select
-from slider_core.tiny import (
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.layer import layers
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.with_tiny.faces import PHRASES, measure
+from slider_core.with_tiny.model import (
     PATCH,
     PLAIN,
     SAID,
@@ -25,7 +28,6 @@ from slider_core.tiny import (
     load_weights,
     tokenize,
 )
-from slider_core.world import PHRASES, measure
 
 MAX_BYTES, STEPS, SEED = 5_000_000, 3, 11
 STRENGTHS = (-1.0, 0.0, 1.0)

@@ -5,14 +5,17 @@ import math
 import pytest
 import torch
 
-from slider_core import trainer as trainer_module
-from slider_core.adapter import Adapter
-from slider_core.cache import Sample
-from slider_core.config import AdapterSpec, Algorithm, Objective, Schedule, SliderError, TrainSpec
-from slider_core.gain import Reading
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
-from slider_core.trainer import StepReport, Trainer, learning_rate
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.config.training import Objective, Schedule, TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train import trainer as trainer_module
+from slider_core.train.progress import Reading
+from slider_core.train.trainer import StepReport, Trainer, learning_rate
+from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP, PAIRS, NEUTRAL = 12, 7, 5, 2
 FEW_STEPS, MILD_GAIN = 30, 0.002  # of both sides together: the sign of a beginning, not of quality

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from slider_core.gain import Reading
-from slider_core.verdict import Verdict, explain, judge
+from slider_core.train.progress import Reading
+from slider_core.train.progress_verdict import Verdict, explain, judge
 
 READINGS = {
     Verdict.UNTRAINED: None,

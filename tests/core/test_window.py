@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slider_core.config import SliderError
-from slider_core.window import Window, parse_points
+from slider_core.config.checks import SliderError
+from slider_core.use.schedule import Window, parse_points
 
 TEXT = "0: 0.5, 0.25: -1\n0.5: 2, 1: 0,"
 POINTS = ((0.0, 0.5), (0.25, -1.0), (0.5, 2.0), (1.0, 0.0))

@@ -7,26 +7,31 @@ from dataclasses import replace
 
 import pytest
 import torch
+from slider_core.objective.step_loss import step_loss
 
 from slider_core.__main__ import main
-from slider_core.adapter import Adapter
 from slider_core.backend import Conditioning, per_sample
-from slider_core.cache import Asks, Sample
-from slider_core.calibrate import calibrate
-from slider_core.config import AdapterSpec, SliderError, TrainSpec
-from slider_core.cycle import next_batch
-from slider_core.dataset import Dataset, assembled, graph_bucket
-from slider_core.dataset_spec import DatasetSpec, Latents, WordsSpec, held
-from slider_core.disk_cache import DiskCache
-from slider_core.metadata import summary
-from slider_core.noising import at_levels
-from slider_core.objective import step_loss
-from slider_core.session import Run, Session
-from slider_core.store import load_slider
-from slider_core.targets import Target, select
-from slider_core.tiny import TinyBackend
-from slider_core.trainer import Trainer
-from slider_core.words import add_words, asked, encode_all, held_back, make_latents, measured_on, origin, wished
+from slider_core.config.checks import SliderError
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import TrainSpec
+from slider_core.data.bucket_spec import DatasetSpec, Latents, WordsSpec, held
+from slider_core.data.dataset import Dataset, add_words, assembled, graph_bucket, origin
+from slider_core.encode.disk_cache import DiskCache
+from slider_core.encode.encoder import Asks, Sample
+from slider_core.encode.noised import at_levels
+from slider_core.encode.text_latents import encode_all, make_latents
+from slider_core.layers.layer import Target
+from slider_core.layers.select import select
+from slider_core.lora.info import summary
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import load_slider
+from slider_core.objective.batches import next_batch
+from slider_core.objective.prompt_targets import asked, held_back, measured_on, wished
+from slider_core.train.calibrate import calibrate
+from slider_core.train.trainer import Trainer
+from slider_core.train.training_run import Run
+from slider_core.train.trainings import Session
+from slider_core.with_tiny.model import TinyBackend
 
 FACE, UP, DOWN = "a face with tan skin on a blue background", "open eyes", "closed eyes"
 WORDS = WordsSpec(FACE, f"{FACE}, {UP}", f"{FACE}, {DOWN}", count=2, steps=2)

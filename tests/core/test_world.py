@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from slider_core.config import SliderError
-from slider_core.demo import make_pairs
-from slider_core.world import CLASSES, CONTINUOUS, Face, measure, render, sample_faces
+from slider_core.config.checks import SliderError
+from slider_core.with_tiny.faces import CLASSES, CONTINUOUS, Face, measure, render, sample_faces
+from slider_core.with_tiny.faces_pairs import make_pairs
 
 UNSEEN_SEED, COUNT = 4242, 300
 WORST_MEAN_ERROR = {"mouth": 0.04, "eyes": 0.08, "size": 0.01, "x": 0.01, "y": 0.01}  # of a range of 2

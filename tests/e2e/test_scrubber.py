@@ -11,11 +11,11 @@ import torch
 from playwright.sync_api import Locator, Page, sync_playwright
 from rings import find_chromium
 
-from slider_core.adapter import Adapter
-from slider_core.config import AdapterSpec
-from slider_core.store import Slider, save_slider
-from slider_core.targets import select
-from slider_core.tiny import TinyBackend
+from slider_core.config.lora import AdapterSpec
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.slider_file import Slider, save_slider
+from slider_core.with_tiny.model import TinyBackend
 
 FILE, STRENGTHS, LIMIT_S = "shaken.safetensors", (-2, -0.5, 0, 1), 240.0
 SAMPLED = {"steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}

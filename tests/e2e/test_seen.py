@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from rings import find_chromium
 
-from slider_core.store import load_slider
+from slider_core.lora.slider_file import load_slider
 
 QUICKSTART = harness.ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 LIMIT_S, MORE_STEPS = 120.0, 100_000

@@ -49,7 +49,7 @@ def test_the_loss_is_scaled_only_where_the_model_computes_in_half(kind: str, dty
 
 
 def test_a_scale_that_overflows_half_precision_comes_down_and_training_goes_on(device, pack, monkeypatch) -> None:
-    monkeypatch.setattr(pack.core("trainer"), "HALF_SCALE", 2.0**24)
+    monkeypatch.setattr(pack.core("train.trainer"), "HALF_SCALE", 2.0**24)
     trainer, backend = trainer_of(pack, on_device(tiny(MODEL), device, "plain", torch.float16), tiny(MODEL))
     with torch.inference_mode():
         trainer.run(backend, LEARNED, gain_every=LEARNED)

@@ -36,19 +36,19 @@ def numbers(module: nn.Module) -> dict[str, str]:
 def trainer_of(pack: Any, patcher: Any, entry: Tiny, pairs: int = 2, **choices: Any) -> tuple[Any, Any]:
     """(trainer, backend) of a slider at its beginning, on images of noise."""
     core = pack.core
-    backend = core("comfy_host").ComfyBackend(patcher, None, None)
-    targets, spec = core("targets").select(backend.module), core("config").AdapterSpec(rank=2, alpha=2.0)
-    adapter = core("adapter").Adapter.create(backend.module, targets, spec, device=backend.device)
+    backend = core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
+    targets, spec = core("layers.select").select(backend.module), core("config.lora").AdapterSpec(rank=2, alpha=2.0)
+    adapter = core("lora.slider_adapter").Adapter.create(backend.module, targets, spec, device=backend.device)
     generator = torch.Generator().manual_seed(1)
     prompt = core("backend").Conditioning("", conditioning(entry, 0))
-    sample = core("cache").Sample
+    sample = core("encode.encoder").Sample
     samples = [
         sample(torch.randn(entry.latent, generator=generator), prompt, sign, pair)
         for sign in (1.0, -1.0)
         for pair in range(pairs)
     ]
-    chosen = core("config").TrainSpec(**{"steps": 100, "batch": 2, "lr": 1e-2, "warmup": 0} | choices)
-    return core("trainer").Trainer(adapter, samples, chosen), backend
+    chosen = core("config.training").TrainSpec(**{"steps": 100, "batch": 2, "lr": 1e-2, "warmup": 0} | choices)
+    return core("train.trainer").Trainer(adapter, samples, chosen), backend
 
 
 class Trial(measure.Trial):

@@ -3,7 +3,7 @@
 Fixtures, from the ground up: `comfy` (ComfyUI importable, its folders in a temporary place), `server` (what nodes send to the
 browser), `load_pack` and `pack` (this repository as a custom node), `run_graph` (a prompt through ComfyUI's own executor).
 
-Test modules import comfy inside the tests, never at the top, and the core only through `pack.core("config")`: the pack's
+Test modules import comfy inside the tests, never at the top, and the core only through `pack.core("config.lora")`: the pack's
 slider_core and a top-level `import slider_core` are two different modules. Imports cost about 10 seconds, once.
 """
 

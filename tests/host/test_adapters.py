@@ -64,7 +64,7 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
         assert (run["images"][column] - stock).abs().max() < TOLERANCE, strength
         base = stock if strength == 0 else base
     assert (stock - base).abs().max() > 10 * TOLERANCE, "the slider does something"
-    told = pack.core("store").load_slider(comfy / "models" / "loras" / run["name"]).metadata
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).metadata
     assert told["slider_algorithm"] == algorithm
 
 
@@ -165,7 +165,7 @@ def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(pro
     prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
     first = run_graph(graph, name=(save, 0))["name"]
-    told = pack.core("store").load_slider(comfy / "models" / "loras" / first).metadata
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).metadata
     assert (told["slider_minus"], told["slider_plus"]) == ("frown", "smile")
     assert "from frown (-1) to smile (+1)" in told["modelspec.description"]
     assert told["modelspec.thumbnail"].startswith("data:image/jpeg;base64,")
@@ -175,7 +175,7 @@ def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(pro
     assert (first, second) == ("sliders/told_00001_.safetensors", "sliders/told_00002_.safetensors")
     prompt[save]["inputs"] |= {"overwrite": True, "filename_prefix": "sliders/told_00001_"}
     assert run_graph(graph, name=(save, 0))["name"] == first
-    assert pack.core("store").load_slider(comfy / "models" / "loras" / first).metadata["slider_minus"] == "sad"
+    assert pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).metadata["slider_minus"] == "sad"
 
 
 def test_a_prefix_outside_the_loras_folder_is_refused(prompt: dict, run_graph, comfy: Path) -> None:

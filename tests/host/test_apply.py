@@ -28,14 +28,14 @@ class Case:
         self.core, self.entry = pack.core, tiny(title)
         self.model = build_tiny(self.entry)
         self.module = self.model.model.diffusion_model
-        targets = self.core("targets").select(self.module)
+        targets = self.core("layers.select").select(self.module)
         self.adapter = shaken(self.core, self.module, targets, torch.float32, algorithm)
         if algorithm == "loha" or title == "HiDreamO1":  # a product of four small factors; a model that hardly hears small ones
             with torch.no_grad():
                 for p in self.adapter.parameters():
                     p.mul_(2)
         self.adapter.look(self.module)
-        self.slider = self.core("store").Slider(self.adapter.weights())
+        self.slider = self.core("lora.slider_file").Slider(self.adapter.weights())
 
     @cached_property
     def other_adapter(self) -> Any:
@@ -47,11 +47,11 @@ class Case:
 
     @cached_property
     def other(self) -> Any:
-        return self.core("store").Slider(self.other_adapter.weights())
+        return self.core("lora.slider_file").Slider(self.other_adapter.weights())
 
     def on(self, model: Any, strength: float, mode: str = "auto", slider: Any = None, **window: Any) -> Any:
-        made = self.core("window").Window(**window)
-        return self.core("comfy_live").applied(model, slider or self.slider, strength, made, mode)
+        made = self.core("use.schedule").Window(**window)
+        return self.core("with_comfy.slider_schedule").applied(model, slider or self.slider, strength, made, mode)
 
     @torch.inference_mode()
     def drawn(self, model: Any, steps: int = STEPS, cfg: float = 1.0, latent: Any = None, **part: Any) -> torch.Tensor:
@@ -82,7 +82,7 @@ class Case:
 
     def percent(self, step: int, steps: int = STEPS) -> float:
         """The percent between the step before and this one."""
-        sigmas, percent = self.sigmas(steps), self.core("comfy_live").percent_of
+        sigmas, percent = self.sigmas(steps), self.core("with_comfy.slider_schedule").percent_of
         return (percent(self.sampling, float(sigmas[step - 1])) + percent(self.sampling, float(sigmas[step]))) / 2
 
     def hooks(self) -> int:
@@ -144,9 +144,9 @@ def test_a_window_is_the_base_model_and_then_the_slider(title: str, cfg: float, 
 def test_a_curve_is_a_strength_for_each_step(title: str, cases: Any) -> None:
     """One that changes its sign, too."""
     case = cases(title)
-    percents = [case.core("comfy_live").percent_of(case.sampling, float(s)) for s in case.sigmas()[:-1]]
+    percents = [case.core("with_comfy.slider_schedule").percent_of(case.sampling, float(s)) for s in case.sigmas()[:-1]]
     points = ((0.1, -1.0), (0.8, 2.0))
-    shares = [case.core("window").Window(points=points).share(p) for p in percents]
+    shares = [case.core("use.schedule").Window(points=points).share(p) for p in percents]
     assert len(set(shares)) == STEPS
     found = case.drawn(case.on(case.model, 0.8, points=points))
     wanted = case.by_hand([case.on(case.model, 0.8 * share, "merge") for share in shares])
@@ -159,7 +159,7 @@ def test_the_edges_of_the_window_are_those_of_a_conditioning(title: str, cases: 
     from comfy.samplers import get_area_and_mult
 
     case = cases(title)
-    live = case.core("comfy_live").LiveSlider(case.adapter, 1.0, case.core("window").Window(0.3, 0.7))
+    live = case.core("with_comfy.slider_schedule").LiveSlider(case.adapter, 1.0, case.core("use.schedule").Window(0.3, 0.7))
     start, end = (case.sampling.percent_to_sigma(p) for p in (0.3, 0.7))
     for edge in (start, end):
         exact = torch.tensor([edge], dtype=torch.float32)
@@ -173,7 +173,9 @@ def test_the_percent_of_a_sigma_is_the_inverse_of_the_models_own(cases: Any) -> 
     for title in TITLES:
         sampling = cases(title).sampling
         for percent in (0.05, 0.3, 0.62, 0.98):
-            found = cases(title).core("comfy_live").percent_of(sampling, float(sampling.percent_to_sigma(percent)))
+            found = (
+                cases(title).core("with_comfy.slider_schedule").percent_of(sampling, float(sampling.percent_to_sigma(percent)))
+            )
             assert found == pytest.approx(percent, abs=1e-4), title
 
 
@@ -187,14 +189,14 @@ def test_outside_its_window_a_slider_is_the_base_model_bit_for_bit(cases: Any) -
 
 def test_auto_merges_unless_the_strength_changes(cases: Any, pack: Any) -> None:
     case = cases("SD15")
-    live_sliders = case.core("comfy_live").live_sliders
+    live_sliders = case.core("with_comfy.slider_schedule").live_sliders
     assert live_sliders(case.on(case.model, 1.0)) == []
     assert case.on(case.model, 1.0).patches
     for window in ({"start": 0.2}, {"end": 0.8}, {"points": ((0.0, 0.5),)}):
         model = case.on(case.model, 1.0, **window)
         assert len(live_sliders(model)) == 1
         assert not model.patches
-        with pytest.raises(pack.core("config").SliderError, match="set mode to auto"):
+        with pytest.raises(pack.core("config.checks").SliderError, match="set mode to auto"):
             case.on(case.model, 1.0, "merge", **window)
 
 
@@ -253,8 +255,8 @@ def test_keys_are_unique_and_clones_keep_theirs(cases: Any) -> None:
 
 def test_another_strength_makes_no_new_adapter(cases: Any) -> None:
     case = cases("ZImage")
-    live_sliders = case.core("comfy_live").live_sliders
-    copied = case.core("store").Slider({t: w for t, w in case.slider.weights.items()})  # a file that was read again
+    live_sliders = case.core("with_comfy.slider_schedule").live_sliders
+    copied = case.core("lora.slider_file").Slider({t: w for t, w in case.slider.weights.items()})  # a file that was read again
     one, other, third = (
         live_sliders(case.on(case.model, strength, "live", slider))[0]
         for strength, slider in ((1.0, case.slider), (2.0, copied), (1.0, case.other))
@@ -285,7 +287,7 @@ def test_a_stop_in_the_middle_leaves_no_hook(cases: Any) -> None:
     handle.remove()
     assert calls[0] > 1, "the sliders were on"
     assert case.hooks() == 0
-    assert case.core("adapter")._IN_FORCE == []
+    assert case.core("lora.slider_adapter")._IN_FORCE == []
     assert torch.equal(case.drawn(case.model), base)
 
 
@@ -299,7 +301,7 @@ def test_a_sweep_on_a_model_with_a_live_slider_moves_both(cases: Any) -> None:
     @torch.inference_mode()
     def swept(some: tuple[float, ...]) -> torch.Tensor:
         args = SEED, latent, *prompts, STEPS, 3.0, "euler", "simple"
-        return case.core("comfy_host").sample_strengths(live, case.other_adapter, some, *args).clone()
+        return case.core("with_comfy.sampling").sample_strengths(live, case.other_adapter, some, *args).clone()
 
     live = case.on(case.model, 1.5, "live")
     base, together = case.drawn(case.model, cfg=3.0), swept(strengths)
@@ -337,7 +339,7 @@ def test_compiled_models_hear_a_sweep(cases: Any) -> None:
     prompts = conditioning(case.entry, 0), conditioning(case.entry, 1)
     given = SEED, {"samples": torch.zeros(1, *case.entry.latent)}, *prompts, 2, 1.0, "euler", "simple"
     with torch.inference_mode():
-        swept = case.core("comfy_host").sample_strengths(compiled, case.adapter, (1.5,), *given)
+        swept = case.core("with_comfy.sampling").sample_strengths(compiled, case.adapter, (1.5,), *given)
     assert same(swept, case.drawn(case.on(case.model, 1.5, "merge"), steps=2), base)
 
 
@@ -370,9 +372,9 @@ def prompt() -> dict:
 def two_sliders(prompt: dict, run_graph: Any, pack: Any) -> list[dict]:
     """Two random sliders of the built-in model, as nodes."""
     module = run_graph({"1": prompt["1"]}, model=("1", 0))["model"].model.diffusion_model
-    targets = pack.core("targets").select(module)
+    targets = pack.core("layers.select").select(module)
     adapters = [shaken(pack.core, module, some, torch.float32) for some in (targets, targets[::3])]
-    return [run_graph.give(pack.core("store").Slider(adapter.weights())) for adapter in adapters]
+    return [run_graph.give(pack.core("lora.slider_file").Slider(adapter.weights())) for adapter in adapters]
 
 
 def apply_node(model: str, slider: str, **inputs: Any) -> dict:

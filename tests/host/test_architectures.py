@@ -32,13 +32,13 @@ def built(request, pack):
 
 def test_the_family_and_the_number_of_layers(built: tuple, pack) -> None:
     entry, module = built
-    found = pack.core("targets").survey(module)
+    found = pack.core("layers.select").survey(module)
     assert (found.family, len(found.targets), found.warning) == (entry.family, entry.targets, "")
 
 
 def test_what_must_stay_alone_stays_alone(built: tuple, pack) -> None:
     entry, module = built
-    targets = pack.core("targets")
+    targets = pack.core("layers.select")
     found, there = targets.survey(module), dict(module.named_modules())
     chosen = {t.path for t in found.targets}
     assert [p for p in entry.forbidden if p not in there] == [], "the entry names layers that the model has"
@@ -51,7 +51,7 @@ def test_what_must_stay_alone_stays_alone(built: tuple, pack) -> None:
 
 def test_the_rows_of_fused_layers(built: tuple, pack) -> None:
     entry, module = built
-    rows = {t.path: t.rows for t in pack.core("targets").select(module)}
+    rows = {t.path: t.rows for t in pack.core("layers.select").select(module)}
     assert {p: rows[p] for p in entry.rows} == dict(entry.rows)
     for path, span in rows.items():
         assert span is None or 0 <= span[0] < span[1] < module.get_submodule(path).weight.shape[0]
@@ -72,7 +72,7 @@ def test_comfyui_finds_its_class_again(built: tuple, pack) -> None:
 def test_the_guess_touches_no_text(built: tuple, pack) -> None:
     """As if no row knew the model: what the structure alone suggests is no layer that the row calls text."""
     entry, module = built
-    targets = pack.core("targets")
+    targets = pack.core("layers.select")
     family = next(f for f in targets.FAMILIES if f.name == entry.family)
     guessed = targets.guess(module)
     assert [p for p in guessed if any(re.search(pattern, p) for pattern in family.text)] == []
@@ -81,14 +81,14 @@ def test_the_guess_touches_no_text(built: tuple, pack) -> None:
 
 def test_reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:
     entry, module = built
-    targets = pack.core("targets")
+    targets = pack.core("layers.select")
     family = next(f for f in targets.FAMILIES if f.name == entry.family)
     if family.guides():
         chosen = [t.path for t in targets.select(module, "reference")]
         assert chosen
         assert [p for p in chosen if any(re.search(pattern, p) for pattern in family.text)] == []
     else:
-        with pytest.raises(pack.core("config").SliderError, match="reach no layer"):
+        with pytest.raises(pack.core("config.checks").SliderError, match="reach no layer"):
             targets.select(module, "reference")
 
 
@@ -103,7 +103,7 @@ def test_every_model_of_comfyui_has_an_entry(pack) -> None:
 
 
 def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
-    families = {f.name for f in pack.core("targets").FAMILIES} - {"general"}  # that one is the embedded model's
+    families = {f.name for f in pack.core("layers.select").FAMILIES} - {"general"}  # that one is the embedded model's
     assert {entry.family for entry in FULL} == families
     assert {entry.family for entry in TINY} == families
 
@@ -111,7 +111,7 @@ def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_no_expression_of_a_family_is_idle(pack) -> None:
     """Each pattern matches something in some full model of its family."""
-    targets = pack.core("targets")
+    targets = pack.core("layers.select")
     idle = {(f.name, p) for f in targets.FAMILIES if f.name != "general" for p in (*f.patterns, *f.text, *f.fused, *f.guides())}
     for entry in FULL:
         paths = list(targets.layers(build_full(entry).diffusion_model))

@@ -38,7 +38,7 @@ def lora(comfy: Path, pack, extra_nodes) -> dict[str, torch.Tensor]:
     """A file of the stock loader's for eight layers of the demo model, large enough to matter; also its tensors."""
     extra_nodes("nodes_lora_debug")
     generator = torch.Generator().manual_seed(5)
-    weights = pack.core("tiny").load_weights()
+    weights = pack.core("with_tiny.model").load_weights()
     paths = [k.removesuffix(".weight") for k, w in weights.items() if k.startswith("diffusion_model.") and w.ndim == 2]
     state = {}
     for path in [p for p in paths if f"{p}.weight" in weights][2:18:2]:
@@ -100,7 +100,7 @@ def test_training_on_it_is_training_on_the_merged_model(way: str, prompt: dict, 
     forget()
     plain = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0))["slider"]
     forget()
-    tiny, comfy_tiny = pack.core("tiny"), pack.core("comfy_tiny")
+    tiny, comfy_tiny = pack.core("with_tiny.model"), pack.core("with_tiny.model_in_comfy")
     model = comfy_tiny.load_model(merged(tiny.load_weights(), lora))
     graph = carrying(prompt, LOADERS[way]) | {"lora": run_graph.give(model)}
     oracle = run_graph(graph, slider=("6", 0))["slider"]
@@ -123,7 +123,7 @@ def test_it_stays_as_it_was_and_so_does_the_base(way: str, prompt: dict, lora: d
     comfy.model_management.load_models_gpu([again["base"]])  # the MODEL without the assistant, as a sampler loads it
     module = again["base"].model.diffusion_model
     own = {f"diffusion_model.{name}": p for name, p in module.named_parameters()}
-    checkpoint = pack.core("tiny").load_weights()
+    checkpoint = pack.core("with_tiny.model").load_weights()
     assert bits(own) == bits({name: checkpoint[name] for name in own})
     assert all(part.forward.__self__ is part for part in module.modules()), "nothing stays in a forward's place"
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
@@ -136,10 +136,10 @@ def test_the_file_holds_the_slider_alone_and_needs_no_assistant(
     graph = carrying(prompt, LOADERS[way])
     graph["save"] = {"class_type": "SaveSliderLoRA", "inputs": {"slider": ["6", 0], "filename_prefix": "alone", "dtype": "fp32"}}
     run = run_graph(graph, slider=("6", 0), name=("save", 0), base=("1", 0))
-    saved = pack.core("store").load_slider(comfy / "models" / "loras" / run["name"])
+    saved = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"])
     assert set(saved.weights) == set(run["slider"].weights)
     assert torch.equal(numbers(saved), numbers(run["slider"]))
-    checkpoint = pack.core("tiny").load_weights()
+    checkpoint = pack.core("with_tiny.model").load_weights()
     node = {"model": ["1", 0], "lora_name": run["name"], "strength_model": -1.5}
     stock = run_graph({"1": prompt["1"], "l": {"class_type": "LoraLoaderModelOnly", "inputs": node}}, model=("l", 0))["model"]
     import comfy.model_management

@@ -69,19 +69,21 @@ def unusual(pack, monkeypatch) -> None:
 def trainer_of(pack, entry, checkpointing: bool) -> tuple[Any, Any]:
     """(trainer, backend) of one tiny model, its adapter zero, as in a graph's first step."""
     core = pack.core
-    backend = core("comfy_host").ComfyBackend(build_tiny(entry), None, None)
-    targets = core("targets").select(backend.module)
-    adapter = core("adapter").Adapter.create(backend.module, targets, core("config").AdapterSpec(rank=2, alpha=2.0))
+    backend = core("with_comfy.model_backend").ComfyBackend(build_tiny(entry), None, None)
+    targets = core("layers.select").select(backend.module)
+    adapter = core("lora.slider_adapter").Adapter.create(
+        backend.module, targets, core("config.lora").AdapterSpec(rank=2, alpha=2.0)
+    )
     generator = torch.Generator().manual_seed(1)
     samples = [
-        core("cache").Sample(
+        core("encode.encoder").Sample(
             torch.randn(entry.latent, generator=generator), core("backend").Conditioning("", conditioning(entry, 0)), sign, pair
         )
         for sign in (1.0, -1.0)
         for pair in range(PAIRS)
     ]
-    spec = core("config").TrainSpec(steps=4, batch=2, lr=1e-2, checkpointing=checkpointing)
-    return core("trainer").Trainer(adapter, samples, spec), backend
+    spec = core("config.training").TrainSpec(steps=4, batch=2, lr=1e-2, checkpointing=checkpointing)
+    return core("train.trainer").Trainer(adapter, samples, spec), backend
 
 
 def fault_at(place: str, layer: torch.nn.Module, fault: BaseException) -> Callable[[], None]:
@@ -224,7 +226,7 @@ def test_a_second_slider_is_tried_out_anew(pack) -> None:
     sample = trainer.samples[0]
     with torch.inference_mode(), backend.borrowed():
         for targets in (trainer.adapter.targets, trainer.adapter.targets[:-1], trainer.adapter.targets):
-            backend.prepare(targets, sample.latent, sample.cond)
+            backend.prepare([t.path for t in targets], sample.latent, sample.cond)
             assert backend.one_by_one
 
 
@@ -235,9 +237,9 @@ def test_a_sweep_runs_where_training_cannot(kind: str, pack, monkeypatch) -> Non
 
     entry = tiny("ZImage")
     patcher = build_tiny(entry)
-    host = pack.core("comfy_host")
+    host = pack.core("with_comfy.sampling")
     module = patcher.model.diffusion_model
-    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
     monkeypatch.setattr(host.ComfyBackend, "load", lambda _self: pytest.fail("a sweep asks for what only training needs"))
     if kind == "quantised":
         layer = module.layers[0].feed_forward.w1
@@ -257,8 +259,8 @@ def test_a_cancelled_sweep_leaves_no_prompt_behind(pack, monkeypatch) -> None:
 
     entry = tiny("HiDreamO1")
     patcher = build_tiny(entry)
-    host, module = pack.core("comfy_host"), patcher.model.diffusion_model
-    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    host, module = pack.core("with_comfy.sampling"), patcher.model.diffusion_model
+    adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
     sample = comfy.sample.sample
 
     def cancelled(*args: Any, **kwargs: Any) -> torch.Tensor:

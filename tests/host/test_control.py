@@ -105,8 +105,10 @@ def state(module: torch.nn.Module) -> dict[str, Any]:
 
 def adapter_in(pack, module: torch.nn.Module, size: float = 0.0) -> Any:
     """An adapter on what the preset auto chooses in `module`; with random weights of that size."""
-    targets = pack.core("targets").select(module)
-    adapter = pack.core("adapter").Adapter.create(module, targets, pack.core("config").AdapterSpec(rank=2, alpha=2.0))
+    targets = pack.core("layers.select").select(module)
+    adapter = pack.core("lora.slider_adapter").Adapter.create(
+        module, targets, pack.core("config.lora").AdapterSpec(rank=2, alpha=2.0)
+    )
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for p in adapter.parameters() if size else ():
@@ -144,12 +146,12 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @both
 def test_the_control_is_the_samplers(scene: Scene, pack) -> None:
-    host, Conditioning = pack.core("comfy_host"), pack.core("backend").Conditioning
+    host, Conditioning = pack.core("with_comfy.model_backend"), pack.core("backend").Conditioning
     hints, x = pictures(1), scene.noise(1)
     for start, end in ((0.0, 1.0), (0.5, 0.9)):
         with torch.inference_mode():
             control = scene.controlled(scene.prompt(9), hints, start=start, end=end)
-        backend = host.ComfyBackend(scene.patcher, None, None, pack.core("comfy_control").Hints(control))
+        backend = host.ComfyBackend(scene.patcher, None, None, pack.core("with_comfy.control_hints").Hints(control))
         plain = host.ComfyBackend(scene.patcher, None, None)
         cond = Conditioning("", scene.prompt(1))
         for u in (0.9, 0.3):
@@ -168,10 +170,10 @@ def test_the_control_is_the_samplers(scene: Scene, pack) -> None:
 @both
 @pytest.mark.parametrize("prompts", ["alike", "of other lengths"])
 def test_every_row_has_its_own_hint_prompt_and_noise_level(scene: Scene, prompts: str, pack) -> None:
-    control, Conditioning = pack.core("comfy_control"), pack.core("backend").Conditioning
+    control, Conditioning = pack.core("with_comfy.control_hints"), pack.core("backend").Conditioning
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(3), start=0.3, end=0.8)
-    backend = pack.core("comfy_host").ComfyBackend(scene.patcher, None, None, control.Hints(carrying))
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(scene.patcher, None, None, control.Hints(carrying))
     longer = 3 if prompts == "of other lengths" else None
     conds = [
         Conditioning(str(n), control._with(scene.prompt(n, longer if n == 1 else None), control.HINT, hint))
@@ -182,7 +184,7 @@ def test_every_row_has_its_own_hint_prompt_and_noise_level(scene: Scene, prompts
     for row, cond in enumerate(conds):
         alone = predicted(backend, x[row : row + 1], sigma[row : row + 1], [cond])
         assert relative(together[row : row + 1], alone) < CLOSE, row
-    plain = predicted(pack.core("comfy_host").ComfyBackend(scene.patcher, None, None), x, sigma, conds)
+    plain = predicted(pack.core("with_comfy.model_backend").ComfyBackend(scene.patcher, None, None), x, sigma, conds)
     acting = [relative(together[r], plain[r]) > 100 * CLOSE for r in range(5)]
     assert acting == [True, True, False, False, True], "the middle of the range alone"
     swapped = [Conditioning("", control._with(c.value, control.HINT, 1)) for c in conds]
@@ -216,17 +218,19 @@ def slope(backend: Any, module: Any, adapter: Any, x: torch.Tensor, sigma: torch
 @both
 @pytest.mark.parametrize("place", ["diffusion model", "ControlNet"])
 def test_gradients_are_those_of_finite_differences(scene: Scene, place: str, pack) -> None:
-    control, Conditioning = pack.core("comfy_control"), pack.core("backend").Conditioning
+    control, Conditioning = pack.core("with_comfy.control_hints"), pack.core("backend").Conditioning
     inside = place == "ControlNet"
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(2))
     net = scene.net if inside else None
-    backend = pack.core("comfy_controlnet").backend_for(scene.patcher, None, None, net, carrying, checkpointing=True)
+    backend = pack.core("with_comfy.slider_with_controlnet").backend_for(
+        scene.patcher, None, None, net, carrying, checkpointing=True
+    )
     assert backend.module is (scene.net.control_model if inside else scene.patcher.model.diffusion_model)
     adapter = adapter_in(pack, backend.module, 0.2)
     conds = [Conditioning("", control._with(scene.prompt(n), control.HINT, n)) for n in range(2)]
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
-    gradients = pack.core("gradients")  # the UNet adds control in place to what autograd has saved
+    gradients = pack.core("layers.checkpointing")  # the UNet adds control in place to what autograd has saved
     with gradients.checkpointed(backend.module, adapter), gradients.forgiving(True):
         autograd, differences = slope(
             backend, backend.module, adapter, scene.noise(2), backend.sigmas(torch.tensor([0.4, 0.7])), conds
@@ -237,7 +241,7 @@ def test_gradients_are_those_of_finite_differences(scene: Scene, place: str, pac
 
 
 def samples_of(pack, scene: Scene) -> list[Any]:
-    Sample, Conditioning = pack.core("cache").Sample, pack.core("backend").Conditioning
+    Sample, Conditioning = pack.core("encode.encoder").Sample, pack.core("backend").Conditioning
     conds = [Conditioning(str(n), scene.prompt(n)) for n in range(2)]
     latents = scene.noise(2, 8)
     return [Sample(latents[pair] * sign, conds[pair], float(sign), pair) for pair in range(2) for sign in (1, -1)]
@@ -247,11 +251,13 @@ def trainer_in(pack, scene: Scene, hints: int, steps: int = 6) -> tuple[Any, Any
     """(backend, trainer) of a slider in the ControlNet."""
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(hints), start=0.4, end=0.5)
-    backend = pack.core("comfy_controlnet").backend_for(scene.patcher, None, None, scene.net, carrying, checkpointing=True)
+    backend = pack.core("with_comfy.slider_with_controlnet").backend_for(
+        scene.patcher, None, None, scene.net, carrying, checkpointing=True
+    )
     samples = backend.hints.given_out(samples_of(pack, scene))
     backend.hints.encode(samples, scene.patcher.model.model_sampling, backend.device)
-    spec = pack.core("config").TrainSpec(steps, 0.01, 2)
-    return backend, pack.core("trainer").Trainer(adapter_in(pack, backend.module), samples, spec)
+    spec = pack.core("config.training").TrainSpec(steps, 0.01, 2)
+    return backend, pack.core("train.trainer").Trainer(adapter_in(pack, backend.module), samples, spec)
 
 
 @both
@@ -275,7 +281,7 @@ def test_a_fault_in_the_middle_leaves_everything_as_it_was(scene: Scene, where: 
 
     backend, trainer = trainer_in(pack, scene, hints=1)
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
-    late = list(pack.core("gradients").blocks(scene.net.control_model))[-1]
+    late = list(pack.core("layers.blocks").blocks(scene.net.control_model))[-1]
 
     def stop(_part: Any, _args: Any, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
@@ -308,9 +314,9 @@ def sampled(scene: Scene, patcher: Any, positive: Any, negative: Any) -> torch.T
 
 
 def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any, negative: Any) -> torch.Tensor:
-    adapter, backend = pack.core("comfy_controlnet").for_sweep(scene.patcher, slider, positive)
+    adapter, backend = pack.core("with_comfy.slider_with_controlnet").for_sweep(scene.patcher, slider, positive)
     latent = {"samples": torch.zeros(1, *scene.entry.latent)}
-    call = pack.core("comfy_host").sample_strengths
+    call = pack.core("with_comfy.sampling").sample_strengths
     return call(scene.patcher, adapter, strengths, 7, latent, positive, negative, 3, 2.0, "euler", "simple", backend=backend)
 
 
@@ -319,11 +325,15 @@ def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any
 def test_a_sweep_is_the_stock_sampler_with_the_slider_put_on(scene: Scene, place: str, pack, monkeypatch) -> None:
     import comfy.sample
 
-    formats, files, at_control = pack.core("formats"), pack.core("comfy_files"), pack.core("comfy_controlnet")
+    formats, files, at_control = (
+        pack.core("lora.formats"),
+        pack.core("with_comfy.slider_on_model"),
+        pack.core("with_comfy.slider_with_controlnet"),
+    )
     inside, strengths = place == "ControlNet", [-1.0, 0.0, 1.5]
     module = scene.net.control_model if inside else scene.patcher.model.diffusion_model
     weights = adapter_in(pack, module, 0.3).weights()
-    slider = pack.core("store").Slider(weights, {formats.PART: formats.CONTROLNET} if inside else {})
+    slider = pack.core("lora.slider_file").Slider(weights, {formats.PART: formats.CONTROLNET} if inside else {})
     before = state(module)
     hints = pictures(1)
     with torch.inference_mode():
@@ -353,8 +363,8 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     import comfy.sd
     import comfy.utils
 
-    formats, store, config = pack.core("formats"), pack.core("store"), pack.core("config")
-    at_control, SliderError = pack.core("comfy_controlnet"), config.SliderError
+    formats, store, config = pack.core("lora.formats"), pack.core("lora.slider_file"), pack.core("config.training")
+    at_control, SliderError = pack.core("with_comfy.slider_with_controlnet"), config.SliderError
     weights = adapter_in(pack, scene.net.control_model, 0.3).weights()
     slider = store.Slider(weights, {formats.PART: formats.CONTROLNET, "slider_name": "leaf"})
     path = tmp_path / "leaf.safetensors"
@@ -363,13 +373,13 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     read = store.load_slider(path)
     assert read.metadata["slider_part"] == "controlnet"
     back = at_control.on_control(read, scene.net.control_model).weights
-    for target, weight in pack.core("weights").by_layer(weights).items():
-        mine = pack.core("weights").by_layer(back)[target]
+    for target, weight in pack.core("lora.algorithm").by_layer(weights).items():
+        mine = pack.core("lora.algorithm").by_layer(back)[target]
         assert torch.equal(mine.delta(), weight.delta())
     stock = comfy.sd.load_lora_for_models(scene.patcher, None, comfy.utils.load_torch_file(str(path)), 1.0, 0)[0]
     assert not stock.patches, "a stock loader takes it for nothing else"
     with pytest.raises(SliderError, match="for a ControlNet, not for the model"):
-        pack.core("comfy_files").with_slider(scene.patcher, read, 1.0)
+        pack.core("with_comfy.slider_on_model").with_slider(scene.patcher, read, 1.0)
     with pytest.raises(SliderError, match="connect control_net"):
         at_control.with_slider_on_control(None, read, 1.0)
     with pytest.raises(SliderError, match="for the diffusion model"):
@@ -382,7 +392,7 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
 
 @one
 def test_hints_go_to_all_to_pairs_or_to_samples(scene: Scene, pack) -> None:
-    control, SliderError = pack.core("comfy_control"), pack.core("config").SliderError
+    control, SliderError = pack.core("with_comfy.control_hints"), pack.core("config.checks").SliderError
     samples = samples_of(pack, scene)
 
     def numbers(count: int) -> list[int]:
@@ -395,7 +405,7 @@ def test_hints_go_to_all_to_pairs_or_to_samples(scene: Scene, pack) -> None:
     with pytest.raises(SliderError, match="no ControlNet in this conditioning"):
         control.Hints(scene.prompt(1))
     with pytest.raises(SliderError, match="no network of its own"):
-        pack.core("comfy_controlnet").network(SimpleNamespace())
+        pack.core("with_comfy.slider_with_controlnet").network(SimpleNamespace())
     one, two = (control.Hints(scene.controlled(scene.prompt(9), pictures(1, seed))).mark() for seed in (1, 2))
     assert one != two
 
@@ -406,7 +416,9 @@ def test_two_controlnets_in_a_row_act_both(scene: Scene, pack) -> None:
     with torch.inference_mode():
         first = scene.controlled(scene.prompt(9), hints[:1], end=0.5)
         carrying = scene.controlled(first, hints[1:], start=0.3)
-    backend = pack.core("comfy_host").ComfyBackend(scene.patcher, None, None, pack.core("comfy_control").Hints(carrying))
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(
+        scene.patcher, None, None, pack.core("with_comfy.control_hints").Hints(carrying)
+    )
     x, sigma = scene.noise(3), backend.sigmas(torch.tensor([0.9, 0.6, 0.2]))
     cond = Conditioning("", scene.prompt(1))
     ours = predicted(backend, x, sigma, [cond] * 3)
@@ -421,10 +433,10 @@ def test_two_controlnets_in_a_row_act_both(scene: Scene, pack) -> None:
 @pytest.fixture
 def small(run_graph, pack, forget) -> dict[str, Any]:
     """A graph that trains on 16 x 16 pixels as latents, with the demo's CLIP and VAE around a tiny UNet and its ControlNet."""
-    width = pack.core("tiny").TEXT_WIDTH
+    width = pack.core("with_tiny.model").TEXT_WIDTH
     sizes = {"in_channels": 3, "out_channels": 3, "context_dim": width}
     entry = replace(tiny("SD15"), latent=(3, 16, 16), config=tiny("SD15").config | sizes)
-    _, clip, vae = pack.core("comfy_tiny").load_demo(pack.core("tiny").load_weights())
+    _, clip, vae = pack.core("with_tiny.model_in_comfy").load_demo(pack.core("with_tiny.model").load_weights())
     dataset = pack.part("nodes.dataset").LoadSliderDataset.execute("demo: smile", 1.0, "").args[0]
     given = {
         "model": build_tiny(entry),

@@ -153,7 +153,7 @@ def test_a_second_run_encodes_nothing(prompt: dict, run_graph, comfy: Path, face
         Image.eval(Image.open(file), lambda value: 255 - value).save(file)
         file.with_suffix(".txt").write_text("a face seen in the negative", encoding="utf-8")
     prompt["2"]["inputs"]["folder"] = "cached"
-    host = pack.core("comfy_host").ComfyBackend
+    host = pack.core("with_comfy.model_backend").ComfyBackend
     encoded: list[str] = []
     images, texts = host.encode_images, host.encode_prompt
     monkeypatch.setattr(host, "encode_images", lambda self, image: encoded.append("image") or images(self, image))
@@ -226,24 +226,24 @@ def test_a_video_vae_takes_single_frames_and_clips(pack) -> None:
         vae = comfy.sd.VAE(sd=state)
         model = build_tiny(tiny("WAN21_T2V"))
         model.model.latent_format.latent_channels = 16
-        backend = pack.core("comfy_host").ComfyBackend(model, vae, None)
+        backend = pack.core("with_comfy.model_backend").ComfyBackend(model, vae, None)
         assert backend.encode_images(torch.rand(1, 3, 64, 64)).shape == (1, 16, 1, 8, 8)
         assert backend.encode_images(torch.rand(1, 5, 3, 64, 64)).shape == (1, 16, 2, 8, 8)
 
 
 def test_an_image_vae_says_that_it_takes_no_clips(pack) -> None:
-    model, clip, vae = pack.core("comfy_tiny").load_demo(pack.core("tiny").load_weights())
-    backend = pack.core("comfy_host").ComfyBackend(model, vae, clip)
-    with pytest.raises(pack.core("config").SliderError, match="takes single images, no clips"):
+    model, clip, vae = pack.core("with_tiny.model_in_comfy").load_demo(pack.core("with_tiny.model").load_weights())
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(model, vae, clip)
+    with pytest.raises(pack.core("config.checks").SliderError, match="takes single images, no clips"):
         backend.encode_images(torch.rand(1, 5, 3, 64, 64))
 
 
 def test_another_vae_or_clip_under_the_same_name_is_noticed(prompt: dict, run_graph, pack) -> None:
     run_graph(prompt, slider=("6", 0))
-    weights = pack.core("tiny").load_weights()
+    weights = pack.core("with_tiny.model").load_weights()
     text = next(k for k in weights if k.startswith("text.") and weights[k].ndim == 2)
     weights[text] = weights[text] * 1.01
-    _, clip, _ = pack.core("comfy_tiny").load_demo(weights)
+    _, clip, _ = pack.core("with_tiny.model_in_comfy").load_demo(weights)
     prompt["clip"] = run_graph.give(clip)
     prompt["6"]["inputs"]["clip"] = ["clip", 0]
     with pytest.raises(run_graph.Error, match="another vae_and_clip"):

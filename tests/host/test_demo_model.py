@@ -25,12 +25,12 @@ def random_weights(part: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def tiny(pack: Any) -> Any:
-    return pack.core("tiny")
+    return pack.core("with_tiny.model")
 
 
 @pytest.fixture(scope="module")
 def demo(pack: Any) -> Any:
-    return pack.core("comfy_tiny")
+    return pack.core("with_tiny.model_in_comfy")
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_second_copy_can_be_made_for_trainers_that_want_one(loaded: tuple) -> No
 
 def test_wrong_weights_are_named(pack: Any, demo: Any, weights: dict) -> None:
     short = {name: value for name, value in weights.items() if not name.startswith("text.word")}
-    with pytest.raises(pack.core("config").SliderError, match=r"text\.word\.weight is missing.*tiny\.safetensors"):
+    with pytest.raises(pack.core("config.checks").SliderError, match=r"text\.word\.weight is missing.*tiny\.safetensors"):
         demo.load_demo(short)
     bent = weights | {f"{LAYER}.weight": torch.zeros(3, 3)}
     with pytest.raises(ValueError, match=r"to_q\.weight should be a float tensor of shape \(128, 128\), not .* \(3, 3\)"):
@@ -184,5 +184,5 @@ def test_shipped_model_draws_what_the_caption_says(pack: Any, tiny: Any, demo: A
     if not tiny.WEIGHTS.is_file():
         pytest.skip(f"{tiny.WEIGHTS} has not been made yet (tools/make_tiny.py)")
     run = run_graph(text_to_image(run_graph, demo.load_demo(tiny.load_weights()), steps=16), image=("image", 0))
-    [face] = pack.core("world").measure(run["image"].movedim(-1, 1))
+    [face] = pack.core("with_tiny.faces").measure(run["image"].movedim(-1, 1))
     assert (face.skin, face.background) == ("light", "blue")

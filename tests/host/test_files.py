@@ -28,15 +28,19 @@ class Case:
         self.core, self.entry = pack.core, tiny(title)
         self.model = build_tiny(self.entry, dtype)
         self.module = self.model.model.diffusion_model
-        spec = self.core("config").AdapterSpec(algorithm=algorithm, **options)
-        targets = self.core("targets").survey_for(self.module, spec, self.core("comfy_files").layer_aliases(self.model)).targets
-        self.adapter = self.core("adapter").Adapter.create(self.module, targets, spec)
+        spec = self.core("config.lora").AdapterSpec(algorithm=algorithm, **options)
+        targets = (
+            self.core("layers.select")
+            .survey_for(self.module, spec, self.core("with_comfy.slider_on_model").layer_aliases(self.model))
+            .targets
+        )
+        self.adapter = self.core("lora.slider_adapter").Adapter.create(self.module, targets, spec)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for p in self.adapter.parameters():
                 p.add_(torch.randn(p.shape, generator=generator) * 0.05)
             self.adapter.look(self.module)
-        self.slider = self.core("store").Slider(self.adapter.weights(), {"slider_name": title})
+        self.slider = self.core("lora.slider_file").Slider(self.adapter.weights(), {"slider_name": title})
         self.cond = self.core("backend").Conditioning("x", conditioning(self.entry, 0))
         self.x = torch.randn(1, *self.entry.latent, generator=generator)
 
@@ -47,7 +51,7 @@ class Case:
 
         model = model if model is not None else self.model
         model_management.load_models_gpu([model])
-        backend = self.core("comfy_host").ComfyBackend(model, None, None)
+        backend = self.core("with_comfy.model_backend").ComfyBackend(model, None, None)
         model.pre_run()
         try:
             return backend.predict(self.x, backend.sigmas(torch.tensor([0.5])), [self.cond]).float().clone()
@@ -59,9 +63,9 @@ class Case:
             return self.answer()
 
     def save(self, path: Path, form: str, dtype: str = "fp32") -> Path:
-        config, files = self.core("config"), self.core("comfy_files")
+        config, files = self.core("config.training"), self.core("with_comfy.slider_proof")
         args = config.FileDtype(dtype), False, config.FileFormat(form), files.layer_aliases(self.model)
-        self.core("store").save_slider(path, self.slider, *args)
+        self.core("lora.slider_file").save_slider(path, self.slider, *args)
         return path
 
     def agrees(self, theirs: torch.Tensor, strength: float) -> bool:
@@ -122,7 +126,7 @@ def test_diffusers_names_where_comfyui_has_them(title: str, cases, loras: Path, 
             case.save(loras / name, "diffusers")
             assert case.agrees(by_stock(case, name, -1.0), -1.0), algorithm
             continue
-        with pytest.raises(pack.core("config").SliderError, match="choose native"):
+        with pytest.raises(pack.core("config.checks").SliderError, match="choose native"):
             case.save(loras / name, "diffusers")
         assert not (loras / name).exists()
 
@@ -139,8 +143,8 @@ def test_the_bypass_loader_too(title: str, algorithm: str, cases, loras: Path, e
 
 def test_where_the_bypass_loader_is_wrong_the_save_node_says_so(cases, loras: Path, extra_nodes, pack) -> None:
     extra_nodes("nodes_lora_debug")
-    form, dtype = pack.core("config").FileFormat, pack.core("config").FileDtype.FP32
-    saved = pack.core("comfy_files").save_tried
+    form, dtype = pack.core("config.lora").FileFormat, pack.core("config.lora").FileDtype.FP32
+    saved = pack.core("with_comfy.slider_proof").save_tried
     wrong = [(cases("SD15", "dora"), form.NATIVE, "DoRA's scale"), (cases("Flux", "lora"), form.DIFFUSERS, "slices of fused")]
     for case, kind, words in wrong:
         path = loras / f"note {kind.value}.safetensors"
@@ -218,9 +222,9 @@ def test_what_was_written_is_read_and_trained_on(title: str, form: str, cases, p
     if form == "diffusers" and title == "WAN21_T2V":
         pytest.skip("ComfyUI has no diffusers names for Wan")
     path = case.save(tmp_path / ("slider" if form == "peft" else "slider.safetensors"), form)
-    files, loaded = pack.core("comfy_files"), pack.core("store").load_slider(path)
+    files, loaded = pack.core("with_comfy.slider_proof"), pack.core("lora.slider_file").load_slider(path)
     assert case.agrees(case.answer(files.with_slider(case.model, loaded, -1.0)), -1.0)
-    adapter = pack.core("adapter").Adapter.from_weights(case.module, files.on_model(loaded, case.model).weights)
+    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(case.module, files.on_model(loaded, case.model).weights)
     with adapter.at(case.module, [2.5]):
         again = case.answer()
     assert case.agrees(again, 2.5)
@@ -283,8 +287,8 @@ def test_other_trainers_files_are_read(trainer: str, pack, tmp_path: Path) -> No
         from safetensors.torch import save_file
 
         save_file(state, path)
-    files, loaded = pack.core("comfy_files"), pack.core("store").load_slider(path)
-    adapter = pack.core("adapter").Adapter.from_weights(module, files.on_model(loaded, model).weights)
+    files, loaded = pack.core("with_comfy.slider_proof"), pack.core("lora.slider_file").load_slider(path)
+    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(module, files.on_model(loaded, model).weights)
     for target, weight in adapter.weights().items():
         rows = slice(*target.rows) if target.rows else slice(None)
         there = dict(module.named_parameters())[f"{target.path}.weight"].detach()[rows]
@@ -299,17 +303,17 @@ def test_a_file_of_another_architecture_changes_nothing(cases, pack, tmp_path: P
     wan, unet = cases("WAN21_T2V", "lora"), cases("SD15", "lora")
     base = unet.answer()
     for form in ("native", "kohya", "lycoris"):
-        loaded = pack.core("store").load_slider(wan.save(tmp_path / f"{form}.safetensors", form))
-        with pytest.raises(pack.core("config").SliderError, match=r"lacks .*another model"):
-            pack.core("comfy_files").with_slider(unet.model, loaded, 1.0)
+        loaded = pack.core("lora.slider_file").load_slider(wan.save(tmp_path / f"{form}.safetensors", form))
+        with pytest.raises(pack.core("config.checks").SliderError, match=r"lacks .*another model"):
+            pack.core("with_comfy.slider_on_model").with_slider(unet.model, loaded, 1.0)
     assert torch.equal(unet.answer(), base)
 
 
 @pytest.mark.parametrize("fault", ["scaled", "left out", "negative side"])
 def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_path: Path, monkeypatch) -> None:
     """Were a writer wrong, the trial through ComfyUI's loader would find it before anything lies on the disk."""
-    case, files = cases("SD15", "lora"), pack.core("comfy_files")
-    before = pack.core("store").to_native
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
+    before = pack.core("lora.formats").to_native
 
     def wrong(weights: Any) -> dict[str, torch.Tensor]:
         state = before(weights)
@@ -318,9 +322,9 @@ def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_pa
             return {k: v for k, v in state.items() if not k.startswith(first.split(".lora_")[0])}
         return state | {first: state[first] * (1.01 if fault == "scaled" else -1.0)}
 
-    monkeypatch.setattr(pack.core("store"), "to_native", wrong)
-    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
-    with pytest.raises(pack.core("config").SliderError, match="not saved"):
+    monkeypatch.setattr(pack.core("lora.slider_file"), "to_native", wrong)
+    form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
+    with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
         files.save_tried(tmp_path / "slider.safetensors", case.slider, form, dtype, model=case.model)
     assert list(tmp_path.iterdir()) == []
 
@@ -328,8 +332,10 @@ def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_pa
 def test_the_trial_leaves_the_model_as_it_was(pack, tmp_path: Path) -> None:
     case = Case(pack, "SD15", "lora")
     before, base = {k: v.clone() for k, v in case.module.state_dict().items()}, case.answer()
-    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.BF16
-    words = pack.core("comfy_files").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
+    form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.BF16
+    words = pack.core("with_comfy.slider_proof").save_tried(
+        tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model
+    )
     assert any("ComfyUI's own LoRA loader gives the same" in line for line in words)
     assert all(torch.equal(v, before[k]) for k, v in case.module.state_dict().items())
     assert torch.equal(case.answer(), base)
@@ -341,12 +347,12 @@ def test_a_saved_dora_survives_every_format_that_holds_it(cases, pack, tmp_path:
     case = cases("SD15", "dora")
     for form in ("native", "kohya", "lycoris", "peft"):
         path = case.save(tmp_path / (form if form == "peft" else f"{form}.safetensors"), form)
-        loaded = pack.core("store").load_slider(path)
+        loaded = pack.core("lora.slider_file").load_slider(path)
         for strength in (1.0, -1.0):
-            answer = case.answer(pack.core("comfy_files").with_slider(case.model, loaded, strength))
+            answer = case.answer(pack.core("with_comfy.slider_on_model").with_slider(case.model, loaded, strength))
             assert case.agrees(answer, strength), form
-    again = pack.core("comfy_files").on_model(loaded, case.model)
-    pack.core("store").save_slider(tmp_path / "again", again, form=pack.core("config").FileFormat.PEFT)
+    again = pack.core("with_comfy.slider_on_model").on_model(loaded, case.model)
+    pack.core("lora.slider_file").save_slider(tmp_path / "again", again, form=pack.core("config.lora").FileFormat.PEFT)
     config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
     assert config["use_dora"] is True
     assert copy.deepcopy(config)["r"] == 4
@@ -356,18 +362,19 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
     import weakref
     from dataclasses import replace
 
-    case, files = cases("SD15", "lora"), pack.core("comfy_files")
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
 
     def no_memory(*_args: Any) -> float:
         raise torch.OutOfMemoryError("out of memory: tried to allocate 80 GiB")
 
     monkeypatch.setattr(files._Trial, "forward", no_memory)
     slider = replace(case.slider, proof=files.Proof(weakref.ref(case.model), case.x[0], case.cond))
-    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
+    form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     words = files.save_tried(tmp_path / "a.safetensors", slider, form, dtype)
     assert any("no memory for a forward" in line for line in words), words
     assert case.agrees(
-        case.answer(files.with_slider(case.model, pack.core("store").load_slider(tmp_path / "a.safetensors"), 1.0)), 1.0
+        case.answer(files.with_slider(case.model, pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors"), 1.0)),
+        1.0,
     )
 
 
@@ -375,7 +382,7 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
 def test_every_layer_of_every_architecture_is_found_by_every_name(title: str, pack) -> None:
     """What our formats write, and ComfyUI's own table of names, leads back to the very layer."""
     model = build_tiny(tiny(title))
-    names, targets, files = pack.core("names"), pack.core("targets"), pack.core("comfy_files")
+    names, targets, files = pack.core("lora.keys"), pack.core("layers.layer"), pack.core("with_comfy.slider_proof")
     module, aliases = model.model.diffusion_model, files.layer_aliases(model)
     known = names.layer_names(module, aliases)
     paths = list(targets.layers(module))
@@ -398,10 +405,10 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     """Merging rounds the weights themselves there: the measure is the slider's own tensors in the same loader."""
     case = Case(pack, title, algorithm, dtype)  # Wan keeps some layers in float32, as its checkpoints do
     slider = _with_proof(case, pack)
-    files, form, file = pack.core("comfy_files"), pack.core("config").FileFormat, tmp_path / "a.safetensors"
-    words = files.save_tried(file, slider, form.NATIVE, pack.core("config").FileDtype.FP32)
+    files, form, file = pack.core("with_comfy.slider_proof"), pack.core("config.lora").FileFormat, tmp_path / "a.safetensors"
+    words = files.save_tried(file, slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert any("and the model's answer by" in line for line in words)
-    store = pack.core("store")
+    store = pack.core("lora.formats")
     before = store.to_native
 
     def wrong(weights: Any) -> dict[str, torch.Tensor]:
@@ -411,8 +418,8 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
         return {k: v * 1.02 if k.endswith("lora_B.weight") else v for k, v in state.items()}
 
     monkeypatch.setattr(store, "to_native", wrong)
-    with pytest.raises(pack.core("config").SliderError, match="not saved"):
-        files.save_tried(tmp_path / "b.safetensors", slider, form.NATIVE, pack.core("config").FileDtype.FP32)
+    with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
+        files.save_tried(tmp_path / "b.safetensors", slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -422,8 +429,8 @@ def _with_proof(case: Case, pack: Any) -> Any:
 
     with torch.no_grad():
         case.adapter.look(case.module)
-    proof = pack.core("comfy_files").Proof(weakref.ref(case.model), case.x[0], case.cond)
-    return replace(pack.core("store").Slider(case.adapter.weights(), {"slider_name": case.entry.title}), proof=proof)
+    proof = pack.core("with_comfy.slider_proof").Proof(weakref.ref(case.model), case.x[0], case.cond)
+    return replace(pack.core("lora.slider_file").Slider(case.adapter.weights(), {"slider_name": case.entry.title}), proof=proof)
 
 
 def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
@@ -431,20 +438,20 @@ def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
     from comfy import model_management
 
     lora = Case(pack, case.entry.title, "lora")
-    strong = {k: v * scale for k, v in pack.core("formats").to_native(lora.slider.weights).items()}
-    model_management.load_models_gpu([pack.core("comfy_files")._stock(case.model, strong, 1.0)])
+    strong = {k: v * scale for k, v in pack.core("lora.formats").to_native(lora.slider.weights).items()}
+    model_management.load_models_gpu([pack.core("with_comfy.slider_on_model")._stock(case.model, strong, 1.0)])
 
 
 @pytest.mark.parametrize("form", ["native", "lycoris", "peft"])
 def test_a_dora_takes_no_notice_of_what_ran_before(form: str, pack, tmp_path: Path) -> None:
     """Its norms are those of the model it is for, whatever patches the last graph left in the weights."""
     case = Case(pack, "SD15", "dora")
-    slider, files, config = _with_proof(case, pack), pack.core("comfy_files"), pack.core("config")
+    slider, files, config = _with_proof(case, pack), pack.core("with_comfy.slider_proof"), pack.core("config.training")
     wanted = case.live(1.0)
     _other_patches(case, pack)
     path = tmp_path / ("a" if form == "peft" else "a.safetensors")
     files.save_tried(path, slider, config.FileFormat(form), config.FileDtype.FP32)
-    loaded = pack.core("store").load_slider(path)
+    loaded = pack.core("lora.slider_file").load_slider(path)
     _other_patches(case, pack)
     assert case.agrees(case.answer(files.with_slider(case.model, loaded, 1.0)), 1.0)
     _other_patches(case, pack)
@@ -457,10 +464,10 @@ def test_a_dora_takes_no_notice_of_what_ran_before(form: str, pack, tmp_path: Pa
 def test_a_fresh_dora_changes_nothing_whatever_ran_before(pack) -> None:
     case = Case(pack, "SD15", "dora")
     _other_patches(case, pack)
-    backend = pack.core("comfy_host").ComfyBackend(case.model, None, None)
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(case.model, None, None)
     train, targets = pack.part("nodes.train"), pack.part("nodes.target").Targets
-    spec = pack.core("config").AdapterSpec(algorithm="dora")
-    adapter = train.adapter_of(backend, targets(spec, pack.core("targets").survey_for(case.module, spec)), 0, None)
+    spec = pack.core("config.lora").AdapterSpec(algorithm="dora")
+    adapter = train.adapter_of(backend, targets(spec, pack.core("layers.select").survey_for(case.module, spec)), 0, None)
     base = case.answer()
     with adapter.at(case.module, [1.0]):
         assert (case.answer() - base).norm() < 1e-5 * base.norm()
@@ -493,20 +500,20 @@ def test_damage_that_comfyui_would_only_log_is_an_error(damage: str, cases, pack
     algorithm, change = DAMAGED[damage]
     case = cases("SD15", algorithm)
     base, path = case.answer(), tmp_path / "slider.safetensors"
-    save_file(change(pack.core("formats").to_native(case.slider.weights)), path)
-    with pytest.raises(pack.core("config").SliderError):
-        pack.core("comfy_files").with_slider(case.model, pack.core("store").load_slider(path), 1.0)
+    save_file(change(pack.core("lora.formats").to_native(case.slider.weights)), path)
+    with pytest.raises(pack.core("config.checks").SliderError):
+        pack.core("with_comfy.slider_on_model").with_slider(case.model, pack.core("lora.slider_file").load_slider(path), 1.0)
     assert torch.equal(case.answer(), base)
 
 
 def test_a_fault_in_our_own_code_is_no_friendly_sentence(cases, pack, tmp_path: Path, monkeypatch) -> None:
-    case, files = cases("SD15", "lora"), pack.core("comfy_files")
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(files._Trial, "_answer", broken)
-    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
+    form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         files.save_tried(tmp_path / "a.safetensors", _with_proof(case, pack), form, dtype)
     assert list(tmp_path.iterdir()) == []
@@ -514,12 +521,12 @@ def test_a_fault_in_our_own_code_is_no_friendly_sentence(cases, pack, tmp_path: 
 
 def test_the_architecture_in_the_header_is_comfyuis_own(cases, pack, tmp_path: Path) -> None:
     case = cases("ZImage", "lora")
-    form, dtype = pack.core("config").FileFormat.NATIVE, pack.core("config").FileDtype.FP32
-    pack.core("comfy_files").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
-    told = pack.core("store").load_slider(tmp_path / "a.safetensors").metadata
+    form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
+    pack.core("with_comfy.slider_proof").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
+    told = pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors").metadata
     assert (told["slider_architecture"], told["modelspec.architecture"]) == ("ZImage", "z-image/lora")
 
 
 def test_a_dropout_goes_with_a_slider_from_a_file(cases, pack) -> None:
     case = cases("SD15", "lora")
-    assert pack.core("comfy_files").adapter_on(case.model, case.slider, dropout=0.3).dropout == 0.3
+    assert pack.core("with_comfy.slider_on_model").adapter_on(case.model, case.slider, dropout=0.3).dropout == 0.3

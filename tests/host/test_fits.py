@@ -33,9 +33,9 @@ class Case:
     """A tiny model, an adapter on it, and the gradient of one loss of both signs."""
 
     def __init__(self, pack, patcher: Any, entry: Any, algorithm: str = "lora", targets: Any = None) -> None:
-        self.core, self.backend = pack.core, pack.core("comfy_host").ComfyBackend(patcher, None, None)
+        self.core, self.backend = pack.core, pack.core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
         self.module = self.backend.module
-        self.targets = targets or pack.core("targets").select(self.module)
+        self.targets = targets or pack.core("layers.select").select(self.module)
         self.adapter = shaken(pack.core, self.module, self.targets, torch.float32, algorithm)
         self.cond = [pack.core("backend").Conditioning(str(i), conditioning(entry, i)) for i in range(2)]
         generator = torch.Generator().manual_seed(4)
@@ -53,7 +53,7 @@ class Case:
         """As the model is, and with its blocks computed twice."""
         with self.backend.borrowed(), torch.enable_grad():
             plain = self.gradient()
-            with self.core("gradients").checkpointed(self.module, self.adapter):
+            with self.core("layers.checkpointing").checkpointed(self.module, self.adapter):
                 return plain, self.gradient()
 
 
@@ -134,7 +134,7 @@ class Alone:
     def __init__(self, pack, name: str, *sizes: int, **choices: Any) -> None:
         import comfy.ops
 
-        self.frozen = pack.core("comfy_frozen")
+        self.frozen = pack.core("with_comfy.autograd_frozen")
         self.layer = getattr(comfy.ops.manual_cast, name)(*sizes, dtype=torch.float64, **choices)
         self.plain = getattr(nn, name)(*sizes, dtype=torch.float64, **choices)
         generator = torch.Generator().manual_seed(1)
@@ -204,7 +204,7 @@ def test_a_smoothed_input_has_its_scale_in_the_gradient(pack) -> None:
         layer.register_parameter("pre_quant_scale", nn.Parameter(torch.linspace(0.5, 2, 32), requires_grad=False))
         weight = layer.weight.dequantize().clone()
     x = torch.randn(4, 32, requires_grad=True)
-    with pack.core("comfy_frozen").frozen({"it": layer}):
+    with pack.core("with_comfy.autograd_frozen").frozen({"it": layer}):
         (found,) = torch.autograd.grad(layer(x).sum(), x)
     assert torch.allclose(found, weight.sum(0).expand(4, -1) * torch.linspace(0.5, 2, 32), rtol=1e-4, atol=1e-5)
 
@@ -230,16 +230,16 @@ def test_loras_of_the_model_that_are_laid_on_while_it_runs_act_in_the_gradient(p
         gradients.append(Case(pack, patcher, entry).gradients()[0])
         assert all(len(layer.weight_function) == share for layer in layers.values())
         if share:
-            with pytest.raises(pack.core("config").SliderError, match="laid on it only while it runs"):
+            with pytest.raises(pack.core("config.checks").SliderError, match="laid on it only while it runs"):
                 Case(pack, patcher, entry, "dora")
         patcher.unpatch_model(torch.device("cpu"))
     assert relative(gradients[0], gradients[1]) < EXACT
 
 
 def test_what_cannot_be_trained_through_is_refused_by_name(pack) -> None:
-    error = pack.core("config").SliderError
+    error = pack.core("config.checks").SliderError
     patcher = build(tiny(MODEL), "fp8")
-    backend = pack.core("comfy_host").ComfyBackend(patcher, None, None)
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
     layer = backend.module.layers[0].feed_forward.w1
     layer.forward = lambda x: x
     with pytest.raises(error, match=r"replaced the forward of the layer .layers\.0"), backend.borrowed():
@@ -284,7 +284,7 @@ def test_a_bypass_lora_of_comfyuis_own_acts_above_the_frozen_layer(pack) -> None
     hook.inject()
     outer, original = layer.forward, hook.original_forward
     x = torch.randn(4, 32, requires_grad=True)
-    with pack.core("comfy_frozen").frozen({"it": layer}):
+    with pack.core("with_comfy.autograd_frozen").frozen({"it": layer}):
         (found,) = torch.autograd.grad(layer(x).sum(), x)
     assert layer.forward == outer
     assert hook.original_forward == original
@@ -295,20 +295,20 @@ def test_a_bypass_lora_of_comfyuis_own_acts_above_the_frozen_layer(pack) -> None
 
 
 def trainer_of(pack, patcher: Any, entry: Any, lr: float = 1e-2) -> tuple[Any, Any]:
-    core, backend = pack.core, pack.core("comfy_host").ComfyBackend(patcher, None, None)
-    adapter = core("adapter").Adapter.create(
-        backend.module, core("targets").select(backend.module), core("config").AdapterSpec(rank=2, alpha=2.0)
+    core, backend = pack.core, pack.core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
+    adapter = core("lora.slider_adapter").Adapter.create(
+        backend.module, core("layers.select").select(backend.module), core("config.lora").AdapterSpec(rank=2, alpha=2.0)
     )
     generator = torch.Generator().manual_seed(1)
     samples = [
-        core("cache").Sample(
+        core("encode.encoder").Sample(
             torch.randn(entry.latent, generator=generator), core("backend").Conditioning("", conditioning(entry, 0)), sign, pair
         )
         for sign in (1.0, -1.0)
         for pair in range(2)
     ]
-    spec = core("config").TrainSpec(steps=STEPS, batch=2, lr=lr, warmup=0)
-    return core("trainer").Trainer(adapter, samples, spec), backend
+    spec = core("config.training").TrainSpec(steps=STEPS, batch=2, lr=lr, warmup=0)
+    return core("train.trainer").Trainer(adapter, samples, spec), backend
 
 
 @pytest.mark.parametrize("kind", ["fp8", "gguf", "int8_tensorwise"])
@@ -326,7 +326,7 @@ def test_a_slider_learns_on_it_and_its_mark_stays(kind: str, pack) -> None:
 
 def test_half_precision_learns_scales_down_on_an_overflow_and_up_again(pack, monkeypatch) -> None:
     """A float16 model, its adapter in float32; the first scale overflows float16 on purpose."""
-    module = pack.core("trainer")
+    module = pack.core("train.trainer")
     monkeypatch.setattr(module, "CALM", 4)
     monkeypatch.setattr(module, "HALF_SCALE", 2.0**24)
     patcher = build_tiny(tiny(MODEL), torch.float16)
@@ -360,9 +360,11 @@ def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: s
         trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
         trainer.run(backend, 3)
     sample = trainer.samples[0]
-    proof = core("comfy_files").Proof(weakref.ref(patcher), sample.latent, sample.cond)
-    slider = core("store").Slider(trainer.adapter.weights(), {}, proof=proof)
-    config = core("config")
-    said = core("comfy_files").save_tried(tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32)
+    proof = core("with_comfy.slider_proof").Proof(weakref.ref(patcher), sample.latent, sample.cond)
+    slider = core("lora.slider_file").Slider(trainer.adapter.weights(), {}, proof=proof)
+    config = core("config.training")
+    said = core("with_comfy.slider_proof").save_tried(
+        tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32
+    )
     assert words in " ".join(said)
     assert (tmp_path / "it.safetensors").is_file()

@@ -76,8 +76,8 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
 
     entry = tiny("HiDreamO1")
     patcher = build_tiny(entry)
-    host, module = pack.core("comfy_host"), patcher.model.diffusion_model
-    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
+    host, module = pack.core("with_comfy.sampling"), patcher.model.diffusion_model
+    adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
     latent = {"samples": torch.zeros(1, *entry.latent)}
 
     @torch.inference_mode()
@@ -92,11 +92,11 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
 
     import comfy.sample
 
-    slider = pack.core("store").Slider(adapter.weights())
+    slider = pack.core("lora.slider_file").Slider(adapter.weights())
 
     @torch.inference_mode()
     def applied(strength: float) -> torch.Tensor:
-        model = pack.core("comfy_files").with_slider(patcher, slider, strength)
+        model = pack.core("with_comfy.slider_on_model").with_slider(patcher, slider, strength)
         noise = comfy.sample.prepare_noise(latent["samples"], 7)
         prompts = conditioning(entry, 0), conditioning(entry, 1)
         return comfy.sample.sample(

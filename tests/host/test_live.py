@@ -116,9 +116,11 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
         return drawn[-1]
 
     monkeypatch.setattr(drawing, "draw", draw)
-    measured = pack.core("calibrate")
+    measured = pack.core("train.calibrate")
     side = measured.Side(2.0, 3.0, ((1.0, 0.1), (2.0, 0.2)))
-    monkeypatch.setattr(pack.core("session"), "calibrate", lambda *_: measured.Calibration(side, side, 0))  # the real one is slow
+    monkeypatch.setattr(
+        pack.core("train.training_run"), "calibrate", lambda *_: measured.Calibration(side, side, 0)
+    )  # the real one is slow
     prompt["6"]["inputs"] |= {"calibrate": True, "learning_rate": 0.02}
     graph = watched(prompt, every=0)
     sweep = {k: v for k, v in graph["live"]["inputs"].items() if k not in ("every", "strip_seed")}
@@ -169,7 +171,7 @@ def test_events_are_bounded_and_the_last_one_says_how_it_ended(prompt: dict, run
 
 
 def test_many_readings_are_few_points_and_none_that_json_lacks(pack) -> None:
-    live, reading = pack.part("nodes.live"), pack.core("gain").Reading
+    live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
     readings = [reading(step, 0.1, -math.inf if step == 3000 else 0.2) for step in range(1, 3001)]
     points = live.thinned(readings)
     assert len(points) == live.POINTS
@@ -194,7 +196,7 @@ def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, s
     def broken(*_args: object, **_choices: object) -> None:
         raise ValueError("the sampler has no such noise\nand more")
 
-    monkeypatch.setattr(pack.core("comfy_sweep"), "sample_strengths", broken)
+    monkeypatch.setattr(pack.core("with_comfy.sweep"), "sample_strengths", broken)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
     assert run["slider"].metadata["slider_step"] == str(STEPS)
     assert strips == [EVERY], "it is not tried again"
@@ -207,7 +209,7 @@ def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, s
 def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, server, monkeypatch) -> None:
     from comfy import model_management
 
-    drawing = pack.core("comfy_sweep")
+    drawing = pack.core("with_comfy.sweep")
     real, live = drawing.sample_strengths, pack.part("nodes.live")
 
     def press(*args: object, **choices: object) -> torch.Tensor:
@@ -227,7 +229,7 @@ def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, ser
 
 
 def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, monkeypatch) -> None:
-    drawing, running = pack.core("comfy_sweep"), pack.part("nodes.running")
+    drawing, running = pack.core("with_comfy.sweep"), pack.part("nodes.running")
     real = drawing.sample_strengths
 
     def press(*args: object, **choices: object) -> torch.Tensor:
@@ -242,9 +244,9 @@ def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pac
 
 def test_an_error_of_the_training_is_shown(prompt: dict, run_graph, pack, monkeypatch) -> None:
     def broken(*_args: object, **_choices: object) -> None:
-        raise pack.core("config").SliderError("the loss went away")
+        raise pack.core("config.checks").SliderError("the loss went away")
 
-    monkeypatch.setattr(pack.core("trainer"), "step_loss", broken)
+    monkeypatch.setattr(pack.core("train.trainer"), "step_loss", broken)
     with pytest.raises(run_graph.Error, match="the loss went away"):
         run_graph(watched(prompt), slider=("6", 0))
     assert (
@@ -327,7 +329,7 @@ def test_prompts_are_encoded_once_before_the_training(prompt: dict, run_graph, p
 
 def test_a_library_that_fails_names_its_entry_and_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
     """Out of memory in the second prompt, for one picture alone too."""
-    drawing = pack.core("comfy_host").comfy.sample
+    drawing = pack.core("with_comfy.sampling").comfy.sample
     real, calls = drawing.sample, []
 
     def full(*args: object, **choices: object) -> torch.Tensor:

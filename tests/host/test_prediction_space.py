@@ -47,7 +47,7 @@ def flow_target(x0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> t
     ("kind", "textbook"), [("EPS", eps_target), ("V_PREDICTION", v_target), ("FLOW", flow_target), ("FLUX", flow_target)]
 )
 def test_the_target_is_the_textbooks(kind: str, textbook, pack) -> None:
-    backend = pack.core("comfy_host").ComfyBackend.__new__(pack.core("comfy_host").ComfyBackend)
+    backend = pack.core("with_comfy.model_backend").ComfyBackend.__new__(pack.core("with_comfy.model_backend").ComfyBackend)
     backend.patcher, backend.device = OnlySampling(sampling(kind)), torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
     x0, noise = (torch.randn(SHAPE, generator=generator) for _ in range(2))
@@ -66,22 +66,26 @@ def unet(pack):
 def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:
     """(loss per sample, gradients of the first factors) of one paired step with prompts of the given token counts."""
     core = pack.core
-    backend = core("comfy_host").ComfyBackend(patcher, None, None)
-    spec = core("config").AdapterSpec()
-    chosen = core("targets").survey(backend.module)
-    adapter = core("adapter").Adapter.create(backend.module, chosen.targets, spec)
+    backend = core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
+    spec = core("config.lora").AdapterSpec()
+    chosen = core("layers.select").survey(backend.module)
+    adapter = core("lora.slider_adapter").Adapter.create(backend.module, chosen.targets, spec)
     generator = torch.Generator().manual_seed(1)
     samples = []
     for pair, (strength, length) in enumerate(zip((1.0, -1.0), lengths, strict=True)):
         text = torch.randn(1, 5, 16, generator=generator).repeat(1, 1 + length // 5, 1)[:, :length]
         cond = core("backend").Conditioning(f"{pair}", [[text, {}]])
-        samples.append(core("cache").Sample(torch.randn(4, 8, 8, generator=generator), cond, strength, 0))
-    train = core("config").TrainSpec(batch=2)
+        samples.append(core("encode.encoder").Sample(torch.randn(4, 8, 8, generator=generator), cond, strength, 0))
+    train = core("config.training").TrainSpec(batch=2)
     with backend.borrowed(), torch.enable_grad():
         with torch.no_grad():
             for p in adapter.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator) * 0.05)
-        loss = core("objective").step_loss(backend, adapter, core("cycle").next_batch(samples, train, 0), train).loss_B
+        loss = (
+            core("objective.step_loss")
+            .step_loss(backend, adapter, core("objective.batches").next_batch(samples, train, 0), train)
+            .loss_B
+        )
         loss.sum().backward()
     return loss.detach(), [p.grad for p in adapter.parameters()], chosen
 

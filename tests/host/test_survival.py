@@ -24,7 +24,7 @@ def restart(pack) -> None:
 
 
 def kept(pack, comfy: Path) -> object:
-    return pack.core("resume").load_run(comfy / "output" / "sliders" / "smile" / "smile.run.safetensors")
+    return pack.core("train.training_file").load_run(comfy / "output" / "sliders" / "smile" / "smile.run.safetensors")
 
 
 def fingerprint(module: torch.nn.Module) -> dict:
@@ -55,7 +55,9 @@ def test_the_autosaved_slider_is_a_lora_like_any_other(prompt: dict, run_graph, 
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
     assert f"Saved up to step {STEPS} in output/sliders/smile/." in run["status"]
     folder = comfy / "output" / "sliders" / "smile"
-    assert same(run["slider"].weights, pack.core("store").load_slider(folder / "smile.safetensors").weights), "calibrated, too"
+    assert same(run["slider"].weights, pack.core("lora.slider_file").load_slider(folder / "smile.safetensors").weights), (
+        "calibrated, too"
+    )
     assert f"smile_step{STEPS:06}.safetensors" in {p.name for p in folder.iterdir()}
     assert len(list(folder.glob("smile_step*"))) <= 2
 
@@ -70,7 +72,7 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
     prompt["6"]["inputs"]["checkpointing"] = False  # or a backward would contain forwards
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     before, session = fingerprint(model.model), pack.part("nodes.running").SESSION
-    blocks = pack.core("gradients").blocks(model.model.diffusion_model)
+    blocks = pack.core("layers.blocks").blocks(model.model.diffusion_model)
     pressed_at = []
 
     def press() -> None:
@@ -128,7 +130,7 @@ def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, 
 
 
 def test_a_disk_that_is_full_is_said_and_costs_no_training(prompt: dict, run_graph, pack, comfy: Path, monkeypatch) -> None:
-    store = pack.core("store")
+    store = pack.core("lora.slider_file")
     prompt["6"]["inputs"]["steps"] = STOP
     run_graph(prompt, slider=("6", 0))
 

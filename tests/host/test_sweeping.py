@@ -27,8 +27,8 @@ PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", 
 
 def slider_of(pack, module: torch.nn.Module, **metadata: str) -> object:
     """A slider for that module with random weights that act."""
-    adapter = shaken(pack.core, module, pack.core("targets").select(module), torch.float32)
-    return pack.core("store").Slider(adapter.weights(), metadata)
+    adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
+    return pack.core("lora.slider_file").Slider(adapter.weights(), metadata)
 
 
 @pytest.fixture
@@ -73,13 +73,17 @@ def zeroed(cond: list) -> list:
 @torch.inference_mode()
 def test_a_sweep_in_parts_on_another_lora_equals_separate_runs(entry, pack) -> None:
     """CFG 4 against a zeroed-out negative prompt, with another LoRA merged in, two strengths in a call and then one."""
-    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    patcher, host = build_tiny(entry), pack.core("with_comfy.sampling")
     module = patcher.model.diffusion_model
-    targets = pack.core("targets").select(module)
-    other = pack.core("adapter").Adapter.create(module, targets[:3], pack.core("config").AdapterSpec(rank=2, alpha=2.0))
+    targets = pack.core("layers.select").select(module)
+    other = pack.core("lora.slider_adapter").Adapter.create(
+        module, targets[:3], pack.core("config.lora").AdapterSpec(rank=2, alpha=2.0)
+    )
     for i, p in enumerate(other.parameters()):
         p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)) * 0.1)
-    model = pack.core("comfy_files").with_slider(patcher, pack.core("store").Slider(other.weights()), 1.0)
+    model = pack.core("with_comfy.slider_on_model").with_slider(
+        patcher, pack.core("lora.slider_file").Slider(other.weights()), 1.0
+    )
     adapter = shaken(pack.core, module, targets, torch.float32)
     latent, calls = {"samples": empty_latent(entry)}, []
     positive = conditioning(entry, 0)
@@ -103,9 +107,9 @@ def test_out_of_memory_halves_the_calls_and_the_pictures_stay(pack, monkeypatch)
     import comfy.sample
 
     entry = tiny("SD15")
-    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    patcher, host = build_tiny(entry), pack.core("with_comfy.sampling")
     adapter = shaken(
-        pack.core, patcher.model.diffusion_model, pack.core("targets").select(patcher.model.diffusion_model), torch.float32
+        pack.core, patcher.model.diffusion_model, pack.core("layers.select").select(patcher.model.diffusion_model), torch.float32
     )
     latent, calls, sample = {"samples": torch.zeros(1, *entry.latent)}, [], comfy.sample.sample
     given = patcher, adapter, STRENGTHS, 7, latent, conditioning(entry, 0), conditioning(entry, 1), 1, 1.0, "euler", "simple"
@@ -133,7 +137,7 @@ def test_the_free_memory_says_how_many_go_into_one_call(pack, monkeypatch) -> No
     import comfy.sampler_helpers
 
     entry = tiny("SD15")
-    patcher, host = build_tiny(entry), pack.core("comfy_host")
+    patcher, host = build_tiny(entry), pack.core("with_comfy.sampling")
     conds = conditioning(entry, 0), conditioning(entry, 1)
     row = torch.zeros(1, *entry.latent)
     given = {"positive": comfy.sampler_helpers.convert_cond(conds[0]), "negative": comfy.sampler_helpers.convert_cond(conds[1])}
@@ -169,8 +173,8 @@ def test_the_sweep_gives_a_curve_a_report_and_frames_for_the_browser(prompt: dic
 def test_along_the_pairs_is_one_for_half_a_pair(pack, prompt: dict, run_graph) -> None:
     """Oracle: latents moved by hand along the mean difference of the demo pairs."""
     built = run_graph({"1": prompt["1"], "2": PAIRS}, model=("1", 0), vae=("1", 2), data=("2", 0))
-    sweeps = pack.core("sweep")
-    backend = pack.core("comfy_host").ComfyBackend(built["model"], built["vae"], None)
+    sweeps = pack.core("use.sweep")
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(built["model"], built["vae"], None)
     samples = [
         backend.encode_images(
             torch.stack(
@@ -184,10 +188,10 @@ def test_along_the_pairs_is_one_for_half_a_pair(pack, prompt: dict, run_graph) -
     ]
     half = (samples[0].mean(0) - samples[1].mean(0)) / 2
     base = torch.zeros_like(half)
-    spec = pack.core("config").SweepSpec((-1.0, 0.0, 2.0), (0,))
+    spec = pack.core("config.sweep").SweepSpec((-1.0, 0.0, 2.0), (0,))
     latents = torch.stack([base - half, base, base + 2 * half])[None]
     result = sweeps.SweepResult(spec, torch.zeros(1, 3, 3, 64, 64), latents, sweeps.rows_of((0,)))
-    direction = pack.core("direction").pair_direction(built["data"], backend, half.shape, (64, 64))
+    direction = pack.core("encode.pair_direction").pair_direction(built["data"], backend, half.shape, (64, 64))
     assert result.along(direction) == pytest.approx([-1.0, 0.0, 2.0], abs=1e-3)
 
 
@@ -196,7 +200,7 @@ def test_two_sliders_are_a_grid_of_two_applies(cfg: float, prompt: dict, run_gra
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     module = model.model.diffusion_model
     weights = slider_of(pack, module).weights
-    second = run_graph.give(pack.core("store").Slider(dict(list(weights.items())[::2]), {"slider_name": "second"}))
+    second = run_graph.give(pack.core("lora.slider_file").Slider(dict(list(weights.items())[::2]), {"slider_name": "second"}))
     prompt["10"]["inputs"]["cfg"] = cfg
     graph = sweep_of(prompt, slider_b=["b", 0], strengths_b="-0.2, 0, 0.4") | {"b": second}
     run = run_graph(graph, images=("10", 1), report=("10", 3))
@@ -262,7 +266,7 @@ def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_
     saved = {"slider": ["30", 0], "filename_prefix": "found", "dtype": "fp32", "model": ["1", 0]}
     graph["31"] = {"class_type": "SaveSliderLoRA", "inputs": saved}
     run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
-    told = pack.core("store").load_slider(comfy / "models" / "loras" / run["name"]).metadata
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).metadata
     assert (told["slider_range"], told["slider_minus"], told["slider_plus"]) == ("[-0.5, 1.5]", "down", "smiling")
     assert "range: [-0.5, 1.5]" in run["info"]
     assert run["given"].metadata["slider_plus"] == "up", "the slider that came in is as it was"
@@ -291,7 +295,7 @@ def test_a_sweep_is_saved_as_an_animation_and_a_page(prompt: dict, run_graph, co
 
     def full(path: Path, content: bytes) -> None:
         if not left:
-            raise pack.core("config").SliderError(f"Cannot write {path} (No space left on device).")
+            raise pack.core("config.checks").SliderError(f"Cannot write {path} (No space left on device).")
         left.pop()
         write(path, content)
 

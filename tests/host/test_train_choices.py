@@ -52,7 +52,7 @@ def test_every_optimizer_trains_in_the_node(optimizer: str, rate: float, prompt:
 
 def test_a_preset_sets_its_fields_and_the_browser_gets_the_same_table(prompt: dict, run_graph, pack, monkeypatch) -> None:
     inputs, train = pack.part("nodes.train_inputs"), pack.part("nodes.train")
-    presets = pack.core("train_presets")
+    presets = pack.core("config.training")
     table = {w.id: w for w in inputs.optimizer_inputs()}["preset"].as_dict()["presets"]
     for preset in presets.PRESETS:
         shown = dict(table[preset.value])

@@ -107,7 +107,7 @@ def test_the_base_weights_are_bit_identical_after_the_whole_graph(prompt: dict, 
 def test_the_model_may_be_one_that_was_loaded_under_inference_mode(prompt: dict, run_graph, pack) -> None:
     """Loaders run inside the graph's inference mode; here it is made sure that these weights really are such."""
     with torch.inference_mode():
-        model, clip, vae = pack.core("comfy_tiny").load_demo(pack.core("tiny").load_weights())
+        model, clip, vae = pack.core("with_tiny.model_in_comfy").load_demo(pack.core("with_tiny.model").load_weights())
     assert all(p.is_inference() for p in model.model.diffusion_model.parameters())
     before = fingerprint(model.model)
     for socket, value in enumerate((model, clip, vae)):
@@ -261,7 +261,7 @@ def test_a_dataset_outside_the_roots_is_refused(prompt: dict, run_graph) -> None
 
 @pytest.mark.parametrize("name", ["../../etc", "demo: ../..", "/etc", "", ".", "demo: "])
 def test_locate_finds_only_what_is_listed(name: str, pack) -> None:
-    with pytest.raises(pack.core("config").SliderError, match="not found under"):
+    with pytest.raises(pack.core("config.checks").SliderError, match="not found under"):
         pack.part("nodes.dataset").locate(name)
 
 
@@ -280,7 +280,7 @@ def test_a_folder_with_one_side_is_listed_and_hides_no_other(pack, comfy: Path) 
 
 
 def test_a_slider_of_another_model_is_refused_by_apply(prompt: dict, run_graph, pack) -> None:
-    store, rest, target = pack.core("store"), pack.core("weights"), pack.core("targets").Target
+    store, rest, target = pack.core("lora.slider_file"), pack.core("lora.algorithm"), pack.core("layers.layer").Target
     tensors = {"lora_down.weight": torch.zeros(4, 128), "lora_up.weight": torch.zeros(128, 4)}
     weight = rest.LayerWeight(rest.Kind.LORA, tensors, 4.0)
     for path, message in (("input_blocks.0.0", "this model lacks"), ("proj_out", "trained on another model")):
@@ -297,9 +297,9 @@ def test_a_linked_name_goes_on_too(prompt: dict, run_graph) -> None:
 
 def test_another_checkpoint_of_the_same_kind_is_another_model(prompt: dict, run_graph, pack) -> None:
     run_graph(prompt, slider=("6", 0))
-    weights = pack.core("tiny").load_weights()
+    weights = pack.core("with_tiny.model").load_weights()
     weights["diffusion_model.proj_out.weight"] = weights["diffusion_model.proj_out.weight"] * 1.01
-    other = pack.core("comfy_tiny").load_demo(weights)[0]
+    other = pack.core("with_tiny.model_in_comfy").load_demo(weights)[0]
     prompt["other"] = run_graph.give(other)
     prompt["6"]["inputs"]["model"] = ["other", 0]
     with pytest.raises(run_graph.Error, match="another model"):

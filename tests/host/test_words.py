@@ -18,7 +18,7 @@ TEXT = {"target": FACE, "positive": f"{FACE}, open eyes", "negative": f"{FACE}, 
 def words_backend(pack, name: str):
     """A tiny model of that class with encoders that are stand-ins: a prompt is noise of its own seed."""
     entry = tiny(name)
-    core = pack.core("comfy_host")
+    core = pack.core("with_comfy.model_backend")
 
     class Told(core.ComfyBackend):
         def encode_prompt(self, text: str):
@@ -37,18 +37,20 @@ def words_backend(pack, name: str):
 def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) -> None:
     core, backend = pack.core, words_backend(pack, name)
     before = {k: (v.clone(), v.data_ptr()) for k, v in backend.module.state_dict().items()}
-    spec = core("dataset_spec").WordsSpec("a person", "happy", "sad", ("old", "young"), count=2, steps=2)
+    spec = core("data.bucket_spec").WordsSpec("a person", "happy", "sad", ("old", "young"), count=2, steps=2)
     with torch.inference_mode():  # as a graph runs
-        samples = core("words").encode_all(core("words").add_words(spec), backend)
+        samples = core("encode.text_latents").encode_all(core("data.dataset").add_words(spec), backend)
     assert len(samples) == 4
     assert all(bool(s.latent.isfinite().all()) and float(s.latent.std()) > 0 for s in samples)
-    chosen = core("targets").survey(backend.module).targets
-    adapter = core("adapter").Adapter.create(backend.module, chosen, core("config").AdapterSpec(rank=2, alpha=2.0))
-    trainer = core("trainer").Trainer(adapter, samples, core("config").TrainSpec(steps=STEPS, lr=1e-3, warmup=0))
+    chosen = core("layers.select").survey(backend.module).targets
+    adapter = core("lora.slider_adapter").Adapter.create(
+        backend.module, chosen, core("config.lora").AdapterSpec(rank=2, alpha=2.0)
+    )
+    trainer = core("train.trainer").Trainer(adapter, samples, core("config.training").TrainSpec(steps=STEPS, lr=1e-3, warmup=0))
     trainer.run(backend, STEPS)
     assert all(loss > 0 for loss in trainer.losses)
     assert min(trainer.readings[-1].gain) > 0, "both ends are nearer to what the words ask for"
-    found = core("calibrate").calibrate(backend, adapter, samples)
+    found = core("train.calibrate").calibrate(backend, adapter, samples)
     assert found.shown == "the words"
     after = backend.module.state_dict()
     assert all(torch.equal(after[k], value) and after[k].data_ptr() == place for k, (value, place) in before.items())
@@ -75,7 +77,7 @@ def test_a_text_pair_goes_where_a_dataset_would_and_the_run_survives_a_restart(p
     pack.part("nodes.running").SESSION.drop("eyes")
     resumed = run_graph(prompt | {"6": {**prompt["6"], "inputs": prompt["6"]["inputs"] | {"steps": 2}}}, slider=("6", 0))
     assert session.step("eyes") == 2 * STEPS, "taken up from the disk"
-    told = pack.core("formats").to_native
+    told = pack.core("lora.formats").to_native
     assert all(torch.equal(value, told(resumed["slider"].weights)[key]) for key, value in told(straight).items())
     prompt["2"]["inputs"]["guidance"] = 2.0
     with pytest.raises(run_graph.Error, match="with another words"):

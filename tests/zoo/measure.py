@@ -66,8 +66,8 @@ def float64_stays() -> Iterator[None]:
 
 def shaken(core: Core, module: torch.nn.Module, targets: Sequence[Any], dtype: torch.dtype, algorithm: str = "lora") -> Any:
     """An adapter of rank 2 whose factors are all random, so that every part of it acts."""
-    spec = core("config").AdapterSpec(rank=2, alpha=2.0, algorithm=algorithm)
-    adapter = core("adapter").Adapter.create(module, targets, spec)
+    spec = core("config.lora").AdapterSpec(rank=2, alpha=2.0, algorithm=algorithm)
+    adapter = core("lora.slider_adapter").Adapter.create(module, targets, spec)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for p in adapter.parameters():
@@ -84,10 +84,10 @@ class Trial:
     """A tiny model in float64, or another in float32, an adapter on it, and a loss of both signs in one batch."""
 
     def __init__(self, core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora", patcher: Any = None) -> None:
-        self.core, self.gradients = core, core("gradients")
+        self.core, self.gradients = core, core("layers.checkpointing")
         dtype = torch.float64 if entry.wide and patcher is None else torch.float32
-        self.backend = core("comfy_host").ComfyBackend(patcher or build_tiny(entry, dtype), None, None)
-        self.targets = core("targets").select(self.backend.module, preset)
+        self.backend = core("with_comfy.model_backend").ComfyBackend(patcher or build_tiny(entry, dtype), None, None)
+        self.targets = core("layers.select").select(self.backend.module, preset)
         self.adapter = shaken(core, self.backend.module, self.targets, dtype, algorithm)
         self.adapter.to(device := self.backend.device)
         self.cond = [core("backend").Conditioning(str(i), conditioning(entry, i)) for i in range(2)]
@@ -158,7 +158,7 @@ def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: 
     """Build, borrow and differentiate one tiny model."""
     trial = Trial(core, entry, preset, algorithm)
     with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
-        trial.backend.prepare(trial.targets, trial.x[0], trial.cond[0])
+        trial.backend.prepare([t.path for t in trial.targets], trial.x[0], trial.cond[0])
         plain, in_place = trial.gradient(False)
         twice, _ = trial.gradient(True)
         length = norm(plain)
@@ -190,20 +190,20 @@ def strengths_deviate(
     """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
     patcher = patcher or build_tiny(entry)
     module = patcher.model.diffusion_model
-    adapter = shaken(core, module, core("targets").select(module, preset), torch.float32, algorithm)
+    adapter = shaken(core, module, core("layers.select").select(module, preset), torch.float32, algorithm)
     latent = {"samples": empty_latent(entry)}
     strengths = (-1.0, 0.0, 0.5, 1.0)
     prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
 
     def sample(some: Sequence[float]) -> torch.Tensor:
-        call = core("comfy_host").sample_strengths
+        call = core("with_comfy.sampling").sample_strengths
         return call(
             patcher, adapter, some, 7, latent, *prompts, steps=1, cfg=cfg, sampler="euler", scheduler="simple", denoise=0.5
         )
 
     together = sample(strengths)
     # no equality by falling back: one call where the entry says that samples keep apart
-    found = core("comfy_host").runs_together(patcher, adapter, latent["samples"][0], prompts[0], len(strengths))
+    found = core("with_comfy.sampling").runs_together(patcher, adapter, latent["samples"][0], prompts[0], len(strengths))
     if preset == "auto" and found is not (entry.batched and not entry.video):
         raise AssertionError(f"strengths run {'together' if found else 'one by one'}")
     alone = torch.cat([sample([s]) for s in strengths])

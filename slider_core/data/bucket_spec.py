@@ -1,0 +1,187 @@
+"""The choices about a dataset: its buckets, captions, crops and pairs, and words in the place of images."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from ..config.checks import JsonSpec, choice, is_number, is_whole, need
+
+
+class CaptionFrom(str, Enum):
+    """Where a caption comes from (the names are those of SimpleTuner's caption_strategy)."""
+
+    TEXTFILE = "textfile"
+    FILENAME = "filename"
+    INSTANCEPROMPT = "instanceprompt"
+    NONE = "none"
+
+
+class Crop(str, Enum):
+    """Which part of an image is kept when its shape is not the bucket's; the same for both images of a pair."""
+
+    CENTER = "center"
+    RANDOM = "random"
+    NONE = "none"
+
+
+class Pairing(str, Enum):
+    """How positives and negatives become pairs."""
+
+    AUTO = "auto"  # by file name where all match, else by order; whether they line up is looked at
+    NAME = "name"  # and they do line up, and so with order
+    ORDER = "order"
+    RANDOM = "random"  # drawn anew in every epoch: for images that do not belong together
+
+
+class Unequal(str, Enum):
+    """What to do when one side has fewer images than the other."""
+
+    STOP = "stop"
+    BALANCE = "balance"  # show the smaller side's images again
+
+
+class Alpha(str, Enum):
+    """What a transparent part of an image means."""
+
+    COLOR = "color"  # the background colour shows through
+    MASK = "mask"  # it is not trained on
+
+
+@dataclass(frozen=True)
+class DatasetSpec(JsonSpec):
+    """How buckets become a dataset. `background` is "#rrggbb"; `flip`: every pair mirrored as well; a clip gives `frames`."""
+
+    pairing: Pairing = Pairing.AUTO
+    unequal: Unequal = Unequal.STOP
+    flip: bool = False
+    alpha: Alpha = Alpha.COLOR
+    background: str = "#ffffff"
+    frames: int = 1
+    seed: int = 0  # of random crops
+
+    def __post_init__(self) -> None:
+        for name, kind in (("pairing", Pairing), ("unequal", Unequal), ("alpha", Alpha)):
+            object.__setattr__(self, name, choice(kind, getattr(self, name), name.capitalize()))
+        colour = isinstance(self.background, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", self.background)
+        need(bool(colour), f'background must be a colour such as "#ffffff", got {self.background!r}.')
+        need(is_whole(self.frames, 1), f"frames must be a whole number from 1, got {self.frames!r}.")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        return tuple(bytes.fromhex(self.background[1:]))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class BucketSpec(JsonSpec):
+    """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are.
+
+    Within the buckets of one sign `probability` weighs how often a bucket's turn comes; an epoch shows each of its images
+    1 + `repeats` times. `crop` and `resolution` (0: that of the run) say how its images are fitted.
+    """
+
+    folder: str
+    strength: float
+    caption: str | None = None  # one caption for all; None: as `captions` says
+    captions: CaptionFrom = CaptionFrom.TEXTFILE
+    trigger: str = ""  # a word before every caption
+    name: str = ""  # in reports; the folder's own when empty
+    probability: float = 1.0
+    repeats: int = 0
+    resolution: int = 0
+    crop: Crop = Crop.CENTER
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
+        object.__setattr__(self, "crop", choice(Crop, self.crop, "Crop"))
+        where = f"Bucket {self.title}"
+        need(is_number(self.strength), f"{where}: strength must be a finite number, got {self.strength!r}.")
+        likely = is_number(self.probability) and self.probability > 0
+        need(likely, f"{where}: probability must be above 0, got {self.probability!r}; to leave a bucket out, disable it.")
+        one = self.captions is not CaptionFrom.INSTANCEPROMPT or bool(self.caption)
+        need(one, f"{where}: the captions {CaptionFrom.INSTANCEPROMPT.value} need one caption for all.")
+        need(is_whole(self.repeats, 0), f"{where}: repeats must be a whole number from 0, got {self.repeats!r}.")
+        need(is_whole(self.resolution, 0), f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}.")
+
+    @property
+    def sign(self) -> int:
+        return (self.strength > 0) - (self.strength < 0)
+
+    @property
+    def title(self) -> str:
+        return self.name or self.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+class Latents(str, Enum):
+    """What a slider from words is trained on: latents that the model itself makes, or the dataset's images."""
+
+    OWN = "own"
+    IMAGES = "images"
+
+
+MOST_LATENTS = 1000
+
+
+@dataclass(frozen=True)
+class WordsSpec(JsonSpec):
+    """Prompts in the place of images: what `target` becomes at +1 (`positive`) and at -1 (`negative`).
+
+    Each of the `hold` attributes is said beside all three in turn, so that the slider learns no more of them than they have in
+    common. `guidance` times the difference of the two ends is what +1 is asked for; `weight` is what words count beside a
+    dataset's images. The model makes `count` latents of `width` x `height` pixels (0: the run's resolution) in `steps` steps at
+    the guidance scale `cfg`, where `latents` does not take the images.
+    """
+
+    target: str
+    positive: str
+    negative: str
+    hold: tuple[str, ...] = ()
+    guidance: float = 1.0
+    weight: float = 1.0
+    latents: Latents = Latents.OWN
+    count: int = 16
+    width: int = 0
+    height: int = 0
+    steps: int = 10
+    cfg: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latents", choice(Latents, self.latents, "Latents"))
+        for name in ("target", "positive", "negative"):
+            need(isinstance(getattr(self, name), str), f"The {name} prompt must be text, got {getattr(self, name)!r}.")
+            object.__setattr__(self, name, " ".join(getattr(self, name).split()))
+        same = f'positive and negative say the same ("{self.positive}"): say what the two ends are.'
+        need(self.positive != self.negative, same)
+        object.__setattr__(self, "hold", tuple(dict.fromkeys(word for h in self.hold if (word := " ".join(h.split())))))
+        for name in ("guidance", "weight"):
+            value = getattr(self, name)
+            need(is_number(value) and 0 < value <= 100, f"{name} must be above 0 and at most 100, got {value!r}.")
+        need(is_number(self.cfg) and 1 <= self.cfg <= 30, f"cfg must be from 1 to 30, got {self.cfg!r}.")
+        for name, least, most in (("width", 0, 16384), ("height", 0, 16384), ("steps", 1, 1000)):
+            value = getattr(self, name)
+            need(
+                is_whole(value, least) and value <= most, f"{name} must be a whole number from {least} to {most}, got {value!r}."
+            )
+        least = max(1, len(self.hold))
+        enough = is_whole(self.count, least) and self.count <= MOST_LATENTS
+        need(
+            enough,
+            f"count must be from {least} (one for each attribute to hold) to {MOST_LATENTS}, got {self.count!r}.",
+        )
+
+    @property
+    def prompts(self) -> list[tuple[str, str, str]]:
+        """(target, positive, negative) as they are said: as they are, else once with each attribute to hold."""
+        plain = (self.target, self.positive, self.negative)
+        return [tuple(f"{said}, {held}".removeprefix(", ") for said in plain) for held in self.hold] or [plain]  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        held = f", hold {', '.join(self.hold)}" if self.hold else ""
+        return f'"{self.target}": + "{self.positive}", - "{self.negative}"{held}, guidance {self.guidance:g}'
+
+
+def held(text: str) -> tuple[str, ...]:
+    """Attributes out of a text, one on a line or with commas between."""
+    return tuple(word for word in re.split(r"[,\n]", text) if word.strip())

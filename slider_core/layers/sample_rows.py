@@ -1,0 +1,150 @@
+"""Which row of a layer belongs to which sample of a batch, so that every sample can have a strength of its own.
+
+ComfyUI's rule: a model call holds whole copies of the batch (conditional, unconditional), so row r belongs to sample r % S; a
+layer that sees a multiple of the rows (frames folded into the batch) repeats each row. Models that pack all samples into one
+sequence, or sort their tokens (mixtures of experts), break the rule somewhere: `samples_apart` finds out by trying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config.checks import SliderError
+from .layer import Target, find_layer, is_linear
+
+SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
+NUDGES = (0.1, 1.0)  # of a layer's output, in the trial; the second where the first drowns in rounding
+TELLING = 10  # times the rounding: what an effect must have to tell anything
+APART = 0.02  # largest deviation from separate runs, as a share of the nudge's effect; mixed rows are of the order of 1
+FLOOR, FLOOR_HALF = 2e-5, 2e-2  # rounding between batch sizes as a share of the output, in float32 and in fewer bits
+_PICKED: ContextVar[Sequence[int] | None] = ContextVar("picked", default=None)
+
+
+@contextmanager
+def picking(samples: Sequence[int] | None) -> Iterator[None]:
+    """Within the block a call of a module that gets no transformer_options (a ControlNet) holds these samples. None: all."""
+    token = _PICKED.set(samples)
+    try:
+        yield
+    finally:
+        _PICKED.reset(token)
+
+
+class Rows:
+    """The strength of each row of the model call that is running; None between calls, when the host may use a part of the
+    model by itself (a text connector, say), for no sample in particular."""
+
+    def __init__(self, strength: Sequence[float] | torch.Tensor, by_row: bool = False) -> None:
+        self.by_row = by_row  # the strengths of one call's rows: no part of a batch is picked from them
+        self.strength = torch.as_tensor(strength, dtype=torch.float32).reshape(-1)
+        self.row: torch.Tensor | None = None
+        self.uniform = False  # all rows alike
+
+    def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        picked = None if self.by_row else (kwargs.get("transformer_options") or {}).get(SAMPLES, _PICKED.get())
+        strength = self.strength if picked is None else self.strength[list(picked)]
+        first = args[0] if args else kwargs["x"]
+        first = first[0] if isinstance(first, (list, tuple)) else first  # several streams in a list: sound and video
+        count = first.shape[0]
+        if count % len(strength):
+            raise SliderError(f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths.")
+        self.uniform = bool((strength == strength[0]).all())
+        self.row = strength.repeat(count // len(strength)).to(first.device)  # once a call, not once a layer
+
+    def frozen(self) -> Rows:
+        """The same strengths and rows, which later model calls do not change."""
+        copy = Rows(self.strength, self.by_row)
+        copy.row, copy.uniform = self.row, self.uniform
+        return copy
+
+    def for_layer(self, count: int, path: str) -> torch.Tensor | None:
+        """(count,) or (1,) strengths for a layer that sees `count` rows; None between model calls."""
+        if self.row is None or count == len(self.row):
+            return self.row
+        if self.uniform:
+            return self.row[:1]
+        if count % len(self.row):
+            raise SliderError(f'Layer "{path}" sees {count} rows for {len(self.row)} samples: run one strength at a time.')
+        return self.row.repeat_interleave(count // len(self.row))
+
+
+@contextmanager
+def attached(
+    module: nn.Module,
+    rows: Callable[[], Rows | None],
+    hooks: Sequence[tuple[nn.Module, Callable[..., Any]]],
+) -> Iterator[None]:
+    """Forward hooks on layers of `module` for the length of the block; the `rows` in force are told of every model call."""
+
+    def see(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        now = rows()
+        if now is not None:
+            now.see(called, args, kwargs)
+
+    def leave(*_call: Any) -> None:
+        now = rows()
+        if now is not None:
+            now.row = None
+
+    with ExitStack() as stack:
+        stack.callback(module.register_forward_pre_hook(see, prepend=True, with_kwargs=True).remove)
+        stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        for layer, hook in hooks:
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield
+
+
+def _nudging(rows: Rows, path: str, size: float) -> Callable[..., torch.Tensor | None]:
+    def hook(module: nn.Module, _args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
+        strength = rows.for_layer(output.shape[0], path)
+        if strength is None:
+            return None
+        channels = -1 if is_linear(module) else 1
+        # towards another direction: a mere factor would vanish in the norm of queries and keys
+        nudge = size * strength.to(output).reshape(-1, *[1] * (output.ndim - 1)) * output.roll(1, channels)
+        return output + nudge
+
+    return hook
+
+
+@torch.no_grad()
+def samples_apart(
+    module: nn.Module,
+    paths: Sequence[str],
+    predict: Callable[[list[int]], torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+) -> bool:
+    """Whether samples of one batch keep apart: as they are, and with a strength of their own at every target.
+
+    `predict(samples)` runs the model on those of two samples, 0 and 1; together they must give what each gives alone. First
+    as they are, which also shows the rounding; then with each target's output nudged by the sample's sign. A trial that tells
+    nothing counts as mixing. `dtype`: what the model computes in. Costs nine samples' forward passes.
+    """
+
+    def run(strength: Sequence[float], samples: list[int], size: float = 0.0) -> torch.Tensor:
+        rows = Rows(strength)
+        with attached(module, lambda: rows, [(find_layer(module, Target(path)), _nudging(rows, path, size)) for path in paths]):
+            return predict(samples).float()
+
+    half = dtype.itemsize < 4 or any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())
+    try:
+        alone = torch.cat([run([0.0], [0]), run([0.0], [1])])
+        rounding = (run([0.0, 0.0], [0, 1]) - alone).norm()
+        if not rounding <= (FLOOR_HALF if half else FLOOR) * alone.norm():
+            return False
+        for size in NUDGES:
+            first, second, other = run([1.0], [0], size), run([-1.0], [1], size), run([-1.0], [0], size)
+            effect = (first - other).norm()
+            if effect > TELLING * rounding:
+                both = run([1.0, -1.0], [0, 1], size)
+                error = torch.maximum((both[:1] - first).norm(), (both[1:] - second).norm())
+                return bool(error <= torch.maximum(APART * effect, 3 * rounding))
+    except ValueError:  # a layer's rows do not divide, or the model itself refuses a batch
+        return False
+    return False

@@ -1,0 +1,387 @@
+"""How a slider's tensors are named in a file, and back: native (ComfyUI), kohya, diffusers, LyCORIS, PEFT.
+
+    native     diffusion_model.<path>.lora_A.weight          every loader of ComfyUI, every architecture
+    kohya      lora_unet_<path_with_underscores>.lora_down.weight
+    lycoris    lycoris_<path_with_underscores>.lora_down.weight          LyCORIS' create_lycoris_from_weights
+    diffusers  transformer.<diffusers path>.lora_A.weight    LoRA alone; fused layers come apart into their q, k and v
+    peft       base_model.model.<path>.lora_A.weight         LoRA and DoRA, with adapter_config.json
+
+A slice is written at the layer's full height, zeros outside its rows. The stock loader's change is strength * alpha / rank * B A,
+which is ours, so a strength means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..config.checks import SliderError
+from ..config.lora import FileFormat
+from ..layers.layer import Aliases, Target
+from .algorithm import (
+    ASIDE,
+    MAGNITUDE,
+    NEEDED,
+    OPTIONAL,
+    RATIO,
+    Kind,
+    LayerWeight,
+    as_full,
+    by_layer,
+    quiet_lycoris,
+    shape_only,
+    sliced,
+)
+
+PREFIX = "diffusion_model."
+CONTROL_PREFIX = "control_model."  # layers of a ControlNet: no stock loader takes them for the diffusion model's
+PART, CONTROLNET = "slider_part", "controlnet"  # the entry of a header that says so
+MOST_ALPHA = 1e6
+MOST_NUMBERS = 2**30  # of a layer that a file may claim to change
+# the two factors of a LoRA: down, up
+LORA_NAMES = (
+    (".lora_A.weight", ".lora_B.weight"),
+    (".lora_down.weight", ".lora_up.weight"),
+    (".lora_A.default.weight", ".lora_B.default.weight"),
+    ("_lora.down.weight", "_lora.up.weight"),
+    (".lora.down.weight", ".lora.up.weight"),
+    (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+    (".lora_A", ".lora_B"),
+)
+PLAIN = [f".{name}" for kind in Kind for name in (*NEEDED[kind], *OPTIONAL[kind]) if name not in NEEDED[Kind.LORA]]
+MAGNITUDES = (".lora_magnitude_vector.weight", ".lora_magnitude_vector.default.weight", ".lora_magnitude_vector")
+_SUFFIXES = {
+    **{down: "lora_down.weight" for down, _ in LORA_NAMES},
+    **{up: "lora_up.weight" for _, up in LORA_NAMES},
+    **{suffix: suffix[1:] for suffix in PLAIN},
+    **dict.fromkeys(MAGNITUDES, MAGNITUDE),
+    ".alpha": "alpha",
+}
+_LONGEST_FIRST = sorted(_SUFFIXES, key=len, reverse=True)
+_TEXT_ENCODER = re.compile(r"^(?:lora_te\d*_|text_encoders?(?:_\d)?\.|te\d?\.|lycoris_text_encoder|conditioner\.)")
+NO_SIGN = {
+    "oft_blocks": "OFT rotates weights, and a rotation by -1 is no rotation back",
+    "oft_diag": "OFT rotates weights, and a rotation by -1 is no rotation back",
+    "on_input": "(IA)3 has no place in ComfyUI's loaders",
+    "w_norm": "it changes norm layers, which sliders leave alone",
+    "set_weight": "it replaces weights, and a replacement has no strength",
+    "reshape_weight": "it changes the shape of the model's layers",
+    "bm.weight": "a GLoRA with a core tensor is read by LyCORIS alone",
+}
+
+
+def for_controlnet(metadata: Mapping[str, str]) -> bool:
+    """Whether a slider lies in a ControlNet, by its header."""
+    return metadata.get(PART) == CONTROLNET
+
+
+def prefix_of(metadata: Mapping[str, str]) -> str:
+    """What stands before a layer's path in a native file."""
+    return CONTROL_PREFIX if for_controlnet(metadata) else PREFIX
+
+
+# --- reading
+
+
+def _split(key: str) -> tuple[str, str] | None:
+    """(layer, tensor's name at rest) of a key, or None."""
+    for suffix in _LONGEST_FIRST:
+        if key.endswith(suffix):
+            return key[: -len(suffix)], _SUFFIXES[suffix]
+    return None
+
+
+def _kind(names: Iterable[str]) -> Kind | None:
+    names = set(names)
+    if names & {"lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a"}:
+        return Kind.LOKR
+    return next((kind for kind, needed in NEEDED.items() if needed and names & set(needed)), None)
+
+
+def _whole_kron(names: set[str]) -> list[str]:
+    """What a LoKr lacks: each factor is given whole or in both parts."""
+    lacking = []
+    for factor in ("lokr_w1", "lokr_w2"):
+        if factor not in names and not {f"{factor}_a", f"{factor}_b"} <= names:
+            lacking.append(factor)
+    return lacking
+
+
+def _layer(tensors: dict[str, torch.Tensor], where: str) -> LayerWeight:
+    """One layer out of a file. SliderError when its tensors make no change of a weight."""
+    kind = _kind(tensors)
+    if kind is None:
+        raise SliderError(f"{where} holds {', '.join(tensors)}, which change no weight; the file is damaged or no LoRA.")
+    alpha = tensors.pop("alpha", None)
+    if alpha is not None and (alpha.numel() != 1 or not abs(float(alpha)) <= MOST_ALPHA):
+        raise SliderError(f"{where} has an alpha that is no number up to {MOST_ALPHA:g}; the file is damaged.")
+    allowed = {*NEEDED[kind], *OPTIONAL[kind], *((MAGNITUDE,) if kind is Kind.LORA else ())}
+    lacking = _whole_kron(set(tensors)) if kind is Kind.LOKR else [n for n in NEEDED[kind] if n not in tensors]
+    if lacking:
+        raise SliderError(f"{where} lacks {lacking[0]}; the file is damaged or not a LoRA.")
+    odd = sorted(set(tensors) - allowed)
+    if odd == ["dora_scale"]:
+        raise SliderError(f"{where} is a DoRA on a {kind.value}, which has no meaning here; load it with ComfyUI's LoRA loader.")
+    if odd:
+        raise SliderError(
+            f"{where} holds {odd[0]} beside a {kind.value}, which has no meaning here; load it with ComfyUI's loader."
+        )
+    weight = LayerWeight(kind, {n: t.float() for n, t in tensors.items()}, None if alpha is None else float(alpha))
+    _check_factors(weight, where)
+    return weight
+
+
+def _check_factors(weight: LayerWeight, where: str) -> None:
+    """SliderError unless the factors multiply to a weight of a size that exists. Whether it fits a model: fits.py."""
+    t = weight.tensors
+    shapes = ", ".join(str(tuple(value.shape)) for value in t.values())
+    kernels = ("lora_mid.weight", "hada_t1", "hada_t2", "lokr_t2")
+    least = {name: 1 if name in ("dora_scale", MAGNITUDE, "diff_b") else 3 if name in kernels else 2 for name in t}
+    scalar = [name for name, value in t.items() if value.ndim < least[name] or not value.numel()]
+    pairs = {
+        Kind.LORA: (("lora_down.weight", 0, "lora_up.weight", 1),),
+        Kind.LOHA: tuple((f"hada_w{n}_b", 0, f"hada_w{n}_a", 0 if f"hada_t{n}" in t else 1) for n in (1, 2)),
+        Kind.LOKR: (("lokr_w1_b", 0, "lokr_w1_a", 1), ("lokr_w2_b", 0, "lokr_w2_a", 0 if "lokr_t2" in t else 1)),
+        Kind.FULL: (),
+        Kind.GLORA: (("a2.weight", 0, "a1.weight", 1), ("b2.weight", 0, "b1.weight", 1)),
+    }[weight.kind]
+    apart = not scalar and any(
+        name in t and (not t[name].shape[0] or t[name].shape[i] != t[other].shape[j]) for name, i, other, j in pairs
+    )
+    if scalar or apart:
+        raise SliderError(f"{where} holds {shapes}, which make no {weight.kind.value}; the file is damaged.")
+    rows, numbers = weight.shape()
+    if rows * numbers > MOST_NUMBERS:
+        raise SliderError(f"{where} claims a weight of {rows} x {numbers} numbers, larger than any model's; the file is damaged.")
+
+
+def from_state(
+    state: Mapping[str, torch.Tensor], source: str, metadata: Mapping[str, str] | None = None
+) -> tuple[dict[Target, LayerWeight], list[str]]:
+    """A file's tensors -> (weights by target, layers of text encoders that were left out).
+
+    A layer that has no native name keeps the file's own name as its path, until `names.placed` meets the model. SliderError
+    that names the key when something is no change of a layer, or has no meaning with a sign.
+    """
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    text: set[str] = set()
+    for key, value in state.items():
+        reason = next((why for word, why in NO_SIGN.items() if key.endswith(word)), None)
+        if reason:
+            raise SliderError(f"{source}: {key} cannot be part of a slider: {reason}.")
+        split = _split(key)
+        if split is None:
+            raise SliderError(f'{source}: key "{key}" not understood; a LoRA file is needed.')
+        if _TEXT_ENCODER.match(key):
+            text.add(split[0])
+        elif split[1] in groups.setdefault(split[0], {}):
+            raise SliderError(f'{source}: "{split[0]}" has {split[1]} twice; the file is damaged.')
+        else:
+            groups[split[0]][split[1]] = value
+    if not groups:
+        raise SliderError(f"{source}: no layer of a diffusion model in it; a LoRA file is needed.")
+    told = metadata or {}
+    prefix = prefix_of(told)
+    weights = {Target(stem.removeprefix(prefix)): _layer(tensors, f"{source}: {stem}") for stem, tensors in groups.items()}
+    if told.get("slider_file_format") == FileFormat.LYCORIS.value:  # its dora_scale is the magnitude itself
+        weights = {target: _as_magnitude(weight) for target, weight in weights.items()}
+    return weights, sorted(text)
+
+
+def _as_magnitude(weight: LayerWeight) -> LayerWeight:
+    if "dora_scale" not in weight.tensors:
+        return weight
+    tensors = {MAGNITUDE if name == "dora_scale" else name: value for name, value in weight.tensors.items()}
+    return dataclasses.replace(weight, tensors=tensors)
+
+
+def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, Sequence[tuple[int, int]]]) -> dict[Target, LayerWeight]:
+    """Whole layers narrowed to the slices that a slider moves, by path. SliderError when one changes other rows too."""
+    found: dict[Target, LayerWeight] = {}
+    for target, weight in weights.items():
+        slices = rows.get(target.path, ()) if target.rows is None else ()
+        found |= {Target(target.path, part): sliced(weight, part, slices, target.path) for part in slices} or {target: weight}
+    return found
+
+
+# --- writing
+
+
+def _plain(weight: LayerWeight, lora: tuple[str, str]) -> dict[str, torch.Tensor]:
+    """Suffix -> tensor, the two factors of a LoRA by those names."""
+    named = dict(zip(NEEDED[Kind.LORA], lora, strict=True)) if "lora_mid.weight" not in weight.tensors else {}
+    out = {named.get(name, f".{name}"): value for name, value in weight.tensors.items() if name not in ASIDE}
+    if weight.kind is not Kind.FULL:
+        alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
+        out[".alpha"] = torch.tensor(float(alpha))
+    return out
+
+
+def _for_comfyui(weight: LayerWeight) -> LayerWeight:
+    """ComfyUI's loader multiplies a LoKr's factors as matrices unless they are those of a 2-D convolution."""
+    w2 = weight.tensors.get("lokr_w2")
+    if w2 is None or w2.ndim in (2, 4):
+        return weight
+    return dataclasses.replace(weight, tensors=weight.tensors | {"lokr_w2": w2.flatten(1)})
+
+
+def to_native(weights: Mapping[Target, LayerWeight], prefix: str = PREFIX) -> dict[str, torch.Tensor]:
+    """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture. `prefix`: see `prefix_of`."""
+    state: dict[str, torch.Tensor] = {}
+    for path, weight in by_layer(weights).items():
+        state |= {f"{prefix}{path}{suffix}": t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[0]).items()}
+    return state
+
+
+def to_kohya(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]:
+    """`lora_unet_` keys, the path with underscores."""
+    state: dict[str, torch.Tensor] = {}
+    for path, weight in by_layer(weights).items():
+        stem = f"lora_unet_{path.replace('.', '_')}"
+        state |= {stem + suffix: t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[1]).items()}
+    return state
+
+
+def _lycoris_reads(weight: LayerWeight, path: str) -> bool:
+    """Whether LyCORIS, which works a LoKr's sizes out anew, comes to these. Tried on a layer of that shape without memory."""
+    from lycoris.modules.lokr import LokrModule
+
+    if weight.base is None:
+        raise SliderError(f'The LoKr of "{path}" needs its base model to be written for LyCORIS: connect the model.')
+    given = [weight.tensors.get(name) for name in LokrModule.weight_list]
+    given[LokrModule.weight_list.index("alpha")] = torch.tensor(weight.alpha or 1.0)
+    try:
+        with torch.no_grad(), quiet_lycoris():
+            made = LokrModule.make_module_from_state_dict("", shape_only(weight.base), *given)
+    except (RuntimeError, AttributeError):
+        return False
+    return all(made.state_dict()[name].shape == value.shape for name, value in weight.tensors.items())
+
+
+def _for_lycoris(weight: LayerWeight, path: str) -> LayerWeight:
+    if weight.kind is Kind.LOKR and not _lycoris_reads(weight, path):
+        return as_full(weight)
+    if "dora_scale" not in weight.tensors:
+        return weight
+    return dataclasses.replace(weight, tensors=weight.tensors | {"dora_scale": _magnitude(weight, path)})
+
+
+def _magnitude(weight: LayerWeight, path: str) -> torch.Tensor:
+    """A DoRA's magnitude as PEFT and LyCORIS understand it: the norm of each row of the changed weight."""
+    if RATIO not in weight.tensors:
+        raise SliderError(f'The DoRA of "{path}" needs its base model to be written this way: connect the model.')
+    return weight.tensors["dora_scale"] * weight.tensors[RATIO]
+
+
+def to_lycoris(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]:
+    """`lycoris_` keys, as LyCORIS' own wrapper writes and reads them. A LoKr that it could not size is a plain difference."""
+    state: dict[str, torch.Tensor] = {}
+    for path, weight in by_layer(weights).items():
+        stem = f"lycoris_{path.replace('.', '_')}"
+        state |= {stem + suffix: t for suffix, t in _plain(_for_lycoris(weight, path), LORA_NAMES[1]).items()}
+    return state
+
+
+def _only_lora(weight: LayerWeight, path: str, reader: str) -> None:
+    if weight.kind is not Kind.LORA or "lora_mid.weight" in weight.tensors:
+        kind = "LoCon with a core tensor" if weight.kind is Kind.LORA else weight.kind.value
+        raise SliderError(f'{reader} reads LoRA only, and "{path}" is a {kind}: choose native, kohya or lycoris.')
+
+
+def _diffusers_names(aliases: Aliases) -> dict[str, list[tuple[str, tuple[int, int] | None]]]:
+    """Module path -> the diffusers names of it and of its slices, with the prefix that both diffusers and ComfyUI read."""
+    found: dict[str, list[tuple[str, tuple[int, int] | None]]] = {}
+    for name, target in aliases.items():
+        if name.startswith(("transformer.", "unet.")):
+            found.setdefault(target.path, []).append((name, target.rows))
+    return found
+
+
+def _covering(
+    names: Sequence[tuple[str, tuple[int, int] | None]], moved: torch.Tensor
+) -> list[tuple[str, tuple[int, int] | None]]:
+    """Names that together mean every moved row once: those of slices where these are enough, else one of the whole layer."""
+    slices = sorted(((name, rows) for name, rows in names if rows), key=lambda entry: entry[1])
+    chosen, reached, still = [], torch.zeros_like(moved), not bool(moved.any())
+    for name, rows in slices:
+        if not bool(reached[rows[0] : rows[1]].any()):
+            reached[rows[0] : rows[1]] = True
+            chosen += [(name, rows)] if still or bool(moved[rows[0] : rows[1]].any()) else []
+    if chosen and not bool(moved[~reached].any()):
+        return chosen
+    return [(name, rows) for name, rows in names if rows is None][:1]
+
+
+def to_diffusers(weights: Mapping[Target, LayerWeight], aliases: Aliases | None) -> dict[str, torch.Tensor]:
+    """diffusers' names, where ComfyUI has the map (`aliases`). No alpha: diffusers takes it from elsewhere, so B carries it."""
+    if aliases is None:
+        raise SliderError("diffusers' names come from ComfyUI's table for a model: save in a graph, with the model connected.")
+    names, state = _diffusers_names(aliases), {}
+    if not names:
+        raise SliderError("ComfyUI knows no diffusers names for this architecture: choose native or kohya.")
+    for path, weight in by_layer(weights).items():
+        _only_lora(weight, path, "diffusers")
+        if weight.is_dora:
+            raise SliderError("ComfyUI cannot read a DoRA by its diffusers names: choose native, kohya or peft.")
+        down, up = weight.tensors["lora_down.weight"], weight.tensors["lora_up.weight"] * weight.scale
+        chosen = _covering(names.get(path, []), up.flatten(1).any(dim=1))
+        if not chosen:
+            raise SliderError(f'"{path}" has no diffusers name that ComfyUI knows: choose native or kohya.')
+        for name, rows in chosen:
+            suffixes = LORA_NAMES[3] if ".processor." in name else LORA_NAMES[0]
+            part = up[rows[0] : rows[1]] if rows else up
+            state |= {name + suffixes[0]: down.clone(), name + suffixes[1]: part.clone()}
+    return state
+
+
+def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(adapter_config.json, tensors) that peft.PeftModel.from_pretrained reads on the same diffusion model."""
+    tall = by_layer(weights)
+    state: dict[str, torch.Tensor] = {}
+    for path, weight in tall.items():
+        _only_lora(weight, path, "A PEFT folder")
+        stem = f"base_model.model.{path}"
+        state[f"{stem}.lora_A.weight"] = weight.tensors["lora_down.weight"]
+        state[f"{stem}.lora_B.weight"] = weight.tensors["lora_up.weight"]
+        if weight.is_dora:
+            magnitude, conv = _magnitude(weight, path), weight.tensors["lora_down.weight"].ndim > 2
+            state[f"{stem}.lora_magnitude_vector"] = magnitude.transpose(0, 1) if conv else magnitude.flatten()
+    if len({w.is_dora for w in tall.values()}) > 1:
+        raise SliderError("A PEFT folder is DoRA on all its layers or on none, and this slider is mixed: choose native or kohya.")
+    ranks = {path: weight.rank for path, weight in tall.items()}
+    alphas = {path: weight.scale * weight.rank for path, weight in tall.items() if weight.rank}
+    rank, alpha = (max(set(v.values()), key=list(v.values()).count) for v in (ranks, alphas))
+    return {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{re.escape(p)}$": r for p, r in ranks.items() if r != rank},
+        "alpha_pattern": {f"^{re.escape(p)}$": a for p, a in alphas.items() if a != alpha},
+        "target_modules": f"^(?:{'|'.join(re.escape(path) for path in sorted(tall))})$",  # a list would match ends of paths
+        "use_dora": any(w.is_dora for w in tall.values()),
+        "inference_mode": True,
+        "lora_dropout": 0.0,
+        "bias": "none",
+    }, state
+
+
+def loader_notes(weights: Mapping[Target, LayerWeight], form: FileFormat, aliases: Aliases | None = None) -> list[str]:
+    """Where ComfyUI's loaders cannot be right about this file, in words. `aliases` as for `to_diffusers`."""
+    tall = by_layer(weights)
+    fused = {target.path for target in (aliases or {}).values() if target.rows}
+    found = {
+        "leaves a DoRA's scale out": any(w.is_dora for w in tall.values()),
+        "cannot run a GLoRA": any(w.kind is Kind.GLORA for w in tall.values()),
+        "skips slices of fused layers": form is FileFormat.DIFFUSERS and bool(fused & tall.keys()),
+        "cannot run a LoKr on 1-D and 3-D convolutions": any(
+            "lokr_w2" in w.tensors and w.tensors["lokr_w2"].ndim in (3, 5) for w in tall.values()
+        ),
+    }
+    notes = [f"ComfyUI's bypass loader {what}: use Load LoRA." for what, true in found.items() if true]
+    if form in (FileFormat.LYCORIS, FileFormat.PEFT):
+        notes = [f"This file is for {form.value}: Load LoRA leaves out what it cannot read. Save as native for ComfyUI."]
+    return notes

@@ -1,0 +1,118 @@
+"""Files written whole or not at all: beside their place, then renamed, so a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..config.checks import SliderError
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
+    """A folder with these files, whole or not at all. One that holds anything else is never replaced."""
+    refuse_existing(path, overwrite)
+    if path.exists() and not (path.is_dir() and {p.name for p in path.iterdir()} == set(files)):
+        raise SliderError(f"{path} holds other things than a slider: choose another name.")
+    temporary, aside = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
+    try:
+        for name, content in files.items():
+            atomic_write(temporary / name, content)
+        if path.exists():
+            path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+    except OSError as fault:
+        raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
+    finally:
+        for leftover in (temporary, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def move_in(trial: Path, path: Path, overwrite: bool = False) -> None:
+    """Put a file or PEFT folder that was saved elsewhere in its place, whole or not at all."""
+    if trial.is_dir():
+        _write_folder(path, {p.name: p.read_bytes() for p in trial.iterdir()}, overwrite)
+    else:
+        atomic_write(path, trial.read_bytes(), overwrite)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """SliderError when something is there already and must stay."""
+    if path.exists() and not overwrite:
+        raise SliderError(f"File exists: {path}. Choose another name, or ask to overwrite it.")
+
+
+def atomic_write(path: Path, content: bytes, overwrite: bool = False) -> None:
+    """Write `content` to `path` whole or not at all. SliderError when it exists (unless `overwrite`) or cannot be written."""
+    refuse_existing(path, overwrite)
+    path = path.resolve()  # what a link points at is replaced, not the link
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the umask
+    except OSError as fault:
+        raise SliderError(f"Cannot write to {path.parent} ({fault.strerror}). Choose a folder that can be written.") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as fault:
+        raise SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system lets a folder be synchronised."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# --- in
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, header) of a safetensors file. SliderError when it is damaged or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+            return state, dict(file.metadata() or {})
+    except (SafetensorError, OSError) as fault:
+        raise SliderError(f"Slider file cannot be read: {path} ({fault}). It is damaged or no safetensors file.") from None
+
+
+def check_writable(folder: Path, *names: str) -> None:
+    """Fail before the work, not after it: SliderError when files of these names could not be put into `folder`. Leaves none."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        for name in names:
+            name.encode()
+            if (folder / name).is_dir():
+                raise IsADirectoryError(f"{name} is a folder there")
+    except (OSError, UnicodeEncodeError) as fault:
+        raise SliderError(f"Cannot write to {folder} ({fault}). Choose another place or name.") from None

@@ -1,0 +1,235 @@
+"""The loop: warm-up, schedule, accumulation, clipping, guards, the early sign. It knows no file and no screen: `on_step` reports.
+
+A step is a pure function of (weights, optimizer state, seed, step number), so `state_dict` is enough to go on exactly where
+a run stopped. A step either finishes or leaves the weights as the last finished step had them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+
+from ..backend import Backend
+from ..config.checks import SliderError
+from ..config.training import Optimizer, Schedule, TrainSpec
+from ..encode.encoder import Sample
+from ..layers.autograd_inplace import complains, forgiving
+from ..lora.slider_adapter import Adapter
+from ..objective.batches import Batch, parts, plan
+from ..objective.noising import strangers_note
+from ..objective.step_loss import step_loss
+from .oom_fallback import Ladder
+from .optimizers import Average, make_optimizer, remembered
+from .progress import Probe, Reading
+from .progress_verdict import Explained, explain, judge
+
+FLOOR = 0.05  # what is left of the learning rate at the end of a schedule
+HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
+CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a finished step tells: `step` counts finished steps; gains are the last reading, None before the first."""
+
+    step: int
+    total: int
+    loss: float
+    gain_positive: float | None
+    gain_negative: float | None
+    seconds_left: float
+    memory: str = ""  # the most that was in use so far, in words
+
+    def words(self) -> str:
+        """One line for a progress bar."""
+        gain = ""
+        if self.gain_positive is not None and self.gain_negative is not None:
+            gain = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
+        used = f", peak {self.memory}" if self.memory else ""
+        return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left{used}"
+
+
+def _percent(gain: float) -> str:
+    return f"{gain:+.1%}" if gain > -10 else "below -999%"
+
+
+def learning_rate(spec: TrainSpec, step: int) -> float:
+    """The rate of `step` (from 0): a linear warm-up, then the schedule over `spec.steps`. Schedule-Free needs none."""
+    warm = min(1.0, (step + 1) / max(1, spec.warmup))
+    if spec.schedule is Schedule.CONSTANT or spec.optimizer is Optimizer.SCHEDULE_FREE:
+        return spec.lr * warm
+    way = min(1.0, step / spec.steps)
+    if spec.schedule is Schedule.LINEAR:
+        return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 - way))
+    return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * way)) / 2)
+
+
+class Trainer:
+    """A slider under training: adapter, optimizer and place in the run. `run` may be called again and again.
+
+    Between steps the adapter holds what is to be read: the average of the weights where there is one (optimizers.py).
+    It holds no model: each `run` borrows one, so a waiting slider keeps no base model in memory.
+    """
+
+    def __init__(self, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec) -> None:
+        self._plan = plan(samples, spec)  # refuses samples that cannot train before anything is made
+        self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
+        self._use_optimizer(spec)
+        self.step = 0
+        self._scale = self._most = 1.0
+        self._calm = 0  # steps since the scale was last changed
+        self.ladder = Ladder(adapter)
+        self.losses: list[float] = []
+        self.readings: list[Reading] = []
+        self._probe = Probe(self.samples, spec.seed)
+        self.source = "images" if self._probe.samples[0].asks is None else "words"
+
+    def run(
+        self,
+        backend: Backend,
+        until: int,
+        on_step: Callable[[StepReport], bool | None] | None = None,
+        gain_every: int = 20,
+    ) -> None:
+        """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
+        the run as well; what was learned stays.
+
+        Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
+        """
+        if self.step >= until:
+            with backend.borrowed():
+                self.adapter.look(backend.module)  # for the file form: a state may just have been loaded
+            return
+        start, first = time.monotonic(), self.step
+        half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
+        self._scale = self._scale if half and self._scale > 1 else HALF_SCALE if half else 1.0  # a run in parts is the same run
+        self._most = HALF_SCALE if half else 1.0
+        module, ladder = backend.module, self.ladder
+        backend.memory.begin()
+        with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):
+            backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
+            with ladder.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
+                while self.step < until:
+                    loss = self._one_step(backend)
+                    if self.step == until or self.step % gain_every == 0:
+                        ladder.attempt(backend, self._read_gain)
+                    if on_step:
+                        pace = (time.monotonic() - start) / (self.step - first)
+                        gain = self.readings[-1].gain if self.readings else (None, None)
+                        left, used = pace * (until - self.step), backend.memory.words()
+                        if on_step(StepReport(self.step, until, loss, *gain, seconds_left=left, memory=used)):
+                            break
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def adopt(self, spec: TrainSpec) -> None:
+        """Go on with other choices (steps, lr, batch, objective, seed, optimizer) from the next step."""
+        self._plan = plan(self.samples, spec)
+        if spec.optimizer is not self.spec.optimizer:
+            self._use_optimizer(spec)  # begins anew, from the weights that are read
+        elif self.average.ema is not None and not spec.ema:
+            self.average.end()
+        self.spec = spec
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = spec.weight_decay
+
+    @torch.inference_mode(False)
+    def _use_optimizer(self, spec: TrainSpec) -> None:
+        self.optimizer = make_optimizer(spec, self.adapter.parameters())
+        self.average = Average(self.adapter.parameters(), self.optimizer)
+
+    def _one_step(self, backend: Backend) -> float:
+        batch = self._plan.batch(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.spec, self.step)
+        with self.average.trained():
+            value = self.ladder.attempt(backend, lambda within: self._gradients(within, batch))
+            self.optimizer.step()
+            self.average.follow(self.spec.ema, self.step + 1)
+        self.step += 1
+        self.losses.append(value)
+        return value
+
+    def _gradients(self, backend: Backend, batch: Batch) -> float:
+        """Leave the clipped gradients of the mean loss in the factors and return that loss; SliderError when they are not finite.
+
+        The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
+        """
+        while True:
+            try:
+                value = self._backward(backend, batch)
+            except RuntimeError as fault:
+                if self.ladder.forgive or not complains(fault):
+                    raise
+                self.ladder.forgive = True  # the model adds in place to what it has saved: allow that from here on
+                continue
+            if not math.isfinite(value):
+                raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+            parameters = self.adapter.parameters()
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.div_(self._scale)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+            if bool(norm.isfinite()):  # the one answer asked of the device: not one per layer
+                self._grow()
+                return value
+            if self._scale <= 1:
+                raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+            self._scale, self._calm = self._scale / 2, 0
+
+    def _grow(self) -> None:
+        """One overflow must not leave the rest of a long run with a small scale."""
+        self._calm += 1
+        if self._scale < self._most and self._calm >= CALM:
+            self._scale, self._calm = 2 * self._scale, 0
+
+    def _backward(self, backend: Backend, batch: Batch) -> float:
+        """Scaled gradients into the factors, part by part (not all where a loss is not finite); the mean loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total, some = 0.0, parts(batch, self.spec.accumulate)
+        for part in some:
+            with forgiving(self.ladder.forgive):
+                loss = step_loss(backend, self.adapter, part, self.spec).loss_B.mean()
+                if not bool(loss.isfinite()):
+                    return float(loss.detach())
+                (loss * (self._scale / len(some))).backward()
+                total += float(loss.detach())
+        return total / len(some)
+
+    def _read_gain(self, backend: Backend) -> None:
+        self.readings.append(self._probe.read(backend, self.adapter, self.step))
+
+    def verdict(self, explained: Explained | None = None) -> str:
+        """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
+        found = judge(self.readings, self.adapter.finite(), explained)
+        said = explain(found, self.readings[-1] if self.readings else None, explained, self.source)
+        return said + strangers_note(self.samples, self.spec)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy: going on changes it not."""
+        adapter, ema = self.adapter.state(), self.average.ema
+        if self.average.raw is not None:
+            trained = iter(self.average.raw)
+            adapter = {layer: [next(trained).cpu().clone() for _ in some] for layer, some in adapter.items()}
+        return {
+            "adapter": adapter,
+            "ema": None if ema is None else [mean.cpu().clone() for mean in ema],
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "step": self.step,
+            "losses": list(self.losses),
+            "readings": [astuple(reading) for reading in self.readings],
+        }
+
+    @torch.inference_mode(False)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
+        self.adapter.load_state(state["adapter"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
+        self.average.load(state.get("ema"))
+        self.step, self.losses = state["step"], list(state["losses"])
+        self.readings = [Reading(*reading) for reading in state["readings"]]

@@ -1,0 +1,95 @@
+"""Sliders under training, by name: the memory that outlives a graph run.
+
+A node cache drops what it holds when another graph runs, so a half-trained slider lives here and sockets carry its name.
+The least recently used sliders leave when the byte budget is passed; a run that is in use never does. Who was kept on disk
+(autosave.py) is taken up from there, after a restart too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..config.checks import SliderError
+from ..config.lora import AdapterSpec
+from .trainer import Trainer
+from .training_file import load_run
+from .training_run import Run
+
+BUDGET = 2 * 1024**3
+
+
+class Session:
+    """Runs by name, least recently used first."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.budget = budget
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def get(self, name: str) -> Run | None:
+        """The run of that name, now the most recently used; None when there is none."""
+        if name in self._runs:
+            self._runs.move_to_end(name)
+        return self._runs.get(name)
+
+    def step(self, name: str) -> int:
+        """Finished steps of that run, 0 when there is none."""
+        return self._runs[name].step if name in self._runs else 0
+
+    def ended_at(self, name: str) -> int:
+        """The step at which that run was last finished early, 0 when it never was."""
+        return self._runs[name].ended_at if name in self._runs else 0
+
+    def drop(self, name: str) -> None:
+        self._runs.pop(name, None)
+
+    def begin(
+        self,
+        name: str,
+        fingerprint: Mapping[str, str],
+        make: Callable[[], Trainer],
+        spec: AdapterSpec | None = None,
+        saved: Path | None = None,
+    ) -> Run:
+        """The run of that name, to go on with: from memory, else from the file `saved`; made anew when there is neither.
+
+        Raises SliderError that names what differs when the run was begun with something else, and when the file is damaged.
+        """
+        run = self.get(name)
+        found = load_run(saved) if run is None and saved is not None and saved.is_file() else None
+        if found is not None and found.name != name:
+            raise SliderError(f'{saved} holds the run "{found.name}", not "{name}": give a new name.')
+        known = run or found
+        if known is not None:
+            _same_origin(name, known.step, known.fingerprint, fingerprint)
+        if run is None:
+            run = Run(name, dict(fingerprint), make(), spec)
+            if found is not None:
+                found.restore(run.trainer)
+                run.saved = found.step
+            self._runs[name] = run
+        self._make_room(name)
+        return run
+
+    def _make_room(self, keep: str) -> None:
+        while sum(run.bytes() for run in self._runs.values()) > self.budget and len(self._runs) > 1:
+            self._runs.pop(next(name for name in self._runs if name != keep))
+
+
+def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
+    changed = next((key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)), None)
+    if changed is not None:
+        values = [_short(side.get(changed, "none")) for side in (was, now)]
+        told = "" if any(re.fullmatch("[0-9a-f]{8,}", value) for value in values) else f": {values[0]} then, {values[1]} now"
+        raise SliderError(
+            f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{told}. Give a new '
+            "name; or begin again with reset (an advanced input; --overwrite on the command line), which discards that training."
+        )
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,173 @@
+"""A sweep to show and to keep: an animated WebP, and one HTML page with a scrubber that needs nothing else.
+
+The page carries its pictures, its style and the scrubber's own scripts (web/*.mjs, handed in as text), so that it works from a
+disk, offline, and asks nothing of any server.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+
+from ..canvas import INK, PAPER, font
+from ..config.checks import SliderError
+from .plots import BAND, label, to_pil
+from .sweep import SweepResult
+
+MOST_FRAMES, MOST_SHOWN = 64, 256  # of one row, and of all rows, where a scrubber shows them
+MOST_WEBP = 16383  # pixels of a side, by the format
+MODULE = re.compile(r"^import\b.*?$\n?", re.MULTILINE)
+EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ShownSweep:
+    """A finished sweep with what is to be said of it: a title, the words at both ends, and a report."""
+
+    result: SweepResult
+    title: str = ""
+    minus: str = ""
+    plus: str = ""
+    report: str = ""
+
+    def columns(self) -> list[int]:
+        """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
+        strengths = self.result.spec.strengths
+        first = {strength: place for place, strength in reversed(list(enumerate(strengths)))}
+        rising = [first[strength] for strength in sorted(first)]
+        if len(rising) <= MOST_FRAMES:
+            return rising
+        return [rising[round(i * (len(rising) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
+
+    def shown_rows(self) -> int:
+        """How many rows a scrubber shows."""
+        return min(len(self.result.images), max(1, MOST_SHOWN // len(self.columns())))
+
+    def frames(self) -> torch.Tensor:
+        """(rows, strengths, 3, H, W): the pictures that a scrubber shows."""
+        return self.result.images[: self.shown_rows(), self.columns()]
+
+    def told(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """What web/scrubber.mjs reads; `frames` says for each row and strength where its picture is."""
+        names, strengths = self.result.names(), self.result.spec.strengths
+        rows = [{"name": name, "frames": list(row)} for name, row in zip(names, frames, strict=False)]
+        told = {"title": self.title, "minus": self.minus, "plus": self.plus}
+        return told | {"strengths": [strengths[c] for c in self.columns()], "rows": rows}
+
+
+def _beside(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
+    """The rows of one strength beside each other, about as high as wide, and the strength below them."""
+    count, _, height, width = images_RCHW.shape
+    across = math.ceil(math.sqrt(count * height / width))
+    across = max(1, min(count, across, MOST_WEBP // width))
+    down = math.ceil(count / across)
+    canvas = Image.new("RGB", (across * width, down * height + BAND), PAPER)
+    if max(canvas.size) > MOST_WEBP:
+        raise SliderError(f"A frame of {count} rows is {canvas.size} pixels; WebP holds {MOST_WEBP}. Sweep fewer rows.")
+    for number, image in enumerate(images_RCHW):
+        canvas.paste(to_pil(image), (number % across * width, number // across * height))
+    ImageDraw.Draw(canvas).text((canvas.width / 2, canvas.height - BAND / 2), label(strength), INK, font=font(15), anchor="mm")
+    return canvas
+
+
+def animation(shown: ShownSweep, ms: int = 150, quality: int = 85) -> bytes:
+    """An endless animated WebP from the lowest strength to the highest and back, `ms` a frame, every row in each frame."""
+    strengths, columns = shown.result.spec.strengths, shown.columns()
+    up = [_beside(shown.result.images[:, column], strengths[column]) for column in columns]
+    frames, buffer = [*up, *up[-2:0:-1]], io.BytesIO()
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=ms, loop=0, quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def _data_url(image: torch.Tensor, quality: int) -> str:
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, "WEBP", quality=quality, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def merged(modules: Sequence[str]) -> str:
+    """ES modules, each after those that it imports from, as one script."""
+    return "\n".join(EXPORT.sub("", MODULE.sub("", module)) for module in modules)
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
+script-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 0 auto; padding: 12px; max-width: 1100px; font: 15px/1.4 sans-serif; background: #202024; color: #eee; }}
+h1 {{ font-size: 1.3em; margin: 0 0 8px; }}
+main {{ height: min(78vh, 1100px); }}
+pre {{ white-space: pre-wrap; font-size: 13px; opacity: 0.85; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<main id="scrubber"></main>
+<p id="said" role="status"></p>
+<pre>{report}</pre>
+<noscript>This page needs JavaScript to slide its pictures.</noscript>
+<script type="application/json" id="sweep">{told}</script>
+<script type="module">
+{script}
+const style = document.createElement("style")
+style.textContent = STYLE
+document.head.append(style)
+const said = document.getElementById("said")
+async function copy(strength) {{
+  try {{
+    await navigator.clipboard.writeText(String(strength))
+    said.textContent = `Copied ${{label(strength)}}.`
+  }} catch {{
+    said.textContent = `The strength is ${{label(strength)}}.`
+  }}
+}}
+const scrubber = makeScrubber(document, {{ use: "copy strength", onUse: copy }})
+document.getElementById("scrubber").append(scrubber.element)
+scrubber.show(readSweep(JSON.parse(document.getElementById("sweep").textContent)), (frame) => frame)
+</script>
+</body>
+</html>
+"""
+
+
+def page(shown: ShownSweep, modules: Sequence[str], quality: int = 90) -> bytes:
+    """One HTML page with the pictures in it. `modules`: scrubber.mjs and scrubber_view.mjs as text, in that order."""
+    frames = [[_data_url(image, quality) for image in row] for row in shown.frames()]
+    told = json.dumps(shown.told(frames)).replace("<", "\\u003c")  # no text of a prompt may end the script
+    title = html.escape(shown.title or "Slider sweep")
+    return PAGE.format(title=title, report=html.escape(shown.report), told=told, script=merged(modules)).encode()
+
+
+def as_json(found: Any, indent: int | None = None) -> str:
+    """JSON as the standard has it: what could not be measured (NaN) is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+    return json.dumps(plain(found), indent=indent, allow_nan=False)
+
+
+def png(image: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

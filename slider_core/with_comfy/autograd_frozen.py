@@ -1,0 +1,181 @@
+"""Layers whose weights are not what they compute with: quantised, in another number format, patched on the fly, outside the GPU.
+
+Such a layer makes the weight it computes with anew at every call, and autograd would keep each of these until the backward: a
+whole model in full size. ComfyUI also lends them out of buffers that the next layer overwrites. So nothing is kept: the
+layer's own forward runs without a graph, as it does in a sampler, and the backward makes the weight once more, by the host's
+own cast, LoRA patches included:
+
+    Linear        dL/dx = dL/dy W
+    convolution   dL/dx = dL/dy * W, transposed (torch's convolution_backward)
+
+For a quantised layer that rounds its input too (fp8) that is the gradient at the rounded input: rounding itself has none.
+Both run in inference mode, because the host's buffers were made in it and may be written to nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.ops
+import torch
+from comfy.quant_ops import QuantizedTensor
+from comfy.weight_adapter.bypass import BypassForwardHook
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from ..config.checks import SliderError
+from ..layers.layer import is_linear
+
+PLAIN = (torch.Tensor, nn.Parameter)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CASTING = ("comfy_cast_weights", "weight_function", "bias_function")  # ComfyUI's marks of a layer that casts
+
+
+def normal(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as a tensor that autograd may save, of the same class. Call outside inference mode."""
+    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    view.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    if type(tensor) not in PLAIN:
+        view = view.as_subclass(type(tensor))
+    elif isinstance(tensor, nn.Parameter):
+        view = nn.Parameter(view, requires_grad=False)
+    view.__dict__.update(tensor.__dict__)
+    return view
+
+
+def _tensors(layer: nn.Module) -> list[torch.Tensor]:
+    return [t for t in layer._parameters.values() if t is not None]
+
+
+def _ready(layer: nn.Module, device: torch.device) -> bool:
+    """Whether a layer computes with its tensors as they lie."""
+    casts = any(getattr(layer, mark, None) for mark in CASTING)
+    return not casts and all(type(t) in PLAIN and t.device.type == device.type and t.is_floating_point() for t in _tensors(layer))
+
+
+def _castable(layer: nn.Module) -> bool:
+    """Whether it is known how the layer makes the weight that it computes with."""
+    known = isinstance(layer, comfy.ops.CastWeightBiasOp) or hasattr(layer, "cast_bias_weight")
+    return known and (is_linear(layer) or isinstance(layer, (*CONVOLUTIONS, nn.Embedding)))
+
+
+def _strange(layer: nn.Module) -> bool:
+    """Whether a layer without a known cast holds numbers that only its own kernels can read."""
+    return any(is_traceable_wrapper_subclass(t) or not (t.is_floating_point() or t.is_complex()) for t in _tensors(layer))
+
+
+def frozen_layers(module: nn.Module, device: torch.device) -> dict[str, nn.Module]:
+    """The layers of `module` that must not be seen by autograd, by path. SliderError for one whose weight cannot be made."""
+    found = {}
+    for path, layer in module.named_modules():
+        if not _tensors(layer) or _ready(layer, device):
+            continue
+        if _castable(layer):
+            found[path] = layer
+        elif _strange(layer):
+            raise SliderError(
+                f'The layer "{path}" ({type(layer).__name__}) keeps its weights in a way of its own, which cannot be trained '
+                "through: load the model as fp16, bf16, fp8 or GGUF."
+            )
+    return found
+
+
+def _forward_of(layer: nn.Module, path: str) -> tuple[dict[str, Any], str]:
+    """Where the layer's own forward is looked up: on the layer, or on a bypass LoRA that took its place there."""
+    holder, name = layer, "forward"
+    while isinstance(hook := getattr(holder.__dict__.get(name), "__self__", None), BypassForwardHook):
+        holder, name = hook, "original_forward"
+    if holder is layer and name in layer.__dict__:
+        raise SliderError(f'Something has replaced the forward of the layer "{path}": it cannot be trained through as it lies.')
+    return holder.__dict__, name
+
+
+@contextmanager
+def _weight(layer: nn.Module, like: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The weight that the layer computes with, in `like`'s number format; lent for the length of the block."""
+    own = getattr(layer, "cast_bias_weight", None)
+    if own is not None:  # the layers of GGUF loaders
+        yield own(like)[0]
+        return
+    with comfy.ops.CastBiasWeightContext(layer, like, offloadable=True) as (weight, _bias):
+        yield (weight.dequantize() if isinstance(weight, QuantizedTensor) else weight).to(like.dtype)
+
+
+def _back_linear(layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    found, smoothing = grad @ weight, getattr(layer, "pre_quant_scale", None)
+    return found if smoothing is None else found * smoothing.to(found)
+
+
+def _back_conv(
+    layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor, shape: torch.Size, choices: Mapping[str, Any]
+) -> torch.Tensor:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):  # by torch's own graph of one convolution
+        with torch.inference_mode(False), torch.enable_grad():
+            x = grad.new_zeros(shape, requires_grad=True)
+            return torch.autograd.grad(layer._conv_forward(x, normal(weight), None), x, grad)[0]
+    if choices.get("autopad") == "causal_zero":  # as the host's Conv3d has it
+        weight = weight[:, :, -shape[2] :]
+    x = grad.new_empty(1).expand(shape)  # its numbers do not matter
+    window = layer.stride, layer.padding, layer.dilation, layer.transposed, layer.output_padding, layer.groups
+    return torch.ops.aten.convolution_backward(grad, x, weight, None, *window, (True, False, False))[0]
+
+
+class _Frozen(torch.autograd.Function):
+    """The layer without a graph; its weight made again for the backward. Saves no tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, call: FrozenForward, x: torch.Tensor, choices: Mapping[str, Any]) -> torch.Tensor:
+        ctx.layer, ctx.shape, ctx.dtype, ctx.choices = call.layer, x.shape, x.dtype, choices
+        return call.run(x.detach(), choices)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, None]:
+        with torch.inference_mode(), _weight(ctx.layer, grad) as weight:
+            if is_linear(ctx.layer):
+                found = _back_linear(ctx.layer, grad, weight)
+            else:
+                found = _back_conv(ctx.layer, grad, weight, ctx.shape, ctx.choices)
+            found = found.to(ctx.dtype)
+        return None, normal(found), None
+
+
+class FrozenForward:
+    """Takes the place of a layer's own forward. Hooks on the layer see inputs and outputs as ever, in the graph."""
+
+    def __init__(self, layer: nn.Module, forward: Any) -> None:
+        self.layer, self.forward = layer, forward
+
+    def run(self, x: torch.Tensor, choices: Mapping[str, Any]) -> torch.Tensor:
+        if isinstance(self.layer, comfy.ops.fp8_ops.Linear):
+            x = x.clone()  # it clamps what it is given, in place
+        with torch.inference_mode():
+            out = self.forward(x, **choices)
+        return normal(out.as_subclass(torch.Tensor) if type(out) is not torch.Tensor else out)
+
+    def __call__(self, x: torch.Tensor, **choices: Any) -> torch.Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Frozen.apply(self, x, choices)
+        return self.run(x, choices)
+
+
+@contextmanager
+def frozen(layers: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Within the block autograd sees none of the weights of these layers. Their forwards are back afterwards."""
+    with ExitStack() as restore:
+        for path, layer in layers.items():
+            entries, name = _forward_of(layer, path)
+            before = entries.get(name)
+            restore.callback(_put_back, entries, name, before)
+            entries[name] = FrozenForward(layer, before or layer.forward)
+        yield
+
+
+def _put_back(entries: dict[str, Any], name: str, before: Any) -> None:
+    if before is None:
+        entries.pop(name, None)
+    else:
+        entries[name] = before

@@ -1,0 +1,269 @@
+"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. Only the comfy_*.py files import comfy.
+
+The model is borrowed, never copied (comfy_training.py).
+
+`BaseModel.apply_model` returns the denoised latent x0, an affine function of the raw output o: x0 = a + b o, where a and b
+come from the model's own `calculate_denoised`. So prediction and target are taken in the model's prediction space
+(eps, v, flow, x0) without a word about which one it is:  o = (x0 - a) / b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import comfy.conds
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import nn
+
+from ..backend import Conditioning, Memory, module_mark
+from ..config.checks import SliderError
+from ..layers.sample_rows import SAMPLES, samples_apart
+from ..lora.slider_adapter import uncompiled
+from .autograd_frozen import frozen_layers
+from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
+from .control_hints import Hints, Running, control_in, control_of_rows, joinable, joined, models_of
+from .fingerprint import base_mark, carried_mark, patched_mark
+
+_APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
+
+
+class HostMemory(Memory):
+    """The memory of ComfyUI's device, as ComfyUI counts it."""
+
+    def free(self) -> int | None:
+        return int(comfy.model_management.get_free_memory(self.device))
+
+    def is_short(self, fault: BaseException) -> bool:
+        return super().is_short(fault) or comfy.model_management.is_oom(fault)
+
+    def tidy(self) -> None:
+        super().tidy()
+        comfy.model_management.soft_empty_cache()
+
+
+class ComfyBackend:
+    """A MODEL with the VAE and CLIP that encode for it. LoRAs that the MODEL already carries stay on while it trains."""
+
+    def __init__(self, model: Any, vae: Any, clip: Any, hints: Hints | None = None) -> None:
+        """`hints`: a ControlNet with its control images, for every prompt that is trained on."""
+        self.patcher, self._vae, self._clip, self.hints = model, vae, clip, hints
+        self.diffusion: nn.Module = model.model.diffusion_model
+        self.module = self.diffusion  # where the slider lies
+        self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
+        self.device = torch.device(model.load_device)
+        self.memory = HostMemory(self.device)
+        self.dtype: torch.dtype = model.model.get_dtype_inference()
+        self.one_by_one = False
+        self._controls = Running()
+        self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
+        latent_format = model.model.latent_format
+        pixels = getattr(latent_format, "spacial_downscale_ratio", 8)
+        self.image_step = max(16, 2 * pixels) if pixels > 1 else 8
+        self.resolution = 64 if pixels == 1 and self.name.endswith("TinyTransformer") else 512
+
+    # --- encoding: under the caller's mode, with the host's own encoders
+
+    def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        """Images or clips (B, T, 3, H, W), as the VAE takes them: a video VAE wants the frames of one clip as its batch."""
+        clip = image_BCHW.ndim == 5
+        pixels = image_BCHW.flatten(0, 1) if clip else image_BCHW
+        latent = self._vae.encode(pixels.movedim(1, -1).contiguous())  # as ComfyUI's images lie; else it takes twice as long
+        base = self.patcher.model
+        if base.latent_format.latent_dimensions == 3 and latent.ndim == 4:
+            latent = latent.unsqueeze(2)
+        if clip and (latent.ndim != 5 or latent.shape[0] != 1):
+            raise SliderError("This VAE takes single images, no clips: set frames to 1.")
+        if latent.shape[1] != base.latent_format.latent_channels:
+            raise SliderError(
+                f"The VAE makes latents of {latent.shape[1]} channels but the model needs "
+                f"{base.latent_format.latent_channels}: connect the VAE that belongs to this model."
+            )
+        return base.process_latent_in(latent)
+
+    def encode_prompt(self, text: str) -> Conditioning:
+        return Conditioning(text, self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text)))
+
+    def prompt_to_device(self, value: Any) -> Any:
+        return value  # ComfyUI moves a conditioning to the model when it samples
+
+    def encoder_marks(self) -> tuple[str, str]:
+        space = type(self.patcher.model.latent_format).__name__
+        if self._clip is None:  # images alone are encoded
+            return f"{module_mark(self._vae.first_stage_model)} {space}", ""
+        text = f"{patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
+        return f"{module_mark(self._vae.first_stage_model)} {space}", text
+
+    # --- the model's own mathematics
+
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
+        self.load()
+        with autograd_through(self.diffusion, self.device), self.running():
+            yield
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The loaded model as the sampler holds it during a run: begun, and cleaned up afterwards. Not compiled: with and without
+        a slider it must answer by the same code."""
+        self.patcher.pre_run()
+        try:
+            with uncompiled():
+                yield
+        finally:
+            forget_prompts(self.diffusion)
+            self._controls.end()
+            self.patcher.cleanup()
+            self._encoded.clear()
+
+    def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        known, layers = _APART.setdefault(self.module, {}), frozenset(paths)
+        self.one_by_one = False  # or the trial would compare single samples with themselves
+        if layers not in known:
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
+            sigma = self.sigmas(torch.tensor([0.4, 0.7]))
+            x = self.add_noise(latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim), noise, sigma)
+            try:
+                known[layers] = samples_apart(
+                    self.module, paths, lambda rows: self.predict(x[rows], sigma[rows], [cond] * len(rows)), self.dtype
+                )
+            except Exception as fault:  # two samples do not fit: one by one needs no trial
+                if not self.memory.is_short(fault):
+                    raise
+        self.one_by_one = not known.get(layers, False)
+
+    def control_models(self) -> list[Any]:
+        """The patchers of the ControlNets that act, for the host to load."""
+        return models_of([self.hints.control]) if self.hints else []
+
+    def load(self) -> None:
+        """Bring the model to its device, or as much of it as fits. SliderError for one that cannot be trained through."""
+        models = [self.patcher, *self.control_models()]
+        comfy.model_management.load_models_gpu(models, memory_required=self._training_memory())
+        frozen_layers(self.diffusion, self.device)
+
+    def weights_mark(self) -> str:
+        """A short hash of some weights: tells two checkpoints of one architecture apart, whatever LoRAs they carry."""
+        return base_mark(self.patcher)
+
+    def assistants_mark(self) -> str:
+        """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
+        wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
+        live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
+        return " ".join(filter(None, [carried_mark(self.patcher), *live]))
+
+    def drawn_by(self) -> str:
+        return f"{module_mark(self.diffusion)} {self.assistants_mark()}"
+
+    def _training_memory(self) -> int:
+        """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
+        side = 1024 // max(1, getattr(self.patcher.model.latent_format, "spacial_downscale_ratio", 8))
+        return int(self.patcher.model.memory_required([6, self.patcher.model.latent_format.latent_channels, side, side]))
+
+    def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        sampling = self.patcher.get_model_object("model_sampling")
+        return torch.tensor([float(sampling.percent_to_sigma(1 - float(u))) for u in u_B], device=self.device)
+
+    def even_sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
+        sampling = self.patcher.get_model_object("model_sampling")
+        shifted = isinstance(sampling, comfy.model_sampling.CONST) and getattr(sampling, "shift", None) is not None
+        return u_B.to(self.device, torch.float32) if shifted else self.sigmas(u_B)
+
+    def add_noise(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        return self.patcher.get_model_object("model_sampling").noise_scaling(sigma_B, noise_BCHW, latent_BCHW)
+
+    def _affine(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a and b of x0 = a + b o."""
+        denoised = self.patcher.get_model_object("model_sampling").calculate_denoised
+        a = denoised(sigma_B, torch.zeros_like(x_BCHW), x_BCHW)
+        return a, denoised(sigma_B, torch.ones_like(x_BCHW), x_BCHW) - a
+
+    def target(self, latent_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        a, b = self._affine(self.add_noise(latent_BCHW, noise_BCHW, sigma_B), sigma_B)
+        return (latent_BCHW - a) / b
+
+    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+        conds = [self._model_conds(c, x_BCHW) for c in cond]
+        controls = [self._control_of(c, x_BCHW) for c in cond]
+        if not self.one_by_one and all(joinable(conds[0], other) for other in conds[1:]):
+            denoised = self._apply(x_BCHW, sigma_B, conds, controls, None)
+        else:  # prompts of different length, or a model that mixes the samples of a batch
+            single = [slice(i, i + 1) for i in range(len(conds))]
+            rows = [self._apply(x_BCHW[s], sigma_B[s], conds[s], controls[s], [i]) for i, s in enumerate(single)]
+            denoised = torch.cat(rows)
+        a, b = self._affine(x_BCHW, sigma_B)
+        return (denoised - a) / b
+
+    def _apply(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        conds: list[dict[str, Any]],
+        controls: list[Any],
+        samples: list[int] | None,
+    ) -> torch.Tensor:
+        given = joined(conds)
+        options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
+        wrappers = options.setdefault("wrappers", {})
+        comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
+        # mean-flow models ask where a step ends: at its start, which is plain flow
+        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)}
+        options |= attention_override(options.get(OVERRIDE))
+        forget_prompts(self.diffusion)
+        if samples is not None:
+            options[SAMPLES] = samples
+        if any(control is not None for control in controls):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.module is not self.diffusion):
+                given["control"] = control_of_rows(
+                    controls, x, sigma, lambda rows: joined([conds[r] for r in rows]), options, samples
+                )
+        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **given)
+
+    def _control_of(self, cond: Conditioning, x: torch.Tensor) -> Any:
+        """The ControlNet with the hint of one prompt: the prompt's own, or that of `hints`; None without one."""
+        own = control_in(cond.value)
+        control = own if own is not None or self.hints is None else self.hints.of(cond.value, x.shape[1:])
+        if control is not None:
+            self._controls.begin(control, self.patcher.model)
+        return control
+
+    def _model_conds(self, cond: Conditioning, x: torch.Tensor) -> dict[str, Any]:
+        """What the model is given for one prompt and one sample, encoded once per prompt and latent shape."""
+        key = (id(cond), x.shape[1:])
+        if key not in self._encoded:
+            with torch.no_grad():
+                parts = self._processed(cond, torch.zeros_like(x[:1]))
+                self._encoded[key] = cond, {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
+        return self._encoded[key][1]
+
+    def _processed(self, cond: Conditioning, noise: torch.Tensor) -> dict[str, Any]:
+        """ComfyUI's model conds for one prompt and a batch like `noise`."""
+        processed = comfy.samplers.process_conds(
+            self.patcher.model,
+            noise,
+            {"positive": comfy.sampler_helpers.convert_cond(cond.value)},
+            self.device,
+            latent_image=noise,
+            seed=0,
+            latent_shapes=[noise.shape],
+        )["positive"]
+        if len(processed) != 1:
+            raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
+        return processed[0]["model_conds"]
+
+    def batch_is_one(self, cond: Conditioning, latent_CHW: torch.Tensor) -> bool:
+        """Whether the model takes the rows of a batch for parts of one thing, as SVD takes them for the frames of a video."""
+        with torch.no_grad():
+            one, two = (self._processed(cond, torch.zeros(n, *latent_CHW.shape, device=self.device)) for n in (1, 2))
+        told = {k: v.cond for k, v in one.items() if isinstance(v, comfy.conds.CONDConstant)}
+        return any(isinstance(v, int) and two[k].cond != v for k, v in told.items())
