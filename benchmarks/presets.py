@@ -46,7 +46,7 @@ def measured(attribute: str, seed: int, name: str) -> dict:
         "leak": (curve.leak[attribute][0] + curve.leak[attribute][2]) / 2,
         "monotone": curve.monotone(attribute),
         "flipped": 1 - min(curve.kept[kind][i] for kind in curve.kept for i in (0, 2)),
-        "gain": trainer.readings[-1].mean,
+        "explained": trainer.readings[-1].mean,
     }
 
 
@@ -55,7 +55,7 @@ def table(rows: list[dict]) -> str:
     lines = ["| choice | effect -1 to +1 | smallest | leak | gain | flipped | sliders |", "|---|---|---|---|---|---|---|"]
     for name in dict.fromkeys(row["choice"] for row in rows):
         some = [row for row in rows if row["choice"] == name and math.isfinite(row["effect"])]
-        means = [statistics.mean(row[key] for row in some) for key in ("effect", "leak", "gain", "flipped")]
+        means = [statistics.mean(row[key] for row in some) for key in ("effect", "leak", "explained", "flipped")]
         least = min(row["effect"] for row in some)
         lines.append(
             f"| {name} | {means[0]:.2f} | {least:.2f} | {means[1]:.2f} | {means[2]:.1%} | {means[3]:.1%} | {len(some)} |"

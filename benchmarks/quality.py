@@ -149,8 +149,8 @@ def leak_at(curve: Curve, attribute: str, wanted: float) -> float | None:
 def bias(curve: Curve, attribute: str) -> float:
     """Mean over the other attributes of how far their *mean* moves at +-1, in standard deviations, per unit of effect."""
     zero, ends = curve.strengths.index(0.0), [curve.strengths.index(s) for s in (-1.0, 1.0)]
-    moved = [abs(line[end] - line[zero]) for name, line in curve.mean.items() if name != attribute for end in ends]
-    return statistics.mean(moved) / UNIFORM_STD / max(1e-6, curve.effect(attribute))
+    shifted = [abs(line[end] - line[zero]) for name, line in curve.mean.items() if name != attribute for end in ends]
+    return statistics.mean(shifted) / UNIFORM_STD / max(1e-6, curve.effect(attribute))
 
 
 def sides_apart(curve: Curve, attribute: str) -> float:

@@ -84,7 +84,7 @@ def ours(
     trainer = core("train.trainer").Trainer(
         adapter, samples, core("config.training").TrainSpec(steps=steps + 1, **{"batch": 2, **choices})
     )
-    backend.weights_mark()
+    backend.weights_fingerprint()
     before = in_use(backend.device)
     with Peak(backend.device) as peak:
         clock = Clock(backend.device)

@@ -32,8 +32,8 @@ import torch  # noqa: E402
 from slider_core.backend import seeded  # noqa: E402
 from slider_core.config.lora import AdapterSpec  # noqa: E402
 from slider_core.config.training import TrainSpec  # noqa: E402
-from slider_core.data.bucket_spec import WordsSpec  # noqa: E402
-from slider_core.data.dataset import add_words  # noqa: E402
+from slider_core.data.bucket_spec import TextSliderSpec  # noqa: E402
+from slider_core.data.dataset import add_text_slider  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.encode.text_latents import encode_all  # noqa: E402
 from slider_core.layers.select import survey_for  # noqa: E402
@@ -52,19 +52,19 @@ RULES = ("words", "words, nothing held", "leco", "concept_sliders")
 STRENGTHS = (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
-def spec_of(attribute: str, seed: int, hold: bool) -> WordsSpec:
+def spec_of(attribute: str, seed: int, hold: bool) -> TextSliderSpec:
     """The prompts of an attribute; what is held is what can be said of the others."""
     plus, minus = PHRASES[attribute]
     others = tuple(p for name, phrases in PHRASES.items() if name != attribute for p in phrases) if hold else ()
-    return WordsSpec(TARGET, f"{TARGET}, {plus}", f"{TARGET}, {minus}", others, seed=seed)
+    return TextSliderSpec(TARGET, f"{TARGET}, {plus}", f"{TARGET}, {minus}", others, seed=seed)
 
 
 def fresh(model: TinyBackend, seed: int) -> Adapter:
     return Adapter.create(model.module, survey_for(model.module, AdapterSpec()).targets, AdapterSpec(), seed=seed)
 
 
-def ours(model: TinyBackend, words: WordsSpec, rate: float, seed: int) -> Adapter:
-    samples = encode_all(add_words(words), model)
+def ours(model: TinyBackend, words: TextSliderSpec, rate: float, seed: int) -> Adapter:
+    samples = encode_all(add_text_slider(words), model)
     trainer = Trainer(fresh(model, seed), samples, TrainSpec(steps=STEPS, lr=rate, batch=LATENTS, seed=seed))
     trainer.run(model, STEPS, gain_every=10**6)
     return trainer.adapter
@@ -81,7 +81,7 @@ def partly_made(
     return x, sigmas[steps].expand(len(x))
 
 
-def theirs(model: TinyBackend, words: WordsSpec, guidance: float, rate: float, seed: int) -> Adapter:
+def theirs(model: TinyBackend, words: TextSliderSpec, guidance: float, rate: float, seed: int) -> Adapter:
     """LECO's loop, which is Concept Sliders' too: the rule that stands at the head of this file."""
     adapter, draw = fresh(model, seed), seeded(seed, "theirs")
     told = [[model.encode_prompt(text) for text in prompts] for prompts in words.prompts]
@@ -114,13 +114,15 @@ def run(task: dict) -> dict:
     """One slider, calibrated and measured."""
     model, attribute, seed = quality.backend(), task["attribute"], task["seed"]
     adapter = trained(model, task["rule"], attribute, task["lr"], seed)
-    samples: list[Sample] = encode_all(add_words(spec_of(attribute, 1000 + seed, False)), model)  # the same for all, and new
+    samples: list[Sample] = encode_all(
+        add_text_slider(spec_of(attribute, 1000 + seed, False)), model
+    )  # the same for all, and new
     found = calibrate(model, adapter, samples, seed)
     curve = quality.swept(model, adapter, STRENGTHS, found.unit)
     ends = [curve.strengths.index(s) for s in (-1.0, 1.0)]
     return task | {
         "unit": found.unit,
-        "explained": [side.gain if side else 0.0 for side in (found.plus, found.minus)],
+        "explained": [side.explained if side else 0.0 for side in (found.plus, found.minus)],
         "effect": curve.effect(attribute),
         "best": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0),
         "monotone1": curve.monotone(attribute),
@@ -147,10 +149,10 @@ def said(attribute: str) -> dict:
     plus, minus, plain = (drawn(phrase) for phrase in (*PHRASES[attribute], ""))
     effect = statistics.mean(getattr(p, attribute) - getattr(m, attribute) for p, m in zip(plus, minus, strict=True))
     others = [a for a in CONTINUOUS if a != attribute]
-    moved = [
+    shifted = [
         abs(getattr(f, a) - getattr(b, a)) for side in (plus, minus) for f, b in zip(side, plain, strict=True) for a in others
     ]
-    return {"attribute": attribute, "effect": effect, "leak": statistics.mean(moved) / UNIFORM_STD}
+    return {"attribute": attribute, "effect": effect, "leak": statistics.mean(shifted) / UNIFORM_STD}
 
 
 def table(rows: list[dict], prompts: list[dict]) -> str:

@@ -55,7 +55,7 @@ class SliderCalibrate(io.ComfyNode):
         placed = on_model(slider, model)
         found = calibrate(backend, adapter_on(model, placed), samples, seed, calibrating)
         weights, told = calibrated(placed.weights, placed.metadata, found)
-        report = f"{found.words()} {found.passes} forward passes."
+        report = f"{found.summary()} {found.passes} forward passes."
         say(report)
         name = slider.metadata.get("slider_name", "slider")
         picture = as_image(draw_calibration(found, f"{name}: what is explained of {found.shown}"))

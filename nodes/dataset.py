@@ -116,12 +116,14 @@ def locate(name: str) -> Path:
 
 def previews(dataset: Dataset, side: int) -> torch.Tensor:
     """(N, H, W, 3) the positive (side 0) or negative (side 1) images, all at one size."""
-    shots = [pair[side] for pair in dataset.pairs] or [s for s in dataset.shots if s.strength * (1 - 2 * side) > 0]
-    shots = shots[:MOST_PREVIEWS]
-    longest = max(max(s.width, s.height) for s in dataset.shots)
-    size = nearest_size(common_ratio([s.ratio for s in dataset.shots]), min(PREVIEW, longest), 8)
+    image_samples = [pair[side] for pair in dataset.pairs] or [
+        s for s in dataset.image_samples if s.strength * (1 - 2 * side) > 0
+    ]
+    image_samples = image_samples[:MOST_PREVIEWS]
+    longest = max(max(s.width, s.height) for s in dataset.image_samples)
+    size = nearest_size(common_ratio([s.ratio for s in dataset.image_samples]), min(PREVIEW, longest), 8)
     spec = BucketSpec("preview", 0.0)
-    images = [load(Fitted(s, spec, None, *size, CENTER), replace(dataset.spec, frames=1))[0] for s in shots]
+    images = [load(Fitted(s, spec, None, *size, CENTER), replace(dataset.spec, frames=1))[0] for s in image_samples]
     return torch.stack(images).movedim(1, -1)
 
 
@@ -350,7 +352,7 @@ class SliderBucket(io.ComfyNode):
         bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()
         spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
-        whole = replace(assembled([*before, bucket], spec), words=dataset.words if dataset else ())
+        whole = replace(assembled([*before, bucket], spec), text_sliders=dataset.text_sliders if dataset else ())
         picture, report = sheet(whole)
         return io.NodeOutput(whole, report, picture)
 

@@ -46,7 +46,7 @@ def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float 
     """Step and gain of at most `most` readings, evenly chosen, the first and the last among them."""
     steps = min(most, len(readings))
     chosen = [readings[round(n * (len(readings) - 1) / max(1, steps - 1))] for n in range(steps)]
-    return [[r.step, *(round(gain, 5) if math.isfinite(gain) else None for gain in r.gain)] for r in chosen]
+    return [[r.step, *(round(explained, 5) if math.isfinite(explained) else None for explained in r.explained)] for r in chosen]
 
 
 def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips) -> float:
@@ -62,7 +62,7 @@ class Live:
         self.run, self.begun, self.until, self.strips = run, run.step, until, strips
         self.node, self.number = executing_node(), next(_NUMBERS)
         self.phase, self.seconds = "training", 0.0
-        self.gain, self.verdict = thinned(run.trainer.readings), run.verdict()
+        self.explained, self.verdict = thinned(run.trainer.readings), run.verdict()
         self._start, self._sent, self._seen = time.monotonic(), -math.inf, len(run.trainer.readings)
         before = STATES.get((self.node, run.name), {})
         same = (before.get("strip") or {}).get("step", math.inf) <= run.step
@@ -77,7 +77,7 @@ class Live:
             "step": self.run.step,
             "until": self.until,
             "seconds": round(self.seconds, 1),
-            "gain": self.gain,
+            "explained": self.explained,
             "verdict": self.verdict,
             "strip": self.strips.shown,
             "trouble": self.strips.trouble,
@@ -86,7 +86,7 @@ class Live:
     def after_step(self) -> None:
         readings = self.run.trainer.readings
         if len(readings) != self._seen:  # a verdict looks at every weight
-            self.gain, self.verdict, self._seen = thinned(readings), self.run.trainer.verdict(), len(readings)
+            self.explained, self.verdict, self._seen = thinned(readings), self.run.trainer.verdict(), len(readings)
         self.seconds = seconds_left(self.run.step, self.begun, self.until, time.monotonic() - self._start, self.strips)
         self.tell()
 

@@ -62,7 +62,7 @@ class Strips:
         """Seconds that a strip took."""
         return self.seconds / self.drawn if self.drawn else 0.0
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """For the status: why there is no strip, if that went wrong."""
         return f" {self.trouble}" if self.trouble else ""
 

@@ -119,14 +119,14 @@ class SliderPromptLibrary(io.ComfyNode):
         if missing:
             if len(missing) < len(DRAWN_WITH):
                 raise SliderError(f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them.")
-            words = found.words(strength)
+            words = found.summary(strength)
             return io.NodeOutput(found, ExecutionBlocker(None), ExecutionBlocker(None), words, ui=ui.PreviewText(words))
         model, clip, vae, slider, latent = (given[name] for name in DRAWN_WITH)
         negative = encoded(clip, {"": ""})[""] if negative is None else negative
         drawer = Drawer(model, vae, latent, negative, steps, cfg, sampler_name, scheduler, most_at_once, units)
         bar = comfy.utils.ProgressBar(len(found.groups()))
         images = draw_library(found, strength, seed, drawer, slider, clip, lambda: bar.update(1))
-        return drawn(cls, found, images, strength, slider, drawer.words())
+        return drawn(cls, found, images, strength, slider, drawer.summary())
 
 
 def drawn(
@@ -135,7 +135,7 @@ def drawn(
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
     grid = as_image(draw_entries(images, labels, name_of(slider.metadata)))
-    words = f"{library.words(strength)} {how}"
+    words = f"{library.summary(strength)} {how}"
     return io.NodeOutput(library, grid, images.movedim(1, -1), words, ui=ui.PreviewImage(grid, cls=cls))
 
 

@@ -122,7 +122,7 @@ class SliderStrengthSweep(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(grid))
         result = sweep_model(spec, grid, drawer, slider, positives, slider_b, lambda: bar.update(1))
         lines = figures(result, None if dataset is None else along(dataset, drawer, result, encoded_before()))
-        told = drawer.words() + (f" B is {name_of(slider_b.metadata) or 'the second slider'}." if slider_b else "")
+        told = drawer.summary() + (f" B is {name_of(slider_b.metadata) or 'the second slider'}." if slider_b else "")
         return shown(cls, result, slider, lines, "\n".join([told, *table(result, lines)]))
 
 

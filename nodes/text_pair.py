@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
-from ..slider_core.data.bucket_spec import Latents, WordsSpec, held
-from ..slider_core.data.dataset import Dataset, add_words
+from ..slider_core.data.bucket_spec import Latents, TextSliderSpec, held
+from ..slider_core.data.dataset import Dataset, add_text_slider
 from .sockets import DATASET_MENU, DatasetSocket
 
 
@@ -100,7 +100,7 @@ class SliderTextPair(io.ComfyNode):
             raise SliderError(
                 "Slider Text Pair: latents is images, and no images are connected. Connect a dataset, or choose own."
             )
-        whole = add_words(WordsSpec(target, positive, negative, held(hold), latents=latents, **numbers), dataset)
+        whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), latents=latents, **numbers), dataset)
         return io.NodeOutput(whole, str(whole.report))
 
 

@@ -48,13 +48,13 @@ def fingerprint_of(
     """What a slider is begun with, by name: the fingerprint of its run."""
     backend.load()  # what ran last may have left its patches in place
     found = {
-        "model": f"{backend.name} {backend.weights_mark()}",
+        "model": f"{backend.name} {backend.weights_fingerprint()}",
         **origin(dataset),
-        "vae_and_clip": " ".join(backend.encoder_marks()),
+        "vae_and_clip": " ".join(backend.encoder_fingerprints()),
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
     }
-    if assistants := backend.assistants_mark():
+    if assistants := backend.assistants_fingerprint():
         found["assistant"] = assistants
     if targets.control_net is not None:
         found[PART.removeprefix("slider_")] = CONTROLNET
@@ -98,7 +98,7 @@ def begin(
             samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
         finally:
             backend.hints = hints
-        say(disk.words())
+        say(disk.summary())
         samples = samples if hints is None else hints.given_out(samples)
         return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
 
@@ -263,8 +263,8 @@ class SliderTrainStep(io.ComfyNode):
         again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
         again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
         slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
-        used = f" Peak memory {backend.memory.words()}." if backend.memory.words() else ""
-        told = f"{autosave.words()}{trainer.ladder.words()}{live.strips.words()}{used}"
+        used = f" Peak memory {backend.memory.summary()}." if backend.memory.summary() else ""
+        told = f"{autosave.summary()}{trainer.fallback.summary()}{live.strips.summary()}{used}"
         status = f"{done}{again} {run.verdict()} {run.calibrated} {told}"
         say(status)
         curve = as_image(draw_training(trainer.losses, trainer.readings, name))

@@ -1,5 +1,5 @@
-"""The core of Slider LoRA: no ComfyUI needed. Read the files from left to right, as the data flows:
+"""The core of Slider LoRA: no ComfyUI needed, but in `with_comfy/`.
 
-config > targets > dataset > backend > cache > cycle > adapter > objective > gain > trainer > store > sweep > session
-and the leaves: world, tiny, demo (embedded), comfy_host, comfy_tiny (ComfyUI), __main__ (command line).
+The folder listing is the order of the data and of the imports: a module imports only names that sort before its own. Each folder
+says in its `__init__.py` what comes in and what goes out. `__main__.py` and `commands/` are entrances and may import everything.
 """

@@ -111,7 +111,7 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     library = read_prompts(args.prompts) if args.prompts else None
     slider, backend = load_slider(args.slider), TinyBackend()
     if library:
-        say(library.words(args.strength))
+        say(library.summary(args.strength))
         spec = dataclasses.replace(spec, strengths=(args.strength,))
         return draw_prompts(library, args.strength, backend, slider, spec, {} if args.raw else slider.metadata, args.out)
     adapter = Adapter.from_weights(backend.module, slider.weights)

@@ -24,7 +24,7 @@ STATUS, MEMINFO, RESET = Path("/proc/self/status"), Path("/proc/meminfo"), Path(
 SHORT = ("out of memory", "not enough memory", "can't allocate memory")  # in a RuntimeError of torch's CPU and MPS allocators
 
 
-def in_words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes for a reader: 1.5 GB, 12 MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
@@ -103,10 +103,10 @@ class Memory:
         """The most that was in use since `begin`: allocated by torch on a GPU, the process's resident set on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) if self.gpu else peak_rss()
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """The peak, for a reader; empty where it is not known."""
         peak = self.peak()
-        return f"{in_words(peak)} ({'GPU' if self.gpu else 'RSS'})" if peak else ""
+        return f"{format_bytes(peak)} ({'GPU' if self.gpu else 'RSS'})" if peak else ""
 
     def is_short(self, fault: BaseException) -> bool:
         """Whether this fault means that memory ran out."""
@@ -148,7 +148,7 @@ class Backend(Protocol):
     def prompt_to_device(self, value: Any) -> Any:
         """The `value` of a Conditioning that was kept on disk, as `encode_prompt` would have given it."""
 
-    def encoder_marks(self) -> tuple[str, str]:
+    def encoder_fingerprints(self) -> tuple[str, str]:
         """Short hashes of what encodes images and what encodes prompts: with another encoder, another mark."""
 
     def drawn_by(self) -> str:
@@ -190,7 +190,7 @@ def few_numbers(tensor: torch.Tensor) -> bytes:
     return some.float().cpu().numpy().tobytes()
 
 
-def module_mark(module: nn.Module) -> str:
+def module_fingerprint(module: nn.Module) -> str:
     """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart."""
     return hashlib.sha256(b"".join(few_numbers(p) for p in module.parameters())).hexdigest()[:16]
 

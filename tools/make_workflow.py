@@ -160,10 +160,10 @@ def picture(page: Page, path: Path, run: float | None, width: int | None) -> Non
     page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     harness.fit_view(page)
     path.parent.mkdir(parents=True, exist_ok=True)
-    shot = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(EXTENT)))).convert("RGB")
-    if width and width < shot.width:
-        shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
-    shot.save(path, quality=85)
+    image = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(EXTENT)))).convert("RGB")
+    if width and width < image.width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    image.save(path, quality=85)
 
 
 def arguments() -> argparse.Namespace:

@@ -73,7 +73,7 @@ export function makePanel(document, address) {
     }
     words.textContent = stepWords(state)
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
-    curve.innerHTML = curveSvg(state.gain, state.until)
+    curve.innerHTML = curveSvg(state.explained, state.until)
     verdict.textContent = [state.verdict, state.trouble].filter(Boolean).join(" ")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config.checks import SliderError
-from ..data.bucket_spec import WordsSpec, held
-from ..data.dataset import Dataset, add_words
+from ..data.bucket_spec import TextSliderSpec, held
+from ..data.dataset import Dataset, add_text_slider
 
 BAR = 24
 
@@ -23,7 +23,7 @@ def say(text: str) -> None:
 def progress(report: Any) -> None:
     """A bar with gain and time left: redrawn in place on a terminal, a line every tenth of the way elsewhere."""
     done = report.step * BAR // report.total
-    line = f"[{'#' * done}{'.' * (BAR - done)}] {report.words()}"
+    line = f"[{'#' * done}{'.' * (BAR - done)}] {report.summary()}"
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{line:<110}" + ("\n" if report.step == report.total else ""))
     elif report.step % max(1, report.total // 10) == 0 or report.step == report.total:
@@ -111,9 +111,9 @@ def add_word_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--positive", help="what +1 shows, said in full")
     command.add_argument("--negative", help="what -1 shows, said in full")
     command.add_argument("--hold", default="", help="what must stay as it is, with commas between")
-    command.add_argument("--guidance", type=float, default=WordsSpec.guidance, help="how far +1 is pushed")
-    command.add_argument("--words-weight", type=float, default=WordsSpec.weight, help="what words count beside images")
-    command.add_argument("--latents", type=int, default=WordsSpec.count, help="how many the model makes")
+    command.add_argument("--guidance", type=float, default=TextSliderSpec.guidance, help="how far +1 is pushed")
+    command.add_argument("--words-weight", type=float, default=TextSliderSpec.weight, help="what words count beside images")
+    command.add_argument("--latents", type=int, default=TextSliderSpec.count, help="how many the model makes")
 
 
 def with_words(args: argparse.Namespace, dataset: Dataset | None) -> Dataset:
@@ -125,8 +125,8 @@ def with_words(args: argparse.Namespace, dataset: Dataset | None) -> Dataset:
         return dataset  # type: ignore[return-value]
     if missing := [f"--{name}" for name in NAMES if name not in given]:
         raise SliderError(f"A slider from words needs {' and '.join(missing)} too.")
-    return add_words(
-        WordsSpec(
+    return add_text_slider(
+        TextSliderSpec(
             args.target,
             args.positive,
             args.negative,

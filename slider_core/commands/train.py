@@ -134,9 +134,9 @@ def _train(backend: TinyBackend, run: Run, spec: TrainSpec, args: argparse.Names
                 run.calibrate(backend)
         except KeyboardInterrupt:
             autosave.save()
-            raise Stopped(_kept(run, autosave.words(), autosave.folder)) from None
+            raise Stopped(_kept(run, autosave.summary(), autosave.folder)) from None
     if run.step < spec.steps:
-        raise Stopped(_kept(run, autosave.words(), autosave.folder))
+        raise Stopped(_kept(run, autosave.summary(), autosave.folder))
 
 
 def _kept(run: Run, words: str, folder: Path) -> str:
@@ -167,14 +167,14 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     lost = lost_to(slider, dtype)
     say(f"{run.verdict()} Saved {args.out}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
     say(run.calibrated)
-    plus, minus = trainer.readings[-1].gain
+    plus, minus = trainer.readings[-1].explained
     return {
         "out": str(args.out),
         "steps": trainer.step,
         "algorithm": adapter_spec.algorithm.value if start is None else "/".join(kinds(slider.weights)),
         "objective": spec.objective.value,
         "loss": trainer.losses[-1],
-        "gain": {"positive": plus, "negative": minus},
+        "explained": {"positive": plus, "negative": minus},
         "verdict": run.verdict(),
         "calibration": json.loads(slider.metadata.get("slider_calibration", "null")),
         "rounding": lost,

@@ -13,7 +13,14 @@ Spec = TypeVar("Spec", bound="JsonSpec")
 
 
 class SliderError(ValueError):
-    """A fault the user can mend. The message is one line: the file or value, what is wrong, what to do."""
+    """A fault the user can fix. The message is one line: the file or value, what is wrong, what to do.
+
+    `code` names the kind of fault for programs and tests: subject.problem, such as "file.exists".
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
@@ -30,9 +37,9 @@ def choice(kind: type[Enum], value: Any, what: str) -> Any:
         raise SliderError(f'{what} "{value}" is not known; {nearest(str(value), [m.value for m in kind])}') from None
 
 
-def need(ok: bool, message: str) -> None:
+def need(ok: bool, message: str, code: str = "") -> None:
     if not ok:
-        raise SliderError(message)
+        raise SliderError(message, code)
 
 
 def is_number(value: Any) -> bool:

@@ -124,7 +124,7 @@ MOST_LATENTS = 1000
 
 
 @dataclass(frozen=True)
-class WordsSpec(JsonSpec):
+class TextSliderSpec(JsonSpec):
     """Prompts in the place of images: what `target` becomes at +1 (`positive`) and at -1 (`negative`).
 
     Each of the `hold` attributes is said beside all three in turn, so that the slider learns no more of them than they have in

@@ -23,7 +23,7 @@ import torch
 
 from ..config.checks import SliderError
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, frame_files, look
-from .bucket_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal, WordsSpec
+from .bucket_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, TextSliderSpec, Unequal
 
 GRAPH = "graph"  # in the place of a folder
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
@@ -33,7 +33,7 @@ OnImage = Callable[[int, int], None]  # (images read or encoded, images in all)
 
 
 @dataclass(frozen=True)
-class Shot:
+class ImageSample:
     """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the caption.
 
     `pixels` (3, H, W) in [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W).
@@ -65,7 +65,7 @@ class Shot:
 @dataclass(frozen=True)
 class Bucket:
     spec: BucketSpec
-    shots: tuple[Shot, ...]
+    image_samples: tuple[ImageSample, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -87,22 +87,22 @@ class Dataset:
     """
 
     buckets: tuple[Bucket, ...]
-    pairs: tuple[tuple[Shot, Shot], ...]
+    pairs: tuple[tuple[ImageSample, ImageSample], ...]
     report: DatasetReport
     spec: DatasetSpec = field(default_factory=DatasetSpec)
     trouble: str = ""
-    words: tuple[WordsSpec, ...] = ()  # trained beside the images, or without any
+    text_sliders: tuple[TextSliderSpec, ...] = ()  # trained beside the images, or without any
 
     @property
-    def shots(self) -> tuple[Shot, ...]:
-        return tuple(shot for bucket in self.buckets for shot in bucket.shots)
+    def image_samples(self) -> tuple[ImageSample, ...]:
+        return tuple(image_sample for bucket in self.buckets for image_sample in bucket.image_samples)
 
     @property
     def digest(self) -> str:
         """Changes with any image, caption, strength, pairing, word or choice."""
-        parts = [f"{s.digest}:{s.strength}" for s in self.shots] + [f"{p.digest}-{n.digest}" for p, n in self.pairs]
+        parts = [f"{s.digest}:{s.strength}" for s in self.image_samples] + [f"{p.digest}-{n.digest}" for p, n in self.pairs]
         parts += [replace(b.spec, folder="").to_json() for b in self.buckets] + [self.spec.to_json()]
-        parts += [w.to_json() for w in self.words]
+        parts += [w.to_json() for w in self.text_sliders]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -205,15 +205,15 @@ def _content(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_shot(path: Path, spec: BucketSpec, roots: Sequence[Path] | None = None) -> tuple[Shot, tuple[str, ...]]:
+def read_image_sample(path: Path, spec: BucketSpec, roots: Sequence[Path] | None = None) -> tuple[ImageSample, tuple[str, ...]]:
     """Open an image to its last byte and read its caption, with notes on it; SliderError when it is damaged or no image."""
     for file in [path, *(frame_files(path) if path.is_dir() else [])]:
         if escapes(file, roots):
             raise SliderError(f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there.")
     seen, caption, content = look(path), _caption(path, spec, roots), _content(path)
     digest = hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
-    shot = Shot(path, caption, spec.strength, seen.width, seen.height, digest, content)
-    return shot, () if shot.is_clip else seen.notes
+    image_sample = ImageSample(path, caption, spec.strength, seen.width, seen.height, digest, content)
+    return image_sample, () if image_sample.is_clip else seen.notes
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -240,27 +240,29 @@ def read_bucket(
     files = image_files(folder)
     if not files:
         return Bucket(spec, ()), [f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."]
-    shots, faults, notes = [], [], []
+    image_samples, faults, notes = [], [], []
     for path in files:
         try:
-            shot, told = read_shot(path, spec, roots)
-            shots.append(shot)
+            image_sample, told = read_image_sample(path, spec, roots)
+            image_samples.append(image_sample)
             notes += [f"{path.name}: {note}" for note in told]
         except SliderError as fault:
             faults.append(str(fault))
         if on_image:
             on_image()
-    return Bucket(spec, tuple(shots), tuple(notes)), faults
+    return Bucket(spec, tuple(image_samples), tuple(notes)), faults
 
 
 # --- pairs
 
 
-def match_pairs(positive: list[Shot], negative: list[Shot], how: Pairing) -> tuple[list[tuple[Shot, Shot]], str]:
+def match_pairs(
+    positive: list[ImageSample], negative: list[ImageSample], how: Pairing
+) -> tuple[list[tuple[ImageSample, ImageSample]], str]:
     """The pairs and how they were made. With unequal counts the shorter side goes round. SliderError when names must match."""
     if how is Pairing.RANDOM:
         return [], "drawn at random, anew every time"
-    by_name = [{shot.name.lower(): shot for shot in side} for side in (positive, negative)]
+    by_name = [{image_sample.name.lower(): image_sample for image_sample in side} for side in (positive, negative)]
     once = len(by_name[0]) == len(positive) and len(by_name[1]) == len(negative)
     both = [name for name in by_name[0] if name in by_name[1]]
     if how is not Pairing.ORDER and once and len(both) == min(len(positive), len(negative)):
@@ -279,7 +281,7 @@ def match_pairs(positive: list[Shot], negative: list[Shot], how: Pairing) -> tup
     return pairs, f"matched by order{why}"
 
 
-def partnerless(positive: Sequence[Shot], negative: Sequence[Shot], most: int = 5) -> list[str]:
+def partnerless(positive: Sequence[ImageSample], negative: Sequence[ImageSample], most: int = 5) -> list[str]:
     """The images whose name the other side does not have, the first `most` of them."""
     names = [{s.name.lower() for s in side} for side in (positive, negative)]
     sides = ((positive, names[1], "positive"), (negative, names[0], "negative"))
@@ -287,12 +289,12 @@ def partnerless(positive: Sequence[Shot], negative: Sequence[Shot], most: int = 
     return [*alone[:most], *([f"{len(alone) - most} more"] if len(alone) > most else [])]
 
 
-def _sides(buckets: Iterable[Bucket]) -> dict[int, list[Shot]]:
+def _sides(buckets: Iterable[Bucket]) -> dict[int, list[ImageSample]]:
     buckets = list(buckets)
-    return {sign: [s for b in buckets if b.spec.sign == sign for s in b.shots] for sign in (1, -1, 0)}
+    return {sign: [s for b in buckets if b.spec.sign == sign for s in b.image_samples] for sign in (1, -1, 0)}
 
 
-def _unequal(buckets: Sequence[Bucket], sides: dict[int, list[Shot]]) -> str:
+def _unequal(buckets: Sequence[Bucket], sides: dict[int, list[ImageSample]]) -> str:
     where = {id(b): b.spec.title if b.spec.folder == GRAPH else b.spec.folder for b in buckets}
     names = {sign: ", ".join(where[id(b)] for b in buckets if b.spec.sign == sign) for sign in (1, -1)}
     shared = {s.name.lower() for s in sides[1]} & {s.name.lower() for s in sides[-1]}
@@ -327,12 +329,12 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
 
 
 def _line(bucket: Bucket) -> str:
-    spec, captions = bucket.spec, sum(bool(s.caption) for s in bucket.shots)
+    spec, captions = bucket.spec, sum(bool(s.caption) for s in bucket.image_samples)
     more = f", probability {spec.probability:g}" if spec.probability != 1 else ""
     more += f", {1 + spec.repeats} times an epoch" if spec.repeats else ""
     place = "from the graph" if spec.folder == GRAPH else f"in {spec.title}"
     strength = f"{spec.strength:+g}" if spec.strength else "0"
-    return f"{strength}: {len(bucket.shots)} images {place}, {captions} with a caption{more}"
+    return f"{strength}: {len(bucket.image_samples)} images {place}, {captions} with a caption{more}"
 
 
 def read_dataset(
@@ -380,7 +382,7 @@ def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[
         if number not in (0, 1, count):
             raise SliderError(f"{number} {what} for {count} images: give one for all, or one for each.")
     spec = BucketSpec(GRAPH, strength, name=f"images from the graph at {strength:+g}")
-    shots = []
+    image_samples = []
     for number, image in enumerate(images_BHWC):
         pixels = image[..., :3].movedim(-1, 0).detach().float().cpu().clone()
         mask = None if mask_BHW is None else mask_BHW[number % len(mask_BHW)].detach().float().cpu().clone()[None]
@@ -388,21 +390,21 @@ def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[
         caption = captions[number % len(captions)] if captions else ""
         digest = hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
         size = pixels.shape[-1], pixels.shape[-2]
-        shots.append(Shot(Path(f"image {number + 1}"), caption, strength, *size, digest, content, pixels, mask))
-    return Bucket(spec, tuple(shots))
+        image_samples.append(ImageSample(Path(f"image {number + 1}"), caption, strength, *size, digest, content, pixels, mask))
+    return Bucket(spec, tuple(image_samples))
 
 
 # --- words as a part of a dataset
 
 
-def add_words(words: WordsSpec, dataset: Dataset | None = None) -> Dataset:
+def add_text_slider(words: TextSliderSpec, dataset: Dataset | None = None) -> Dataset:
     """A dataset of these words, beside the images and words of another."""
     before = dataset or Dataset((), (), DatasetReport(()))
     report = DatasetReport((*before.report.lines, f"Words: {words}."))
-    return replace(before, words=(*before.words, words), report=report)
+    return replace(before, text_sliders=(*before.text_sliders, words), report=report)
 
 
 def origin(dataset: Dataset) -> dict[str, str]:
     """What a run must not change of its dataset, with the words by name."""
-    told = {"words": "; ".join(map(str, dataset.words))} if dataset.words else {}
+    told = {"words": "; ".join(map(str, dataset.text_sliders))} if dataset.text_sliders else {}
     return told | {"dataset": dataset.digest}

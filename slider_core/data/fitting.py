@@ -18,7 +18,7 @@ from ..config.checks import SliderError
 from .bitmap import load_clip, load_picture
 from .bucket_sizes import common_ratio, cut_share, nearest_size
 from .bucket_spec import Alpha, BucketSpec, Crop, DatasetSpec, Pairing
-from .dataset import Dataset, Shot
+from .dataset import Dataset, ImageSample
 
 # --- to the model's size
 
@@ -60,7 +60,7 @@ CUT = 0.2  # the share of an image from which on its crop is worth a word
 class Fitted:
     """How a shot goes into the model: the size in pixels, the place of the crop (0 to 1 each way), mirrored or not."""
 
-    shot: Shot
+    image_sample: ImageSample
     spec: BucketSpec
     pair: int | None
     width: int
@@ -80,20 +80,20 @@ def _place(spec: BucketSpec, seed: int, *names: str) -> tuple[float, float]:
 
 def fittings(dataset: Dataset, resolution: int, step: int) -> list[Fitted]:
     """Every shot of a dataset as it will be encoded: pairs first, in order, then the shots that have no partner."""
-    spec_of = {id(shot): bucket.spec for bucket in dataset.buckets for shot in bucket.shots}
+    spec_of = {id(image_sample): bucket.spec for bucket in dataset.buckets for image_sample in bucket.image_samples}
     groups = [(number, list(pair)) for number, pair in enumerate(dataset.pairs)]
-    paired = {id(shot) for _, pair in groups for shot in pair}
-    alone = [shot for shot in dataset.shots if id(shot) not in paired]
+    paired = {id(image_sample) for _, pair in groups for image_sample in pair}
+    alone = [image_sample for image_sample in dataset.image_samples if id(image_sample) not in paired]
     together = dataset.spec.pairing is Pairing.RANDOM  # whoever may meet must be of one size
     one = common_ratio([s.ratio for s in alone if s.strength]) if together else None
-    groups += [(None, [shot]) for shot in alone]
+    groups += [(None, [image_sample]) for image_sample in alone]
     found = []
-    for number, shots in groups:
-        spec = spec_of[id(shots[0])]
-        ratio = one if one is not None and shots[0].strength else common_ratio([s.ratio for s in shots])
+    for number, image_samples in groups:
+        spec = spec_of[id(image_samples[0])]
+        ratio = one if one is not None and image_samples[0].strength else common_ratio([s.ratio for s in image_samples])
         width, height = nearest_size(ratio, spec.resolution or resolution, step, exact=spec.crop is Crop.NONE)
-        place = _place(spec, dataset.spec.seed, *(s.digest for s in shots))
-        found += [Fitted(s, spec_of[id(s)], number, width, height, place, crop=spec.crop) for s in shots]
+        place = _place(spec, dataset.spec.seed, *(s.digest for s in image_samples))
+        found += [Fitted(s, spec_of[id(s)], number, width, height, place, crop=spec.crop) for s in image_samples]
     return found + _mirrored(found, len(dataset.pairs)) if dataset.spec.flip else found
 
 
@@ -104,16 +104,16 @@ def _mirrored(fitted: Sequence[Fitted], pairs: int) -> list[Fitted]:
 
 def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(image (3, H, W) or clip (T, 3, H, W) in [0, 1], mask (1, H, W) or None) at the fitted size."""
-    shot = fitted.shot
-    if shot.pixels is not None:
-        image = _fit_picture(from_tensor(shot.pixels), fitted)
-        mask = None if shot.mask is None else _fit_picture(from_tensor(shot.mask), fitted)
-    elif shot.is_clip:
-        frames = load_clip(shot.path, spec.frames, spec.rgb)
+    image_sample = fitted.image_sample
+    if image_sample.pixels is not None:
+        image = _fit_picture(from_tensor(image_sample.pixels), fitted)
+        mask = None if image_sample.mask is None else _fit_picture(from_tensor(image_sample.mask), fitted)
+    elif image_sample.is_clip:
+        frames = load_clip(image_sample.path, spec.frames, spec.rgb)
         image, mask = torch.stack([_fit_picture(frame, fitted) for frame in frames]), None
         image = image if spec.frames > 1 else image[0]
     else:
-        picture, alpha = load_picture(shot.path, spec.rgb)
+        picture, alpha = load_picture(image_sample.path, spec.rgb)
         image = _fit_picture(picture, fitted)
         mask = _fit_picture(alpha, fitted) if alpha is not None and spec.alpha is Alpha.MASK else None
     if fitted.flip:
@@ -129,7 +129,7 @@ def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
     """The sizes of a dataset in words, and whose crop loses much."""
     count = Counter(f"{f.width} x {f.height}" for f in fitted if not f.flip)
     lines = ["Sizes: " + ", ".join(f"{size} ({number})" for size, number in count.most_common()) + "."]
-    lost = [(cut_share(f.shot.ratio, (f.width, f.height)), f.shot.path.name) for f in fitted if not f.flip]
+    lost = [(cut_share(f.image_sample.ratio, (f.width, f.height)), f.image_sample.path.name) for f in fitted if not f.flip]
     much = sorted((entry for entry in lost if entry[0] > CUT), reverse=True)
     if much:
         names = ", ".join(f"{name} ({share:.0%})" for share, name in much[:3])

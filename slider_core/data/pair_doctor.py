@@ -181,8 +181,8 @@ def _against(changes_N3SS: torch.Tensor) -> dict[int, float]:
     few = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long()
     cosine_NR = torch.zeros(count, len(few))
     for column, other in enumerate(few.tolist()):
-        moved = torch.fft.irfft2((spectra * spectra[other].conj()).sum(1), s=(CELLS + CELLS // 2,) * 2)
-        near = moved.roll((REACH, REACH), (1, 2))[:, : 2 * REACH + 1, : 2 * REACH + 1].flatten(1)
+        shifted = torch.fft.irfft2((spectra * spectra[other].conj()).sum(1), s=(CELLS + CELLS // 2,) * 2)
+        near = shifted.roll((REACH, REACH), (1, 2))[:, : 2 * REACH + 1, : 2 * REACH + 1].flatten(1)
         cosine_NR[:, column] = near.gather(1, near.abs().argmax(1, keepdim=True))[:, 0]
         cosine_NR[other, column] = 0
     way_R = torch.linalg.eigh((cosine_NR[few] + cosine_NR[few].T) / 2)[1][:, -1].sign()

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from ..canvas import font
 from .bucket_spec import DatasetSpec, Pairing
-from .dataset import Dataset, Shot
+from .dataset import Dataset, ImageSample
 from .fitting import Fitted, fittings, load, sizes_report
 from .pair_check import Checkup, Patient, luma, plain
 from .pair_doctor import Diagnosis, Finding, examine
@@ -26,8 +26,8 @@ def _written(parts: Sequence[tuple[str, int, tuple[int, int, int]]], width: int)
     for text, size, colour in parts:
         words = plain(text) or "-"
         face = font(size, words)
-        letters = max(8, int(0.92 * width * len(words) / face.getlength(words)))
-        lines += [(line, face, size, colour) for line in textwrap.wrap(words, letters)]
+        glyphs = max(8, int(0.92 * width * len(words) / face.getlength(words)))
+        lines += [(line, face, size, colour) for line in textwrap.wrap(words, glyphs)]
     paper = Image.new("RGB", (width, sum(round(size * 1.4) for _, _, size, _ in lines)), PAPER)
     top = 0
     for line, face, size, colour in lines:
@@ -83,30 +83,34 @@ MOST = 100  # pairs that are looked at; a larger dataset is judged by its first
 
 
 def _side(dataset: Dataset) -> int:
-    return max(STEP, min(SIDE, round(median((s.width * s.height) ** 0.5 for s in dataset.shots))))
+    return max(STEP, min(SIDE, round(median((s.width * s.height) ** 0.5 for s in dataset.image_samples))))
 
 
 def patients(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[Patient]:
     """The first pairs of a dataset, as they were fitted."""
     fitted = [f for f in fitted if f.pair is not None and not f.flip][: 2 * MOST]
     found, seen = [], set()
-    names = Counter(f.shot.path.name for f in fitted[::2])
+    names = Counter(f.image_sample.path.name for f in fitted[::2])
     for plus, minus in zip(fitted[::2], fitted[1::2], strict=True):
-        if {id(plus.shot), id(minus.shot)} & seen:  # shown again to make up the numbers
+        if {id(plus.image_sample), id(minus.image_sample)} & seen:  # shown again to make up the numbers
             continue
-        seen |= {id(plus.shot), id(minus.shot)}
+        seen |= {id(plus.image_sample), id(minus.image_sample)}
         images = [load(f, spec)[0] for f in (plus, minus)]
         stills = [image if image.ndim == 3 else image[0] for image in images]
-        told = [_name(f.shot, names[plus.shot.path.name] > 1) for f in (plus, minus)]
-        sizes = (plus.shot.width, plus.shot.height), (minus.shot.width, minus.shot.height)
+        told = [_name(f.image_sample, names[plus.image_sample.path.name] > 1) for f in (plus, minus)]
+        sizes = (plus.image_sample.width, plus.image_sample.height), (minus.image_sample.width, minus.image_sample.height)
         name = told[0] if told[0] == told[1] else " / ".join(told)
-        found.append(Patient(name, stills[0], stills[1], plus.shot.caption, minus.shot.caption, *sizes))
+        found.append(Patient(name, stills[0], stills[1], plus.image_sample.caption, minus.image_sample.caption, *sizes))
     return found
 
 
-def _name(shot: Shot, twice: bool) -> str:
+def _name(image_sample: ImageSample, twice: bool) -> str:
     """The file's name, with its folder where there are several of that name."""
-    return f"{shot.path.parent.name}/{shot.path.name}" if twice and shot.pixels is None else shot.path.name
+    return (
+        f"{image_sample.path.parent.name}/{image_sample.path.name}"
+        if twice and image_sample.pixels is None
+        else image_sample.path.name
+    )
 
 
 def examined(dataset: Dataset) -> tuple[Image.Image, list[str]]:

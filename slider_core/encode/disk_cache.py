@@ -230,7 +230,7 @@ class DiskCache:
                 self.trouble = str(fault)
         return True
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line for the user."""
         line = f"Encoded before: {self.hits} of {self.hits + self.misses} encodings"
         line += f" (damaged on disk: {self.damaged})" if self.damaged else ""

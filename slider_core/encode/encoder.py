@@ -22,7 +22,7 @@ from .disk_cache import DiskCache
 
 
 @dataclass(frozen=True)
-class Asks:
+class PromptPair:
     """What words ask of a slider on a latent, instead of an image that is shown: see words.py."""
 
     positive: Conditioning
@@ -51,7 +51,7 @@ class Sample:
     repeats: int = 0
     mask: torch.Tensor | None = None
     aligned: bool = True
-    asks: Asks | None = None
+    prompt_pair: PromptPair | None = None
 
 
 class Encoder:
@@ -59,14 +59,14 @@ class Encoder:
 
     def __init__(self, backend: Backend, disk: DiskCache | None = None) -> None:
         self.backend, self.disk, self.encoded = backend, disk, 0
-        self.image_mark, self.text_mark = backend.encoder_marks()
+        self.image_mark, self.text_mark = backend.encoder_fingerprints()
         self._conds: dict[str, Conditioning] = {}
 
     def latent(self, fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(latent, mask at the latent's size) of a shot, float32 on the CPU."""
         at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.crop.value} {fitted.flip}"
         look = f"{spec.background} {spec.alpha.value} {spec.frames}"
-        key = self.disk.key("image", self.image_mark, fitted.shot.content, at, look) if self.disk else ""
+        key = self.disk.key("image", self.image_mark, fitted.image_sample.content, at, look) if self.disk else ""
         found = self.disk.get(key) if self.disk else None
         if isinstance(found, list) and len(found) == 2 and isinstance(found[0], torch.Tensor):
             return found[0], found[1]
@@ -109,9 +109,11 @@ def encode(
     with torch.no_grad():
         for number, fitted in enumerate(wanted):
             latent, mask = encoder.latent(fitted, dataset.spec)
-            cond, spec = encoder.conditioning(fitted.shot.caption), fitted.spec
+            cond, spec = encoder.conditioning(fitted.image_sample.caption), fitted.spec
             name = f"{spec.title} {spec.folder}"
-            samples.append(Sample(latent, cond, fitted.shot.strength, fitted.pair, name, spec.probability, spec.repeats, mask))
+            samples.append(
+                Sample(latent, cond, fitted.image_sample.strength, fitted.pair, name, spec.probability, spec.repeats, mask)
+            )
             if on_image:
                 on_image(number + 1, len(wanted))
     return _looked_at(samples, dataset.spec.pairing)

@@ -68,6 +68,6 @@ def at_levels(
     )
 
 
-def answer(backend: Backend, batch: Noised) -> torch.Tensor:
+def predict(backend: Backend, batch: Noised) -> torch.Tensor:
     """The model's prediction in float32, with whatever slider is attached."""
     return backend.predict(batch.x, batch.sigma_B, batch.cond).float()

@@ -31,11 +31,11 @@ import torch
 
 from ..backend import Backend, Conditioning, seeded
 from ..config.checks import SliderError
-from ..data.bucket_spec import Latents, WordsSpec
+from ..data.bucket_spec import Latents, TextSliderSpec
 from ..data.dataset import Dataset, OnImage
 from .disk_cache import DiskCache
-from .encoder import Asks, Encoder, Sample, encode
-from .noised import Noised, answer, at_levels
+from .encoder import Encoder, PromptPair, Sample, encode
+from .noised import Noised, at_levels, predict
 
 TOGETHER = 4  # latents that are made in one pass
 EDGE = 1e-3  # the noise schedule's ends, where eps models have no number
@@ -62,16 +62,16 @@ def make_latents(
     clean, noise = torch.zeros_like(noise), noise.to(backend.device)
     for sigma in sigmas[:-1]:
         batch = at_levels(backend, clean.to(noise), noise, sigma.expand(len(noise)), [cond] * len(noise))
-        prediction = answer(backend, batch)
+        prediction = predict(backend, batch)
         if cfg != 1 and empty is not None:
-            without = answer(backend, replace(batch, cond=(empty,) * len(noise)))
+            without = predict(backend, replace(batch, cond=(empty,) * len(noise)))
             prediction = without + cfg * (prediction - without)
         clean, noise = _clean_and_noise(batch, prediction)
     return clean.float().cpu()
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _LatentMaker:
     """Makes the latents of a words spec, or takes them from the disk."""
 
     backend: Backend
@@ -79,14 +79,14 @@ class _Maker:
     disk: DiskCache | None
     on_latents: Callable[[int], None]
 
-    def shape(self, words: WordsSpec, resolution: int) -> torch.Size:
+    def shape(self, words: TextSliderSpec, resolution: int) -> torch.Size:
         """The shape of one latent, as the backend's own encoder has it."""
         step = self.backend.image_step
         sides = [max(step, round((side or resolution) / step) * step) for side in (words.height, words.width)]
         with torch.no_grad():
             return self.backend.encode_images(torch.full((1, 3, *sides), 0.5))[0].shape
 
-    def latents(self, words: WordsSpec, prompt: str, number: int, count: int, shape: torch.Size) -> torch.Tensor:
+    def latents(self, words: TextSliderSpec, prompt: str, number: int, count: int, shape: torch.Size) -> torch.Tensor:
         """(count, ...) at a target prompt, of whom `number` were made before. Call inside `backend.borrowed()`."""
         how = f"{number} {count} {tuple(shape)} {words.steps} {words.cfg} {words.seed}"
         key = ""
@@ -111,7 +111,7 @@ class _Maker:
         return made
 
 
-def _own_latents(maker: _Maker, words: WordsSpec, resolution: int) -> list[tuple[int, torch.Tensor]]:
+def _own_latents(maker: _LatentMaker, words: TextSliderSpec, resolution: int) -> list[tuple[int, torch.Tensor]]:
     """(place among the prompts, latent), each prompt as often as the others or once more."""
     shape, prompts, found = maker.shape(words, resolution), words.prompts, []
     for place, (target, _, _) in enumerate(prompts):
@@ -120,14 +120,16 @@ def _own_latents(maker: _Maker, words: WordsSpec, resolution: int) -> list[tuple
     return found
 
 
-def _word_samples(words: WordsSpec, latents: Sequence[tuple[int, torch.Tensor]], encoder: Encoder, first: int) -> list[Sample]:
+def _word_samples(
+    words: TextSliderSpec, latents: Sequence[tuple[int, torch.Tensor]], encoder: Encoder, first: int
+) -> list[Sample]:
     """Both signs of each latent as a pair, numbered from `first`."""
     told = [tuple(encoder.conditioning(text) for text in prompts) for prompts in words.prompts]
     found = []
     for number, (place, latent) in enumerate(latents, first):
         target, positive, negative = told[place]
-        asks = Asks(positive, negative, words.guidance, words.weight)
-        found += [Sample(latent, target, sign, number, f"words {words}", asks=asks) for sign in (1.0, -1.0)]
+        prompt_pair = PromptPair(positive, negative, words.guidance, words.weight)
+        found += [Sample(latent, target, sign, number, f"words {words}", prompt_pair=prompt_pair) for sign in (1.0, -1.0)]
     return found
 
 
@@ -143,10 +145,10 @@ def encode_all(
 
     `on_latent` hears of the latents that the model makes as `on_image` does of the images.
     """
-    samples = encode(dataset, backend, resolution, disk, on_image) if dataset.buckets or not dataset.words else []
-    if not dataset.words:
+    samples = encode(dataset, backend, resolution, disk, on_image) if dataset.buckets or not dataset.text_sliders else []
+    if not dataset.text_sliders:
         return samples
-    done, total = 0, sum(w.count for w in dataset.words if w.latents is Latents.OWN)
+    done, total = 0, sum(w.count for w in dataset.text_sliders if w.latents is Latents.OWN)
 
     def one_more(count: int) -> None:
         nonlocal done
@@ -155,8 +157,8 @@ def encode_all(
             on_latent(done, total)
 
     encoder = Encoder(backend, disk)
-    maker, first = _Maker(backend, encoder, disk, one_more), len(samples)
-    prepared = [(w, [encoder.conditioning(text) for texts in w.prompts for text in texts]) for w in dataset.words]
+    maker, first = _LatentMaker(backend, encoder, disk, one_more), len(samples)
+    prepared = [(w, [encoder.conditioning(text) for texts in w.prompts for text in texts]) for w in dataset.text_sliders]
     found = []
     for words, _ in prepared:
         if words.latents is Latents.OWN:
@@ -168,5 +170,5 @@ def encode_all(
             if not latents:
                 raise SliderError("The words want the dataset's images for latents, and there are none: connect a dataset.")
         found += _word_samples(words, latents, encoder, first + len(found))
-    alone = any(w.latents is Latents.IMAGES for w in dataset.words)
+    alone = any(w.latents is Latents.IMAGES for w in dataset.text_sliders)
     return found if alone else samples + found

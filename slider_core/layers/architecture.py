@@ -28,7 +28,7 @@ class Family:
 
     name: str
     title: str
-    marks: tuple[str, ...]
+    recognised_by: tuple[str, ...]
     patterns: tuple[str, ...]
     text: tuple[str, ...]
     fused: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ IMAGE = (
     Family(
         "upscaler",
         "SD x4 upscaler",  # only its lowest level has self-attention: higher up attn1, too, looks at the prompt
-        marks=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"^input_blocks\.11\.1\.transformer_blocks\.0\.attn1\.to_q$"),
+        recognised_by=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"^input_blocks\.11\.1\.transformer_blocks\.0\.attn1\.to_q$"),
         patterns=(
             r"^(?:input_blocks\.1[01]|output_blocks\.[0-2]|middle_block)\.1\.transformer_blocks\.\d+\.attn1\.to_(?:q|k|v|out\.0)$",
             *UNET[2:],
@@ -36,7 +36,7 @@ IMAGE = (
     Family(
         "sdxs",
         "SDXS 0.9",  # its highest level has no self-attention
-        marks=(r"^input_blocks\.2\.0\.op$", r"^input_blocks\.1\.1\.proj_in$", r"^input_blocks\.5\.1\.proj_in$"),
+        recognised_by=(r"^input_blocks\.2\.0\.op$", r"^input_blocks\.1\.1\.proj_in$", r"^input_blocks\.5\.1\.proj_in$"),
         patterns=(
             r"^(?:input_blocks\.[35]|output_blocks\.[0-3])\.1\.transformer_blocks\.\d+\.attn1\.to_(?:q|k|v|out\.0)$",
             *UNET[2:],
@@ -47,7 +47,7 @@ IMAGE = (
     Family(
         "unet",
         "SD 1.x, SD 2.x, SDXL, SVD",
-        marks=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
+        recognised_by=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
         patterns=UNET,
         text=(r"(?:^|\.)attn2\.",),
         reference=None,
@@ -55,14 +55,14 @@ IMAGE = (
     Family(
         "cascade",
         "Stable Cascade stages C and B",  # one attention over the image's tokens and the prompt's, which kv_mapper brings in
-        marks=(r"^clf\.1$", r"^down_blocks\.\d+\.\d+\.attention\.attn\.to_q$", r"^down_blocks\.\d+\.\d+\.kv_mapper\.1$"),
+        recognised_by=(r"^clf\.1$", r"^down_blocks\.\d+\.\d+\.attention\.attn\.to_q$", r"^down_blocks\.\d+\.\d+\.kv_mapper\.1$"),
         patterns=(r"^(?:down|up)_blocks\.\d+\.\d+\.attention\.attn\.(?:to_q|to_k|to_v|out_proj)$",),
         text=(r"\.kv_mapper\.1$", r"^clip_(?:txt_|txt_pooled_|img_)?mapper$"),
     ),
     Family(
         "sd3",
         "Stable Diffusion 3 and 3.5",
-        marks=(r"^joint_blocks\.0\.x_block\.attn\.qkv$", r"^joint_blocks\.0\.context_block\.attn\.qkv$"),
+        recognised_by=(r"^joint_blocks\.0\.x_block\.attn\.qkv$", r"^joint_blocks\.0\.context_block\.attn\.qkv$"),
         patterns=(r"^joint_blocks\.\d+\.x_block\.attn2?\.(?:qkv|proj)$",),
         text=(r"^joint_blocks\.\d+\.context_block\.", r"^context_embedder$"),
         reference=(r"^final_layer\.linear$",),
@@ -70,7 +70,7 @@ IMAGE = (
     Family(
         "auraflow",
         "AuraFlow",  # in double layers w1 is the text's and w2 the image's; in single layers w1 is the joint stream's
-        marks=(r"^double_layers\.0\.attn\.w2q$", r"^single_layers\.0\.attn\.w1q$"),
+        recognised_by=(r"^double_layers\.0\.attn\.w2q$", r"^single_layers\.0\.attn\.w1q$"),
         patterns=(r"^double_layers\.\d+\.attn\.w2[qkvo]$", r"^single_layers\.\d+\.attn\.w1[qkvo]$"),
         text=(r"^double_layers\.\d+\.attn\.w1[qkvo]$", r"^double_layers\.\d+\.(?:mlpC|modC)\.", r"^cond_seq_linear$"),
         reference=None,
@@ -78,7 +78,12 @@ IMAGE = (
     Family(
         "pixart",
         "PixArt Alpha and Sigma",
-        marks=(r"^blocks\.0\.attn\.qkv$", r"^blocks\.0\.cross_attn\.kv_linear$", r"^y_embedder\.y_proj\.fc1$", r"^t_block\.1$"),
+        recognised_by=(
+            r"^blocks\.0\.attn\.qkv$",
+            r"^blocks\.0\.cross_attn\.kv_linear$",
+            r"^y_embedder\.y_proj\.fc1$",
+            r"^t_block\.1$",
+        ),
         patterns=(r"^blocks\.\d+\.attn\.(?:qkv|proj)$", r"^final_layer\.linear$", r"^t_embedder\.mlp\.[02]$"),
         text=(r"^blocks\.\d+\.cross_attn\.", r"^y_embedder\."),
         reference=(r"^blocks\.\d+\.attn\.(?:qkv|proj)$", r"^final_layer\.linear$"),
@@ -86,7 +91,7 @@ IMAGE = (
     Family(
         "hunyuandit",
         "Hunyuan DiT",
-        marks=(r"^blocks\.0\.attn1\.Wqkv$", r"^blocks\.0\.attn2\.kv_proj$", r"^mlp_t5\.0$"),
+        recognised_by=(r"^blocks\.0\.attn1\.Wqkv$", r"^blocks\.0\.attn2\.kv_proj$", r"^mlp_t5\.0$"),
         patterns=(r"^blocks\.\d+\.attn1\.(?:Wqkv|out_proj)$", r"^final_layer\.linear$", r"^t_embedder\.mlp\.[02]$"),
         text=(r"^blocks\.\d+\.attn2\.", r"^mlp_t5\.", r"^pooler\."),
         reference=(r"^blocks\.\d+\.attn1\.(?:Wqkv|out_proj)$", r"^final_layer\.linear$"),
@@ -94,7 +99,11 @@ IMAGE = (
     Family(
         "chroma",
         "Chroma, Chroma Radiance",
-        marks=(r"^distilled_guidance_layer\.in_proj$", r"^double_blocks\.0\.img_attn\.qkv$", r"^single_blocks\.0\.linear1$"),
+        recognised_by=(
+            r"^distilled_guidance_layer\.in_proj$",
+            r"^double_blocks\.0\.img_attn\.qkv$",
+            r"^single_blocks\.0\.linear1$",
+        ),
         patterns=FLUX,
         fused=FLUX[1:],
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp)\.", r"^txt_in$"),
@@ -103,7 +112,7 @@ IMAGE = (
     Family(
         "flux2",
         "Flux.2 dev, klein",
-        marks=(
+        recognised_by=(
             r"^double_stream_modulation_img\.lin$",
             r"^double_blocks\.0\.img_attn\.qkv$",
             r"^single_blocks\.0\.linear1$",
@@ -115,7 +124,7 @@ IMAGE = (
     Family(
         "flux",
         "Flux.1 dev, schnell, fill; LongCat-Image, Ovis-Image",
-        marks=(
+        recognised_by=(
             r"^double_blocks\.0\.img_attn\.qkv$",
             r"^double_blocks\.0\.img_mod\.lin$",
             r"^single_blocks\.0\.linear1$",
@@ -129,14 +138,14 @@ IMAGE = (
     Family(
         "lumina",
         "Lumina 2, Z-Image",
-        marks=(r"^layers\.0\.attention\.qkv$", r"^noise_refiner\.0\.attention\.qkv$", r"^cap_embedder\.1$"),
+        recognised_by=(r"^layers\.0\.attention\.qkv$", r"^noise_refiner\.0\.attention\.qkv$", r"^cap_embedder\.1$"),
         patterns=(r"^(?:layers|noise_refiner)\.\d+\.attention\.(?:qkv|out)$",),
         text=(r"^context_refiner\.", r"^(?:cap_embedder|clip_text_pooled_proj)\."),
     ),
     Family(
         "pixeldit",
         "PixelDiT, PiD",
-        marks=(r"^patch_blocks\.0\.attn\.qkv_x$", r"^pixel_blocks\.0\.attn\.qkv$"),
+        recognised_by=(r"^patch_blocks\.0\.attn\.qkv_x$", r"^pixel_blocks\.0\.attn\.qkv$"),
         patterns=(
             r"^patch_blocks\.\d+\.attn\.(?:qkv|proj)_x$",
             r"^pixel_blocks\.\d+\.attn\.(?:qkv|proj)$",
@@ -147,7 +156,7 @@ IMAGE = (
     Family(
         "qwen",
         "Qwen-Image, Mage-Flow",
-        marks=(r"^transformer_blocks\.0\.attn\.add_q_proj$", r"^transformer_blocks\.0\.img_mod\.1$", r"^txt_norm$"),
+        recognised_by=(r"^transformer_blocks\.0\.attn\.add_q_proj$", r"^transformer_blocks\.0\.img_mod\.1$", r"^txt_norm$"),
         patterns=(r"^transformer_blocks\.\d+\.attn\.(?:to_q|to_k|to_v|to_out\.0)$",),
         text=(r"^transformer_blocks\.\d+\.attn\.(?:add_[qkv]_proj|to_add_out)$", r"^transformer_blocks\.\d+\.txt_", r"^txt_in$"),
         reference=(r"^proj_out$",),
@@ -155,7 +164,7 @@ IMAGE = (
     Family(
         "lens",
         "Lens",
-        marks=(r"^transformer_blocks\.0\.attn\.img_qkv$", r"^transformer_blocks\.0\.attn\.to_add_out$"),
+        recognised_by=(r"^transformer_blocks\.0\.attn\.img_qkv$", r"^transformer_blocks\.0\.attn\.to_add_out$"),
         patterns=(
             r"^transformer_blocks\.\d+\.attn\.(?:img_qkv|to_out\.0)$",
             r"^proj_out$",
@@ -167,7 +176,7 @@ IMAGE = (
     Family(
         "joyimage",
         "JoyImage Edit",
-        marks=(r"^double_blocks\.0\.attn\.img_attn_qkv$", r"^condition_embedder\.time_proj$"),
+        recognised_by=(r"^double_blocks\.0\.attn\.img_attn_qkv$", r"^condition_embedder\.time_proj$"),
         patterns=(
             r"^double_blocks\.\d+\.attn\.img_attn_(?:qkv|proj)$",
             r"^proj_out$",
@@ -179,7 +188,7 @@ IMAGE = (
     Family(
         "hidream",
         "HiDream I1, E1",
-        marks=(r"^double_stream_blocks\.0\.block\.attn1\.to_q_t$", r"^caption_projection\.0\.linear$"),
+        recognised_by=(r"^double_stream_blocks\.0\.block\.attn1\.to_q_t$", r"^caption_projection\.0\.linear$"),
         patterns=(
             r"^(?:double|single)_stream_blocks\.\d+\.block\.attn1\.to_(?:q|k|v|out)$",
             r"^t_embedder\.timestep_embedder\.linear_[12]$",
@@ -195,14 +204,18 @@ IMAGE = (
     Family(
         "hidream-o1",
         "HiDream O1",  # one language model carries text and image tokens; `visual` reads reference pictures, not the one made
-        marks=(r"^language_model\.layers\.0\.self_attn\.q_proj$", r"^t_embedder1\.mlp\.0$", r"^x_embedder\.proj1$"),
+        recognised_by=(r"^language_model\.layers\.0\.self_attn\.q_proj$", r"^t_embedder1\.mlp\.0$", r"^x_embedder\.proj1$"),
         patterns=(r"^language_model\.layers\.\d+\.self_attn\.[qkvo]_proj$", r"^t_embedder1\.mlp\.[02]$"),
         text=(),
     ),
     Family(
         "omnigen2",
         "OmniGen2",  # ref_image_refiner reads reference pictures, not the one made
-        marks=(r"^layers\.0\.attn\.to_q$", r"^noise_refiner\.0\.attn\.to_q$", r"^time_caption_embed\.caption_embedder\.1$"),
+        recognised_by=(
+            r"^layers\.0\.attn\.to_q$",
+            r"^noise_refiner\.0\.attn\.to_q$",
+            r"^time_caption_embed\.caption_embedder\.1$",
+        ),
         patterns=(
             r"^(?:layers|noise_refiner)\.\d+\.attn\.(?:to_q|to_k|to_v|to_out\.0)$",
             r"^time_caption_embed\.timestep_embedder\.linear_[12]$",
@@ -212,7 +225,10 @@ IMAGE = (
     Family(
         "boogu",
         "Boogu-Image",
-        marks=(r"^double_stream_layers\.0\.img_instruct_attn\.processor\.img_to_q$", r"^single_stream_layers\.0\.attn\.to_q$"),
+        recognised_by=(
+            r"^double_stream_layers\.0\.img_instruct_attn\.processor\.img_to_q$",
+            r"^single_stream_layers\.0\.attn\.to_q$",
+        ),
         patterns=(
             r"^(?:single_stream_layers|noise_refiner)\.\d+\.attn\.(?:to_q|to_k|to_v|to_out\.0)$",
             r"^double_stream_layers\.\d+\.img_self_attn\.(?:to_q|to_k|to_v|to_out\.0)$",
@@ -230,21 +246,21 @@ IMAGE = (
     Family(
         "krea2",
         "Krea 2",
-        marks=(r"^blocks\.0\.attn\.wq$", r"^txtfusion\.projector$", r"^tmlp\.0$"),
+        recognised_by=(r"^blocks\.0\.attn\.wq$", r"^txtfusion\.projector$", r"^tmlp\.0$"),
         patterns=(r"^blocks\.\d+\.attn\.w[qkvo]$", r"^tmlp\.[02]$"),
         text=(r"^txtfusion\.", r"^txtmlp\."),
     ),
     Family(
         "ideogram4",
         "Ideogram 4",
-        marks=(r"^layers\.0\.attention\.qkv$", r"^llm_cond_proj$", r"^embed_image_indicator$"),
+        recognised_by=(r"^layers\.0\.attention\.qkv$", r"^llm_cond_proj$", r"^embed_image_indicator$"),
         patterns=(r"^layers\.\d+\.attention\.(?:qkv|o)$", r"^t_embedding\.mlp_(?:in|out)$"),
         text=(r"^llm_cond_proj$",),
     ),
     Family(
         "ernie",
         "ERNIE-Image",
-        marks=(r"^layers\.0\.self_attention\.to_q$", r"^layers\.0\.mlp\.linear_fc2$", r"^time_embedding\.linear_1$"),
+        recognised_by=(r"^layers\.0\.self_attention\.to_q$", r"^layers\.0\.mlp\.linear_fc2$", r"^time_embedding\.linear_1$"),
         patterns=(r"^layers\.\d+\.self_attention\.(?:to_q|to_k|to_v|to_out\.0)$", r"^time_embedding\.linear_[12]$"),
         text=(r"^text_proj$",),
         reference=(r"^time_embedding\.linear_[12]$",),
@@ -253,7 +269,7 @@ IMAGE = (
     Family(
         "general",
         "the built-in demo model",
-        marks=(r"^blocks\.0\.attn1\.to_out\.0$", r"^proj_in$", r"^proj_out$", r"^time_embedding\.linear_2$"),
+        recognised_by=(r"^blocks\.0\.attn1\.to_out\.0$", r"^proj_in$", r"^proj_out$", r"^time_embedding\.linear_2$"),
         patterns=GENERAL,
         text=(r"(?:^|\.)attn2\.", r"(?:^|\.)caption_", r"(?:^|\.)context_embedder"),
         reference=None,

@@ -89,7 +89,7 @@ def _matches(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
 def recognise(diffusion_model: nn.Module) -> Family | None:
     """The first family whose marks all occur among the model's module paths, or None."""
     paths = [path for path, _ in diffusion_model.named_modules()]
-    return next((f for f in FAMILIES if all(_matches(paths, (mark,)) for mark in f.marks)), None)
+    return next((f for f in FAMILIES if all(_matches(paths, (mark,)) for mark in f.recognised_by)), None)
 
 
 def _attentions(diffusion_model: nn.Module, paths: Sequence[str]) -> dict[str, list[str]]:

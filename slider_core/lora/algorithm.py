@@ -148,8 +148,8 @@ class LayerWeight:
                 raise SliderError("A GLoRA changes a weight by what it is: its base model is needed here.")
             a1, a2, b1, b2 = (t[name].flatten(1) for name in NEEDED[Kind.GLORA])
             rows = base.detach().float().flatten(2) if base.ndim > 2 else base.detach().float().unsqueeze(-1)
-            moved = torch.einsum("oik,ij->ojk", rows, a1 @ a2).flatten(1)
-            return (moved + b1 @ b2) * self.scale
+            shifted = torch.einsum("oik,ij->ojk", rows, a1 @ a2).flatten(1)
+            return (shifted + b1 @ b2) * self.scale
         from lycoris import functional
 
         if self.kind is Kind.LORA:
@@ -390,7 +390,7 @@ class Trainable(Protocol):
     def look(self, layer: nn.Module) -> None:
         """Take from the base weight what `at_rest` needs of it; to be done after every change of the parameters."""
 
-    def at_rest(self) -> LayerWeight:
+    def serialized(self) -> LayerWeight:
         """A detached float32 copy on the CPU."""
 
     def to(self, device: torch.device) -> None: ...
@@ -404,7 +404,7 @@ class Size:
     alpha: float
 
 
-def at_rest_copy(tensor: torch.Tensor) -> torch.Tensor:
+def serialized_copy(tensor: torch.Tensor) -> torch.Tensor:
     """A detached float32 copy on the CPU."""
     return tensor.detach().float().cpu().clone()
 

@@ -10,7 +10,18 @@ from torch import nn
 
 from ..config.lora import AdapterSpec, Algorithm
 from ..layers.layer import Target, find_layer
-from .algorithm import OPTIONAL, Kind, LayerWeight, Size, at_rest_copy, base_rows, quiet_lycoris, shape_of, shape_only, versions
+from .algorithm import (
+    OPTIONAL,
+    Kind,
+    LayerWeight,
+    Size,
+    base_rows,
+    quiet_lycoris,
+    serialized_copy,
+    shape_of,
+    shape_only,
+    versions,
+)
 
 
 class Lycoris:
@@ -34,8 +45,8 @@ class Lycoris:
     def look(self, layer: nn.Module) -> None:
         """The factors say it all."""
 
-    def at_rest(self) -> LayerWeight:
-        tensors = {name: at_rest_copy(value) for name, value in self.made.custom_state_dict().items()}
+    def serialized(self) -> LayerWeight:
+        tensors = {name: serialized_copy(value) for name, value in self.made.custom_state_dict().items()}
         alpha = float(tensors.pop("alpha"))
         return LayerWeight(self.kind, tensors, alpha, self.base)
 
@@ -61,12 +72,12 @@ class Glora(Lycoris):
 
     def look(self, layer: nn.Module) -> None:
         if self.rows:
-            a1 = at_rest_copy(self.made.a1.weight)
+            a1 = serialized_copy(self.made.a1.weight)
             self.seen = {"up": base_rows(layer, self.rows).float().cpu() @ a1}
             self.seen_at = versions(self)
 
-    def at_rest(self) -> LayerWeight:
-        plain = super().at_rest()
+    def serialized(self) -> LayerWeight:
+        plain = super().serialized()
         if not self.rows:
             return plain
         if self.seen_at != versions(self):
@@ -84,9 +95,9 @@ class Full(Lycoris):
         bias = None if self.made.bias is None else self.made.bias.to(x)
         return self.made.op(x, self.made.weight.to(x), bias, **self.made.kw_dict)
 
-    def at_rest(self) -> LayerWeight:
+    def serialized(self) -> LayerWeight:
         names = {"diff": self.made.weight, "diff_b": self.made.bias}
-        return LayerWeight(self.kind, {name: at_rest_copy(p) for name, p in names.items() if p is not None}, None, self.base)
+        return LayerWeight(self.kind, {name: serialized_copy(p) for name, p in names.items() if p is not None}, None, self.base)
 
 
 _OURS: dict[Kind, type[Lycoris]] = {Kind.FULL: Full, Kind.GLORA: Glora}

@@ -18,11 +18,11 @@ from .algorithm import (
     LayerWeight,
     Size,
     Trainable,
-    at_rest_copy,
     base_rows,
     fill,
     norm_ratio,
     scale_tensors,
+    serialized_copy,
     shape_of,
     shape_only,
     versions,
@@ -50,8 +50,8 @@ class Lora:
     def look(self, layer: nn.Module) -> None:
         """The factors say it all."""
 
-    def at_rest(self) -> LayerWeight:
-        tensors = {"lora_down.weight": at_rest_copy(self.down.weight), "lora_up.weight": at_rest_copy(self.up.weight)}
+    def serialized(self) -> LayerWeight:
+        tensors = {"lora_down.weight": serialized_copy(self.down.weight), "lora_up.weight": serialized_copy(self.up.weight)}
         return LayerWeight(Kind.LORA, tensors, self.scaling * self.down.weight.shape[0], self.base)
 
     def to(self, device: torch.device) -> None:
@@ -95,15 +95,15 @@ class Dora(Lora):
     def look(self, layer: nn.Module) -> None:
         if self.seen_at == versions(self):
             return
-        magnitude = at_rest_copy(self.magnitude.weight)
+        magnitude = serialized_copy(self.magnitude.weight)
         magnitude = magnitude.transpose(0, 1) if magnitude.ndim > 1 else magnitude.unsqueeze(1)
-        self.seen = scale_tensors(magnitude, super().at_rest(), layer, self.rows)
+        self.seen = scale_tensors(magnitude, super().serialized(), layer, self.rows)
         self.seen_at = versions(self)
 
-    def at_rest(self) -> LayerWeight:
+    def serialized(self) -> LayerWeight:
         if self.seen_at != versions(self):
             raise RuntimeError("a DoRA was asked for its file form without a look at its base weight")
-        plain = super().at_rest()
+        plain = super().serialized()
         return LayerWeight(plain.kind, plain.tensors | self.seen, plain.alpha, plain.base)
 
     def to(self, device: torch.device) -> None:

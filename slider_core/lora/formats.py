@@ -302,16 +302,16 @@ def _diffusers_names(aliases: Aliases) -> dict[str, list[tuple[str, tuple[int, i
 
 
 def _covering(
-    names: Sequence[tuple[str, tuple[int, int] | None]], moved: torch.Tensor
+    names: Sequence[tuple[str, tuple[int, int] | None]], shifted: torch.Tensor
 ) -> list[tuple[str, tuple[int, int] | None]]:
     """Names that together mean every moved row once: those of slices where these are enough, else one of the whole layer."""
     slices = sorted(((name, rows) for name, rows in names if rows), key=lambda entry: entry[1])
-    chosen, reached, still = [], torch.zeros_like(moved), not bool(moved.any())
+    chosen, reached, still = [], torch.zeros_like(shifted), not bool(shifted.any())
     for name, rows in slices:
         if not bool(reached[rows[0] : rows[1]].any()):
             reached[rows[0] : rows[1]] = True
-            chosen += [(name, rows)] if still or bool(moved[rows[0] : rows[1]].any()) else []
-    if chosen and not bool(moved[~reached].any()):
+            chosen += [(name, rows)] if still or bool(shifted[rows[0] : rows[1]].any()) else []
+    if chosen and not bool(shifted[~reached].any()):
         return chosen
     return [(name, rows) for name, rows in names if rows is None][:1]
 

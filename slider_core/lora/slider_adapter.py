@@ -128,7 +128,7 @@ class Adapter:
         """A detached float32 CPU copy of every layer's change, in file form."""
         for module in self._attached_to[-1:]:
             self.look(module)
-        return {target: part.at_rest() for target, part in self._parts.items()}
+        return {target: part.serialized() for target, part in self._parts.items()}
 
     def state(self) -> dict[str, list[torch.Tensor]]:
         """A copy of the parameters as they are, by target: what a run needs to go on exactly."""

@@ -47,7 +47,7 @@ class Batch:
     neutral: bool
     aligned: bool = False  # whole pairs that line up: the first half of the samples are the positives, in the same order
     draws: int = 0  # numbers in `noise` over all parts of the step; 0: those that are here
-    words: bool = False  # the same latents at plus, then at minus: words say what is asked of them
+    text_slider: bool = False  # the same latents at plus, then at minus: prompts give the targets
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _lanes(group: int | str, units: Sequence[Unit], wanted: int) -> list[Lane]:
     ]
 
 
-def _strangers(samples: Sequence[Sample], wanted: int) -> list[Lane]:
+def _unpaired(samples: Sequence[Sample], wanted: int) -> list[Lane]:
     """Positives by bucket and size, each with the negatives that it may meet; for samples that no pair holds together."""
     lanes = _lanes(PAIRS, [(s,) for s in samples if s.strength > 0], wanted)
     negatives = [s for s in samples if s.strength < 0]
@@ -176,7 +176,7 @@ class Plan:
         words = lane.group == WORDS
         aligned = sides == 2 and not lane.partners and all(s.aligned for s in chosen) and not words
         strengths = tuple(s.strength for s in chosen)
-        return Batch(step, chosen, strengths, numbers * sides, neutral=False, aligned=aligned, words=words)
+        return Batch(step, chosen, strengths, numbers * sides, neutral=False, aligned=aligned, text_slider=words)
 
 
 @lru_cache(maxsize=4)
@@ -197,8 +197,8 @@ def _epoch(
 
 def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     """How a run goes through its samples. Raises SliderError when a sign has no samples."""
-    words = pairs_of([s for s in samples if s.asks is not None])
-    samples = [s for s in samples if s.asks is None]
+    words = pairs_of([s for s in samples if s.prompt_pair is not None])
+    samples = [s for s in samples if s.prompt_pair is None]
     sides = {_sign(s) for s in samples} - {NEUTRAL}
     if len(sides) == 1 or not (sides or words):
         raise SliderError("Training needs positive and negative samples; one side is empty.")
@@ -216,7 +216,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
         order = [g for group in order for g in ((group,) if group == NEUTRAL else (group, WORDS))] if sides else [WORDS, NEUTRAL]
     lanes = [lane for group, some in units.items() for lane in _lanes(group, some, wanted[group])]
     if sides and PAIRS in units and not units[PAIRS]:
-        lanes = _strangers(samples, half) + lanes
+        lanes = _unpaired(samples, half) + lanes
     reach = max((abs(s.strength) for s in samples if s.strength), default=1.0)
     there = {lane.group for lane in lanes}
     together = not spec.paired

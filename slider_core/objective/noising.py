@@ -34,12 +34,12 @@ FROM_BASE = (Objective.DISPLACEMENT, Objective.TEACHER_DIFFERENCE)  # measured f
 
 def from_base(drawn: Batch, spec: TrainSpec) -> bool:
     """Whether the batch is measured from the base model's answer. Images that do not line up cannot be, and are denoised."""
-    return drawn.words or (spec.objective in FROM_BASE and (drawn.aligned or drawn.neutral))
+    return drawn.text_slider or (spec.objective in FROM_BASE and (drawn.aligned or drawn.neutral))
 
 
-def strangers_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
+def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     """A sentence for the user when pairs are trained as if they were none; else nothing."""
-    paired = [s for s in samples if s.pair is not None and s.asks is None]
+    paired = [s for s in samples if s.pair is not None and s.prompt_pair is None]
     if spec.objective not in FROM_BASE or not paired or any(s.aligned for s in paired):
         return ""
     return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
@@ -86,12 +86,12 @@ def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tenso
     return u[index], noise[index]
 
 
-def draw_moves(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
+def draw_shifts(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
     """How far each sample is moved, in latent pixels down and right; samples that share noise move together.
 
     A handful of images says much about where things lie, which is not what a slider should learn.
     """
-    own = JITTER if spec.objective is Objective.DISPLACEMENT and from_base(batch, spec) and not batch.words else 0.0
+    own = JITTER if spec.objective is Objective.DISPLACEMENT and from_base(batch, spec) and not batch.text_slider else 0.0
     share = own if spec.jitter is None else spec.jitter
     generator = seeded(spec.seed, f"jitter {batch.step}")
     most = [round(share * side) for side in batch.samples[0].latent.shape[-2:]]
@@ -99,7 +99,7 @@ def draw_moves(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
     return [drawn[n] for n in batch.noise]  # type: ignore[misc]
 
 
-def moved(picture: torch.Tensor, by: tuple[int, int]) -> torch.Tensor:
+def shifted(picture: torch.Tensor, by: tuple[int, int]) -> torch.Tensor:
     """(..., H, W) moved down and right by whole pixels; what comes in at an edge repeats it."""
     if by == (0, 0):
         return picture
@@ -112,9 +112,9 @@ def moved(picture: torch.Tensor, by: tuple[int, int]) -> torch.Tensor:
 def noised(backend: Backend, batch: Batch, spec: TrainSpec) -> Noised:
     """The batch at the noise levels of its step."""
     u, noise = (t.to(backend.device) for t in draw_noise(batch, spec))
-    moves = draw_moves(batch, spec)
-    latent = torch.stack([moved(s.latent, by) for s, by in zip(batch.samples, moves, strict=True)]).to(backend.device)
-    masks = [None if s.mask is None else moved(s.mask, by) for s, by in zip(batch.samples, moves, strict=True)]
+    moves = draw_shifts(batch, spec)
+    latent = torch.stack([shifted(s.latent, by) for s, by in zip(batch.samples, moves, strict=True)]).to(backend.device)
+    masks = [None if s.mask is None else shifted(s.mask, by) for s, by in zip(batch.samples, moves, strict=True)]
     sigma = backend.even_sigmas(u) if spec.timesteps is Timesteps.UNIFORM else backend.sigmas(u)
     return at_levels(backend, latent, noise, sigma, [s.cond for s in batch.samples], masks)
 

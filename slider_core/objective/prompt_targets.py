@@ -29,13 +29,13 @@ from dataclasses import replace
 import torch
 
 from ..backend import Backend, per_sample
-from ..encode.encoder import Asks, Sample
+from ..encode.encoder import PromptPair, Sample
 from ..encode.noised import Noised
 
 # --- what is asked
 
 
-def held_back(picture: torch.Tensor, most_B: torch.Tensor) -> torch.Tensor:
+def limit_contrast(picture: torch.Tensor, most_B: torch.Tensor) -> torch.Tensor:
     """A clean latent (B, ...) with its contrast (standard deviation) brought down to `most_B` where it is above."""
     mean, contrast = _mean(picture), picture.flatten(1).std(dim=1)
     factor = (most_B / contrast.clamp_min(1e-12)).clamp_max(1)
@@ -47,35 +47,35 @@ def _mean(picture: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def asked(backend: Backend, batch: Noised, asks: Sequence[Asks]) -> tuple[torch.Tensor, torch.Tensor]:
+def prompt_targets(backend: Backend, batch: Noised, prompt_pair: Sequence[PromptPair]) -> tuple[torch.Tensor, torch.Tensor]:
     """What the slider is to predict at +1 and at -1 on each row of the batch (B, ...), out of one frozen forward pass of 3 B
     samples. Call it with no slider attached."""
-    conds = [*batch.cond, *(a.positive for a in asks), *(a.negative for a in asks)]
+    conds = [*batch.cond, *(a.positive for a in prompt_pair), *(a.negative for a in prompt_pair)]
     x, sigma = batch.x.repeat(3, *[1] * (batch.x.ndim - 1)), batch.sigma_B.repeat(3)
     predictions = backend.predict(x, sigma, conds).float().chunk(3)
     target, positive, negative = (batch.latent + (v - batch.right) / batch.scale for v in predictions)
     most = torch.stack([clean.flatten(1).std(dim=1) for clean in (target, positive, negative)]).amax(dim=0)
-    way = per_sample(target.new_tensor([a.guidance for a in asks]), target) * (positive - negative)
-    plus, minus = (held_back(target + sign * way, most) for sign in (1, -1))
+    way = per_sample(target.new_tensor([a.guidance for a in prompt_pair]), target) * (positive - negative)
+    plus, minus = (limit_contrast(target + sign * way, most) for sign in (1, -1))
     return batch.right + batch.scale * (plus - batch.latent), batch.right + batch.scale * (minus - batch.latent)
 
 
 @torch.no_grad()
-def said(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
+def own_prompt_predictions(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with the frozen model's prediction at each row's own end (the positive or negative prompt) as the right one."""
-    own = [s.asks.positive if s.strength > 0 else s.asks.negative for s in samples if s.asks]
+    own = [s.prompt_pair.positive if s.strength > 0 else s.prompt_pair.negative for s in samples if s.prompt_pair]
     return replace(batch, right=backend.predict(batch.x, batch.sigma_B, own).float())
 
 
-def wished(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
+def with_prompt_targets(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with what is asked of each row, at the sign of its sample, as the right prediction."""
-    plus, minus = asked(backend, batch, [s.asks for s in samples if s.asks])
+    plus, minus = prompt_targets(backend, batch, [s.prompt_pair for s in samples if s.prompt_pair])
     positive = per_sample(torch.tensor([s.strength > 0 for s in samples]), plus)
     return replace(batch, right=torch.where(positive, plus, minus))
 
 
 def measured_on(samples: Sequence[Sample]) -> list[Sample]:
     """What a slider is judged by: the images, where both sides have some, else the words."""
-    images = [s for s in samples if s.asks is None]
+    images = [s for s in samples if s.prompt_pair is None]
     both = any(s.strength > 0 for s in images) and any(s.strength < 0 for s in images)
-    return images if both or len(images) == len(samples) else [s for s in samples if s.asks is not None]
+    return images if both or len(images) == len(samples) else [s for s in samples if s.prompt_pair is not None]

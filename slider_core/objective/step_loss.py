@@ -29,11 +29,11 @@ import torch
 
 from ..backend import Backend
 from ..config.training import Objective, TrainSpec
-from ..encode.noised import Noised, answer
+from ..encode.noised import Noised, predict
 from ..lora.slider_adapter import Adapter
 from .batches import Batch
 from .noising import from_base, loss_weight, noised
-from .prompt_targets import asked
+from .prompt_targets import prompt_targets
 
 HALF = 0.5  # of the pair's difference: what one side is away from the middle
 DECIDED = 3  # how late a picture counts as decided: 1 - seen^DECIDED of it is open
@@ -61,7 +61,7 @@ def masked_mean(error_BCHW: torch.Tensor, masks: Sequence[torch.Tensor | None]) 
 
 def clean_error(backend: Backend, batch: Noised) -> torch.Tensor:
     """(B,) mean squared error of the clean latent that the model's prediction means, with whatever slider is attached."""
-    return masked_mean(((answer(backend, batch) - batch.right) / batch.scale).square(), batch.masks)
+    return masked_mean(((predict(backend, batch) - batch.right) / batch.scale).square(), batch.masks)
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -70,24 +70,24 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingTarget:
     """What the slider is to answer: at the noised latents of `at`, `answer` in the prediction space."""
 
     at: Noised
-    answer: torch.Tensor
+    predict: torch.Tensor
 
 
-def denoise(batch: Noised) -> Wish:
+def denoise(batch: Noised) -> TrainingTarget:
     """The images themselves."""
-    return Wish(batch, batch.right)
+    return TrainingTarget(batch, batch.right)
 
 
 @torch.no_grad()
-def teacher_difference(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
+def teacher_difference(backend: Backend, batch: Noised, share: torch.Tensor) -> TrainingTarget:
     """From the other image the whole way to this one."""
     other = batch.swapped()
-    base = answer(backend, other)
-    return Wish(other, base + other.scale * share * (batch.latent - other.latent))
+    base = predict(backend, other)
+    return TrainingTarget(other, base + other.scale * share * (batch.latent - other.latent))
 
 
 def seen(batch: Noised, base: torch.Tensor) -> torch.Tensor:
@@ -102,15 +102,15 @@ def seen(batch: Noised, base: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def displacement(backend: Backend, batch: Noised, share: torch.Tensor) -> Wish:
+def displacement(backend: Backend, batch: Noised, share: torch.Tensor) -> TrainingTarget:
     """From the other image half of the way to this one, as far as the noise leaves it open."""
     other = batch.swapped()
-    base = answer(backend, other)
+    base = predict(backend, other)
     still_open = 1 - seen(other, base).pow(DECIDED).repeat(2, *[1] * (base.ndim - 1))
-    return Wish(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent))
+    return TrainingTarget(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent))
 
 
-def wish(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> Wish:
+def training_target(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> TrainingTarget:
     """What `spec.objective` wants of the slider on this batch."""
     if not from_base(drawn, spec):
         return denoise(batch)
@@ -122,11 +122,11 @@ def wish(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> Wish
     return displacement(backend, batch, share)
 
 
-def from_words(backend: Backend, batch: Noised, drawn: Batch) -> Wish:
+def from_words(backend: Backend, batch: Noised, drawn: Batch) -> TrainingTarget:
     """What words ask (words.py). The second half of the batch is the first at minus: the frozen model answers once for both."""
     half = len(drawn.samples) // 2
-    both = asked(backend, batch.rows(range(half)), [s.asks for s in drawn.samples[:half] if s.asks])
-    return Wish(batch, torch.cat(both))
+    both = prompt_targets(backend, batch.rows(range(half)), [s.prompt_pair for s in drawn.samples[:half] if s.prompt_pair])
+    return TrainingTarget(batch, torch.cat(both))
 
 
 def neutral_error(
@@ -142,7 +142,7 @@ def neutral_error(
     with torch.no_grad():
         base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
     with adapter.at(backend.module, strengths, dropping):
-        plus, minus = answer(backend, batch).chunk(2)
+        plus, minus = predict(backend, batch).chunk(2)
     error = ((plus - base).square() + (minus - base).square()) / 2
     return masked_mean(weight[:half] * error, batch.masks[:half])
 
@@ -154,10 +154,10 @@ def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec)
     if drawn.neutral:
         loss = neutral_error(backend, adapter, batch, drawn.strengths, weight, dropping)
         return StepResult(spec.neutral_weight * loss, drawn.strengths)
-    wanted = from_words(backend, batch, drawn) if drawn.words else wish(backend, batch, drawn, spec)
+    wanted = from_words(backend, batch, drawn) if drawn.text_slider else training_target(backend, batch, drawn, spec)
     with adapter.at(backend.module, drawn.strengths, dropping):
-        missed = answer(backend, wanted.at) - wanted.answer
+        missed = predict(backend, wanted.at) - wanted.predict
     loss = masked_mean(weight * missed.square(), wanted.at.masks)
-    if drawn.words:
-        loss = loss * loss.new_tensor([s.asks.weight for s in drawn.samples if s.asks])
+    if drawn.text_slider:
+        loss = loss * loss.new_tensor([s.prompt_pair.weight for s in drawn.samples if s.prompt_pair])
     return StepResult(loss, drawn.strengths)

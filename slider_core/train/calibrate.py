@@ -24,18 +24,18 @@ import torch
 from ..backend import Backend, seeded
 from ..config.checks import SliderError
 from ..encode.encoder import Sample, pairs_of
-from ..encode.noised import Noised, answer, at_levels
+from ..encode.noised import Noised, at_levels, predict
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight, scaled
 from ..lora.info import KEY
 from ..lora.slider_adapter import Adapter
-from ..objective.prompt_targets import measured_on, said
+from ..objective.prompt_targets import measured_on, own_prompt_predictions
 from ..objective.step_loss import clean_error, seen
 
 SEEN = (0.35, 0.15)  # how much of a pair's difference the model sees through the noise at the levels that are read
-LADDER = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
-STRANGERS = (0.6, 0.8)  # and the levels for images that do not line up
-SAID = (0.6, 0.8)  # and for words
+TRIED_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
+UNALIGNED = (0.6, 0.8)  # and the levels for images that do not line up
+TEXT_LEVELS = (0.6, 0.8)  # and for words
 IMAGES, NOISES, ROWS = 6, 8, 8  # images per side, noises per image and level, samples per pass
 FIRST = (0.5, 1.0, 2.0)  # strengths that are tried, in units that double or halve until the best lies between them
 AROUND = (1.0, 1.5, 3.0)  # of the best strength: for the gain there, the curve and the end of the range
@@ -53,7 +53,7 @@ class Side:
     curve: tuple[tuple[float, float], ...]
 
     @property
-    def gain(self) -> float:
+    def explained(self) -> float:
         """What is explained at the best strength."""
         return max(share for _, share in self.curve)
 
@@ -81,7 +81,7 @@ class Calibration:
             return None
         return max(self.plus.best, self.minus.best) / min(self.plus.best, self.minus.best)
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line for the user."""
         if not self.plus and not self.minus:
             return f"Not calibrated: at no strength does it explain {self.shown} better than the base model."
@@ -134,7 +134,7 @@ def _noised(backend: Backend, rows: Sequence[Row]) -> Noised:
     noise = torch.stack([noise for *_, noise in rows] * 2).to(backend.device)
     sigma = backend.sigmas(torch.tensor([level for _, level, _ in rows] * 2, device=backend.device))
     batch = at_levels(backend, latent, noise, sigma, [s.cond for s in samples], [s.mask for s in samples])
-    return batch if samples[0].asks is None else said(backend, batch, samples)
+    return batch if samples[0].prompt_pair is None else own_prompt_predictions(backend, batch, samples)
 
 
 def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -177,19 +177,19 @@ class _Meter:
         self.parts = [_noised(backend, part) for part in _parts(rows)]
 
     def _levels(self, couples: Sequence[tuple[Sample, Sample]]) -> tuple[float, ...]:
-        if couples[0][0].asks is not None:
-            return SAID
-        return self._deciding(couples) if all(s.aligned for couple in couples for s in couple) else STRANGERS
+        if couples[0][0].prompt_pair is not None:
+            return TEXT_LEVELS
+        return self._deciding(couples) if all(s.aligned for couple in couples for s in couple) else UNALIGNED
 
     def _deciding(self, couples: Sequence[tuple[Sample, Sample]]) -> tuple[float, ...]:
         """Where along the noise schedule the base model loses sight of what the couples differ in."""
         generator, shares = seeded(0, "deciding"), {}
-        for level in LADDER:
+        for level in TRIED_LEVELS:
             rows = [(couple, level, torch.randn(couple[0].latent.shape, generator=generator)) for couple in couples]
             found = []
             for part in _parts(rows):
                 batch = _noised(self.backend, part)
-                found += seen(batch, answer(self.backend, batch)).flatten().tolist()
+                found += seen(batch, predict(self.backend, batch)).flatten().tolist()
                 self._passed()
             shares[level] = sum(found) / len(found)
         return _levels(shares)
@@ -295,7 +295,7 @@ def calibrate(
             _read(meter, searches, [search.wanted[0] if search.wanted else search.best() for search in searches])
         for factor in AROUND:
             _read(meter, searches, [factor * search.best() for search in searches])
-        shown = "the images" if measured_on(samples)[0].asks is None else "the words"
+        shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the words"
         return Calibration(searches[0].side(), searches[1].side(), meter.passes, shown)
 
 

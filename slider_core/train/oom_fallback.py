@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..backend import Backend, Conditioning, in_words
+from ..backend import Backend, Conditioning, format_bytes
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
 from ..encode.encoder import Sample
@@ -36,14 +36,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Rung:
+class Level:
     """How a step is done: blocks computed twice or not, and how many samples at once."""
 
     checkpointing: bool
     rows: int
     batch: int
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """What is saved, for a reader; empty on the highest rung."""
         said = ["checkpointing"] if self.checkpointing else []
         if self.rows < self.batch:
@@ -52,15 +52,15 @@ class Rung:
         return ", ".join(said)
 
 
-def rungs(batch: int, checkpointing: bool) -> list[Rung]:
+def fallback_levels(batch: int, checkpointing: bool) -> list[Level]:
     """From the highest to the lowest, for a batch of so many samples. A neutral image comes twice, so two are the least."""
     batch = max(2, batch)
-    found = [] if checkpointing else [Rung(False, batch, batch)]
+    found = [] if checkpointing else [Level(False, batch, batch)]
     rows = batch
     while rows > 1:
-        found.append(Rung(True, rows, batch))
+        found.append(Level(True, rows, batch))
         rows = (rows + 1) // 2
-    return [*found, Rung(True, 1, batch)]
+    return [*found, Level(True, 1, batch)]
 
 
 def largest(samples: Sequence[Sample]) -> torch.Size:
@@ -112,26 +112,26 @@ class InParts:
         return torch.cat([run() for run in parts])
 
 
-class Ladder:
+class OomFallback:
     """The rung that training stands on. `standing` for the length of a run, `attempt` for each step of it."""
 
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.forgive = False  # whether the model changes tensors that autograd has saved
-        self.at: Rung | None = None
+        self.at: Level | None = None
         self.tried: list[str] = []  # rungs on which memory ran out
         self.estimate: Estimate | None = None
         self._looked_at: torch.Size | None = None
         self._free: int | None = None
-        self._asked: Rung | None = None
-        self._learned: Rung | None = None  # where memory running out has led to
-        self._left: list[Rung] = []
+        self._asked: Level | None = None
+        self._learned: Level | None = None  # where memory running out has led to
+        self._left: list[Level] = []
         self._stack = ExitStack()
 
     @contextmanager
     def standing(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> Iterator[None]:
         """Within the block a rung is chosen and in force; none on which memory has run out before."""
-        low, found, before = self._learned, rungs(spec.batch, spec.checkpointing), self.at
+        low, found, before = self._learned, fallback_levels(spec.batch, spec.checkpointing), self.at
         self._asked = found[0]
         if low is not None:  # as few at once as then, whatever the batch is now
             found = [r for r in found if r.checkpointing >= low.checkpointing and (r.rows <= low.rows or low.rows >= low.batch)]
@@ -157,8 +157,8 @@ class Ladder:
         while self._left and self._free is not None and not self._room(self.at):
             self.at = self._left.pop(0)
 
-    def _room(self, rung: Rung) -> bool:
-        return MARGIN * self.estimate.need(rung.checkpointing, rung.rows) <= self._free
+    def _room(self, level: Level) -> bool:
+        return MARGIN * self.estimate.need(level.checkpointing, level.rows) <= self._free
 
     def _take(self, backend: Backend) -> None:
         if self.at.checkpointing:
@@ -185,11 +185,13 @@ class Ladder:
             self._down(backend, missing)
 
     def _down(self, backend: Backend, missing: str) -> None:
-        self.tried.append(self.at.words() or "the whole batch at once")
+        self.tried.append(self.at.summary() or "the whole batch at once")
         if not self._left:
-            asked = f"a step needs about {in_words(self.estimate.need(True, 1))}" if self.estimate else "not even a forward fits"
+            asked = (
+                f"a step needs about {format_bytes(self.estimate.need(True, 1))}" if self.estimate else "not even a forward fits"
+            )
             free = backend.memory.free()
-            has = f", {in_words(free)} is free" if free is not None else ""
+            has = f", {format_bytes(free)} is free" if free is not None else ""
             raise SliderError(
                 f"Out of memory: {asked}{has} (torch says: {missing}). Tried: {'; '.join(self.tried)}. Set a smaller resolution, "
                 "or close what else uses this memory."
@@ -199,8 +201,8 @@ class Ladder:
         if self.at.checkpointing and not before.checkpointing:
             self._take(backend)
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """A sentence about what is saved and why; empty when it is what was asked for."""
         if self.at is None or self.at == self._asked:
             return ""
-        return f" {'Memory ran out' if self.tried else 'Memory is short'}, so: {self.at.words()}."
+        return f" {'Memory ran out' if self.tried else 'Memory is short'}, so: {self.at.summary()}."

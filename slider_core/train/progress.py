@@ -22,8 +22,8 @@ from ..backend import Backend, seeded
 from ..encode.encoder import Sample
 from ..encode.noised import Noised, at_levels
 from ..lora.slider_adapter import Adapter
-from ..objective.noising import JITTER, moved
-from ..objective.prompt_targets import measured_on, wished
+from ..objective.noising import JITTER, shifted
+from ..objective.prompt_targets import measured_on, with_prompt_targets
 from ..objective.step_loss import clean_error
 
 LEVELS = (0.6, 0.7, 0.8, 0.9)  # positions in the noise schedule, most of what a picture's layout is decided at
@@ -37,11 +37,11 @@ class Reading:
     step: int
     positive: float
     negative: float
-    even: float = 0.0
-    moved: float = 0.0
+    symmetric: float = 0.0
+    shifted: float = 0.0
 
     @property
-    def gain(self) -> tuple[float, float]:
+    def explained(self) -> tuple[float, float]:
         return self.positive, self.negative
 
     @property
@@ -73,16 +73,16 @@ class Probe:
         some, noise = [self.samples[n] for n in self.parts[number]], self.noise[number][LEVELS.index(level)]
         latents, masks = [s.latent for s in some], [s.mask for s in some]
         if aside:
-            latents = [moved(latent, _step_aside(latent)) for latent in latents]
-            masks = [None if m is None else moved(m, _step_aside(m)) for m in masks]
+            latents = [shifted(latent, _step_aside(latent)) for latent in latents]
+            masks = [None if m is None else shifted(m, _step_aside(m)) for m in masks]
         sigma = backend.sigmas(torch.full((len(some),), level, device=backend.device))
         latent, cond = torch.stack(latents).to(backend.device), [s.cond for s in some]
         batch = at_levels(backend, latent, noise.to(backend.device), sigma, cond, masks)
-        if some[0].asks is None:
+        if some[0].prompt_pair is None:
             return batch
         key = (number, level, aside)
         if key not in self._asked:
-            self._asked[key] = wished(backend, batch, some).right.cpu()
+            self._asked[key] = with_prompt_targets(backend, batch, some).right.cpu()
         return replace(batch, right=self._asked[key].to(batch.right))
 
     def _losses(self, backend: Backend, adapter: Adapter | None, levels: Sequence[float], aside: bool = False) -> torch.Tensor:
@@ -110,12 +110,12 @@ class Probe:
 
     def _even(self, backend: Backend, adapter: Adapter, base: Sequence[torch.Tensor]) -> float:
         """Size of the even part of the displacement from `base` against the odd part."""
-        even = odd = 0.0
+        symmetric = odd = 0.0
         ends = (self._middle(backend, adapter, sign) for sign in (1.0, -1.0))
         for plus, minus, without in zip(*ends, base, strict=True):
-            even += float((plus + minus - 2 * without.to(plus)).square().sum())
+            symmetric += float((plus + minus - 2 * without.to(plus)).square().sum())
             odd += float((plus - minus).square().sum())
-        return (even / odd) ** 0.5 if odd else 0.0
+        return (symmetric / odd) ** 0.5 if odd else 0.0
 
     @torch.no_grad()
     def read(self, backend: Backend, adapter: Adapter, step: int = 0) -> Reading:
@@ -125,8 +125,8 @@ class Probe:
             self.base = self._losses(backend, None, LEVELS), aside, [t.cpu() for t in self._middle(backend, None)]
         base, base_aside, without = self.base
         now, aside = self._losses(backend, adapter, LEVELS), self._losses(backend, adapter, (MIDDLE,), aside=True)
-        gains = [float(1 - now[self.signs == sign].sum() / base[self.signs == sign].sum()) for sign in (1, -1)]
-        return Reading(step, *gains, self._even(backend, adapter, without), float(1 - aside.sum() / base_aside.sum()))
+        explained_shares = [float(1 - now[self.signs == sign].sum() / base[self.signs == sign].sum()) for sign in (1, -1)]
+        return Reading(step, *explained_shares, self._even(backend, adapter, without), float(1 - aside.sum() / base_aside.sum()))
 
 
 def _step_aside(picture: torch.Tensor) -> tuple[int, int]:

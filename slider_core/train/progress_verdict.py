@@ -34,7 +34,7 @@ Explained = tuple[bool, bool]  # whether a calibration found a strength that exp
 
 def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE_GAIN) -> list[str]:
     """The sides that explain their images worse than the base model: at no strength, or else at the images' own."""
-    known = explained or [gain > limit for gain in last.gain]
+    known = explained or [explained > limit for explained in last.explained]
     return [name for name, fine in zip(("plus", "minus"), known, strict=True) if not fine]
 
 
@@ -44,18 +44,18 @@ def judge(readings: Sequence[Reading], finite: bool, explained: Explained | None
     if not readings:
         return Verdict.UNTRAINED
     last = readings[-1]
-    if not finite or not math.isfinite(sum(last.gain)):
+    if not finite or not math.isfinite(sum(last.explained)):
         return Verdict.NOT_FINITE
     worse = worse_sides(last, explained)
-    if max(abs(gain) for gain in last.gain) < DEAD_GAIN and not (explained and any(explained)):
+    if max(abs(explained) for explained in last.explained) < DEAD_GAIN and not (explained and any(explained)):
         return Verdict.NOTHING_LEARNED
-    if worse and min(last.gain) < BURNT_GAIN:
+    if worse and min(last.explained) < BURNT_GAIN:
         return Verdict.BURNT
-    if last.even >= SAME_ENDS:
+    if last.symmetric >= SAME_ENDS:
         return Verdict.SAME_ENDS
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
-    if last.mean > WORTH and last.moved < BY_HEART * last.mean:
+    if last.mean > WORTH and last.shifted < BY_HEART * last.mean:
         return Verdict.OVERFITTING
     return Verdict.WORKS
 

@@ -22,9 +22,9 @@ from ..encode.encoder import Sample
 from ..layers.autograd_inplace import complains, forgiving
 from ..lora.slider_adapter import Adapter
 from ..objective.batches import Batch, parts, plan
-from ..objective.noising import strangers_note
+from ..objective.noising import unaligned_note
 from ..objective.step_loss import step_loss
-from .oom_fallback import Ladder
+from .oom_fallback import OomFallback
 from .optimizers import Average, make_optimizer, remembered
 from .progress import Probe, Reading
 from .progress_verdict import Explained, explain, judge
@@ -46,17 +46,17 @@ class StepReport:
     seconds_left: float
     memory: str = ""  # the most that was in use so far, in words
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line for a progress bar."""
-        gain = ""
+        explained = ""
         if self.gain_positive is not None and self.gain_negative is not None:
-            gain = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
+            explained = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
         used = f", peak {self.memory}" if self.memory else ""
-        return f"step {self.step}/{self.total}, {gain}{self.seconds_left:.0f} s left{used}"
+        return f"step {self.step}/{self.total}, {explained}{self.seconds_left:.0f} s left{used}"
 
 
-def _percent(gain: float) -> str:
-    return f"{gain:+.1%}" if gain > -10 else "below -999%"
+def _percent(explained: float) -> str:
+    return f"{explained:+.1%}" if explained > -10 else "below -999%"
 
 
 def learning_rate(spec: TrainSpec, step: int) -> float:
@@ -84,11 +84,11 @@ class Trainer:
         self.step = 0
         self._scale = self._most = 1.0
         self._calm = 0  # steps since the scale was last changed
-        self.ladder = Ladder(adapter)
+        self.fallback = OomFallback(adapter)
         self.losses: list[float] = []
         self.readings: list[Reading] = []
         self._probe = Probe(self.samples, spec.seed)
-        self.source = "images" if self._probe.samples[0].asks is None else "words"
+        self.source = "images" if self._probe.samples[0].prompt_pair is None else "words"
 
     def run(
         self,
@@ -110,20 +110,20 @@ class Trainer:
         half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
         self._scale = self._scale if half and self._scale > 1 else HALF_SCALE if half else 1.0  # a run in parts is the same run
         self._most = HALF_SCALE if half else 1.0
-        module, ladder = backend.module, self.ladder
+        module, fallback = backend.module, self.fallback
         backend.memory.begin()
         with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
-            with ladder.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
+            with fallback.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
                 while self.step < until:
                     loss = self._one_step(backend)
                     if self.step == until or self.step % gain_every == 0:
-                        ladder.attempt(backend, self._read_gain)
+                        fallback.attempt(backend, self._read_gain)
                     if on_step:
                         pace = (time.monotonic() - start) / (self.step - first)
-                        gain = self.readings[-1].gain if self.readings else (None, None)
-                        left, used = pace * (until - self.step), backend.memory.words()
-                        if on_step(StepReport(self.step, until, loss, *gain, seconds_left=left, memory=used)):
+                        explained = self.readings[-1].explained if self.readings else (None, None)
+                        left, used = pace * (until - self.step), backend.memory.summary()
+                        if on_step(StepReport(self.step, until, loss, *explained, seconds_left=left, memory=used)):
                             break
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -148,7 +148,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step)
         with self.average.trained():
-            value = self.ladder.attempt(backend, lambda within: self._gradients(within, batch))
+            value = self.fallback.attempt(backend, lambda within: self._gradients(within, batch))
             self.optimizer.step()
             self.average.follow(self.spec.ema, self.step + 1)
         self.step += 1
@@ -164,9 +164,9 @@ class Trainer:
             try:
                 value = self._backward(backend, batch)
             except RuntimeError as fault:
-                if self.ladder.forgive or not complains(fault):
+                if self.fallback.forgive or not complains(fault):
                     raise
-                self.ladder.forgive = True  # the model adds in place to what it has saved: allow that from here on
+                self.fallback.forgive = True  # the model adds in place to what it has saved: allow that from here on
                 continue
             if not math.isfinite(value):
                 raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
@@ -193,7 +193,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total, some = 0.0, parts(batch, self.spec.accumulate)
         for part in some:
-            with forgiving(self.ladder.forgive):
+            with forgiving(self.fallback.forgive):
                 loss = step_loss(backend, self.adapter, part, self.spec).loss_B.mean()
                 if not bool(loss.isfinite()):
                     return float(loss.detach())
@@ -208,7 +208,7 @@ class Trainer:
         """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
         found = judge(self.readings, self.adapter.finite(), explained)
         said = explain(found, self.readings[-1] if self.readings else None, explained, self.source)
-        return said + strangers_note(self.samples, self.spec)
+        return said + unaligned_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy: going on changes it not."""

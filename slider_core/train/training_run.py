@@ -51,9 +51,9 @@ class Run:
         trainer = self.trainer
         if not self.calibrated_now:
             try:
-                within = trainer.ladder.within(backend)
+                within = trainer.fallback.within(backend)
                 self.measured = trainer.step, calibrate(within, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
-                self.calibrated = self.measured[1].words()
+                self.calibrated = self.measured[1].summary()
             except Exception as fault:
                 if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
                     raise
@@ -71,16 +71,16 @@ class Run:
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what it says of itself in a file; calibrated, if that was done here."""
         trainer, spec = self.trainer, self.trainer.spec
-        gain = dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)) if trainer.readings else {}
+        explained = dict(zip(("positive", "negative"), trainer.readings[-1].explained, strict=True)) if trainer.readings else {}
         strengths = [s.strength for s in trainer.samples]
-        shown = [s.strength for s in trainer.samples if s.asks is None]
+        shown = [s.strength for s in trainer.samples if s.prompt_pair is None]
         images = {sign: sum(test(s) for s in shown) for sign, test in SIDES.items()}
         last = trainer.losses[-LOSSES:]
         own = {
             "name": self.name,
             "training": spec.to_json(),
             "step": str(trainer.step),
-            "gain": json.dumps(gain),
+            "explained": json.dumps(explained),
             "verdict": self.verdict(),
             "images": json.dumps(images),
             "trained_strengths": json.dumps(sorted(set(strengths))),

@@ -94,7 +94,7 @@ class Autosave:
             return False
         return True
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence for the user."""
         if self.trouble:
             return f"Not saved: {self.trouble}"

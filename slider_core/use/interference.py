@@ -44,12 +44,12 @@ class Interference:
         """How much B changes A's effect, as a share of it; NaN where A alone does next to nothing."""
         return self.under / self.alone - 1 if abs(self.alone) > TOO_LITTLE else math.nan
 
-    def words(self, a: str = "A", b: str = "B") -> str:
+    def summary(self, a: str = "A", b: str = "B") -> str:
         """One line for the user."""
         if math.isnan(self.change):
             return f"{a} alone moves nothing along its pairs, so what {b} does to it cannot be told."
-        moved = f"{b} by itself moves {self.by_other:+.2f} of {a}'s gap"
-        return f"With {b} on, {a} moves {1 + self.change:.0%} of what it moves alone; {moved}."
+        shifted = f"{b} by itself moves {self.by_other:+.2f} of {a}'s gap"
+        return f"With {b} on, {a} moves {1 + self.change:.0%} of what it moves alone; {shifted}."
 
 
 def interference(

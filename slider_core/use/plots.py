@@ -184,8 +184,8 @@ def running_mean(values: Sequence[float], width: int, most: int = BINS) -> list[
     return [(n, (sums[n] - sums[n - width]) / width) for n in steps]
 
 
-def _percent(gain: float) -> float:
-    return 100 * max(SHOWN_GAIN, gain) if math.isfinite(gain) else math.nan
+def _percent(explained: float) -> float:
+    return 100 * max(SHOWN_GAIN, explained) if math.isfinite(explained) else math.nan
 
 
 def draw_training(losses: Sequence[float], readings: Sequence[Reading], name: str) -> Image.Image:
@@ -194,7 +194,7 @@ def draw_training(losses: Sequence[float], readings: Sequence[Reading], name: st
     ticks = {float(n): f"{n:g}" for n in round_numbers(0, last) if n == int(n)}
     span, few = (0.0, float(last)), len(readings) <= DOTTED
     sides = [
-        Line(side, [(r.step, _percent(r.gain[i])) for r in readings], TRAINING_COLOURS[i], dots=few)
+        Line(side, [(r.step, _percent(r.explained[i])) for r in readings], TRAINING_COLOURS[i], dots=few)
         for i, side in enumerate(("plus", "minus"))
     ]
     width = max(1, min(50, len(losses) // 8))

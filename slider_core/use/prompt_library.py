@@ -52,7 +52,7 @@ class PromptLibrary:
         """Each distinct prompt once, under the name of its first entry: what a sweep draws, whose strengths are its own."""
         return {self.entries[places[0]].name: prompt for prompt, places in self.groups()}
 
-    def words(self, strength: float) -> str:
+    def summary(self, strength: float) -> str:
         """How many entries and prompts, and which strengths."""
         own = sum(entry.strength is not None for entry in self.entries)
         told = f"{len(self.entries)} entries, {len(self.groups())} distinct prompts"

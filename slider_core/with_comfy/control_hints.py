@@ -17,7 +17,7 @@ import comfy.controlnet
 import comfy.samplers
 import torch
 
-from ..backend import few_numbers, module_mark
+from ..backend import few_numbers, module_fingerprint
 from ..config.checks import SliderError
 from ..encode.encoder import Sample, pairs_of
 from ..layers.sample_rows import picking
@@ -119,14 +119,14 @@ class Hints:
         hint = link.cond_hint_original
         return hint.shape[0] if isinstance(hint, torch.Tensor) else 1
 
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """A short hash of the networks, the hints, their strengths, starts and ends."""
         digest = hashlib.sha256()
         for link in chain(self.control):
             digest.update(f"{type(link).__name__} {link.strength} {link.timestep_percent_range} {self._size(link)}".encode())
             if isinstance(link.cond_hint_original, torch.Tensor):
                 digest.update(b"".join(few_numbers(row) for row in link.cond_hint_original))
-        digest.update("".join(module_mark(module) for module in modules_of(self.control)).encode())
+        digest.update("".join(module_fingerprint(module) for module in modules_of(self.control)).encode())
         return f"{type(self.control).__name__} {self.count} hints {digest.hexdigest()[:8]}"
 
     def given_out(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -150,10 +150,12 @@ class Hints:
             return told.setdefault((id(cond), number), replace(cond, value=_with(cond.value, HINT, number)))
 
         def one(sample: Sample, number: int) -> Sample:
-            asks = sample.asks and replace(
-                sample.asks, positive=hinted(sample.asks.positive, number), negative=hinted(sample.asks.negative, number)
+            prompt_pair = sample.prompt_pair and replace(
+                sample.prompt_pair,
+                positive=hinted(sample.prompt_pair.positive, number),
+                negative=hinted(sample.prompt_pair.negative, number),
             )
-            return replace(sample, cond=hinted(sample.cond, number), asks=asks)
+            return replace(sample, cond=hinted(sample.cond, number), prompt_pair=prompt_pair)
 
         return [one(s, n) for s, n in zip(samples, numbers, strict=True)]
 

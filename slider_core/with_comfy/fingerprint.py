@@ -13,14 +13,14 @@ from .autograd_through import bypass_loras
 PLACE = "diffusion_model."
 
 
-def base_mark(patcher: Any) -> str:
+def base_fingerprint(patcher: Any) -> str:
     """A mark of a loaded MODEL's own weights, without the LoRAs that may be merged into them."""
     named = patcher.model.diffusion_model.named_parameters()
     own = (patcher.backup[PLACE + name].weight if PLACE + name in patcher.backup else p for name, p in named)
     return hashlib.sha256(b"".join(few_numbers(p) for p in own)).hexdigest()[:8]
 
 
-def carried_mark(patcher: Any) -> str:
+def carried_fingerprint(patcher: Any) -> str:
     """How many layers the LoRAs of a loaded MODEL change, merged or bypassed, and a mark of them; empty without any."""
     patches = {str(name): patches for name, patches in patcher.patches.items() if patches}
     bypassed, digest = list(bypass_loras(patcher.model.diffusion_model)), hashlib.sha256()
@@ -33,7 +33,7 @@ def carried_mark(patcher: Any) -> str:
     return f"LoRA on {count} layers {digest.hexdigest()[:8]}" if count else ""
 
 
-def patched_mark(patcher: Any) -> str:
+def patched_fingerprint(patcher: Any) -> str:
     """A mark of a model and of the LoRAs on it, whether they are merged into its weights at the moment or not."""
     digest = hashlib.sha256()
     for name, p in patcher.model.named_parameters():

@@ -24,14 +24,14 @@ import comfy.samplers
 import torch
 from torch import nn
 
-from ..backend import Conditioning, Memory, module_mark
+from ..backend import Conditioning, Memory, module_fingerprint
 from ..config.checks import SliderError
 from ..layers.sample_rows import SAMPLES, samples_apart
 from ..lora.slider_adapter import uncompiled
 from .autograd_frozen import frozen_layers
 from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .control_hints import Hints, Running, control_in, control_of_rows, joinable, joined, models_of
-from .fingerprint import base_mark, carried_mark, patched_mark
+from .fingerprint import base_fingerprint, carried_fingerprint, patched_fingerprint
 
 _APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
 
@@ -95,12 +95,12 @@ class ComfyBackend:
     def prompt_to_device(self, value: Any) -> Any:
         return value  # ComfyUI moves a conditioning to the model when it samples
 
-    def encoder_marks(self) -> tuple[str, str]:
+    def encoder_fingerprints(self) -> tuple[str, str]:
         space = type(self.patcher.model.latent_format).__name__
         if self._clip is None:  # images alone are encoded
-            return f"{module_mark(self._vae.first_stage_model)} {space}", ""
-        text = f"{patched_mark(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
-        return f"{module_mark(self._vae.first_stage_model)} {space}", text
+            return f"{module_fingerprint(self._vae.first_stage_model)} {space}", ""
+        text = f"{patched_fingerprint(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
+        return f"{module_fingerprint(self._vae.first_stage_model)} {space}", text
 
     # --- the model's own mathematics
 
@@ -152,18 +152,18 @@ class ComfyBackend:
         comfy.model_management.load_models_gpu(models, memory_required=self._training_memory())
         frozen_layers(self.diffusion, self.device)
 
-    def weights_mark(self) -> str:
+    def weights_fingerprint(self) -> str:
         """A short hash of some weights: tells two checkpoints of one architecture apart, whatever LoRAs they carry."""
-        return base_mark(self.patcher)
+        return base_fingerprint(self.patcher)
 
-    def assistants_mark(self) -> str:
+    def assistants_fingerprint(self) -> str:
         """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
-        live = [w.mark for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
-        return " ".join(filter(None, [carried_mark(self.patcher), *live]))
+        live = [w.fingerprint for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
+        return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
 
     def drawn_by(self) -> str:
-        return f"{module_mark(self.diffusion)} {self.assistants_mark()}"
+        return f"{module_fingerprint(self.diffusion)} {self.assistants_fingerprint()}"
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""

@@ -56,7 +56,7 @@ class LiveSlider:
         self._last: list[float] | None = None
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """A short hash that tells two live sliders apart by what they do."""
         told = repr((self.strength, self.window)).encode()
         named = (f"{target}".encode() + few_numbers(p) for target, p in self.adapter.named_parameters())

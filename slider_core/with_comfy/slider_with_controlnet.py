@@ -19,7 +19,7 @@ import comfy.utils
 import torch
 from torch import nn
 
-from ..backend import module_mark
+from ..backend import module_fingerprint
 from ..config.checks import SliderError
 from ..config.lora import FileDtype, FileFormat
 from ..layers.checkpointing import checkpointed
@@ -76,8 +76,8 @@ class ControlBackend(ComfyBackend):
         with super().borrowed(), autograd_through(self.module, self.device), twice:
             yield
 
-    def weights_mark(self) -> str:
-        return f"{super().weights_mark()} {module_mark(self.module)[:8]}"
+    def weights_fingerprint(self) -> str:
+        return f"{super().weights_fingerprint()} {module_fingerprint(self.module)[:8]}"
 
 
 def backend_for(model: Any, vae: Any, clip: Any, control_net: Any, control: Any, checkpointing: bool) -> ComfyBackend:

@@ -47,7 +47,7 @@ class Drawer:
     adapter: Adapter | None = None
     backend: ComfyBackend | None = None  # of a slider in a ControlNet
 
-    def words(self) -> str:
+    def summary(self) -> str:
         return how_it_ran(self.calls, self.why)
 
     def _told(self, sizes: list[int], why: str) -> None:

@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from ..backend import Conditioning, Memory, module_mark, per_sample
+from ..backend import Conditioning, Memory, module_fingerprint, per_sample
 from ..config.checks import SliderError
 from ..lora.slider_adapter import Adapter
 
@@ -263,11 +263,11 @@ class TinyBackend:
     def prompt_to_device(self, value: torch.Tensor) -> torch.Tensor:
         return value
 
-    def encoder_marks(self) -> tuple[str, str]:
-        return f"{self.name} pixels", f"{self.name} {module_mark(self._text)}"
+    def encoder_fingerprints(self) -> tuple[str, str]:
+        return f"{self.name} pixels", f"{self.name} {module_fingerprint(self._text)}"
 
     def drawn_by(self) -> str:
-        return module_mark(self.module)
+        return module_fingerprint(self.module)
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:

@@ -100,7 +100,7 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
         "pairs": len(dataset.pairs),
         "steps": trainer.step,
         "objective": trainer.spec.objective.value,
-        "gain": dict(zip(("positive", "negative"), trainer.readings[-1].gain, strict=True)),
+        "explained": dict(zip(("positive", "negative"), trainer.readings[-1].explained, strict=True)),
         "verdict": run.verdict(),
         "calibration": run.calibrated,
         "effect": curve.effect("mouth"),

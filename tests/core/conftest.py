@@ -32,14 +32,14 @@ CHANNELS = 3
 class Mix(nn.Module):
     """y = W x over the channels of every pixel; squared when `even`, so that a slider moves it the same way at +s and -s."""
 
-    def __init__(self, even: bool) -> None:
+    def __init__(self, symmetric: bool) -> None:
         super().__init__()
-        self.mix, self.even = nn.Linear(CHANNELS, CHANNELS, bias=False), even
+        self.mix, self.symmetric = nn.Linear(CHANNELS, CHANNELS, bias=False), symmetric
         self.mix.weight = nn.Parameter(0.1 * torch.arange(1.0, 10.0).reshape(CHANNELS, CHANNELS), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.mix(x.movedim(1, -1)).movedim(-1, 1)
-        return y.square() if self.even else y
+        return y.square() if self.symmetric else y
 
 
 class LinearBackend:
@@ -48,8 +48,8 @@ class LinearBackend:
     name, device, image_step, resolution, dtype = "linear", torch.device("cpu"), 1, 4, torch.float32
     memory = Memory(device)
 
-    def __init__(self, even: bool = False) -> None:
-        self.module = Mix(even)
+    def __init__(self, symmetric: bool = False) -> None:
+        self.module = Mix(symmetric)
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         return image_BCHW
@@ -60,7 +60,7 @@ class LinearBackend:
     def prompt_to_device(self, value: object) -> object:
         return value
 
-    def encoder_marks(self) -> tuple[str, str]:
+    def encoder_fingerprints(self) -> tuple[str, str]:
         return "pixels", "nothing"
 
     def drawn_by(self) -> str:

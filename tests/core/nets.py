@@ -119,11 +119,11 @@ def live(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: Sequence[
 
 def with_change(net: nn.Module, change: Mapping[str, torch.Tensor], strength: float) -> nn.Module:
     """The net with W + strength * D, by the names of its parameters."""
-    moved = copy.deepcopy(net)
+    shifted = copy.deepcopy(net)
     with torch.no_grad():
         for name, delta in change.items():
-            moved.get_parameter(name).add_(strength * delta)
-    return moved
+            shifted.get_parameter(name).add_(strength * delta)
+    return shifted
 
 
 def rows_by_hand(net: nn.Module, change: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:

@@ -129,8 +129,8 @@ def test_each_row_gets_the_strength_of_its_sample(copies: int, frames: int) -> N
 
 def test_a_row_at_strength_zero_is_the_models_own(net: Net, slider: Adapter) -> None:
     x = randn(3, 5, WIDTH)
-    base, moved = net(x), run(net, slider, x, STRENGTHS)
-    assert [torch.equal(a, b) for a, b in zip(base, moved, strict=True)] == [False, True, False]
+    base, shifted = net(x), run(net, slider, x, STRENGTHS)
+    assert [torch.equal(a, b) for a, b in zip(base, shifted, strict=True)] == [False, True, False]
 
 
 def test_a_call_with_a_part_of_the_samples_says_which(net: Net, slider: Adapter) -> None:
@@ -158,11 +158,11 @@ def test_a_fused_slice_moves_its_own_rows_alone(net: Net) -> None:
     target = Target("last", rows=(start, stop))
     adapter = trained(Adapter.create(net, [target], SPEC))
     x = randn(2, 5, WIDTH)
-    base, moved = net(x), run(net, adapter, x, [1.0, -1.0])
-    assert torch.equal(moved[..., :start], base[..., :start])
-    assert torch.equal(moved[..., stop:], base[..., stop:])
+    base, shifted = net(x), run(net, adapter, x, [1.0, -1.0])
+    assert torch.equal(shifted[..., :start], base[..., :start])
+    assert torch.equal(shifted[..., stop:], base[..., stop:])
     delta = torch.tanh(net.first(x)) @ adapter.weights()[target].delta().T
-    torch.testing.assert_close((moved - base)[..., start:stop], delta * torch.tensor([1.0, -1.0])[:, None, None], **EXACT)
+    torch.testing.assert_close((shifted - base)[..., start:stop], delta * torch.tensor([1.0, -1.0])[:, None, None], **EXACT)
     assert tensors(adapter.weights()[target])[1].shape == (stop - start, RANK)
 
 

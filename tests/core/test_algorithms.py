@@ -86,10 +86,10 @@ def test_a_fresh_adapter_changes_nothing(net: Net, chosen: Variant, place: str) 
 def test_each_row_is_the_model_with_its_strength_times_the_change(net: Net, chosen: Variant, place: str, tmp_path: Path) -> None:
     x, adapter = images(), slider_on(net, chosen, place)
     change = change_by_others(net, adapter, chosen, tmp_path)
-    moved, base = rows_by_hand(net, change, x), net(x)
-    assert (moved - base).abs().amax(dim=(1, 2))[[0, 2]].min() > 0.03, "there is something to compare"
+    shifted, base = rows_by_hand(net, change, x), net(x)
+    assert (shifted - base).abs().amax(dim=(1, 2))[[0, 2]].min() > 0.03, "there is something to compare"
     found = live(net, adapter, x)
-    torch.testing.assert_close(found, moved, **CLOSE)
+    torch.testing.assert_close(found, shifted, **CLOSE)
     assert torch.equal(found[1], base[1]), "strength 0 is the model itself"
 
 
@@ -207,13 +207,13 @@ def test_convolutions_of_every_kind_are_moved_as_their_weights_are(algorithm: Al
     net, x = nn.Sequential(copy.deepcopy(layer).requires_grad_(False)), randn(*shape)
     adapter = trained(Adapter.create(net, [Target("0")], AdapterSpec(rank=1, alpha=2.0, algorithm=algorithm)), net)
     weight = adapter.weights()[Target("0")]
-    moved = copy.deepcopy(net)
+    shifted = copy.deepcopy(net)
     rows = []
     for strength, image in zip(STRENGTHS, x, strict=True):
-        moved[0].weight.copy_(net[0].weight + strength * weight.delta(net[0].weight).reshape(net[0].weight.shape))
+        shifted[0].weight.copy_(net[0].weight + strength * weight.delta(net[0].weight).reshape(net[0].weight.shape))
         if "diff_b" in weight.tensors:
-            moved[0].bias.copy_(net[0].bias + strength * weight.tensors["diff_b"])
-        rows.append(moved(image[None]))
+            shifted[0].bias.copy_(net[0].bias + strength * weight.tensors["diff_b"])
+        rows.append(shifted(image[None]))
     torch.testing.assert_close(live(net, adapter, x), torch.cat(rows), **CLOSE)
     torch.testing.assert_close(live(net, Adapter.from_weights(net, adapter.weights()), x), torch.cat(rows), **CLOSE)
 

@@ -98,7 +98,7 @@ def test_whatever_ends_the_training_the_last_step_is_saved(make, linear_backend,
     assert slider.metadata["slider_step"] == str(STOP)
     for target, weight in run.trainer.adapter.weights().items():
         assert all(torch.equal(slider.weights[target].tensors[name], value) for name, value in weight.tensors.items())
-    assert autosave.words() == f"Saved up to step {STOP} in {'/'.join(tmp_path.parts[-2:])}/smile/."
+    assert autosave.summary() == f"Saved up to step {STOP} in {'/'.join(tmp_path.parts[-2:])}/smile/."
 
 
 @pytest.mark.parametrize("key", MADE_OF)
@@ -146,8 +146,8 @@ def test_a_full_disk_stops_nothing_and_the_older_files_stay(make, linear_backend
         patch.setattr(store.os, "fsync", full)
         after = train(run, linear_backend(), tmp_path, STEPS, SaveSpec(seconds=0))
     assert run.step == STEPS, "the training went on"
-    assert "No space left on device" in after.words()
-    assert after.words().startswith("Not saved: ")
+    assert "No space left on device" in after.summary()
+    assert after.summary().startswith("Not saved: ")
     assert (before.file.read_bytes(), before.slider_file.read_bytes()) == kept
     assert sorted(p.name for p in after.folder.iterdir()) == ["smile.run.safetensors", "smile.safetensors"], "no scraps"
     with Autosave(run, tmp_path, NEVER):  # nothing is trained in it, but what could not be saved still is not
@@ -158,9 +158,9 @@ def test_a_full_disk_stops_nothing_and_the_older_files_stay(make, linear_backend
 def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: Path) -> None:
     run = begun(make, Session(), tmp_path)
     autosave = Autosave(run, tmp_path, SaveSpec(seconds=1e9, every=2, keep=2))
-    for step, gain in ((2, 0.1), (4, 0.5), (6, 0.2), (8, 0.3), (9, 0.9), (10, 0.4)):
+    for step, explained in ((2, 0.1), (4, 0.5), (6, 0.2), (8, 0.3), (9, 0.9), (10, 0.4)):
         run.trainer.run(linear_backend(), step, gain_every=ENDLESS)
-        run.trainer.readings[:] = [r for r in run.trainer.readings if r.step != step] + [Reading(step, gain, gain)]
+        run.trainer.readings[:] = [r for r in run.trainer.readings if r.step != step] + [Reading(step, explained, explained)]
         autosave.after_step()
     assert list(autosave.checkpoints()) == [4, 8, 10], "9 was read, but is no checkpoint"
     assert load_slider(autosave.checkpoints()[4]).metadata["slider_step"] == "4"

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from slider_core.objective.step_loss import masked_mean
 
 from slider_core.config.training import TrainSpec
 from slider_core.data.bucket_spec import Alpha, Crop, DatasetSpec, Pairing
@@ -14,6 +13,7 @@ from slider_core.data.fitting import fittings, load, sizes_report
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
 from slider_core.objective.batches import next_batch
+from slider_core.objective.step_loss import masked_mean
 from slider_core.with_tiny.model import TinyBackend
 
 SIDE, STEP = 64, 8
@@ -48,7 +48,7 @@ class Counting(TinyBackend):
         self.prompts += 1
         return super().encode_prompt(text)
 
-    def encoder_marks(self) -> tuple[str, str]:
+    def encoder_fingerprints(self) -> tuple[str, str]:
         return self.mark
 
 

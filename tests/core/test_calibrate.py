@@ -47,7 +47,7 @@ def test_it_finds_the_strength_of_each_side(linear_backend, plus: float, minus: 
     assert (found.plus.end, found.minus.end) == pytest.approx(
         (2 * plus, 2 * minus), rel=0.15
     )  # a parabola meets 0 again at twice
-    assert found.plus.gain == pytest.approx(1, abs=0.07)
+    assert found.plus.explained == pytest.approx(1, abs=0.07)
     assert found.unit == pytest.approx((plus * minus) ** 0.5, rel=1e-3)
     assert found.asymmetry == pytest.approx(max(plus, minus) / min(plus, minus), rel=1e-3)
 
@@ -59,7 +59,7 @@ def test_a_side_that_nothing_explains_is_left_out(linear_backend) -> None:
     assert found.minus is None
     assert found.asymmetry is None
     assert found.unit == pytest.approx(1)
-    assert "Only the plus side" in found.words()
+    assert "Only the plus side" in found.summary()
     _, told = calibrated(adapter.weights(), {}, found)
     assert read_calibration(told) == pytest.approx(1.0)
 
@@ -71,7 +71,7 @@ def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
         adapter.parameters()[1].zero_()
     found = calibrate(model, adapter, samples)
     assert (found.plus, found.minus, found.unit) == (None, None, 1.0)
-    assert found.words().startswith("Not calibrated")
+    assert found.summary().startswith("Not calibrated")
     weights, told = calibrated(adapter.weights(), {"slider_range": "[-1.0, 1.0]"}, found)
     assert json.loads(told[KEY])["calibrated"] is False
     assert told["slider_range"] == "[-1.0, 1.0]"

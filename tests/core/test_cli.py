@@ -302,7 +302,7 @@ def test_train_and_sweep_end_to_end(tmp_path: Path, data: Path, capsys: pytest.C
     file, out = tmp_path / "made" / "s.safetensors", tmp_path / "proof"
     assert main(["train", "--dataset", str(data), "--out", str(file), "--json", *FAST]) == 0
     trained = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (trained["steps"], trained["out"], set(trained["gain"])) == (4, str(file), {"positive", "negative"})
+    assert (trained["steps"], trained["out"], set(trained["explained"])) == (4, str(file), {"positive", "negative"})
     with safe_open(file, framework="pt") as opened:
         assert all(key.startswith("diffusion_model.") for key in opened.keys())  # noqa: SIM118 (safe_open is no dict)
         assert opened.metadata()["slider_step"] == "4"

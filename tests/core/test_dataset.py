@@ -43,15 +43,15 @@ def test_pairs_without_common_names_go_by_order_and_say_so(tmp_path: Path) -> No
 def test_captions_come_from_the_file_beside_or_from_the_bucket(tmp_path: Path) -> None:
     put(tmp_path / "positive" / "1.png", caption="  a face\nsmiling ")
     put(tmp_path / "negative" / "1.png")
-    assert [s.caption for s in read_dataset(bucket_folders(tmp_path)).shots] == ["a face smiling", ""]
-    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, caption="one")).shots} == {"one"}
+    assert [s.caption for s in read_dataset(bucket_folders(tmp_path)).image_samples] == ["a face smiling", ""]
+    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, caption="one")).image_samples} == {"one"}
 
 
 def test_strengths_follow_the_folder(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     put(tmp_path / "neutral" / "9.png")
     dataset = read_dataset(bucket_folders(tmp_path, strength=0.5))
-    assert sorted({s.strength for s in dataset.shots}) == [-0.5, 0.0, 0.5]
+    assert sorted({s.strength for s in dataset.image_samples}) == [-0.5, 0.0, 0.5]
     assert len(dataset.pairs) == 1
 
 
@@ -99,8 +99,8 @@ def test_clutter_is_passed_over_and_captions_may_shout(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     (tmp_path / "positive" / "._1.png").write_text("left by another system")
     (tmp_path / "positive" / "1.TXT").write_text("loud", encoding="utf-8")
-    shots = read_dataset(bucket_folders(tmp_path)).shots
-    assert [s.caption for s in shots] == ["loud", ""]
+    image_samples = read_dataset(bucket_folders(tmp_path)).image_samples
+    assert [s.caption for s in image_samples] == ["loud", ""]
 
 
 def test_two_folders_for_one_side_are_an_error(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_names_a_dataset(names: list[str], sides: int) -> None:
 def test_captions_and_trigger_words(choices: dict, caption: str, tmp_path: Path) -> None:
     for side in ("positive", "negative"):
         put(tmp_path / side / "a_happy-face_01.png", caption="from the file")
-    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, **choices)).shots} == {caption}
+    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, **choices)).image_samples} == {caption}
 
 
 def test_names_are_sorted_as_people_count(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_links_inside_are_followed(tmp_path: Path) -> None:
     home = sides(tmp_path / "in", ["1.png"], ["1.png"])
     (home / "positive" / "1.png").rename(home / "kept.png")
     (home / "positive" / "1.png").symlink_to(home / "kept.png")
-    assert len(read_dataset(bucket_folders(home), roots=[home]).shots) == 2
+    assert len(read_dataset(bucket_folders(home), roots=[home]).image_samples) == 2
 
 
 def test_many_images_are_read_one_at_a_time_and_counted(tmp_path: Path) -> None:
@@ -282,9 +282,9 @@ def test_images_out_of_a_graph_make_pairs_by_number() -> None:
         ("image 2", "image 2", "a face", "two"),
     ]
     assert torch.equal(dataset.pairs[0][0].pixels, images[0].movedim(-1, 0))
-    assert (dataset.shots[0].width, dataset.shots[0].height) == (20, 12)
+    assert (dataset.image_samples[0].width, dataset.image_samples[0].height) == (20, 12)
     other = graph_bucket(images + 0.01, 0.5, ["a face"], mask)
-    assert other.shots[0].digest != dataset.shots[0].digest
+    assert other.image_samples[0].digest != dataset.image_samples[0].digest
 
 
 @pytest.mark.parametrize(("captions", "masks"), [(["a", "b", "c"], None), ([], torch.ones(3, 8, 8))])

@@ -159,7 +159,7 @@ def test_from_the_file_to_the_images(tmp_path: Path) -> None:
     }
     specs, notes = read_dataset_file(written(tmp_path, PLUS | {"repeats": 1}, MINUS, rest))
     dataset = read_dataset(specs, notes=notes)
-    assert sorted((s.strength, s.caption) for s in dataset.shots) == [(-0.5, ""), (0.0, "sks a smiling face"), (0.5, "")]
+    assert sorted((s.strength, s.caption) for s in dataset.image_samples) == [(-0.5, ""), (0.0, "sks a smiling face"), (0.5, "")]
     assert "2 times an epoch" in str(dataset.report)
 
 

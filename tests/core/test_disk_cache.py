@@ -190,8 +190,8 @@ def test_a_value_that_cannot_be_written_is_refused_and_leaves_nothing(cache: Dis
     assert cache.put(key, [torch.ones(2), {"here": value}]) is False
     assert not cache.folder.exists()
     assert cache.get(key) is None
-    assert "1 could not be kept. Last trouble: " in cache.words()
-    assert "\n" not in cache.words()
+    assert "1 could not be kept. Last trouble: " in cache.summary()
+    assert "\n" not in cache.summary()
 
 
 # --- damage
@@ -272,7 +272,7 @@ def test_a_hostile_entry_is_damaged_and_removed(cache: DiskCache, key: str, name
     assert cache.get(key) is None
     assert (cache.damaged, cache.misses, cache.trouble) == (1, 1, "")
     assert not path.exists()
-    assert "0 of 1 encodings (damaged on disk: 1)" in cache.words()
+    assert "0 of 1 encodings (damaged on disk: 1)" in cache.summary()
 
 
 def test_a_file_larger_than_the_budget_is_not_read(cache: DiskCache, key: str) -> None:
@@ -310,8 +310,8 @@ def test_an_entry_larger_than_the_budget_is_not_kept_and_displaces_nothing(tmp_p
     path = aged(cache, cache.key("small"), 1, 9)
     for large in (torch.zeros(10 * KIB, dtype=torch.uint8), "x" * 10 * KIB, torch.zeros(1).expand(10**9)):
         assert cache.put(cache.key("large"), large) is False
-        assert "budget" in cache.words()
-    assert "The tensors are larger" in cache.words()  # seen before 4 GB of zeros are written out
+        assert "budget" in cache.summary()
+    assert "The tensors are larger" in cache.summary()  # seen before 4 GB of zeros are written out
     assert entries(tmp_path) == [path]
 
 
@@ -338,7 +338,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(
         patch.setattr(*where, full)
         assert cache.put(key, VALUE) is False
         assert cache.get(cache.key("other")) is None or where[1] != "open"
-    assert "No space left on device" in cache.words()
+    assert "No space left on device" in cache.summary()
     assert [p.name[:64] for p in cache.folder.rglob("*") if p.is_file()] == [cache.key("other")]
 
 
@@ -352,8 +352,8 @@ def test_what_cannot_be_removed_or_listed_raises_nothing(tmp_path: Path, monkeyp
         assert cache.get(cache.key("old")) is None
         patch.setattr(Path, "glob", full)
         assert DiskCache(tmp_path, 10 * KIB).put(cache.key("third"), 3)
-    assert "damaged on disk: 1" in cache.words()
-    assert "No space left" in cache.words()
+    assert "damaged on disk: 1" in cache.summary()
+    assert "No space left" in cache.summary()
 
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -365,7 +365,7 @@ def test_a_read_only_folder_is_read_and_said(cache: DiskCache, key: str) -> None
         assert cache.put(key, VALUE) is False
     finally:
         path.parent.chmod(0o700)
-    assert "Permission denied" in cache.words()
+    assert "Permission denied" in cache.summary()
 
 
 def test_a_file_where_a_folder_should_be_raises_nothing(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_links_inside_are_neither_followed_nor_cleared_away(tmp_path: Path) -> N
     (cache.folder / key[:2]).symlink_to(mine.parent, target_is_directory=True)
     assert cache.get(key) is None
     assert cache.put(key, "theirs") is False
-    assert "is a link" in cache.words()
+    assert "is a link" in cache.summary()
     for n in range(9):
         assert cache.put(cache.key(str(n)), "x" * 800)  # passes the budget
     (cache.folder / key[:2]).unlink()
@@ -461,10 +461,10 @@ from slider_core.encode.disk_cache import DiskCache
 cache = DiskCache(sys.argv[1], int(sys.argv[2]))
 for n in range(150):
     key = cache.key(str(n % 5))
-    assert cache.put(key, (torch.full((2000,), float(n % 5)), n % 5)), cache.words()
+    assert cache.put(key, (torch.full((2000,), float(n % 5)), n % 5)), cache.summary()
     back = cache.get(key)
     assert back is None or back[1] == n % 5 and bool((back[0] == n % 5).all())
-assert cache.damaged == 0 and not cache.trouble, cache.words()
+assert cache.damaged == 0 and not cache.trouble, cache.summary()
 """
 
 
@@ -484,5 +484,5 @@ def test_nothing_is_created_before_the_first_write_and_words_count(cache: DiskCa
     assert not cache.folder.exists()
     assert cache.put(key, None)
     assert cache.get(key) is None
-    assert cache.words() == "Encoded before: 1 of 2 encodings."
+    assert cache.summary() == "Encoded before: 1 of 2 encodings."
     assert disk_cache.FORMAT == "slider_cache.v1"

@@ -7,11 +7,11 @@ from slider_core import canvas as fonts
 
 
 class Face:
-    def __init__(self, letters: str, name: str = "own") -> None:
-        self.letters, self.name = letters, name
+    def __init__(self, glyphs: str, name: str = "own") -> None:
+        self.glyphs, self.name = glyphs, name
 
     def getmask(self, letter: str) -> bytes:
-        return letter.encode() if letter in self.letters else b"box"
+        return letter.encode() if letter in self.glyphs else b"box"
 
 
 @pytest.fixture

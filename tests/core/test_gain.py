@@ -40,11 +40,11 @@ def test_two_readings_are_equal(backend: TinyBackend, samples: list[Sample], fre
     torch.manual_seed(8)  # a probe has its own noise
     assert probe.read(backend, slider) == first == Probe(samples, SEED).read(backend, slider)
     assert Probe(samples, SEED + 1).read(backend, slider) != first
-    assert 0.0 not in (*first.gain, first.even, first.moved)
+    assert 0.0 not in (*first.explained, first.symmetric, first.shifted)
 
 
-@pytest.mark.parametrize(("scale", "gain"), SCALES.values(), ids=SCALES)
-def test_the_gain_is_the_explained_part_of_the_loss(linear_backend, scale: float, gain: float) -> None:
+@pytest.mark.parametrize(("scale", "explained"), SCALES.values(), ids=SCALES)
+def test_the_gain_is_the_explained_part_of_the_loss(linear_backend, scale: float, explained: float) -> None:
     model = linear_backend()
     model.module.mix.weight.data.zero_()
     model.add_noise = lambda latent, _noise, _sigma: torch.ones_like(latent)  # every input says the same,
@@ -55,7 +55,7 @@ def test_the_gain_is_the_explained_part_of_the_loss(linear_backend, scale: float
     with torch.no_grad():
         adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
         adapter.parameters()[1].copy_(scale * CONCEPT[:, None])
-    assert Probe(samples, SEED).read(model, adapter).gain == pytest.approx((gain, gain), abs=1e-6)
+    assert Probe(samples, SEED).read(model, adapter).explained == pytest.approx((explained, explained), abs=1e-6)
 
 
 def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
@@ -69,18 +69,18 @@ def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
     with torch.no_grad():
         adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
         adapter.parameters()[1].copy_(CONCEPT[:, None])
-    assert Probe(samples, SEED).read(model, adapter).gain == pytest.approx((1.0, -3.0), abs=1e-6)
+    assert Probe(samples, SEED).read(model, adapter).explained == pytest.approx((1.0, -3.0), abs=1e-6)
 
 
-@pytest.mark.parametrize(("squared", "even"), [(False, 0.0), (True, 1.0)], ids=["mirrored", "both_ends_alike"])
-def test_the_even_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, even: float) -> None:
+@pytest.mark.parametrize(("squared", "symmetric"), [(False, 0.0), (True, 1.0)], ids=["mirrored", "both_ends_alike"])
+def test_the_even_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, symmetric: float) -> None:
     """y = W x has an odd displacement; y = (W x)^2 with W = 0 has s^2 (B A x)^2, the same at both ends."""
-    model = linear_backend(even=squared)
+    model = linear_backend(symmetric=squared)
     if squared:
         model.module.mix.weight.data.zero_()
     adapter = noisy(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0)))
-    found = Probe(make_samples(3), SEED).read(model, adapter).even
-    assert found > 1e3 or found == 0.0 if squared else found == pytest.approx(even, abs=1e-3)
+    found = Probe(make_samples(3), SEED).read(model, adapter).symmetric
+    assert found > 1e3 or found == 0.0 if squared else found == pytest.approx(symmetric, abs=1e-3)
 
 
 def test_a_slider_that_knows_the_pictures_by_heart_gains_nothing_on_moved_ones(linear_backend, make_samples) -> None:
@@ -103,5 +103,5 @@ def test_a_slider_that_knows_the_pictures_by_heart_gains_nothing_on_moved_ones(l
 
     model.add_noise, model.predict = remember, predict
     found = probe.read(model, adapter)
-    assert found.gain == pytest.approx((1.0, 1.0))
-    assert found.moved == pytest.approx(0.0)
+    assert found.explained == pytest.approx((1.0, 1.0))
+    assert found.shifted == pytest.approx(0.0)

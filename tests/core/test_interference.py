@@ -30,7 +30,7 @@ def test_the_figures_are_those_that_were_put_in() -> None:
     assert (found.alone, found.under, found.by_other) == pytest.approx((0.8, 0.6, 0.1), abs=1e-5)
     assert found.change == pytest.approx(-0.25, abs=1e-5)
     assert (
-        found.words("smile", "age")
+        found.summary("smile", "age")
         == "With age on, smile moves 75% of what it moves alone; age by itself moves +0.10 of smile's gap."
     )
 
@@ -46,7 +46,7 @@ def test_a_slider_that_does_nothing_has_no_share() -> None:
     none, d, aside = pictures()
     found = interference(none, none + aside, none, none + aside, d)
     assert math.isnan(found.change)
-    assert "cannot be told" in found.words()
+    assert "cannot be told" in found.summary()
 
 
 def test_what_cannot_be_compared_is_an_error() -> None:

@@ -9,7 +9,7 @@ import weakref
 import pytest
 import torch
 
-from slider_core.backend import Memory, free_ram, in_words, peak_rss
+from slider_core.backend import Memory, format_bytes, free_ram, peak_rss
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import Objective, TrainSpec
@@ -18,7 +18,7 @@ from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.memory_estimate import estimate
-from slider_core.train.oom_fallback import InParts, rungs
+from slider_core.train.oom_fallback import InParts, fallback_levels
 from slider_core.train.trainer import Trainer
 
 STEPS, PAIRS, NEUTRAL = 6, 4, 2
@@ -77,15 +77,15 @@ def test_a_run_that_goes_down_the_ladder_learns_the_same(run, objective: Objecti
     short, backend, shapes = run(most, objective=objective)
     assert torch.allclose(factors(short), factors(plain), atol=CLOSE)
     assert short.losses == pytest.approx(plain.losses, rel=1e-4)
-    assert backend.memory.tidied == len(short.ladder.tried) > 0
+    assert backend.memory.tidied == len(short.fallback.tried) > 0
     assert max([count for count, graph in shapes if graph][-2:]) <= most
-    assert short.ladder.at.rows == max(r.rows for r in rungs(4, True) if r.rows <= most)
+    assert short.fallback.at.rows == max(r.rows for r in fallback_levels(4, True) if r.rows <= most)
 
 
 def test_the_words_say_what_is_saved_and_why(run) -> None:
-    assert run()[0].ladder.words() == ""
-    assert run(2)[0].ladder.words() == " Memory ran out, so: checkpointing, one sign at a time."
-    assert run(1)[0].ladder.words() == " Memory ran out, so: checkpointing, 1 of 4 images at a time."
+    assert run()[0].fallback.summary() == ""
+    assert run(2)[0].fallback.summary() == " Memory ran out, so: checkpointing, one sign at a time."
+    assert run(1)[0].fallback.summary() == " Memory ran out, so: checkpointing, 1 of 4 images at a time."
 
 
 def test_the_lowest_rung_is_an_error_that_says_what_was_tried_and_what_is_missing(run) -> None:
@@ -110,11 +110,11 @@ def test_where_not_even_a_forward_fits_that_is_said(run) -> None:
 def test_what_was_learned_stays_and_the_next_run_begins_on_that_rung(run) -> None:
     trainer, backend, shapes = run(2, steps=2)
     shapes.clear()
-    tried = list(trainer.ladder.tried)
+    tried = list(trainer.fallback.tried)
     assert tried
     trainer.run(backend, 4)
     assert max(count for count, graph in shapes if graph) <= 2
-    assert trainer.ladder.tried == tried
+    assert trainer.fallback.tried == tried
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_what_was_learned_stays_and_the_next_run_begins_on_that_rung(run) -> Non
 )
 def test_the_look_ahead_chooses_the_first_rung(run, checkpointing: bool, share: float, rows: int, twice: bool) -> None:
     whole, _, _ = run(checkpointing=checkpointing)
-    need = whole.ladder.estimate.need(checkpointing, 4) * 1.25
+    need = whole.fallback.estimate.need(checkpointing, 4) * 1.25
     trainer, _, _ = run(free=int(share * need), checkpointing=checkpointing)
-    assert (trainer.ladder.at.rows, trainer.ladder.at.checkpointing) == (rows, twice)
-    assert trainer.ladder.words().startswith(" Memory is short") is (share < 1)
+    assert (trainer.fallback.at.rows, trainer.fallback.at.checkpointing) == (rows, twice)
+    assert trainer.fallback.summary().startswith(" Memory is short") is (share < 1)
     assert torch.allclose(factors(trainer), factors(whole), atol=CLOSE)
 
 
 def test_where_nothing_is_known_of_free_memory_nothing_is_saved_unasked(run) -> None:
-    assert run(free=None, checkpointing=False)[0].ladder.at.words() == ""
-    assert run(free=1, checkpointing=False)[0].ladder.at.words() == "checkpointing, 1 of 4 images at a time"
+    assert run(free=None, checkpointing=False)[0].fallback.at.summary() == ""
+    assert run(free=1, checkpointing=False)[0].fallback.at.summary() == "checkpointing, 1 of 4 images at a time"
 
 
 def test_a_fault_of_another_kind_is_no_reason_to_go_down(run, monkeypatch) -> None:
@@ -187,14 +187,14 @@ def test_parts_let_go_of_their_graphs(linear_backend) -> None:
 def test_the_figures_of_this_process_are_there() -> None:
     assert peak_rss() > 10e6
     assert free_ram() > 0
-    assert in_words(1.5e9) == "1.5 GB"
-    assert in_words(12e6) == "12 MB"
+    assert format_bytes(1.5e9) == "1.5 GB"
+    assert format_bytes(12e6) == "12 MB"
     memory = Memory(torch.device("cpu"))
     memory.begin()
     before, held = memory.peak(), torch.ones(64_000_000 // 4)
     assert held.sum() > 0
     assert memory.peak() >= before
-    assert memory.words().endswith("(RSS)")
+    assert memory.summary().endswith("(RSS)")
 
 
 @pytest.mark.parametrize(

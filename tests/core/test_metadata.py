@@ -42,7 +42,7 @@ OURS = {
     "slider_images",
     "slider_trained_strengths",
     "slider_dataset",
-    "slider_gain",
+    "slider_explained",
     "slider_verdict",
     "slider_tool",
     "slider_file",

@@ -9,7 +9,7 @@ from slider_core.config.checks import SliderError
 from slider_core.config.training import Objective, Timesteps, TrainSpec, Weighting
 from slider_core.encode.noised import at_levels
 from slider_core.objective.batches import next_batch
-from slider_core.objective.noising import draw_moves, draw_noise, draw_u, loss_weight, moved, noised
+from slider_core.objective.noising import draw_noise, draw_shifts, draw_u, loss_weight, noised, shifted
 
 PAIRS, NEUTRAL, MANY = 3, 2, 4000
 SIGMA = torch.tensor([0.2, 0.5, 0.9])
@@ -54,9 +54,9 @@ def test_uniform_levels_leave_out_the_models_own_shift(linear_backend, make_samp
     model = linear_backend()
     model.sigmas = lambda u: 3 * u / (1 + 2 * u)  # a flow model with shift 3
     batch = next_batch(make_samples(PAIRS), TrainSpec(), 0)
-    own, even = (noised(model, batch, TrainSpec(timesteps=kind)).sigma_B for kind in (Timesteps.MODEL, Timesteps.UNIFORM))
-    assert torch.allclose(own, 3 * even / (1 + 2 * even))
-    assert (own > even).all()
+    own, symmetric = (noised(model, batch, TrainSpec(timesteps=kind)).sigma_B for kind in (Timesteps.MODEL, Timesteps.UNIFORM))
+    assert torch.allclose(own, 3 * symmetric / (1 + 2 * symmetric))
+    assert (own > symmetric).all()
 
 
 @pytest.mark.parametrize("by", [(0, 0), (1, 0), (0, -1), (2, -1), (-3, 3)])
@@ -64,14 +64,14 @@ def test_an_image_moves_and_its_edge_is_repeated(by: tuple[int, int]) -> None:
     picture = torch.arange(2 * 4 * 5.0).reshape(2, 4, 5)
     rows = (torch.arange(4) - by[0]).clamp(0, 3)
     columns = (torch.arange(5) - by[1]).clamp(0, 4)
-    assert torch.equal(moved(picture, by), picture[:, rows][:, :, columns])
+    assert torch.equal(shifted(picture, by), picture[:, rows][:, :, columns])
     clip = picture.reshape(1, 2, 4, 5)
-    assert torch.equal(moved(clip, by)[0], moved(picture, by))
+    assert torch.equal(shifted(clip, by)[0], shifted(picture, by))
 
 
 def test_a_pair_moves_together_and_pairs_move_on_their_own(make_samples) -> None:
     spec = TrainSpec(jitter=0.5)
-    moves = [draw_moves(next_batch(make_samples(PAIRS), spec, step), spec) for step in range(50)]
+    moves = [draw_shifts(next_batch(make_samples(PAIRS), spec, step), spec) for step in range(50)]
     assert all(m[:2] == m[2:] for m in moves)
     assert {v for m in moves for way in m for v in way} == {-2, -1, 0, 1, 2}  # half of a side of 4
     assert any(m[0] != m[1] for m in moves)
@@ -80,7 +80,7 @@ def test_a_pair_moves_together_and_pairs_move_on_their_own(make_samples) -> None
 @pytest.mark.parametrize("objective", [o for o in Objective if o is not Objective.DISPLACEMENT])
 def test_only_the_default_moves_images_by_itself(make_samples, objective: Objective) -> None:
     spec = TrainSpec(objective=objective)
-    assert set(draw_moves(next_batch(make_samples(PAIRS), spec, 0), spec)) == {(0, 0)}
+    assert set(draw_shifts(next_batch(make_samples(PAIRS), spec, 0), spec)) == {(0, 0)}
 
 
 def test_the_mask_moves_with_its_image(linear_backend, make_samples) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from slider_core.objective.step_loss import displacement, neutral_error, step_loss, teacher_difference
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import Objective, TrainSpec
@@ -14,6 +13,7 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.objective import step_loss as objective
 from slider_core.objective.batches import Batch, next_batch
 from slider_core.objective.noising import draw_noise, noised
+from slider_core.objective.step_loss import displacement, neutral_error, step_loss, teacher_difference
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
 PAIRED = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_PAIRED)
@@ -36,7 +36,7 @@ def adapter_on(module: torch.nn.Module) -> Adapter:
 
 @pytest.mark.parametrize(("spec", "step"), WITH_BASE.values(), ids=WITH_BASE)
 def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
-    model = linear_backend(even=step == 2)
+    model = linear_backend(symmetric=step == 2)
     adapter = adapter_on(model.module)
     batch = next_batch(make_samples(PAIRS, NEUTRAL), spec, step)
 
@@ -62,7 +62,7 @@ def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples
 
 @OF_EACH_KIND
 def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
-    model = linear_backend(even=step == 2)
+    model = linear_backend(symmetric=step == 2)
     adapter = adapter_on(model.module)
     batch = next_batch(make_samples(PAIRS, NEUTRAL), spec, step)
     A, B = adapter.parameters()
@@ -82,7 +82,7 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
 
 @OF_EACH_KIND
 def test_the_loss_is_per_sample(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
-    model = linear_backend(even=True)
+    model = linear_backend(symmetric=True)
     result = step_loss(model, adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), spec, step), spec)
     assert result.loss_B.shape == (BATCH // 2 if step == 2 else BATCH,)
     assert len(set(result.loss_B.tolist())) == len(result.loss_B)
@@ -121,17 +121,17 @@ def test_every_usual_seed_draws(make_samples, seed: int) -> None:
     assert draw_noise(next_batch(make_samples(PAIRS), spec, 0), spec)[1].std() > 0.5
 
 
-@pytest.mark.parametrize("even", [False, True], ids=["odd", "even"])
-def test_a_neutral_image_is_held_at_both_ends(linear_backend, make_samples, even: bool) -> None:
+@pytest.mark.parametrize("symmetric", [False, True], ids=["odd", "even"])
+def test_a_neutral_image_is_held_at_both_ends(linear_backend, make_samples, symmetric: bool) -> None:
     """Both ends the same way and each its own way: either costs, and nothing does where the slider does nothing."""
-    model = linear_backend(even)
+    model = linear_backend(symmetric)
     latent = torch.stack([s.latent for s in make_samples(1)]).repeat(2, 1, 1, 1)
     noise = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(6)).repeat(2, 1, 1, 1)
     batch = at_levels(model, latent, noise, torch.full((4,), 0.5), [None] * 4)
     adapter, weight = adapter_on(model.module), torch.ones(4, 1, 1, 1)
-    moved = neutral_error(model, adapter, batch, (2.0, 2.0, -2.0, -2.0), weight)
-    assert moved.shape == (2,)
-    assert (moved > 0.01).all()
+    shifted = neutral_error(model, adapter, batch, (2.0, 2.0, -2.0, -2.0), weight)
+    assert shifted.shape == (2,)
+    assert (shifted > 0.01).all()
     assert (neutral_error(model, adapter, batch, (0.0,) * 4, weight) < 1e-10).all()
 
 
@@ -153,7 +153,7 @@ def test_the_teacher_asks_for_the_whole_way_to_this_image(linear_backend, make_s
     model = linear_backend()
     _, batch = pair_batch(model, TEACHER, make_samples(PAIRS))
     wanted = teacher_difference(model, batch, torch.ones(1))
-    assert torch.allclose(wanted.answer, by_teacher(model, batch, 1.0), atol=1e-3)
+    assert torch.allclose(wanted.predict, by_teacher(model, batch, 1.0), atol=1e-3)
     assert torch.equal(wanted.at.x, batch.x.roll(2, dims=0))
 
 
@@ -174,7 +174,7 @@ def test_displacement_asks_for_half_of_what_the_model_does_not_see_yet(
 
     model.predict = predict
     wanted = displacement(model, batch, torch.ones(1))
-    assert torch.allclose(sigma * (wanted.answer - by_teacher(model, batch, way)), torch.zeros(1), atol=1e-4)
+    assert torch.allclose(sigma * (wanted.predict - by_teacher(model, batch, way)), torch.zeros(1), atol=1e-4)
 
 
 def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> None:
@@ -184,15 +184,15 @@ def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> 
     samples = [replace(s, strength=3.0 if s.strength > 0 else -1.0) for s in make_samples(PAIRS)]
     drawn = next_batch(samples, TEACHER, 0)
     batch = noised(model, drawn, TEACHER)
-    wanted = objective.wish(model, batch, drawn, TEACHER)
+    wanted = objective.training_target(model, batch, drawn, TEACHER)
     share = torch.tensor([1.5, 1.5, 0.5, 0.5]).reshape(-1, 1, 1, 1)
     base = by_teacher(model, batch, 0.0)
-    assert torch.allclose(wanted.answer - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
+    assert torch.allclose(wanted.predict - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
     assert step_loss(model, adapter, drawn, TEACHER).strengths == (3.0, 3.0, -1.0, -1.0)
 
 
 def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_samples) -> None:
-    model = linear_backend(even=True)
+    model = linear_backend(symmetric=True)
     adapter, batch = adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), PAIRED, 2)
     one, three = (step_loss(model, adapter, batch, replace(PAIRED, neutral_weight=w)).loss_B for w in (1.0, 3.0))
     assert torch.allclose(3 * one, three)

@@ -97,7 +97,7 @@ def test_every_optimizer_learns(linear_backend, kind: str) -> None:
     spec, model = replace(KINDS[kind], steps=LONG, weight_decay=0.0), linear_backend()
     one = Trainer(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2)), apart, spec)
     one.run(model, LONG, gain_every=LONG)
-    assert sum(one.readings[-1].gain) > LEARNT
+    assert sum(one.readings[-1].explained) > LEARNT
 
 
 def test_what_is_read_is_the_mean_of_the_weights_with_the_newest_counting_most(make, linear_backend) -> None:

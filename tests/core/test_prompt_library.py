@@ -38,7 +38,7 @@ def test_entries_of_one_prompt_are_one_group() -> None:
     library = parse_prompts(REFERENCE)
     assert library.groups() == [("regular prompt", [0]), ("same prompt", [1, 2])]
     assert library.prompts() == {"plain": "regular prompt", "slider_plus": "same prompt"}
-    assert library.words(GLOBAL) == "3 entries, 2 distinct prompts; 2 at a strength of their own, 1 at +0.8."
+    assert library.summary(GLOBAL) == "3 entries, 2 distinct prompts; 2 at a strength of their own, 1 at +0.8."
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec
+from slider_core.layers.layer import Target
 from slider_core.layers.sample_rows import Rows, samples_apart
 from slider_core.lora.slider_adapter import Adapter
 
@@ -106,17 +107,17 @@ def test_other_faults_are_not_taken_for_mixing() -> None:
 
 def test_a_part_used_outside_a_model_call_is_left_alone() -> None:
     module = Plain().requires_grad_(False)
-    adapter = Adapter.create(module, ["layer"], AdapterSpec())
+    adapter = Adapter.create(module, [Target("layer")], AdapterSpec())
     for p in adapter.parameters():
         nn.init.ones_(p.data)
     x = torch.randn(3, WIDE)
     with adapter.at(module, [1.0, 2.0, -1.0]):
         before = module.layer(x[:1])
-        moved = module(x)
+        shifted = module(x)
         after = module.layer(x[:1])
     assert torch.equal(before, module.layer(x[:1]))
     assert torch.equal(after, before)
-    assert not torch.allclose(moved, module(x))
+    assert not torch.allclose(shifted, module(x))
 
 
 def test_several_streams_in_a_list_count_the_first() -> None:

@@ -113,7 +113,7 @@ def test_drop_forgets(make) -> None:
 
 def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -> None:
     run = Session().begin("smile", MADE_OF, make)
-    assert run.slider().metadata["slider_gain"] == "{}"
+    assert run.slider().metadata["slider_explained"] == "{}"
     run.trainer.run(linear_backend(), 2)
     slider = run.slider()
     up = slider.weights[Target("mix")].tensors["lora_up.weight"]
@@ -122,5 +122,5 @@ def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -
     assert torch.equal(up, kept)
     assert not torch.equal(run.slider().weights[Target("mix")].tensors["lora_up.weight"], kept)
     assert {"slider_name": "smile", "slider_step": "2", "slider_model": "linear"}.items() <= slider.metadata.items()
-    assert set(json.loads(slider.metadata["slider_gain"])) == {"positive", "negative"}
+    assert set(json.loads(slider.metadata["slider_explained"])) == {"positive", "negative"}
     assert TrainSpec.from_json(slider.metadata["slider_training"]) == TrainSpec()

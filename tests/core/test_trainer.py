@@ -50,7 +50,7 @@ def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: Ti
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
     one.run(backend, FEW_STEPS, gain_every=FEW_STEPS)
-    assert sum(one.readings[-1].gain) > MILD_GAIN
+    assert sum(one.readings[-1].explained) > MILD_GAIN
     assert all(torch.equal(value, base[name]) for name, value in backend.module.state_dict().items())
 
 
@@ -167,8 +167,8 @@ def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
     first, second, third = (reading.positive for reading in one.readings)
     assert [r.gain_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
     assert reports[-1].seconds_left == 0
-    assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].words()
-    assert "gain" not in reports[0].words()
+    assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].summary()
+    assert "explained" not in reports[0].summary()
 
 
 def test_training_leaves_the_global_generator_alone(trainer) -> None:
@@ -246,7 +246,7 @@ def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
 )
 def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:
     one, _ = trainer()
-    one.readings.append(Reading(STEPS, plus, minus, moved=1.0))
+    one.readings.append(Reading(STEPS, plus, minus, shifted=1.0))
     assert one.verdict().startswith(words)
 
 

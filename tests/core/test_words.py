@@ -7,17 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from slider_core.objective.step_loss import step_loss
 
 from slider_core.__main__ import main
 from slider_core.backend import Conditioning, per_sample
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
-from slider_core.data.bucket_spec import DatasetSpec, Latents, WordsSpec, held
-from slider_core.data.dataset import Dataset, add_words, assembled, graph_bucket, origin
+from slider_core.data.bucket_spec import DatasetSpec, Latents, TextSliderSpec, held
+from slider_core.data.dataset import Dataset, add_text_slider, assembled, graph_bucket, origin
 from slider_core.encode.disk_cache import DiskCache
-from slider_core.encode.encoder import Asks, Sample
+from slider_core.encode.encoder import PromptPair, Sample
 from slider_core.encode.noised import at_levels
 from slider_core.encode.text_latents import encode_all, make_latents
 from slider_core.layers.layer import Target
@@ -26,7 +25,8 @@ from slider_core.lora.info import summary
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
 from slider_core.objective.batches import next_batch
-from slider_core.objective.prompt_targets import asked, held_back, measured_on, wished
+from slider_core.objective.prompt_targets import limit_contrast, measured_on, prompt_targets, with_prompt_targets
+from slider_core.objective.step_loss import step_loss
 from slider_core.train.calibrate import calibrate
 from slider_core.train.trainer import Trainer
 from slider_core.train.training_run import Run
@@ -34,7 +34,7 @@ from slider_core.train.trainings import Session
 from slider_core.with_tiny.model import TinyBackend
 
 FACE, UP, DOWN = "a face with tan skin on a blue background", "open eyes", "closed eyes"
-WORDS = WordsSpec(FACE, f"{FACE}, {UP}", f"{FACE}, {DOWN}", count=2, steps=2)
+WORDS = TextSliderSpec(FACE, f"{FACE}, {UP}", f"{FACE}, {DOWN}", count=2, steps=2)
 G, STEPS = 3.0, 30
 
 
@@ -45,17 +45,17 @@ def exact(samples: list, steps: int = 4, **choices) -> Trainer:
 
 @pytest.fixture
 def told(backend: TinyBackend) -> list[Sample]:
-    return encode_all(add_words(WORDS), backend)
+    return encode_all(add_text_slider(WORDS), backend)
 
 
 @pytest.fixture
 def wordy(linear_backend):
     """The one-layer model, whose prediction moves by the number that a prompt is; it counts what it is asked."""
     made = linear_backend()
-    made.asked = []
+    made.prompt_targets = []
 
     def predict(x: torch.Tensor, _sigma: torch.Tensor, cond: list) -> torch.Tensor:
-        made.asked.append(len(x))
+        made.prompt_targets.append(len(x))
         return made.module(x) + per_sample(torch.tensor([float(c.text or 0) for c in cond]), x)
 
     made.predict = predict
@@ -64,21 +64,21 @@ def wordy(linear_backend):
 
 def numbered(count: int, target: str = "1", positive: str = "5", negative: str = "2", weight: float = 1.0) -> list[Sample]:
     latents = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    asks = Asks(Conditioning(positive, None), Conditioning(negative, None), G, weight)
+    prompt_pair = PromptPair(Conditioning(positive, None), Conditioning(negative, None), G, weight)
     made = [(n, latent, sign) for n, latent in enumerate(latents) for sign in (1.0, -1.0)]
-    return [Sample(latent, Conditioning(target, None), sign, n, "words", asks=asks) for n, latent, sign in made]
+    return [Sample(latent, Conditioning(target, None), sign, n, "words", prompt_pair=prompt_pair) for n, latent, sign in made]
 
 
 def test_what_is_asked_is_the_formula(wordy) -> None:
     rows = numbered(2)
     latent, sigma = torch.stack([s.latent for s in rows]), torch.tensor([0.2, 0.2, 0.7, 0.7])
     batch = at_levels(wordy, latent, torch.ones_like(latent), sigma, [s.cond for s in rows])
-    plus, minus = asked(wordy, batch, [s.asks for s in rows])
+    plus, minus = prompt_targets(wordy, batch, [s.prompt_pair for s in rows])
     base = wordy.module(batch.x) + 1  # the target prompt is 1
     torch.testing.assert_close(plus, base + G * (5 - 2))
     torch.testing.assert_close(minus, base - G * (5 - 2))
-    assert wordy.asked == [12], "three prompts, one forward pass"
-    own = wished(wordy, batch, rows).right
+    assert wordy.prompt_targets == [12], "three prompts, one forward pass"
+    own = with_prompt_targets(wordy, batch, rows).right
     torch.testing.assert_close(own, torch.stack([(plus if s.strength > 0 else minus)[i] for i, s in enumerate(rows)]))
 
 
@@ -86,7 +86,7 @@ def test_no_picture_is_asked_for_beyond_the_contrast_of_the_three_prompts() -> N
     picture = (
         torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(4)) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1) + 3
     )
-    got = held_back(picture, torch.tensor([2.0, 2.0]))
+    got = limit_contrast(picture, torch.tensor([2.0, 2.0]))
     assert torch.equal(got[0], picture[0]) or torch.allclose(got[0], picture[0], atol=1e-6)
     torch.testing.assert_close(got[1].std(), torch.tensor(2.0))
     torch.testing.assert_close(got[1].mean(), picture[1].mean())
@@ -97,10 +97,10 @@ def test_a_step_asks_the_frozen_model_once_for_both_signs(wordy) -> None:
     adapter = Adapter.create(wordy.module, [Target("mix")], AdapterSpec())
     spec = TrainSpec(batch=4, weighting="none")
     batch = next_batch(numbered(3), spec, 0)
-    assert (batch.strengths, batch.noise, batch.words) == ((1.0, 1.0, -1.0, -1.0), (0, 1, 0, 1), True)
+    assert (batch.strengths, batch.noise, batch.text_slider) == ((1.0, 1.0, -1.0, -1.0), (0, 1, 0, 1), True)
     assert batch.samples[:2] == tuple(replace(s, strength=1.0) for s in batch.samples[2:])
     loss = step_loss(wordy, adapter, batch, spec).loss_B
-    assert wordy.asked == [6, 4]
+    assert wordy.prompt_targets == [6, 4]
     torch.testing.assert_close(loss, torch.full((4,), (G * 3) ** 2))  # an adapter that does nothing misses all of it
 
 
@@ -156,11 +156,11 @@ def test_the_loop_is_the_embedded_models_own_sampler(backend: TinyBackend) -> No
 
 
 def test_each_attribute_to_hold_is_said_beside_all_three() -> None:
-    words = WordsSpec("a person", "a  person, smiling", "", held("man, woman\nold,, man"), count=4)
+    words = TextSliderSpec("a person", "a  person, smiling", "", held("man, woman\nold,, man"), count=4)
     assert words.hold == ("man", "woman", "old")
     assert words.prompts[0] == ("a person, man", "a person, smiling, man", "man")
     assert len(words.prompts) == 3
-    assert WordsSpec("", "happy", "sad").prompts == [("", "happy", "sad")]
+    assert TextSliderSpec("", "happy", "sad").prompts == [("", "happy", "sad")]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_each_attribute_to_hold_is_said_beside_all_three() -> None:
 )
 def test_words_that_cannot_be_trained_on_are_named(wrong: dict, told: str) -> None:
     with pytest.raises(SliderError, match=told) as fault:
-        WordsSpec(**({"target": "a", "positive": "happy", "negative": "sad"} | wrong))
+        TextSliderSpec(**({"target": "a", "positive": "happy", "negative": "sad"} | wrong))
     assert "\n" not in str(fault.value)
 
 
 def test_latents_are_shared_by_both_signs_and_come_from_the_disk_the_second_time(backend: TinyBackend, tmp_path) -> None:
-    dataset, heard = add_words(replace(WORDS, hold=("large", "small"), count=3)), []
+    dataset, heard = add_text_slider(replace(WORDS, hold=("large", "small"), count=3)), []
     first = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda done, total: heard.append((done, total)))
     again = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda *_: pytest.fail("made anew"))
     assert heard[-1] == (3, 3)
@@ -198,37 +198,37 @@ def pictures() -> Dataset:
 
 
 def test_words_come_after_every_step_of_images(backend: TinyBackend) -> None:
-    samples = encode_all(add_words(WORDS, pictures()), backend)
+    samples = encode_all(add_text_slider(WORDS, pictures()), backend)
     for objective in ("displacement", "denoise_paired"):
-        assert [next_batch(samples, TrainSpec(objective=objective), n).words for n in range(6)] == [False, True] * 3
-    assert all(s.asks is None for s in measured_on(samples)), "judged by the images"
+        assert [next_batch(samples, TrainSpec(objective=objective), n).text_slider for n in range(6)] == [False, True] * 3
+    assert all(s.prompt_pair is None for s in measured_on(samples)), "judged by the images"
 
 
 def test_images_may_lend_their_latents(backend: TinyBackend) -> None:
-    lent = encode_all(add_words(replace(WORDS, latents=Latents.IMAGES), pictures()), backend)
+    lent = encode_all(add_text_slider(replace(WORDS, latents=Latents.IMAGES), pictures()), backend)
     assert len(lent) == 8, "four images, both signs"
-    assert all(s.asks for s in lent)
+    assert all(s.prompt_pair for s in lent)
     with pytest.raises(SliderError, match="there are none: connect a dataset"):
-        encode_all(add_words(replace(WORDS, latents=Latents.IMAGES)), backend)
+        encode_all(add_text_slider(replace(WORDS, latents=Latents.IMAGES)), backend)
 
 
 def test_one_side_of_images_is_refused_beside_words_too(backend: TinyBackend) -> None:
     half = replace(pictures(), pairs=())
     half = replace(half, buckets=half.buckets[:1])
     with pytest.raises(SliderError, match="one side is empty"):
-        exact(encode_all(add_words(WORDS, half), backend))
+        exact(encode_all(add_text_slider(WORDS, half), backend))
 
 
 def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: TinyBackend, told: list) -> None:
     before = {n: p.clone() for n, p in backend.module.named_parameters()}
     trainer = exact(told, STEPS)
     trainer.run(backend, STEPS)
-    assert min(trainer.readings[-1].gain) > 0.1, "of what the words ask for"
+    assert min(trainer.readings[-1].explained) > 0.1, "of what the words ask for"
     found = calibrate(backend, trainer.adapter, told)
-    assert found.words().startswith("Strength 1 = the words")
+    assert found.summary().startswith("Strength 1 = the words")
     assert trainer.source == "words"
-    assert found.plus.gain > 0.1
-    assert found.minus.gain > 0.1
+    assert found.plus.explained > 0.1
+    assert found.minus.explained > 0.1
     assert all(torch.equal(p, before[n]) for n, p in backend.module.named_parameters())
 
 
@@ -242,10 +242,10 @@ def test_a_run_from_words_in_parts_is_the_same_run(backend: TinyBackend, told: l
 
 
 def test_a_run_remembers_its_words(told: list) -> None:
-    session, dataset = Session(), add_words(WORDS)
+    session, dataset = Session(), add_text_slider(WORDS)
     session.begin("eyes", origin(dataset), lambda: exact(told))
     with pytest.raises(SliderError, match=r'another words: "a face with tan'):
-        session.begin("eyes", origin(add_words(replace(WORDS, guidance=2.0))), lambda: exact(told))
+        session.begin("eyes", origin(add_text_slider(replace(WORDS, guidance=2.0))), lambda: exact(told))
     run = Run("eyes", origin(dataset), exact(told), AdapterSpec())
     header = run.slider().metadata
     assert (header["slider_words"], header["ss_num_train_images"]) == (str(WORDS), "0")
@@ -255,10 +255,19 @@ def test_a_run_remembers_its_words(told: list) -> None:
 
 def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "eyes.safetensors"
-    said = ["--target", FACE, "--positive", f"{FACE}, {UP}", "--negative", f"{FACE}, {DOWN}", "--hold", "large, small"]
-    assert main(["train", *said, "--latents", "2", "--steps", "2", "--no-calibration", "--out", str(out)]) == 0
+    own_prompt_predictions = [
+        "--target",
+        FACE,
+        "--positive",
+        f"{FACE}, {UP}",
+        "--negative",
+        f"{FACE}, {DOWN}",
+        "--hold",
+        "large, small",
+    ]
+    assert main(["train", *own_prompt_predictions, "--latents", "2", "--steps", "2", "--no-calibration", "--out", str(out)]) == 0
     assert "hold large, small" in load_slider(out).metadata["slider_words"]
-    assert main(["train", *said[:2], "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert main(["train", *own_prompt_predictions[:2], "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
     assert "needs --positive and --negative too" in capsys.readouterr().err
     assert main(["train", "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
     assert "Give --dataset" in capsys.readouterr().err

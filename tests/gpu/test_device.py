@@ -37,7 +37,7 @@ def test_a_slider_learns_and_the_base_stays_bit_identical(kind: str, dtype: torc
     assert not any(p.requires_grad for p in backend.module.parameters())
     assert {p.dtype for p in trainer.adapter.parameters()} == {torch.float32}
     assert trainer.adapter.finite()
-    assert sum(trainer.readings[-1].gain) > 0
+    assert sum(trainer.readings[-1].explained) > 0
 
 
 @named
@@ -55,7 +55,7 @@ def test_a_scale_that_overflows_half_precision_comes_down_and_training_goes_on(d
         trainer.run(backend, LEARNED, gain_every=LEARNED)
     assert 1 < trainer._scale < 2.0**24
     assert trainer.adapter.finite()
-    assert sum(trainer.readings[-1].gain) > 0
+    assert sum(trainer.readings[-1].explained) > 0
 
 
 @pytest.mark.parametrize("name", MODELS)

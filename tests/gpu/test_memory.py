@@ -43,7 +43,7 @@ def test_a_partly_loaded_model_trains_and_stays_where_it_is(
     assert {n: p.device for n, p in backend.module.named_parameters()} == places
     assert device.type == "cpu" or len(set(places.values())) == 2
     assert numbers(backend.module) == before
-    assert sum(trainer.readings[-1].gain) > 0
+    assert sum(trainer.readings[-1].explained) > 0
 
 
 @pytest.mark.parametrize("name", ["SD15", MODEL])
@@ -121,5 +121,5 @@ def test_memory_that_runs_out_goes_down_the_ladder_and_learns_the_same(device, p
         losses.append(trainer.losses)
         if handle:
             handle.remove()
-            assert "checkpointing" in trainer.ladder.words()
+            assert "checkpointing" in trainer.fallback.summary()
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

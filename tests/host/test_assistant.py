@@ -145,9 +145,9 @@ def test_the_file_holds_the_slider_alone_and_needs_no_assistant(
     import comfy.model_management
 
     comfy.model_management.load_models_gpu([stock])
-    moved = {target.path: weight.delta() for target, weight in run["slider"].weights.items()}
+    shifted = {target.path: weight.delta() for target, weight in run["slider"].weights.items()}
     for name, p in stock.model.diffusion_model.named_parameters():
-        base, change = checkpoint[f"diffusion_model.{name}"], moved.get(name.removesuffix(".weight"))
+        base, change = checkpoint[f"diffusion_model.{name}"], shifted.get(name.removesuffix(".weight"))
         if change is None or not name.endswith(".weight"):
             assert torch.equal(p, base), name
         else:

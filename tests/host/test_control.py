@@ -266,8 +266,8 @@ def test_a_slider_in_the_controlnet_trains_and_leaves_both_models_as_they_were(s
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
     trainer.run(backend, 6)
     assert len(trainer.losses) == 6
-    moved = [float(w.delta().norm()) for w in trainer.adapter.weights().values()]
-    assert min(moved) > 0, "every layer learns, at whatever noise level, though the prompt has the ControlNet act at few"
+    shifted = [float(w.delta().norm()) for w in trainer.adapter.weights().values()]
+    assert min(shifted) > 0, "every layer learns, at whatever noise level, though the prompt has the ControlNet act at few"
     assert (state(scene.patcher.model.diffusion_model), state(scene.net.control_model)) == before
     assert not backend.one_by_one
     assert scene.net.timestep_percent_range == (0.0, 1.0)

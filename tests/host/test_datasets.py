@@ -47,7 +47,7 @@ def test_a_dataset_file_is_listed_read_and_trained_on(prompt: dict, run_graph, p
     assert "from_file/data.json" in pack.part("nodes.dataset").choices()
     prompt["2"]["inputs"]["folder"] = "from_file/data.json"
     run = run_graph(prompt, dataset=("2", 0), report=("2", 3), sheet=("2", 4), slider=("6", 0))
-    assert {s.strength for s in run["dataset"].shots} == {0.5, -0.5, 0.0}
+    assert {s.strength for s in run["dataset"].image_samples} == {0.5, -0.5, 0.0}
     for words in (
         'Backend "smile": cache_dir_vae has no meaning here',
         "text_embeds is not needed here",
@@ -129,7 +129,7 @@ def test_buckets_from_any_folders_each_at_its_strength(prompt: dict, run_graph, 
     graph["minus"] = {"class_type": "SliderBucket", "inputs": minus}
     graph["6"] = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"dataset": ["minus", 0]}}
     run = run_graph(graph, dataset=("minus", 0), loss=("6", 2))
-    assert {(s.strength, s.caption) for s in run["dataset"].shots} == {(0.8, ""), (-0.3, "a face")}
+    assert {(s.strength, s.caption) for s in run["dataset"].image_samples} == {(0.8, ""), (-0.3, "a face")}
     assert len(run["loss"]["loss"]) == 3
     graph["plus"]["inputs"]["folder"] = "../../etc"
     with pytest.raises(run_graph.Error, match="not in list"):

@@ -316,12 +316,12 @@ def test_a_slider_learns_on_it_and_its_mark_stays(kind: str, pack) -> None:
     with torch.inference_mode():
         trainer, backend = trainer_of(pack, build(tiny(MODEL), kind), tiny(MODEL))
         backend.load()
-        mark, before = backend.weights_mark(), bits(backend.module)
+        mark, before = backend.weights_fingerprint(), bits(backend.module)
         trainer.run(backend, STEPS, gain_every=STEPS)
-        assert sum(trainer.readings[-1].gain) > 0
-        assert backend.weights_mark() == mark
+        assert sum(trainer.readings[-1].explained) > 0
+        assert backend.weights_fingerprint() == mark
         assert bits(backend.module) == before
-        assert trainer.ladder.words() == ""
+        assert trainer.fallback.summary() == ""
 
 
 def test_half_precision_learns_scales_down_on_an_overflow_and_up_again(pack, monkeypatch) -> None:
@@ -339,7 +339,7 @@ def test_half_precision_learns_scales_down_on_an_overflow_and_up_again(pack, mon
     assert scales[0] < 2.0**24
     assert any(b == 2 * a for a, b in itertools.pairwise(scales))
     assert trainer.adapter.finite()
-    assert sum(trainer.readings[-1].gain) > 0
+    assert sum(trainer.readings[-1].explained) > 0
 
 
 def test_the_scale_is_asked_for_by_what_the_model_computes_in(pack) -> None:

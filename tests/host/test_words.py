@@ -27,7 +27,7 @@ def words_backend(pack, name: str):
         def encode_images(self, _images: torch.Tensor) -> torch.Tensor:
             return torch.zeros(1, *entry.latent)
 
-        def encoder_marks(self) -> tuple[str, str]:
+        def encoder_fingerprints(self) -> tuple[str, str]:
             return "nothing", "noise"
 
     return Told(build_tiny(entry), None, None)
@@ -37,9 +37,9 @@ def words_backend(pack, name: str):
 def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) -> None:
     core, backend = pack.core, words_backend(pack, name)
     before = {k: (v.clone(), v.data_ptr()) for k, v in backend.module.state_dict().items()}
-    spec = core("data.bucket_spec").WordsSpec("a person", "happy", "sad", ("old", "young"), count=2, steps=2)
+    spec = core("data.bucket_spec").TextSliderSpec("a person", "happy", "sad", ("old", "young"), count=2, steps=2)
     with torch.inference_mode():  # as a graph runs
-        samples = core("encode.text_latents").encode_all(core("data.dataset").add_words(spec), backend)
+        samples = core("encode.text_latents").encode_all(core("data.dataset").add_text_slider(spec), backend)
     assert len(samples) == 4
     assert all(bool(s.latent.isfinite().all()) and float(s.latent.std()) > 0 for s in samples)
     chosen = core("layers.select").survey(backend.module).targets
@@ -49,7 +49,7 @@ def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) 
     trainer = core("train.trainer").Trainer(adapter, samples, core("config.training").TrainSpec(steps=STEPS, lr=1e-3, warmup=0))
     trainer.run(backend, STEPS)
     assert all(loss > 0 for loss in trainer.losses)
-    assert min(trainer.readings[-1].gain) > 0, "both ends are nearer to what the words ask for"
+    assert min(trainer.readings[-1].explained) > 0, "both ends are nearer to what the words ask for"
     found = core("train.calibrate").calibrate(backend, adapter, samples)
     assert found.shown == "the words"
     after = backend.module.state_dict()

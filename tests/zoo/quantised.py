@@ -43,10 +43,10 @@ class GgufTensor(torch.Tensor):
         self.kind, self.meant, self.patches = kind, meant, []
 
     def to(self, *args: Any, **kwargs: Any) -> GgufTensor:
-        moved = super().to(*args, **kwargs)
-        moved.kind, moved.meant = getattr(self, "kind", None), getattr(self, "meant", moved.size())
-        moved.patches = list(getattr(self, "patches", []))
-        return moved
+        shifted = super().to(*args, **kwargs)
+        shifted.kind, shifted.meant = getattr(self, "kind", None), getattr(self, "meant", shifted.size())
+        shifted.patches = list(getattr(self, "patches", []))
+        return shifted
 
     def clone(self, *_args: Any, **_kwargs: Any) -> GgufTensor:
         return self
