@@ -59,7 +59,7 @@ def fingerprint_of(
     if targets.control_net is not None:
         found[PART.removeprefix("slider_")] = CONTROLNET
     if backend.hints is not None:
-        found["control"] = backend.hints.mark()
+        found["control"] = backend.hints.fingerprint()
     if start is not None:
         found["start"] = tensor_hash(to_native(start.weights))[:16]
     return found

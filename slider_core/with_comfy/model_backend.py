@@ -159,7 +159,7 @@ class ComfyBackend:
     def assistants_fingerprint(self) -> str:
         """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
         wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
-        live = [w.fingerprint for some in wrappers.values() for w in some if hasattr(w, "mark")]  # comfy_live.LiveSlider
+        live = [w.fingerprint for some in wrappers.values() for w in some if hasattr(w, "fingerprint")]  # comfy_live.LiveSlider
         return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
 
     def drawn_by(self) -> str:

@@ -264,8 +264,8 @@ def test_another_strength_makes_no_new_adapter(cases: Any) -> None:
     assert one.adapter._parts is other.adapter._parts
     assert one.adapter is not other.adapter
     assert third.adapter._parts is not one.adapter._parts
-    assert len({one.mark, other.mark, third.mark}) == 3
-    assert one.mark == live_sliders(case.on(case.model, 1.0, "live"))[0].mark
+    assert len({one.fingerprint, other.fingerprint, third.fingerprint}) == 3
+    assert one.fingerprint == live_sliders(case.on(case.model, 1.0, "live"))[0].fingerprint
 
 
 def test_a_stop_in_the_middle_leaves_no_hook(cases: Any) -> None:

@@ -406,7 +406,7 @@ def test_hints_go_to_all_to_pairs_or_to_samples(scene: Scene, pack) -> None:
         control.Hints(scene.prompt(1))
     with pytest.raises(SliderError, match="no network of its own"):
         pack.core("with_comfy.slider_with_controlnet").network(SimpleNamespace())
-    one, two = (control.Hints(scene.controlled(scene.prompt(9), pictures(1, seed))).mark() for seed in (1, 2))
+    one, two = (control.Hints(scene.controlled(scene.prompt(9), pictures(1, seed))).fingerprint() for seed in (1, 2))
     assert one != two
 
 
