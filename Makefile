@@ -16,7 +16,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 help:
 	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
 	@echo "make test    every test ring that can run here, then a summary   (RINGS=\"core lint\" picks some)"
-	@echo "make lint    ruff check"
+	@echo "make lint    ruff check, ruff format --check, mypy"
 	@echo "make coverage   which lines of slider_core the core ring reaches: a table, and pages in build/coverage"
 	@echo "make bench   a step, its scaling, a sweep, encoding and ComfyUI's start against their peers: an hour or two; needs ComfyUI"
 	@echo "make bench-quality   which objective makes the best slider: some hours on two cores, goes on where it was stopped"
@@ -35,7 +35,7 @@ test: setup
 	$(PY) tests/rings.py $(RINGS)
 
 lint: $(VENV)/.stamp-tools
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(PY) -m mypy slider_core
 
 coverage: $(VENV)/.stamp-tools
 	$(PY) -m pytest -q --cov --cov-report=term --cov-report=html:build/coverage
@@ -88,5 +88,5 @@ $(VENV)/.stamp-tools: pyproject.toml | $(VENV)/.stamp-venv
 	@touch $@ $(VENV)/.stamp-package
 
 clean:
-	rm -rf "$(VENV)" build "$(OUT)" .pytest_cache .ruff_cache *.egg-info
+	rm -rf "$(VENV)" build "$(OUT)" .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -4,7 +4,7 @@
     python tests/rings.py core lint    some of them
     python tests/rings.py --comfyui    only print where ComfyUI was found
 
-core needs nothing; host needs ComfyUI and its packages; e2e needs a browser too; gpu needs ComfyUI and CUDA; lint is ruff.
+core needs nothing; host needs ComfyUI and its packages; e2e needs a browser too; gpu needs ComfyUI and CUDA; lint is ruff and mypy.
 A ring that cannot run here is skipped with its reason. A ring that ran no test has failed.
 """
 
@@ -26,6 +26,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "slider_core"])
 TIMEOUT_S = 1500  # of one ring
 GPU_RING_DEVICE = "SLIDER_GPU_RING_DEVICE"  # "cpu": the gpu ring's tests on the CPU, as far as they go there
 
@@ -144,14 +145,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_lint() -> Outcome:
-    if util.find_spec("ruff") is None:
-        return Outcome("lint", "SKIPPED", "ruff is missing: run make setup", skipped=1)
-    for command in (["check", "."], ["format", "--check", "."]):
-        code, seconds = run([sys.executable, "-m", "ruff", *command])
+    missing = [tool for tool, *_ in LINT if util.find_spec(tool) is None]
+    if missing:
+        return Outcome("lint", "SKIPPED", f"{missing[0]} is missing: run make setup", skipped=1)
+    seconds = 0.0
+    for command in LINT:
+        code, took = run([sys.executable, "-m", *command])
+        seconds += took
         if code:
-            break
-    ok = code == 0
-    return Outcome("lint", "passed" if ok else "FAILED", "" if ok else f"ruff {command[0]}", int(ok), int(not ok), 0, seconds)
+            return Outcome("lint", "FAILED", " ".join(command), 0, 1, 0, seconds)
+    return Outcome("lint", "passed", "", len(LINT), 0, 0, seconds)
 
 
 def workers(ring: str) -> list[str]:
