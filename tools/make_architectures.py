@@ -98,7 +98,7 @@ def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
     """One row per family: its models with their counts, and the kinds of layers among them."""
     entries = list(full)
     lines = ["| family | models | layers | moves |", "|---|---|---|---|"]
-    for family in core("layers.select").FAMILIES:
+    for family in core("layers.recognise").ARCHITECTURES:
         mine = [e for e in entries if e.family == family.name]
         if not mine:
             continue
@@ -144,7 +144,7 @@ def main() -> None:
     torch.manual_seed(0)
     lines = table_of_families(FULL, build_full)
     checks = []
-    for entry in sorted(TINY, key=lambda e: [f.name for f in core("layers.select").FAMILIES].index(e.family)):
+    for entry in sorted(TINY, key=lambda e: [f.name for f in core("layers.recognise").ARCHITECTURES].index(e.family)):
         checks.append(row_of_checks(entry))
         print(checks[-1], flush=True)  # noqa: T201
     excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())

@@ -10,7 +10,7 @@ from .checks import JsonSpec, SliderError, choice, is_number, need
 
 
 class Preset(str, Enum):
-    """Which layers a slider may touch: these, or the name of an architecture's family (targets.py)."""
+    """Which layers a slider may touch: these, or the name of an architecture (layers/select.py)."""
 
     AUTO = "auto"
     REFERENCE = "reference"
@@ -73,7 +73,7 @@ class AdapterSpec(JsonSpec):
 
     rank: int = 4
     alpha: float = 4.0  # the same number as the rank leaves the update as it is
-    preset: str = Preset.AUTO.value  # a Preset or a family's name, which targets.py checks against the model
+    preset: str = Preset.AUTO.value  # a Preset or an architecture's name, which layers/select.py compares with the model
     patterns: tuple[str, ...] = ()  # regular expressions on module paths, for Preset.CUSTOM
     exclude: tuple[str, ...] = ()
     algorithm: Algorithm = Algorithm.LORA

@@ -1,8 +1,8 @@
-"""Architectures of image models, one row per naming scheme (family.py has the rule)."""
+"""Architectures of image models, one row per naming scheme (architecture.py has the rule)."""
 
 from __future__ import annotations
 
-from .architecture import Family
+from .architecture import Architecture
 
 UNET = (
     r"(?:^|\.)attn1\.to_(?:q|k|v)$",
@@ -22,7 +22,7 @@ GENERAL = (
     r"(?:^|\.)time_embedding\.linear_(?:1|2)$",
 )
 IMAGE = (
-    Family(
+    Architecture(
         "upscaler",
         "SD x4 upscaler",  # only its lowest level has self-attention: higher up attn1, too, looks at the prompt
         recognised_by=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"^input_blocks\.11\.1\.transformer_blocks\.0\.attn1\.to_q$"),
@@ -33,7 +33,7 @@ IMAGE = (
         text=(r"(?:^|\.)attn2\.", r"^(?:input_blocks\.\d|output_blocks\.(?:[3-9]|1\d))\.1\.transformer_blocks\.\d+\.attn1\."),
         reference=UNET,
     ),
-    Family(
+    Architecture(
         "sdxs",
         "SDXS 0.9",  # its highest level has no self-attention
         recognised_by=(r"^input_blocks\.2\.0\.op$", r"^input_blocks\.1\.1\.proj_in$", r"^input_blocks\.5\.1\.proj_in$"),
@@ -44,7 +44,7 @@ IMAGE = (
         text=(r"(?:^|\.)attn2\.", r"^(?:input_blocks\.1|output_blocks\.[45])\.1\.transformer_blocks\.\d+\.attn1\."),
         reference=UNET,
     ),
-    Family(
+    Architecture(
         "unet",
         "SD 1.x, SD 2.x, SDXL, SVD",
         recognised_by=(r"^input_blocks\.0\.0$", r"^time_embed\.0$", r"(?:^|\.)attn1\.to_q$"),
@@ -52,14 +52,14 @@ IMAGE = (
         text=(r"(?:^|\.)attn2\.",),
         reference=None,
     ),
-    Family(
+    Architecture(
         "cascade",
         "Stable Cascade stages C and B",  # one attention over the image's tokens and the prompt's, which kv_mapper brings in
         recognised_by=(r"^clf\.1$", r"^down_blocks\.\d+\.\d+\.attention\.attn\.to_q$", r"^down_blocks\.\d+\.\d+\.kv_mapper\.1$"),
         patterns=(r"^(?:down|up)_blocks\.\d+\.\d+\.attention\.attn\.(?:to_q|to_k|to_v|out_proj)$",),
         text=(r"\.kv_mapper\.1$", r"^clip_(?:txt_|txt_pooled_|img_)?mapper$"),
     ),
-    Family(
+    Architecture(
         "sd3",
         "Stable Diffusion 3 and 3.5",
         recognised_by=(r"^joint_blocks\.0\.x_block\.attn\.qkv$", r"^joint_blocks\.0\.context_block\.attn\.qkv$"),
@@ -67,7 +67,7 @@ IMAGE = (
         text=(r"^joint_blocks\.\d+\.context_block\.", r"^context_embedder$"),
         reference=(r"^final_layer\.linear$",),
     ),
-    Family(
+    Architecture(
         "auraflow",
         "AuraFlow",  # in double layers w1 is the text's and w2 the image's; in single layers w1 is the joint stream's
         recognised_by=(r"^double_layers\.0\.attn\.w2q$", r"^single_layers\.0\.attn\.w1q$"),
@@ -75,7 +75,7 @@ IMAGE = (
         text=(r"^double_layers\.\d+\.attn\.w1[qkvo]$", r"^double_layers\.\d+\.(?:mlpC|modC)\.", r"^cond_seq_linear$"),
         reference=None,
     ),
-    Family(
+    Architecture(
         "pixart",
         "PixArt Alpha and Sigma",
         recognised_by=(
@@ -88,7 +88,7 @@ IMAGE = (
         text=(r"^blocks\.\d+\.cross_attn\.", r"^y_embedder\."),
         reference=(r"^blocks\.\d+\.attn\.(?:qkv|proj)$", r"^final_layer\.linear$"),
     ),
-    Family(
+    Architecture(
         "hunyuandit",
         "Hunyuan DiT",
         recognised_by=(r"^blocks\.0\.attn1\.Wqkv$", r"^blocks\.0\.attn2\.kv_proj$", r"^mlp_t5\.0$"),
@@ -96,7 +96,7 @@ IMAGE = (
         text=(r"^blocks\.\d+\.attn2\.", r"^mlp_t5\.", r"^pooler\."),
         reference=(r"^blocks\.\d+\.attn1\.(?:Wqkv|out_proj)$", r"^final_layer\.linear$"),
     ),
-    Family(
+    Architecture(
         "chroma",
         "Chroma, Chroma Radiance",
         recognised_by=(
@@ -109,7 +109,7 @@ IMAGE = (
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp)\.", r"^txt_in$"),
         reference=None,
     ),
-    Family(
+    Architecture(
         "flux2",
         "Flux.2 dev, klein",
         recognised_by=(
@@ -121,7 +121,7 @@ IMAGE = (
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp)\.", r"^double_stream_modulation_txt\.", r"^txt_in$"),
         reference=None,
     ),
-    Family(
+    Architecture(
         "flux",
         "Flux.1 dev, schnell, fill; LongCat-Image, Ovis-Image",
         recognised_by=(
@@ -135,14 +135,14 @@ IMAGE = (
         text=(r"^double_blocks\.\d+\.txt_(?:attn|mlp|mod)\.", r"^txt_in$", r"^vector_in\."),
         reference=None,
     ),
-    Family(
+    Architecture(
         "lumina",
         "Lumina 2, Z-Image",
         recognised_by=(r"^layers\.0\.attention\.qkv$", r"^noise_refiner\.0\.attention\.qkv$", r"^cap_embedder\.1$"),
         patterns=(r"^(?:layers|noise_refiner)\.\d+\.attention\.(?:qkv|out)$",),
         text=(r"^context_refiner\.", r"^(?:cap_embedder|clip_text_pooled_proj)\."),
     ),
-    Family(
+    Architecture(
         "pixeldit",
         "PixelDiT, PiD",
         recognised_by=(r"^patch_blocks\.0\.attn\.qkv_x$", r"^pixel_blocks\.0\.attn\.qkv$"),
@@ -153,7 +153,7 @@ IMAGE = (
         ),
         text=(r"^patch_blocks\.\d+\.(?:attn\.(?:qkv|proj)_y$|mlp_y\.|adaLN_modulation_txt\.)", r"^y_embedder\."),
     ),
-    Family(
+    Architecture(
         "qwen",
         "Qwen-Image, Mage-Flow",
         recognised_by=(r"^transformer_blocks\.0\.attn\.add_q_proj$", r"^transformer_blocks\.0\.img_mod\.1$", r"^txt_norm$"),
@@ -161,7 +161,7 @@ IMAGE = (
         text=(r"^transformer_blocks\.\d+\.attn\.(?:add_[qkv]_proj|to_add_out)$", r"^transformer_blocks\.\d+\.txt_", r"^txt_in$"),
         reference=(r"^proj_out$",),
     ),
-    Family(
+    Architecture(
         "lens",
         "Lens",
         recognised_by=(r"^transformer_blocks\.0\.attn\.img_qkv$", r"^transformer_blocks\.0\.attn\.to_add_out$"),
@@ -173,7 +173,7 @@ IMAGE = (
         text=(r"^transformer_blocks\.\d+\.attn\.(?:txt_qkv|to_add_out)$", r"^transformer_blocks\.\d+\.txt_", r"^txt_in$"),
         reference=(r"^proj_out$",),
     ),
-    Family(
+    Architecture(
         "joyimage",
         "JoyImage Edit",
         recognised_by=(r"^double_blocks\.0\.attn\.img_attn_qkv$", r"^condition_embedder\.time_proj$"),
@@ -185,7 +185,7 @@ IMAGE = (
         text=(r"^double_blocks\.\d+\.attn\.txt_attn_", r"^double_blocks\.\d+\.txt_", r"^condition_embedder\.text_embedder\."),
         reference=(r"^proj_out$",),
     ),
-    Family(
+    Architecture(
         "hidream",
         "HiDream I1, E1",
         recognised_by=(r"^double_stream_blocks\.0\.block\.attn1\.to_q_t$", r"^caption_projection\.0\.linear$"),
@@ -201,14 +201,14 @@ IMAGE = (
         ),
         reference=(r"^(?:double|single)_stream_blocks\.\d+\.block\.attn1\.to_[qkv]$",),
     ),
-    Family(
+    Architecture(
         "hidream-o1",
         "HiDream O1",  # one language model carries text and image tokens; `visual` reads reference pictures, not the one made
         recognised_by=(r"^language_model\.layers\.0\.self_attn\.q_proj$", r"^t_embedder1\.mlp\.0$", r"^x_embedder\.proj1$"),
         patterns=(r"^language_model\.layers\.\d+\.self_attn\.[qkvo]_proj$", r"^t_embedder1\.mlp\.[02]$"),
         text=(),
     ),
-    Family(
+    Architecture(
         "omnigen2",
         "OmniGen2",  # ref_image_refiner reads reference pictures, not the one made
         recognised_by=(
@@ -222,7 +222,7 @@ IMAGE = (
         ),
         text=(r"^context_refiner\.", r"^time_caption_embed\.caption_embedder\."),
     ),
-    Family(
+    Architecture(
         "boogu",
         "Boogu-Image",
         recognised_by=(
@@ -243,21 +243,21 @@ IMAGE = (
             r"^time_caption_embed\.caption_embedder\.",
         ),
     ),
-    Family(
+    Architecture(
         "krea2",
         "Krea 2",
         recognised_by=(r"^blocks\.0\.attn\.wq$", r"^txtfusion\.projector$", r"^tmlp\.0$"),
         patterns=(r"^blocks\.\d+\.attn\.w[qkvo]$", r"^tmlp\.[02]$"),
         text=(r"^txtfusion\.", r"^txtmlp\."),
     ),
-    Family(
+    Architecture(
         "ideogram4",
         "Ideogram 4",
         recognised_by=(r"^layers\.0\.attention\.qkv$", r"^llm_cond_proj$", r"^embed_image_indicator$"),
         patterns=(r"^layers\.\d+\.attention\.(?:qkv|o)$", r"^t_embedding\.mlp_(?:in|out)$"),
         text=(r"^llm_cond_proj$",),
     ),
-    Family(
+    Architecture(
         "ernie",
         "ERNIE-Image",
         recognised_by=(r"^layers\.0\.self_attention\.to_q$", r"^layers\.0\.mlp\.linear_fc2$", r"^time_embedding\.linear_1$"),
@@ -266,7 +266,7 @@ IMAGE = (
         reference=(r"^time_embedding\.linear_[12]$",),
     ),
     # the embedded demo model, which keeps diffusers' names
-    Family(
+    Architecture(
         "general",
         "the built-in demo model",
         recognised_by=(r"^blocks\.0\.attn1\.to_out\.0$", r"^proj_in$", r"^proj_out$", r"^time_embedding\.linear_2$"),

@@ -1,8 +1,8 @@
-"""Architectures of video and sound models, one row per naming scheme (family.py has the rule)."""
+"""Architectures of video and sound models, one row per naming scheme (architecture.py has the rule)."""
 
 from __future__ import annotations
 
-from .architecture import Family
+from .architecture import Architecture
 
 STABLE_AUDIO = (
     r"^transformer\.layers\.\d+\.self_attn\.to_(?:qkv|out)$",
@@ -10,7 +10,7 @@ STABLE_AUDIO = (
     r"^to_timestep_embed\.[02]$",
 )
 VIDEO_AND_SOUND = (
-    Family(
+    Architecture(
         "mochi",
         "Genmo Mochi",
         recognised_by=(r"^blocks\.0\.attn\.qkv_x$", r"^blocks\.0\.attn\.qkv_y$"),
@@ -18,7 +18,7 @@ VIDEO_AND_SOUND = (
         text=(r"^blocks\.\d+\.attn\.(?:qkv|proj)_y$", r"^blocks\.\d+\.(?:mlp_y\.|mod_y$)", r"^t5_y"),
         reference=(r"^blocks\.\d+\.attn\.(?:qkv|proj)_x$", r"^final_layer\.linear$"),
     ),
-    Family(
+    Architecture(
         "cogvideox",
         "CogVideoX",  # text and video tokens share every block
         recognised_by=(r"^blocks\.0\.attn_out$", r"^blocks\.0\.norm1\.linear$", r"^patch_embed\.text_proj$"),
@@ -26,7 +26,7 @@ VIDEO_AND_SOUND = (
         text=(r"^patch_embed\.text_proj$",),
         reference=None,
     ),
-    Family(
+    Architecture(
         "stableaudio3",
         "Stable Audio 3",  # differential attention: to_qkv stacks q, k, v and a second q and k
         recognised_by=(
@@ -42,7 +42,7 @@ VIDEO_AND_SOUND = (
             r"^transformer\.project_(?:in|out)$",
         ),
     ),
-    Family(
+    Architecture(
         "stableaudio",
         "Stable Audio Open",
         recognised_by=(r"^transformer\.layers\.0\.self_attn\.to_qkv$", r"^transformer\.project_in$", r"^to_cond_embed\.0$"),
@@ -50,7 +50,7 @@ VIDEO_AND_SOUND = (
         text=(r"^transformer\.layers\.\d+\.cross_attn\.", r"^to_cond_embed\."),
         reference=(r"^transformer\.layers\.\d+\.self_attn\.to_(?:qkv|out)$", r"^transformer\.project_(?:in|out)$"),
     ),
-    Family(
+    Architecture(
         "minimaxmusic",
         "MiniMax Music 3",  # no text inside: a language model's states come in through latent_conditioners
         recognised_by=(r"^diffusion_transformer\.transformer\.layers\.0\.self_attn\.to_qkv$", r"^latent_conditioners\.0$"),
@@ -62,14 +62,14 @@ VIDEO_AND_SOUND = (
         text=(r"^latent_conditioners\.",),
         reference=(r"^diffusion_transformer\.transformer\.project_(?:in|out)$",),
     ),
-    Family(
+    Architecture(
         "acestep",
         "ACE-Step 1",
         recognised_by=(r"^transformer_blocks\.0\.attn\.to_q$", r"^genre_embedder$", r"^lyric_proj$"),
         patterns=(r"^transformer_blocks\.\d+\.attn\.(?:to_q|to_k|to_v|to_out\.0)$", r"^timestep_embedder\.linear_[12]$"),
         text=(r"^transformer_blocks\.\d+\.cross_attn\.", r"^lyric_", r"^genre_embedder$", r"^speaker_embedder$"),
     ),
-    Family(
+    Architecture(
         "acestep15",
         "ACE-Step 1.5",
         recognised_by=(
@@ -80,7 +80,7 @@ VIDEO_AND_SOUND = (
         patterns=(r"^decoder\.layers\.\d+\.self_attn\.[qkvo]_proj$", r"^decoder\.time_embed\.linear_[12]$"),
         text=(r"^decoder\.layers\.\d+\.cross_attn\.", r"^decoder\.condition_embedder$", r"^encoder\."),
     ),
-    Family(
+    Architecture(
         "hunyuan",
         "HunyuanVideo 1.0 and 1.5, SkyReels, HunyuanImage 2.1",
         recognised_by=(r"^txt_in\.individual_token_refiner\.blocks\.0$", r"^double_blocks\.0\.img_attn\.qkv$", r"^img_in\.proj$"),
@@ -93,7 +93,7 @@ VIDEO_AND_SOUND = (
         # proj_in is the text refiner's, proj_out each single block's and the model's own
         reference=(r"^txt_in\.input_embedder$", r"^(?:single_blocks\.\d+\.linear2|final_layer\.linear)$"),
     ),
-    Family(
+    Architecture(
         "ltx",
         "LTX-Video, LTX-2",
         recognised_by=(r"^patchify_proj$", r"^adaln_single\.linear$", r"^transformer_blocks\.0\.attn1\.to_q$"),
@@ -106,7 +106,7 @@ VIDEO_AND_SOUND = (
         ),
         reference=None,
     ),
-    Family(
+    Architecture(
         "minimaxh3",
         "MiniMax H3",
         recognised_by=(r"^video_patch_proj$", r"^audio_patch_proj$", r"^blocks\.0\.attn\.qkv_proj$"),
@@ -114,7 +114,7 @@ VIDEO_AND_SOUND = (
         text=(r"^token_refiner\.", r"^condition_proj$"),
         reference=(r"^video_patch_proj$", r"^final_layer\.video_out$"),
     ),
-    Family(
+    Architecture(
         "wan",  # `vace_blocks` read the control video beside the main blocks: not touched, so that a slider fits plain Wan
         "Wan 2.1, 2.2 and their kin",
         recognised_by=(r"^blocks\.0\.self_attn\.q$", r"^text_embedding\.0$", r"^head\.head$"),
@@ -122,7 +122,7 @@ VIDEO_AND_SOUND = (
         text=(r"^(?:vace_)?blocks\.\d+\.cross_attn\.", r"^text_embedding\."),
         reference=(r"^(?:vace_)?blocks\.\d+\.(?:self_attn\.(?:q|k|v|o)|(?:before|after)_proj)$", r"^head\.head$"),
     ),
-    Family(
+    Architecture(
         "cosmos",  # in each block 0 is self-attention, 1 cross-attention, 2 the MLP
         "Cosmos 1",
         recognised_by=(r"^blocks\.block0\.blocks\.0\.block\.attn\.to_q\.0$", r"^final_layer\.linear$"),
@@ -130,7 +130,7 @@ VIDEO_AND_SOUND = (
         text=(r"^blocks\.block\d+\.blocks\.1\.block\.attn\.",),
         reference=None,
     ),
-    Family(
+    Architecture(
         "cosmos-predict2",  # t_embedder makes the blocks' modulation, not an embedding: left alone, as in Cosmos 1
         "Cosmos Predict2, Anima",
         recognised_by=(r"^blocks\.0\.self_attn\.q_proj$", r"^blocks\.0\.mlp\.layer1$", r"^x_embedder\.proj\.1$"),
@@ -138,7 +138,7 @@ VIDEO_AND_SOUND = (
         text=(r"^(?:blocks\.\d+\.cross_attn|llm_adapter)\.",),
         reference=None,
     ),
-    Family(
+    Architecture(
         "kandinsky5",
         "Kandinsky 5 image, video",
         recognised_by=(r"^visual_transformer_blocks\.0\.self_attention\.to_query$", r"^pooled_text_embeddings\.in_layer$"),
@@ -154,7 +154,7 @@ VIDEO_AND_SOUND = (
             r"^visual_transformer_blocks\.\d+\.cross_attention\.",
         ),
     ),
-    Family(
+    Architecture(
         "seedvr2",
         "SeedVR2 3B, 7B",
         recognised_by=(r"^blocks\.0\.attn\.proj_qkv\.vid$", r"^emb_in\.proj_hid$", r"^vid_in\.proj$"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
+import torch
 from torch import nn
 
 from ..config.checks import SliderError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Aliases = Mapping[str, "Target"]  # other programs' names for layers of a model, diffusers' above all
 
 
 @dataclass(frozen=True)
@@ -20,19 +24,18 @@ class Target:
     rows: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        return self.path + (f"[{self.rows[0]}:{self.rows[1]}]" if self.rows else "")
+        if self.rows is None:
+            return self.path
+        return f"{self.path}[{self.rows[0]}:{self.rows[1]}]"
 
 
 def slices(targets: Iterable[Target]) -> dict[str, list[tuple[int, int]]]:
     """Of each fused layer among the targets, its slices in order."""
-    found: dict[str, list[tuple[int, int]]] = {}
+    rows_by_path: dict[str, list[tuple[int, int]]] = {}
     for target in targets:
         if target.rows:
-            found.setdefault(target.path, []).append(target.rows)
-    return {path: sorted(rows) for path, rows in found.items()}
-
-
-Aliases = Mapping[str, Target]  # other programs' names for layers of a model, diffusers' above all
+            rows_by_path.setdefault(target.path, []).append(target.rows)
+    return {path: sorted(rows) for path, rows in rows_by_path.items()}
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -53,20 +56,27 @@ def adaptable(module: nn.Module) -> bool:
 
 def find_layer(module: nn.Module, target: Target) -> nn.Module:
     """The layer a target names; SliderError when `module` lacks it."""
-    try:
+    layer = None
+    with suppress(AttributeError):
         layer = module.get_submodule(target.path)
-    except AttributeError:
-        layer = None
     if layer is None or not is_layer(layer):
-        raise SliderError(f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.')
+        message = f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.'
+        raise SliderError(message, "slider.layer_missing")
     return layer
+
+
+def weight_of(module: nn.Module, path: str) -> torch.Tensor:
+    """The weight of the layer at `path`."""
+    return cast(torch.Tensor, module.get_submodule(path).weight)
 
 
 def large_kernel(layer: nn.Module) -> bool:
     """Whether it is a convolution with a kernel larger than 1."""
-    return any(k > 1 for k in layer.weight.shape[2:])
+    return max(cast(torch.Tensor, layer.weight).shape[2:], default=1) > 1
 
 
 def layers(diffusion_model: nn.Module) -> Iterator[str]:
     """Paths of every adaptable layer."""
-    return (path for path, module in diffusion_model.named_modules() if path and adaptable(module))
+    for path, module in diffusion_model.named_modules():
+        if path and adaptable(module):
+            yield path

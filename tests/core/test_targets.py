@@ -7,7 +7,8 @@ from torch import nn
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import Target
-from slider_core.layers.select import FAMILIES, guess, presets, select, survey, survey_for
+from slider_core.layers.recognise import ARCHITECTURES, guess
+from slider_core.layers.select import presets, select, survey, survey_for
 from slider_core.with_tiny.model import DEPTH, TinyBackend
 
 
@@ -46,7 +47,7 @@ def unet_like() -> nn.Module:
 def test_auto_takes_the_image_side_of_the_embedded_model(backend: TinyBackend) -> None:
     found = survey(backend.module)
     paths = [t.path for t in found.targets]
-    assert found.family == "general"
+    assert found.architecture == "general"
     assert len(paths) == 4 * DEPTH + 4  # q, k, v, out of each block; proj_in, proj_out and the two of the time embedding
     assert {"proj_in", "proj_out", "time_embedding.linear_1", "time_embedding.linear_2"} < set(paths)
     assert not any("attn2" in p or ".ff." in p for p in paths)
@@ -56,7 +57,7 @@ def test_auto_takes_the_image_side_of_the_embedded_model(backend: TinyBackend) -
 def test_auto_recognises_a_unet_by_comfyui_names() -> None:
     found = survey(unet_like())
     paths = {t.path.removeprefix("input_blocks.1.1.transformer_blocks.0.") for t in found.targets}
-    assert found.family == "unet"
+    assert found.architecture == "unet"
     assert paths == {
         "attn1.to_q",
         "attn1.to_k",
@@ -102,7 +103,7 @@ def test_excluding_everything_is_an_error(backend: TinyBackend) -> None:
 
 
 def test_the_presets_are_the_four_and_a_family_each() -> None:
-    assert presets() == ["auto", "reference", "all", "custom", *(f.name for f in FAMILIES)]
+    assert presets() == ["auto", "reference", "all", "custom", *(f.name for f in ARCHITECTURES)]
     assert len(set(presets())) == len(presets())
 
 

@@ -33,7 +33,7 @@ def built(request, pack):
 def test_the_family_and_the_number_of_layers(built: tuple, pack) -> None:
     entry, module = built
     found = pack.core("layers.select").survey(module)
-    assert (found.family, len(found.targets), found.warning) == (entry.family, entry.targets, "")
+    assert (found.architecture, len(found.targets), found.warning) == (entry.family, entry.targets, "")
 
 
 def test_what_must_stay_alone_stays_alone(built: tuple, pack) -> None:
@@ -46,7 +46,7 @@ def test_what_must_stay_alone_stays_alone(built: tuple, pack) -> None:
     assert [p for p in chosen if TEXT.search(p)] == []
     assert [p for p in chosen if entry.family not in CROSS_BY_NUMBER and re.search(r"(?:^|\.)attn2\.", p)] == []
     assert chosen.isdisjoint(found.text_layers)
-    assert all(targets.adaptable(there[p]) for p in chosen | set(found.text_layers))
+    assert all(pack.core("layers.layer").adaptable(there[p]) for p in chosen | set(found.text_layers))
 
 
 def test_the_rows_of_fused_layers(built: tuple, pack) -> None:
@@ -72,24 +72,25 @@ def test_comfyui_finds_its_class_again(built: tuple, pack) -> None:
 def test_the_guess_touches_no_text(built: tuple, pack) -> None:
     """As if no row knew the model: what the structure alone suggests is no layer that the row calls text."""
     entry, module = built
-    targets = pack.core("layers.select")
-    family = next(f for f in targets.FAMILIES if f.name == entry.family)
-    guessed = targets.guess(module)
-    assert [p for p in guessed if any(re.search(pattern, p) for pattern in family.text)] == []
+    recognition = pack.core("layers.recognise")
+    row = next(a for a in recognition.ARCHITECTURES if a.name == entry.family)
+    guessed = recognition.guess(module)
+    assert [p for p in guessed if any(re.search(pattern, p) for pattern in row.text)] == []
     assert guessed or entry.family not in GUESSABLE
 
 
 def test_reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:
     entry, module = built
     targets = pack.core("layers.select")
-    family = next(f for f in targets.FAMILIES if f.name == entry.family)
-    if family.guides():
+    row = next(a for a in pack.core("layers.recognise").ARCHITECTURES if a.name == entry.family)
+    if row.reference_patterns():
         chosen = [t.path for t in targets.select(module, "reference")]
         assert chosen
-        assert [p for p in chosen if any(re.search(pattern, p) for pattern in family.text)] == []
+        assert [p for p in chosen if any(re.search(pattern, p) for pattern in row.text)] == []
     else:
-        with pytest.raises(pack.core("config.checks").SliderError, match="reach no layer"):
+        with pytest.raises(pack.core("config.checks").SliderError) as refused:
             targets.select(module, "reference")
+        assert refused.value.code == "target.reference_empty"
 
 
 def test_every_model_of_comfyui_has_an_entry(pack) -> None:
@@ -97,13 +98,13 @@ def test_every_model_of_comfyui_has_an_entry(pack) -> None:
 
     named = {entry.name for entry in FULL} | set(EXCLUDED)
     missing = [kind.__name__ for kind in comfy.supported_models.models if kind.__name__ not in named]
-    assert missing == [], "new in ComfyUI: give each a row in slider_core/families_*.py and an entry in tests/zoo"
+    assert missing == [], "new in ComfyUI: give each a row in slider_core/layers/architectures_*.py and an entry in tests/zoo"
     gone = [name for name in named if not hasattr(comfy.supported_models, name)]
     assert gone == []
 
 
 def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
-    families = {f.name for f in pack.core("layers.select").FAMILIES} - {"general"}  # that one is the embedded model's
+    families = {f.name for f in pack.core("layers.recognise").ARCHITECTURES} - {"general"}  # that one is the embedded model's
     assert {entry.family for entry in FULL} == families
     assert {entry.family for entry in TINY} == families
 
@@ -111,10 +112,12 @@ def test_every_family_has_a_full_and_a_tiny_model(pack) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_no_expression_of_a_family_is_idle(pack) -> None:
     """Each pattern matches something in some full model of its family."""
-    targets = pack.core("layers.select")
-    idle = {(f.name, p) for f in targets.FAMILIES if f.name != "general" for p in (*f.patterns, *f.text, *f.fused, *f.guides())}
+    idle = set()
+    for row in pack.core("layers.recognise").ARCHITECTURES:
+        if row.name != "general":
+            idle |= {(row.name, p) for p in (*row.patterns, *row.text, *row.fused, *row.reference_patterns())}
     for entry in FULL:
-        paths = list(targets.layers(build_full(entry).diffusion_model))
+        paths = list(pack.core("layers.layer").layers(build_full(entry).diffusion_model))
         idle -= {(name, p) for name, p in idle if name == entry.family and any(re.search(p, path) for path in paths)}
     assert idle == set()
 

@@ -93,7 +93,7 @@ def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:
 def test_a_unet_of_comfyui_is_trained_through_and_left_as_it_was(unet, pack) -> None:
     before = {k: (v.clone(), v.data_ptr(), v.is_inference()) for k, v in unet.model.diffusion_model.state_dict().items()}
     loss, grads, chosen = a_step(pack, unet, (5, 5))
-    assert chosen.family == "unet"
+    assert chosen.architecture == "unet"
     assert loss.shape == (2,)
     assert all(bool(g.isfinite().all()) and float(g.abs().max()) > 0 for g in grads), "every layer learns"
     for key, value in unet.model.diffusion_model.state_dict().items():
