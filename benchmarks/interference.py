@@ -20,6 +20,7 @@ from quality import GAP, HELD_OUT, OBJECTIVES, SAMPLER_STEPS, STEPS, backend, im
 from slider_core.config.training import Objective, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength
 from slider_core.train.calibrate import calibrate
 from slider_core.use.interference import interference, pair_gap
 from slider_core.with_tiny.faces import measure
@@ -42,7 +43,7 @@ def drawn(model: TinyBackend, a: Slider, b: Slider, seeds: int) -> dict[tuple[fl
     found: dict[tuple[float, float], list[torch.Tensor]] = {}
     for seed, other in itertools.product(range(seeds), ENDS):
         cond = model.encode_prompt(held_out_caption(seed))
-        with b[0].at(model.module, [other * b[1]]):
+        with at_strength(b[0], model.module, [other * b[1]]):
             rows = model.sample(cond, 50_000 + seed, [s * a[1] for s in ENDS], a[0], SAMPLER_STEPS)
         for strength, image in zip(ENDS, rows, strict=True):
             found.setdefault((strength, other), []).append(image)

@@ -38,6 +38,7 @@ from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.encode.text_latents import encode_all  # noqa: E402
 from slider_core.layers.select import survey_for  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.lora.strength import at_strength  # noqa: E402
 from slider_core.train.calibrate import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
@@ -92,10 +93,10 @@ def theirs(model: TinyBackend, words: TextSliderSpec, guidance: float, rate: flo
         steps = int(torch.randint(1, SAMPLER, (), generator=draw))
         noise = torch.randn(LATENTS, 3, SIZE, SIZE, generator=draw)
         with torch.no_grad():
-            with adapter.at(model.module, ones):
+            with at_strength(adapter, model.module, ones):
                 x, sigma = partly_made(model, noise, target, negative, steps)
             base, plus, minus = (model.predict(x, sigma, [c] * LATENTS) for c in (target, positive, negative))
-        with adapter.at(model.module, ones):
+        with at_strength(adapter, model.module, ones):
             loss = (model.predict(x, sigma, [target] * LATENTS) - base - guidance * (plus - minus)).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -1,6 +1,6 @@
 """Gradients through a model that was written for inference: blocks computed twice to save memory, in-place residuals survived.
 
-`checkpointed(module, adapter)` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's
+`checkpointed(module, factors, remember)` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's
 own checkpointing keeps a block's inputs by reference, which a later `x += ...` changes: on Flux, Chroma, Hunyuan or LTX torch
 2.13 gave gradients 1-19 % wrong without a word, and 2.14 refuses. Here a block works on copies of its inputs, both times, and
 the second run is an ordinary autograd graph, in which torch refuses a changed tensor instead of using it.
@@ -17,7 +17,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -113,21 +114,16 @@ def _copies(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 # --- a block that is computed twice
 
 
-class Trained(Protocol):
-    """What is trained, as far as it acts on the blocks: an Adapter."""
-
-    def factors(self, inside: str) -> Sequence[nn.Parameter]:
-        """The parameters that act inside the module at that path."""
-
-    def remember(self) -> Callable[[], AbstractContextManager[None]]:
-        """The state in force now, as a context that brings it back."""
+Block = Callable[[], AbstractContextManager[None]]
+Factors = Callable[[str], Sequence[nn.Parameter]]  # of what acts inside the module at a path: Adapter.factors
+Remember = Callable[[nn.Module], Block]  # what is in force on a model now, as a context that brings it back: strength.remember
 
 
 class _Call:
     """One call of a block: what it was given beside tensors, and what it gave back."""
 
-    def __init__(self, forward: Callable[..., Any], trained: Trained, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self.forward, self.as_it_was = forward, trained.remember()
+    def __init__(self, forward: Callable[..., Any], as_it_was: Block, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.forward, self.as_it_was = forward, as_it_was
         self.without_out = _WithoutOut if _WithoutOut.depth else nullcontext
         self.names = list(kwargs)
         self.given, tensors = _take_out((*args, *kwargs.values()))
@@ -210,8 +206,8 @@ class _Block:
     or which something trained enters or leaves by another way than its inputs and its output, is run once, as ever.
     """
 
-    def __init__(self, part: nn.Module, trained: Trained, path: str) -> None:
-        self.part, self.forward, self.trained, self.factors = part, part.forward, trained, trained.factors(path)
+    def __init__(self, part: nn.Module, factors: Sequence[nn.Parameter], remember: Callable[[], Block]) -> None:
+        self.part, self.forward, self.factors, self.remember = part, part.forward, factors, remember
         self.safe: bool | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -233,11 +229,11 @@ class _Block:
             return False
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
-        return _Call(self.forward, self.trained, args, kwargs)
+        return _Call(self.forward, self.remember(), args, kwargs)
 
 
 @contextmanager
-def checkpointed(module: nn.Module, trained: Trained) -> Iterator[None]:
+def checkpointed(module: nn.Module, factors: Factors, remember: Remember) -> Iterator[None]:
     """Within the block, `module` keeps of each of its `blocks` only the inputs, and computes the rest again in the backward.
 
     Gradients and outputs are those of the plain model; peak memory falls to the inputs of all blocks and the inside of one; a
@@ -248,7 +244,7 @@ def checkpointed(module: nn.Module, trained: Trained) -> Iterator[None]:
     with ExitStack() as restore:
         for part in blocks(module):
             before = part.__dict__.get("forward")
-            part.__dict__["forward"] = _Block(part, trained, path_of[id(part)])
+            part.__dict__["forward"] = _Block(part, factors(path_of[id(part)]), partial(remember, module))
             restore.callback(_put_back, part, before)
         yield
 

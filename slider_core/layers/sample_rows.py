@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -57,6 +57,9 @@ class Rows:
         self.uniform = bool((strength == strength[0]).all())
         self.row = strength.repeat(count // len(strength)).to(first.device)  # once a call, not once a layer
 
+    def leave(self, *_call: Any) -> None:
+        self.row = None
+
     def frozen(self) -> Rows:
         """The same strengths and rows, which later model calls do not change."""
         copy = Rows(self.strength, self.by_row)
@@ -74,27 +77,20 @@ class Rows:
         return self.row.repeat_interleave(count // len(self.row))
 
 
+class Call(Protocol):
+    """What follows a model's calls: Rows, or what holds the Rows in force."""
+
+    def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+
+    def leave(self, *_call: Any) -> None: ...
+
+
 @contextmanager
-def attached(
-    module: nn.Module,
-    rows: Callable[[], Rows | None],
-    hooks: Sequence[tuple[nn.Module, Callable[..., Any]]],
-) -> Iterator[None]:
-    """Forward hooks on layers of `module` for the length of the block; the `rows` in force are told of every model call."""
-
-    def see(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        now = rows()
-        if now is not None:
-            now.see(called, args, kwargs)
-
-    def leave(*_call: Any) -> None:
-        now = rows()
-        if now is not None:
-            now.row = None
-
+def hooked(module: nn.Module, call: Call, hooks: Sequence[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Forward hooks on layers of `module` for the length of the block; `call` sees every call of the model begin and end."""
     with ExitStack() as stack:
-        stack.callback(module.register_forward_pre_hook(see, prepend=True, with_kwargs=True).remove)
-        stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        stack.callback(module.register_forward_pre_hook(call.see, prepend=True, with_kwargs=True).remove)
+        stack.callback(module.register_forward_hook(call.leave, always_call=True).remove)
         for layer, hook in hooks:
             stack.callback(layer.register_forward_hook(hook).remove)
         yield
@@ -129,7 +125,7 @@ def samples_apart(
 
     def run(strength: Sequence[float], samples: list[int], size: float = 0.0) -> torch.Tensor:
         rows = Rows(strength)
-        with attached(module, lambda: rows, [(find_layer(module, Target(path)), _nudging(rows, path, size)) for path in paths]):
+        with hooked(module, rows, [(find_layer(module, Target(path)), _nudging(rows, path, size)) for path in paths]):
             return predict(samples).float()
 
     half = dtype.itemsize < 4 or any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())

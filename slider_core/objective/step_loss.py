@@ -31,6 +31,7 @@ from ..backend import Backend
 from ..config.training import Objective, TrainSpec
 from ..encode.noised import Noised, predict
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 from .batches import Batch
 from .noising import from_base, loss_weight, noised
 from .prompt_targets import prompt_targets
@@ -141,7 +142,7 @@ def neutral_error(
     half = len(strengths) // 2
     with torch.no_grad():
         base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
-    with adapter.at(backend.module, strengths, dropping):
+    with at_strength(adapter, backend.module, strengths, dropping):
         plus, minus = predict(backend, batch).chunk(2)
     error = ((plus - base).square() + (minus - base).square()) / 2
     return masked_mean(weight[:half] * error, batch.masks[:half])
@@ -155,7 +156,7 @@ def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec)
         loss = neutral_error(backend, adapter, batch, drawn.strengths, weight, dropping)
         return StepResult(spec.neutral_weight * loss, drawn.strengths)
     wanted = from_words(backend, batch, drawn) if drawn.text_slider else training_target(backend, batch, drawn, spec)
-    with adapter.at(backend.module, drawn.strengths, dropping):
+    with at_strength(adapter, backend.module, drawn.strengths, dropping):
         missed = predict(backend, wanted.at) - wanted.predict
     loss = masked_mean(weight * missed.square(), wanted.at.masks)
     if drawn.text_slider:

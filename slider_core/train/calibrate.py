@@ -29,6 +29,7 @@ from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight, scaled
 from ..lora.info import KEY
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 from ..objective.prompt_targets import measured_on, own_prompt_predictions
 from ..objective.step_loss import clean_error, seen
 
@@ -204,7 +205,7 @@ class _Meter:
         total = torch.zeros(2)
         for batch in self.parts:
             half = len(batch.latent) // 2
-            with self.adapter.at(self.backend.module, [plus] * half + [-minus] * half):
+            with at_strength(self.adapter, self.backend.module, [plus] * half + [-minus] * half):
                 total += clean_error(self.backend, batch).reshape(2, half).sum(dim=1).cpu()
             self._passed()
         return tuple((total / self.count).tolist())  # type: ignore[return-value]

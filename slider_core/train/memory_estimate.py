@@ -21,6 +21,7 @@ from ..encode.encoder import Sample
 from ..layers.autograd_inplace import forgiving
 from ..layers.blocks import blocks
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
         stack.enter_context(torch.enable_grad())
         stack.enter_context(forgiving(True))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count.keep, _gone))
-        stack.enter_context(adapter.at(module, [sample.strength]))
+        stack.enter_context(at_strength(adapter, module, [sample.strength]))
         backend.predict(latent, sigma, [sample.cond])
     outside = count.bytes - sum(seen.inside)
     return Estimate(count.bytes, outside + seen.given + max(seen.inside), (1 + moments) * adapter.bytes())

@@ -29,6 +29,7 @@ from ..encode.encoder import Sample
 from ..layers.autograd_inplace import forgiving
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import part_of_batch, remember
 from .memory_estimate import Estimate, estimate
 
 MARGIN = 1.25  # of the estimate: what it does not see, such as the inside of an attention
@@ -106,7 +107,7 @@ class InParts:
 
         count = len(x_BCHW)
         slices = [slice(at, at + self._rows) for at in range(0, count, self._rows)]
-        parts = [part(some, self._adapter.some(some, count)) for some in slices]
+        parts = [part(some, part_of_batch(self._adapter, self._backend.module, some, count)) for some in slices]
         if torch.is_grad_enabled():
             return _Parts.apply(parts, *self._adapter.parameters())
         return torch.cat([run() for run in parts])
@@ -162,7 +163,7 @@ class OomFallback:
 
     def _take(self, backend: Backend) -> None:
         if self.at.checkpointing:
-            self._stack.enter_context(checkpointed(backend.module, self.adapter))
+            self._stack.enter_context(checkpointed(backend.module, self.adapter.factors, remember))
 
     def within(self, backend: Backend) -> Backend:
         """The backend as this rung has it."""

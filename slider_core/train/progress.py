@@ -22,6 +22,7 @@ from ..backend import Backend, seeded
 from ..encode.encoder import Sample
 from ..encode.noised import Noised, at_levels
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 from ..objective.noising import JITTER, shifted
 from ..objective.prompt_targets import measured_on, with_prompt_targets
 from ..objective.step_loss import clean_error
@@ -91,7 +92,7 @@ class Probe:
         for number, part in enumerate(self.parts):
             batches = [self._batch(backend, number, level, aside) for level in levels]
             strengths = [self.samples[n].strength for n in part]
-            with adapter.at(backend.module, strengths) if adapter else nullcontext():
+            with at_strength(adapter, backend.module, strengths) if adapter else nullcontext():
                 for batch in batches:
                     total[part] += clean_error(backend, batch).cpu()
         return total
@@ -104,7 +105,7 @@ class Probe:
             latent, cond = torch.stack([s.latent for s in some]).to(backend.device), [s.cond for s in some]
             sigma = backend.sigmas(torch.full((len(some),), MIDDLE, device=backend.device))
             x = backend.add_noise(latent, noises[LEVELS.index(MIDDLE)].to(backend.device), sigma)
-            with adapter.at(backend.module, [sign * s.strength for s in some]) if adapter else nullcontext():
+            with at_strength(adapter, backend.module, [sign * s.strength for s in some]) if adapter else nullcontext():
                 found.append(backend.predict(x, sigma, cond).float())
         return found
 

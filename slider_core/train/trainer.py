@@ -21,6 +21,7 @@ from ..config.training import Optimizer, Schedule, TrainSpec
 from ..encode.encoder import Sample
 from ..layers.autograd_inplace import complains, forgiving
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import attached
 from ..objective.batches import Batch, parts, plan
 from ..objective.noising import unaligned_note
 from ..objective.step_loss import step_loss
@@ -104,7 +105,7 @@ class Trainer:
         """
         if self.step >= until:
             with backend.borrowed():
-                self.adapter.look(backend.module)  # for the file form: a state may just have been loaded
+                self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
         start, first = time.monotonic(), self.step
         half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
@@ -112,7 +113,7 @@ class Trainer:
         self._most = HALF_SCALE if half else 1.0
         module, fallback = backend.module, self.fallback
         backend.memory.begin()
-        with backend.borrowed(), torch.enable_grad(), self.adapter.attached(module):
+        with backend.borrowed(), torch.enable_grad(), attached(self.adapter, module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
             with fallback.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
                 while self.step < until:

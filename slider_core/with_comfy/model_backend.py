@@ -27,7 +27,7 @@ from torch import nn
 from ..backend import Conditioning, Memory, module_fingerprint
 from ..config.checks import SliderError
 from ..layers.sample_rows import SAMPLES, samples_apart
-from ..lora.slider_adapter import uncompiled
+from ..lora.strength import uncompiled
 from .autograd_frozen import frozen_layers
 from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .control_hints import Hints, Running, control_in, control_of_rows, joinable, joined, models_of

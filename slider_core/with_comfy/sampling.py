@@ -12,6 +12,7 @@ import torch
 
 from ..backend import Conditioning, in_parts
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 from .autograd_through import forget_prompts
 from .control_hints import Hints, control_in
 from .model_backend import ComfyBackend
@@ -102,7 +103,7 @@ def sample_strengths(
 
     def run(group: Sequence[float]) -> torch.Tensor:
         forget_prompts(backend.diffusion)
-        with adapter.at(backend.module, group):
+        with at_strength(adapter, backend.module, group):
             drawn = comfy.sample.sample(
                 model,
                 _repeated(noise, len(group)),

@@ -32,6 +32,7 @@ from ..lora.keys import with_ratio
 from ..lora.safe_files import move_in, refuse_existing
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import DTYPES, Slider, load_slider, lost_to, save_slider
+from ..lora.strength import at_strength
 from .autograd_through import forget_prompts
 from .model_backend import ComfyBackend
 from .slider_on_model import _stock, architecture, layer_aliases, load, on_model
@@ -102,7 +103,7 @@ class _Trial:
             noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
             sigma = backend.sigmas(torch.tensor([0.5]))
             x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
-            with torch.no_grad(), adapter.at(backend.module, [strength]) if adapter else nullcontext():
+            with torch.no_grad(), at_strength(adapter, backend.module, [strength]) if adapter else nullcontext():
                 return backend.predict(x, sigma, [proof.cond]).float().clone()
 
     def forward(self, proof: Proof) -> float:

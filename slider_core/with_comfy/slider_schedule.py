@@ -26,6 +26,7 @@ from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
+from ..lora.strength import at_strength
 from ..use.schedule import Mode, Window
 from .autograd_through import forget_prompts, without_memory
 from .slider_on_model import needs_base, on_model, with_slider
@@ -88,7 +89,7 @@ class LiveSlider:
         if not any(strengths):
             return executor(x, t, *args, **kwargs)
         self.adapter.to(x.device)
-        with self.adapter.at(module, strengths, by_row=True):
+        with at_strength(self.adapter, module, strengths, by_row=True):
             return executor(x, t, *args, **kwargs)
 
     def rest(self, *_patcher: Any) -> None:

@@ -7,8 +7,8 @@ patch no ControlNet, but its patcher does: Slider LoRA Apply puts the same patch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ..lora.keys import placed
 from ..lora.safe_files import refuse_existing
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import DTYPES, Slider, save_slider
+from ..lora.strength import remember
 from .autograd_through import autograd_through
 from .control_hints import Hints, chain, control_in, models_of, modules_of
 from .model_backend import ComfyBackend
@@ -36,14 +37,9 @@ from .slider_on_model import adapter_on, on_model
 from .slider_proof import LAYER, ROUNDINGS, on_trial, rounded
 
 
-class _Untrained:
-    """The diffusion model's part in what is trained: none, it only hands the gradient on."""
-
-    def factors(self, _inside: str) -> Sequence[nn.Parameter]:
-        return ()
-
-    def remember(self) -> Callable[[], AbstractContextManager[None]]:
-        return nullcontext
+def _nothing_trained(_inside: str) -> Sequence[nn.Parameter]:
+    """In the diffusion model, which only hands the gradient on."""
+    return ()
 
 
 def network(control_net: Any) -> nn.Module:
@@ -72,7 +68,7 @@ class ControlBackend(ComfyBackend):
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:
-        twice = checkpointed(self.diffusion, _Untrained()) if self.checkpointing else nullcontext()
+        twice = checkpointed(self.diffusion, _nothing_trained, remember) if self.checkpointing else nullcontext()
         with super().borrowed(), autograd_through(self.module, self.device), twice:
             yield
 

@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from ..backend import Conditioning, Memory, module_fingerprint, per_sample
 from ..config.checks import SliderError
 from ..lora.slider_adapter import Adapter
+from ..lora.strength import at_strength
 
 SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
@@ -328,7 +329,7 @@ class TinyBackend:
         if adapter is None:
             out = self.predict(rows, sigma.expand(len(rows)), context)
         else:
-            with adapter.at(self.module, strengths):
+            with at_strength(adapter, self.module, strengths):
                 out = self.predict(rows, sigma.expand(len(rows)), context)
         parts = out.chunk(len(conds))
         return parts[0] if cfg == 1 else parts[1] + cfg * (parts[0] - parts[1])

@@ -19,6 +19,7 @@ from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import Slider, save_slider
+from slider_core.lora.strength import at_strength, attached
 
 RANK, ALPHA, WIDE, SIDE = 2, 3.0, 16, 5
 STRENGTHS = (-1.0, 0.0, 2.5)
@@ -102,7 +103,7 @@ def images(count: int = len(STRENGTHS)) -> torch.Tensor:
 
 def trained(adapter: Adapter, net: nn.Module) -> Adapter:
     """Random changes on top of the first values, in place of a training on `net`."""
-    with torch.no_grad(), adapter.attached(net):
+    with torch.no_grad(), attached(adapter, net):
         for number, p in enumerate(adapter.parameters()):
             p.add_(0.15 * randn(*p.shape, seed=100 + number))
     return adapter
@@ -113,7 +114,7 @@ def slider_on(net: Net, chosen: Variant, place: str = "whole layers") -> Adapter
 
 
 def live(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: Sequence[float] = STRENGTHS) -> torch.Tensor:
-    with torch.no_grad(), adapter.at(net, strengths):
+    with torch.no_grad(), at_strength(adapter, net, strengths):
         return net(x)
 
 

@@ -14,6 +14,7 @@ from slider_core.layers.layer import Target
 from slider_core.layers.sample_rows import SAMPLES
 from slider_core.lora.algorithm import Kind, LayerWeight
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength
 
 RANK, ALPHA, WIDTH, STRENGTH = 3, 6.0, 8, -1.7
 SPEC = AdapterSpec(rank=RANK, alpha=ALPHA)
@@ -73,7 +74,7 @@ def slider(net: Net) -> Adapter:
 
 
 def run(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: object) -> torch.Tensor:
-    with adapter.at(net, strengths):
+    with at_strength(adapter, net, strengths):
         return net(x)
 
 
@@ -135,7 +136,7 @@ def test_a_row_at_strength_zero_is_the_models_own(net: Net, slider: Adapter) -> 
 
 def test_a_call_with_a_part_of_the_samples_says_which(net: Net, slider: Adapter) -> None:
     x = randn(1, 5, WIDTH)
-    with slider.at(net, STRENGTHS):
+    with at_strength(slider, net, STRENGTHS):
         part = net(x, transformer_options={SAMPLES: [2]})
     torch.testing.assert_close(part, run(net, slider, x, [STRENGTHS[2]]), **EXACT)
 
@@ -177,7 +178,7 @@ def test_no_hook_stays(net: Net, slider: Adapter, fault: type[BaseException] | N
     x = randn(3, 5, WIDTH)
     base = net(x)
     try:
-        with slider.at(net, STRENGTHS):
+        with at_strength(slider, net, STRENGTHS):
             assert hooks(net) == 2 + len(TARGETS)  # the model's entry and exit, and each layer
             net(x)
             if fault:
@@ -191,7 +192,7 @@ def test_no_hook_stays(net: Net, slider: Adapter, fault: type[BaseException] | N
 def test_no_hook_stays_when_a_later_layer_is_missing(net: Net, slider: Adapter) -> None:
     other = Net().requires_grad_(False)
     del other.last
-    with pytest.raises(SliderError, match='"last"'), slider.at(other, STRENGTHS):
+    with pytest.raises(SliderError, match='"last"'), at_strength(slider, other, STRENGTHS):
         pass
     assert hooks(other) == 0
 

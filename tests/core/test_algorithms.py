@@ -33,6 +33,7 @@ from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength, attached
 
 NOTHING = 1e-6  # an orthogonal start is a product of two factors that cancel; DoRA divides a norm by itself
 STEPS, LR = 5, 0.05
@@ -67,7 +68,7 @@ def net() -> Net:
 def gradients(net: nn.Module, adapter: Adapter, x: torch.Tensor) -> list[torch.Tensor | None]:
     for p in adapter.parameters():
         p.grad = None
-    with adapter.at(net, STRENGTHS):
+    with at_strength(adapter, net, STRENGTHS):
         out = net(x)
     (out * randn(*out.shape, seed=8)).sum().backward()
     return [p.grad for p in adapter.parameters()]
@@ -155,7 +156,7 @@ def test_a_slider_out_of_weights_can_be_trained_on(net: Net, chosen: Variant, pl
 def test_a_few_steps_of_training_leave_finite_weights_that_go_out_and_in(net: Net, chosen: Variant) -> None:
     x, adapter = images(), Adapter.create(net, PLACES["two slices"], chosen.spec)
     optimizer, base = torch.optim.SGD(adapter.parameters(), lr=LR), net(x)
-    with adapter.attached(net):
+    with attached(adapter, net):
         for _ in range(STEPS):
             gradients(net, adapter, x)
             torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
@@ -194,7 +195,7 @@ def test_a_file_form_that_needs_the_base_weight_is_never_stale(net: Net, name: s
     twin.load_state(adapter.state())
     with pytest.raises(RuntimeError, match="without a look at its base weight"):
         twin.weights()
-    with twin.attached(net):
+    with attached(twin, net):
         pass
     one, two = (a.weights()[Target("fused", (0, 2 * WIDE))].tensors for a in (adapter, twin))
     assert all(torch.equal(one[key], two[key]) for key in one)

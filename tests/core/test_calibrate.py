@@ -112,7 +112,7 @@ def test_two_noises_agree_within_a_tenth(backend: TinyBackend, samples: list[Sam
 
 def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[Sample]) -> None:
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec(algorithm=Algorithm.DORA))
-    adapter.look(backend.module)
+    adapter.read_base(backend.module)
     weights = adapter.weights()
     with pytest.raises(SliderError, match="DoRA"):
         scaled(next(iter(weights.values())), 2.0)

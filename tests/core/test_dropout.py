@@ -16,6 +16,7 @@ from slider_core.layers.checkpointing import checkpointed
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength, remember
 from slider_core.train.trainer import Trainer
 from slider_core.with_tiny.model import TinyBackend
 
@@ -36,7 +37,7 @@ def dropping(name: str, net: Net, place: str = "one slice") -> Adapter:
 
 
 def run(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: list[float], where: tuple[int, str] | None) -> torch.Tensor:
-    with torch.no_grad(), adapter.at(net, strengths, where):
+    with torch.no_grad(), at_strength(adapter, net, strengths, where):
         return net(x)
 
 
@@ -117,9 +118,9 @@ def test_a_block_computed_twice_loses_the_same_and_has_the_same_gradient(backend
     context = backend.encode_prompt("a face").value.repeat(2, 1, 1)
 
     def gradient(twice: bool) -> list[torch.Tensor]:
-        context_of_blocks = checkpointed(backend.module, adapter) if twice else contextlib.nullcontext()
+        context_of_blocks = checkpointed(backend.module, adapter.factors, remember) if twice else contextlib.nullcontext()
         with context_of_blocks:
-            with adapter.at(backend.module, [1.0, -1.0], HERE):
+            with at_strength(adapter, backend.module, [1.0, -1.0], HERE):
                 out = backend.module(x, sigma, context)
             return list(torch.autograd.grad(out.square().mean(), adapter.parameters()))
 

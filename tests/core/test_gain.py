@@ -9,6 +9,7 @@ from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import attachments
 from slider_core.train.progress import Probe, Reading
 from slider_core.with_tiny.model import TinyBackend
 
@@ -98,7 +99,7 @@ def test_a_slider_that_knows_the_pictures_by_heart_gains_nothing_on_moved_ones(l
         return x
 
     def predict(x, _sigma, _cond):
-        active = adapter._rows is not None
+        active = any(a.rows is not None for a in attachments(model.module))
         return torch.stack([known.get(r.numpy().tobytes(), 0 * r) if active else 0 * r for r in x])
 
     model.add_noise, model.predict = remember, predict

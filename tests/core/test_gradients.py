@@ -17,6 +17,7 @@ from slider_core.layers.blocks import blocks
 from slider_core.layers.checkpointing import checkpointed
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength, remember
 from slider_core.train.trainer import Trainer
 from slider_core.with_tiny.model import TinyBackend
 
@@ -133,7 +134,7 @@ def setting(**kind: object) -> tuple[Model, Adapter, torch.Tensor]:
 def gradient(model: Model, adapter: Adapter, x: torch.Tensor, forgive: bool = False) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The output and the gradients; the strengths are left behind before the backward, as in a training step."""
     with forgiving(forgive):
-        with adapter.at(model, [1.0, -1.0]):
+        with at_strength(adapter, model, [1.0, -1.0]):
             out = model(x)
         found = torch.autograd.grad(out.square().sum(), adapter.parameters(), allow_unused=True)
         return out.detach(), [torch.zeros(1) if g is None else g for g in found]  # the stem is idle without a modulation
@@ -153,7 +154,7 @@ def test_twice_is_once(kind: dict, in_place: bool) -> None:
     model, adapter, x = setting(**kind)
     out, plain = gradient(model, adapter, x)
     other, _, _ = setting(in_place=in_place, **kind)
-    with checkpointed(other, adapter):
+    with checkpointed(other, adapter.factors, remember):
         out_twice, twice = gradient(other, adapter, x, forgive=in_place)
         again = gradient(other, adapter, x, forgive=in_place)[1]
     assert torch.equal(out, out_twice)
@@ -163,7 +164,7 @@ def test_twice_is_once(kind: dict, in_place: bool) -> None:
 
 def test_an_in_place_model_without_forgiveness_is_refused_not_wrong() -> None:
     model, adapter, x = setting(in_place=True)
-    for context in (checkpointed(model, adapter), forgiving(False)):
+    for context in (checkpointed(model, adapter.factors, remember), forgiving(False)):
         with context, pytest.raises(RuntimeError) as refused:
             gradient(model, adapter, x)
         assert complains(refused.value)
@@ -209,7 +210,7 @@ def test_blocks_are_the_repeated_parts_and_forwards_come_back(backend: TinyBacke
     model.blocks[1].forward = other = lambda *a: mine(*a)
 
     def cancelled() -> None:
-        with checkpointed(model, adapter):
+        with checkpointed(model, adapter.factors, remember):
             assert all("forward" in b.__dict__ for b in model.blocks)
             raise KeyboardInterrupt
 
@@ -235,20 +236,20 @@ def test_less_is_remembered_between_forward_and_backward() -> None:
     def saved(context: AbstractContextManager) -> int:
         sizes: list[int] = []
         hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t)
-        with context, adapter.at(model, [1.0, -1.0]):
+        with context, at_strength(adapter, model, [1.0, -1.0]):
             model(x)  # the first call tries the blocks out
             with hooks:
                 model(x)
         return sum(sizes)
 
-    assert saved(checkpointed(model, adapter)) < saved(forgiving(False)) / 2
+    assert saved(checkpointed(model, adapter.factors, remember)) < saved(forgiving(False)) / 2
 
 
 def test_no_gradient_no_second_run() -> None:
     model, adapter, x = setting()
     calls = []
     model.blocks[0].inner.register_forward_hook(lambda *_: calls.append(1))
-    with checkpointed(model, adapter), torch.no_grad(), adapter.at(model, [1.0, -1.0]):
+    with checkpointed(model, adapter.factors, remember), torch.no_grad(), at_strength(adapter, model, [1.0, -1.0]):
         model(x)
     assert len(calls) == 1
 

@@ -17,6 +17,7 @@ from slider_core.layers.checkpointing import checkpointed
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength, remember
 from slider_core.train.memory_estimate import estimate
 from slider_core.train.oom_fallback import InParts, fallback_levels
 from slider_core.train.trainer import Trainer
@@ -155,12 +156,12 @@ def test_the_estimate_is_what_autograd_keeps(backend, samples) -> None:
                 kept[storage.data_ptr()] = storage
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), adapter.at(backend.module, [1.0]):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), at_strength(adapter, backend.module, [1.0]):
             out = backend.predict(x, sigma, [samples[0].cond])
         assert sum(s.nbytes() for s in kept.values()) == found.plain
         del out
         kept.clear()
-        with checkpointed(backend.module, adapter), adapter.at(backend.module, [1.0]):
+        with checkpointed(backend.module, adapter.factors, remember), at_strength(adapter, backend.module, [1.0]):
             backend.predict(x, sigma, [samples[0].cond])
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
                 backend.predict(x, sigma, [samples[0].cond])
@@ -175,7 +176,7 @@ def test_parts_let_go_of_their_graphs(linear_backend) -> None:
     adapter = Adapter.create(backend.module, [Target("mix")], AdapterSpec(rank=2))
     alive: list[weakref.ref] = []
     backend.module.mix.register_forward_hook(lambda _m, _a, out: alive.append(weakref.ref(out.untyped_storage())))
-    with torch.enable_grad(), adapter.at(backend.module, [1.0, -1.0]):
+    with torch.enable_grad(), at_strength(adapter, backend.module, [1.0, -1.0]):
         out = InParts(backend, adapter, 1).predict(torch.randn(2, 3, 4, 4), torch.tensor([0.5, 0.5]), [None, None])
         assert len(alive) == 2
         gc.collect()

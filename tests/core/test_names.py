@@ -19,6 +19,7 @@ from slider_core.lora.formats import from_state
 from slider_core.lora.keys import layer_names, placed
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
+from slider_core.lora.strength import at_strength
 
 RANK, IN, OUT, THIRD = 2, 8, 12, 4
 PATH, FUSED, OUTPUT = "input_blocks.1.1.attn1.to_q", "double_blocks.0.qkv", "input_blocks.1.1.attn1.to_out.0"
@@ -127,7 +128,7 @@ def test_a_name_of_a_fused_layers_part_means_its_rows(tmp_path: Path) -> None:
     top = Run()
     top.double_blocks = net.double_blocks
     delta = torch.cat([up @ A, 2 * up @ A, torch.zeros(THIRD, IN)])
-    with adapter.at(top, [0.5]):
+    with at_strength(adapter, top, [0.5]):
         found = top(x)
     torch.testing.assert_close(found, layer(x) + 0.5 * x @ delta.T, **CLOSE)
 

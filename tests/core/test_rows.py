@@ -8,6 +8,7 @@ from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import Target
 from slider_core.layers.sample_rows import Rows, samples_apart
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength
 
 WIDE = 4
 
@@ -111,7 +112,7 @@ def test_a_part_used_outside_a_model_call_is_left_alone() -> None:
     for p in adapter.parameters():
         nn.init.ones_(p.data)
     x = torch.randn(3, WIDE)
-    with adapter.at(module, [1.0, 2.0, -1.0]):
+    with at_strength(adapter, module, [1.0, 2.0, -1.0]):
         before = module.layer(x[:1])
         shifted = module(x)
         after = module.layer(x[:1])

@@ -12,6 +12,7 @@ from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import layers
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.lora.strength import at_strength
 from slider_core.with_tiny.faces import PHRASES, measure
 from slider_core.with_tiny.model import (
     PATCH,
@@ -133,7 +134,7 @@ def test_images_go_in_as_latents_between_minus_one_and_one(backend: TinyBackend)
 def test_borrowing_leaves_the_model_frozen_and_the_same(backend: TinyBackend, slider: Adapter) -> None:
     before = {n: (p.data_ptr(), p.requires_grad, p.tolist()) for n, p in backend.module.named_parameters()}
     assert not any(flag for _, flag, _ in before.values())
-    with backend.borrowed(), slider.at(backend.module, [1.0]):
+    with backend.borrowed(), at_strength(slider, backend.module, [1.0]):
         backend.predict(torch.randn(1, 3, 64, 64), torch.tensor([0.5]), [backend.encode_prompt("")]).sum().backward()
     assert {n: (p.data_ptr(), p.requires_grad, p.tolist()) for n, p in backend.module.named_parameters()} == before
     assert all(p.grad is None for p in backend.module.parameters())

@@ -34,7 +34,7 @@ class Case:
             with torch.no_grad():
                 for p in self.adapter.parameters():
                     p.mul_(2)
-        self.adapter.look(self.module)
+        self.adapter.read_base(self.module)
         self.slider = self.core("lora.slider_file").Slider(self.adapter.weights())
 
     @cached_property
@@ -287,7 +287,7 @@ def test_a_stop_in_the_middle_leaves_no_hook(cases: Any) -> None:
     handle.remove()
     assert calls[0] > 1, "the sliders were on"
     assert case.hooks() == 0
-    assert case.core("lora.slider_adapter")._IN_FORCE == []
+    assert case.core("lora.strength").attachments(case.module) == []
     assert torch.equal(case.drawn(case.model), base)
 
 

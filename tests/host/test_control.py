@@ -191,12 +191,14 @@ def test_every_row_has_its_own_hint_prompt_and_noise_level(scene: Scene, prompts
     assert relative(predicted(backend, x, sigma, swapped)[0], together[0]) > 100 * CLOSE, "another hint, another answer"
 
 
-def slope(backend: Any, module: Any, adapter: Any, x: torch.Tensor, sigma: torch.Tensor, conds: list[Any]) -> tuple[float, float]:
+def slope(
+    at_strength: Any, backend: Any, adapter: Any, x: torch.Tensor, sigma: torch.Tensor, conds: list[Any]
+) -> tuple[float, float]:
     """The length of the loss's gradient, by autograd and by a step each way along it."""
     target = torch.roll(x, 1, 0)
 
     def loss() -> torch.Tensor:
-        with adapter.at(module, [1.0, -0.5]):
+        with at_strength(adapter, backend.module, [1.0, -0.5]):
             return (backend.predict(x, sigma, conds).float() - target).square().mean()
 
     parameters = adapter.parameters()
@@ -231,10 +233,9 @@ def test_gradients_are_those_of_finite_differences(scene: Scene, place: str, pac
     conds = [Conditioning("", control._with(scene.prompt(n), control.HINT, n)) for n in range(2)]
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
     gradients = pack.core("layers.checkpointing")  # the UNet adds control in place to what autograd has saved
-    with gradients.checkpointed(backend.module, adapter), gradients.forgiving(True):
-        autograd, differences = slope(
-            backend, backend.module, adapter, scene.noise(2), backend.sigmas(torch.tensor([0.4, 0.7])), conds
-        )
+    strength, sigma = pack.core("lora.strength"), backend.sigmas(torch.tensor([0.4, 0.7]))
+    with gradients.checkpointed(backend.module, adapter.factors, strength.remember), gradients.forgiving(True):
+        autograd, differences = slope(strength.at_strength, backend, adapter, scene.noise(2), sigma, conds)
     assert autograd == pytest.approx(differences, rel=0.02)
     assert autograd > 1e-4
     assert (state(scene.patcher.model.diffusion_model), state(scene.net.control_model)) == before

@@ -39,7 +39,7 @@ class Case:
         with torch.no_grad():
             for p in self.adapter.parameters():
                 p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-            self.adapter.look(self.module)
+            self.adapter.read_base(self.module)
         self.slider = self.core("lora.slider_file").Slider(self.adapter.weights(), {"slider_name": title})
         self.cond = self.core("backend").Conditioning("x", conditioning(self.entry, 0))
         self.x = torch.randn(1, *self.entry.latent, generator=generator)
@@ -59,7 +59,7 @@ class Case:
             model.cleanup()
 
     def live(self, strength: float) -> torch.Tensor:
-        with self.adapter.at(self.module, [strength]):
+        with self.core("lora.strength").at_strength(self.adapter, self.module, [strength]):
             return self.answer()
 
     def save(self, path: Path, form: str, dtype: str = "fp32") -> Path:
@@ -225,7 +225,7 @@ def test_what_was_written_is_read_and_trained_on(title: str, form: str, cases, p
     files, loaded = pack.core("with_comfy.slider_proof"), pack.core("lora.slider_file").load_slider(path)
     assert case.agrees(case.answer(files.with_slider(case.model, loaded, -1.0)), -1.0)
     adapter = pack.core("lora.slider_adapter").Adapter.from_weights(case.module, files.on_model(loaded, case.model).weights)
-    with adapter.at(case.module, [2.5]):
+    with pack.core("lora.strength").at_strength(adapter, case.module, [2.5]):
         again = case.answer()
     assert case.agrees(again, 2.5)
     assert all(p.requires_grad and p.is_leaf for p in adapter.parameters())
@@ -428,7 +428,7 @@ def _with_proof(case: Case, pack: Any) -> Any:
     from dataclasses import replace
 
     with torch.no_grad():
-        case.adapter.look(case.module)
+        case.adapter.read_base(case.module)
     proof = pack.core("with_comfy.slider_proof").Proof(weakref.ref(case.model), case.x[0], case.cond)
     return replace(pack.core("lora.slider_file").Slider(case.adapter.weights(), {"slider_name": case.entry.title}), proof=proof)
 
@@ -456,7 +456,7 @@ def test_a_dora_takes_no_notice_of_what_ran_before(form: str, pack, tmp_path: Pa
     assert case.agrees(case.answer(files.with_slider(case.model, loaded, 1.0)), 1.0)
     _other_patches(case, pack)
     adapter = files.adapter_on(case.model, loaded)
-    with adapter.at(case.module, [1.0]):
+    with pack.core("lora.strength").at_strength(adapter, case.module, [1.0]):
         swept = case.answer()
     assert (swept - wanted).norm() < SAME * wanted.norm()
 
@@ -469,7 +469,7 @@ def test_a_fresh_dora_changes_nothing_whatever_ran_before(pack) -> None:
     spec = pack.core("config.lora").AdapterSpec(algorithm="dora")
     adapter = train.adapter_of(backend, targets(spec, pack.core("layers.select").survey_for(case.module, spec)), 0, None)
     base = case.answer()
-    with adapter.at(case.module, [1.0]):
+    with pack.core("lora.strength").at_strength(adapter, case.module, [1.0]):
         assert (case.answer() - base).norm() < 1e-5 * base.norm()
 
 

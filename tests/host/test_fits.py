@@ -43,7 +43,7 @@ class Case:
 
     def loss(self) -> torch.Tensor:
         sigma = self.backend.sigmas(torch.tensor([0.3, 0.7]))
-        with self.adapter.at(self.module, [1.0, -1.0]):
+        with self.core("lora.strength").at_strength(self.adapter, self.module, [1.0, -1.0]):
             return (self.backend.predict(self.x, sigma, self.cond) * self.weight).sum()
 
     def gradient(self) -> list[torch.Tensor]:
@@ -53,7 +53,8 @@ class Case:
         """As the model is, and with its blocks computed twice."""
         with self.backend.borrowed(), torch.enable_grad():
             plain = self.gradient()
-            with self.core("layers.checkpointing").checkpointed(self.module, self.adapter):
+            remember = self.core("lora.strength").remember
+            with self.core("layers.checkpointing").checkpointed(self.module, self.adapter.factors, remember):
                 return plain, self.gradient()
 
 

@@ -99,8 +99,11 @@ class Trial:
         self.sigma = self.backend.sigmas(torch.tensor([0.3, 0.7]))
         self.once = self.idle = 0
 
+    def _twice(self, module: torch.nn.Module) -> Any:
+        return self.gradients.checkpointed(module, self.adapter.factors, self.core("lora.strength").remember)
+
     def loss(self) -> torch.Tensor:
-        with self.adapter.at(self.backend.module, [1.0, -1.0]):
+        with self.core("lora.strength").at_strength(self.adapter, self.backend.module, [1.0, -1.0]):
             out = self.backend.predict(self.x, self.sigma, self.cond)
         return (out * self.weight).double().sum() + out.double().square().mean()
 
@@ -109,7 +112,7 @@ class Trial:
         module, kind = self.backend.module, self.gradients._Block
         for forgiven in (False, True):
             try:
-                with self.gradients.checkpointed(module, self.adapter) if checkpointing else nullcontext():
+                with self._twice(module) if checkpointing else nullcontext():
                     with self.gradients.forgiving(forgiven):
                         found = torch.autograd.grad(self.loss(), self.adapter.parameters(), allow_unused=True)
                     blocks = [b for m in module.modules() if isinstance(b := m.__dict__.get("forward"), kind)]

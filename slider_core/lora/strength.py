@@ -1,0 +1,175 @@
+"""Where a strength becomes a scale: an adapter attached to a live model by hooks, with a strength for every sample.
+
+    y_r = f(x_r) + strength_r * change(x_r)
+
+In: an adapter (slider_adapter.py), the diffusion model, strengths. Out: within a `with` block the model runs with the slider;
+at strength 0 its output is its own. Which row is whose: layers/sample_rows.py. No weight is copied or changed, and the hooks go
+when the block ends, on error and cancel too. What is attached to a model is found among the model's own hooks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backend import seeded
+from ..layers.layer import Target, find_layer
+from ..layers.sample_rows import Rows, hooked
+from .slider_adapter import Adapter
+
+Block = Callable[[], AbstractContextManager[None]]
+Draw = tuple[int, str]  # seed and place: dropout is a function of both
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Compiled code may have been made without our hooks, and torch does not look for new ones: run what it was made from."""
+    compiling = "torch._dynamo" in sys.modules  # seconds to import, which is not ours to do
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return stance("force_eager") if compiling and stance else nullcontext()
+
+
+def _drop(x: torch.Tensor, share: float, draw: Draw, target: Target) -> torch.Tensor:
+    """`x` with a share of it silent, the same for all samples of a batch: both sides of a pair must lose the same."""
+    generator = seeded(draw[0], f"{draw[1]}/{target}", x.device)
+    mask = torch.rand(x.shape[1:], generator=generator, device=x.device) >= share
+    return x * (mask.to(x.dtype) / (1 - share))
+
+
+def _slice_of(output: torch.Tensor, target: Target) -> torch.Tensor:
+    return output if target.rows is None else output[..., target.rows[0] : target.rows[1]]
+
+
+class Attachment:
+    """One adapter's hooks on one model. Silent until `rows`, the strengths in force, are set."""
+
+    def __init__(self, adapter: Adapter, module: nn.Module) -> None:
+        self.adapter, self.module = adapter, module
+        self.rows: Rows | None = None
+        self.dropout_draw: Draw | None = None
+
+    # --- hooks of the model, by which it is found
+
+    def see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.rows is not None:
+            self.rows.see(module, args, kwargs)
+
+    def leave(self, *_call: Any) -> None:
+        if self.rows is not None:
+            self.rows.leave()
+
+    # --- hook of a layer
+
+    def hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
+        part = self.adapter.part(target)
+
+        def add(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+            strength = self.rows.for_layer(output.shape[0], target.path) if self.rows else None
+            if strength is None:
+                return None
+            x = args[0]
+            if self.dropout_draw and self.adapter.dropout:
+                x = _drop(x, self.adapter.dropout, self.dropout_draw, target)
+            before = _slice_of(output, target)
+            plain = before
+            if part.reads_output and len(layer._forward_hooks) > 1:  # another slider may have changed the output already
+                plain = _slice_of(layer.forward(*args), target)
+            change = part.change(layer, x, plain)
+            scale = strength.to(change).reshape(-1, *[1] * (change.ndim - 1))
+            after = before + (change * scale).to(output.dtype)
+            if target.rows is None:
+                return after
+            return torch.cat((output[..., : target.rows[0]], after, output[..., target.rows[1] :]), dim=-1)
+
+        return add
+
+
+def attachments(module: nn.Module) -> list[Attachment]:
+    """The sliders attached to a model, the outermost first."""
+    owners = [getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values()]
+    return [owner for owner in reversed(owners) if isinstance(owner, Attachment)]  # each was put before the others
+
+
+def _attachment(adapter: Adapter, module: nn.Module) -> Attachment | None:
+    for attachment in attachments(module):
+        if attachment.adapter is adapter:
+            return attachment
+    return None
+
+
+@contextmanager
+def attached(adapter: Adapter, module: nn.Module) -> Iterator[Attachment]:
+    """Within the block the adapter's hooks are on `module`, silent until `at_strength`. Nested blocks share them."""
+    outer = _attachment(adapter, module)
+    if outer:
+        yield outer
+        return
+    attachment = Attachment(adapter, module)
+    hooks = [(find_layer(module, target), attachment.hook(target)) for target in adapter.targets]
+    with adapter.reading(module), hooked(module, attachment, hooks):
+        yield attachment
+
+
+@contextmanager
+def _with_rows(adapter: Adapter, module: nn.Module, rows: Rows, draw: Draw | None) -> Iterator[None]:
+    with attached(adapter, module) as attachment:
+        before = attachment.rows, attachment.dropout_draw
+        attachment.rows, attachment.dropout_draw = rows, draw
+        try:
+            yield
+        finally:
+            attachment.rows, attachment.dropout_draw = before
+
+
+@contextmanager
+def at_strength(
+    adapter: Adapter,
+    module: nn.Module,
+    strength: Sequence[float] | torch.Tensor,
+    dropout_draw: Draw | None = None,
+    by_row: bool = False,
+) -> Iterator[None]:
+    """Within the block, `module` (the diffusion model) runs with the slider, sample i at `strength[i]`.
+
+    The model is called with whole copies of the batch, as ComfyUI does: rows = copies * len(strength). `dropout_draw` (seed,
+    place of the run) switches the adapter's dropout on, always the same there. `by_row`: the strengths are those of one call's
+    rows, whichever samples these are. A model that torch.compile has wrapped runs uncompiled.
+    """
+    with _with_rows(adapter, module, Rows(strength, by_row), dropout_draw), uncompiled():
+        yield
+
+
+def part_of_batch(adapter: Adapter, module: nn.Module, samples: slice, count: int) -> Block:
+    """The strengths in force now of a part of a batch of `count`, as a context: for a batch that is run in parts."""
+    attachment = _attachment(adapter, module)
+    if attachment is None or attachment.rows is None:
+        return nullcontext
+    strength, draw = attachment.rows.strength, attachment.dropout_draw
+    if len(strength) != count:
+        raise ValueError(f"{len(strength)} strengths are in force for a batch of {count}")
+    return lambda: _with_rows(adapter, module, Rows(strength[samples]), draw)
+
+
+def _as_now(attachment: Attachment, rows: Rows) -> Block:
+    adapter, module, draw = attachment.adapter, attachment.module, attachment.dropout_draw
+    rows = rows.frozen()
+    return lambda: _with_rows(adapter, module, rows, draw)
+
+
+def remember(module: nn.Module) -> Block:
+    """The strengths in force on a model now, of all sliders, as a context that brings them back: for a part of the model that
+    is computed again."""
+    states = [_as_now(attachment, attachment.rows) for attachment in attachments(module) if attachment.rows is not None]
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        with ExitStack() as stack:
+            for state in states:
+                stack.enter_context(state())
+            yield
+
+    return again
