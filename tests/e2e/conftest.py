@@ -20,6 +20,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]
         yield running
 
 
+@pytest.fixture(scope="session", autouse=True)
+def browser() -> Iterator[None]:
+    """One browser for the whole run."""
+    if obstacle_e2e():
+        yield
+        return
+    with harness.driver(find_chromium()):
+        yield
+
+
 @pytest.fixture
 def page(server: harness.Server) -> Iterator[Page]:
     """A fresh page; a test also fails when the page threw an error that nobody caught."""

@@ -22,18 +22,21 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from playwright.sync_api import ConsoleMessage, Page, Playwright, Route, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 SCREENS = BUILD / "screens"
+QUICKSTART = ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 PACK = "slider-lora"
 BOOT_S = 180.0
 PATIENCE_S = 90.0  # of a click, on a machine that does much else
 MODEL_FOLDERS = ("loras", "checkpoints", "diffusion_models", "text_encoders", "vae")
 # without the last four, Chromium calls its maker at every start
+# outside addresses are refused by the resolver: a route would switch the browser's cache off, and every page would load anew
 BROWSER_FLAGS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
 )  # fmt: skip
@@ -167,35 +170,29 @@ def serve(comfy: Path, base: Path, packs: dict[str, Path], log: Path, cpu: bool 
             stop(process)
 
 
-def refuse_outside(route: Route) -> None:
-    host = route.request.url.split("/")[2].split(":")[0] if "://" in route.request.url else ""
-    if host in ("", "127.0.0.1", "localhost"):
-        route.continue_()
-    else:
-        route.abort()
-
-
 def of_the_pack(said: ConsoleMessage) -> bool:
     """An error that one of the pack's own scripts put into the console; the frontend asks for help in other languages in vain."""
     address = said.location.get("url", "")
     return said.type == "error" and f"/extensions/{PACK}/" in address and not address.endswith(".md")
 
 
-OPEN: list[Playwright] = []  # a process can have one at a time
+OPEN: list[BrowserContext] = []  # Playwright allows one browser a process, and the pages of one context share its cache
 
 
 @contextmanager
-def driver() -> Iterator[Playwright]:
-    """Playwright: the one that an outer page has begun, or else a new one."""
+def driver(chromium: str) -> Iterator[BrowserContext]:
+    """The browser that an outer block has opened, or else a new one, and its one context."""
     if OPEN:
         yield OPEN[0]
         return
     with sync_playwright() as playwright:
-        OPEN.append(playwright)
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(BROWSER_FLAGS))
+        OPEN.append(browser.new_context(service_workers="block"))
         try:
-            yield playwright
+            yield OPEN[0]
         finally:
             OPEN.clear()
+            browser.close()
 
 
 @contextmanager
@@ -205,13 +202,11 @@ def browse(
     """The page of `server`, loaded and ready. Its uncaught errors, and those of the pack, are in `page_errors(page)`."""
     for name, value in (SETTINGS | (settings or {})).items():
         server.set(name, value)
-    with driver() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(BROWSER_FLAGS))
+    with driver(chromium) as context:
+        page = context.new_page()
         try:
-            context = browser.new_context(viewport={"width": size[0], "height": size[1]}, service_workers="block")
-            context.route("**/*", refuse_outside)
-            context.set_default_timeout(PATIENCE_S * 1000)
-            page = context.new_page()
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.set_default_timeout(PATIENCE_S * 1000)
             page.slider_errors = []  # type: ignore[attr-defined]
             page.on("pageerror", lambda error: page_errors(page).append(f"{error.message}\n{error.stack or ''}"))
             page.on("console", lambda said: page_errors(page).append(f"console: {said.text}") if of_the_pack(said) else None)
@@ -219,7 +214,8 @@ def browse(
             await_ready(page)
             yield page
         finally:
-            browser.close()
+            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")  # nothing is left for the next page
+            page.close()
 
 
 def page_errors(page: Page) -> list[str]:
@@ -257,6 +253,30 @@ def open_template(page: Page, pack: str, name: str) -> None:
     card.wait_for(state="hidden", timeout=30_000)
     page.wait_for_function("() => window.app.graph._nodes.length > 0", timeout=30_000)
     settle(page)
+
+
+def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
+    """Some nodes of the quickstart in API format, with a training of a few steps unless `training` says otherwise."""
+    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    inputs = graph["6"]["inputs"]
+    del inputs["preview"]
+    inputs |= {"steps": 4, "total_steps": 4, "calibrate": False} | training
+    return {key: graph[key] for key in nodes}
+
+
+def lay(page: Page, graph: dict[str, Any]) -> None:
+    """Load a graph in API format and bring it into view."""
+    page.evaluate("graph => window.app.loadApiJson(graph, 'graph')", graph)
+    settle(page)
+    fit_view(page)
+
+
+def count_steps(page: Page) -> None:
+    """Keep the last step that a training told the page in `window.trained`."""
+    page.evaluate(
+        """() => { window.trained = 0;
+            window.app.api.addEventListener('slider_lora.progress', ({detail}) => { window.trained = detail.step; }); }"""
+    )
 
 
 def load_workflow(page: Page, workflow: dict[str, Any], name: str = "workflow") -> None:

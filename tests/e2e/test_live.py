@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import Page
 from rings import find_chromium
 
-QUICKSTART = harness.ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 MORE_STEPS, LIMIT_S = 100_000, 200.0
 SHOWN = """() => {
     const panel = document.querySelector('.slider-live'), picture = panel?.querySelector('img');
@@ -29,17 +28,10 @@ ALL_IS_DONE = f"() => {{ const s = ({SHOWN})(); return s && {EARLY}.test(s.words
 NODE_SIZE = "() => [...window.app.graph._nodes.find(n => n.type === 'SliderTrainStep').size]"
 
 
-def small_graph() -> dict[str, Any]:
+def watched_graph() -> dict[str, Any]:
     """The quickstart's training with a live preview, and the picture of its curve."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph = {k: graph[k] for k in ("1", "2", "5", "6", "7", "8", "9")}
-    graph["6"]["inputs"] |= {
-        "name": "watched",
-        "steps": MORE_STEPS,
-        "total_steps": MORE_STEPS,
-        "calibrate": False,
-        "preview": ["20", 0],
-    }
+    graph = harness.small_graph("1", "2", "5", "6", "7", "8", "9", name="watched", steps=MORE_STEPS, total_steps=MORE_STEPS)
+    graph["6"]["inputs"]["preview"] = ["20", 0]
     prompts = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "strengths": "-1, 0, 1"}
     sampler = {"steps": 8, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "every": 8, "strip_seed": 7}
     graph["20"] = {"class_type": "SliderLivePreview", "inputs": prompts | sampler}
@@ -66,7 +58,7 @@ def finish(server: harness.Server) -> None:
 @pytest.mark.e2e
 def test_a_training_is_seen_on_the_canvas_after_a_reload_and_in_a_second_tab_of_vue_nodes(server: harness.Server) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.Workflow.Persist": True}) as page:
-        page.evaluate("prompt => window.app.loadApiJson(prompt, 'workflow')", small_graph())
+        page.evaluate("prompt => window.app.loadApiJson(prompt, 'workflow')", watched_graph())
         harness.settle(page)
         low = page.evaluate(NODE_SIZE)
         look(page, "live-before")
@@ -92,7 +84,7 @@ def test_a_training_is_seen_on_the_canvas_after_a_reload_and_in_a_second_tab_of_
         tab.on("pageerror", lambda error: tab.slider_errors.append(str(error)))
         tab.goto(server.url, wait_until="domcontentloaded")
         harness.await_ready(tab)
-        tab.evaluate("prompt => window.app.loadApiJson(prompt, 'workflow')", small_graph())
+        tab.evaluate("prompt => window.app.loadApiJson(prompt, 'workflow')", watched_graph())
         look(tab, "live-vue-opened")
         shown = tab.wait_for_function(ALL_IS_SHOWN, timeout=20_000).json_value()
         assert shown["cut"] <= 0
@@ -111,3 +103,4 @@ def test_a_training_is_seen_on_the_canvas_after_a_reload_and_in_a_second_tab_of_
         harness.screenshot(page, "live-done")
         look(tab, "live-vue-done")
         assert harness.page_errors(page) + harness.page_errors(tab) == []
+        tab.close()

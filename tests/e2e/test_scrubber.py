@@ -8,7 +8,7 @@ from pathlib import Path
 import harness
 import pytest
 import torch
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 from rings import find_chromium
 
 from slider_core.config.lora import AdapterSpec
@@ -69,10 +69,10 @@ def page(request: pytest.FixtureRequest, server: harness.Server, slider_file: Pa
 @pytest.fixture
 def phone() -> Iterator[Page]:
     """A small page with touch and without a network."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(harness.BROWSER_FLAGS))
-        yield browser.new_context(offline=True, has_touch=True, viewport={"width": 420, "height": 760}).new_page()
-        browser.close()
+    with harness.driver(find_chromium()) as shared:
+        context = shared.browser.new_context(offline=True, has_touch=True, viewport={"width": 420, "height": 760})
+        yield context.new_page()
+        context.close()
 
 
 def scrubber(page: Page) -> Locator:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import harness
 import pytest
@@ -14,7 +12,6 @@ from rings import find_chromium
 
 from slider_core.lora.slider_file import load_slider
 
-QUICKSTART = harness.ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 LIMIT_S, MORE_STEPS = 120.0, 100_000
 HEIGHT = "() => window.app.graph._nodes.find(n => n.type === 'SliderBucket').size[1]"
 PICTURE = """() => [...document.querySelectorAll('.node-help-content img')]
@@ -37,27 +34,12 @@ def desk(server: harness.Server) -> Iterator[Page]:
         yield page
 
 
-def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
-    """Some nodes of the quickstart, with a training of a few steps."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    inputs = graph["6"]["inputs"]
-    del inputs["preview"]
-    inputs |= {"steps": 4, "total_steps": 4, "calibrate": False} | training
-    return {key: graph[key] for key in nodes}
-
-
-def lay(page: Page, graph: dict[str, Any]) -> None:
-    page.evaluate("graph => window.app.loadApiJson(graph, 'seen')", graph)
-    harness.settle(page)
-    harness.fit_view(page)
-
-
 @pytest.mark.e2e
 def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_nodes(canvas: tuple[Page, str]) -> None:
     page, kind = canvas
-    graph = small_graph("1", "2", "5", "6", "19", name=f"told_{kind}")
+    graph = harness.small_graph("1", "2", "5", "6", "19", name=f"told_{kind}")
     graph["5"]["inputs"]["rank"] = rank = {"classic": 2, "vue": 3}[kind]  # what ran before says nothing again
-    lay(page, graph)
+    harness.lay(page, graph)
     result = harness.run_and_wait(page, LIMIT_S)
     harness.fit_view(page)
     harness.screenshot(page, f"reports-{kind}")
@@ -72,24 +54,21 @@ def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_node
 
 
 @pytest.mark.e2e
-def test_a_dataset_that_is_gone_is_named_and_its_node_is_marked(canvas: tuple[Page, str]) -> None:
+def test_a_dataset_that_is_gone_and_an_input_without_a_link_are_named(canvas: tuple[Page, str]) -> None:
     page, kind = canvas
-    graph = small_graph("1", "2", "5", "6", "19")
+    graph = harness.small_graph("1", "2", "5", "6", "19")
     graph["2"]["inputs"]["folder"] = "no_such_folder"
-    lay(page, graph)
+    harness.lay(page, graph)
     assert harness.run_and_wait(page, LIMIT_S).event == "rejected"
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_text("Load Slider Dataset - folder").wait_for(state="visible", timeout=10_000)
     harness.screenshot(page, f"error-folder-{kind}")
     assert page.evaluate("() => window.app.graph._nodes.filter(n => n.has_errors).map(n => n.type)") == ["LoadSliderDataset"]
-
-
-@pytest.mark.e2e
-def test_an_input_that_is_not_linked_is_named(canvas: tuple[Page, str]) -> None:
-    page, kind = canvas
-    graph = small_graph("1", "2", "5", "6", "19")
+    if kind == "vue":
+        return  # the second fault takes the same way to the page
+    graph = harness.small_graph("1", "2", "5", "6", "19")
     del graph["6"]["inputs"]["dataset"]
-    lay(page, graph)
+    harness.lay(page, graph)
     assert harness.run_and_wait(page, LIMIT_S).event == "rejected"
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_text("Slider Train Step - dataset").wait_for(state="visible", timeout=10_000)
@@ -100,7 +79,7 @@ def test_an_input_that_is_not_linked_is_named(canvas: tuple[Page, str]) -> None:
 def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tuple[Page, str]) -> None:
     page, kind = canvas
     empty = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": "a face"}}
-    lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
+    harness.lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
     low = page.evaluate(HEIGHT)
     assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
     said = page.locator(".slider-error").filter(has_text="connect images, or choose a folder and connect none.")
@@ -119,10 +98,13 @@ def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tup
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("node", sorted(p.stem for p in (harness.ROOT / "web" / "docs").glob("*.md")))
-def test_a_nodes_help_page_opens_with_its_text_and_pictures(node: str, desk: Page) -> None:
+def test_a_help_page_opens_for_every_node_with_its_text_and_pictures(desk: Page) -> None:
+    for page in sorted((harness.ROOT / "web" / "docs").glob("*.md")):
+        look_up(page.stem, page.read_text(encoding="utf-8"), desk)
+
+
+def look_up(node: str, text: str, desk: Page) -> None:
     """The info button above the node; the pictures are those that the page names."""
-    text = (harness.ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
     desk.evaluate(
         """kind => {
             const {canvas, graph} = window.app, node = window.LiteGraph.createNode(kind);
@@ -132,14 +114,19 @@ def test_a_nodes_help_page_opens_with_its_text_and_pictures(node: str, desk: Pag
         }""",
         node,
     )
-    harness.fit_view(desk)
+    desk.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     desk.get_by_test_id("info-button").click()
     desk.locator(".node-help-content h1").get_by_text(text.splitlines()[0].removeprefix("# ")).wait_for(timeout=10_000)
-    harness.settle(desk)
+    named = re.findall(r"!\[([^\]]*)\]", text)
+    desk.wait_for_function(
+        f"count => {{ const shown = ({PICTURE})(); return shown.length === count && shown.every(p => p.loaded); }}",
+        arg=len(named),
+    )
+    harness.settle(desk, 100)
     harness.screenshot(desk, f"help-{node}")
     pictures = desk.evaluate(PICTURE)
-    assert [p["alt"] for p in pictures] == re.findall(r"!\[([^\]]*)\]", text)
-    assert all(p["loaded"] and p["width"] > 200 for p in pictures)
+    assert [p["alt"] for p in pictures] == named, node
+    assert all(p["width"] > 200 for p in pictures), node
     listed = desk.evaluate("""() => [...document.querySelectorAll('.node-help-content li')]
         .filter(item => item.firstChild?.nodeName === 'CODE' && item.childNodes[1]?.data?.startsWith(' (')).length""")
     assert listed == len(re.findall(r"^- `\w+` \(", text, flags=re.MULTILINE))
@@ -149,11 +136,8 @@ def test_a_nodes_help_page_opens_with_its_text_and_pictures(node: str, desk: Pag
 
 @pytest.mark.e2e
 def test_a_cancel_in_the_middle_leaves_a_slider_that_can_be_read_and_no_error(page: Page, server: harness.Server) -> None:
-    lay(page, small_graph("1", "2", "5", "6", "19", name="cancelled", steps=MORE_STEPS, total_steps=MORE_STEPS))
-    page.evaluate(
-        """() => { window.trained = 0;
-            window.app.api.addEventListener('slider_lora.progress', ({detail}) => { window.trained = detail.step; }); }"""
-    )
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="cancelled", steps=MORE_STEPS, total_steps=MORE_STEPS))
+    harness.count_steps(page)
 
     def cancel_when_it_trains() -> None:
         page.wait_for_function("() => window.trained > 5", timeout=LIMIT_S * 1000)

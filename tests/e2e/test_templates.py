@@ -77,35 +77,37 @@ def run(page: Page, name: str, picture: str) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_workflow_opens_runs_and_shows_its_pictures(name: str, classic: Page) -> None:
-    opened(classic, name)
-    run(classic, name, f"{name}-classic")
-    assert harness.page_errors(classic) == []
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("name", SHOWN)
-def test_a_workflow_opens_and_runs_in_vue_nodes(name: str, vue: Page) -> None:
-    """What was trained in the classic canvas is there already: this run draws."""
-    opened(vue, name)
-    assert vue.locator(".lg-node").count() == vue.evaluate("() => window.app.graph._nodes.length")
-    run(vue, name, f"{name}-vue")
-    assert vue.evaluate(OVERLAPPING) == []
-    assert harness.page_errors(vue) == []
+def test_a_workflow_opens_in_both_canvases_and_runs_in_one(name: str, classic: Page, vue: Page) -> None:
+    """They take turns: what runs in the classic canvas is opened in Vue nodes, and the other way round."""
+    running, other = (classic, vue) if list(SHOWN).index(name) % 2 == 0 else (vue, classic)
+    opened(running, name)
+    run(running, name, f"{name}-run")
+    beside(other, name)
+    check(classic, vue)
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_a_workflow_of_a_model_that_is_absent_opens_in_both_canvases(name: str, classic: Page, vue: Page) -> None:
-    """In Vue nodes without the dialog, which takes the most of the time."""
-    opened(classic, name)
-    harness.load_workflow(vue, json.loads((harness.ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")), name)
-    harness.fit_view(vue)
-    for kind, page in (("classic", classic), ("vue", vue)):
-        harness.screenshot(page, f"{name}-{kind}")
-        assert page.evaluate(ACTIVE) > 10
-        assert page.evaluate(OVERLAPPING) == []
-        assert harness.page_errors(page) == []
+    beside(classic, name)
+    beside(vue, name)
+    assert all(page.evaluate(ACTIVE) > 10 for page in (classic, vue))
+    check(classic, vue)
+
+
+def beside(page: Page, name: str) -> None:
+    """Open a workflow without the dialog, which takes the most of the time."""
+    workflow = json.loads((harness.ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    harness.load_workflow(page, workflow, name)
+    assert harness.unknown_nodes(page) == []
+    harness.fit_view(page)
+    harness.screenshot(page, f"{name}-opened-{'vue' if page.locator('.lg-node').count() else 'classic'}")
+
+
+def check(classic: Page, vue: Page) -> None:
+    assert vue.locator(".lg-node").count() == vue.evaluate("() => window.app.graph._nodes.length")
+    assert vue.evaluate(OVERLAPPING) == []
+    assert harness.page_errors(classic) + harness.page_errors(vue) == []
 
 
 @pytest.mark.e2e

@@ -6,7 +6,7 @@ import harness
 import pytest
 from playwright.sync_api import Page
 
-TEMPLATE, BUTTON, MORE_STEPS = "slider_quickstart", "finish now", 100_000
+BUTTON, MORE_STEPS = "finish now", 100_000
 LIMIT_S = 300.0
 BUTTON_AT = """name => {
     const canvas = window.app.canvas;
@@ -18,23 +18,10 @@ BUTTON_AT = """name => {
 }"""
 
 
-def set_steps(page: Page, steps: int) -> None:
-    page.evaluate(
-        """steps => { for (const w of window.app.graph._nodes.find(n => n.type === 'SliderTrainStep').widgets)
-            if (w.name === 'steps' || w.name === 'total_steps') w.value = steps; }""",
-        steps,
-    )
-
-
 @pytest.mark.e2e
 def test_finish_now_ends_the_training_and_the_graph_goes_on(page: Page) -> None:
-    harness.open_template(page, harness.PACK, TEMPLATE)
-    harness.fit_view(page)
-    set_steps(page, MORE_STEPS)
-    page.evaluate(
-        """() => { window.trained = 0;
-            window.app.api.addEventListener('slider_lora.progress', ({detail}) => { window.trained = detail.step; }); }"""
-    )
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="ended", steps=MORE_STEPS, total_steps=MORE_STEPS))
+    harness.count_steps(page)
     page.mouse.click(*page.evaluate(BUTTON_AT, BUTTON))
     page.get_by_text("This node is not training now.").wait_for(timeout=10_000)
 
@@ -52,7 +39,7 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(page: Page) -> None:
 
 @pytest.mark.e2e
 def test_a_preset_fills_the_widgets_in_and_an_edit_by_hand_makes_it_custom(page: Page) -> None:
-    harness.open_template(page, harness.PACK, TEMPLATE)
+    harness.lay(page, harness.small_graph("1", "2", "5", "6"))
     get = """names => { const node = window.app.graph._nodes.find(n => n.type === 'SliderTrainStep');
         return Object.fromEntries(node.widgets.filter(w => names.includes(w.name)).map(w => [w.name, w.value])); }"""
     choose = """([name, value]) => { const node = window.app.graph._nodes.find(n => n.type === 'SliderTrainStep');
