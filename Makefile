@@ -11,11 +11,12 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage setup comfyui bench bench-quality bench-smoke clean
+.PHONY: help demo test test-all lint coverage setup comfyui bench bench-quality bench-smoke clean
 
 help:
 	@echo "make demo    train a slider on the built-in model and draw its strip, into $(OUT)/ (sets itself up; needs no ComfyUI)"
 	@echo "make test    every test ring that can run here, then a summary   (RINGS=\"core lint\" picks some)"
+	@echo "make test-all   the same with every combination that make test tries in turn: an hour or two"
 	@echo "make lint    ruff check, ruff format --check, mypy"
 	@echo "make coverage   which lines of slider_core the core ring reaches: a table, and pages in build/coverage"
 	@echo "make bench   a step, its scaling, a sweep, encoding and ComfyUI's start against their peers: an hour or two; needs ComfyUI"
@@ -33,6 +34,10 @@ demo: $(VENV)/.stamp-package
 
 test: setup
 	$(PY) tests/rings.py $(RINGS)
+
+# what `test` tries in turn (formats x algorithms x models), all of it: an hour or two
+test-all: setup
+	SLIDER_FULL_PRODUCTS=1 $(PY) tests/rings.py $(RINGS)
 
 lint: $(VENV)/.stamp-tools
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(PY) -m mypy slider_core

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from products import in_turn
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 ALGORITHMS = ("lora", "rslora", "dora", "locon", "loha", "lokr", "full", "glora")
@@ -106,8 +107,7 @@ def test_ranks_by_pattern(prompt: dict, run_graph) -> None:
         run_graph({k: prompt[k] for k in ("1", "5")}, targets=("5", 0))
 
 
-@pytest.mark.parametrize("form", ["native", "kohya", "lycoris", "peft"])
-@pytest.mark.parametrize("algorithm", ["lora", "dora", "lokr"])
+@pytest.mark.parametrize(("form", "algorithm"), in_turn(("native", "kohya", "lycoris", "peft"), ("dora", "lokr", "lora", "dora")))
 def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, run_graph) -> None:
     if (algorithm, form) == ("lokr", "peft"):
         pytest.skip("a PEFT folder holds LoRA and DoRA")

@@ -6,11 +6,13 @@ run). The switches of the host are set to unusual values first, so that "put bac
 
 import hashlib
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 import torch.utils._python_dispatch
+from products import FULL, in_turn
 from zoo.animals import TINY, tiny
 from zoo.model import build_tiny, conditioning
 
@@ -109,18 +111,21 @@ def fault_at(place: str, layer: torch.nn.Module, fault: BaseException) -> Callab
     return layer.register_forward_hook(hook).remove
 
 
-@pytest.mark.parametrize("in_training", [False, True])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
-@pytest.mark.parametrize("place", ["nowhere", "forward", "backward"])
-@pytest.mark.parametrize("name", MODELS)
-def test_everything_is_put_back(name: str, place: str, checkpointing: bool, in_training: bool, pack, monkeypatch) -> None:
+PLACES = ("nowhere", "forward", "backward")
+SWITCHED = in_turn(product(MODELS, PLACES), ("plain", "checkpointed"), (False, True, True))  # the last: in_training
+
+
+@pytest.mark.parametrize(("where", "checkpointing", "in_training"), SWITCHED)
+def test_everything_is_put_back(where: tuple[str, str], checkpointing: str, in_training: bool, pack, monkeypatch) -> None:
     import comfy.model_management
 
     monkeypatch.setattr(comfy.model_management, "in_training", in_training)
-    entry = tiny(name)
-    for fault in (RuntimeError("torn"), comfy.model_management.InterruptProcessingException(), KeyboardInterrupt()):
+    entry, place = tiny(where[0]), where[1]
+    faults = (RuntimeError("torn"), comfy.model_management.InterruptProcessingException(), KeyboardInterrupt())
+    turn = MODELS.index(where[0]) % len(faults)
+    for fault in faults if FULL else faults[turn : turn + 1]:
         with torch.inference_mode():
-            trainer, backend = trainer_of(pack, entry, checkpointing)
+            trainer, backend = trainer_of(pack, entry, checkpointing == "checkpointed")
             backend.patcher.model.current_patcher = backend.patcher  # as after a first sampling
             before, outside = state(backend.patcher), switches()
             remove = fault_at(place, backend.module.get_submodule(trainer.adapter.targets[-1].path), fault)
@@ -137,8 +142,9 @@ def test_everything_is_put_back(name: str, place: str, checkpointing: bool, in_t
             trainer.run(backend, 2 + trainer.step)  # and it can be trained again
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
-@pytest.mark.parametrize("entry", TINY, ids=lambda e: e.title)
+@pytest.mark.parametrize(
+    ("entry", "checkpointing"), in_turn(TINY, (False, True)), ids=lambda v: v if isinstance(v, str) else getattr(v, "title", None)
+)
 def test_no_weight_is_copied(entry, checkpointing: bool, pack) -> None:
     """While gradients are recorded every weight lies where the loader put it; afterwards the very objects are back."""
     with torch.inference_mode():

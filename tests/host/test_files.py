@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from products import in_turn
 from zoo.animals import TINY, tiny
 from zoo.model import build_tiny, conditioning
 
@@ -104,8 +105,7 @@ def by_stock(case: Case, name: str, strength: float, kind: str = "LoraLoaderMode
     return case.answer(model)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("algorithm", "title"), in_turn(ALGORITHMS, TITLES, each=3))
 def test_the_stock_loader_does_what_the_live_slider_did(title: str, algorithm: str, cases, loras: Path) -> None:
     case = cases(title, algorithm)
     base = case.answer()
@@ -131,8 +131,7 @@ def test_diffusers_names_where_comfyui_has_them(title: str, cases, loras: Path, 
         assert not (loras / name).exists()
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in ("dora", "glora")])
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("algorithm", "title"), in_turn([a for a in ALGORITHMS if a not in ("dora", "glora")], TITLES))
 def test_the_bypass_loader_too(title: str, algorithm: str, cases, loras: Path, extra_nodes) -> None:
     extra_nodes("nodes_lora_debug")
     case, name = cases(title, algorithm), f"bypass {algorithm} {title}.safetensors"
@@ -162,8 +161,7 @@ def test_where_the_bypass_loader_is_wrong_the_save_node_says_so(cases, loras: Pa
         assert case.agrees(by_stock(case, path.name, 1.0, "LoraLoaderBypassModelOnly"), 1.0)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("algorithm", "title"), in_turn(ALGORITHMS, TITLES, each=2))
 def test_lycoris_reads_its_file(title: str, algorithm: str, pack, tmp_path: Path) -> None:
     from lycoris.wrapper import create_lycoris_from_weights
 
@@ -199,8 +197,7 @@ def _lycoris_delta(part: Any, base: torch.Tensor) -> torch.Tensor:
     return part.get_diff_weight()[0]
 
 
-@pytest.mark.parametrize("algorithm", ["lora", "rslora", "dora", "locon"])
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("title", "algorithm"), in_turn(TITLES, ("lora", "rslora", "dora", "locon")))
 def test_peft_reads_its_folder(title: str, algorithm: str, pack, tmp_path: Path) -> None:
     from peft import PeftModel
 
@@ -214,8 +211,7 @@ def test_peft_reads_its_folder(title: str, algorithm: str, pack, tmp_path: Path)
     assert (theirs - wanted).norm() < SAME * base.norm()
 
 
-@pytest.mark.parametrize("form", ["native", "kohya", "diffusers", "lycoris", "peft"])
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("form", "title"), in_turn(("native", "kohya", "diffusers", "lycoris", "peft"), TITLES, each=2))
 def test_what_was_written_is_read_and_trained_on(title: str, form: str, cases, pack, tmp_path: Path) -> None:
     """Back from any format: the same effect by our own node, and an adapter whose training goes on."""
     case = cases(title, "lora")
@@ -396,9 +392,9 @@ def test_every_layer_of_every_architecture_is_found_by_every_name(title: str, pa
 # --- what a review found
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("algorithm", ["lora", "dora", "full"])
-@pytest.mark.parametrize("title", ["WAN21_T2V", "SD15"])
+@pytest.mark.parametrize(
+    ("algorithm", "title", "dtype"), in_turn(("lora", "dora", "full"), ("WAN21_T2V", "SD15"), (torch.bfloat16, torch.float16))
+)
 def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     title: str, algorithm: str, dtype: torch.dtype, pack, tmp_path: Path, monkeypatch
 ) -> None:

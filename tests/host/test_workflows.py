@@ -58,12 +58,20 @@ def stock(pack, extra_nodes) -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_bundled_workflow_fits_the_nodes(name: str, stock: None, comfy: Path, server: Any) -> None:
+def test_a_bundled_workflow_fits_the_nodes_and_can_be_read(name: str, stock: None, comfy: Path, server: Any) -> None:
+    graph = graph_of(name)
+    it_is_what_its_source_says(name, graph)
+    a_model_to_download_is_named_in_a_note(graph)
+    no_two_nodes_lie_over_each_other(graph)
+    it_fits_the_nodes(graph, comfy)
+
+
+def it_fits_the_nodes(graph: dict[str, Any], comfy: Path) -> None:
     import execution
 
     import nodes
 
-    prompt = prompt_of(graph_of(name))
+    prompt = prompt_of(graph)
     for node in prompt.values():
         assert node["class_type"] in nodes.NODE_CLASS_MAPPINGS
         for key in node["inputs"].keys() & FILES.keys():
@@ -78,9 +86,8 @@ def test_a_bundled_workflow_fits_the_nodes(name: str, stock: None, comfy: Path, 
     assert outputs
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_bundled_workflow_is_what_its_source_says(name: str) -> None:
-    prompt = prompt_of(graph_of(name))
+def it_is_what_its_source_says(name: str, graph: dict[str, Any]) -> None:
+    prompt = prompt_of(graph)
     source = json.loads((ROOT / "tools" / "workflows" / f"{name}.api.json").read_text(encoding="utf-8"))
     assert prompt.keys() == source.keys()
     for key, node in source.items():
@@ -89,9 +96,7 @@ def test_a_bundled_workflow_is_what_its_source_says(name: str) -> None:
     assert (ROOT / "workflows" / f"{name}.jpg").is_file(), "a template has a picture"
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_model_that_must_be_downloaded_is_named_in_a_note_with_its_folder_and_can_be_fetched(name: str) -> None:
-    graph = graph_of(name)
+def a_model_to_download_is_named_in_a_note(graph: dict[str, Any]) -> None:
     notes = "\n".join(node["widgets_values"][0] for node in graph["nodes"] if node["type"] == NOTE)
     for node in graph["nodes"]:
         if "Loader" not in node["type"]:
@@ -105,10 +110,8 @@ def test_a_model_that_must_be_downloaded_is_named_in_a_note_with_its_folder_and_
             assert f"`models/{model['directory']}`" in notes
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_no_two_nodes_of_a_bundled_workflow_lie_over_each_other(name: str) -> None:
+def no_two_nodes_lie_over_each_other(graph: dict[str, Any]) -> None:
     """With the title bar above each, and every node inside one of the groups but for the notes."""
-    graph = graph_of(name)
     boxes = {f"{n['type']} {n['id']}": (n["pos"][0], n["pos"][1] - TITLE, *n["size"]) for n in graph["nodes"]}
     boxes = {key: (x, y, x + w, y + h + TITLE) for key, (x, y, w, h) in boxes.items()}
     for (one, a), (other, b) in combinations(boxes.items(), 2):

@@ -84,7 +84,7 @@ class Trial:
     """A tiny model in float64, or another in float32, an adapter on it, and a loss of both signs in one batch."""
 
     def __init__(self, core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora", patcher: Any = None) -> None:
-        self.core, self.gradients = core, core("layers.checkpointing")
+        self.core, self.gradients, self.inplace = core, core("layers.checkpointing"), core("layers.autograd_inplace")
         dtype = torch.float64 if entry.wide and patcher is None else torch.float32
         self.backend = core("with_comfy.model_backend").ComfyBackend(patcher or build_tiny(entry, dtype), None, None)
         self.targets = core("layers.select").select(self.backend.module, preset)
@@ -113,12 +113,12 @@ class Trial:
         for forgiven in (False, True):
             try:
                 with self._twice(module) if checkpointing else nullcontext():
-                    with self.gradients.forgiving(forgiven):
+                    with self.inplace.forgiving(forgiven):
                         found = torch.autograd.grad(self.loss(), self.adapter.parameters(), allow_unused=True)
                     blocks = [b for m in module.modules() if isinstance(b := m.__dict__.get("forward"), kind)]
                     self.once, self.idle = sum(b.safe is False for b in blocks), sum(b.safe is None for b in blocks)
             except RuntimeError as fault:
-                if forgiven or not self.gradients.complains(fault):
+                if forgiven or not self.inplace.complains(fault):
                     raise
                 continue
             parameters = self.adapter.parameters()
@@ -138,9 +138,11 @@ class Trial:
             p.copy_(old)
         return (8 * (value[1] - value[-1]) - (value[2] - value[-2])) / (12 * h)
 
-    def worst_slope(self, gradient: Sequence[torch.Tensor], steps: Sequence[float] = STEPS, least: float = 1e-3) -> float:
+    def worst_slope(
+        self, gradient: Sequence[torch.Tensor], steps: Sequence[float] = STEPS, least: float = 1e-3, enough: float = 0.0
+    ) -> float:
         """The largest error of the gradient against finite differences along DIRECTIONS directions, relative to the slope there
-        and that share of the gradient's length."""
+        and that share of the gradient's length. Of the steps no other is tried once one agrees to `enough`."""
         length, errors = norm(gradient), []
         generator = torch.Generator().manual_seed(5)
         for _ in range(DIRECTIONS):
@@ -149,7 +151,12 @@ class Trial:
             direction = [d / size for d in direction]
             expected = float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True)))
             scale = abs(expected) + least * length
-            errors.append(min(abs(self.slope(direction, h) - expected) / scale for h in steps))
+            tried = []
+            for h in steps:
+                tried.append(abs(self.slope(direction, h) - expected) / scale)
+                if tried[-1] < enough:
+                    break
+            errors.append(min(tried))
         return max(errors)
 
 
@@ -157,7 +164,7 @@ def norm(tensors: Sequence[torch.Tensor]) -> float:
     return float(torch.cat([t.flatten() for t in tensors]).norm())
 
 
-def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora") -> Gradients:
+def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora", enough: float = 0.0) -> Gradients:
     """Build, borrow and differentiate one tiny model."""
     trial = Trial(core, entry, preset, algorithm)
     with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
@@ -165,9 +172,9 @@ def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: 
         plain, in_place = trial.gradient(False)
         twice, _ = trial.gradient(True)
         length = norm(plain)
-        worst = trial.worst_slope(plain)
+        worst = trial.worst_slope(plain, enough=enough)
     apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
-    blocks = len(trial.gradients.blocks(trial.backend.module))
+    blocks = len(core("layers.blocks").blocks(trial.backend.module))
     once, idle = trial.once, trial.idle
     return Gradients(len(trial.targets), worst, max(apart), in_place, not trial.backend.one_by_one, blocks, once, idle)
 
