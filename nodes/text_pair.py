@@ -1,4 +1,4 @@
-"""SliderTextPair: words in the place of images."""
+"""SliderTextPair: prompts in the place of images."""
 
 from comfy_api.latest import io
 
@@ -15,7 +15,7 @@ class SliderTextPair(io.ComfyNode):
             node_id="SliderTextPair",
             display_name="Slider Text Pair",
             category=DATASET_MENU,
-            description="A slider from words, without images: what the target becomes at +1 and at -1. Goes into Slider Train "
+            description="A slider from prompts, without images: what the target becomes at +1 and at -1. Goes into Slider Train "
             "Step where a dataset would. The model teaches itself, on latents that it makes.",
             search_aliases=["text slider", "prompt slider", "concept slider", "LECO"],
             inputs=[
@@ -40,7 +40,7 @@ class SliderTextPair(io.ComfyNode):
                     optional=True,
                     tooltip="How far +1 is pushed, in differences between both ends.",
                 ),
-                DatasetSocket.Input("dataset", optional=True, tooltip="Images, or other words, to be trained beside these."),
+                DatasetSocket.Input("dataset", optional=True, tooltip="Images, or other text sliders, to be trained beside these."),
                 io.Float.Input(
                     "weight",
                     default=1.0,
@@ -48,7 +48,7 @@ class SliderTextPair(io.ComfyNode):
                     max=100.0,
                     step=0.05,
                     optional=True,
-                    tooltip="What a step of words counts beside a step of images.",
+                    tooltip="Loss weight of a step of prompts beside a step of images.",
                 ),
                 io.Combo.Input(
                     "latents",
@@ -56,7 +56,7 @@ class SliderTextPair(io.ComfyNode):
                     default=Latents.OWN,
                     advanced=True,
                     optional=True,
-                    tooltip="own: the model makes them. images: the dataset's images, which are then trained on by words alone.",
+                    tooltip="own: the model makes them. images: the dataset's images, which are then trained on by prompts alone.",
                 ),
                 io.Int.Input("count", default=16, min=1, max=1000, advanced=True, optional=True, tooltip="Latents to make."),
                 io.Int.Input(
@@ -81,7 +81,7 @@ class SliderTextPair(io.ComfyNode):
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step."),
-                io.String.Output(display_name="report", tooltip="The prompts, as they will be asked."),
+                io.String.Output(display_name="report", tooltip="The prompts, as they will be trained on."),
             ],
         )
 

@@ -1,4 +1,4 @@
-// What a training node shows, as far as it can be said without a page: words, the picture's address, the gain curve as SVG.
+// What a training node shows, without a page: text, the picture's address, the curve of the explained share as SVG.
 // A state is what nodes/live.py sends.
 
 const WIDTH = 300
@@ -45,18 +45,18 @@ export function stripPath({ strip, run }) {
   return `/view?${new URLSearchParams({ filename, subfolder, type, v: `${run}-${step}` })}`
 }
 
-export function percent(gain) {
-  if (gain === null || gain === undefined) return "?"
-  return gain > -10 ? `${gain < 0 ? "" : "+"}${(100 * gain).toFixed(1)} %` : "below -999 %"
+export function percent(share) {
+  if (share === null || share === undefined) return "?"
+  return share > -10 ? `${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %` : "below -999 %"
 }
 
-/** The gain of both signs over the steps, as the text of an SVG element; made of numbers alone. */
-export function curveSvg(gain, until) {
-  const known = gain.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
-  const values = [0, ...known.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
+/** The explained share of both signs over the steps, as the text of an SVG element; made of numbers alone. */
+export function curveSvg(explained, until) {
+  const points = explained.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
+  const values = [0, ...points.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
   const low = Math.min(...values)
   const high = Math.max(0.01, ...values)
-  const last = Math.max(until, 1, ...known.map(([step]) => step))
+  const last = Math.max(until, 1, ...points.map(([step]) => step))
   const bottom = HEIGHT - FRAME.bottom
   const x = (step) => FRAME.left + (step / last) * (WIDTH - FRAME.left - FRAME.right)
   const y = (value) => FRAME.top + ((high - value) / (high - low)) * (bottom - FRAME.top)
@@ -68,12 +68,12 @@ export function curveSvg(gain, until) {
   parts.push(`<text class="tick" x="${x(0)}" y="${HEIGHT - 3}">0</text>`)
   parts.push(`<text class="tick" x="${x(last)}" y="${HEIGHT - 3}" text-anchor="end">step ${Number(last)}</text>`)
   SIDES.forEach((side, i) => {
-    const points = known.filter((reading) => reading[i + 1] !== null).map((reading) => at(reading[0], reading[i + 1]))
+    const points = points.filter((reading) => reading[i + 1] !== null).map((reading) => at(reading[0], reading[i + 1]))
     const end = points.at(-1)?.split(",")
     if (points.length > 1) parts.push(`<polyline class="${side}" points="${points.join(" ")}"/>`)
     if (end) parts.push(`<circle class="${side}" cx="${end[0]}" cy="${end[1]}" r="2.5"/>`)
-    const told = gain.length ? percent(gain.at(-1)[i + 1]) : ""
-    parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${told}</text>`)
+    const latest = explained.length ? percent(explained.at(-1)[i + 1]) : ""
+    parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${latest}</text>`)
   })
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="gain over the steps">${parts.join("")}</svg>`
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="explained share over the steps">${parts.join("")}</svg>`
 }

@@ -1,4 +1,4 @@
-// The numbers behind the scrubber: strengths, positions, keys and words. No page, no ComfyUI; tested with `node --test`.
+// The numbers behind the scrubber: strengths, positions, keys and labels. No page, no ComfyUI; tested with `node --test`.
 // The saved sweep's page carries this file too.
 
 /** Places of the strengths in rising order, each strength once. */
@@ -80,15 +80,15 @@ export function spoken(value, ends = {}) {
 }
 
 /** What is sent for a node: rising strengths, and for each row its frames in that order. Null when it is no sweep. */
-export function readSweep(told) {
-  if (!told || !Array.isArray(told.strengths) || !Array.isArray(told.rows)) return null
-  const places = ordered(told.strengths)
-  const rows = told.rows.filter((row) => Array.isArray(row?.frames) && row.frames.length >= told.strengths.length)
+export function readSweep(data) {
+  if (!data || !Array.isArray(data.strengths) || !Array.isArray(data.rows)) return null
+  const places = ordered(data.strengths)
+  const rows = data.rows.filter((row) => Array.isArray(row?.frames) && row.frames.length >= data.strengths.length)
   if (!places.length || !rows.length) return null
   return {
-    title: String(told.title ?? ""),
-    ends: { minus: String(told.minus ?? ""), plus: String(told.plus ?? "") },
-    strengths: places.map((place) => told.strengths[place]),
+    title: String(data.title ?? ""),
+    ends: { minus: String(data.minus ?? ""), plus: String(data.plus ?? "") },
+    strengths: places.map((place) => data.strengths[place]),
     rows: rows.map((row) => ({ name: String(row.name ?? ""), frames: places.map((place) => row.frames[place]) })),
   }
 }
@@ -113,15 +113,15 @@ function tells(id) {
 
 /** The newest sweep of a node in the server's history (prompt id -> record), of this workflow where both say which it is. */
 export function fromHistory(history, node, kind, workflow = "") {
-  const found = []
+  const runs = []
   for (const record of Object.values(history ?? {})) {
     const [number, , prompt, extra] = record?.prompt ?? []
     const of = extra?.extra_pnginfo?.workflow?.id
     if (tells(workflow) && tells(of) && of !== workflow) continue
     for (const [id, output] of Object.entries(record?.outputs ?? {}))
       if ((id === node || id.endsWith(`:${node}`)) && prompt?.[id]?.class_type === kind && output?.slider_sweep?.[0])
-        found.push({ number: Number(number) || 0, told: output.slider_sweep[0] })
+        runs.push({ number: Number(number) || 0, data: output.slider_sweep[0] })
   }
-  found.sort((a, b) => b.number - a.number)
-  return found.length ? found[0].told : null
+  runs.sort((a, b) => b.number - a.number)
+  return runs.length ? runs[0].data : null
 }

@@ -40,7 +40,7 @@ function element(document, kind, attributes = {}, ...children) {
 
 /**
  * A scrubber: {element, show(sweep, urlOf), value()}. `sweep` is what readSweep gave, or null; `urlOf(frame)` an image's address.
- * `onUse(strength)` is called by the button, whose word is `use`.
+ * `onUse(strength)` is called by the button, whose label is `use`.
  */
 export function makeScrubber(document, { use, onUse, empty = "" }) {
   const scene = element(document, "div", { class: "scene" })

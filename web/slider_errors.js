@@ -1,4 +1,4 @@
-// What went wrong in the pack's own words, in the node where it went wrong: ComfyUI says only that the node failed, and keeps the
+// The pack's own error message, in the node where it went wrong: ComfyUI says only that the node failed, and keeps the
 // sentence that names the cause and the fix in a log. It goes when the next run begins.
 
 import { app } from "../../scripts/app.js"

@@ -93,8 +93,8 @@ function addScrubber(node) {
   })
   widget.serialize = false
 
-  function show(told) {
-    const sweep = readSweep(told)
+  function show(data) {
+    const sweep = readSweep(data)
     if (!sweep) return
     scrubber.show(sweep, urlOf)
     height = HEIGHT

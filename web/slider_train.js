@@ -11,7 +11,7 @@ const FINISH = "/slider_lora/finish"
 const PROGRESS = "/slider_lora/progress"
 const EVENT = "slider_lora.progress"
 const panels = new WeakMap() // node -> its panel
-const told = new Map() // id of a node and name of a slider -> the last state that was sent to this page
+const states = new Map() // id of a node and name of a slider -> the last state that was sent to this page
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
@@ -44,18 +44,18 @@ function show(state) {
 
 /** What trains or trained before this page, or this graph, was opened. */
 async function restore() {
-  const before = new Map(told)
+  const before = new Map(states)
   const reply = await api.fetchApi(PROGRESS)
   if (!reply.ok) return
   const { nodes } = await reply.json()
-  for (const state of nodes) if (told.get(keyOf(state)) === before.get(keyOf(state))) show(state)
+  for (const state of nodes) if (states.get(keyOf(state)) === before.get(keyOf(state))) show(state)
 }
 
 app.registerExtension({
   name: "slider_lora.train",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
-      told.set(keyOf(detail), detail)
+      states.set(keyOf(detail), detail)
       show(detail)
     })
     api.addEventListener("reconnected", restore)

@@ -44,11 +44,11 @@ test("another strip has another address", () => {
   assert.equal(stripPath({ run: 4, strip: null }), "")
 })
 
-test("gains are percents", () => {
+test("shares are percents", () => {
   assert.deepEqual([0.1234, -0.02, 0, -11, null].map(percent), ["+12.3 %", "-2.0 %", "+0.0 %", "below -999 %", "?"])
 })
 
-test("a curve runs from left to right and up with the gain", () => {
+test("a curve runs from left to right and up with the share", () => {
   const svg = curveSvg([[20, 0.0, 0.1], [40, 0.1, 0.05], [80, 0.2, -0.1]], 100)
   const [plus] = points(svg, "plus").map((line) => line.split(" ").map((p) => p.split(",").map(Number)))
   assert.equal(plus.length, 3)
@@ -59,12 +59,12 @@ test("a curve runs from left to right and up with the gain", () => {
   assert.match(svg, /minus -10\.0 %/)
   assert.match(svg, /step 100</)
   assert.match(svg, />20 %</)
-  assert.match(curveSvg([[20, 0.007, -0.003]], 100), />-0\.3 %</, "small gains have a decimal")
+  assert.match(curveSvg([[20, 0.007, -0.003]], 100), />-0\.3 %</, "small shares have a decimal")
 })
 
 test("every training can be drawn", () => {
-  for (const gain of [[], [[1, 0.1, -0.1]], [[20, null, null]], [[20, 0, 0], [40, null, -50]], [[20, 0.1, 0.1], [20, 0.1, 0.1]]]) {
-    const svg = curveSvg(gain, 1)
+  for (const explained of [[], [[1, 0.1, -0.1]], [[20, null, null]], [[20, 0, 0], [40, null, -50]], [[20, 0.1, 0.1], [20, 0.1, 0.1]]]) {
+    const svg = curveSvg(explained, 1)
     assert.ok(svg.startsWith("<svg") && svg.endsWith("</svg>"))
     assert.doesNotMatch(svg, /NaN|Infinity|undefined|null/)
   }
