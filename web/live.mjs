@@ -52,11 +52,11 @@ export function percent(share) {
 
 /** The explained share of both signs over the steps, as the text of an SVG element; made of numbers alone. */
 export function curveSvg(explained, until) {
-  const points = explained.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
-  const values = [0, ...points.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
+  const readings = explained.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
+  const values = [0, ...readings.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
   const low = Math.min(...values)
   const high = Math.max(0.01, ...values)
-  const last = Math.max(until, 1, ...points.map(([step]) => step))
+  const last = Math.max(until, 1, ...readings.map(([step]) => step))
   const bottom = HEIGHT - FRAME.bottom
   const x = (step) => FRAME.left + (step / last) * (WIDTH - FRAME.left - FRAME.right)
   const y = (value) => FRAME.top + ((high - value) / (high - low)) * (bottom - FRAME.top)
@@ -68,7 +68,7 @@ export function curveSvg(explained, until) {
   parts.push(`<text class="tick" x="${x(0)}" y="${HEIGHT - 3}">0</text>`)
   parts.push(`<text class="tick" x="${x(last)}" y="${HEIGHT - 3}" text-anchor="end">step ${Number(last)}</text>`)
   SIDES.forEach((side, i) => {
-    const points = points.filter((reading) => reading[i + 1] !== null).map((reading) => at(reading[0], reading[i + 1]))
+    const points = readings.filter((reading) => reading[i + 1] !== null).map((reading) => at(reading[0], reading[i + 1]))
     const end = points.at(-1)?.split(",")
     if (points.length > 1) parts.push(`<polyline class="${side}" points="${points.join(" ")}"/>`)
     if (end) parts.push(`<circle class="${side}" cx="${end[0]}" cy="${end[1]}" r="2.5"/>`)
