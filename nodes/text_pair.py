@@ -40,7 +40,9 @@ class SliderTextPair(io.ComfyNode):
                     optional=True,
                     tooltip="How far +1 is pushed, in differences between both ends.",
                 ),
-                DatasetSocket.Input("dataset", optional=True, tooltip="Images, or other text sliders, to be trained beside these."),
+                DatasetSocket.Input(
+                    "dataset", optional=True, tooltip="Images, or other text sliders, to be trained beside these."
+                ),
                 io.Float.Input(
                     "weight",
                     default=1.0,
