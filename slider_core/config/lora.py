@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from .checks import JsonSpec, SliderError, choice, is_number, need
+from .checks import JsonSpec, SliderError, is_number, need
 
 
 class Preset(str, Enum):
@@ -19,7 +19,7 @@ class Preset(str, Enum):
 
 
 class Algorithm(str, Enum):
-    """How the change of a weight is made up (algorithms.py has the formulas, docs/adapters.md the differences)."""
+    """How the change of a weight is made up (lora/ has the formulas, docs/adapters.md the differences)."""
 
     LORA = "lora"
     RSLORA = "rslora"
@@ -57,6 +57,7 @@ class FileFormat(str, Enum):
     PEFT = "peft"
 
 
+LOKR = (Algorithm.LOKR,)
 PEFTS = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.DORA)
 TUCKER = (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR)
 Patterned = tuple[tuple[str, float], ...]  # (regular expression on module paths, value); the first that matches counts
@@ -90,55 +91,78 @@ class AdapterSpec(JsonSpec):
     tucker: bool = False  # LoCon, LoHa, LoKr on kernels larger than 1: a core tensor between small factors
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preset", self.preset.value if isinstance(self.preset, Preset) else self.preset)
-        object.__setattr__(self, "algorithm", choice(Algorithm, self.algorithm, "Algorithm"))
-        object.__setattr__(self, "init", choice(Init, self.init, "Initialisation"))
-        need(isinstance(self.preset, str) and bool(self.preset), f"The target preset must be a name, got {self.preset!r}.")
+        if isinstance(self.preset, Preset):
+            object.__setattr__(self, "preset", self.preset.value)
+        self.convert("algorithm", Algorithm, "Algorithm")
+        self.convert("init", Init, "Initialisation")
+        self.check("preset", isinstance(self.preset, str) and bool(self.preset), "a name")
         custom = self.preset == Preset.CUSTOM.value
-        need(
-            bool(self.patterns or self.names) == custom,
-            'patterns go with the preset "custom": give at least one pattern there, and none with another preset.',
-        )
-        self._check_sizes()
+        message = 'patterns go with the preset "custom": give at least one pattern there, and none with another preset.'
+        need(bool(self.patterns or self.names) == custom, message, "adapter_spec.patterns")
+        self._check_ranks()
+        self._check_alphas()
+        self._check_patterns()
         self._check_options()
 
-    def _check_sizes(self) -> None:
-        ranks = [("rank", self.rank), *((f'rank of "{p}"', r) for p, r in self.rank_pattern)]
-        ranks += [("conv_rank", self.conv_rank)] if self.conv_rank else []
-        plain = self.conv_rank is None or (isinstance(self.conv_rank, int) and self.conv_rank >= 0)
-        need(plain, f"conv_rank must be a whole number from 0, got {self.conv_rank!r}.")
+    def _check_ranks(self) -> None:
+        conv_rank_fits = self.conv_rank is None or (isinstance(self.conv_rank, int) and self.conv_rank >= 0)
+        self.check("conv_rank", conv_rank_fits, "a whole number from 0")
+        ranks: list[tuple[str, float]] = [("rank", self.rank)]
+        ranks += [(f'rank of "{pattern}"', rank) for pattern, rank in self.rank_pattern]
+        if self.conv_rank:
+            ranks.append(("conv_rank", self.conv_rank))
         for name, rank in ranks:
-            need(isinstance(rank, int) and rank >= 1, f"{name} must be a whole number from 1, got {rank!r}.")
-            odd = self.init is Init.ORTHOGONAL and rank % 2
-            need(not odd, f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}.")
-        alphas = [("alpha", self.alpha), *((f'alpha of "{p}"', a) for p, a in self.alpha_pattern)]
-        alphas += [("conv_alpha", self.conv_alpha)] if self.conv_alpha is not None else []
+            whole = isinstance(rank, int) and rank >= 1
+            need(whole, f"{name} must be a whole number from 1, got {rank!r}.", "adapter_spec.rank")
+            even = self.init is not Init.ORTHOGONAL or rank % 2 == 0
+            message = f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}."
+            need(even, message, "adapter_spec.odd_rank")
+
+    def _check_alphas(self) -> None:
+        alphas = [("alpha", self.alpha)]
+        alphas += [(f'alpha of "{pattern}"', alpha) for pattern, alpha in self.alpha_pattern]
+        if self.conv_alpha is not None:
+            alphas.append(("conv_alpha", self.conv_alpha))
         for name, alpha in alphas:
-            need(is_number(alpha) and alpha > 0, f"{name} must be a positive number, got {alpha!r}.")
+            positive = is_number(alpha) and alpha > 0
+            need(positive, f"{name} must be a positive number, got {alpha!r}.", "adapter_spec.alpha")
+
+    def _check_patterns(self) -> None:
         for pattern, _ in (*self.rank_pattern, *self.alpha_pattern):
             try:
                 re.compile(pattern)
             except re.error as fault:
-                raise SliderError(f'Pattern "{pattern}" is not a valid regular expression: {fault}.') from None
+                message = f'Pattern "{pattern}" is not a valid regular expression: {fault}.'
+                raise SliderError(message, "adapter_spec.pattern_invalid") from None
 
     def _check_options(self) -> None:
-        need(is_number(self.dropout) and 0 <= self.dropout < 1, f"dropout must be from 0 to below 1, got {self.dropout!r}.")
-        whole = isinstance(self.factor, int) and (self.factor == -1 or self.factor >= 1)
-        need(whole, f"factor must be -1 or a whole number from 1, got {self.factor!r}.")
-        lokr = (Algorithm.LOKR,)
-        for name, given, of in (
-            ("init", self.init is not Init.KAIMING, PEFTS),
-            ("factor", self.factor != -1, lokr),
-            ("full_matrix", self.full_matrix, lokr),
-            ("decompose_both", self.decompose_both, lokr),
-            ("tucker", self.tucker, TUCKER),
-        ):
-            known = ", ".join(a.value for a in of)
-            need(not given or self.algorithm in of, f'{name} is an option of {known}, not of "{self.algorithm.value}".')
+        self.check("dropout", is_number(self.dropout) and 0 <= self.dropout < 1, "from 0 to below 1")
+        factor_fits = isinstance(self.factor, int) and (self.factor == -1 or self.factor >= 1)
+        self.check("factor", factor_fits, "-1 or a whole number from 1")
+        self._check_option("init", self.init is not Init.KAIMING, PEFTS)
+        self._check_option("factor", self.factor != -1, LOKR)
+        self._check_option("full_matrix", self.full_matrix, LOKR)
+        self._check_option("decompose_both", self.decompose_both, LOKR)
+        self._check_option("tucker", self.tucker, TUCKER)
+
+    def _check_option(self, name: str, in_use: bool, algorithms: tuple[Algorithm, ...]) -> None:
+        names = ", ".join(algorithm.value for algorithm in algorithms)
+        message = f'{name} is an option of {names}, not of "{self.algorithm.value}".'
+        need(not in_use or self.algorithm in algorithms, message, "adapter_spec.option")
 
     def size(self, path: str, large_kernel: bool) -> tuple[int, float]:
         """(rank, alpha) of the layer at `path`; `large_kernel`: a convolution whose kernel is larger than 1. Rank 0: left out."""
-        rank = self.conv_rank if large_kernel and self.conv_rank is not None else self.rank
-        alpha = self.conv_alpha if large_kernel and self.conv_alpha else self.alpha
-        rank = next((r for pattern, r in self.rank_pattern if re.search(pattern, path)), rank)
-        return int(rank), float(next((a for pattern, a in self.alpha_pattern if re.search(pattern, path)), alpha))
+        rank: float = self.rank
+        alpha = self.alpha
+        if large_kernel and self.conv_rank is not None:
+            rank = self.conv_rank
+        if large_kernel and self.conv_alpha:
+            alpha = self.conv_alpha
+        return int(_first_match(self.rank_pattern, path, rank)), float(_first_match(self.alpha_pattern, path, alpha))
+
+
+def _first_match(patterns: Patterned, path: str, default: float) -> float:
+    for pattern, value in patterns:
+        if re.search(pattern, path):
+            return value
+    return default

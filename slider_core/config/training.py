@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .checks import JsonSpec, choice, is_number, is_whole, need
+from .checks import JsonSpec, is_number, need
 
-LEAST_FACTOR, MOST_LR = 0.1, 0.1  # of prodigy's own rate; of the rate of the other optional optimizers
+LEAST_FACTOR = 0.1  # of the rate that prodigy finds
+MOST_LR = 0.1  # of the other optional optimizers
 
 
 class Objective(str, Enum):
-    """How a step learns from the buckets (objective.py has the mathematics)."""
+    """How a step learns from the buckets (objective/ has the mathematics)."""
 
     DISPLACEMENT = "displacement"
     DENOISE_PAIRED = "denoise_paired"
@@ -21,7 +22,7 @@ class Objective(str, Enum):
 
 
 class Timesteps(str, Enum):
-    """How noise levels are drawn (noising.py): the model's own spacing, evenly, towards the middle, or a few-step sampler's."""
+    """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, towards the middle, or a few-step sampler's."""
 
     MODEL = "model"
     UNIFORM = "uniform"
@@ -30,7 +31,7 @@ class Timesteps(str, Enum):
 
 
 class Optimizer(str, Enum):
-    """What moves the weights (optimizers.py says what the learning rate means to each)."""
+    """What moves the weights (train/optimizers.py says what the learning rate means to each)."""
 
     ADAMW = "adamw"
     ADAFACTOR = "adafactor"
@@ -82,50 +83,57 @@ class TrainSpec(JsonSpec):
     ema: float = 0.0  # decay of the average of the weights that is read and saved; 0: the weights themselves
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", choice(Objective, self.objective, "Objective"))
-        object.__setattr__(self, "optimizer", choice(Optimizer, self.optimizer, "Optimizer"))
-        object.__setattr__(self, "timesteps", choice(Timesteps, self.timesteps, "Timesteps"))
-        object.__setattr__(self, "schedule", choice(Schedule, self.schedule, "Schedule"))
-        object.__setattr__(self, "weighting", choice(Weighting, self.weighting, "Weighting"))
+        self.convert("objective", Objective, "Objective")
+        self.convert("optimizer", Optimizer, "Optimizer")
+        self.convert("timesteps", Timesteps, "Timesteps")
+        self.convert("schedule", Schedule, "Schedule")
+        self.convert("weighting", Weighting, "Weighting")
         object.__setattr__(self, "window", tuple(self.window))
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
-            value = getattr(self, name)
-            need(isinstance(value, int) and value >= least, f"{name} must be a whole number from {least}, got {value!r}.")
-        need(isinstance(self.checkpointing, bool), f"checkpointing must be true or false, got {self.checkpointing!r}.")
-        need(is_number(self.lr) and 0 < self.lr <= 10, f"lr must be a positive number up to 10, got {self.lr!r}.")
-        seed_fits = isinstance(self.seed, int) and abs(self.seed) < 2**63
-        need(seed_fits, f"seed must be a whole number of 63 bits, got {self.seed!r}.")
-        for name in ("clip", "snr_gamma"):
-            value = getattr(self, name)
-            need(is_number(value) and value > 0, f"{name} must be a positive number, got {value!r}.")
-        for name in ("weight_decay", "neutral_weight"):
-            value = getattr(self, name)
-            need(is_number(value) and value >= 0, f"{name} must be 0 up, got {value!r}.")
-        ends = self.window if len(self.window) == 2 and all(is_number(e) for e in self.window) else (1, 0)
-        need(0 <= ends[0] < ends[1] <= 1, f"window must be two rising noise levels from 0 to 1, got {self.window!r}.")
-        moves = self.jitter is None or (is_number(self.jitter) and 0 <= self.jitter <= 0.5)
-        need(moves, f"jitter must be a share of the side from 0 to 0.5, got {self.jitter!r}.")
-        need(
-            not self.paired or self.batch % 2 == 0,
-            f"batch must be even with {self.objective.value} (a positive and its negative), got {self.batch}.",
-        )
+        self._check_numbers()
         self._check_optimizer()
 
+    def _check_numbers(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
+            self.check_whole(name, least)
+        self.check("checkpointing", isinstance(self.checkpointing, bool), "true or false")
+        self.check("lr", is_number(self.lr) and 0 < self.lr <= 10, "a positive number up to 10")
+        self.check("seed", isinstance(self.seed, int) and abs(self.seed) < 2**63, "a whole number of 63 bits")
+        for name in ("clip", "snr_gamma"):
+            value = getattr(self, name)
+            self.check(name, is_number(value) and value > 0, "a positive number")
+        for name in ("weight_decay", "neutral_weight"):
+            value = getattr(self, name)
+            self.check(name, is_number(value) and value >= 0, "0 up")
+        self.check("window", _is_window(self.window), "two rising noise levels from 0 to 1")
+        jitter_fits = self.jitter is None or (is_number(self.jitter) and 0 <= self.jitter <= 0.5)
+        self.check("jitter", jitter_fits, "a share of the side from 0 to 0.5")
+        pairs_fit = not self.paired or self.batch % 2 == 0
+        self.check("batch", pairs_fit, f"even with {self.objective.value} (a positive and its negative)")
+
     def _check_optimizer(self) -> None:
-        need(is_number(self.ema) and 0 <= self.ema < 1, f"ema must be from 0 (off) to below 1, got {self.ema!r}.")
-        name, free = self.optimizer.value, self.optimizer is Optimizer.SCHEDULE_FREE
-        need(not (free and self.ema), f"{name} averages the weights by itself: set ema to 0, got {self.ema!r}.")
+        self.check("ema", is_number(self.ema) and 0 <= self.ema < 1, "from 0 (off) to below 1")
+        name = self.optimizer.value
+        averages_twice = self.optimizer is Optimizer.SCHEDULE_FREE and self.ema > 0
+        message = f"{name} averages the weights by itself: set ema to 0, got {self.ema!r}."
+        need(not averages_twice, message, "train_spec.averages_twice")
         if self.optimizer is Optimizer.PRODIGY:
             low = f"{name} finds the learning rate by itself, and lr multiplies it: set lr to 1 (0.1 to 10), got {self.lr!r}."
-            need(self.lr >= LEAST_FACTOR, low)
+            need(self.lr >= LEAST_FACTOR, low, "train_spec.lr_too_low")
         elif self.optimizer is not Optimizer.ADAMW:
             high = f"lr {self.lr!r} is far too high for {name}: 0.0002 is where to begin on large models, 0.002 on the tiny one."
-            need(self.lr <= MOST_LR, high)
+            need(self.lr <= MOST_LR, high, "train_spec.lr_too_high")
 
     @property
     def paired(self) -> bool:
         """Whether a step takes whole pairs, both signs in one batch."""
         return self.objective is not Objective.DENOISE_ROTATING
+
+
+def _is_window(window: tuple[float, ...]) -> bool:
+    if len(window) != 2 or not all(map(is_number, window)):
+        return False
+    clean, noisy = window
+    return 0 <= clean < noisy <= 1
 
 
 @dataclass(frozen=True)
@@ -138,11 +146,9 @@ class SaveSpec(JsonSpec):
     keep: int = 3
 
     def __post_init__(self) -> None:
-        need(is_number(self.seconds) and self.seconds >= 0, f"seconds must be 0 up, got {self.seconds!r}.")
-        for name, least in (("every", 0), ("keep", 1)):
-            need(
-                is_whole(getattr(self, name), least), f"{name} must be a whole number from {least}, got {getattr(self, name)!r}."
-            )
+        self.check("seconds", is_number(self.seconds) and self.seconds >= 0, "0 up")
+        self.check_whole("every", 0)
+        self.check_whole("keep", 1)
 
 
 class TrainPreset(str, Enum):
@@ -157,13 +163,14 @@ class TrainPreset(str, Enum):
 _PLAIN = {"batch": 4, "warmup": 10, "schedule": Schedule.COSINE, "accumulate": 1, "ema": 0.0}
 PRESETS: dict[TrainPreset, dict[str, Any]] = {
     TrainPreset.QUICK: {"steps": 100, **_PLAIN},
-    TrainPreset.BALANCED: {name: getattr(TrainSpec, name) for name in ("steps", *_PLAIN)},
+    TrainPreset.BALANCED: {"steps": 300, **_PLAIN},
     TrainPreset.CAREFUL: {"steps": 600, **_PLAIN, "ema": 0.99},
 }
 
 
 def preset_fields(preset: TrainPreset, optimizer: Optimizer = Optimizer.ADAMW) -> dict[str, Any]:
     """The fields of a TrainSpec that `preset` sets; none with custom. Schedule-Free averages by itself, so it gets no EMA."""
-    fields = PRESETS.get(preset, {})
-    free = optimizer is Optimizer.SCHEDULE_FREE
-    return {name: value for name, value in fields.items() if not (free and name == "ema")}
+    fields = dict(PRESETS.get(preset, {}))
+    if optimizer is Optimizer.SCHEDULE_FREE:
+        fields.pop("ema", None)
+    return fields
