@@ -4,7 +4,7 @@
 
 Sliders of two attributes, trained as in quality.py (default objective) and calibrated, are drawn alone and together at -1, 0 and
 +1 on held-out noise with captions of their own, and the faces are measured. The last columns are the same question asked
-without a measure of faces: interference.py along the pairs' mean difference, at +1 and +1.
+without a measure of faces: along_pairs.py along the pairs' mean difference, at +1 and +1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import sys
 
 import torch
+from along_pairs import interference, pair_gap
 from quality import GAP, HELD_OUT, OBJECTIVES, SAMPLER_STEPS, STEPS, backend, images, trained
 
 from slider_core.config.training import Objective, TrainSpec
@@ -22,7 +23,6 @@ from slider_core.encode.encoder import Sample
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength
 from slider_core.train.calibrate import calibrate
-from slider_core.use.interference import interference, pair_gap
 from slider_core.with_tiny.faces import measure
 from slider_core.with_tiny.model import TinyBackend
 from slider_core.with_tiny.model_sweep import held_out_caption

@@ -40,7 +40,7 @@ from slider_core.lora.info import KEY  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.calibrate import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
-from slider_core.use.plots import draw_curve  # noqa: E402
+from slider_core.use.plot_curves import draw_curve  # noqa: E402
 from slider_core.with_tiny.faces import SKINS, UNIFORM_STD, render, sample_faces  # noqa: E402
 from slider_core.with_tiny.faces_pairs import EXTREME, make_pairs  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402

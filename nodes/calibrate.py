@@ -9,7 +9,7 @@ from ..slider_core.data.dataset import Dataset
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.calibrate import calibrate, calibrated
-from ..slider_core.use.plots import draw_calibration
+from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.slider_on_model import adapter_on, on_model
 from .frames import as_image

@@ -12,7 +12,7 @@ from PIL import Image
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.sweep import SweepSpec
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.plots import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..slider_core.use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
 from ..slider_core.use.prompt_library import PromptEntry, PromptLibrary
 from ..slider_core.use.sweep import SweepResult, sweep, sweep_library
 from ..slider_core.with_comfy.sweep import Drawer

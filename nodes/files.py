@@ -14,7 +14,7 @@ from ..slider_core.lora.formats import for_controlnet
 from ..slider_core.lora.info import name_of, summary, thumbnail
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.train.training_saves import file_stem
-from ..slider_core.use.plots import to_pil
+from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.slider_proof import save_tried
 from ..slider_core.with_comfy.slider_with_controlnet import save_control
 from .sockets import USE_MENU, SliderSocket

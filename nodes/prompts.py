@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..slider_core.config.checks import SliderError
 from ..slider_core.lora.info import Units, name_of
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.plots import draw_entries
+from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.with_comfy.sweep import Drawer, draw_library, encoded
 from .apply import units_input

@@ -11,7 +11,7 @@ from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.lora.info import Units, name_of
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.plots import draw_strip
+from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.prompt_library import PromptLibrary
 from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep

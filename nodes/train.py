@@ -18,7 +18,7 @@ from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
-from ..slider_core.use.plots import draw_training
+from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.slider_on_model import architecture
 from ..slider_core.with_comfy.slider_proof import Proof

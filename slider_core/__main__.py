@@ -98,7 +98,8 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     from .lora.safe_files import atomic_write, check_writable
     from .lora.slider_adapter import Adapter
     from .lora.slider_file import load_slider
-    from .use.plots import draw_strip, label, to_pil
+    from .use.plot_curves import label
+    from .use.plot_grids import draw_strip, to_pil
     from .use.prompt_library import read_prompts
     from .use.sweep_export import as_json, png
     from .with_tiny.model import TinyBackend

@@ -1,4 +1,4 @@
-"""The font of the pictures: Pillow's own, and for letters that it lacks the first font of the system that has them."""
+"""Lines in a frame with axes, and the font of all pictures: Pillow's own, and for glyphs that it lacks a system font with them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 Face = ImageFont.ImageFont | ImageFont.FreeTypeFont
-NOWHERE = "\U0010fffd"  # a place that no font fills: what is drawn for it stands for every letter that is missing
-SYSTEM = (  # as Linux, Windows and macOS have them; those with the most letters first
+NOWHERE = "\U0010fffd"  # a code point that no font fills: what is drawn for it stands for every glyph that is missing
+SYSTEM = (  # as Linux, Windows and macOS have them; those with the most glyphs first
     "NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "SourceHanSansSC-Regular.otf", "wqy-microhei.ttc", "wqy-zenhei.ttc",
     "DroidSansFallbackFull.ttf", "msyh.ttc", "YuGothM.ttc", "meiryo.ttc", "malgun.ttf",
     "PingFang.ttc", "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc", "Arial Unicode.ttf", "arialuni.ttf",
@@ -21,6 +21,7 @@ SYSTEM = (  # as Linux, Windows and macOS have them; those with the most letters
 
 @lru_cache(maxsize=1024)
 def _system(name: str, size: int) -> Face | None:
+    """A font of the system, None where it has none of that name. Cached: a search of every font folder takes milliseconds."""
     try:
         return ImageFont.truetype(name, size)
     except OSError:
@@ -28,27 +29,38 @@ def _system(name: str, size: int) -> Face | None:
 
 
 def missing(face: Face, text: str) -> int:
-    """How many of the letters of `text` that face cannot draw."""
-    nothing = bytes(face.getmask(NOWHERE))
-    return sum(bytes(face.getmask(letter)) == nothing for letter in {*text} if letter.isprintable() and not letter.isspace())
+    """How many glyphs of `text` that face lacks."""
+    box = bytes(face.getmask(NOWHERE))
+    count = 0
+    for glyph in set(text):
+        if glyph.isprintable() and not glyph.isspace():
+            count += bytes(face.getmask(glyph)) == box
+    return count
 
 
 def font(size: int, text: str = "") -> Face:
     """A face in which `text` can be read; where the system has none, the one that lacks least of it."""
-    own = ImageFont.load_default(size=size)
-    least = missing(own, text) if not text.isascii() else 0
-    for name in SYSTEM if least else ():
-        face = _system(name, size)
-        if face and missing(face, text) < least:
-            own, least = face, missing(face, text)
-        if not least:
+    best: Face = ImageFont.load_default(size=size)
+    if text.isascii():
+        return best
+    least = missing(best, text)
+    for name in SYSTEM:
+        if least == 0:
             break
-    return own
+        face = _system(name, size)
+        lacks = missing(face, text) if face else least
+        if face and lacks < least:
+            best = face
+            least = lacks
+    return best
 
 
-INK, PAPER = (28, 28, 32), (250, 250, 250)
-RULE, AXIS = (225, 225, 228), (150, 150, 155)
-SCALE, LEFT, RIGHT, TOP, BOTTOM = 2, 70, 190, 66, 56  # drawn twice as large; margins in pixels
+INK = (28, 28, 32)
+PAPER = (250, 250, 250)
+RULE = (225, 225, 228)
+AXIS = (150, 150, 155)
+SCALE = 2  # drawn this much larger and made smaller at the end
+LEFT, RIGHT, TOP, BOTTOM = 70, 190, 66, 56  # margins in pixels
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
@@ -66,61 +78,92 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """The frame of a chart. `ticks`: places on the x axis, from its left end to its right end unless `span` says more."""
+    """The frame of a chart. `ticks`: labels on the x axis, `span` its left and right end; `empty` is written in a frame without
+    lines."""
 
     title: str
     x_label: str
     y_label: str
     ticks: dict[float, str]
     span: tuple[float, float]
-    empty: str = ""  # what is said where there is no line
+    empty: str = ""
 
 
 def round_numbers(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers from `low` to `high`, 0 among them where it lies between."""
     unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * f for f in (1, 2, 5, 10, 20) if (high - low) / (unit * f) <= most)
+    step = next(unit * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (unit * factor) <= most)
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie in a picture of `width` x `height` pixels whose y axis goes from `low` to `high`."""
+
+    draw: ImageDraw.ImageDraw
+    face: Face
+    panel: Panel
+    width: int
+    height: int
+    low: float
+    high: float
+
+    def at(self, x: float, y: float) -> Point:
+        left, right = self.panel.span
+        across = LEFT + (x - left) / ((right - left) or 1) * (self.width - LEFT - RIGHT)
+        down = TOP + (self.high - y) / (self.high - self.low) * (self.height - TOP - BOTTOM)
+        return across * SCALE, down * SCALE
+
+    def text(self, x: float, y: float, text: str, anchor: str = "mm") -> None:
+        self.draw.text((x, y), text, INK, font=self.face, anchor=anchor)
+
+    def rule(self, y: float, colour: Colour) -> None:
+        left, right = self.panel.span
+        self.draw.line([self.at(left, y), self.at(right, y)], colour, SCALE)
 
 
 def draw_lines(panel: Panel, lines: Sequence[Line], size: tuple[int, int]) -> Image.Image:
     """The lines in their frame, `size` in pixels. The y axis holds 0 and every value."""
     width, height = size
+    values = [0.0]
+    for line in lines:
+        values += [y for _, y in line.points if not math.isnan(y)]
+    margin = 0.08 * (max(values) - min(values) or 1.0)
     canvas = Image.new("RGB", (width * SCALE, height * SCALE), PAPER)
     draw = ImageDraw.Draw(canvas)
-    small = font(14 * SCALE)
-    values = [y for line in lines for _, y in line.points if y == y]
-    low, high = min([0.0, *values]), max([0.0, *values])
-    margin = 0.08 * (high - low or 1.0)
-    low, high = low - margin, high + margin
-    x_low, x_high = panel.span
-
-    def place(x: float, y: float) -> Point:
-        across = LEFT + (x - x_low) / ((x_high - x_low) or 1) * (width - LEFT - RIGHT)
-        return across * SCALE, (TOP + (high - y) / (high - low) * (height - TOP - BOTTOM)) * SCALE
-
-    for value in round_numbers(low, high) if lines else []:
-        draw.line([place(x_low, value), place(x_high, value)], RULE, SCALE)
-        draw.text((place(x_low, value)[0] - 8 * SCALE, place(x_low, value)[1]), f"{value:g}", INK, font=small, anchor="rm")
-    for x, words in panel.ticks.items():
-        draw.text((place(x, low)[0], (height - BOTTOM + 14) * SCALE), words, INK, font=small, anchor="mm")
-    draw.line([place(x_low, 0), place(x_high, 0)], AXIS, SCALE)
+    frame = _Frame(draw, font(14 * SCALE), panel, width, height, min(values) - margin, max(values) + margin)
+    if lines:
+        _draw_grid(frame)
+    for x, label in panel.ticks.items():
+        frame.text(frame.at(x, frame.low)[0], (height - BOTTOM + 14) * SCALE, label)
+    frame.rule(0, AXIS)
     middle = (LEFT + (width - LEFT - RIGHT) / 2) * SCALE
     draw.text((LEFT * SCALE, 12 * SCALE), panel.title, INK, font=font(17 * SCALE, panel.title))
-    draw.text((middle, (height - 20) * SCALE), panel.x_label, INK, font=small, anchor="mm")
-    draw.text((8 * SCALE, (TOP - 26) * SCALE), panel.y_label, INK, font=small)
-    if panel.empty and not values:
-        draw.text((middle, (TOP + (height - TOP - BOTTOM) / 4) * SCALE), panel.empty, INK, font=small, anchor="mm")
+    frame.text(middle, (height - 20) * SCALE, panel.x_label)
+    frame.text(8 * SCALE, (TOP - 26) * SCALE, panel.y_label, "la")
+    if panel.empty and len(values) == 1:
+        frame.text(middle, (TOP + (height - TOP - BOTTOM) / 4) * SCALE, panel.empty)
     for number, line in enumerate(lines):
-        _draw_line(draw, line, [place(x, y) for x, y in line.points if y == y])
-        y = (TOP + 12 + 24 * number) * SCALE
-        draw.line([((width - RIGHT + 16) * SCALE, y), ((width - RIGHT + 40) * SCALE, y)], line.colour, line.width * SCALE)
-        draw.text(((width - RIGHT + 48) * SCALE, y), line.name, INK, font=small, anchor="lm")
+        _draw_line(frame, line, TOP + 12 + 24 * number)
     return canvas.resize(size, Image.Resampling.LANCZOS)
 
 
-def _draw_line(draw: ImageDraw.ImageDraw, line: Line, points: Sequence[Point]) -> None:
+def _draw_grid(frame: _Frame) -> None:
+    for value in round_numbers(frame.low, frame.high):
+        x, y = frame.at(frame.panel.span[0], value)
+        frame.rule(value, RULE)
+        frame.text(x - 8 * SCALE, y, f"{value:g}", "rm")
+
+
+def _draw_line(frame: _Frame, line: Line, legend_y: int) -> None:
+    """The line, and its name at the height `legend_y` on the right."""
+    points = [frame.at(x, y) for x, y in line.points if not math.isnan(y)]
     if points:
-        draw.line(points, line.colour, line.width * SCALE, joint="curve")
-    for x, y in points if line.dots or len(points) == 1 else []:
-        draw.ellipse((x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE), line.colour)
+        frame.draw.line(points, line.colour, line.width * SCALE, joint="curve")
+    if line.dots or len(points) == 1:
+        for x, y in points:
+            frame.draw.ellipse((x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE), line.colour)
+    right = (frame.width - RIGHT) * SCALE
+    height = legend_y * SCALE
+    frame.draw.line([(right + 16 * SCALE, height), (right + 40 * SCALE, height)], line.colour, line.width * SCALE)
+    frame.text(right + 48 * SCALE, height, line.name, "lm")

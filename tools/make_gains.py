@@ -22,7 +22,7 @@ from slider_core.config.training import TrainSpec  # noqa: E402
 from slider_core.layers.select import survey_for  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
-from slider_core.use.plots import PANEL, draw_training  # noqa: E402
+from slider_core.use.plot_curves import PANEL, draw_training  # noqa: E402
 from slider_core.use.sweep_export import png  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..config.sweep import SweepSpec
-from .plots import draw_curve, label
+from .plot_curves import draw_curve, label
 from .prompt_library import PromptEntry, PromptLibrary
 
 # strengths, seed -> images (S, 3, H, W) in [0, 1], one per strength, from the same noise

@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw
 
 from ..canvas import INK, PAPER, font
 from ..config.checks import SliderError
-from .plots import BAND, label, to_pil
+from .plot_curves import label
+from .plot_grids import BAND, to_pil
 from .sweep import SweepResult
 
 MOST_FRAMES, MOST_SHOWN = 64, 256  # of one row, and of all rows, where a scrubber shows them

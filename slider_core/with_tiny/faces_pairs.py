@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..config.checks import SliderError, nearest
-from ..use.plots import to_pil
+from ..use.plot_grids import to_pil
 from .faces import ATTRIBUTES, CLASSES, Face, render, sample_faces
 
 SHIPPED_PAIRS = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"

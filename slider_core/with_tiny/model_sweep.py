@@ -20,7 +20,8 @@ from ..lora.info import file_strength
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
-from ..use.plots import draw_entries, label, to_pil
+from ..use.plot_curves import label
+from ..use.plot_grids import draw_entries, to_pil
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
 from ..use.sweep_export import as_json, png

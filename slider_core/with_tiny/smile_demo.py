@@ -25,7 +25,8 @@ from ..lora.slider_file import Slider, save_slider
 from ..train.trainer import StepReport, Trainer
 from ..train.training_run import Run
 from ..train.trainings import Session
-from ..use.plots import draw_curve, draw_strip
+from ..use.plot_curves import draw_curve
+from ..use.plot_grids import draw_strip
 from ..use.sweep import SweepResult
 from ..use.sweep_export import as_json, png
 from .faces_pairs import SHIPPED_PAIRS

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from slider_core.train.progress import Reading
-from slider_core.use.plots import BINS, COLOURS, PANEL, draw_training, means, running_mean
+from slider_core.use.plot_curves import BINS, COLOURS, PANEL, draw_training, means, running_mean
 
 SIZE = (PANEL[0], 2 * PANEL[1])
 FRAME = 900 - 180  # right of it stands the legend

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec
-from slider_core.use.plots import draw_curve, draw_strip, label, to_pil
+from slider_core.use.plot_curves import draw_curve, label
+from slider_core.use.plot_grids import draw_strip, to_pil
 from slider_core.use.prompt_library import PromptEntry, parse_prompts
 from slider_core.use.sweep import SweepResult, sweep, sweep_library
 

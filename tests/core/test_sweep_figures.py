@@ -9,7 +9,7 @@ from PIL import Image
 
 from slider_core.backend import in_parts
 from slider_core.config.sweep import SweepSpec
-from slider_core.use.plots import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation
+from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation
 from slider_core.use.sweep import Row, SweepResult, effect_curve, figures, how_it_ran, rows_of, sweep_rows, table
 
 STRENGTHS = (2.0, 0.0, -1.0)  # not in order

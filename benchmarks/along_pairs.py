@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config.checks import SliderError, need
-from ..encode.encoder import Sample, pairs_of
+from slider_core.config.checks import SliderError, need
+from slider_core.encode.encoder import Sample, pairs_of
 
 TOO_LITTLE = 1e-3  # of the gap: an effect that no share can be taken of
 
@@ -25,9 +25,11 @@ TOO_LITTLE = 1e-3  # of the gap: an effect that no share can be taken of
 def pair_gap(samples: Sequence[Sample]) -> torch.Tensor:
     """The mean difference (C, H, W) of a dataset's pairs, positive less negative. SliderError without pairs of one size."""
     pairs = [pair for pair in pairs_of(samples) if len(pair) == 2]
-    need(bool(pairs), "The direction of a slider needs pairs of images, and the dataset has none.")
+    need(bool(pairs), "The direction of a slider needs pairs of images, and the dataset has none.", "interference.no_pairs")
     shapes = {sample.latent.shape for pair in pairs for sample in pair}
-    need(len(shapes) == 1, "The direction of a slider needs pairs of one size: set one size for the dataset.")
+    need(
+        len(shapes) == 1, "The direction of a slider needs pairs of one size: set one size for the dataset.", "interference.sizes"
+    )
     return torch.stack([positive.latent - negative.latent for positive, negative in pairs]).float().mean(dim=0)
 
 
@@ -58,9 +60,10 @@ def interference(
     """From pictures (N, ...) of the same noises, and `direction` of one picture's shape. SliderError when shapes differ."""
     sets = (none_N, a_N, b_N, both_N)
     if any(x.shape != none_N.shape for x in sets) or none_N.shape[1:] != direction.shape or not len(none_N):
-        raise SliderError(f"Interference needs four sets of equal pictures of the direction's shape {tuple(direction.shape)}.")
+        message = f"Interference needs four sets of equal pictures of the direction's shape {tuple(direction.shape)}."
+        raise SliderError(message, "interference.shapes")
     d = direction.double().flatten()
     size = float(d @ d)
-    need(size > 0, "The pairs do not differ: there is no direction to read along.")
+    need(size > 0, "The pairs do not differ: there is no direction to read along.", "interference.no_direction")
     none, a, b, both = (float((x.double().flatten(1) @ d).mean()) / size for x in sets)
     return Interference(a - none, both - b, b - none)

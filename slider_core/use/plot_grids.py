@@ -1,0 +1,136 @@
+"""Grids of pictures: the labelled strip of a sweep, named entries, a prompt library while a slider trains."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+import torch
+from PIL import Image, ImageDraw
+
+from ..canvas import INK, PAPER, Face, font
+from .plot_curves import label
+
+GAP, BAND = 6, 26
+LONGEST = 320  # pixels of a name left of a row
+WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live picture, of one picture in it
+Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
+
+
+def to_pil(image_CHW: torch.Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] -> 8-bit RGB."""
+    array = (image_CHW.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(array.permute(1, 2, 0).numpy())
+
+
+def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:
+    return to_pil(image_CHW).resize((width, height), Image.Resampling.LANCZOS)
+
+
+def draw_strip(
+    images: torch.Tensor,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    cell: int | None = None,
+) -> Image.Image:
+    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
+    count_rows, count_columns, _, height, width = images.shape
+    cell_width = cell or width
+    cell_height = round(height * cell_width / width)
+    face = font(max(11, min(18, cell_width // 6)), "".join([*rows, title]))
+    names = [_fitted(row, face, LONGEST) for row in rows]
+    left = 12 + int(max(map(face.getlength, names))) if names else GAP
+    top = BAND + GAP + BAND if title else BAND
+    size = (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP)
+    canvas = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((left, GAP), title, INK, font=face)
+    for column, strength in enumerate(strengths):
+        x = left + column * (cell_width + GAP)
+        draw.text((x + cell_width / 2, top - BAND / 2), label(strength), INK, font=face, anchor="mm")
+        for row in range(count_rows):
+            canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
+    for row, name in enumerate(names):
+        draw.text((GAP, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
+    return canvas
+
+
+def _fitted(text: str, face: Face, width: float) -> str:
+    """`text` in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    whole = " ".join(text[:1000].split())
+    if face.getlength(whole) <= width:
+        return whole
+    end = bisect_right(range(1, len(whole)), width, key=lambda end: face.getlength(f"{whole[:end]}…"))
+    return f"{whole[:end]}…"
+
+
+def draw_entries(
+    images: torch.Tensor,
+    names: Sequence[tuple[str, float]],
+    title: str = "",
+    least: int = 192,
+    shape: tuple[int, int] | None = None,
+) -> Image.Image:
+    """(N, 3, H, W) images as a grid, the name and strength of each above it. `shape`: its columns, and the width of a picture;
+    without it about as wide as high, of pictures that are at least `least` wide."""
+    count, _, height, width = images.shape
+    columns, cell = shape or (0, max(width, least))
+    cell_height = round(height * cell / width)
+    columns = min(count, columns or max(1, math.ceil(math.sqrt(count * (cell_height + BAND) / cell))))
+    top = BAND + GAP if title else GAP
+    face = font(15, "".join([title, *(name for name, _ in names)]))
+    size = (GAP + columns * (cell + GAP), top + math.ceil(count / columns) * (BAND + cell_height + GAP))
+    canvas = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((GAP, GAP), title, INK, font=face)
+    for number, (image, (name, strength)) in enumerate(zip(images, names, strict=True)):
+        x = GAP + number % columns * (cell + GAP)
+        y = top + number // columns * (BAND + cell_height + GAP)
+        at_strength = f"  {label(strength)}"
+        heading = _fitted(name, face, cell - face.getlength(at_strength)) + at_strength
+        draw.text((x + cell / 2, y + BAND / 2), heading, INK, font=face, anchor="mm")
+        canvas.paste(_resized(image, cell, cell_height), (x, y + BAND))
+    return canvas
+
+
+def draw_validation(rows: Mapping[str, torch.Tensor], strengths: Sequence[float], entries: Sequence[Entry]) -> Image.Image:
+    """A prompt library while a slider trains: `rows`, names with their pictures (S, 3, H, W) at all `strengths`, as a strip;
+    below it the `entries` that have a strength of their own, each with its name and strength above it.
+
+    As wide and as high as a live picture may be, where so many pictures leave that choice.
+    """
+    parts = []
+    if rows:
+        images = torch.stack(list(rows.values()))
+        parts.append(draw_strip(images, strengths, list(rows), "", _row_cell(images)))
+    if entries:
+        images = torch.stack([image for _, _, image in entries])
+        names = [(name, strength) for name, strength, _ in entries]
+        parts.append(draw_entries(images, names, shape=_entry_shape(images)))
+    canvas = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), PAPER)
+    top = 0
+    for part in parts:
+        canvas.paste(part, (0, top))
+        top += part.height
+    return canvas
+
+
+def _row_cell(images: torch.Tensor) -> int:
+    """The width of a picture in a strip of (R, S, 3, H, W), so that it is neither too wide nor too high."""
+    count_rows, count_columns, _, height, width = images.shape
+    least, most = ROW_CELLS
+    return max(least, min(most, WIDEST // count_columns, WIDEST * width // (count_rows * height)))
+
+
+def _entry_shape(images: torch.Tensor) -> tuple[int, int]:
+    """(columns, width of a picture) of a grid of (N, 3, H, W): the largest that is neither too wide nor too high."""
+    count, _, height, width = images.shape
+    least, most = ENTRY_CELLS
+    for cell in range(most, least - 1, -8):
+        columns = max(1, (WIDEST - GAP) // (cell + GAP))
+        if math.ceil(count / columns) * (BAND + GAP + cell * height / width) <= WIDEST:
+            break
+    return columns, cell
