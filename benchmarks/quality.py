@@ -36,7 +36,8 @@ from slider_core.config.training import Objective, Schedule, Timesteps, TrainSpe
 from slider_core.encode.alignment import line_up  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.layers.select import survey_for  # noqa: E402
-from slider_core.lora.info import KEY  # noqa: E402
+from slider_core.lora.calibration import CalibrationInfo  # noqa: E402
+from slider_core.lora.info import SliderInfo  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.calibrate import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
@@ -108,19 +109,19 @@ def trained(model: TinyBackend, samples: list[Sample], spec: TrainSpec) -> tuple
 
 def swept(model: TinyBackend, adapter: Adapter, strengths: tuple[float, ...], unit: float = 1.0) -> Curve:
     """Measured at calibrated strengths, on held-out noise and captions."""
-    told = {KEY: json.dumps({"calibrated": True, "unit": unit})}
-    return measured_sweep(model, adapter, SweepSpec(strengths, tuple(range(HELD_OUT)), steps=SAMPLER_STEPS), told)[1]
+    info = SliderInfo(calibration=CalibrationInfo(True, unit=unit))
+    return measured_sweep(model, adapter, SweepSpec(strengths, tuple(range(HELD_OUT)), steps=SAMPLER_STEPS), info)[1]
 
 
 def effects(model: TinyBackend, adapter: Adapter, unit: float, attribute: str) -> dict[str, float]:
     """Effect at +-1 on faces with each skin, over two backgrounds."""
-    told, found = {KEY: json.dumps({"calibrated": True, "unit": unit})}, {}
+    info, found = SliderInfo(calibration=CalibrationInfo(True, unit=unit)), {}
     for skin in SKINS:
         curves = []
         for behind in BEHIND:
             prompt = f"a face with {skin} skin on a {behind} background"
             spec = SweepSpec((-1.0, 0.0, 1.0), tuple(range(HELD_OUT)), prompt=prompt, steps=SAMPLER_STEPS)
-            curves.append(measured_sweep(model, adapter, spec, told)[1])
+            curves.append(measured_sweep(model, adapter, spec, info)[1])
         found[skin] = statistics.mean(curve.effect(attribute) for curve in curves)
     return found
 

@@ -6,8 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
-from ..slider_core.lora.formats import for_controlnet
-from ..slider_core.lora.info import Units, file_strength
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.schedule import Mode, Window, parse_points
 from ..slider_core.with_comfy.slider_schedule import applied
@@ -131,8 +130,8 @@ class SliderLoRAApply(io.ComfyNode):
         control_net: Any = None,
     ) -> io.NodeOutput:
         found, window = chosen(slider, file), Window(start_percent, end_percent, parse_points(curve))
-        strength = file_strength(strength, found.metadata, units)
-        if not for_controlnet(found.metadata):
+        strength = found.info.lora_weight(strength, units)
+        if not found.info.in_controlnet:
             return io.NodeOutput(applied(model, found, strength, window, mode), control_net)
         if window.changes or mode == Mode.LIVE.value:
             raise SliderError("A slider in a ControlNet is merged into it: leave start, end, curve and mode as they are.")

@@ -54,13 +54,13 @@ class SliderCalibrate(io.ComfyNode):
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = on_model(slider, model)
         found = calibrate(backend, adapter_on(model, placed), samples, seed, calibrating)
-        weights, told = calibrated(placed.weights, placed.metadata, found)
+        weights, info = calibrated(placed.weights, placed.info, found)
         report = f"{found.summary()} {found.passes} forward passes."
         say(report)
-        name = slider.metadata.get("slider_name", "slider")
+        name = slider.info.name or "slider"
         picture = as_image(draw_calibration(found, f"{name}: what is explained of {found.shown}"))
-        told_slider = replace(placed, weights=weights, metadata=told, proof=slider.proof)
-        return io.NodeOutput(told_slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))
+        slider = replace(placed, weights=weights, info=info, proof=slider.proof)
+        return io.NodeOutput(slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
 NODES = [SliderCalibrate]

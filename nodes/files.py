@@ -10,9 +10,8 @@ from comfy_api.latest import io, ui
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.lora import FileDtype, FileFormat
-from ..slider_core.lora.formats import for_controlnet
-from ..slider_core.lora.info import name_of, summary, thumbnail
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
+from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.training_saves import file_stem
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.slider_proof import save_tried
@@ -58,15 +57,15 @@ def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
 
 def own_place(slider: Slider) -> str:
     """The place and name of a slider's file when the user gives none."""
-    return f"sliders/{file_stem(name_of(slider.metadata) or 'my_slider')}"
+    return f"sliders/{file_stem(slider.info.name or 'my_slider')}"
 
 
 def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:
     """The slider with what the user says of it in its header."""
-    told = {"slider_minus": minus.strip(), "slider_plus": plus.strip()}
+    info = slider.info.labelled(minus, plus)
     if preview is not None:
-        told["modelspec.thumbnail"] = thumbnail(to_pil(preview[0].movedim(-1, 0)))
-    return replace(slider, metadata=slider.metadata | {key: value for key, value in told.items() if value})
+        info = replace(info, thumbnail=thumbnail(to_pil(preview[0].movedim(-1, 0))))
+    return replace(slider, info=info)
 
 
 class SaveSliderLoRA(io.ComfyNode):
@@ -144,7 +143,7 @@ class SaveSliderLoRA(io.ComfyNode):
         form = FileFormat(format)
         path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
         told = described(slider, minus, plus, preview)
-        if for_controlnet(slider.metadata):
+        if slider.info.in_controlnet:
             words = save_control(path, told, form, FileDtype(dtype), overwrite)
         else:
             words = save_tried(path, told, form, FileDtype(dtype), overwrite, model)
@@ -182,8 +181,7 @@ class LoadSliderLoRA(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         slider = load_by_name(file)
-        info = summary(slider.metadata, slider.weights, slider.left_out)
-        return io.NodeOutput(slider, info)
+        return io.NodeOutput(slider, slider.summary())
 
 
 NODES = [SaveSliderLoRA, LoadSliderLoRA]

@@ -1,6 +1,5 @@
 """SliderFinding and SaveSliderSweep: what a sweep showed, written into the slider, and the sweep itself as files."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..slider_core.config.checks import SliderError
-from ..slider_core.lora.info import summary
 from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sweep_export import ShownSweep, animation, page
@@ -50,10 +48,9 @@ class SliderFinding(io.ComfyNode):
     def execute(cls, slider: Slider, lowest: float, highest: float, minus: str, plus: str) -> io.NodeOutput:
         if not lowest < highest:
             raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).")
-        ends = {"slider_minus": minus.strip(), "slider_plus": plus.strip()}
-        told = {"slider_range": json.dumps([lowest, highest])} | {key: value for key, value in ends.items() if value}
-        found = replace(slider, metadata=slider.metadata | told)
-        return io.NodeOutput(found, summary(found.metadata, found.weights, found.left_out))
+        info = replace(slider.info.labelled(minus, plus), range=(lowest, highest))
+        slider = replace(slider, info=info)
+        return io.NodeOutput(slider, slider.summary())
 
 
 def free_place(prefix: str) -> tuple[Path, str]:

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..slider_core.config.checks import SliderError
-from ..slider_core.lora.info import Units, name_of
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
@@ -134,7 +134,7 @@ def drawn(
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    grid = as_image(draw_entries(images, labels, name_of(slider.metadata)))
+    grid = as_image(draw_entries(images, labels, slider.info.name))
     words = f"{library.summary(strength)} {how}"
     return io.NodeOutput(library, grid, images.movedim(1, -1), words, ui=ui.PreviewImage(grid, cls=cls))
 

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.sweep import parse_strengths
-from ..slider_core.lora.info import Units, file_strength
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.schedule import Mode, Window, parse_points
 from ..slider_core.with_comfy.slider_schedule import applied
@@ -69,7 +69,7 @@ class SliderStack(io.ComfyNode):
         window = Window(start_percent, end_percent, parse_points(curve))
         found = [slider for slider in sliders.values() if slider is not None]
         for slider, strength in zip(found, strength_of_each(strengths, len(found)), strict=True):
-            model = applied(model, slider, file_strength(strength, slider.metadata, units), window, mode)
+            model = applied(model, slider, slider.info.lora_weight(strength, units), window, mode)
         return io.NodeOutput(model)
 
 

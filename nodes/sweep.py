@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
-from ..slider_core.lora.info import Units, name_of
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.prompt_library import PromptLibrary
@@ -122,7 +122,7 @@ class SliderStrengthSweep(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(grid))
         result = sweep_model(spec, grid, drawer, slider, positives, slider_b, lambda: bar.update(1))
         lines = figures(result, None if dataset is None else along(dataset, drawer, result, encoded_before()))
-        told = drawer.summary() + (f" B is {name_of(slider_b.metadata) or 'the second slider'}." if slider_b else "")
+        told = drawer.summary() + (f" B is {slider_b.info.name or 'the second slider'}." if slider_b else "")
         return shown(cls, result, slider, lines, "\n".join([told, *table(result, lines)]))
 
 
@@ -130,8 +130,8 @@ def shown(
     cls: type[io.ComfyNode], result: SweepResult, slider: Slider, lines: dict[str, list[float]], report: str
 ) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
-    told, name = slider.metadata, name_of(slider.metadata)
-    whole = ShownSweep(result, name, told.get("slider_minus", ""), told.get("slider_plus", ""), report)
+    name = slider.info.name
+    whole = ShownSweep(result, name, slider.info.minus, slider.info.plus, report)
     cell = max(CELL, result.images.shape[-1])
     strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
     curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))

@@ -11,8 +11,8 @@ from ..slider_core.config.training import Objective, SaveSpec, TrainSpec
 from ..slider_core.data.dataset import Dataset, OnImage, origin
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.layers.layer import slices
-from ..slider_core.lora.formats import CONTROLNET, PART, cut, for_controlnet, prefix_of, to_native
-from ..slider_core.lora.info import tensor_hash
+from ..slider_core.lora.formats import Place, cut, to_native
+from ..slider_core.lora.safetensors_file import tensor_hash
 from ..slider_core.lora.slider_adapter import Adapter
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.trainer import Trainer
@@ -45,19 +45,19 @@ def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider
 def fingerprint_of(
     backend: ComfyBackend, dataset: Dataset, targets: Targets, resolution: int, start: Slider | None
 ) -> dict[str, str]:
-    """What a slider is begun with, by name: the fingerprint of its run."""
+    """What a slider is begun with, by the fields of SliderInfo: the fingerprint of its run."""
     backend.load()  # what ran last may have left its patches in place
     found = {
         "model": f"{backend.name} {backend.weights_fingerprint()}",
         **origin(dataset),
-        "vae_and_clip": " ".join(backend.encoder_fingerprints()),
+        "encoders": " ".join(backend.encoder_fingerprints()),
         "adapter": targets.spec.to_json(),
         "resolution": str(resolution),
     }
     if assistants := backend.assistants_fingerprint():
         found["assistant"] = assistants
     if targets.control_net is not None:
-        found[PART.removeprefix("slider_")] = CONTROLNET
+        found["place"] = Place.CONTROLNET
     if backend.hints is not None:
         found["control"] = backend.hints.fingerprint()
     if start is not None:
@@ -115,9 +115,9 @@ def snapshot(run: Run, model: Any) -> Slider:
     """The slider as it stands, with what it takes to try its file on a real forward."""
     sample = run.trainer.samples[0]
     slider = run.slider()
-    told = slider.metadata | {"slider_architecture": architecture(model)}
-    proof = None if for_controlnet(told) else Proof(weakref.ref(model), sample.latent, sample.cond)
-    return replace(slider, metadata=told, proof=proof)
+    info = replace(slider.info, architecture=architecture(model))
+    proof = None if info.in_controlnet else Proof(weakref.ref(model), sample.latent, sample.cond)
+    return replace(slider, info=info, proof=proof)
 
 
 RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
@@ -268,7 +268,7 @@ class SliderTrainStep(io.ComfyNode):
         status = f"{done}{again} {run.verdict()} {run.calibrated} {told}"
         say(status)
         curve = as_image(draw_training(trainer.losses, trainer.readings, name))
-        state = to_native(slider.weights, prefix_of(slider.metadata))
+        state = to_native(slider.weights, slider.info.place.prefix)
         return io.NodeOutput(slider, state, {"loss": list(trainer.losses)}, status, curve)
 
 

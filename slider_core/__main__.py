@@ -76,7 +76,6 @@ def _on_tiny(slider: Slider) -> Slider:
 
 
 def command_export(args: argparse.Namespace) -> dict[str, Any]:
-    from .lora.info import summary
     from .lora.safe_files import check_writable
     from .lora.slider_file import load_slider, lost_to, save_slider
 
@@ -89,7 +88,7 @@ def command_export(args: argparse.Namespace) -> dict[str, Any]:
     check_writable(args.out.parent, *([] if folder else [args.out.name]))
     save_slider(args.out, slider, dtype, args.overwrite, form)
     lost = lost_to(slider, dtype)
-    say(summary(slider.metadata, slider.weights, slider.left_out))
+    say(slider.summary())
     say(f"Wrote {args.out} as {form.value}." + (f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""))
     return {"out": str(args.out), "format": form.value, "layers": len(slider.weights), "rounding": lost}
 
@@ -114,10 +113,10 @@ def command_sweep(args: argparse.Namespace) -> dict[str, Any]:
     if library:
         say(library.summary(args.strength))
         spec = dataclasses.replace(spec, strengths=(args.strength,))
-        return draw_prompts(library, args.strength, backend, slider, spec, {} if args.raw else slider.metadata, args.out)
+        return draw_prompts(library, args.strength, backend, slider, spec, None if args.raw else slider.info, args.out)
     adapter = Adapter.from_weights(backend.module, slider.weights)
     check_writable(args.out, "strip.png", "sweep.json")
-    result, curve = measured_sweep(backend, adapter, spec, {} if args.raw else slider.metadata)
+    result, curve = measured_sweep(backend, adapter, spec, None if args.raw else slider.info)
     found = {
         "slider": str(args.slider),
         "strengths": list(strengths),

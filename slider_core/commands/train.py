@@ -144,7 +144,7 @@ def _kept(run: Run, words: str, folder: Path) -> str:
 
 
 def command_train(args: argparse.Namespace) -> dict[str, Any]:
-    from ..lora.info import kinds
+    from ..lora.header_fields import kinds
     from ..lora.slider_file import load_slider, lost_to, save_slider
     from ..with_tiny.model import TinyBackend
     from ..with_tiny.smile_demo import begin_tiny
@@ -176,7 +176,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
         "loss": trainer.losses[-1],
         "explained": {"positive": plus, "negative": minus},
         "verdict": run.verdict(),
-        "calibration": json.loads(slider.metadata.get("slider_calibration", "null")),
+        "calibration": slider.info.calibration.to_dict() if slider.info.calibration else None,
         "rounding": lost,
     }
 

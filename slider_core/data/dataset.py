@@ -406,5 +406,5 @@ def add_text_slider(words: TextSliderSpec, dataset: Dataset | None = None) -> Da
 
 def origin(dataset: Dataset) -> dict[str, str]:
     """What a run must not change of its dataset, with the words by name."""
-    told = {"words": "; ".join(map(str, dataset.text_sliders))} if dataset.text_sliders else {}
+    told = {"prompts": "; ".join(map(str, dataset.text_sliders))} if dataset.text_sliders else {}
     return told | {"dataset": dataset.digest}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import torch
@@ -38,8 +39,21 @@ from .algorithm import (
 )
 
 PREFIX = "diffusion_model."
-CONTROL_PREFIX = "control_model."  # layers of a ControlNet: no stock loader takes them for the diffusion model's
-PART, CONTROLNET = "slider_part", "controlnet"  # the entry of a header that says so
+CONTROL_PREFIX = "control_model."  # no stock loader takes them for the diffusion model's layers
+
+
+class Place(str, Enum):
+    """What a slider's layers are part of."""
+
+    DIFFUSION_MODEL = "diffusion_model"
+    CONTROLNET = "controlnet"
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a layer's path in a native file."""
+        return CONTROL_PREFIX if self is Place.CONTROLNET else PREFIX
+
+
 MOST_ALPHA = 1e6
 MOST_NUMBERS = 2**30  # of a layer that a file may claim to change
 # the two factors of a LoRA: down, up
@@ -72,16 +86,6 @@ NO_SIGN = {
     "reshape_weight": "it changes the shape of the model's layers",
     "bm.weight": "a GLoRA with a core tensor is read by LyCORIS alone",
 }
-
-
-def for_controlnet(metadata: Mapping[str, str]) -> bool:
-    """Whether a slider lies in a ControlNet, by its header."""
-    return metadata.get(PART) == CONTROLNET
-
-
-def prefix_of(metadata: Mapping[str, str]) -> str:
-    """What stands before a layer's path in a native file."""
-    return CONTROL_PREFIX if for_controlnet(metadata) else PREFIX
 
 
 # --- reading
@@ -160,9 +164,12 @@ def _check_factors(weight: LayerWeight, where: str) -> None:
 
 
 def from_state(
-    state: Mapping[str, torch.Tensor], source: str, metadata: Mapping[str, str] | None = None
+    state: Mapping[str, torch.Tensor],
+    source: str,
+    place: Place = Place.DIFFUSION_MODEL,
+    form: FileFormat | None = None,
 ) -> tuple[dict[Target, LayerWeight], list[str]]:
-    """A file's tensors -> (weights by target, layers of text encoders that were left out).
+    """A file's tensors -> (weights by target, layers of text encoders that were left out). `form`: what its header says.
 
     A layer that has no native name keeps the file's own name as its path, until `names.placed` meets the model. SliderError
     that names the key when something is no change of a layer, or has no meaning with a sign.
@@ -184,10 +191,8 @@ def from_state(
             groups[split[0]][split[1]] = value
     if not groups:
         raise SliderError(f"{source}: no layer of a diffusion model in it; a LoRA file is needed.")
-    told = metadata or {}
-    prefix = prefix_of(told)
-    weights = {Target(stem.removeprefix(prefix)): _layer(tensors, f"{source}: {stem}") for stem, tensors in groups.items()}
-    if told.get("slider_file_format") == FileFormat.LYCORIS.value:  # its dora_scale is the magnitude itself
+    weights = {Target(stem.removeprefix(place.prefix)): _layer(group, f"{source}: {stem}") for stem, group in groups.items()}
+    if form is FileFormat.LYCORIS:  # its dora_scale is the magnitude itself
         weights = {target: _as_magnitude(weight) for target, weight in weights.items()}
     return weights, sorted(text)
 
@@ -230,7 +235,7 @@ def _for_comfyui(weight: LayerWeight) -> LayerWeight:
 
 
 def to_native(weights: Mapping[Target, LayerWeight], prefix: str = PREFIX) -> dict[str, torch.Tensor]:
-    """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture. `prefix`: see `prefix_of`."""
+    """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture. `prefix`: of the slider's Place."""
     state: dict[str, torch.Tensor] = {}
     for path, weight in by_layer(weights).items():
         state |= {f"{prefix}{path}{suffix}": t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[0]).items()}

@@ -1,6 +1,6 @@
-"""What a slider's file says of itself: its header, all strings, readable with any safetensors viewer.
+"""What a slider's file says of itself, as a dataclass, and its header: strings that any safetensors viewer shows.
 
-    slider_*      ours: name, labels of both ends, range, calibration, model, targets, algorithm, training, dataset
+    slider_*      ours: name, labels of both ends, range, calibration, model, layers, algorithm, training, dataset
     modelspec.*   Stability's model metadata standard, which ComfyUI's and other LoRA managers show, the thumbnail with it
     ss_*, sshs_*  kohya's trainer's fields, which they show too
 
@@ -9,238 +9,269 @@ No path of the user's machine is among them: a dataset is counts and a hash.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
-import math
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
-from PIL import Image
-from safetensors.torch import save
-
-from ..config.checks import SliderError, choice
+from ..config.checks import choice, need
 from ..config.lora import FileDtype, FileFormat
-from ..config.training import Optimizer, TrainSpec
 from ..layers.layer import Target, slices
-from .algorithm import Kind, LayerWeight
+from .algorithm import LayerWeight
+from .calibration import CalibrationInfo, Units
+from .formats import Place
+from .header_fields import base_names, kinds, network_fields, rank_and_alpha
 
 TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
-THUMBNAIL = 640, 256  # a strip is fitted into this, pixels
-THUMBNAIL_BYTES = 64 * 1024
-# ComfyUI's class in supported_models -> (modelspec's architecture, kohya's name of the base)
-ARCHITECTURES = {
-    "SD15": ("stable-diffusion-v1", "sd_v1"),
-    "SD20": ("stable-diffusion-v2", "sd_v2"),
-    "SD21UnclipL": ("stable-diffusion-v2", "sd_v2"),
-    "SDXL": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
-    "SDXLRefiner": ("stable-diffusion-xl-v1-refiner", "sdxl_refiner_v1-0"),
-    "SSD1B": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
-    "SD3": ("stable-diffusion-3", "sd3"),
-    "Flux": ("flux-1-dev", "flux1"),
-    "FluxSchnell": ("flux-1-schnell", "flux1"),
-    "Flux2": ("flux-2", "flux2"),
-    "ZImage": ("z-image", "z_image"),
-    "QwenImage": ("qwen-image", "qwen_image"),
+THUMBNAIL = "modelspec.thumbnail"
+DESCRIPTION = "modelspec.description"
+Slices = dict[str, list[tuple[int, int]]]
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = json.loads(text)
+    return float(low), float(high)
+
+
+def _shares(text: str) -> dict[str, float]:
+    return {str(side): float(share) for side, share in json.loads(text).items()}
+
+
+def _counts(text: str) -> dict[str, int]:
+    return {str(side): int(count) for side, count in json.loads(text).items()}
+
+
+def _strengths(text: str) -> tuple[float, ...]:
+    return tuple(float(strength) for strength in json.loads(text))
+
+
+def _slices(text: str) -> Slices:
+    layers: Slices = {}
+    for layer, parts in json.loads(text).items():
+        layers[str(layer)] = [(int(start), int(stop)) for start, stop in parts]
+    for layer, parts in layers.items():
+        ends = [end for part in sorted(parts) for end in part]
+        rising = ends == sorted(ends) and all(start < stop for start, stop in parts)
+        if not ends or ends[0] < 0 or not rising:
+            raise ValueError(f"slices of {layer}")
+    return layers
+
+
+# fields of SliderInfo that are text in the header, each under slider_<its name>
+TEXTS = (
+    *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict"),
+    *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start"),
+)
+# and those that are read out of it
+READERS: dict[str, Callable[[str], Any]] = {
+    "range": _range,
+    "calibration": CalibrationInfo.from_json,
+    "step": int,
+    "explained": _shares,
+    "images": _counts,
+    "trained_strengths": _strengths,
+    "place": Place,
+    "file_format": FileFormat,
+    "slices": _slices,
 }
-OPTIMIZERS = {  # as kohya names them: by module and class
-    Optimizer.ADAMW: "torch.optim.adamw.AdamW",
-    Optimizer.ADAFACTOR: "torch.optim._adafactor.Adafactor",
-    Optimizer.PRODIGY: "prodigyopt.prodigy.Prodigy",
-    Optimizer.ADAMW8BIT: "bitsandbytes.optim.adamw.AdamW8bit",
-    Optimizer.SCHEDULE_FREE: "schedulefree.adamw_schedulefree.AdamWScheduleFree",
-}
+# what follows from the weights, and is written anew with every file
+DERIVED = (
+    *("format", "slider_file", "slider_tool", "slider_targets", "slider_kinds", "ss_output_name", "ss_mixed_precision"),
+    *("ss_network_module", "ss_network_args", "ss_network_dim", "ss_network_alpha", "ss_base_model_version"),
+    *("modelspec.sai_model_spec", "modelspec.architecture", "modelspec.implementation", "modelspec.title"),
+    *("modelspec.hash_sha256", "modelspec.usage_hint", "sshs_model_hash", "sshs_legacy_hash", THUMBNAIL),
+)
 
 
-def thumbnail(picture: Image.Image) -> str:
-    """A small JPEG as a data URL, at most 64 KiB: for `modelspec.thumbnail`."""
-    small = picture.convert("RGB")
-    small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
-    for quality in (85, 70, 50, 30):
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality, optimize=True)
-        if len(buffer.getvalue()) <= THUMBNAIL_BYTES:
-            break
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+@dataclass(frozen=True)
+class SliderInfo:
+    """What a file says of itself. Empty, or None, is what it does not say."""
+
+    name: str = ""
+    title: str = ""  # modelspec's, where another program wrote one that is not the name
+    minus: str = ""  # what strength -1 shows
+    plus: str = ""
+    range: tuple[float, float] | None = None  # of useful strengths
+    calibration: CalibrationInfo | None = None
+    place: Place = Place.DIFFUSION_MODEL
+    thumbnail: str = ""  # a data URL
+    # the base model: its kind with a fingerprint of its weights, ComfyUI's class of it, modelspec's and kohya's names
+    model: str = ""
+    architecture: str = ""
+    base_names: tuple[str, str] | None = None
+    # what the training was begun with; the specs as JSON
+    training: str = ""
+    adapter: str = ""
+    algorithm: str = ""
+    dataset: str = ""  # a hash
+    prompts: str = ""  # a summary of the pairs of prompts
+    encoders: str = ""  # fingerprints of VAE and text encoder
+    resolution: str = ""
+    assistant: str = ""  # the LoRAs that were on the model meanwhile
+    control: str = ""  # the ControlNet that acted meanwhile
+    start: str = ""  # hash of the slider that the training went on from
+    # and how it went
+    step: int | None = None
+    explained: dict[str, float] | None = None
+    verdict: str = ""
+    images: dict[str, int] | None = None  # by side
+    trained_strengths: tuple[float, ...] | None = None
+    # of the file that it was read from
+    file_format: FileFormat | None = None
+    slices: Slices = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()  # fields that could not be read
+    # written as they are
+    kohya: dict[str, str] = field(default_factory=dict)  # ss_* fields of the training
+    other: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, str]) -> SliderInfo:
+        """Whatever a header says. What cannot be read is left out and listed in `damaged`: see `need`."""
+        values: dict[str, Any] = {}
+        for name in TEXTS:
+            values[name] = header.get(f"slider_{name}", "")
+        damaged = []
+        for name, read in READERS.items():
+            try:
+                if f"slider_{name}" in header:
+                    values[name] = read(header[f"slider_{name}"])
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                damaged.append(name)
+        values["name"] = values["name"] or header.get("ss_output_name", "")
+        title = header.get("modelspec.title", "")
+        if title != values["name"]:
+            values["title"] = title
+        if "modelspec.architecture" in header:
+            architecture = header["modelspec.architecture"].removesuffix("/lora")
+            values["base_names"] = architecture, header.get("ss_base_model_version", architecture)
+        kohya, other = _others(header)
+        return cls(**values, thumbnail=header.get(THUMBNAIL, ""), damaged=tuple(damaged), kohya=kohya, other=other)
+
+    def header(self, weights: Mapping[Target, LayerWeight], digest: str, form: FileFormat, dtype: FileDtype) -> dict[str, str]:
+        """The whole header of a file of these weights in that format, whose tensors have that SHA-256."""
+        title = self.title or self.name or "slider"
+        architecture, base = self._base_names()
+        return {
+            "modelspec.date": time.strftime("%Y-%m-%d", time.gmtime()),
+            **self.other,
+            **self.kohya,
+            **self._own_fields(),
+            "format": "pt",
+            "slider_file": FORMAT,
+            "slider_file_format": form.value,
+            "slider_tool": TOOL,
+            "slider_targets": json.dumps([str(target) for target in weights]),
+            "slider_slices": json.dumps(slices(weights)),
+            "slider_kinds": json.dumps(kinds(weights)),
+            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.architecture": f"{architecture}/lora",
+            "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
+            "modelspec.title": title,
+            "modelspec.hash_sha256": f"0x{digest}",
+            "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
+            "ss_output_name": title,
+            "ss_base_model_version": base,
+            **network_fields(weights),
+            "ss_mixed_precision": dtype.value,
+            "sshs_model_hash": digest,
+            "sshs_legacy_hash": digest[:8],
+        }
+
+    def _own_fields(self) -> dict[str, str]:
+        """What is said of the slider itself, as text."""
+        calibration = self.calibration or CalibrationInfo()
+        fields = {
+            "slider_calibration": json.dumps(calibration.to_dict()),
+            "slider_range": json.dumps(self.range or (-1.0, 1.0)),
+        }
+        for name in TEXTS:
+            if getattr(self, name):
+                fields[f"slider_{name}"] = getattr(self, name)
+        for name in ("explained", "images", "trained_strengths", "step"):
+            if getattr(self, name) is not None:
+                fields[f"slider_{name}"] = json.dumps(getattr(self, name))
+        if self.in_controlnet:
+            fields["slider_place"] = self.place.value
+        if self.thumbnail:
+            fields[THUMBNAIL] = self.thumbnail
+        if self.minus or self.plus or DESCRIPTION not in self.other:
+            fields[DESCRIPTION] = self._description()
+        return fields
+
+    def _description(self) -> str:
+        ends = ""
+        if self.minus or self.plus:
+            ends = f" from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1)"
+        return f"Slider{ends}. Use strengths on both sides of 0."
+
+    def _base_names(self) -> tuple[str, str]:
+        """modelspec's and kohya's names of the base model: of ComfyUI's class, of the file that was read, of the backend."""
+        if self.base_names is not None and not self.architecture:
+            return self.base_names
+        model = self.model or "unknown"
+        return base_names(self.architecture or model.split("/")[0].split(" ")[0])
+
+    @property
+    def in_controlnet(self) -> bool:
+        """Whether its layers are those of a ControlNet."""
+        return self.place is Place.CONTROLNET
+
+    def labelled(self, minus: str, plus: str) -> SliderInfo:
+        """The same with new labels; an empty one leaves the old."""
+        return replace(self, minus=minus.strip() or self.minus, plus=plus.strip() or self.plus)
+
+    def lora_weight(self, strength: float, units: Units | str = Units.CALIBRATED) -> float:
+        """A strength as a LoRA loader would be given it."""
+        if choice(Units, units, "Unit") is Units.RAW:
+            return strength
+        self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
+        if self.calibration is None or not self.calibration.calibrated:
+            return strength
+        return strength * self.calibration.unit
+
+    def check(self, name: str, fix: str) -> None:
+        """SliderError when that field of the header was there and could not be read."""
+        need(name not in self.damaged, f"slider_{name} in the slider's header is damaged. {fix}", "slider_info.damaged")
+
+    def summary(self, weights: Mapping[Target, LayerWeight]) -> str:
+        """The file in a few readable lines."""
+        rank, alpha = rank_and_alpha(weights)
+        counts = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights).items())
+        lines = [f"{self.name or 'LoRA'}: {counts}, rank {rank}, alpha {alpha}."]
+        if self.minus or self.plus:
+            lines.append(f"-1: {self.minus or 'less'}; +1: {self.plus or 'more'}.")
+        if self.calibration is not None and self.calibration.calibrated:
+            lines.append(f"Calibrated: strength {self.calibration.unit:.3g} is {self.calibration.strength_1}.")
+        if self.model:
+            lines.append(f"for: {self.model}")
+        if self.range is not None:
+            lines.append(f"range: {self.range[0]:g} to {self.range[1]:g}")
+        if self.verdict:
+            lines.append(f"verdict: {self.verdict}")
+        if self.step is not None:
+            lines.append(f"step: {self.step}")
+        if self.prompts:
+            lines.append(f"prompts: {self.prompts}")
+        if self.damaged:
+            lines.append(f"Damaged in the header, and left out: {', '.join(self.damaged)}.")
+        return "\n".join(lines)
 
 
-def data_hash(content: bytes) -> str:
-    """SHA-256 of a safetensors file without its header, as kohya's sshs_model_hash: the same slider, the same hash."""
-    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
-
-
-def tensor_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """The hash that a file of these tensors has."""
-    return data_hash(save({key: value.contiguous() for key, value in state.items()}))
-
-
-def with_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with this metadata in its header, its tensors as they are."""
-    size = int.from_bytes(content[:8], "little")
-    told = json.loads(content[8 : 8 + size]) | {"__metadata__": dict(metadata)}
-    head = json.dumps(told, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)  # tensors begin at a multiple of 8 bytes
-    return b"".join((len(head).to_bytes(8, "little"), head, memoryview(content)[8 + size :]))
-
-
-def _architecture(known: Mapping[str, str]) -> tuple[str, str]:
-    """modelspec's and kohya's words for the base model: of ComfyUI's class, of the file that was read, of the backend."""
-    kind = known.get("slider_architecture", "")
-    if kind or "modelspec.architecture" not in known:
-        kind = kind or known.get("slider_model", "unknown").split("/")[0].split(" ")[0]
-        return ARCHITECTURES.get(kind, (kind.lower(), kind.lower()))
-    told = known["modelspec.architecture"].removesuffix("/lora")
-    return told, known.get("ss_base_model_version", told)
-
-
-def _size(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
-    """The commonest rank and alpha, as kohya writes them."""
-    ranks = Counter((w.rank, w.alpha) for w in weights.values() if w.rank)
-    rank, alpha = ranks.most_common(1)[0][0] if ranks else (None, None)
-    return str(rank or "Dynamic"), f"{alpha:g}" if alpha else "None"
-
-
-def training_fields(training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
-    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, and the mean `loss`."""
-    return {
-        "ss_learning_rate": str(training.lr),
-        "ss_unet_lr": str(training.lr),
-        "ss_lr_warmup_steps": str(training.warmup),
-        "ss_optimizer": OPTIMIZERS[training.optimizer],
-        "ss_max_train_steps": str(training.steps),
-        "ss_steps": str(step),
-        "ss_seed": str(training.seed),
-        "ss_batch_size_per_device": str(training.batch),
-        "ss_total_batch_size": str(training.batch * training.accumulate),
-        "ss_gradient_accumulation_steps": str(training.accumulate),
-        "ss_num_train_images": str(images),
-        "ss_num_reg_images": "0",
-        "ss_max_grad_norm": str(training.clip),
-        "ss_gradient_checkpointing": str(training.checkpointing),
-        "ss_loss/average": f"{loss:.6f}",
-    }
-
-
-def kinds(weights: Mapping[Target, LayerWeight]) -> Counter[str]:
-    """How many layers are changed in which way."""
-    return Counter("dora" if w.is_dora else w.kind.value for w in weights.values())
-
-
-def _network(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
-    """kohya's network module, and its arguments as JSON."""
-    found = kinds(weights)
-    if set(found) == {Kind.LORA.value}:
-        return "networks.lora", "{}"
-    first = found.most_common(1)[0][0] if found else Kind.LORA.value
-    return "lycoris.kohya", json.dumps({"algo": "lora", "dora_wd": True} if first == "dora" else {"algo": first})
-
-
-def header(
-    weights: Mapping[Target, LayerWeight],
-    digest: str,
-    known: Mapping[str, str],
-    form: FileFormat,
-    dtype: FileDtype,
-) -> dict[str, str]:
-    """The whole header of a file with that `data_hash`: what is `known` of the slider, and what follows from its weights."""
-    rank, alpha = _size(weights)
-    module, arguments = _network(weights)
-    name = known.get("slider_name") or known.get("modelspec.title") or known.get("ss_output_name") or "slider"
-    architecture, base = _architecture(known)
-    minus, plus = known.get("slider_minus", ""), known.get("slider_plus", "")
-    ends = f" from {minus or 'less'} (-1) to {plus or 'more'} (+1)" if minus or plus else ""
-    open_to_change = {
-        "slider_calibration": json.dumps({"calibrated": False, "strength_1": "what the images were trained at"}),
-        "slider_range": json.dumps([-1.0, 1.0]),
-        "modelspec.description": f"Slider{ends}. Use strengths on both sides of 0.",
-        "modelspec.date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-    of_the_file = {
-        "format": "pt",
-        "slider_file": FORMAT,
-        "slider_file_format": form.value,
-        "slider_tool": TOOL,
-        "slider_targets": json.dumps([str(t) for t in weights]),
-        "slider_rows": json.dumps(slices(weights)),
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"{architecture}/lora",
-        "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
-        "modelspec.title": name,
-        "modelspec.hash_sha256": f"0x{digest}",
-        "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
-        "ss_output_name": name,
-        "ss_base_model_version": base,
-        "slider_kinds": json.dumps(kinds(weights)),
-        "ss_network_module": module,
-        "ss_network_args": arguments,
-        "ss_network_dim": rank,
-        "ss_network_alpha": alpha,
-        "ss_mixed_precision": dtype.value,
-        "sshs_model_hash": digest,
-        "sshs_legacy_hash": digest[:8],
-    }
-    ours = "slider_file" in known or "slider_training" in known
-    kept = {k: v for k, v in known.items() if ours or k.startswith(("slider_", "modelspec."))}  # others' may hold paths
-    if ends:
-        kept.pop("modelspec.description", None)
-    return open_to_change | kept | of_the_file
-
-
-def name_of(metadata: Mapping[str, str]) -> str:
-    """What a slider or LoRA is called by its header; empty when that says nothing."""
-    return metadata.get("slider_name") or metadata.get("ss_output_name", "")
-
-
-def summary(metadata: Mapping[str, str], weights: Mapping[Target, LayerWeight], left_out: Sequence[str] = ()) -> str:
-    """A file in a few readable lines."""
-    rank, alpha = _size(weights)
-    what = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights).items())
-    lines = [f"{name_of(metadata) or 'LoRA'}: {what}, rank {rank}, alpha {alpha}."]
-    minus, plus = metadata.get("slider_minus"), metadata.get("slider_plus")
-    lines += [f"-1: {minus or 'less'}; +1: {plus or 'more'}."] if minus or plus else []
-    unit = read_calibration(metadata)
-    if unit:
-        shown = "words" if "the words" in metadata["slider_calibration"] else "images"
-        lines += [f"Calibrated: strength {unit:.3g} is what the {shown} show."]
-    told = (("for", "slider_model"), ("range", "slider_range"), ("verdict", "slider_verdict"), ("step", "slider_step"))
-    told += (("words", "slider_words"),)
-    lines += [f"{word}: {metadata[key]}" for word, key in told if metadata.get(key)]
-    lines += [f"{len(left_out)} layers of a text encoder were left out: a slider moves the image side alone."] if left_out else []
-    return "\n".join(lines)
-
-
-KEY = "slider_calibration"
-
-
-def read_calibration(metadata: Mapping[str, str]) -> float | None:
-    """The strength of the file that shows what the images show, of a slider's header; None where it knows none."""
-    try:
-        told = json.loads(metadata.get(KEY, "{}"))
-        if not told.get("calibrated"):
-            return None
-        unit = float(told.get("unit", 1.0))
-        sound = math.isfinite(unit) and 0 < unit < 1e6
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        sound = False
-    if not sound:
-        raise SliderError(f"{KEY} in the slider's header is damaged: calibrate it anew, or use raw strengths.")
-    return unit
-
-
-class Units(str, Enum):
-    """What a strength counts: the images' own effect, or the number that a LoRA loader takes."""
-
-    CALIBRATED = "calibrated"
-    RAW = "raw"
-
-
-def file_strength(strength: float, metadata: Mapping[str, str], units: Units | str = Units.CALIBRATED) -> float:
-    """A strength as a LoRA loader would be given it."""
-    if choice(Units, units, "Unit") is Units.RAW:
-        return strength
-    return strength * (read_calibration(metadata) or 1.0)
+def _others(header: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(kohya's fields of the training, all other fields) that are written again as they are. Of a file that another program
+    wrote only modelspec's: the rest may hold paths."""
+    kohya: dict[str, str] = {}
+    other: dict[str, str] = {}
+    ours = "slider_file" in header or "slider_training" in header
+    read = {f"slider_{name}" for name in (*TEXTS, *READERS)}
+    for key, value in header.items():
+        if key in read or key in DERIVED:
+            continue
+        if key.startswith("ss_"):
+            if ours:
+                kohya[key] = value
+        elif ours or key.startswith(("slider_", "modelspec.")):
+            other[key] = value
+    return kohya, other

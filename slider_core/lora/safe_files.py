@@ -10,9 +10,6 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-
 from ..config.checks import SliderError
 
 
@@ -87,19 +84,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-# --- in
-
-
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """(tensors, header) of a safetensors file. SliderError when it is damaged or something else."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            return state, dict(file.metadata() or {})
-    except (SafetensorError, OSError) as fault:
-        raise SliderError(f"Slider file cannot be read: {path} ({fault}). It is damaged or no safetensors file.") from None
 
 
 def check_writable(folder: Path, *names: str) -> None:

@@ -25,17 +25,16 @@ from .algorithm import EXACT_TENSORS, LayerWeight, rounding_error
 from .formats import (
     MOST_ALPHA,
     cut,
-    for_controlnet,
     from_state,
-    prefix_of,
     to_diffusers,
     to_kohya,
     to_lycoris,
     to_native,
     to_peft,
 )
-from .info import data_hash, header, with_header
-from .safe_files import _write_folder, atomic_write, read_tensors
+from .info import SliderInfo
+from .safe_files import _write_folder, atomic_write
+from .safetensors_file import data_hash, read_tensors, with_header
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")  # read with weights_only alone
@@ -48,17 +47,24 @@ _EXACT = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_ve
 
 @dataclass(frozen=True)
 class Slider:
-    """A slider at rest, in a file or on a socket: weights by target, and metadata (all strings, as safetensors has it).
+    """A slider in a file or on a socket: weights by target, and what its file says of itself.
 
     `placed`: the targets are paths of the model, not names of another program that names.placed has yet to find. `left_out`:
     layers of text encoders that the file held besides. `proof`: what its host needs to try it on a real forward.
     """
 
     weights: dict[Target, LayerWeight]
-    metadata: dict[str, str] = field(default_factory=dict)
+    info: SliderInfo = field(default_factory=SliderInfo)
     placed: bool = True
     left_out: tuple[str, ...] = ()
     proof: Any = field(default=None, compare=False, repr=False)
+
+    def summary(self) -> str:
+        """What it says of itself in a few readable lines."""
+        summary = self.info.summary(self.weights)
+        if self.left_out:
+            summary += f"\n{len(self.left_out)} layers of a text encoder were left out: a slider moves the image side alone."
+        return summary
 
 
 # --- out
@@ -68,10 +74,10 @@ def _written(slider: Slider, form: FileFormat, aliases: Aliases | None) -> tuple
     """The tensors of a file in that format, and PEFT's configuration where it is a PEFT folder."""
     if not slider.placed:
         raise SliderError("This slider's layers are named by another program: connect the model, so that they can be found.")
-    if for_controlnet(slider.metadata):
+    if slider.info.in_controlnet:
         if form is not FileFormat.NATIVE:
             raise SliderError(f"A slider for a ControlNet is saved as native: no program reads one as {form.value}.")
-        return to_native(slider.weights, prefix_of(slider.metadata)), None
+        return to_native(slider.weights, slider.info.place.prefix), None
     if form is FileFormat.PEFT:
         config, state = to_peft(slider.weights)
         return state, config
@@ -108,7 +114,7 @@ def save_slider(
     """
     state, config = _written(slider, form, aliases)
     tensors = save(_rounded(state, dtype, path))
-    content = with_header(tensors, header(slider.weights, data_hash(tensors), slider.metadata, form, dtype))
+    content = with_header(tensors, slider.info.header(slider.weights, data_hash(tensors), form, dtype))
     if config is None:
         atomic_write(path, content, overwrite)
     else:
@@ -143,20 +149,6 @@ def _checked(state: Mapping[str, torch.Tensor], path: Path) -> None:
             raise SliderError(f"{path}: {key} is no weight ({value.dtype}); a LoRA file is needed.")
         if not bool(value.float().isfinite().all()):
             raise SliderError(f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied.")
-
-
-def _rows(metadata: Mapping[str, str], path: Path) -> dict[str, list[tuple[int, int]]]:
-    """The slices that our own header tells of, by layer."""
-    try:
-        given = json.loads(metadata.get("slider_rows", "{}"))
-        found = {str(layer): [(int(start), int(stop)) for start, stop in slices] for layer, slices in given.items()}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise SliderError(f"{path}: slider_rows in the header is damaged.") from None
-    for slices in found.values():
-        ends = [end for part in sorted(slices) for end in part]
-        if not slices or ends[0] < 0 or any(a >= b for a, b in slices) or ends != sorted(ends):
-            raise SliderError(f"{path}: slider_rows in the header is damaged.")
-    return found
 
 
 def _peft_config(path: Path) -> dict[str, Any] | None:
@@ -207,16 +199,17 @@ def load_slider(path: Path) -> Slider:
     Raises SliderError when it is missing, damaged, holds numbers that are not finite, or something with no meaning for a slider.
     """
     path = _file(path)
-    state, metadata = (_pickle(path), {}) if path.suffix.lower() in PICKLES else read_tensors(path)
+    state, header = (_pickle(path), {}) if path.suffix.lower() in PICKLES else read_tensors(path)
     _checked(state, path)
-    weights, left_out = from_state(state, str(path), metadata)
+    info = SliderInfo.from_header(header)
+    weights, left_out = from_state(state, str(path), info.place, info.file_format)
     config = _peft_config(path)
     weights = _peft_scale(weights, config, str(path)) if config is not None else weights
-    native = all(key.startswith(prefix_of(metadata)) for key in state)
+    native = all(key.startswith(info.place.prefix) for key in state)
     if native:
-        rows = _rows(metadata, path)
         try:
-            weights = cut(weights, rows)
+            info.check("slices", "Save the slider again from where it was trained.")
+            weights = cut(weights, info.slices)
         except SliderError as fault:
-            raise SliderError(f"{path}: {fault}") from None
-    return Slider(weights, metadata, placed=native, left_out=tuple(left_out))
+            raise SliderError(f"{path}: {fault}", fault.code) from None
+    return Slider(weights, info, placed=native, left_out=tuple(left_out))

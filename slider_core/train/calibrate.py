@@ -14,10 +14,9 @@ noises agree better on it (docs/benchmarks.md).
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,7 +26,8 @@ from ..encode.encoder import Sample, pairs_of
 from ..encode.noised import Noised, at_levels, predict
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight, scaled
-from ..lora.info import KEY
+from ..lora.calibration import CalibrationInfo, Curve
+from ..lora.info import SliderInfo
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
 from ..objective.prompt_targets import measured_on, own_prompt_predictions
@@ -51,7 +51,7 @@ class Side:
 
     best: float
     end: float
-    curve: tuple[tuple[float, float], ...]
+    curve: Curve
 
     @property
     def explained(self) -> float:
@@ -91,20 +91,31 @@ class Calibration:
         one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
         return f"Strength 1 = {self.shown} (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
 
-    def fields(self, unit: float) -> dict[str, str]:
-        """The header of a file whose strength 1 does what `unit` did when measured: all of it in strengths of that file."""
-        told: dict[str, object] = {"calibrated": bool(self.plus or self.minus), "passes": self.passes, "unit": self.unit / unit}
-        ends = [0.0, 0.0]
-        for number, (name, side) in enumerate((("minus", self.minus), ("plus", self.plus))):
-            if side:
-                told[name] = side.best / unit
-                told[f"{name}_curve"] = [[round(s / unit, 4), round(share, 5)] for s, share in side.curve]
-                ends[number] = round(side.end / unit * (2 * number - 1), 3)
-        if self.asymmetry:
-            told["asymmetry"] = round(self.asymmetry, 4)
-        if not told["calibrated"]:
-            return {KEY: json.dumps(told | {"strength_1": f"what {self.shown} were trained at"})}
-        return {KEY: json.dumps(told | {"strength_1": f"what {self.shown} show"}), "slider_range": json.dumps(ends)}
+    def described(self, info: SliderInfo, unit: float) -> SliderInfo:
+        """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""
+        low, minus, minus_curve = _in_units(self.minus, unit)
+        high, plus, plus_curve = _in_units(self.plus, unit)
+        works = self.plus is not None or self.minus is not None
+        calibration = CalibrationInfo(
+            calibrated=works,
+            strength_1=f"what {self.shown} show" if works else f"what {self.shown} were trained at",
+            unit=self.unit / unit,
+            passes=self.passes,
+            minus=minus,
+            plus=plus,
+            minus_curve=minus_curve,
+            plus_curve=plus_curve,
+            asymmetry=round(self.asymmetry, 4) if self.asymmetry else None,
+        )
+        return replace(info, calibration=calibration, range=(0.0 - low, high) if works else info.range)
+
+
+def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve]:
+    """(end of the useful range, best strength, curve) of a side, in units."""
+    if side is None:
+        return 0.0, None, ()
+    curve = tuple((round(strength / unit, 4), round(share, 5)) for strength, share in side.curve)
+    return round(side.end / unit, 3), side.best / unit, curve
 
 
 def _couples(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
@@ -296,15 +307,18 @@ def calibrate(
             _read(meter, searches, [search.wanted[0] if search.wanted else search.best() for search in searches])
         for factor in AROUND:
             _read(meter, searches, [factor * search.best() for search in searches])
-        shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the words"
+        shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the prompts"
         return Calibration(searches[0].side(), searches[1].side(), meter.passes, shown)
 
 
 def calibrated(
-    weights: Mapping[Target, LayerWeight], metadata: Mapping[str, str], found: Calibration
-) -> tuple[dict[Target, LayerWeight], dict[str, str]]:
-    """Weights and header of a slider after its calibration, its strength 1 the unit. A DoRA's weights cannot be rescaled, so
-    there the header alone tells which strengths are +1 and -1."""
-    unit = 1.0 if any(weight.is_dora for weight in weights.values()) else found.unit
-    told = {**metadata, **found.fields(unit)}
-    return {target: weight if unit == 1 else scaled(weight, unit) for target, weight in weights.items()}, told
+    weights: Mapping[Target, LayerWeight], info: SliderInfo, calibration: Calibration
+) -> tuple[dict[Target, LayerWeight], SliderInfo]:
+    """A slider after its calibration, its strength 1 the unit. A DoRA's weights cannot be rescaled, so there `info` alone says
+    which strengths are +1 and -1."""
+    unit = 1.0 if any(weight.is_dora for weight in weights.values()) else calibration.unit
+    rescaled = dict(weights)
+    if unit != 1:
+        for target, weight in weights.items():
+            rescaled[target] = scaled(weight, unit)
+    return rescaled, calibration.described(info, unit)

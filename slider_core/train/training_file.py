@@ -17,7 +17,8 @@ from safetensors.torch import save
 
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
-from ..lora.safe_files import atomic_write, read_tensors
+from ..lora.safe_files import atomic_write
+from ..lora.safetensors_file import read_tensors
 from .progress import Reading
 from .trainer import Trainer
 

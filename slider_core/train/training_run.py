@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec
-from ..lora.info import training_fields
+from ..lora.header_fields import training_fields
+from ..lora.info import SliderInfo
 from ..lora.slider_file import Slider
 from .calibrate import Calibration, calibrate, calibrated
 from .optimizers import remembered
@@ -25,7 +25,8 @@ SIDES: dict[str, Callable[[float], bool]] = {
 
 @dataclass
 class Run:
-    """One slider under training. `fingerprint` says what it was begun with; to change that needs a new name or a reset."""
+    """One slider under training. `fingerprint` says what it was begun with, by
+    the fields of SliderInfo; to change that needs a new name or a reset."""
 
     name: str
     fingerprint: dict[str, str]
@@ -76,27 +77,27 @@ class Run:
         shown = [s.strength for s in trainer.samples if s.prompt_pair is None]
         images = {sign: sum(test(s) for s in shown) for sign, test in SIDES.items()}
         last = trainer.losses[-LOSSES:]
-        own = {
-            "name": self.name,
-            "training": spec.to_json(),
-            "step": str(trainer.step),
-            "explained": json.dumps(explained),
-            "verdict": self.verdict(),
-            "images": json.dumps(images),
-            "trained_strengths": json.dumps(sorted(set(strengths))),
-            "range": json.dumps([min([0.0, *strengths]), max([0.0, *strengths])]),
-        }
         mean = sum(last) / len(last) if last else 0.0
-        fields = {f"slider_{k}": v for k, v in (own | self.fingerprint).items()}
-        if "start" in self.fingerprint:
-            fields.pop("slider_adapter", None)  # the file that it came out of has a shape of its own
+        info = SliderInfo(
+            name=self.name,
+            training=spec.to_json(),
+            step=trainer.step,
+            explained=explained,
+            verdict=self.verdict(),
+            images=images,
+            trained_strengths=tuple(sorted(set(strengths))),
+            range=(min([0.0, *strengths]), max([0.0, *strengths])),
+            kohya=training_fields(spec, len(shown), trainer.step, mean),
+            **self.fingerprint,
+        )
+        if info.start:
+            info = replace(info, adapter="")  # the file that it came out of has a shape of its own
         elif self.spec is not None:
-            fields["slider_algorithm"] = self.spec.algorithm.value
-        fields |= training_fields(spec, len(shown), trainer.step, mean)
+            info = replace(info, algorithm=self.spec.algorithm.value)
         weights = trainer.adapter.weights()
         if self.measured is not None and self.calibrated_now:
-            weights, fields = calibrated(weights, fields, self.measured[1])
-        return Slider(weights, fields)
+            weights, info = calibrated(weights, info, self.measured[1])
+        return Slider(weights, info)
 
     def bytes(self) -> int:
         """Factors, gradients, what the optimizer and the average remember, and the encoded samples."""

@@ -17,7 +17,7 @@ import torch
 from ..config.checks import SliderError
 from ..layers.layer import Target
 from ..lora.algorithm import Kind, LayerWeight
-from ..lora.formats import PREFIX, for_controlnet, to_native
+from ..lora.formats import PREFIX, to_native
 from ..lora.keys import placed
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
@@ -62,7 +62,7 @@ def architecture(model: Any) -> str:
 
 def on_model(slider: Slider, model: Any) -> Slider:
     """The slider with its layers found in this MODEL. SliderError when it is for another one."""
-    if for_controlnet(slider.metadata):
+    if slider.info.in_controlnet:
         raise SliderError("This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.")
     if needs_base(slider.weights):
         load(model)

@@ -226,9 +226,9 @@ def save_tried(
     aliases = None
     if model is not None:
         found, aliases = on_model(slider, model), layer_aliases(model)
-        told = {"slider_architecture": architecture(model)} | slider.metadata
+        info = replace(slider.info, architecture=slider.info.architecture or architecture(model))
         weights = with_ratio(found.weights, model.model.diffusion_model)
-        slider = replace(found, weights=weights, metadata=told, proof=slider.proof)
+        slider = replace(found, weights=weights, info=info, proof=slider.proof)
     with on_trial(path, overwrite) as trial:
         save_slider(trial, slider, dtype, form=form, aliases=aliases)
         words = tried(trial, slider, model, form, dtype)

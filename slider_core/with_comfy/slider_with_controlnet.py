@@ -24,7 +24,7 @@ from ..config.checks import SliderError
 from ..config.lora import FileDtype, FileFormat
 from ..layers.checkpointing import checkpointed
 from ..lora.algorithm import Kind, LayerWeight, by_layer
-from ..lora.formats import CONTROL_PREFIX, for_controlnet, to_native
+from ..lora.formats import CONTROL_PREFIX, to_native
 from ..lora.keys import placed
 from ..lora.safe_files import refuse_existing
 from ..lora.slider_adapter import Adapter
@@ -92,7 +92,7 @@ def backend_for(model: Any, vae: Any, clip: Any, control_net: Any, control: Any,
 
 def on_control(slider: Slider, module: nn.Module) -> Slider:
     """The slider with its layers found in a ControlNet's network. SliderError when it is for another one, or for none."""
-    if not for_controlnet(slider.metadata):
+    if not slider.info.in_controlnet:
         raise SliderError("This slider is for the diffusion model, not for a ControlNet.")
     return replace(slider, weights=placed(slider.weights, module), placed=True)
 
@@ -104,7 +104,7 @@ def on_part(slider: Slider, backend: ComfyBackend) -> Slider:
 
 def for_sweep(model: Any, slider: Slider, positive: Any) -> tuple[Adapter, ComfyBackend | None]:
     """The slider as an adapter, and the backend where it lies in a ControlNet: the first of the prompt's that it fits."""
-    if not for_controlnet(slider.metadata):
+    if not slider.info.in_controlnet:
         return adapter_on(model, slider), None
     faults = []
     control = control_in(positive)

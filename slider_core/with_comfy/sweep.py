@@ -14,7 +14,7 @@ from ..config.sweep import SweepSpec
 from ..data.dataset import Dataset
 from ..encode.disk_cache import DiskCache
 from ..encode.pair_direction import pair_direction
-from ..lora.info import Units, file_strength
+from ..lora.calibration import Units
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..use.prompt_library import PromptEntry, PromptLibrary
@@ -61,7 +61,7 @@ class Drawer:
         latents = sample_strengths(
             self.model,
             self.adapter,
-            [file_strength(strength, slider.metadata, self.units) for strength in strengths],
+            [slider.info.lora_weight(strength, self.units) for strength in strengths],
             seed,
             dict(self.latent),
             positive,
@@ -83,7 +83,7 @@ class Drawer:
 
     def with_other(self, other: Slider, strength: float) -> Drawer:
         """The same on the model with another slider on it, set as Slider LoRA Apply sets it."""
-        model = with_slider(self.model, other, file_strength(strength, other.metadata, self.units))
+        model = with_slider(self.model, other, other.info.lora_weight(strength, self.units))
         return dataclasses.replace(self, model=model, adapter=None, backend=None)
 
 

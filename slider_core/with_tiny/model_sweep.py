@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..config.sweep import SweepSpec
-from ..lora.info import file_strength
+from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
@@ -35,14 +35,14 @@ def held_out_caption(seed: int) -> str:
 
 
 def sampler(
-    backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec, told: Mapping[str, str]
+    backend: TinyBackend, adapter: Adapter | None, spec: SweepSpec, info: SliderInfo
 ) -> Callable[[Sequence[float], int], torch.Tensor]:
     """A sweep's sampler on the embedded model; without a prompt every seed has its own caption. Strengths are calibrated ones
-    where the header `told` knows them."""
+    where `info` knows them."""
 
     def sample(strengths: Sequence[float], seed: int) -> torch.Tensor:
         cond = backend.encode_prompt(spec.prompt or held_out_caption(seed))
-        own = [file_strength(strength, told) for strength in strengths]
+        own = [info.lora_weight(strength) for strength in strengths]
         return backend.sample(cond, 50_000 + seed, own, adapter, spec.steps, spec.cfg)
 
     return sample
@@ -103,11 +103,11 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
 
 
 def measured_sweep(
-    backend: TinyBackend, adapter: Adapter, spec: SweepSpec, told: Mapping[str, str] | None = None
+    backend: TinyBackend, adapter: Adapter, spec: SweepSpec, info: SliderInfo | None = None
 ) -> tuple[SweepResult, Curve]:
-    """Sweep on the embedded model and measure it against the model without a slider. `told`: the slider's header."""
-    result = sweep(spec, sampler(backend, adapter, spec, told or {}))
-    bare = sampler(backend, None, spec, {})
+    """Sweep on the embedded model and measure it against the model without a slider. `info`: the slider's."""
+    result = sweep(spec, sampler(backend, adapter, spec, info or SliderInfo()))
+    bare = sampler(backend, None, spec, SliderInfo())
     base = torch.cat([bare((0.0,), seed) for seed in spec.seeds])
     return result, measured_curve(result, base)
 
@@ -118,7 +118,7 @@ def draw_prompts(
     backend: TinyBackend,
     slider: Slider,
     spec: SweepSpec,
-    told: Mapping[str, str],
+    info: SliderInfo | None,
     out: Path,
 ) -> dict[str, Any]:
     """Each entry at its own strength, or at `strength`, for every seed: a PNG of each in `out`, with prompts.png and .json."""
@@ -127,7 +127,7 @@ def draw_prompts(
     for seed in spec.seeds:
 
         def sample(entry: PromptEntry, strengths: Sequence[float], seed: int = seed) -> torch.Tensor:
-            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), told)(strengths, seed)
+            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), info or SliderInfo())(strengths, seed)
 
         drawn = sweep_library(library, (strength,), sample)
         found |= {(place, seed): images[0] for place, images in enumerate(drawn)}
@@ -137,7 +137,7 @@ def draw_prompts(
         files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
         atomic_write(out / files[-1], png(to_pil(found[place, seed])), overwrite=True)
     names = [(f"{library.entries[place].name} {seed}", library.entries[place].at(strength)) for place, seed in shown]
-    grid = draw_entries(torch.stack([found[key] for key in shown]), names, slider.metadata.get("slider_name", ""), 128)
+    grid = draw_entries(torch.stack([found[key] for key in shown]), names, slider.info.name, 128)
     atomic_write(out / "prompts.png", png(grid), overwrite=True)
     report = {"entries": {e.name: {"prompt": e.prompt, "strength": e.at(strength)} for e in library.entries}, "images": files}
     atomic_write(out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)

@@ -18,10 +18,11 @@ from ..data.dataset import Dataset, bucket_folders, origin, read_dataset
 from ..encode.text_latents import encode_all
 from ..layers.select import survey_for
 from ..lora.formats import to_native
-from ..lora.info import tensor_hash, thumbnail
 from ..lora.safe_files import atomic_write, check_writable
+from ..lora.safetensors_file import tensor_hash
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, save_slider
+from ..lora.thumbnail import thumbnail
 from ..train.trainer import StepReport, Trainer
 from ..train.training_run import Run
 from ..train.trainings import Session
@@ -95,7 +96,7 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
     sweep_spec = SweepSpec(strengths=(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0), seeds=tuple(range(seeds)))
     slider = run.slider()
     adapter = Adapter.from_weights(backend.module, slider.weights)
-    result, curve = measured_sweep(backend, adapter, sweep_spec, slider.metadata)
+    result, curve = measured_sweep(backend, adapter, sweep_spec, slider.info)
     report = {
         "attribute": "mouth",
         "pairs": len(dataset.pairs),
@@ -124,8 +125,8 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, on_step: Callable[[StepRepo
         "strip.png": draw_strip(few.images, few.spec.strengths, few.names(), "smile slider, held-out seeds", cell=128),
         "curve.png": draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std"),
     }
-    told = {"slider_minus": "frown", "slider_plus": "smile", "modelspec.thumbnail": thumbnail(pictures["strip.png"])}
-    save_slider(out / "slider.safetensors", dataclasses.replace(slider, metadata=slider.metadata | told), overwrite=True)
+    info = dataclasses.replace(slider.info, minus="frown", plus="smile", thumbnail=thumbnail(pictures["strip.png"]))
+    save_slider(out / "slider.safetensors", dataclasses.replace(slider, info=info), overwrite=True)
     for name, picture in pictures.items():
         atomic_write(out / name, png(picture), overwrite=True)
     atomic_write(out / "report.json", as_json(report, indent=1).encode(), overwrite=True)
