@@ -127,7 +127,9 @@ def draw_prompts(
     for seed in spec.seeds:
 
         def sample(entry: PromptEntry, strengths: Sequence[float], seed: int = seed) -> torch.Tensor:
-            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), info or SliderInfo())(strengths, seed)
+            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), info or SliderInfo())(
+                strengths, seed
+            )
 
         drawn = sweep_library(library, (strength,), sample)
         found |= {(place, seed): images[0] for place, images in enumerate(drawn)}

@@ -95,7 +95,7 @@ def test_whatever_ends_the_training_the_last_step_is_saved(make, linear_backend,
         run.trainer.run(linear_backend(), STEPS, stop)
     assert load_run(autosave.file).step == STOP
     slider = load_slider(autosave.slider_file)
-    assert slider.metadata["slider_step"] == str(STOP)
+    assert slider.info.step == STOP
     for target, weight in run.trainer.adapter.weights().items():
         assert all(torch.equal(slider.weights[target].tensors[name], value) for name, value in weight.tensors.items())
     assert autosave.summary() == f"Saved up to step {STOP} in {'/'.join(tmp_path.parts[-2:])}/smile/."
@@ -163,7 +163,7 @@ def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: 
         run.trainer.readings[:] = [r for r in run.trainer.readings if r.step != step] + [Reading(step, explained, explained)]
         autosave.after_step()
     assert list(autosave.checkpoints()) == [4, 8, 10], "9 was read, but is no checkpoint"
-    assert load_slider(autosave.checkpoints()[4]).metadata["slider_step"] == "4"
+    assert load_slider(autosave.checkpoints()[4]).info.step == 4
     Session().begin("other", MADE_OF, make)
     (autosave.folder / "mine.safetensors").write_bytes(b"x")
     begin_again = Autosave(Run("smile", MADE_OF, make()), tmp_path, SaveSpec(seconds=1e9, every=2, keep=2))
@@ -225,7 +225,7 @@ def test_a_program_that_is_killed_at_any_moment_loses_nothing_that_was_saved(tmp
             if saved:
                 kept = load_run(run_file(folder, "smile"))
                 assert kept.step >= saved[-1]
-                assert load_slider(folder / "smile" / "smile.safetensors").metadata["slider_name"] == "smile"
+                assert load_slider(folder / "smile" / "smile.safetensors").info.name == "smile"
         program.stdin.close()
     assert begun_at == sorted(begun_at)
     assert begun_at[-1] > begun_at[0], "it went on where it was"

@@ -1,6 +1,5 @@
 """Calibration finds strengths that are known beforehand, on a model whose best strength can be calculated."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,8 @@ from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.algorithm import scaled
-from slider_core.lora.info import KEY, Units, file_strength, read_calibration
+from slider_core.lora.calibration import CalibrationInfo, Units
+from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.calibrate import Calibration, Side, calibrate, calibrated
 from slider_core.with_tiny.model import TinyBackend
@@ -60,8 +60,8 @@ def test_a_side_that_nothing_explains_is_left_out(linear_backend) -> None:
     assert found.asymmetry is None
     assert found.unit == pytest.approx(1)
     assert "Only the plus side" in found.summary()
-    _, told = calibrated(adapter.weights(), {}, found)
-    assert read_calibration(told) == pytest.approx(1.0)
+    _, info = calibrated(adapter.weights(), SliderInfo(), found)
+    assert info.calibration.unit == pytest.approx(1.0)
 
 
 def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
@@ -72,9 +72,9 @@ def test_a_slider_without_effect_is_not_calibrated(linear_backend) -> None:
     found = calibrate(model, adapter, samples)
     assert (found.plus, found.minus, found.unit) == (None, None, 1.0)
     assert found.summary().startswith("Not calibrated")
-    weights, told = calibrated(adapter.weights(), {"slider_range": "[-1.0, 1.0]"}, found)
-    assert json.loads(told[KEY])["calibrated"] is False
-    assert told["slider_range"] == "[-1.0, 1.0]"
+    weights, info = calibrated(adapter.weights(), SliderInfo(range=(-1.0, 1.0)), found)
+    assert info.calibration.calibrated is False
+    assert info.range == (-1.0, 1.0)
     assert weights.keys() == adapter.weights().keys()
 
 
@@ -83,17 +83,17 @@ def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
     model = linear_backend()
     adapter, samples = slider(model, 1.5, 0.6)
     found = calibrate(model, adapter, samples)
-    weights, told = calibrated(adapter.weights(), {"slider_name": "x"}, found)
-    assert told["slider_name"] == "x"
-    assert json.loads(told[KEY])["asymmetry"] == pytest.approx(1.5 / 0.6, rel=1e-3)
+    weights, info = calibrated(adapter.weights(), SliderInfo(name="x"), found)
+    assert info.name == "x"
+    assert info.calibration.asymmetry == pytest.approx(1.5 / 0.6, rel=1e-3)
     for strength in (1.0, -1.0, 2.0, 0.0):
         before = strength * (1.5 * 0.6) ** 0.5 * adapter.weights()[Target("mix")].delta()
-        after = file_strength(strength, told) * weights[Target("mix")].delta()
+        after = info.lora_weight(strength) * weights[Target("mix")].delta()
         assert torch.allclose(after, before, rtol=1e-3, atol=1e-6)
-        assert file_strength(strength, told, Units.RAW) == strength
+        assert info.lora_weight(strength, Units.RAW) == strength
     again = calibrate(model, Adapter.from_weights(model.module, weights), samples)
     assert again.unit == pytest.approx(1, rel=1e-3)
-    low, high = json.loads(told["slider_range"])
+    low, high = info.range
     assert low < 0 < high
 
 
@@ -118,9 +118,9 @@ def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[
         scaled(next(iter(weights.values())), 2.0)
     side = Side(best=1.7, end=3.0, curve=((1.7, 0.1),))
     found = Calibration(side, replace(side, best=0.8), passes=1)
-    kept, told = calibrated(weights, {}, found)
-    assert file_strength(-2.0, told) == pytest.approx(-2 * (1.7 * 0.8) ** 0.5)
-    assert file_strength(-2.0, told, Units.RAW) == -2.0
+    kept, info = calibrated(weights, SliderInfo(), found)
+    assert info.lora_weight(-2.0) == pytest.approx(-2 * (1.7 * 0.8) ** 0.5)
+    assert info.lora_weight(-2.0, Units.RAW) == -2.0
     assert all(torch.equal(kept[t].tensors["lora_up.weight"], w.tensors["lora_up.weight"]) for t, w in weights.items())
 
 
@@ -135,18 +135,11 @@ def test_every_other_change_can_be_rescaled(backend: TinyBackend, algorithm: Alg
         assert torch.allclose(scaled(weight, 0.3).delta(), 0.3 * weight.delta(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"calibrated": true, "unit": "x"}', '{"calibrated": true, "unit": -1}'])
-def test_a_damaged_header_is_an_error_and_raw_strengths_still_work(text: str) -> None:
-    with pytest.raises(SliderError, match="slider_calibration"):
-        file_strength(1.0, {KEY: text})
-    assert file_strength(1.5, {KEY: text}, "raw") == 1.5
-
-
-def test_without_a_calibration_strengths_are_the_files_own() -> None:
-    assert file_strength(-1.5, {}) == -1.5
-    assert file_strength(-1.5, {KEY: '{"calibrated": false, "unit": 3}'}) == -1.5
-    with pytest.raises(SliderError, match="did you mean"):
-        file_strength(1.0, {}, "calibratd")
+def test_without_a_calibration_a_strength_is_a_lora_weight() -> None:
+    assert SliderInfo().lora_weight(-1.5) == -1.5
+    assert SliderInfo(calibration=CalibrationInfo(False, unit=3.0)).lora_weight(-1.5) == -1.5
+    with pytest.raises(SliderError, match="calibratd"):
+        SliderInfo().lora_weight(1.0, "calibratd")
 
 
 def test_one_side_alone_cannot_be_calibrated(linear_backend) -> None:

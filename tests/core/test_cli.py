@@ -418,7 +418,7 @@ def test_train_takes_a_dataset_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "data.json").write_text(json.dumps(backends), encoding="utf-8")
     out = tmp_path / "s.safetensors"
     assert main(["train", "--dataset", str(tmp_path / "data.json"), "--steps", "2", "--out", str(out)]) == 0
-    assert json.loads(load_slider(out).metadata["slider_trained_strengths"]) == [-0.5, 0.5]
+    assert load_slider(out).info.trained_strengths == (-0.5, 0.5)
 
 
 @pytest.mark.parametrize("options", [["--flip"], ["--pairing", "random"], ["--crop", "random"], ["--trigger", "sks"]])

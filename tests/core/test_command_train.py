@@ -57,7 +57,7 @@ def test_ctrl_c_keeps_the_last_finished_step_and_resume_is_the_straight_run(
     assert f"Stopped after step {STOP}. Saved up to step {STOP} in {tmp_path.name}/runs/s/." in said
     assert f"{kept}; the same command with --resume goes on." in said
     assert not (tmp_path / "s.safetensors").exists()
-    assert load_slider(kept / "s.safetensors").metadata["slider_step"] == str(STOP)
+    assert load_slider(kept / "s.safetensors").info.step == STOP
     assert load_run(run_file(tmp_path / "runs", "s")).step == STOP
     assert train() == 2, "nothing is lost by chance"
     assert "holds a run. Add --resume" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_ctrl_c_keeps_the_last_finished_step_and_resume_is_the_straight_run(
     one, other = (load_file(tmp_path / place / "s.safetensors") for place in (".", "straight"))
     assert all(one[name].equal(other[name]) for name in other)
     assert train("--resume", "--steps", "5") == 0, "and on, past its end"
-    assert load_slider(tmp_path / "s.safetensors").metadata["slider_step"] == "5"
+    assert load_slider(tmp_path / "s.safetensors").info.step == 5
 
 
 def test_resume_needs_a_run_of_the_same_making(train: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ The oracle is the world's own measure on held-out seeds. Steps and learning rate
 difference moves fast, a LoKr's small factors slowly. docs/adapters.md has the figures.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +69,10 @@ def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
     assert all(bool(t.isfinite().all()) for w in adapter.weights().values() for t in w.tensors.values())
     assert run.verdict() == "Works on both sides."
     slider = run.slider()
-    assert json.loads(slider.metadata["slider_calibration"])["calibrated"]
+    assert slider.info.calibration.calibrated
     sweep = SweepSpec(strengths=STRENGTHS, seeds=SEEDS, steps=SAMPLER_STEPS)
     calibrated = Adapter.from_weights(backend.module, slider.weights)
-    result, curve = measured_sweep(backend, calibrated, sweep, slider.metadata)
+    result, curve = measured_sweep(backend, calibrated, sweep, slider.info)
     low, zero, high = curve.mean["eyes"]
     assert curve.monotone("eyes"), curve.mean["eyes"]
     assert min(zero - low, high - zero) > SIDE, curve.mean["eyes"]
@@ -81,5 +80,5 @@ def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
     loaded = load_slider(tmp_path / "eyes.safetensors")
     again = Adapter.from_weights(backend.module, loaded.weights)
     first = SweepSpec(strengths=STRENGTHS, seeds=SEEDS[:1], steps=SAMPLER_STEPS)
-    pictures = measured_sweep(backend, again, first, loaded.metadata)[0].images
+    pictures = measured_sweep(backend, again, first, loaded.info)[0].images
     torch.testing.assert_close(pictures, result.images[:1], rtol=0, atol=2e-3)

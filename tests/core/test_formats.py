@@ -100,7 +100,7 @@ def test_what_a_format_cannot_hold_is_refused_with_a_way_out(net: Net, form: Fil
 def test_a_slider_may_go_from_any_format_to_any_other(net: Net, form: FileFormat, again: FileFormat, tmp_path: Path) -> None:
     x, adapter = images(), slider_on(net, VARIANTS["lora"], "one slice")
     first = load_slider(saved(tmp_path, adapter, form, aliases=ALIASES))
-    second = Slider(placed(first.weights, net, ALIASES), first.metadata)
+    second = Slider(placed(first.weights, net, ALIASES), first.info)
     path = tmp_path / f"again {again.value}"
     save_slider(path, second, form=again, aliases=ALIASES)
     torch.testing.assert_close(live(net, loaded(net, path), x), live(net, adapter, x), **CLOSE)
@@ -110,7 +110,7 @@ def test_a_slider_may_go_from_any_format_to_any_other(net: Net, form: FileFormat
 def test_a_dora_may_go_from_any_format_to_any_other(net: Net, form: FileFormat, tmp_path: Path) -> None:
     x, adapter = images(), slider_on(net, VARIANTS["dora"], "one slice")
     first = load_slider(saved(tmp_path, adapter, form))
-    second = Slider(with_ratio(placed(first.weights, net), net), first.metadata)
+    second = Slider(with_ratio(placed(first.weights, net), net), first.info)
     for again in (*FOR_ALL, FileFormat.PEFT):
         path = tmp_path / f"again {again.value}"
         save_slider(path, second, form=again)

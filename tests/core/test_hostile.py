@@ -187,18 +187,18 @@ DAMAGED_ROWS = [
 
 @pytest.mark.parametrize("rows", DAMAGED_ROWS)
 def test_damaged_rows_in_the_header_are_named(rows: str, tmp_path: Path) -> None:
-    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_rows": rows})
-    refused(tmp_path / "s.safetensors", "slider_rows in the header is damaged")
+    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_slices": rows})
+    refused(tmp_path / "s.safetensors", "slider_slices in the slider")
 
 
 @pytest.mark.parametrize("rows", ["[[0, 8]]", "[[0, 4], [8, 24]]", "[[0, 400]]"])
 def test_rows_in_the_header_that_the_tensors_contradict_are_refused(rows: str, tmp_path: Path) -> None:
-    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_rows": f'{{"plain": {rows}}}'})
+    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_slices": f'{{"plain": {rows}}}'})
     refused(tmp_path / "s.safetensors", "plain")
 
 
 def test_rows_of_a_layer_that_is_not_there_change_nothing(tmp_path: Path) -> None:
-    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_rows": '{"gone": [[0, 8]]}'})
+    save_file(lora(), tmp_path / "s.safetensors", metadata={"slider_slices": '{"gone": [[0, 8]]}'})
     assert list(load_slider(tmp_path / "s.safetensors").weights) == [Target("plain")]
 
 

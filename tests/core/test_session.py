@@ -1,7 +1,5 @@
 """A name leads to the run that is waiting under it, and to no other; memory has a budget, the run in use has none."""
 
-import json
-
 import pytest
 import torch
 
@@ -113,7 +111,7 @@ def test_drop_forgets(make) -> None:
 
 def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -> None:
     run = Session().begin("smile", MADE_OF, make)
-    assert run.slider().metadata["slider_explained"] == "{}"
+    assert run.slider().info.explained == {}
     run.trainer.run(linear_backend(), 2)
     slider = run.slider()
     up = slider.weights[Target("mix")].tensors["lora_up.weight"]
@@ -121,6 +119,6 @@ def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -
     run.trainer.run(linear_backend(), 4)
     assert torch.equal(up, kept)
     assert not torch.equal(run.slider().weights[Target("mix")].tensors["lora_up.weight"], kept)
-    assert {"slider_name": "smile", "slider_step": "2", "slider_model": "linear"}.items() <= slider.metadata.items()
-    assert set(json.loads(slider.metadata["slider_explained"])) == {"positive", "negative"}
-    assert TrainSpec.from_json(slider.metadata["slider_training"]) == TrainSpec()
+    assert (slider.info.name, slider.info.step, slider.info.model) == ("smile", 2, "linear")
+    assert set(slider.info.explained) == {"positive", "negative"}
+    assert TrainSpec.from_json(slider.info.training) == TrainSpec()

@@ -14,13 +14,14 @@ from slider_core.config.checks import SliderError
 from slider_core.config.lora import FileDtype, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.algorithm import Kind, LayerWeight
+from slider_core.lora.info import SliderInfo
 from slider_core.lora.safe_files import move_in
 from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, lost_to, save_slider
 
 RANK, ALPHA, ROWS, HEIGHT = 3, 6 + 2**-10, (4, 9), 12  # an alpha that only fp32 can hold
 LAYER, STEM = "blocks.0.to_q", "diffusion_model.blocks.0.to_q"
 TO_Q, CONV = Target(LAYER), Target("conv_in")
-METADATA = {"slider_name": "smile", "slider_step": "7"}
+INFO = SliderInfo(name="smile", step=7)
 ROUNDING = {FileDtype.FP32: 0.0, FileDtype.FP16: 2**-11, FileDtype.BF16: 2**-8}  # half a unit of the last place
 
 
@@ -43,7 +44,7 @@ def lora(rows: tuple[int, int] | None = None, scale: float = 1.0) -> LayerWeight
 def slider() -> Slider:
     generator = torch.Generator().manual_seed(6)
     conv = torch.randn(RANK, 4, 3, 3, generator=generator), torch.randn(6, RANK, 1, 1, generator=generator)
-    return Slider({TO_Q: lora(), CONV: weight_of(*conv, 1.5, (6, 4, 3, 3))}, METADATA)
+    return Slider({TO_Q: lora(), CONV: weight_of(*conv, 1.5, (6, 4, 3, 3))}, INFO)
 
 
 def saved(tmp_path: Path, slider: Slider, dtype: FileDtype = FileDtype.FP32) -> Path:
@@ -61,7 +62,7 @@ def test_a_slider_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path, slide
         assert read.tensors.keys() == weight.tensors.keys()
         assert all(torch.equal(read.tensors[name], value) for name, value in weight.tensors.items())
         assert read.alpha == weight.alpha
-    assert METADATA.items() <= back.metadata.items()
+    assert (back.info.name, back.info.step) == (INFO.name, INFO.step)
 
 
 def test_a_file_holds_comfyuis_native_keys(tmp_path: Path, slider: Slider) -> None:
@@ -108,7 +109,7 @@ def test_an_existing_file_is_left_alone_unless_asked(tmp_path: Path, slider: Sli
         save_slider(path, slider)
     assert path.read_bytes() == b"precious"
     save_slider(path, slider, overwrite=True)
-    assert load_slider(path).metadata["slider_name"] == "smile"
+    assert load_slider(path).info.name == "smile"
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
@@ -297,7 +298,7 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path, slider: Sl
     real, link = tmp_path / "elsewhere.safetensors", tmp_path / "slider.safetensors"
     save_slider(real, slider)
     link.symlink_to(real)
-    other = Slider({CONV: slider.weights[CONV]}, METADATA)
+    other = Slider({CONV: slider.weights[CONV]}, INFO)
     save_slider(link, other, overwrite=True)
     assert link.is_symlink()
     assert set(load_slider(real).weights) == {CONV}
@@ -320,7 +321,7 @@ def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path, slider: 
     path = tmp_path / "smile"
     save_slider(path, slider, form=FileFormat.PEFT)
     before = folder_of(path)
-    other = Slider({CONV: slider.weights[CONV]}, METADATA)
+    other = Slider({CONV: slider.weights[CONV]}, INFO)
     with pytest.raises(SliderError, match=f"File exists: {path}"):
         save_slider(path, other, form=FileFormat.PEFT)
     assert folder_of(path) == before

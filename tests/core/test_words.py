@@ -21,7 +21,6 @@ from slider_core.encode.noised import at_levels
 from slider_core.encode.text_latents import encode_all, make_latents
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
-from slider_core.lora.info import summary
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
 from slider_core.objective.batches import next_batch
@@ -225,7 +224,7 @@ def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: Tiny
     trainer.run(backend, STEPS)
     assert min(trainer.readings[-1].explained) > 0.1, "of what the words ask for"
     found = calibrate(backend, trainer.adapter, told)
-    assert found.summary().startswith("Strength 1 = the words")
+    assert found.summary().startswith("Strength 1 = the prompts")
     assert trainer.source == "words"
     assert found.plus.explained > 0.1
     assert found.minus.explained > 0.1
@@ -244,13 +243,13 @@ def test_a_run_from_words_in_parts_is_the_same_run(backend: TinyBackend, told: l
 def test_a_run_remembers_its_words(told: list) -> None:
     session, dataset = Session(), add_text_slider(WORDS)
     session.begin("eyes", origin(dataset), lambda: exact(told))
-    with pytest.raises(SliderError, match=r'another words: "a face with tan'):
+    with pytest.raises(SliderError, match=r'another prompts: "a face with tan'):
         session.begin("eyes", origin(add_text_slider(replace(WORDS, guidance=2.0))), lambda: exact(told))
     run = Run("eyes", origin(dataset), exact(told), AdapterSpec())
-    header = run.slider().metadata
-    assert (header["slider_words"], header["ss_num_train_images"]) == (str(WORDS), "0")
-    assert f"words: {WORDS}" in summary(header, run.slider().weights)
-    assert "words" not in origin(pictures())
+    info = run.slider().info
+    assert (info.prompts, info.kohya["ss_num_train_images"]) == (str(WORDS), "0")
+    assert f"prompts: {WORDS}" in run.slider().summary()
+    assert "prompts" not in origin(pictures())
 
 
 def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixture) -> None:
@@ -266,7 +265,7 @@ def test_the_command_line_trains_from_words(tmp_path, capsys: pytest.CaptureFixt
         "large, small",
     ]
     assert main(["train", *own_prompt_predictions, "--latents", "2", "--steps", "2", "--no-calibration", "--out", str(out)]) == 0
-    assert "hold large, small" in load_slider(out).metadata["slider_words"]
+    assert "hold large, small" in load_slider(out).info.prompts
     assert main(["train", *own_prompt_predictions[:2], "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2
     assert "needs --positive and --negative too" in capsys.readouterr().err
     assert main(["train", "--steps", "2", "--out", str(tmp_path / "no.safetensors")]) == 2

@@ -13,6 +13,7 @@ from rings import find_chromium
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.layers.select import select
+from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import Slider, save_slider
 from slider_core.with_tiny.model import TinyBackend
@@ -51,9 +52,9 @@ def slider_file(server: harness.Server) -> Path:
     with torch.no_grad():
         for p in adapter.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) * 0.12)
-    told = {"slider_name": "shaken", "slider_minus": "frown", "slider_plus": "smile"}
+    info = SliderInfo(name="shaken", minus="frown", plus="smile")
     path = server.base / "models" / "loras" / FILE
-    save_slider(path, Slider(adapter.weights(), told), overwrite=True)
+    save_slider(path, Slider(adapter.weights(), info), overwrite=True)
     return path
 
 

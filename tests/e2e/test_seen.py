@@ -149,4 +149,4 @@ def test_a_cancel_in_the_middle_leaves_a_slider_that_can_be_read_and_no_error(pa
     assert result.event == "execution_interrupted"
     assert page.get_by_test_id("error-overlay").count() == 0, "a cancel is no error"
     slider = load_slider(server.base / "output" / "sliders" / "cancelled" / "cancelled.safetensors")
-    assert 5 < int(slider.metadata["ss_steps"]) < MORE_STEPS
+    assert 5 < slider.info.step < MORE_STEPS

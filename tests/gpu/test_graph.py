@@ -37,7 +37,7 @@ def test_the_quickstart_trains_on_the_device_and_the_model_is_as_it_was(
     assert torch.device(model.load_device).type == device.type
     model_management.unload_all_models()  # what was merged for the last picture goes, as ComfyUI takes it back
     assert numbers(model.model) == before
-    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert run["slider"].info.step == STEPS
     assert ("(GPU)" if device.type == "cuda" else "(RSS)") in run["status"]
     assert "No live strip" not in run["status"]
     assert run["strip"].std() > 0.05, "something is on the strip"

@@ -65,8 +65,8 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
         assert (run["images"][column] - stock).abs().max() < TOLERANCE, strength
         base = stock if strength == 0 else base
     assert (stock - base).abs().max() > 10 * TOLERANCE, "the slider does something"
-    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).metadata
-    assert told["slider_algorithm"] == algorithm
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).info
+    assert told.algorithm == algorithm
 
 
 def test_the_guides_lycoris_configuration_is_taken(prompt: dict, run_graph) -> None:
@@ -128,7 +128,7 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
     assert before.keys() == after.keys()
     for target, weight in before.items():
         torch.testing.assert_close(after[target].update(), weight.update(), rtol=1e-3, atol=1e-5)
-    assert "slider_adapter" not in again["slider"].metadata
+    assert not again["slider"].info.adapter
 
 
 def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict, run_graph, comfy: Path) -> None:
@@ -165,17 +165,17 @@ def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(pro
     prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
     first = run_graph(graph, name=(save, 0))["name"]
-    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).metadata
-    assert (told["slider_minus"], told["slider_plus"]) == ("frown", "smile")
-    assert "from frown (-1) to smile (+1)" in told["modelspec.description"]
-    assert told["modelspec.thumbnail"].startswith("data:image/jpeg;base64,")
-    assert str(comfy) not in json.dumps(told)
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).info
+    assert (told.minus, told.plus) == ("frown", "smile")
+    assert "from frown (-1) to smile (+1)" in told.other["modelspec.description"]
+    assert told.thumbnail.startswith("data:image/jpeg;base64,")
+    assert str(comfy) not in str(told)
     prompt[save]["inputs"]["minus"] = "sad"
     second = run_graph(graph, name=(save, 0))["name"]
     assert (first, second) == ("sliders/told_00001_.safetensors", "sliders/told_00002_.safetensors")
     prompt[save]["inputs"] |= {"overwrite": True, "filename_prefix": "sliders/told_00001_"}
     assert run_graph(graph, name=(save, 0))["name"] == first
-    assert pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).metadata["slider_minus"] == "sad"
+    assert pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).info.minus == "sad"
 
 
 def test_a_prefix_outside_the_loras_folder_is_refused(prompt: dict, run_graph, comfy: Path) -> None:

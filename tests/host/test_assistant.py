@@ -179,8 +179,8 @@ def test_strengths_do_not_scale_it(way: str, prompt: dict, lora: dict, run_graph
 def test_another_assistant_under_the_same_name_is_named(way: str, prompt: dict, lora: dict, run_graph) -> None:
     graph = carrying(prompt, LOADERS[way])
     graph["6"]["inputs"] |= {"total_steps": 3 * STEPS}
-    told = run_graph(graph, slider=("6", 0))["slider"].metadata
-    assert told["slider_assistant"].startswith("LoRA on 8 layers")
+    info = run_graph(graph, slider=("6", 0))["slider"].info
+    assert info.assistant.startswith("LoRA on 8 layers")
     run_graph(graph, slider=("6", 0))
     graph["lora"]["inputs"]["strength_model"] = STRENGTH / 2
     with pytest.raises(run_graph.Error, match=r"with another assistant: LoRA on 8 layers .* then, LoRA on 8 layers .* now"):

@@ -21,7 +21,7 @@ def prompt() -> dict:
 
 
 def told(slider: object) -> dict:
-    return json.loads(slider.metadata["slider_calibration"])
+    return slider.info.calibration.to_dict()
 
 
 def drawn(prompt: dict, run_graph, slider: object, strength: float, units: str) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_training_ends_with_a_calibration_that_apply_and_the_sweep_read(prompt: 
 def test_calibration_can_be_left_out(prompt: dict, run_graph) -> None:
     prompt["6"]["inputs"]["calibrate"] = False
     run = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), status=("6", 3))
-    assert "slider_calibration" not in run["slider"].metadata
+    assert run["slider"].info.calibration is None
     assert "Not calibrated." in run["status"]
 
 
@@ -65,7 +65,9 @@ def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_g
     """The same slider four times as strong: after calibration both draw the same."""
     trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0))["slider"]
     scaled = pack.core("lora.algorithm").scaled
-    loud = replace(trained, weights={t: scaled(w, TIMES) for t, w in trained.weights.items()}, metadata={})
+    loud = replace(
+        trained, weights={t: scaled(w, TIMES) for t, w in trained.weights.items()}, info=pack.core("lora.info").SliderInfo()
+    )
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     run = run_graph(

@@ -334,7 +334,8 @@ def test_a_sweep_is_the_stock_sampler_with_the_slider_put_on(scene: Scene, place
     inside, strengths = place == "ControlNet", [-1.0, 0.0, 1.5]
     module = scene.net.control_model if inside else scene.patcher.model.diffusion_model
     weights = adapter_in(pack, module, 0.3).weights()
-    slider = pack.core("lora.slider_file").Slider(weights, {formats.PART: formats.CONTROLNET} if inside else {})
+    place = formats.Place.CONTROLNET if inside else formats.Place.DIFFUSION_MODEL
+    slider = pack.core("lora.slider_file").Slider(weights, pack.core("lora.info").SliderInfo(place=place))
     before = state(module)
     hints = pictures(1)
     with torch.inference_mode():
@@ -367,12 +368,12 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     formats, store, config = pack.core("lora.formats"), pack.core("lora.slider_file"), pack.core("config.training")
     at_control, SliderError = pack.core("with_comfy.slider_with_controlnet"), config.SliderError
     weights = adapter_in(pack, scene.net.control_model, 0.3).weights()
-    slider = store.Slider(weights, {formats.PART: formats.CONTROLNET, "slider_name": "leaf"})
+    slider = store.Slider(weights, pack.core("lora.info").SliderInfo(place=formats.Place.CONTROLNET, name="leaf"))
     path = tmp_path / "leaf.safetensors"
     words = at_control.save_control(path, slider, config.FileFormat.NATIVE, config.FileDtype.FP32)
     assert f"{len({t.path for t in weights})} layers" in " ".join(words)
     read = store.load_slider(path)
-    assert read.metadata["slider_part"] == "controlnet"
+    assert read.info.in_controlnet
     back = at_control.on_control(read, scene.net.control_model).weights
     for target, weight in pack.core("lora.algorithm").by_layer(weights).items():
         mine = pack.core("lora.algorithm").by_layer(back)[target]
@@ -496,7 +497,7 @@ def test_the_nodes_train_save_apply_and_sweep_a_slider_in_a_controlnet(small: di
         "inputs": sampler | asked | {"slider": ["train", 0], "vae": ["vae", 0], "strengths": "-2, 0, 2", "rows": 1},
     }
     run = run_graph(graph, slider=("train", 0), lora=("train", 1), name=("save", 0), images=("sweep", 1), report=("layers", 1))
-    assert run["slider"].metadata["slider_part"] == "controlnet"
+    assert run["slider"].info.in_controlnet
     assert "the layers are those of the ControlNet" in run["report"]
     assert all(key.startswith("control_model.") for key in run["lora"])
     for column, strength in enumerate((-2.0, 0.0, 2.0)):
@@ -515,8 +516,8 @@ def test_a_run_with_control_remembers_it(small: dict, run_graph) -> None:
     small["layers"]["inputs"].pop("control_net")
     small["train"]["inputs"]["total_steps"] = 9
     slider = run_graph(small, slider=("train", 0))["slider"]
-    assert "slider_part" not in slider.metadata
-    assert slider.metadata["slider_control"].startswith("ControlNet 1 hints")
+    assert not slider.info.in_controlnet
+    assert slider.info.control.startswith("ControlNet 1 hints")
     small["on"]["inputs"]["strength"] = 0.5
     with pytest.raises(run_graph.Error, match=r"with another control: ControlNet 1 hints .* then, ControlNet 1 hints .* now"):
         run_graph(small, slider=("train", 0))

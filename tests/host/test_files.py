@@ -41,7 +41,7 @@ class Case:
             for p in self.adapter.parameters():
                 p.add_(torch.randn(p.shape, generator=generator) * 0.05)
             self.adapter.read_base(self.module)
-        self.slider = self.core("lora.slider_file").Slider(self.adapter.weights(), {"slider_name": title})
+        self.slider = self.core("lora.slider_file").Slider(self.adapter.weights(), self.core("lora.info").SliderInfo(name=title))
         self.cond = self.core("backend").Conditioning("x", conditioning(self.entry, 0))
         self.x = torch.randn(1, *self.entry.latent, generator=generator)
 
@@ -426,7 +426,10 @@ def _with_proof(case: Case, pack: Any) -> Any:
     with torch.no_grad():
         case.adapter.read_base(case.module)
     proof = pack.core("with_comfy.slider_proof").Proof(weakref.ref(case.model), case.x[0], case.cond)
-    return replace(pack.core("lora.slider_file").Slider(case.adapter.weights(), {"slider_name": case.entry.title}), proof=proof)
+    return replace(
+        pack.core("lora.slider_file").Slider(case.adapter.weights(), pack.core("lora.info").SliderInfo(name=case.entry.title)),
+        proof=proof,
+    )
 
 
 def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
@@ -519,8 +522,8 @@ def test_the_architecture_in_the_header_is_comfyuis_own(cases, pack, tmp_path: P
     case = cases("ZImage", "lora")
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     pack.core("with_comfy.slider_proof").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
-    told = pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors").metadata
-    assert (told["slider_architecture"], told["modelspec.architecture"]) == ("ZImage", "z-image/lora")
+    told = pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors").info
+    assert (told.architecture, told.base_names[0]) == ("ZImage", "z-image")
 
 
 def test_a_dropout_goes_with_a_slider_from_a_file(cases, pack) -> None:

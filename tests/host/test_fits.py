@@ -362,7 +362,7 @@ def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: s
         trainer.run(backend, 3)
     sample = trainer.samples[0]
     proof = core("with_comfy.slider_proof").Proof(weakref.ref(patcher), sample.latent, sample.cond)
-    slider = core("lora.slider_file").Slider(trainer.adapter.weights(), {}, proof=proof)
+    slider = core("lora.slider_file").Slider(trainer.adapter.weights(), proof=proof)
     config = core("config.training")
     said = core("with_comfy.slider_proof").save_tried(
         tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32

@@ -198,7 +198,7 @@ def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, s
 
     monkeypatch.setattr(pack.core("with_comfy.sweep"), "sample_strengths", broken)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
-    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert run["slider"].info.step == STEPS
     assert strips == [EVERY], "it is not tried again"
     assert "No live strip: the sampler has no such noise" in run["status"]
     last = run.events(EVENT)[-1]
@@ -225,7 +225,7 @@ def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, ser
     assert (live.states()[-1]["phase"], live.states()[-1]["step"]) == ("stopped", EVERY)
     assert [data["phase"] for event, data in server.sent if event == EVENT][-1] == "stopped"
     monkeypatch.setattr(drawing, "sample_strengths", real)
-    assert run_graph(watched(prompt), slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "it goes on"
+    assert run_graph(watched(prompt), slider=("6", 0))["slider"].info.step == STEPS, "it goes on"
 
 
 def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, monkeypatch) -> None:
@@ -238,7 +238,7 @@ def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pac
 
     monkeypatch.setattr(drawing, "sample_strengths", press)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
-    assert run["slider"].metadata["slider_step"] == str(EVERY)
+    assert run["slider"].info.step == EVERY
     assert "Finished early, as you asked" in run["status"]
 
 
@@ -341,7 +341,7 @@ def test_a_library_that_fails_names_its_entry_and_costs_no_training(prompt: dict
     monkeypatch.setattr(drawing, "sample", full)
     run = run_graph(validated(prompt), slider=("6", 0), status=("6", 3))
     assert calls == [5, 3, 1], "the rows of one prompt, then those of the other, halved"
-    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert run["slider"].info.step == STEPS
     assert strips == [EVERY], "it is not tried again"
     assert 'No live strip: entry "other": CUDA out of memory.' in run["status"]
 

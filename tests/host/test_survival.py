@@ -100,7 +100,7 @@ def test_stop_in_the_middle_of_a_step_saves_the_last_finished_one(
     assert model_management.in_training is False
     assert kept(pack, comfy).step == STOP
     restart(pack)
-    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS
 
 
 def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pack, monkeypatch) -> None:
@@ -115,10 +115,10 @@ def test_finish_now_goes_on_to_the_rest_of_the_graph(prompt: dict, run_graph, pa
 
     monkeypatch.setattr(live, "after_step", press)
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
-    assert run["slider"].metadata["slider_step"] == str(STOP)
+    assert run["slider"].info.step == STOP
     assert "Finished early, as you asked" in run["status"]
     assert not train.finish("6"), "nothing trains any more"
-    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS)
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS
 
 
 def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, run_graph, pack) -> None:
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_is_said_and_costs_no_training(prompt: dict, run_gra
     monkeypatch.setattr(store.os, "fsync", full)
     prompt["6"]["inputs"]["steps"] = STEPS
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
-    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert run["slider"].info.step == STEPS
     assert "Not saved: " in run["status"]
     assert "No space left on device" in run["status"]
     assert kept(pack, comfy).step == STOP, "the older save is intact"

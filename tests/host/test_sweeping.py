@@ -26,10 +26,10 @@ LIBRARY = {
 PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "strength": 1.0, "caption": ""}}
 
 
-def slider_of(pack, module: torch.nn.Module, **metadata: str) -> object:
+def slider_of(pack, module: torch.nn.Module, **info: str) -> object:
     """A slider for that module with random weights that act."""
     adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
-    return pack.core("lora.slider_file").Slider(adapter.weights(), metadata)
+    return pack.core("lora.slider_file").Slider(adapter.weights(), pack.core("lora.info").SliderInfo(**info))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def prompt(pack, run_graph) -> dict:
     """The quickstart's graph without its training: a slider with random weights stands where it was."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     model = run_graph({"1": graph["1"]}, model=("1", 0))["model"]
-    slider = slider_of(pack, model.model.diffusion_model, slider_name="shaken", slider_plus="up", slider_minus="down")
+    slider = slider_of(pack, model.model.diffusion_model, name="shaken", plus="up", minus="down")
     graph["6"] = run_graph.give(slider)
     graph["10"]["inputs"] |= {"strengths": "-0.3, 0, 0.2", "rows": 1, "steps": 2}
     return graph
@@ -270,10 +270,10 @@ def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_
     saved = {"slider": ["30", 0], "filename_prefix": "found", "dtype": "fp32", "model": ["1", 0]}
     graph["31"] = {"class_type": "SaveSliderLoRA", "inputs": saved}
     run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
-    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).metadata
-    assert (told["slider_range"], told["slider_minus"], told["slider_plus"]) == ("[-0.5, 1.5]", "down", "smiling")
+    told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).info
+    assert (told.range, told.minus, told.plus) == ((-0.5, 1.5), "down", "smiling")
     assert "range: [-0.5, 1.5]" in run["info"]
-    assert run["given"].metadata["slider_plus"] == "up", "the slider that came in is as it was"
+    assert run["given"].info.plus == "up", "the slider that came in is as it was"
     graph["30"]["inputs"] |= {"lowest": 2.0}
     with pytest.raises(run_graph.Error, match="must be below highest"):
         run_graph(graph)

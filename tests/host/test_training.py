@@ -49,7 +49,7 @@ def apply_only(prompt: dict, slider: object, run_graph, strength: float) -> dict
 
 def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, comfy: Path) -> None:
     run = run_graph(prompt, slider=("6", 0), loss=("6", 2), status=("6", 3), strip=("10", 0), images=("10", 1), name=("19", 0))
-    assert run["slider"].metadata["slider_step"] == str(STEPS)
+    assert run["slider"].info.step == STEPS
     assert len(run["loss"]["loss"]) == STEPS
     assert "step 40 of 40" in run["status"]
     assert run["images"].shape == (5, 64, 64, 3)
@@ -187,11 +187,11 @@ def test_core_nodes_take_our_lora_socket(prompt: dict, run_graph, extra_nodes) -
 
 def test_queueing_again_goes_on_until_the_total(prompt: dict, run_graph) -> None:
     prompt["6"]["inputs"] |= {"steps": 10, "total_steps": 25}
-    steps = [run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] for _ in range(3)]
+    steps = [run_graph(prompt, slider=("6", 0))["slider"].info.step for _ in range(3)]
     assert steps == ["10", "20", "25"]
     again = run_graph(prompt, slider=("6", 0))
     assert again.executed == [], "at the total nothing runs again, and nothing is saved twice"
-    assert again["slider"].metadata["slider_step"] == "25"
+    assert again["slider"].info.step == 25
 
 
 def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, forget) -> None:
@@ -225,7 +225,7 @@ def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, monk
     assert fingerprint(model.model) == before
     assert model_management.in_training is False
     monkeypatch.setattr(live, "after_step", after_step)
-    assert run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] == str(STEPS), "and training goes on"
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS, "and training goes on"
 
 
 def test_another_choice_under_the_same_name_is_an_error_that_names_it(prompt: dict, run_graph) -> None:
@@ -291,7 +291,7 @@ def test_a_slider_of_another_model_is_refused_by_apply(prompt: dict, run_graph, 
 def test_a_linked_name_goes_on_too(prompt: dict, run_graph) -> None:
     prompt["6"]["inputs"] |= {"steps": 5, "total_steps": 20, "name": ["name", 0]}
     prompt["name"] = {"class_type": "TestGive", "inputs": run_graph.give("smile")["inputs"]}
-    steps = [run_graph(prompt, slider=("6", 0))["slider"].metadata["slider_step"] for _ in range(2)]
+    steps = [run_graph(prompt, slider=("6", 0))["slider"].info.step for _ in range(2)]
     assert steps == ["5", "10"]
 
 
@@ -310,5 +310,5 @@ def test_choices_after_the_end_do_not_enter_the_file(prompt: dict, run_graph) ->
     first = run_graph(prompt, slider=("6", 0))["slider"]
     prompt["6"]["inputs"] |= {"learning_rate": 0.5, "training_seed": 77}
     again = run_graph(prompt, slider=("6", 0), status=("6", 3))
-    assert again["slider"].metadata["slider_training"] == first.metadata["slider_training"]
+    assert again["slider"].info.training == first.info.training
     assert "raise total_steps" in again["status"]

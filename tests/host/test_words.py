@@ -70,7 +70,7 @@ def test_a_text_pair_goes_where_a_dataset_would_and_the_run_survives_a_restart(p
     assert f"step {STEPS} of {2 * STEPS}" in first["status"]
     assert "hold large, small" in first["report"]
     assert "making latent 2 of 2" in first.texts
-    assert first["slider"].metadata["slider_words"] in first["report"]
+    assert first["slider"].info.prompts in first["report"]
     straight = run_graph(prompt, slider=("6", 0))["slider"].weights
     session = pack.part("nodes.running").SESSION
     assert session.step("eyes") == 2 * STEPS
