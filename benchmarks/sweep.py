@@ -56,12 +56,12 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
         )
         state = core("lora.formats").to_native(adapter.weights())
         noise = comfy.sample.prepare_noise(latent, 0)
+        backend = core("with_comfy.model_backend").ComfyBackend(model)
+        described = core("use.sampling").Sampling
+        sampling = described(positive, positive, {"samples": latent}, 0, steps, 1.0, *SAMPLER, most_at_once=len(STRENGTHS))
 
         def ours() -> torch.Tensor:
-            given = {"samples": latent}
-            return core("with_comfy.sampling").sample_strengths(
-                model, adapter, STRENGTHS, 0, given, positive, positive, steps, 1.0, *SAMPLER, most_at_once=len(STRENGTHS)
-            )
+            return core("with_comfy.sampling").sample_latents(backend, adapter, sampling, STRENGTHS).latents
 
         def stock() -> torch.Tensor:
             pictures = []

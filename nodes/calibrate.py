@@ -11,7 +11,6 @@ from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.calibrate import calibrate, calibrated
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
-from ..slider_core.with_comfy.slider_on_model import adapter_on, on_model
 from .frames import as_image
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket
@@ -52,15 +51,15 @@ class SliderCalibrate(io.ComfyNode):
         backend = ComfyBackend(model, vae, clip)
         samples = encode_all(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
-        placed = on_model(slider, model)
-        found = calibrate(backend, adapter_on(model, placed), samples, seed, calibrating)
-        weights, info = calibrated(placed.weights, placed.info, found)
-        report = f"{found.summary()} {found.passes} forward passes."
+        placed = backend.place(slider)
+        calibration = calibrate(backend, backend.adapter(placed), samples, seed, calibrating)
+        weights, info = calibrated(placed.weights, placed.info, calibration)
+        report = f"{calibration.summary()} {calibration.passes} forward passes."
         say(report)
         name = slider.info.name or "slider"
-        picture = as_image(draw_calibration(found, f"{name}: what is explained of {found.shown}"))
+        curve = as_image(draw_calibration(calibration, f"{name}: what is explained of {calibration.shown}"))
         slider = replace(placed, weights=weights, info=info, proof=slider.proof)
-        return io.NodeOutput(slider, report, picture, ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(slider, report, curve, ui=ui.PreviewImage(curve, cls=cls))
 
 
 NODES = [SliderCalibrate]

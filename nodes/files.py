@@ -14,8 +14,7 @@ from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, lo
 from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.training_saves import file_stem
 from ..slider_core.use.plot_grids import to_pil
-from ..slider_core.with_comfy.slider_proof import save_tried
-from ..slider_core.with_comfy.slider_with_controlnet import save_control
+from ..slider_core.with_comfy.slider_saving import save_proven
 from .sockets import USE_MENU, SliderSocket
 from .words import say
 
@@ -143,10 +142,7 @@ class SaveSliderLoRA(io.ComfyNode):
         form = FileFormat(format)
         path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
         told = described(slider, minus, plus, preview)
-        if slider.info.in_controlnet:
-            words = save_control(path, told, form, FileDtype(dtype), overwrite)
-        else:
-            words = save_tried(path, told, form, FileDtype(dtype), overwrite, model)
+        words = save_proven(path, told, form, FileDtype(dtype), overwrite, model)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
         report = "\n".join([f"Saved models/loras/{listed}", *words])

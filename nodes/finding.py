@@ -12,6 +12,7 @@ from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sweep_export import ShownSweep, animation, page
 from .files import next_free
 from .sockets import USE_MENU, SliderSocket, SweepSocket
+from .use_inputs import strength_input
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
@@ -29,12 +30,8 @@ class SliderFinding(io.ComfyNode):
             search_aliases=["slider range", "slider labels", "recommended strength"],
             inputs=[
                 SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
-                io.Float.Input(
-                    "lowest", default=-1.0, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip="Lowest useful strength."
-                ),
-                io.Float.Input(
-                    "highest", default=1.0, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip="Highest useful strength."
-                ),
+                strength_input("lowest", -1.0, "Lowest useful strength."),
+                strength_input("highest", 1.0, "Highest useful strength."),
                 io.String.Input("minus", default="", tooltip="What the low end shows: sad, day. Empty: as it was."),
                 io.String.Input("plus", default="", tooltip="What the high end shows: smiling, night. Empty: as it was."),
             ],

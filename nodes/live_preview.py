@@ -6,42 +6,92 @@ strengths, one with a strength is a picture at it.
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io
+from PIL import Image
 
-from ..slider_core.config.checks import SliderError
-from ..slider_core.config.sweep import SweepSpec, parse_strengths
+from ..slider_core.config.checks import SliderError, need
+from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptLibrary
-from ..slider_core.with_comfy.sweep import carrying, encoded
-from .drawing import Drawing, first_line, sampler_inputs
+from ..slider_core.use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
+from ..slider_core.use.sampling import Sampling
+from ..slider_core.use.sweep import sweep_library
+from ..slider_core.with_comfy.sweep import SliderSampler, carrying, encoded
 from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
+from .use_inputs import SamplerInputs, sampler_inputs, seed_input
 from .words import executing_node
 
-MOST_PICTURES = MOST_ENTRIES  # in one live picture
+MOST_IMAGES = MOST_ENTRIES  # in one live strip
 QUALITY = 90
+
+
+def first_line(fault: Exception) -> str:
+    """Any error in one line of bounded length."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
 
 
 @dataclass(frozen=True)
 class LivePreview:
-    """What flows on the socket: how to draw, and how often; `every` 0 is at the end only."""
+    """What flows on the socket: what is drawn, and how often; `every` 0 is at the end only."""
 
-    drawing: Drawing
+    sampling: Sampling
+    strengths: tuple[float, ...]
     every: int
+    library: PromptLibrary | None = None
+    positives: Mapping[str, Any] = field(default_factory=dict)  # the library's prompts, encoded
+
+    def strip(self, sampler: SliderSampler) -> Image.Image:
+        """What is shown: one prompt at all strengths, or the library."""
+        if self.library is not None:
+            return self._validation(self.library, self.entry_images(self.library, sampler))
+        cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
+        return draw_strip(self.images(sampler)[None], self.strengths, [], "", cell)
+
+    def images(self, sampler: SliderSampler) -> torch.Tensor:
+        """(strengths, 3, H, W) of the prompt, in one sampling call where the model and the sampler allow that."""
+        images, _ = sampler.images(self.sampling, self.strengths)
+        return images.detach().float().cpu().clamp(0, 1)
+
+    def entry_images(self, library: PromptLibrary, sampler: SliderSampler) -> list[torch.Tensor]:
+        """The images of each entry; one sampling for each distinct prompt. SliderError that names the entry."""
+
+        def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
+            try:
+                return sampler.images(replace(self.sampling, positive=self.positives[entry.prompt]), strengths)[0]
+            except Exception as fault:  # ComfyUI's stop is no Exception
+                raise SliderError(f'entry "{entry.name}": {first_line(fault)}', "preview.entry") from fault
+
+        return sweep_library(library, self.strengths, sample)
+
+    def _validation(self, library: PromptLibrary, images_of: list[torch.Tensor]) -> Image.Image:
+        rows = {}
+        single = []
+        for entry, images in zip(library.entries, images_of, strict=True):
+            if entry.strength is None:
+                rows[entry.name] = images
+            else:
+                single.append((entry.name, entry.strength, images[0]))
+        return draw_validation(rows, self.strengths, single)
 
 
 class Strips:
     """The live strips of one training: drawn on `model`, kept as one file of ComfyUI's temporary folder."""
 
     def __init__(self, preview: LivePreview | None, model: Any, vae: Any) -> None:
-        self.preview, self._model, self._vae = preview, model, vae
+        self.preview = preview
+        self._model = model
+        self._vae = vae
         self.shown: dict[str, Any] | None = None  # as ComfyUI's /view wants it, and the step
         self.trouble = ""
-        self.drawn, self.seconds = 0, 0.0
+        self.drawn = 0
+        self.seconds = 0.0
 
     def due(self, step: int, until: int) -> bool:
         """Whether the training is to pause for a strip after `step`; that of the end is drawn when all is done."""
@@ -67,7 +117,7 @@ class Strips:
         return f" {self.trouble}" if self.trouble else ""
 
     def draw(self, slider: Slider, step: int) -> None:
-        """Draw and keep a strip. Whatever a sampler, a VAE or a disk objects to is told in `trouble`, and no other is tried."""
+        """Draw and keep a strip. Whatever a sampler, a VAE or a disk objects to is put in `trouble`, and no other is tried."""
         if not self._wanted:
             return
         start = time.monotonic()
@@ -80,34 +130,36 @@ class Strips:
         self.seconds += time.monotonic() - start
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
-        picture = self.preview.drawing.picture(self._model, self._vae, slider)
+        strip = self.preview.strip(SliderSampler(self._model, self._vae, slider))
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         name = f"slider_live_{executing_node().replace(':', '_')}.jpg"
         part = folder / f"{name}.part"
-        picture.save(part, "JPEG", quality=QUALITY)
+        strip.save(part, "JPEG", quality=QUALITY)
         part.replace(folder / name)
         return {"filename": name, "subfolder": "", "type": "temp", "step": step}
 
 
-def texts_of(library: PromptLibrary, clip: Any, strengths: int) -> dict[str, Any]:
+def encoded_library(library: PromptLibrary, clip: Any, strengths: int) -> dict[str, Any]:
     """Each distinct prompt of a library, encoded. SliderError for what cannot be, or is too much to be drawn again and again."""
-    if clip is None:
-        raise SliderError("Slider Live Preview: prompts need clip to encode them; connect it.")
-    own = sum(entry.strength is not None for entry in library.entries)
-    rows = len(library.entries) - own
-    if rows * strengths + own > MOST_PICTURES:
-        raise SliderError(
-            f"Slider Live Preview: {rows} entries at {strengths} strengths and {own} at their own are {rows * strengths + own} "
-            f"pictures; {MOST_PICTURES} at most. Write fewer strengths, or give entries an adapter_strength."
-        )
-    found = {}
+    need(clip is not None, "Slider Live Preview: prompts need clip to encode them; connect it.", "preview.no_clip")
+    single = sum(entry.strength is not None for entry in library.entries)
+    rows = len(library.entries) - single
+    count = rows * strengths + single
+    need(
+        count <= MOST_IMAGES,
+        f"Slider Live Preview: {rows} entries at {strengths} strengths and {single} at their own are {count} pictures; "
+        f"{MOST_IMAGES} at most. Write fewer strengths, or give entries an adapter_strength.",
+        "preview.size",
+    )
+    positives = {}
     for name, prompt in library.prompts().items():
         try:
-            found[prompt] = encoded(clip, {"": prompt})[""]
+            positives[prompt] = encoded(clip, prompt)
         except Exception as fault:
-            raise SliderError(f'Slider Live Preview: entry "{name}" cannot be encoded: {first_line(fault)}') from fault
-    return found
+            message = f'Slider Live Preview: entry "{name}" cannot be encoded: {first_line(fault)}'
+            raise SliderError(message, "preview.encode") from fault
+    return positives
 
 
 class SliderLivePreview(io.ComfyNode):
@@ -124,12 +176,8 @@ class SliderLivePreview(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
                 io.String.Input("strengths", default="-1, 0, 1", tooltip="A list, or a range start:stop:step."),
-                io.Int.Input(
-                    "strip_seed",  # the browser puts a new number into whatever is called seed
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    tooltip="Noise of every strip. It stays, so that strips differ by what was learned alone.",
+                seed_input(  # the browser puts a new number into whatever is called seed
+                    "strip_seed", "Noise of every strip. It stays, so that strips differ by what was learned alone.", counts=False
                 ),
                 *sampler_inputs(),
                 io.Int.Input(
@@ -158,18 +206,17 @@ class SliderLivePreview(io.ComfyNode):
         latent_image: dict[str, Any],
         strengths: str,
         strip_seed: int,
-        steps: int,
-        cfg: float,
-        sampler_name: str,
-        scheduler: str,
         every: int,
         prompts: PromptLibrary | None = None,
         clip: Any = None,
+        **sampler: Any,
     ) -> io.NodeOutput:
-        spec = SweepSpec(parse_strengths(strengths), (strip_seed,), steps=steps, cfg=cfg)
-        texts = {} if prompts is None else carrying(positive, texts_of(prompts, clip, len(spec.strengths)))
-        drawing = Drawing(spec, positive, negative, latent_image, sampler_name, scheduler, prompts, texts)
-        return io.NodeOutput(LivePreview(drawing, every))
+        sampling = SamplerInputs(**sampler).sampling(positive, negative, latent_image, strip_seed)
+        columns = parse_strengths(strengths)
+        positives = {}
+        if prompts is not None:
+            positives = carrying(positive, encoded_library(prompts, clip, len(columns)))
+        return io.NodeOutput(LivePreview(sampling, columns, every, prompts, positives))
 
 
 NODES = [SliderLivePreview]

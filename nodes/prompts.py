@@ -1,5 +1,6 @@
 """SliderPromptLibrary: named prompts, each at a strength of its own, read and drawn."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,44 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.with_comfy.sweep import Drawer, draw_library, encoded
-from .apply import units_input
+from ..slider_core.with_comfy.sweep import SliderSampler, encoded, sample_library
 from .dataset import walked
-from .drawing import sampler_inputs
 from .frames import as_image
 from .sockets import USE_MENU, PromptsSocket, SliderSocket
-from .sweep import SEEDS, most_at_once_input
+from .use_inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
 
 NO_FILE = "none"
 DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawInputs(SamplerInputs):
+    """What draws the library, by the names of the node's inputs."""
+
+    seed: int
+    model: Any = None
+    clip: Any = None
+    vae: Any = None
+    slider: Slider | None = None
+    latent_image: dict[str, Any] | None = None
+    negative: Any = None
+    units: str = Units.CALIBRATED.value
+
+    def complete(self) -> bool:
+        """Whether the library is to be drawn. SliderError when something is missing for that."""
+        missing = [name for name in DRAWN_WITH if getattr(self, name) is None]
+        if missing and len(missing) < len(DRAWN_WITH):
+            message = f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them."
+            raise SliderError(message, "prompts.incomplete")
+        return not missing
+
+
 def library_files() -> list[str]:
     """JSON files of ComfyUI's input folder, by their place in it."""
-    root = Path(folder_paths.get_input_directory())
-    found = [here / name for here, _, files in walked(root) for name in files if name.lower().endswith(".json")]
-    return sorted(path.as_posix() for path in found)
+    paths = []
+    for folder, _, names in walked(Path(folder_paths.get_input_directory())):
+        paths += [(folder / name).as_posix() for name in names if name.lower().endswith(".json")]
+    return sorted(paths)
 
 
 def chosen(library: str, file: str) -> PromptLibrary:
@@ -64,16 +86,8 @@ class SliderPromptLibrary(io.ComfyNode):
                     default=NO_FILE,
                     tooltip="A JSON file of the input folder, in place of the text above.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=-100.0,
-                    max=100.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="For every entry that has no adapter_strength of its own.",
-                ),
-                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True, tooltip="Noise of every picture."),
+                strength_input("strength", 1.0, "For every entry that has no adapter_strength of its own."),
+                seed_input("seed", "Noise of every picture."),
                 *sampler_inputs(),
                 io.Model.Input("model", optional=True, tooltip="Without the slider. Needed only to draw."),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts. Needed only to draw."),
@@ -99,44 +113,28 @@ class SliderPromptLibrary(io.ComfyNode):
         return str(path.stat().st_mtime_ns) if file not in (None, NO_FILE) and path.is_file() else str(file)
 
     @classmethod
-    def execute(
-        cls,
-        library: str,
-        file: str,
-        strength: float,
-        seed: int,
-        steps: int,
-        cfg: float,
-        sampler_name: str,
-        scheduler: str,
-        negative: Any = None,
-        units: str = Units.CALIBRATED.value,
-        most_at_once: int = 0,
-        **given: Any,
-    ) -> io.NodeOutput:
-        found = chosen(library, file)
-        missing = [name for name in DRAWN_WITH if given.get(name) is None]
-        if missing:
-            if len(missing) < len(DRAWN_WITH):
-                raise SliderError(f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them.")
-            words = found.summary(strength)
-            return io.NodeOutput(found, ExecutionBlocker(None), ExecutionBlocker(None), words, ui=ui.PreviewText(words))
-        model, clip, vae, slider, latent = (given[name] for name in DRAWN_WITH)
-        negative = encoded(clip, {"": ""})[""] if negative is None else negative
-        drawer = Drawer(model, vae, latent, negative, steps, cfg, sampler_name, scheduler, most_at_once, units)
-        bar = comfy.utils.ProgressBar(len(found.groups()))
-        images = draw_library(found, strength, seed, drawer, slider, clip, lambda: bar.update(1))
-        return drawn(cls, found, images, strength, slider, drawer.summary())
+    def execute(cls, library: str, file: str, strength: float, **inputs: Any) -> io.NodeOutput:
+        prompts = chosen(library, file)
+        draw = DrawInputs(**inputs)
+        if not draw.complete():
+            summary = prompts.summary(strength)
+            return io.NodeOutput(prompts, ExecutionBlocker(None), ExecutionBlocker(None), summary, ui=ui.PreviewText(summary))
+        negative = encoded(draw.clip, "") if draw.negative is None else draw.negative
+        sampling = draw.sampling(None, negative, draw.latent_image, draw.seed)
+        sampler = SliderSampler(draw.model, draw.vae, draw.slider, draw.units)
+        bar = comfy.utils.ProgressBar(len(prompts.groups()))
+        images = sample_library(prompts, strength, sampler, sampling, draw.clip, lambda: bar.update(1))
+        return drawn(cls, prompts, images, strength, sampler)
 
 
 def drawn(
-    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, slider: Slider, how: str
+    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, sampler: SliderSampler
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    grid = as_image(draw_entries(images, labels, slider.info.name))
-    words = f"{library.summary(strength)} {how}"
-    return io.NodeOutput(library, grid, images.movedim(1, -1), words, ui=ui.PreviewImage(grid, cls=cls))
+    grid = as_image(draw_entries(images, labels, sampler.slider.info.name))
+    summary = f"{library.summary(strength)} {sampler.summary()}"
+    return io.NodeOutput(library, grid, images.movedim(1, -1), summary, ui=ui.PreviewImage(grid, cls=cls))
 
 
 NODES = [SliderPromptLibrary]

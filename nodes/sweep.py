@@ -1,8 +1,8 @@
 """SliderStrengthSweep: prompts at many strengths from the same noise, as a labelled strip, a curve and a scrubber."""
 
+from dataclasses import dataclass
 from typing import Any
 
-import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io, ui
 
@@ -15,28 +15,40 @@ from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.prompt_library import PromptLibrary
 from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
-from ..slider_core.with_comfy.sweep import Drawer, along, carrying, encoded, sweep_model
-from .apply import units_input
-from .drawing import sampler_inputs
+from ..slider_core.with_comfy.sweep import SliderSampler, along, carrying, encoded, sweep_model
 from .frames import as_image, frames_told
 from .running import encoded_before
 from .sockets import USE_MENU, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
+from .use_inputs import SEEDS, SamplerInputs, most_at_once_input, sampler_inputs, seed_input, units_input
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
-SEEDS = 0xFFFFFFFFFFFFFFFF
 
 
-def most_at_once_input() -> io.Int.Input:
-    """How much of the memory one sampling call may take."""
-    return io.Int.Input(
-        "most_at_once",
-        default=0,
-        min=0,
-        max=1000,
-        advanced=True,
-        optional=True,
-        tooltip="Strengths in one sampling call. 0: as many as the free memory holds.",
-    )
+@dataclass(frozen=True, kw_only=True)
+class GridInputs(SamplerInputs):
+    """What is drawn: the rows and the columns, by the names of the node's inputs."""
+
+    positive: Any
+    negative: Any
+    latent_image: dict[str, Any]
+    strengths: str
+    seed: int
+    rows: int
+    prompts: PromptLibrary | None = None
+    clip: Any = None
+    strengths_b: str = "-1, 0, 1"
+
+    def spec(self) -> SweepSpec:
+        seeds = tuple((self.seed + row) & SEEDS for row in range(self.rows))
+        return SweepSpec(parse_strengths(self.strengths), seeds, steps=self.steps, cfg=self.cfg)
+
+    def positives(self) -> dict[str, Any]:
+        """CONDITIONING by the name of a prompt."""
+        if self.prompts is None:
+            return {"": self.positive}
+        if self.clip is None:
+            raise SliderError("Slider Strength Sweep: prompts need clip to encode them; connect it.", "sweep.no_clip")
+        return carrying(self.positive, {name: encoded(self.clip, prompt) for name, prompt in self.prompts.prompts().items()})
 
 
 class SliderStrengthSweep(io.ComfyNode):
@@ -58,11 +70,9 @@ class SliderStrengthSweep(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
                 io.String.Input(
-                    "strengths",
-                    default="-2, -1, 0, 1, 2",
-                    tooltip="A list, or a range start:stop:step such as -2:2:0.5.",
+                    "strengths", default="-2, -1, 0, 1, 2", tooltip="A list, or a range start:stop:step such as -2:2:0.5."
                 ),
-                io.Int.Input("seed", default=0, min=0, max=SEEDS, control_after_generate=True, tooltip="Noise of the first row."),
+                seed_input("seed", "Noise of the first row."),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
                 *sampler_inputs(),
                 units_input(),
@@ -93,51 +103,42 @@ class SliderStrengthSweep(io.ComfyNode):
         cls,
         model: Any,
         slider: Slider,
-        positive: Any,
-        negative: Any,
         vae: Any,
-        latent_image: dict[str, Any],
-        strengths: str,
-        seed: int,
-        rows: int,
-        steps: int,
-        cfg: float,
-        sampler_name: str,
-        scheduler: str,
         units: str = Units.CALIBRATED.value,
-        prompts: PromptLibrary | None = None,
-        clip: Any = None,
         slider_b: Slider | None = None,
-        strengths_b: str = "-1, 0, 1",
         dataset: Dataset | None = None,
-        most_at_once: int = 0,
+        **inputs: Any,
     ) -> io.NodeOutput:
-        if prompts is not None and clip is None:
-            raise SliderError("Slider Strength Sweep: prompts need clip to encode them; connect it.")
-        seeds = tuple((seed + row) & SEEDS for row in range(rows))
-        spec = SweepSpec(parse_strengths(strengths), seeds, steps=steps, cfg=cfg)
-        positives = {"": positive} if prompts is None else carrying(positive, encoded(clip, prompts.prompts()))
-        grid = rows_of(seeds, tuple(positives), (None,) if slider_b is None else parse_strengths(strengths_b))
-        drawer = Drawer(model, vae, latent_image, negative, steps, cfg, sampler_name, scheduler, most_at_once, units)
-        bar = comfy.utils.ProgressBar(len(grid))
-        result = sweep_model(spec, grid, drawer, slider, positives, slider_b, lambda: bar.update(1))
-        lines = figures(result, None if dataset is None else along(dataset, drawer, result, encoded_before()))
-        told = drawer.summary() + (f" B is {slider_b.info.name or 'the second slider'}." if slider_b else "")
-        return shown(cls, result, slider, lines, "\n".join([told, *table(result, lines)]))
+        grid = GridInputs(**inputs)
+        spec = grid.spec()
+        positives = grid.positives()
+        others = (None,) if slider_b is None else parse_strengths(grid.strengths_b)
+        rows = rows_of(spec.seeds, tuple(positives), others)
+        sampling = grid.sampling(grid.positive, grid.negative, grid.latent_image, grid.seed)
+        sampler = SliderSampler(model, vae, slider, units)
+        bar = comfy.utils.ProgressBar(len(rows))
+        result = sweep_model(spec, rows, sampler, sampling, positives, slider_b, lambda: bar.update(1))
+        direction = None if dataset is None else along(dataset, sampler, result, encoded_before())
+        lines = figures(result, direction)
+        summary = sampler.summary()
+        if slider_b is not None:
+            summary += f" B is {slider_b.info.name or 'the second slider'}."
+        return shown(cls, result, slider, lines, "\n".join([summary, *table(result, lines)]))
 
 
 def shown(
     cls: type[io.ComfyNode], result: SweepResult, slider: Slider, lines: dict[str, list[float]], report: str
 ) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
-    name = slider.info.name
-    whole = ShownSweep(result, name, slider.info.minus, slider.info.plus, report)
+    info = slider.info
+    name = info.name
+    sweep = ShownSweep(result, name, info.minus, info.plus, report)
     cell = max(CELL, result.images.shape[-1])
     strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
     curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
     images = result.images.flatten(0, 1).movedim(1, -1)
-    seen = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [frames_told(whole)]}
-    return io.NodeOutput(strip, images, curve, report, whole, ui=seen)
+    preview = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [frames_told(sweep)]}
+    return io.NodeOutput(strip, images, curve, report, sweep, ui=preview)
 
 
 NODES = [SliderStrengthSweep]

@@ -9,8 +9,8 @@ from ..slider_core.config.checks import SliderError
 from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..slider_core.layers.select import Selection, presets, survey_for
 from ..slider_core.lora.lycoris_config import read_lycoris
-from ..slider_core.with_comfy.slider_on_model import layer_aliases
-from ..slider_core.with_comfy.slider_with_controlnet import network
+from ..slider_core.with_comfy.control_hints import network
+from ..slider_core.with_comfy.layer_names import layer_aliases
 from .sockets import TRAINING_MENU, TargetsSocket
 from .words import say
 

@@ -19,10 +19,10 @@ from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.use.plot_curves import draw_training
+from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
-from ..slider_core.with_comfy.slider_on_model import architecture
-from ..slider_core.with_comfy.slider_proof import Proof
-from ..slider_core.with_comfy.slider_with_controlnet import backend_for, on_part
+from ..slider_core.with_comfy.model_with_control import backend_for
+from ..slider_core.with_comfy.proof import Proof
 from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips
@@ -38,7 +38,7 @@ def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider
     backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
     if start is None:
         return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
-    weights = cut(on_part(start, backend).weights, slices(targets.selection.targets))
+    weights = cut(backend.place(start).weights, slices(targets.selection.targets))
     return Adapter.from_weights(backend.module, weights, backend.device, dropout=targets.spec.dropout)
 
 

@@ -1,10 +1,8 @@
-"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. Only the comfy_*.py files import comfy.
-
-The model is borrowed, never copied (comfy_training.py).
+"""The host: the diffusion model that ComfyUI has loaded, as a `Backend`. It is borrowed, never copied (autograd_through.py).
 
 `BaseModel.apply_model` returns the denoised latent x0, an affine function of the raw output o: x0 = a + b o, where a and b
 come from the model's own `calculate_denoised`. So prediction and target are taken in the model's prediction space
-(eps, v, flow, x0) without a word about which one it is:  o = (x0 - a) / b.
+(eps, v, flow, x0), whichever it is:  o = (x0 - a) / b.
 """
 
 from __future__ import annotations
@@ -27,13 +25,20 @@ from torch import nn
 from ..backend import Conditioning, Memory, module_fingerprint
 from ..config.checks import SliderError
 from ..layers.sample_rows import SAMPLES, samples_apart
+from ..lora.slider_adapter import Adapter
+from ..lora.slider_file import Slider
 from ..lora.strength import uncompiled
 from .autograd_frozen import frozen_layers
 from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
-from .control_hints import Hints, Running, control_in, control_of_rows, joinable, joined, models_of
+from .control_hints import Hints, Running, control_in, models_of
+from .control_rows import control_of_rows, joinable, joined
 from .fingerprint import base_fingerprint, carried_fingerprint, patched_fingerprint
+from .layer_names import on_model
+from .live_slider import live_sliders
 
-_APART: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()  # what `prepare` found, by target paths
+# By model, for as long as it lives, and by (the slider's layers): whether the samples of a batch keep apart there. A trial takes
+# nine forward passes, and every training and every sweep has a backend of its own.
+_TRIALS: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()
 
 
 class HostMemory(Memory):
@@ -53,9 +58,13 @@ class HostMemory(Memory):
 class ComfyBackend:
     """A MODEL with the VAE and CLIP that encode for it. LoRAs that the MODEL already carries stay on while it trains."""
 
-    def __init__(self, model: Any, vae: Any, clip: Any, hints: Hints | None = None) -> None:
-        """`hints`: a ControlNet with its control images, for every prompt that is trained on."""
-        self.patcher, self._vae, self._clip, self.hints = model, vae, clip, hints
+    def __init__(self, model: Any, vae: Any = None, clip: Any = None, hints: Hints | None = None) -> None:
+        """`vae` and `clip` only where it encodes. `hints`: a ControlNet with its control images, for every prompt that is
+        trained on."""
+        self.patcher = model
+        self.hints = hints
+        self._vae = vae
+        self._clip = clip
         self.diffusion: nn.Module = model.model.diffusion_model
         self.module = self.diffusion  # where the slider lies
         self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
@@ -66,26 +75,37 @@ class ComfyBackend:
         self._controls = Running()
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
-        pixels = getattr(latent_format, "spacial_downscale_ratio", 8)
-        self.image_step = max(16, 2 * pixels) if pixels > 1 else 8
-        self.resolution = 64 if pixels == 1 and self.name.endswith("TinyTransformer") else 512
+        self._downscale = getattr(latent_format, "spacial_downscale_ratio", 8)
+        self.image_step = max(16, 2 * self._downscale) if self._downscale > 1 else 8
+        self.resolution = 64 if self._downscale == 1 and self.name.endswith("TinyTransformer") else 512
+
+    # --- where a slider lies
+
+    def place(self, slider: Slider) -> Slider:
+        """The slider with its layers found in `module`. SliderError when it is for another one."""
+        return on_model(slider, self.patcher)
+
+    def adapter(self, slider: Slider, dropout: float = 0.0) -> Adapter:
+        """The slider as an adapter for `module`, on the model's device."""
+        return Adapter.from_weights(self.module, self.place(slider).weights, self.device, dropout=dropout)
 
     # --- encoding: under the caller's mode, with the host's own encoders
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         """Images or clips (B, T, 3, H, W), as the VAE takes them: a video VAE wants the frames of one clip as its batch."""
-        clip = image_BCHW.ndim == 5
-        pixels = image_BCHW.flatten(0, 1) if clip else image_BCHW
+        is_clip = image_BCHW.ndim == 5
+        pixels = image_BCHW.flatten(0, 1) if is_clip else image_BCHW
         latent = self._vae.encode(pixels.movedim(1, -1).contiguous())  # as ComfyUI's images lie; else it takes twice as long
         base = self.patcher.model
         if base.latent_format.latent_dimensions == 3 and latent.ndim == 4:
             latent = latent.unsqueeze(2)
-        if clip and (latent.ndim != 5 or latent.shape[0] != 1):
-            raise SliderError("This VAE takes single images, no clips: set frames to 1.")
+        if is_clip and (latent.ndim != 5 or latent.shape[0] != 1):
+            raise SliderError("This VAE takes single images, no clips: set frames to 1.", "vae.clip")
         if latent.shape[1] != base.latent_format.latent_channels:
             raise SliderError(
                 f"The VAE makes latents of {latent.shape[1]} channels but the model needs "
-                f"{base.latent_format.latent_channels}: connect the VAE that belongs to this model."
+                f"{base.latent_format.latent_channels}: connect the VAE that belongs to this model.",
+                "vae.channels",
             )
         return base.process_latent_in(latent)
 
@@ -126,21 +146,29 @@ class ComfyBackend:
             self._encoded.clear()
 
     def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
-        known, layers = _APART.setdefault(self.module, {}), frozenset(paths)
         self.one_by_one = False  # or the trial would compare single samples with themselves
-        if layers not in known:
-            generator = torch.Generator().manual_seed(0)
-            noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
-            sigma = self.sigmas(torch.tensor([0.4, 0.7]))
-            x = self.add_noise(latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim), noise, sigma)
+        trials = _TRIALS.setdefault(self.module, {})
+        layers = frozenset(paths)
+        if layers not in trials:
             try:
-                known[layers] = samples_apart(
-                    self.module, paths, lambda rows: self.predict(x[rows], sigma[rows], [cond] * len(rows)), self.dtype
-                )
+                trials[layers] = self._trial(paths, latent_CHW, cond)
             except Exception as fault:  # two samples do not fit: one by one needs no trial
                 if not self.memory.is_short(fault):
                     raise
-        self.one_by_one = not known.get(layers, False)
+        self.one_by_one = not trials.get(layers, False)
+
+    def _trial(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> bool:
+        """Whether two samples of one batch keep apart at these layers."""
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, *latent_CHW.shape, generator=generator).to(self.device)
+        sigma = self.sigmas(torch.tensor([0.4, 0.7]))
+        latents = latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim)
+        x = self.add_noise(latents, noise, sigma)
+
+        def predict(rows: list[int]) -> torch.Tensor:
+            return self.predict(x[rows], sigma[rows], [cond] * len(rows))
+
+        return samples_apart(self.module, paths, predict, self.dtype)
 
     def control_models(self) -> list[Any]:
         """The patchers of the ControlNets that act, for the host to load."""
@@ -158,16 +186,16 @@ class ComfyBackend:
 
     def assistants_fingerprint(self) -> str:
         """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
-        wrappers = self.patcher.wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
-        live = [w.fingerprint for some in wrappers.values() for w in some if hasattr(w, "fingerprint")]  # comfy_live.LiveSlider
-        return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
+        parts = [carried_fingerprint(self.patcher)]
+        parts += [slider.fingerprint for slider in live_sliders(self.patcher)]
+        return " ".join(filter(None, parts))
 
     def drawn_by(self) -> str:
         return f"{module_fingerprint(self.diffusion)} {self.assistants_fingerprint()}"
 
     def _training_memory(self) -> int:
         """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
-        side = 1024 // max(1, getattr(self.patcher.model.latent_format, "spacial_downscale_ratio", 8))
+        side = 1024 // max(1, self._downscale)
         return int(self.patcher.model.memory_required([6, self.patcher.model.latent_format.latent_channels, side, side]))
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
@@ -198,8 +226,10 @@ class ComfyBackend:
         if not self.one_by_one and all(joinable(conds[0], other) for other in conds[1:]):
             denoised = self._apply(x_BCHW, sigma_B, conds, controls, None)
         else:  # prompts of different length, or a model that mixes the samples of a batch
-            single = [slice(i, i + 1) for i in range(len(conds))]
-            rows = [self._apply(x_BCHW[s], sigma_B[s], conds[s], controls[s], [i]) for i, s in enumerate(single)]
+            rows = []
+            for row in range(len(conds)):
+                one = slice(row, row + 1)
+                rows.append(self._apply(x_BCHW[one], sigma_B[one], conds[one], controls[one], [row]))
             denoised = torch.cat(rows)
         a, b = self._affine(x_BCHW, sigma_B)
         return (denoised - a) / b
@@ -212,7 +242,7 @@ class ComfyBackend:
         controls: list[Any],
         samples: list[int] | None,
     ) -> torch.Tensor:
-        given = joined(conds)
+        inputs = joined(conds)
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
         wrappers = options.setdefault("wrappers", {})
         comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
@@ -224,15 +254,16 @@ class ComfyBackend:
             options[SAMPLES] = samples
         if any(control is not None for control in controls):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.module is not self.diffusion):
-                given["control"] = control_of_rows(
-                    controls, x, sigma, lambda rows: joined([conds[r] for r in rows]), options, samples
+                inputs["control"] = control_of_rows(
+                    controls, x, sigma, lambda rows: joined([conds[row] for row in rows]), options, samples
                 )
-        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **given)
+        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **inputs)
 
     def _control_of(self, cond: Conditioning, x: torch.Tensor) -> Any:
         """The ControlNet with the hint of one prompt: the prompt's own, or that of `hints`; None without one."""
-        own = control_in(cond.value)
-        control = own if own is not None or self.hints is None else self.hints.of(cond.value, x.shape[1:])
+        control = control_in(cond.value)
+        if control is None and self.hints is not None:
+            control = self.hints.of(cond.value, x.shape[1:])
         if control is not None:
             self._controls.begin(control, self.patcher.model)
         return control
@@ -243,7 +274,8 @@ class ComfyBackend:
         if key not in self._encoded:
             with torch.no_grad():
                 parts = self._processed(cond, torch.zeros_like(x[:1]))
-                self._encoded[key] = cond, {k: v.process_cond(batch_size=1, area=None) for k, v in parts.items()}
+                conds = {name: part.process_cond(batch_size=1, area=None) for name, part in parts.items()}
+            self._encoded[key] = cond, conds
         return self._encoded[key][1]
 
     def _processed(self, cond: Conditioning, noise: torch.Tensor) -> dict[str, Any]:
@@ -258,12 +290,17 @@ class ComfyBackend:
             latent_shapes=[noise.shape],
         )["positive"]
         if len(processed) != 1:
-            raise SliderError(f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.')
+            raise SliderError(
+                f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.', "prompt.parts"
+            )
         return processed[0]["model_conds"]
 
     def batch_is_one(self, cond: Conditioning, latent_CHW: torch.Tensor) -> bool:
         """Whether the model takes the rows of a batch for parts of one thing, as SVD takes them for the frames of a video."""
         with torch.no_grad():
-            one, two = (self._processed(cond, torch.zeros(n, *latent_CHW.shape, device=self.device)) for n in (1, 2))
-        told = {k: v.cond for k, v in one.items() if isinstance(v, comfy.conds.CONDConstant)}
-        return any(isinstance(v, int) and two[k].cond != v for k, v in told.items())
+            one = self._processed(cond, torch.zeros(1, *latent_CHW.shape, device=self.device))
+            two = self._processed(cond, torch.zeros(2, *latent_CHW.shape, device=self.device))
+        for name, value in one.items():
+            if isinstance(value, comfy.conds.CONDConstant) and isinstance(value.cond, int) and two[name].cond != value.cond:
+                return True
+        return False

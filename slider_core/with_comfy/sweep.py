@@ -1,12 +1,12 @@
-"""Pictures of a slider on the model that ComfyUI has loaded: a sweep of strengths, and a library of prompts."""
+"""Images of a slider on the model that ComfyUI has loaded: a sweep of strengths, and a library of prompts."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+import comfy.model_management
 import torch
 
 from ..config.checks import SliderError
@@ -18,109 +18,124 @@ from ..lora.calibration import Units
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..use.prompt_library import PromptEntry, PromptLibrary
+from ..use.sampling import Sampling
 from ..use.sweep import Row, SweepResult, how_it_ran, sweep_library, sweep_rows
+from .control_hints import chain, control_in, models_of
 from .model_backend import ComfyBackend
-from .sampling import sample_strengths
-from .slider_on_model import with_slider
-from .slider_with_controlnet import for_sweep
+from .model_with_control import ControlBackend
+from .sampling import sample_latents
+from .slider_apply import apply
 
 MOST_ROWS = 256
 
 
-@dataclass
-class Drawer:
-    """How pictures of one slider are drawn, but for the prompt, the seed and the strengths. It remembers how its sampling
-    calls went."""
-
-    model: Any
-    vae: Any
-    latent: Mapping[str, Any]
-    negative: Any
-    steps: int
-    cfg: float
-    sampler: str
-    scheduler: str
-    most_at_once: int = 0
-    units: Units | str = Units.CALIBRATED
-    calls: list[list[int]] = dataclasses.field(default_factory=list)
-    why: str = ""
-    adapter: Adapter | None = None
-    backend: ComfyBackend | None = None  # of a slider in a ControlNet
-
-    def summary(self) -> str:
-        return how_it_ran(self.calls, self.why)
-
-    def _told(self, sizes: list[int], why: str) -> None:
-        self.calls.append(sizes)
-        self.why = why if len(sizes) > 1 else self.why
-
-    def draw(self, slider: Slider, strengths: Sequence[float], seed: int, positive: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (S, 3, H, W), of a clip its middle frame, and latents (S, ...) as the model has them."""
-        if self.adapter is None:
-            self.adapter, self.backend = for_sweep(self.model, slider, positive)
-        latents = sample_strengths(
-            self.model,
-            self.adapter,
-            [slider.info.lora_weight(strength, self.units) for strength in strengths],
-            seed,
-            dict(self.latent),
-            positive,
-            self.negative,
-            self.steps,
-            self.cfg,
-            self.sampler,
-            self.scheduler,
-            most_at_once=self.most_at_once,
-            on_calls=self._told,
-            backend=self.backend,
+def sweep_adapter(model: Any, slider: Slider, positive: Any) -> tuple[ComfyBackend, Adapter]:
+    """The slider as an adapter, and the backend where it lies: the model, or the first ControlNet of the prompt's that it fits."""
+    if not slider.info.in_controlnet:
+        backend = ComfyBackend(model)
+        return backend, backend.adapter(slider)
+    control = control_in(positive)
+    if control is None:
+        raise SliderError(
+            "This slider is for a ControlNet, and positive carries none: use Apply ControlNet before the sweep.",
+            "sweep.no_controlnet",
         )
-        images = self.vae.decode(latents)
+    faults = []
+    for link in chain(control):
+        try:
+            backend = ControlBackend(model, link)
+            comfy.model_management.load_models_gpu(models_of([control]))
+            return backend, backend.adapter(slider)
+        except SliderError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+class SliderSampler:
+    """Samples images of one slider on a MODEL. It keeps the slider's adapter from one sampling to the next, and how the
+    sampling calls went."""
+
+    def __init__(self, model: Any, vae: Any, slider: Slider, units: Units | str = Units.CALIBRATED) -> None:
+        self.model = model
+        self.vae = vae
+        self.slider = slider
+        self.units = units
+        self.calls: list[list[int]] = []  # of each sampling, the strengths in its calls
+        self.reason = ""  # why they are not one call
+        self._placed: tuple[ComfyBackend, Adapter] | None = None
+
+    def images(self, sampling: Sampling, strengths: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (S, 3, H, W), of a clip its middle frame, and latents (S, ...) as the model has them."""
+        if self._placed is None:
+            self._placed = sweep_adapter(self.model, self.slider, sampling.positive)
+        weights = [self.slider.info.lora_weight(strength, self.units) for strength in strengths]
+        sampled = sample_latents(*self._placed, sampling, weights)
+        self.calls.append(sampled.calls)
+        if len(sampled.calls) > 1:
+            self.reason = sampled.reason
+        images = self.vae.decode(sampled.latents)
         if images.ndim == 5:
             images = images[:, images.shape[1] // 2]
         if len(images) != len(strengths):
-            raise SliderError(f"The VAE made {len(images)} pictures of {len(strengths)} latents: connect the model's own VAE.")
-        return images.movedim(-1, 1), self.model.model.process_latent_in(latents)
+            raise SliderError(
+                f"The VAE made {len(images)} pictures of {len(strengths)} latents: connect the model's own VAE.", "vae.count"
+            )
+        return images.movedim(-1, 1), self.model.model.process_latent_in(sampled.latents)
 
-    def with_other(self, other: Slider, strength: float) -> Drawer:
+    def beside(self, other: Slider, strength: float) -> SliderSampler:
         """The same on the model with another slider on it, set as Slider LoRA Apply sets it."""
-        model = with_slider(self.model, other, other.info.lora_weight(strength, self.units))
-        return dataclasses.replace(self, model=model, adapter=None, backend=None)
+        model, _ = apply(other, strength, self.model, units=self.units)
+        return SliderSampler(model, self.vae, self.slider, self.units)
+
+    def count(self, other: SliderSampler) -> None:
+        """Count the calls of another sampler among this one's."""
+        self.calls += other.calls
+        self.reason = other.reason or self.reason
+
+    def summary(self) -> str:
+        return how_it_ran(self.calls, self.reason)
 
 
 def sweep_model(
     spec: SweepSpec,
     rows: Sequence[Row],
-    drawer: Drawer,
-    slider: Slider,
+    sampler: SliderSampler,
+    sampling: Sampling,
     positives: Mapping[str, Any],
     other: Slider | None = None,
     on_row: Callable[[], None] = lambda: None,
 ) -> SweepResult:
     """Every row at all strengths. `positives`: ComfyUI's CONDITIONING by the rows' prompt names."""
     if len(rows) > MOST_ROWS:
-        raise SliderError(f"{len(rows)} rows (prompts x seeds x strengths of the second slider); {MOST_ROWS} at most.")
+        raise SliderError(
+            f"{len(rows)} rows (prompts x seeds x strengths of the second slider); {MOST_ROWS} at most.", "sweep.rows"
+        )
 
     def sample(strengths: Sequence[float], row: Row) -> tuple[torch.Tensor, torch.Tensor]:
-        own = drawer if other is None or row.other is None else drawer.with_other(other, row.other)
-        drawn = own.draw(slider, strengths, row.seed, positives[row.prompt])
-        drawer.why = own.why or drawer.why
+        of_row = replace(sampling, seed=row.seed, positive=positives[row.prompt])
+        if other is None or row.other is None:
+            images = sampler.images(of_row, strengths)
+        else:
+            beside = sampler.beside(other, row.other)
+            images = beside.images(of_row, strengths)
+            sampler.count(beside)
         on_row()
-        return drawn
+        return images
 
     return sweep_rows(spec, rows, sample)
 
 
-def along(dataset: Dataset, drawer: Drawer, result: SweepResult, disk: DiskCache | None = None) -> torch.Tensor:
+def along(dataset: Dataset, sampler: SliderSampler, result: SweepResult, disk: DiskCache | None = None) -> torch.Tensor:
     """The direction of a dataset's pairs, of the shape of the sweep's latents."""
     if result.latents is None:
-        raise SliderError("This sweep has no latents to measure.")
-    shape, pixels = result.latents.shape[2:], tuple(result.images.shape[-2:])
-    return pair_direction(dataset, ComfyBackend(drawer.model, drawer.vae, None), shape, pixels, disk)
+        raise SliderError("This sweep has no latents to measure.", "sweep.no_latents")
+    pixels = tuple(result.images.shape[-2:])
+    return pair_direction(dataset, ComfyBackend(sampler.model, sampler.vae), result.latents.shape[2:], pixels, disk)
 
 
-def encoded(clip: Any, texts: Mapping[str, str]) -> dict[str, Any]:
-    """CONDITIONING of each text, by its name."""
-    return {name: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for name, text in texts.items()}
+def encoded(clip: Any, prompt: str) -> Any:
+    """CONDITIONING of a prompt."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
 
 def carrying(positive: Any, prompts: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,19 +144,18 @@ def carrying(positive: Any, prompts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
 
 
-def draw_library(
+def sample_library(
     library: PromptLibrary,
     strength: float,
-    seed: int,
-    drawer: Drawer,
-    slider: Slider,
+    sampler: SliderSampler,
+    sampling: Sampling,
     clip: Any,
     on_group: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
-    """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling call."""
+    """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling."""
 
     def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
-        images, _ = drawer.draw(slider, strengths, seed, encoded(clip, {"": entry.prompt})[""])
+        images, _ = sampler.images(replace(sampling, positive=encoded(clip, entry.prompt)), strengths)
         on_group()
         return images
 

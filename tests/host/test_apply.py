@@ -51,7 +51,8 @@ class Case:
 
     def on(self, model: Any, strength: float, mode: str = "auto", slider: Any = None, **window: Any) -> Any:
         made = self.core("use.schedule").Window(**window)
-        return self.core("with_comfy.slider_schedule").applied(model, slider or self.slider, strength, made, mode)
+        apply = self.core("with_comfy.slider_apply").apply
+        return apply(slider or self.slider, strength, model, window=made, mode=mode)[0]
 
     @torch.inference_mode()
     def drawn(self, model: Any, steps: int = STEPS, cfg: float = 1.0, latent: Any = None, **part: Any) -> torch.Tensor:
@@ -82,7 +83,7 @@ class Case:
 
     def percent(self, step: int, steps: int = STEPS) -> float:
         """The percent between the step before and this one."""
-        sigmas, percent = self.sigmas(steps), self.core("with_comfy.slider_schedule").percent_of
+        sigmas, percent = self.sigmas(steps), self.core("with_comfy.live_slider").percent_of
         return (percent(self.sampling, float(sigmas[step - 1])) + percent(self.sampling, float(sigmas[step]))) / 2
 
     def hooks(self) -> int:
@@ -144,7 +145,7 @@ def test_a_window_is_the_base_model_and_then_the_slider(title: str, cfg: float, 
 def test_a_curve_is_a_strength_for_each_step(title: str, cases: Any) -> None:
     """One that changes its sign, too."""
     case = cases(title)
-    percents = [case.core("with_comfy.slider_schedule").percent_of(case.sampling, float(s)) for s in case.sigmas()[:-1]]
+    percents = [case.core("with_comfy.live_slider").percent_of(case.sampling, float(s)) for s in case.sigmas()[:-1]]
     points = ((0.1, -1.0), (0.8, 2.0))
     shares = [case.core("use.schedule").Window(points=points).share(p) for p in percents]
     assert len(set(shares)) == STEPS
@@ -159,7 +160,7 @@ def test_the_edges_of_the_window_are_those_of_a_conditioning(title: str, cases: 
     from comfy.samplers import get_area_and_mult
 
     case = cases(title)
-    live = case.core("with_comfy.slider_schedule").LiveSlider(case.adapter, 1.0, case.core("use.schedule").Window(0.3, 0.7))
+    live = case.core("with_comfy.live_slider").LiveSlider(case.adapter, 1.0, case.core("use.schedule").Window(0.3, 0.7))
     start, end = (case.sampling.percent_to_sigma(p) for p in (0.3, 0.7))
     for edge in (start, end):
         exact = torch.tensor([edge], dtype=torch.float32)
@@ -173,9 +174,7 @@ def test_the_percent_of_a_sigma_is_the_inverse_of_the_models_own(cases: Any) -> 
     for title in TITLES:
         sampling = cases(title).sampling
         for percent in (0.05, 0.3, 0.62, 0.98):
-            found = (
-                cases(title).core("with_comfy.slider_schedule").percent_of(sampling, float(sampling.percent_to_sigma(percent)))
-            )
+            found = cases(title).core("with_comfy.live_slider").percent_of(sampling, float(sampling.percent_to_sigma(percent)))
             assert found == pytest.approx(percent, abs=1e-4), title
 
 
@@ -189,7 +188,7 @@ def test_outside_its_window_a_slider_is_the_base_model_bit_for_bit(cases: Any) -
 
 def test_auto_merges_unless_the_strength_changes(cases: Any, pack: Any) -> None:
     case = cases("SD15")
-    live_sliders = case.core("with_comfy.slider_schedule").live_sliders
+    live_sliders = case.core("with_comfy.live_slider").live_sliders
     assert live_sliders(case.on(case.model, 1.0)) == []
     assert case.on(case.model, 1.0).patches
     for window in ({"start": 0.2}, {"end": 0.8}, {"points": ((0.0, 0.5),)}):
@@ -255,7 +254,7 @@ def test_keys_are_unique_and_clones_keep_theirs(cases: Any) -> None:
 
 def test_another_strength_makes_no_new_adapter(cases: Any) -> None:
     case = cases("ZImage")
-    live_sliders = case.core("with_comfy.slider_schedule").live_sliders
+    live_sliders = case.core("with_comfy.live_slider").live_sliders
     copied = case.core("lora.slider_file").Slider({t: w for t, w in case.slider.weights.items()})  # a file that was read again
     one, other, third = (
         live_sliders(case.on(case.model, strength, "live", slider))[0]
@@ -300,8 +299,9 @@ def test_a_sweep_on_a_model_with_a_live_slider_moves_both(cases: Any) -> None:
 
     @torch.inference_mode()
     def swept(some: tuple[float, ...]) -> torch.Tensor:
-        args = SEED, latent, *prompts, STEPS, 3.0, "euler", "simple"
-        return case.core("with_comfy.sampling").sample_strengths(live, case.other_adapter, some, *args).clone()
+        sampling = case.core("use.sampling").Sampling(*prompts, latent, SEED, STEPS, 3.0)
+        backend = case.core("with_comfy.model_backend").ComfyBackend(live)
+        return case.core("with_comfy.sampling").sample_latents(backend, case.other_adapter, sampling, some).latents.clone()
 
     live = case.on(case.model, 1.5, "live")
     base, together = case.drawn(case.model, cfg=3.0), swept(strengths)
@@ -337,9 +337,10 @@ def test_compiled_models_hear_a_sweep(cases: Any) -> None:
     compiled = compiled_of(case.model)
     base = case.drawn(compiled, steps=2)
     prompts = conditioning(case.entry, 0), conditioning(case.entry, 1)
-    given = SEED, {"samples": torch.zeros(1, *case.entry.latent)}, *prompts, 2, 1.0, "euler", "simple"
+    sampling = case.core("use.sampling").Sampling(*prompts, {"samples": torch.zeros(1, *case.entry.latent)}, SEED, 2)
+    backend = case.core("with_comfy.model_backend").ComfyBackend(compiled)
     with torch.inference_mode():
-        swept = case.core("with_comfy.sampling").sample_strengths(compiled, case.adapter, (1.5,), *given)
+        swept = case.core("with_comfy.sampling").sample_latents(backend, case.adapter, sampling, (1.5,)).latents
     assert same(swept, case.drawn(case.on(case.model, 1.5, "merge"), steps=2), base)
 
 

@@ -253,8 +253,9 @@ def test_a_sweep_runs_where_training_cannot(kind: str, pack, monkeypatch) -> Non
         layer.comfy_cast_weights = True
     latent = {"samples": torch.zeros(1, *entry.latent)}
     prompts = conditioning(entry, 0), conditioning(entry, 1)
+    sampling = pack.core("use.sampling").Sampling(*prompts, latent, seed=7, steps=1)
     with torch.inference_mode():
-        drawn = host.sample_strengths(patcher, adapter, (-1.0, 1.0), 7, latent, *prompts, 1, 1.0, "euler", "simple")
+        drawn = host.sample_latents(host.ComfyBackend(patcher), adapter, sampling, (-1.0, 1.0)).latents
     assert drawn.shape == (2, *entry.latent)
     assert not torch.allclose(drawn[0], drawn[1])
 
@@ -275,6 +276,7 @@ def test_a_cancelled_sweep_leaves_no_prompt_behind(pack, monkeypatch) -> None:
 
     monkeypatch.setattr(comfy.sample, "sample", cancelled)
     prompts, latent = (conditioning(entry, 0), conditioning(entry, 1)), {"samples": torch.zeros(1, *entry.latent)}
+    sampling = pack.core("use.sampling").Sampling(*prompts, latent, seed=7, steps=1)
     with torch.inference_mode(), pytest.raises(KeyboardInterrupt):
-        host.sample_strengths(patcher, adapter, (1.0,), 7, latent, *prompts, 1, 1.0, "euler", "simple")
+        host.sample_latents(host.ComfyBackend(patcher), adapter, sampling, (1.0,))
     assert module._kv_cache_entries == []

@@ -225,9 +225,7 @@ def test_gradients_are_those_of_finite_differences(scene: Scene, place: str, pac
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(2))
     net = scene.net if inside else None
-    backend = pack.core("with_comfy.slider_with_controlnet").backend_for(
-        scene.patcher, None, None, net, carrying, checkpointing=True
-    )
+    backend = pack.core("with_comfy.model_with_control").backend_for(scene.patcher, None, None, net, carrying, checkpointing=True)
     assert backend.module is (scene.net.control_model if inside else scene.patcher.model.diffusion_model)
     adapter = adapter_in(pack, backend.module, 0.2)
     conds = [Conditioning("", control._with(scene.prompt(n), control.HINT, n)) for n in range(2)]
@@ -252,7 +250,7 @@ def trainer_in(pack, scene: Scene, hints: int, steps: int = 6) -> tuple[Any, Any
     """(backend, trainer) of a slider in the ControlNet."""
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(hints), start=0.4, end=0.5)
-    backend = pack.core("with_comfy.slider_with_controlnet").backend_for(
+    backend = pack.core("with_comfy.model_with_control").backend_for(
         scene.patcher, None, None, scene.net, carrying, checkpointing=True
     )
     samples = backend.hints.given_out(samples_of(pack, scene))
@@ -315,10 +313,10 @@ def sampled(scene: Scene, patcher: Any, positive: Any, negative: Any) -> torch.T
 
 
 def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any, negative: Any) -> torch.Tensor:
-    adapter, backend = pack.core("with_comfy.slider_with_controlnet").for_sweep(scene.patcher, slider, positive)
+    backend, adapter = pack.core("with_comfy.sweep").sweep_adapter(scene.patcher, slider, positive)
     latent = {"samples": torch.zeros(1, *scene.entry.latent)}
-    call = pack.core("with_comfy.sampling").sample_strengths
-    return call(scene.patcher, adapter, strengths, 7, latent, positive, negative, 3, 2.0, "euler", "simple", backend=backend)
+    sampling = pack.core("use.sampling").Sampling(positive, negative, latent, 7, 3, 2.0)
+    return pack.core("with_comfy.sampling").sample_latents(backend, adapter, sampling, strengths).latents
 
 
 @both
@@ -326,11 +324,7 @@ def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any
 def test_a_sweep_is_the_stock_sampler_with_the_slider_put_on(scene: Scene, place: str, pack, monkeypatch) -> None:
     import comfy.sample
 
-    formats, files, at_control = (
-        pack.core("lora.formats"),
-        pack.core("with_comfy.slider_on_model"),
-        pack.core("with_comfy.slider_with_controlnet"),
-    )
+    formats, apply = pack.core("lora.formats"), pack.core("with_comfy.slider_apply").apply
     inside, strengths = place == "ControlNet", [-1.0, 0.0, 1.5]
     module = scene.net.control_model if inside else scene.patcher.model.diffusion_model
     weights = adapter_in(pack, module, 0.3).weights()
@@ -347,11 +341,11 @@ def test_a_sweep_is_the_stock_sampler_with_the_slider_put_on(scene: Scene, place
         plain = sampled(scene, scene.patcher, positive, negative)
         for column, strength in zip(columns, strengths, strict=True):
             if inside:
-                scene.net, base = at_control.with_slider_on_control(scene.net, slider, strength), scene.net
+                scene.net, base = apply(slider, strength, scene.patcher, scene.net)[1], scene.net
                 put_on = sampled(scene, scene.patcher, *(scene.controlled(scene.prompt(n), hints) for n in (1, 2)))
                 scene.net = base
             else:
-                put_on = sampled(scene, files.with_slider(scene.patcher, slider, strength), positive, negative)
+                put_on = sampled(scene, apply(slider, strength, scene.patcher)[0], positive, negative)
             assert relative(column[None], put_on) < 10 * CLOSE, strength
             assert strength == 0 or relative(put_on, plain) > 100 * CLOSE, "it does something"
         assert torch.equal(sampled(scene, scene.patcher, positive, negative), plain), "and goes again"
@@ -365,31 +359,34 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     import comfy.sd
     import comfy.utils
 
-    formats, store, config = pack.core("lora.formats"), pack.core("lora.slider_file"), pack.core("config.training")
-    at_control, SliderError = pack.core("with_comfy.slider_with_controlnet"), config.SliderError
+    formats, store, config = pack.core("lora.formats"), pack.core("lora.slider_file"), pack.core("config.lora")
+    saving, names, apply = (pack.core(f"with_comfy.{name}") for name in ("slider_saving", "layer_names", "slider_apply"))
+    SliderError = pack.core("config.checks").SliderError
     weights = adapter_in(pack, scene.net.control_model, 0.3).weights()
     slider = store.Slider(weights, pack.core("lora.info").SliderInfo(place=formats.Place.CONTROLNET, name="leaf"))
     path = tmp_path / "leaf.safetensors"
-    words = at_control.save_control(path, slider, config.FileFormat.NATIVE, config.FileDtype.FP32)
+    words = saving.save_proven(path, slider, config.FileFormat.NATIVE, config.FileDtype.FP32)
     assert f"{len({t.path for t in weights})} layers" in " ".join(words)
     read = store.load_slider(path)
     assert read.info.in_controlnet
-    back = at_control.on_control(read, scene.net.control_model).weights
+    back = names.on_control(read, scene.net.control_model).weights
     for target, weight in pack.core("lora.algorithm").by_layer(weights).items():
         mine = pack.core("lora.algorithm").by_layer(back)[target]
         assert torch.equal(mine.delta(), weight.delta())
     stock = comfy.sd.load_lora_for_models(scene.patcher, None, comfy.utils.load_torch_file(str(path)), 1.0, 0)[0]
     assert not stock.patches, "a stock loader takes it for nothing else"
-    with pytest.raises(SliderError, match="for a ControlNet, not for the model"):
-        pack.core("with_comfy.slider_on_model").with_slider(scene.patcher, read, 1.0)
-    with pytest.raises(SliderError, match="connect control_net"):
-        at_control.with_slider_on_control(None, read, 1.0)
-    with pytest.raises(SliderError, match="for the diffusion model"):
-        at_control.with_slider_on_control(scene.net, store.Slider(weights), 1.0)
+    for refused, code in (
+        (lambda: names.on_model(read, scene.patcher), "slider.controlnet"),
+        (lambda: apply.apply(read, 1.0, scene.patcher), "slider.controlnet"),
+        (lambda: apply.apply(read, 1.0, scene.patcher, scene.net, mode="live"), "apply.controlnet_live"),
+        (lambda: names.on_control(store.Slider(weights), scene.net.control_model), "slider.model"),
+        (lambda: pack.core("with_comfy.sweep").sweep_adapter(scene.patcher, read, scene.prompt(1)), "sweep.no_controlnet"),
+    ):
+        with pytest.raises(SliderError) as fault:
+            refused()
+        assert fault.value.code == code
     with pytest.raises(SliderError, match="saved as native"):
-        at_control.save_control(tmp_path / "k.safetensors", slider, config.FileFormat.KOHYA, config.FileDtype.FP32)
-    with pytest.raises(SliderError, match="positive carries none"):
-        at_control.for_sweep(scene.patcher, read, scene.prompt(1))
+        saving.save_proven(tmp_path / "k.safetensors", slider, config.FileFormat.KOHYA, config.FileDtype.FP32)
 
 
 @one
@@ -407,7 +404,7 @@ def test_hints_go_to_all_to_pairs_or_to_samples(scene: Scene, pack) -> None:
     with pytest.raises(SliderError, match="no ControlNet in this conditioning"):
         control.Hints(scene.prompt(1))
     with pytest.raises(SliderError, match="no network of its own"):
-        pack.core("with_comfy.slider_with_controlnet").network(SimpleNamespace())
+        pack.core("with_comfy.control_hints").network(SimpleNamespace())
     one, two = (control.Hints(scene.controlled(scene.prompt(9), pictures(1, seed))).fingerprint() for seed in (1, 2))
     assert one != two
 

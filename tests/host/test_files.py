@@ -32,7 +32,7 @@ class Case:
         spec = self.core("config.lora").AdapterSpec(algorithm=algorithm, **options)
         targets = (
             self.core("layers.select")
-            .survey_for(self.module, spec, self.core("with_comfy.slider_on_model").layer_aliases(self.model))
+            .survey_for(self.module, spec, self.core("with_comfy.layer_names").layer_aliases(self.model))
             .targets
         )
         self.adapter = self.core("lora.slider_adapter").Adapter.create(self.module, targets, spec)
@@ -64,7 +64,7 @@ class Case:
             return self.answer()
 
     def save(self, path: Path, form: str, dtype: str = "fp32") -> Path:
-        config, files = self.core("config.training"), self.core("with_comfy.slider_proof")
+        config, files = self.core("config.lora"), self.core("with_comfy.layer_names")
         args = config.FileDtype(dtype), False, config.FileFormat(form), files.layer_aliases(self.model)
         self.core("lora.slider_file").save_slider(path, self.slider, *args)
         return path
@@ -143,7 +143,7 @@ def test_the_bypass_loader_too(title: str, algorithm: str, cases, loras: Path, e
 def test_where_the_bypass_loader_is_wrong_the_save_node_says_so(cases, loras: Path, extra_nodes, pack) -> None:
     extra_nodes("nodes_lora_debug")
     form, dtype = pack.core("config.lora").FileFormat, pack.core("config.lora").FileDtype.FP32
-    saved = pack.core("with_comfy.slider_proof").save_tried
+    saved = pack.core("with_comfy.slider_saving").save_proven
     wrong = [(cases("SD15", "dora"), form.NATIVE, "DoRA's scale"), (cases("Flux", "lora"), form.DIFFUSERS, "slices of fused")]
     for case, kind, words in wrong:
         path = loras / f"note {kind.value}.safetensors"
@@ -218,9 +218,11 @@ def test_what_was_written_is_read_and_trained_on(title: str, form: str, cases, p
     if form == "diffusers" and title == "WAN21_T2V":
         pytest.skip("ComfyUI has no diffusers names for Wan")
     path = case.save(tmp_path / ("slider" if form == "peft" else "slider.safetensors"), form)
-    files, loaded = pack.core("with_comfy.slider_proof"), pack.core("lora.slider_file").load_slider(path)
-    assert case.agrees(case.answer(files.with_slider(case.model, loaded, -1.0)), -1.0)
-    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(case.module, files.on_model(loaded, case.model).weights)
+    loaded = pack.core("lora.slider_file").load_slider(path)
+    assert case.agrees(case.answer(pack.core("with_comfy.slider_apply").apply(loaded, -1.0, case.model)[0]), -1.0)
+    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(
+        case.module, pack.core("with_comfy.layer_names").on_model(loaded, case.model).weights
+    )
     with pack.core("lora.strength").at_strength(adapter, case.module, [2.5]):
         again = case.answer()
     assert case.agrees(again, 2.5)
@@ -283,14 +285,16 @@ def test_other_trainers_files_are_read(trainer: str, pack, tmp_path: Path) -> No
         from safetensors.torch import save_file
 
         save_file(state, path)
-    files, loaded = pack.core("with_comfy.slider_proof"), pack.core("lora.slider_file").load_slider(path)
-    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(module, files.on_model(loaded, model).weights)
+    loaded = pack.core("lora.slider_file").load_slider(path)
+    adapter = pack.core("lora.slider_adapter").Adapter.from_weights(
+        module, pack.core("with_comfy.layer_names").on_model(loaded, model).weights
+    )
     for target, weight in adapter.weights().items():
         rows = slice(*target.rows) if target.rows else slice(None)
         there = dict(module.named_parameters())[f"{target.path}.weight"].detach()[rows]
         wanted = hand[f"{target.path}.weight"][rows] - there
         torch.testing.assert_close(weight.delta(there).reshape(there.shape), wanted, rtol=1e-4, atol=1e-6)
-    patched = files.with_slider(model, loaded, 1.0)
+    patched = pack.core("with_comfy.slider_apply").apply(loaded, 1.0, model)[0]
     changed = {key for key, patches in patched.patches.items() if patches}
     assert changed == {f"diffusion_model.{path}.weight" for _, path, _ in DIFFUSERS[title]}
 
@@ -301,14 +305,14 @@ def test_a_file_of_another_architecture_changes_nothing(cases, pack, tmp_path: P
     for form in ("native", "kohya", "lycoris"):
         loaded = pack.core("lora.slider_file").load_slider(wan.save(tmp_path / f"{form}.safetensors", form))
         with pytest.raises(pack.core("config.checks").SliderError, match=r"lacks .*another model"):
-            pack.core("with_comfy.slider_on_model").with_slider(unet.model, loaded, 1.0)
+            pack.core("with_comfy.slider_apply").apply(loaded, 1.0, unet.model)[0]
     assert torch.equal(unet.answer(), base)
 
 
 @pytest.mark.parametrize("fault", ["scaled", "left out", "negative side"])
 def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_path: Path, monkeypatch) -> None:
     """Were a writer wrong, the trial through ComfyUI's loader would find it before anything lies on the disk."""
-    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_saving")
     before = pack.core("lora.formats").to_native
 
     def wrong(weights: Any) -> dict[str, torch.Tensor]:
@@ -321,7 +325,7 @@ def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_pa
     monkeypatch.setattr(pack.core("lora.slider_file"), "to_native", wrong)
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
-        files.save_tried(tmp_path / "slider.safetensors", case.slider, form, dtype, model=case.model)
+        files.save_proven(tmp_path / "slider.safetensors", case.slider, form, dtype, model=case.model)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -329,7 +333,7 @@ def test_the_trial_leaves_the_model_as_it_was(pack, tmp_path: Path) -> None:
     case = Case(pack, "SD15", "lora")
     before, base = {k: v.clone() for k, v in case.module.state_dict().items()}, case.answer()
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.BF16
-    words = pack.core("with_comfy.slider_proof").save_tried(
+    words = pack.core("with_comfy.slider_saving").save_proven(
         tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model
     )
     assert any("ComfyUI's own LoRA loader gives the same" in line for line in words)
@@ -345,9 +349,9 @@ def test_a_saved_dora_survives_every_format_that_holds_it(cases, pack, tmp_path:
         path = case.save(tmp_path / (form if form == "peft" else f"{form}.safetensors"), form)
         loaded = pack.core("lora.slider_file").load_slider(path)
         for strength in (1.0, -1.0):
-            answer = case.answer(pack.core("with_comfy.slider_on_model").with_slider(case.model, loaded, strength))
+            answer = case.answer(pack.core("with_comfy.slider_apply").apply(loaded, strength, case.model)[0])
             assert case.agrees(answer, strength), form
-    again = pack.core("with_comfy.slider_on_model").on_model(loaded, case.model)
+    again = pack.core("with_comfy.layer_names").on_model(loaded, case.model)
     pack.core("lora.slider_file").save_slider(tmp_path / "again", again, form=pack.core("config.lora").FileFormat.PEFT)
     config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
     assert config["use_dora"] is True
@@ -358,18 +362,22 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
     import weakref
     from dataclasses import replace
 
-    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_saving")
 
     def no_memory(*_args: Any) -> float:
         raise torch.OutOfMemoryError("out of memory: tried to allocate 80 GiB")
 
-    monkeypatch.setattr(files._Trial, "forward", no_memory)
-    slider = replace(case.slider, proof=files.Proof(weakref.ref(case.model), case.x[0], case.cond))
+    monkeypatch.setattr(pack.core("with_comfy.proof").Trial, "forward", no_memory)
+    slider = replace(case.slider, proof=pack.core("with_comfy.proof").Proof(weakref.ref(case.model), case.x[0], case.cond))
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
-    words = files.save_tried(tmp_path / "a.safetensors", slider, form, dtype)
+    words = files.save_proven(tmp_path / "a.safetensors", slider, form, dtype)
     assert any("no memory for a forward" in line for line in words), words
     assert case.agrees(
-        case.answer(files.with_slider(case.model, pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors"), 1.0)),
+        case.answer(
+            pack.core("with_comfy.slider_apply").apply(
+                pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors"), 1.0, case.model
+            )[0]
+        ),
         1.0,
     )
 
@@ -378,7 +386,7 @@ def test_a_forward_that_cannot_be_run_loses_no_slider(cases, pack, tmp_path: Pat
 def test_every_layer_of_every_architecture_is_found_by_every_name(title: str, pack) -> None:
     """What our formats write, and ComfyUI's own table of names, leads back to the very layer."""
     model = build_tiny(tiny(title))
-    names, targets, files = pack.core("lora.keys"), pack.core("layers.layer"), pack.core("with_comfy.slider_proof")
+    names, targets, files = pack.core("lora.keys"), pack.core("layers.layer"), pack.core("with_comfy.layer_names")
     module, aliases = model.model.diffusion_model, files.layer_aliases(model)
     known = names.layer_names(module, aliases)
     paths = list(targets.layers(module))
@@ -401,8 +409,8 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     """Merging rounds the weights themselves there: the measure is the slider's own tensors in the same loader."""
     case = Case(pack, title, algorithm, dtype)  # Wan keeps some layers in float32, as its checkpoints do
     slider = _with_proof(case, pack)
-    files, form, file = pack.core("with_comfy.slider_proof"), pack.core("config.lora").FileFormat, tmp_path / "a.safetensors"
-    words = files.save_tried(file, slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
+    files, form, file = pack.core("with_comfy.slider_saving"), pack.core("config.lora").FileFormat, tmp_path / "a.safetensors"
+    words = files.save_proven(file, slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert any("and the model's answer by" in line for line in words)
     store = pack.core("lora.formats")
     before = store.to_native
@@ -415,7 +423,7 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
 
     monkeypatch.setattr(store, "to_native", wrong)
     with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
-        files.save_tried(tmp_path / "b.safetensors", slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
+        files.save_proven(tmp_path / "b.safetensors", slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -425,7 +433,7 @@ def _with_proof(case: Case, pack: Any) -> Any:
 
     with torch.no_grad():
         case.adapter.read_base(case.module)
-    proof = pack.core("with_comfy.slider_proof").Proof(weakref.ref(case.model), case.x[0], case.cond)
+    proof = pack.core("with_comfy.proof").Proof(weakref.ref(case.model), case.x[0], case.cond)
     return replace(
         pack.core("lora.slider_file").Slider(case.adapter.weights(), pack.core("lora.info").SliderInfo(name=case.entry.title)),
         proof=proof,
@@ -438,23 +446,23 @@ def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
 
     lora = Case(pack, case.entry.title, "lora")
     strong = {k: v * scale for k, v in pack.core("lora.formats").to_native(lora.slider.weights).items()}
-    model_management.load_models_gpu([pack.core("with_comfy.slider_on_model")._stock(case.model, strong, 1.0)])
+    model_management.load_models_gpu([pack.core("with_comfy.merged_slider").stock_lora(case.model, strong, 1.0)])
 
 
 @pytest.mark.parametrize("form", ["native", "lycoris", "peft"])
 def test_a_dora_takes_no_notice_of_what_ran_before(form: str, pack, tmp_path: Path) -> None:
     """Its norms are those of the model it is for, whatever patches the last graph left in the weights."""
     case = Case(pack, "SD15", "dora")
-    slider, files, config = _with_proof(case, pack), pack.core("with_comfy.slider_proof"), pack.core("config.training")
+    slider, files, config = _with_proof(case, pack), pack.core("with_comfy.slider_saving"), pack.core("config.lora")
     wanted = case.live(1.0)
     _other_patches(case, pack)
     path = tmp_path / ("a" if form == "peft" else "a.safetensors")
-    files.save_tried(path, slider, config.FileFormat(form), config.FileDtype.FP32)
+    files.save_proven(path, slider, config.FileFormat(form), config.FileDtype.FP32)
     loaded = pack.core("lora.slider_file").load_slider(path)
     _other_patches(case, pack)
-    assert case.agrees(case.answer(files.with_slider(case.model, loaded, 1.0)), 1.0)
+    assert case.agrees(case.answer(pack.core("with_comfy.slider_apply").apply(loaded, 1.0, case.model)[0]), 1.0)
     _other_patches(case, pack)
-    adapter = files.adapter_on(case.model, loaded)
+    adapter = pack.core("with_comfy.model_backend").ComfyBackend(case.model).adapter(loaded)
     with pack.core("lora.strength").at_strength(adapter, case.module, [1.0]):
         swept = case.answer()
     assert (swept - wanted).norm() < SAME * wanted.norm()
@@ -501,31 +509,31 @@ def test_damage_that_comfyui_would_only_log_is_an_error(damage: str, cases, pack
     base, path = case.answer(), tmp_path / "slider.safetensors"
     save_file(change(pack.core("lora.formats").to_native(case.slider.weights)), path)
     with pytest.raises(pack.core("config.checks").SliderError):
-        pack.core("with_comfy.slider_on_model").with_slider(case.model, pack.core("lora.slider_file").load_slider(path), 1.0)
+        pack.core("with_comfy.slider_apply").apply(pack.core("lora.slider_file").load_slider(path), 1.0, case.model)[0]
     assert torch.equal(case.answer(), base)
 
 
 def test_a_fault_in_our_own_code_is_no_friendly_sentence(cases, pack, tmp_path: Path, monkeypatch) -> None:
-    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_proof")
+    case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_saving")
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(files._Trial, "_answer", broken)
+    monkeypatch.setattr(pack.core("with_comfy.proof").Trial, "_output", broken)
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        files.save_tried(tmp_path / "a.safetensors", _with_proof(case, pack), form, dtype)
+        files.save_proven(tmp_path / "a.safetensors", _with_proof(case, pack), form, dtype)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_architecture_in_the_header_is_comfyuis_own(cases, pack, tmp_path: Path) -> None:
     case = cases("ZImage", "lora")
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
-    pack.core("with_comfy.slider_proof").save_tried(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
+    pack.core("with_comfy.slider_saving").save_proven(tmp_path / "a.safetensors", case.slider, form, dtype, model=case.model)
     told = pack.core("lora.slider_file").load_slider(tmp_path / "a.safetensors").info
     assert (told.architecture, told.base_names[0]) == ("ZImage", "z-image")
 
 
 def test_a_dropout_goes_with_a_slider_from_a_file(cases, pack) -> None:
     case = cases("SD15", "lora")
-    assert pack.core("with_comfy.slider_on_model").adapter_on(case.model, case.slider, dropout=0.3).dropout == 0.3
+    assert pack.core("with_comfy.model_backend").ComfyBackend(case.model).adapter(case.slider, dropout=0.3).dropout == 0.3

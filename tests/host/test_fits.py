@@ -361,10 +361,10 @@ def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: s
         trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
         trainer.run(backend, 3)
     sample = trainer.samples[0]
-    proof = core("with_comfy.slider_proof").Proof(weakref.ref(patcher), sample.latent, sample.cond)
+    proof = core("with_comfy.proof").Proof(weakref.ref(patcher), sample.latent, sample.cond)
     slider = core("lora.slider_file").Slider(trainer.adapter.weights(), proof=proof)
     config = core("config.training")
-    said = core("with_comfy.slider_proof").save_tried(
+    said = core("with_comfy.slider_saving").save_proven(
         tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32
     )
     assert words in " ".join(said)

@@ -87,11 +87,13 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
     host, module = pack.core("with_comfy.sampling"), patcher.model.diffusion_model
     adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
     latent = {"samples": torch.zeros(1, *entry.latent)}
+    backend = pack.core("with_comfy.model_backend").ComfyBackend(patcher)
 
     @torch.inference_mode()
     def at(strength: float) -> torch.Tensor:
         prompts = conditioning(entry, 0), conditioning(entry, 1)
-        return host.sample_strengths(patcher, adapter, [strength], 7, latent, *prompts, 2, 1.0, "euler", "simple")
+        sampling = pack.core("use.sampling").Sampling(*prompts, latent, seed=7, steps=2)
+        return host.sample_latents(backend, adapter, sampling, [strength]).latents
 
     cold = at(1.0)
     at(-1.0)
@@ -104,7 +106,7 @@ def test_hidream_o1_forgets_the_prompt_between_strengths(pack) -> None:
 
     @torch.inference_mode()
     def applied(strength: float) -> torch.Tensor:
-        model = pack.core("with_comfy.slider_on_model").with_slider(patcher, slider, strength)
+        model = pack.core("with_comfy.slider_apply").apply(slider, strength, patcher)[0]
         noise = comfy.sample.prepare_noise(latent["samples"], 7)
         prompts = conditioning(entry, 0), conditioning(entry, 1)
         return comfy.sample.sample(

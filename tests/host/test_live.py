@@ -108,14 +108,14 @@ def test_a_watched_training_is_the_same_training_bit_for_bit(
 
 def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, comfy: Path, monkeypatch) -> None:
     """Calibrated, as the sweep has it; the pictures on the strip are compared before they become a JPEG."""
-    drawing, drawn = pack.part("nodes.drawing").Drawing, []
-    real = drawing.draw
+    kind, drawn = pack.part("nodes.live_preview").LivePreview, []
+    real = kind.images
 
-    def draw(self, *args: object) -> object:
+    def images(self, *args: object) -> torch.Tensor:
         drawn.append(real(self, *args))
         return drawn[-1]
 
-    monkeypatch.setattr(drawing, "draw", draw)
+    monkeypatch.setattr(kind, "images", images)
     measured = pack.core("train.calibrate")
     side = measured.Side(2.0, 3.0, ((1.0, 0.1), (2.0, 0.2)))
     monkeypatch.setattr(
@@ -128,7 +128,7 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
     graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep | {"vae": ["1", 2], "slider": ["6", 0]}}
     images = run_graph(graph, images=("10", 1))["images"]
     assert len(drawn) == 1, "every 0 draws at the end alone"
-    assert torch.equal(drawn[0].images.flatten(0, 1).movedim(1, -1), images)
+    assert torch.equal(drawn[0].movedim(1, -1), images)
     assert not torch.equal(images[0], images[1]), "something is to be seen"
     strip = pack.part("nodes.live").states()[-1]["strip"]
     assert strip | {"step": STEPS} == strip
@@ -184,7 +184,7 @@ def test_many_readings_are_few_points_and_none_that_json_lacks(pack) -> None:
 
 def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
     live, node = pack.part("nodes.live"), pack.part("nodes.live_preview")
-    strips = node.Strips(node.LivePreview(None, 10), None, None)
+    strips = node.Strips(node.LivePreview(None, (), 10), None, None)
     assert live.seconds_left(10, 0, 30, 20.0, strips) == 40.0
     strips.drawn, strips.seconds = 1, 6.0
     assert [strips.left(step, 30) for step in (9, 10, 11, 20, 21, 29)] == [3, 3, 2, 2, 1, 1]
@@ -196,7 +196,7 @@ def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, s
     def broken(*_args: object, **_choices: object) -> None:
         raise ValueError("the sampler has no such noise\nand more")
 
-    monkeypatch.setattr(pack.core("with_comfy.sweep"), "sample_strengths", broken)
+    monkeypatch.setattr(pack.core("with_comfy.sweep"), "sample_latents", broken)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
     assert run["slider"].info.step == STEPS
     assert strips == [EVERY], "it is not tried again"
@@ -210,13 +210,13 @@ def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, ser
     from comfy import model_management
 
     drawing = pack.core("with_comfy.sweep")
-    real, live = drawing.sample_strengths, pack.part("nodes.live")
+    real, live = drawing.sample_latents, pack.part("nodes.live")
 
     def press(*args: object, **choices: object) -> torch.Tensor:
         model_management.interrupt_current_processing()
         return real(*args, **choices)
 
-    monkeypatch.setattr(drawing, "sample_strengths", press)
+    monkeypatch.setattr(drawing, "sample_latents", press)
     with pytest.raises(run_graph.Error) as stopped:
         run_graph(watched(prompt), slider=("6", 0))
     assert stopped.value.event == "execution_interrupted"
@@ -224,19 +224,19 @@ def test_stop_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, ser
     assert not pack.part("nodes.running").TRAINING
     assert (live.states()[-1]["phase"], live.states()[-1]["step"]) == ("stopped", EVERY)
     assert [data["phase"] for event, data in server.sent if event == EVENT][-1] == "stopped"
-    monkeypatch.setattr(drawing, "sample_strengths", real)
+    monkeypatch.setattr(drawing, "sample_latents", real)
     assert run_graph(watched(prompt), slider=("6", 0))["slider"].info.step == STEPS, "it goes on"
 
 
 def test_finish_now_is_heard_while_a_strip_is_drawn(prompt: dict, run_graph, pack, monkeypatch) -> None:
     drawing, running = pack.core("with_comfy.sweep"), pack.part("nodes.running")
-    real = drawing.sample_strengths
+    real = drawing.sample_latents
 
     def press(*args: object, **choices: object) -> torch.Tensor:
         running.finish("6")
         return real(*args, **choices)
 
-    monkeypatch.setattr(drawing, "sample_strengths", press)
+    monkeypatch.setattr(drawing, "sample_latents", press)
     run = run_graph(watched(prompt), slider=("6", 0), status=("6", 3))
     assert run["slider"].info.step == EVERY
     assert "Finished early, as you asked" in run["status"]
@@ -276,14 +276,14 @@ def test_a_preview_refuses_strengths_before_anything_is_trained(strengths: str, 
 @pytest.fixture
 def drawn(pack, monkeypatch) -> list[list[torch.Tensor]]:
     """The pictures of every library that was drawn, by entry."""
-    kind, seen = pack.part("nodes.drawing").Drawing, []
-    real = kind.draw_library
+    kind, seen = pack.part("nodes.live_preview").LivePreview, []
+    real = kind.entry_images
 
     def draw(self, *args: object) -> list[torch.Tensor]:
         seen.append(real(self, *args))
         return seen[-1]
 
-    monkeypatch.setattr(kind, "draw_library", draw)
+    monkeypatch.setattr(kind, "entry_images", draw)
     return seen
 
 
@@ -317,9 +317,9 @@ def test_prompts_are_encoded_once_before_the_training(prompt: dict, run_graph, p
     node, texts = pack.part("nodes.live_preview"), []
     real = node.encoded
 
-    def encoded(clip: object, some: dict) -> dict:
-        texts.extend(some.values())
-        return real(clip, some)
+    def encoded(clip: object, text: str) -> object:
+        texts.append(text)
+        return real(clip, text)
 
     monkeypatch.setattr(node, "encoded", encoded)
     run_graph(validated(prompt), slider=("6", 0))
@@ -368,10 +368,10 @@ def test_a_prompt_that_cannot_be_encoded_is_named(prompt: dict, run_graph, pack,
     node = pack.part("nodes.live_preview")
     real = node.encoded
 
-    def encoded(clip: object, some: dict) -> dict:
-        if "a blue face" in some.values():
+    def encoded(clip: object, text: str) -> object:
+        if text == "a blue face":
             raise ValueError("no such token")
-        return real(clip, some)
+        return real(clip, text)
 
     monkeypatch.setattr(node, "encoded", encoded)
     with pytest.raises(run_graph.Error, match='entry "other" cannot be encoded: no such token'):

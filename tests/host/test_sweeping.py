@@ -85,23 +85,22 @@ def test_a_sweep_in_parts_on_another_lora_equals_separate_runs(entry, pack) -> N
     )
     for i, p in enumerate(other.parameters()):
         p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)) * 0.1)
-    model = pack.core("with_comfy.slider_on_model").with_slider(
-        patcher, pack.core("lora.slider_file").Slider(other.weights()), 1.0
-    )
+    model, _ = pack.core("with_comfy.slider_apply").apply(pack.core("lora.slider_file").Slider(other.weights()), 1.0, patcher)
     adapter = shaken(pack.core, module, targets, torch.float32)
-    latent, calls = {"samples": empty_latent(entry)}, []
+    latent = {"samples": empty_latent(entry)}
     positive = conditioning(entry, 0)
-    given = dict(steps=1, cfg=4.0, sampler="euler", scheduler="simple", denoise=0.5)
+    backend = host.ComfyBackend(model)
 
-    def sample(some: tuple[float, ...], most: int = 0) -> torch.Tensor:
-        told = lambda sizes, why: calls.append((sizes, why))  # noqa: E731
-        cond = positive, zeroed(positive)
-        return host.sample_strengths(model, adapter, some, 7, latent, *cond, **given, most_at_once=most, on_calls=told)
+    def sample(some: tuple[float, ...], most: int = 0) -> object:
+        described = pack.core("use.sampling").Sampling
+        sampling = described(positive, zeroed(positive), latent, 7, steps=1, cfg=4.0, denoise=0.5, most_at_once=most)
+        return host.sample_latents(backend, adapter, sampling, some)
 
-    together = sample(FEW, 2)
+    in_parts = sample(FEW, 2)
+    together = in_parts.latents
     apart = entry.batched and not entry.video
-    assert calls[0][0] == ([2, 1] if apart else [1] * 3)
-    alone = torch.cat([sample((s,)) for s in FEW])
+    assert in_parts.calls == ([2, 1] if apart else [1] * 3)
+    alone = torch.cat([sample((s,)).latents for s in FEW])
     assert not torch.equal(alone[0], alone[-1])
     error = (together - alone).flatten(1).norm(dim=1) / alone.flatten(1).norm(dim=1)
     assert float(error.max()) < TOLERANCE
@@ -115,8 +114,9 @@ def test_out_of_memory_halves_the_calls_and_the_pictures_stay(pack, monkeypatch)
     adapter = shaken(
         pack.core, patcher.model.diffusion_model, pack.core("layers.select").select(patcher.model.diffusion_model), torch.float32
     )
-    latent, calls, sample = {"samples": torch.zeros(1, *entry.latent)}, [], comfy.sample.sample
-    given = patcher, adapter, STRENGTHS, 7, latent, conditioning(entry, 0), conditioning(entry, 1), 1, 1.0, "euler", "simple"
+    latent, sample = {"samples": torch.zeros(1, *entry.latent)}, comfy.sample.sample
+    sampling = pack.core("use.sampling").Sampling(conditioning(entry, 0), conditioning(entry, 1), latent, seed=7, steps=1)
+    given = host.ComfyBackend(patcher), adapter, sampling, STRENGTHS
 
     def small(model: object, noise: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         if len(noise) > 2:
@@ -124,16 +124,16 @@ def test_out_of_memory_halves_the_calls_and_the_pictures_stay(pack, monkeypatch)
         return sample(model, noise, *args, **kwargs)
 
     with torch.inference_mode():
-        whole = host.sample_strengths(*given)
+        whole = host.sample_latents(*given)
         monkeypatch.setattr(comfy.sample, "sample", small)
-        parts = host.sample_strengths(*given, on_calls=lambda sizes, why: calls.append((sizes, why)))
-        assert calls == [([2, 2, 1], "the memory ran out")]
-        assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-4)
+        parts = host.sample_latents(*given)
+        assert (parts.calls, parts.reason) == ([2, 2, 1], "the memory ran out")
+        assert torch.allclose(whole.latents, parts.latents, rtol=1e-4, atol=1e-4)
         monkeypatch.setattr(
             comfy.sample, "sample", lambda *_a, **_k: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("too small"))
         )
         with pytest.raises(torch.cuda.OutOfMemoryError):
-            host.sample_strengths(*given)
+            host.sample_latents(*given)
 
 
 def test_the_free_memory_says_how_many_go_into_one_call(pack, monkeypatch) -> None:

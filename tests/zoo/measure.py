@@ -204,16 +204,15 @@ def strengths_deviate(
     latent = {"samples": empty_latent(entry)}
     strengths = (-1.0, 0.0, 0.5, 1.0)
     prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
+    backend = core("with_comfy.model_backend").ComfyBackend(patcher)
+    sampling = core("use.sampling").Sampling(*prompts, latent, seed=7, steps=1, cfg=cfg, denoise=0.5)
 
     def sample(some: Sequence[float]) -> torch.Tensor:
-        call = core("with_comfy.sampling").sample_strengths
-        return call(
-            patcher, adapter, some, 7, latent, *prompts, steps=1, cfg=cfg, sampler="euler", scheduler="simple", denoise=0.5
-        )
+        return core("with_comfy.sampling").sample_latents(backend, adapter, sampling, some).latents
 
     together = sample(strengths)
     # no equality by falling back: one call where the entry says that samples keep apart
-    found = core("with_comfy.sampling").runs_together(patcher, adapter, latent["samples"][0], prompts[0], len(strengths))
+    found = core("with_comfy.sampling").runs_together(backend, adapter, latent["samples"][0], prompts[0], len(strengths))
     if preset == "auto" and found is not (entry.batched and not entry.video):
         raise AssertionError(f"strengths run {'together' if found else 'one by one'}")
     alone = torch.cat([sample([s]) for s in strengths])

@@ -1,6 +1,6 @@
-"""A slider on a MODEL: merged into the weights, or live, beside them, with a strength that follows the sampler.
+"""A slider beside the weights of a MODEL, with a strength that follows the sampler.
 
-Live is a wrapper around BaseModel.apply_model (every architecture has it) that hooks the slider's layers for the length of one
+It is a wrapper around BaseModel.apply_model (every architecture has it) that hooks the slider's layers for the length of one
 model call and takes the strength from the call's own sigma. Nothing is patched and nothing stays. Several live sliders are
 several wrappers, each under a key of its own. Each row of a call has its own sigma, so it may have its own strength: training
 on a MODEL with a live slider draws a noise level for each sample.
@@ -21,25 +21,27 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from ..backend import few_numbers
-from ..config.checks import SliderError, choice
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..lora.strength import at_strength
-from ..use.schedule import Mode, Window
+from ..use.schedule import Window
 from .autograd_through import forget_prompts, without_memory
-from .slider_on_model import needs_base, on_model, with_slider
+from .layer_names import needs_base, on_model
 
 KEY = "slider_lora_live"
-KEPT = 4  # adapters per model that are at hand for another strength
-_MADE: WeakKeyDictionary[nn.Module, dict[str, Adapter]] = WeakKeyDictionary()
 HALVINGS = 40  # of the interval 0..1, in which the percent of a sigma is looked for
+ADAPTERS_KEPT = 4  # per model
+# By model and hash of the weights, newest last, for as long as the model lives: a graph makes its live sliders anew for every
+# change of a strength, and sliders of the same weights share one copy of them.
+_RECENT_ADAPTERS: WeakKeyDictionary[nn.Module, dict[str, Adapter]] = WeakKeyDictionary()
 
 
 def percent_of(sampling: Any, sigma: float) -> float:
     """The percent that `sampling`, a model's noise schedule, turns into this sigma: the inverse of its percent_to_sigma."""
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         if float(sampling.percent_to_sigma(middle)) > sigma:
@@ -53,15 +55,18 @@ class LiveSlider:
     """One slider at a strength, as a wrapper of apply_model."""
 
     def __init__(self, adapter: Adapter, strength: float, window: Window) -> None:
-        self.adapter, self.strength, self.window = adapter, strength, window
+        self.adapter = adapter
+        self.strength = strength
+        self.window = window
         self._last: list[float] | None = None
 
     @property
     def fingerprint(self) -> str:
         """A short hash that tells two live sliders apart by what they do."""
-        told = repr((self.strength, self.window)).encode()
-        named = (f"{target}".encode() + few_numbers(p) for target, p in self.adapter.named_parameters())
-        return hashlib.sha256(told + b"".join(named)).hexdigest()[:8]
+        digest = hashlib.sha256(repr((self.strength, self.window)).encode())
+        for target, parameter in self.adapter.named_parameters():
+            digest.update(f"{target}".encode() + few_numbers(parameter))
+        return digest.hexdigest()[:8]
 
     def strengths(self, sampling: Any, sigma_R: torch.Tensor) -> list[float]:
         """The strength of each row of a call, or one for all of them.
@@ -70,11 +75,19 @@ class LiveSlider:
         """
         if not self.window.changes:
             return [self.strength]
-        start, end = (float(sampling.percent_to_sigma(percent)) for percent in (self.window.start, self.window.end))
-        acts = ~((sigma_R > start) | (sigma_R < end))
-        at = {sigma: self.strength * self._share(sampling, sigma) for sigma in set(sigma_R[acts].tolist())}
-        found = [at[sigma] if inside else 0.0 for sigma, inside in zip(sigma_R.tolist(), acts.tolist(), strict=True)]
-        return found if len(set(found)) > 1 else found[:1]
+        start = float(sampling.percent_to_sigma(self.window.start))
+        end = float(sampling.percent_to_sigma(self.window.end))
+        outside = (sigma_R > start) | (sigma_R < end)
+        shares: dict[float, float] = {}
+        strengths = []
+        for sigma, is_outside in zip(sigma_R.tolist(), outside.tolist(), strict=True):
+            if is_outside:
+                strengths.append(0.0)
+                continue
+            if sigma not in shares:
+                shares[sigma] = self._share(sampling, sigma)
+            strengths.append(self.strength * shares[sigma])
+        return strengths if len(set(strengths)) > 1 else strengths[:1]
 
     def _share(self, sampling: Any, sigma: float) -> float:
         return self.window.share(percent_of(sampling, sigma)) if self.window.points else 1.0
@@ -100,44 +113,42 @@ class LiveSlider:
 
 def live_sliders(model: Any) -> list[LiveSlider]:
     """The live sliders that a MODEL carries, in the order in which they were put on."""
-    wrappers = model.wrappers.get(WrappersMP.APPLY_MODEL, {})
-    return [w for key, some in wrappers.items() if str(key).startswith(KEY) for w in some]
+    sliders = []
+    for key, wrappers in model.wrappers.get(WrappersMP.APPLY_MODEL, {}).items():
+        if str(key).startswith(KEY):
+            sliders += wrappers
+    return sliders
+
+
+def _hash(weights: Mapping[Target, LayerWeight]) -> str:
+    digest = hashlib.sha256()
+    for target, weight in weights.items():
+        digest.update(f"{target} {weight.kind} {weight.alpha}".encode())
+        for tensor in weight.tensors.values():
+            digest.update(few_numbers(tensor))
+    return digest.hexdigest()
 
 
 def _adapter(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> Adapter:
-    """An adapter with these weights, that of the last time where they are the same: another strength is then no work."""
-    content = [f"{t} {w.kind} {w.alpha}".encode() + b"".join(map(few_numbers, w.tensors.values())) for t, w in weights.items()]
-    key, made = hashlib.sha256(b"".join(content)).hexdigest(), _MADE.setdefault(module, {})
-    adapter = made.pop(key, None)
+    """An adapter with these weights, that of the last time where they are the same."""
+    recent = _RECENT_ADAPTERS.setdefault(module, {})
+    key = _hash(weights)
+    adapter = recent.pop(key, None)
     if adapter is None or needs_base(weights):  # whose base may be another one now
         adapter = Adapter.from_weights(module, weights)
-        for p in adapter.parameters():
-            p.requires_grad_(False)  # whoever trains on this MODEL trains another one
-    made[key] = adapter
-    while len(made) > KEPT:
-        del made[next(iter(made))]
+        for parameter in adapter.parameters():
+            parameter.requires_grad_(False)  # whoever trains on this MODEL trains another one
+    recent[key] = adapter
+    while len(recent) > ADAPTERS_KEPT:
+        del recent[next(iter(recent))]
     return adapter.twin()
 
 
-def with_live(model: Any, slider: Slider, strength: float, window: Window) -> Any:
-    """A clone of a MODEL that runs with the slider beside its weights."""
+def beside_model(model: Any, slider: Slider, strength: float, window: Window) -> Any:
+    """A clone of a MODEL that runs with the slider at `strength` (a LoRA weight) beside its weights."""
     adapter = _adapter(model.model.diffusion_model, on_model(slider, model).weights)
-    live, patched = LiveSlider(adapter, strength, window), model.clone()
+    live = LiveSlider(adapter, strength, window)
+    patched = model.clone()
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}/{uuid.uuid4()}", live)
     patched.add_callback(CallbacksMP.ON_CLEANUP, live.rest)
     return without_memory(patched)
-
-
-def applied(model: Any, slider: Slider, strength: float, window: Window | None = None, mode: Mode | str = Mode.AUTO) -> Any:
-    """A MODEL with the slider at `strength`. At 0 the model itself.
-
-    `auto` merges, and goes live where the strength changes over the sampling. SliderError when a change is to be merged.
-    """
-    window, mode = window or Window(), choice(Mode, mode, "Mode")
-    if mode is Mode.MERGE and window.changes:
-        raise SliderError("A merged slider cannot change during the sampling: set mode to auto, or drop window and curve.")
-    if strength == 0:
-        return model
-    if mode is Mode.LIVE or window.changes:
-        return with_live(model, slider, strength, window)
-    return with_slider(model, slider, strength)

@@ -1,0 +1,139 @@
+"""Inputs that the nodes which use a slider share, and what they mean together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..slider_core.lora.calibration import Units
+from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.sampling import Sampling
+from ..slider_core.use.schedule import Mode, Window, parse_points
+from ..slider_core.with_comfy.slider_apply import apply
+
+SEEDS = 0xFFFFFFFFFFFFFFFF
+PERCENT = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001, "advanced": True, "optional": True}
+
+
+def strength_input(name: str, default: float, tooltip: str) -> io.Float.Input:
+    """A strength, on both sides of 0."""
+    return io.Float.Input(name, default=default, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip=tooltip)
+
+
+def seed_input(name: str, tooltip: str, counts: bool = True) -> io.Int.Input:
+    """A seed of noise; the browser counts it up after each run, or leaves it."""
+    return io.Int.Input(name, default=0, min=0, max=SEEDS, control_after_generate=counts or None, tooltip=tooltip)
+
+
+def sampler_inputs() -> list[io.Input]:
+    """The sampler settings, as a KSampler has them."""
+    return [
+        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL.",
+        ),
+        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler", tooltip="As in KSampler."),
+        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple", tooltip="As in KSampler."),
+    ]
+
+
+def most_at_once_input() -> io.Int.Input:
+    """How much of the memory one sampling call may take."""
+    tooltip = "Strengths in one sampling call. 0: as many as the free memory holds."
+    return io.Int.Input("most_at_once", default=0, min=0, max=1000, advanced=True, optional=True, tooltip=tooltip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerInputs:
+    """What those inputs give, by their names."""
+
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    most_at_once: int = 0
+
+    def sampling(self, positive: Any, negative: Any, latent: Mapping[str, Any], seed: int) -> Sampling:
+        return Sampling(
+            positive,
+            negative,
+            latent,
+            seed,
+            self.steps,
+            self.cfg,
+            self.sampler_name,
+            self.scheduler,
+            most_at_once=self.most_at_once,
+        )
+
+
+def units_input() -> io.Combo.Input:
+    """What a strength means, where a slider is used."""
+    return io.Combo.Input(
+        "units",
+        options=Units,
+        default=Units.CALIBRATED,
+        advanced=True,
+        optional=True,
+        tooltip="calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA loader takes.",
+    )
+
+
+def apply_inputs() -> list[io.Input]:
+    """What a strength means, when a slider acts, and how it comes onto a model. The curve is text and not ComfyUI's CURVE, whose
+    editor ends at 0 and 1: a strength may change its sign."""
+    return [
+        units_input(),
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            tooltip="The slider acts from here on. 0.2 to 0.4 leaves the layout of the picture as it is.",
+            **PERCENT,
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            tooltip="The slider acts up to here. 0 is the first sigma of the model's schedule, 1 the last.",
+            **PERCENT,
+        ),
+        io.String.Input(
+            "curve",
+            default="",
+            advanced=True,
+            optional=True,
+            tooltip="How much of the strength counts when, as percent: share, lines between: 0.2: 0, 0.5: 1. Empty: all of it.",
+        ),
+        io.Combo.Input(
+            "mode",
+            options=Mode,
+            default=Mode.AUTO,
+            advanced=True,
+            optional=True,
+            tooltip="merge: into the weights, as any LoRA loader does; full speed. live: beside the weights; no patching, and "
+            "it may change during the sampling. auto: merge, and live where a window or a curve asks for it.",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyInputs:
+    """What those inputs give, by their names."""
+
+    units: str = Units.CALIBRATED.value
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    curve: str = ""
+    mode: str = Mode.AUTO.value
+
+    def apply(self, slider: Slider, strength: float, model: Any, control_net: Any = None) -> tuple[Any, Any]:
+        """(MODEL, CONTROL_NET) with the slider on one of them."""
+        window = Window(self.start_percent, self.end_percent, parse_points(self.curve))
+        return apply(slider, strength, model, control_net, window, self.mode, self.units)

@@ -1,0 +1,127 @@
+"""The rows of a batch: their conditions as one, and the output of their ControlNets, computed row by row where it must be.
+
+A control looks only at the first row's noise level for its start and end, and at one hint: rows with other hints, or on the
+other side of start or end, are computed apart and put together again, with zeros where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.samplers
+import torch
+
+from ..config.checks import SliderError
+from ..layers.sample_rows import picking
+from .control_hints import chain
+
+Control = dict[str, list[torch.Tensor | None]]  # what a ControlNet gives the diffusion model
+
+
+def joined(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The model's conditions of several samples as those of one batch, usable by autograd."""
+    return {key: _to_normal(value) for key, value in comfy.samplers.cond_cat(conds).items()}
+
+
+def joinable(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two samples' conditions fit into one batch."""
+    return first.keys() == other.keys() and all(first[key].can_concat(other[key]) for key in first)
+
+
+def _to_normal(value: Any) -> Any:
+    """Small inputs out of inference mode, by a copy."""
+    if isinstance(value, list):
+        return [_to_normal(part) for part in value]
+    if isinstance(value, torch.Tensor) and value.is_inference():
+        return value.clone()
+    return value
+
+
+def active(control: Any, sigma: float) -> tuple[bool, ...]:
+    """Which links of a control act at that noise level, as `get_control` decides it."""
+    acts = []
+    for link in chain(control):
+        limits = link.timestep_range
+        acts.append(limits is None or not (sigma > limits[0] or sigma < limits[1]))
+    return tuple(acts)
+
+
+def _groups(controls: Sequence[Any], sigma_B: torch.Tensor) -> dict[tuple[Any, ...], list[int]]:
+    """The rows that one call can compute, by control and the links that act; under () those without any."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row, control in enumerate(controls):
+        key: tuple[Any, ...] = ()
+        if control is not None:
+            acting = active(control, float(sigma_B[row]))
+            if any(acting):
+                key = (id(control), acting)
+        groups.setdefault(key, []).append(row)
+    return groups
+
+
+def control_of_rows(
+    controls: Sequence[Any],
+    x_BCHW: torch.Tensor,
+    sigma_B: torch.Tensor,
+    joined_rows: Callable[[list[int]], dict[str, Any]],
+    options: dict[str, Any],
+    samples: Sequence[int] | None = None,
+) -> Control | None:
+    """What the ControlNets give for a batch: `controls` has one (or None) per row; None when no row has any.
+
+    `joined_rows(rows)` are the model's conditions of those rows, `samples` which samples of the whole batch the rows are. Call it
+    with gradients on only when the ControlNet itself is trained.
+    """
+    parts: list[tuple[list[int], Control | None]] = []
+    for key, rows in _groups(controls, sigma_B).items():
+        if not key:
+            parts.append((rows, None))
+        elif len(rows) == len(controls):
+            with picking(samples):
+                output = controls[0].get_control(x_BCHW, sigma_B, joined_rows(rows), 1, options)
+            parts.append((rows, output))
+        else:
+            with picking([samples[row] if samples else row for row in rows]):
+                output = controls[rows[0]].get_control(x_BCHW[rows], sigma_B[rows], joined_rows(rows), 1, options)
+            parts.append((rows, output))
+    return together(parts)
+
+
+def together(parts: Sequence[tuple[list[int], Control | None]]) -> Control | None:
+    """The control of several groups of rows as that of one batch, in the order of the rows. SliderError where they differ in
+    kind, as two ControlNets of different sizes do."""
+    controls = [control for _, control in parts if control is not None]
+    if len(parts) == 1 or not controls:
+        return controls[0] if controls else None
+    counts = [{name: len(entries) for name, entries in control.items()} for control in controls]
+    if any(count != counts[0] for count in counts):
+        raise SliderError("The ControlNets of one batch are of different kinds: train them one at a time.", "controlnet.kinds")
+    order = [row for rows, _ in parts for row in rows]
+    back = torch.tensor([order.index(row) for row in range(len(order))])
+    sizes = [len(rows) for rows, _ in parts]
+    whole: dict[tuple[int, ...], torch.Tensor | None] = {}  # Flux uses one tensor for many blocks
+    batch: Control = {}
+    for name, count in counts[0].items():
+        batch[name] = []
+        for place in range(count):
+            tensors = [None if control is None else control[name][place] for _, control in parts]
+            key = tuple(map(id, tensors))
+            if key not in whole:
+                whole[key] = _cat(tensors, sizes, back)
+            batch[name].append(whole[key])
+    return batch
+
+
+def _cat(tensors: Sequence[torch.Tensor | None], sizes: Sequence[int], back: torch.Tensor) -> torch.Tensor | None:
+    """One tensor of all rows in their order, zeros where a group has none; None where no group has any."""
+    like = next((tensor for tensor in tensors if tensor is not None), None)
+    if like is None:
+        return None
+    parts = []
+    for tensor, size in zip(tensors, sizes, strict=True):
+        if tensor is None:
+            parts.append(like.new_zeros(size, *like.shape[1:]))
+        else:
+            parts.append(tensor.expand(size, *tensor.shape[1:]))
+    return torch.cat(parts)[back.to(like.device)]

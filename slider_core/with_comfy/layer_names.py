@@ -1,0 +1,90 @@
+"""Where the layers of a slider lie in a MODEL or a ControlNet of ComfyUI: its table of the names that LoRA files use.
+
+A DoRA and a GLoRA depend on the weights under them, and ComfyUI leaves the patches of whichever MODEL ran last in place: what
+reads base weights does so after `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import comfy.lora
+import comfy.model_management
+import torch
+from torch import nn
+
+from ..config.checks import SliderError
+from ..layers.layer import Target
+from ..lora.algorithm import Kind, LayerWeight
+from ..lora.formats import PREFIX
+from ..lora.keys import placed
+from ..lora.slider_file import Slider
+
+
+def layer_aliases(model: Any) -> dict[str, Target]:
+    """ComfyUI's table of names that LoRA files use, for this MODEL: name -> layer, with the output slice of a fused one."""
+    heights = {}
+    for path, layer in model.model.diffusion_model.named_modules():
+        weight = layer._parameters.get("weight")
+        if isinstance(weight, torch.Tensor):
+            heights[path] = weight.shape[0]
+    aliases = {}
+    for name, entry in comfy.lora.model_lora_keys_unet(model.model, {}).items():
+        target = _target(entry)
+        if target is None or target.path not in heights or name == f"{PREFIX}{target.path}":
+            continue
+        # the table takes q, k and v for equal thirds, which grouped queries are not
+        if target.rows is None or target.rows[1] <= heights[target.path]:
+            aliases[name] = target
+    return aliases
+
+
+def _target(entry: Any) -> Target | None:
+    """The layer of an entry of ComfyUI's table: a weight's name, or (name, (dimension, start, length)) for a slice of it. None
+    for a slice of the inputs, or one that a function rearranges."""
+    if isinstance(entry, str):
+        return Target(_path(entry))
+    key, part, *function = entry
+    if function or part is None or part[0] != 0:
+        return None
+    return Target(_path(key), (part[1], part[1] + part[2]))
+
+
+def _path(key: str) -> str:
+    return key.removeprefix(PREFIX).removesuffix(".weight")
+
+
+def load(model: Any) -> None:
+    """Bring a MODEL to its device with its own patches, and no other's, in its weights."""
+    comfy.model_management.load_models_gpu([model])
+
+
+def needs_base(weights: Mapping[Target, LayerWeight]) -> bool:
+    """Whether a slider's change depends on the weights under it."""
+    return any(weight.is_dora or weight.kind is Kind.GLORA for weight in weights.values())
+
+
+def architecture(model: Any) -> str:
+    """ComfyUI's class of a MODEL in supported_models: SD15, SDXL, Flux, ZImage, ..."""
+    return type(model.model.model_config).__name__
+
+
+def on_model(slider: Slider, model: Any) -> Slider:
+    """The slider with its layers found in this MODEL. SliderError when it is for another one."""
+    if slider.info.in_controlnet:
+        raise SliderError(
+            "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.", "slider.controlnet"
+        )
+    if needs_base(slider.weights):
+        load(model)
+    weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))
+    return replace(slider, weights=weights, placed=True)
+
+
+def on_control(slider: Slider, module: nn.Module) -> Slider:
+    """The slider with its layers found in a ControlNet's network. SliderError when it is for another one, or for none."""
+    if not slider.info.in_controlnet:
+        raise SliderError("This slider is for the diffusion model, not for a ControlNet.", "slider.model")
+    return replace(slider, weights=placed(slider.weights, module), placed=True)

@@ -1,0 +1,207 @@
+"""The proof that a slider file does in ComfyUI what it should: read back by ComfyUI's own loader and compared with the slider.
+
+In: a file's tensors, the slider that was saved, the MODEL. Out: the largest deviations, layer by layer in float32, and of a real
+forward of the model at +1 and -1 where the slider brings a sample along. Too large a deviation is an error.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import comfy.lora
+import comfy.model_management
+import comfy.utils
+import torch
+
+from ..backend import Conditioning
+from ..config.checks import SliderError, need
+from ..config.lora import FileFormat
+from ..lora.algorithm import by_layer
+from ..lora.formats import PREFIX, to_native
+from ..lora.slider_adapter import Adapter
+from ..lora.slider_file import Slider, load_slider
+from ..lora.strength import at_strength
+from .autograd_through import forget_prompts
+from .layer_names import load, on_model
+from .merged_slider import stock_lora
+from .model_backend import ComfyBackend
+
+BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.DIFFUSERS)  # what ComfyUI's loader reads on any architecture
+LAYER = 1e-4  # largest deviation of a layer, as a share of the slider's change
+FORWARD = 1e-3  # largest deviation of the model's output, as a share of the slider's effect
+ROUNDINGS = 4  # how many factors of a change a number format may round
+TINY = 1e-6  # of the base weight: the last digits of float32, in which a DoRA's change may drown
+INT8_ROUNDING = 2.0**-7  # what a weight in int8 is rounded by
+NOISE = 64  # roundings of a number format in a forward, as a share of the model's output
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a slider brings along for its proof: the model it was trained on, while that lives, and one sample."""
+
+    model: weakref.ReferenceType[Any]
+    latent_CHW: torch.Tensor
+    cond: Conditioning
+
+
+def layer_deviation(name: str, change: torch.Tensor, expected: torch.Tensor, allowed: float) -> float:
+    """|change - expected| as a share of |expected|. SliderError that names the layer when |change - expected| > allowed."""
+    gap = float((change - expected).norm())
+    size = float(expected.norm())
+    need(
+        gap <= allowed,
+        f"ComfyUI's loader changes the {name} otherwise than the slider does (by {gap / (size or 1.0):.1%}), "
+        "so it was not saved. Save as fp32, or in another format.",
+        "proof.layer",
+    )
+    return gap / size if size else 0.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A saved file's tensors, the slider they should be, and how exactly: `eps` is the rounding of the file's number format."""
+
+    model: Any
+    state: Mapping[str, torch.Tensor]
+    slider: Slider
+    eps: float
+
+    def _change(self, patched: Any, key: str, base: torch.Tensor) -> torch.Tensor | None:
+        """What ComfyUI's loader changes `base` by at that key, flat; None when it leaves the key out."""
+        patches = patched.patches.get(key, [])[len(self.model.patches.get(key, [])) :]
+        if not patches:
+            return None
+        return comfy.lora.calculate_weight(patches, base.clone(), key).flatten() - base.flatten()
+
+    def _compare(self, name: str, change: torch.Tensor | None, expected: torch.Tensor, base: torch.Tensor) -> float:
+        if change is None:
+            raise SliderError(f"ComfyUI's loader leaves the {name} of the file out, so it was not saved.", "proof.left_out")
+        allowed = (LAYER + ROUNDINGS * self.eps) * float(expected.norm()) + TINY * float(base.norm())
+        return layer_deviation(name, change, expected.flatten(), allowed)
+
+    def layers(self) -> tuple[int, float]:
+        """(layers compared, the largest deviation of a weight's or bias' change). Quantised layers are left out: ComfyUI patches
+        them in a way of its own."""
+        patched = stock_lora(self.model, self.state, -1.0)  # where a loader without signs would fail
+        worst = 0.0
+        count = 0
+        for path, weight in by_layer(self.slider.weights).items():
+            layer = self.model.model.diffusion_model.get_submodule(path)
+            base = layer.weight.detach()
+            if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
+                continue
+            count += 1
+            base = base.to(device=self.model.load_device, dtype=torch.float32)
+            change = self._change(patched, f"{PREFIX}{path}.weight", base)
+            expected = -weight.to(base.device).delta(base)
+            worst = max(worst, self._compare(f'layer "{path}"', change, expected, base))
+            if "diff_b" in weight.tensors:
+                bias = layer.bias.detach().to(base)
+                change = self._change(patched, f"{PREFIX}{path}.bias", bias)
+                expected = -weight.tensors["diff_b"].to(bias)
+                worst = max(worst, self._compare(f'bias of "{path}"', change, expected, bias))
+        return count, worst
+
+    def _output(self, model: Any, proof: Proof, adapter: Adapter | None = None, strength: float = 0.0) -> torch.Tensor:
+        with _running(model) as backend:
+            noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
+            sigma = backend.sigmas(torch.tensor([0.5]))
+            x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
+            with torch.no_grad(), at_strength(adapter, backend.module, [strength]) if adapter else nullcontext():
+                return backend.predict(x, sigma, [proof.cond]).float().clone()
+
+    def forward(self, proof: Proof) -> float:
+        """The largest deviation of the model's output at +1 and -1, as a share of the slider's effect there.
+
+        In float32 on the CPU the live slider is the measure. Elsewhere merging a slider rounds the weights themselves, so there
+        it is the slider's own tensors in the same loader.
+        """
+        load(self.model)
+        adapter = Adapter.from_weights(self.model.model.diffusion_model, self.slider.weights, self.model.load_device)
+        exact = self._exact()
+        native = to_native(self.slider.weights)
+        base = self._output(self.model, proof)
+        worst = 0.0
+        for strength in (1.0, -1.0):
+            output = self._output(stock_lora(self.model, self.state, strength), proof)
+            if exact:
+                expected = self._output(self.model, proof, adapter, strength)
+            else:
+                expected = self._output(stock_lora(self.model, native, strength), proof)
+            worst = max(worst, self._deviation(strength, output, expected, base))
+        load(self.model)  # without the slider again
+        return worst
+
+    def _deviation(self, strength: float, output: torch.Tensor, expected: torch.Tensor, base: torch.Tensor) -> float:
+        gap = float((output - expected).norm())
+        size = float((expected - base).norm())
+        if self._exact():
+            rounding = torch.finfo(torch.float32).eps
+        else:
+            rounding = self._eps() if self.eps else 0.0
+        need(
+            gap <= (FORWARD + ROUNDINGS * self.eps) * size + NOISE * rounding * float(base.norm()),
+            f"At {strength:+g} the model answers otherwise with the file in ComfyUI's loader than with the slider "
+            f"(by {gap / (size or 1.0):.1%} of its effect), so it was not saved. Save as fp32, or in another format.",
+            "proof.forward",
+        )
+        return gap / size if size else 0.0
+
+    def _eps(self) -> float:
+        """The coarsest rounding among the layers that the slider changes and the model's arithmetic."""
+        dtypes = {self.model.model.get_dtype_inference()}
+        for target in self.slider.weights:
+            weight = self.model.model.diffusion_model.get_submodule(target.path).weight
+            dtypes.add(getattr(weight, "_qdata", weight).dtype)  # quantised anew
+        return max(torch.finfo(dtype).eps if dtype.is_floating_point else INT8_ROUNDING for dtype in dtypes)
+
+    def _exact(self) -> bool:
+        return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
+
+
+@contextmanager
+def _running(model: Any) -> Iterator[ComfyBackend]:
+    """The MODEL loaded with its patches, as a sampler loads it."""
+    load(model)
+    backend = ComfyBackend(model)
+    backend.one_by_one = True
+    model.pre_run()
+    try:
+        yield backend
+    finally:
+        forget_prompts(backend.module)
+        model.cleanup()
+
+
+def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tensor]:
+    """The file as native tensors that ComfyUI's loader takes: as it is, or by our own reader where ComfyUI has none."""
+    if form in BY_STOCK:
+        return comfy.utils.load_torch_file(str(path), safe_load=True)
+    return to_native(on_model(load_slider(path), model).weights)
+
+
+def proven_on_model(path: Path, slider: Slider, model: Any, form: FileFormat, eps: float) -> str:
+    """Read a file back through ComfyUI's loader and compare it with `slider`. A summary; SliderError if they differ."""
+    slider = replace(on_model(slider, model), proof=slider.proof)
+    reader = "ComfyUI's own LoRA loader" if form in BY_STOCK else "This pack's reader with ComfyUI's LoRA loader"
+    with torch.inference_mode():
+        load(model)
+        trial = Trial(model, _read_back(path, form, model), slider, eps)
+        count, worst = trial.layers()
+        summary = f"{reader} gives the same: {count} layers, apart by {worst:.1e} of their change at most"
+        quantised = len(by_layer(slider.weights)) - count
+        if quantised:
+            summary += f" ({quantised} quantised layers were not compared)"
+        if not isinstance(slider.proof, Proof):
+            return f"{summary}."
+        try:
+            forward = trial.forward(slider.proof)
+        except comfy.model_management.OOM_EXCEPTION as fault:  # no reason to lose the slider
+            load(model)
+            return f"{summary}. There was no memory for a forward of the model ({str(fault).strip()[:120]})."
+    return f"{summary}, and the model's answer by {forward:.1e} of the slider's effect."

@@ -1,0 +1,60 @@
+"""The one entrance by which a slider comes onto a MODEL or a CONTROL_NET: merged or live, at a calibrated strength or a raw one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config.checks import SliderError, choice
+from ..lora.calibration import Units
+from ..lora.slider_file import Slider
+from ..use.schedule import Mode, Window
+from .live_slider import beside_model
+from .merged_slider import merged_into_control, merged_into_model
+
+WHOLE = Window()
+
+
+def apply(
+    slider: Slider,
+    strength: float,
+    model: Any,
+    control_net: Any = None,
+    window: Window = WHOLE,
+    mode: Mode | str = Mode.AUTO,
+    units: Units | str = Units.CALIBRATED,
+) -> tuple[Any, Any]:
+    """(MODEL, CONTROL_NET) with the slider at `strength` on the one that it is for; at 0 they are the very same objects.
+
+    `auto` merges, and goes live where the strength changes over the sampling. SliderError when a change is to be merged, or the
+    slider is for a ControlNet and there is none.
+    """
+    mode = choice(Mode, mode, "Mode")
+    weight = slider.info.lora_weight(strength, units)
+    if slider.info.in_controlnet:
+        return model, _on_control_net(slider, weight, control_net, window, mode)
+    return _on_model(slider, weight, model, window, mode), control_net
+
+
+def _on_model(slider: Slider, weight: float, model: Any, window: Window, mode: Mode) -> Any:
+    if mode is Mode.MERGE and window.changes:
+        raise SliderError(
+            "A merged slider cannot change during the sampling: set mode to auto, or drop window and curve.",
+            "apply.merged_window",
+        )
+    if weight == 0:
+        return model
+    if mode is Mode.LIVE or window.changes:
+        return beside_model(model, slider, weight, window)
+    return merged_into_model(model, slider, weight)
+
+
+def _on_control_net(slider: Slider, weight: float, control_net: Any, window: Window, mode: Mode) -> Any:
+    if window.changes or mode is Mode.LIVE:
+        raise SliderError(
+            "A slider in a ControlNet is merged into it: leave start, end, curve and mode as they are.", "apply.controlnet_live"
+        )
+    if control_net is None:
+        raise SliderError(
+            "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.", "slider.controlnet"
+        )
+    return merged_into_control(control_net, slider, weight)

@@ -1,0 +1,80 @@
+"""Sliders saved for ComfyUI: a file goes to its place once it has been proven that it does there what the slider does.
+
+In: a slider and where it goes. Out: the file, and lines that say how exact it is; no file when the proof fails.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+
+from ..config.lora import FileDtype, FileFormat
+from ..lora.formats import loader_notes
+from ..lora.keys import with_ratio
+from ..lora.safe_files import move_in, refuse_existing
+from ..lora.slider_file import DTYPES, Slider, lost_to, save_slider
+from .layer_names import architecture, layer_aliases, on_model
+from .proof import Proof, proven_on_model
+from .proof_of_control import proven_in_control
+
+FOR_CONTROLNET = "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."
+NOT_PROVEN = "Not tried: connect the model to have the file compared with the slider."
+
+
+@contextmanager
+def _trial_file(path: Path, overwrite: bool) -> Iterator[Path]:
+    """Where a file is written and proven; it moves to `path` when the block ends well, and nowhere when it does not."""
+    temporary = Path(folder_paths.get_temp_directory())
+    temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder:
+        trial = Path(folder) / path.name
+        yield trial
+        move_in(trial, path, overwrite)
+
+
+def _model_of(slider: Slider, model: Any) -> Any:
+    """The MODEL to prove a slider on: the one that is given, or that which it was trained on while it is in memory, or None."""
+    if model is None and isinstance(slider.proof, Proof):
+        return slider.proof.model()
+    return model
+
+
+def _rounding(slider: Slider, dtype: FileDtype) -> list[str]:
+    """A line about what a number format takes from a slider; none where that is nothing."""
+    lost = lost_to(slider, dtype)
+    return [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
+
+
+def save_proven(
+    path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool = False, model: Any = None
+) -> list[str]:
+    """Save a slider once the proof of the file has gone well; lines about it. SliderError, and no file, when it fails.
+
+    `model` is the MODEL it is for; without one that which it was trained on, while that is in memory.
+    """
+    refuse_existing(path, overwrite)
+    eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
+    if slider.info.in_controlnet:
+        with _trial_file(path, overwrite) as trial, torch.inference_mode():
+            save_slider(trial, slider, dtype, form=form)
+            summary = proven_in_control(trial, slider, eps)
+        return [*_rounding(slider, dtype), summary, FOR_CONTROLNET]
+    model = _model_of(slider, model)
+    aliases = None
+    if model is not None:
+        on_layers = on_model(slider, model)
+        aliases = layer_aliases(model)
+        info = replace(slider.info, architecture=slider.info.architecture or architecture(model))
+        weights = with_ratio(on_layers.weights, model.model.diffusion_model)
+        slider = replace(on_layers, weights=weights, info=info, proof=slider.proof)
+    with _trial_file(path, overwrite) as trial:
+        save_slider(trial, slider, dtype, form=form, aliases=aliases)
+        summary = NOT_PROVEN if model is None else proven_on_model(trial, slider, model, form, eps)
+    return [*_rounding(slider, dtype), summary, *loader_notes(slider.weights, form, aliases)]
