@@ -23,4 +23,4 @@ def frames_told(sweep: ShownSweep) -> dict[str, Any]:
     prefix = f"slider_sweep_{uuid.uuid4().hex[:12]}"
     files = ui.ImageSaveHelper.save_images(flat, prefix, io.FolderType.temp, cls=None, compress_level=1)
     columns = frames.shape[1]
-    return sweep.told([[dict(f) for f in files[row * columns :][:columns]] for row in range(len(frames))])
+    return sweep.description([[dict(f) for f in files[row * columns :][:columns]] for row in range(len(frames))])

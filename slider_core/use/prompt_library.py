@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ..config.checks import SliderError, nearest
+from ..config.checks import SliderError, nearest, need
 
-PROMPT, STRENGTH = "prompt", "adapter_strength"
-MOST_ENTRIES, MOST_BYTES, MOST_STRENGTH = 256, 1 << 20, 100.0
+PROMPT = "prompt"
+STRENGTH = "adapter_strength"
+MOST_ENTRIES = 256
+MOST_BYTES = 1 << 20
+MOST_STRENGTH = 100.0
 EXAMPLE = '{"plain": "a face", "plus": {"prompt": "a face", "adapter_strength": 1.2}}'
 
 
@@ -43,10 +46,10 @@ class PromptLibrary:
 
     def groups(self) -> list[tuple[str, list[int]]]:
         """Each distinct prompt with the places of its entries: what one sampling call can draw together."""
-        found: dict[str, list[int]] = {}
+        places_of: dict[str, list[int]] = {}
         for place, entry in enumerate(self.entries):
-            found.setdefault(entry.prompt, []).append(place)
-        return list(found.items())
+            places_of.setdefault(entry.prompt, []).append(place)
+        return list(places_of.items())
 
     def prompts(self) -> dict[str, str]:
         """Each distinct prompt once, under the name of its first entry: what a sweep draws, whose strengths are its own."""
@@ -54,62 +57,67 @@ class PromptLibrary:
 
     def summary(self, strength: float) -> str:
         """How many entries and prompts, and which strengths."""
-        own = sum(entry.strength is not None for entry in self.entries)
-        told = f"{len(self.entries)} entries, {len(self.groups())} distinct prompts"
-        return f"{told}; {own} at a strength of their own, {len(self.entries) - own} at {strength:+g}."
+        count = len(self.entries)
+        with_strength = len([entry for entry in self.entries if entry.strength is not None])
+        strengths = f"{with_strength} at a strength of their own, {count - with_strength} at {strength:+g}"
+        return f"{count} entries, {len(self.groups())} distinct prompts; {strengths}."
 
 
 def read_prompts(path: Path) -> PromptLibrary:
     """A prompt library file. SliderError when it cannot be read or says something that has no meaning."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise SliderError(f"{path} is larger than {MOST_BYTES >> 20} MB: that is no prompt library.")
+        size = path.stat().st_size
+        need(size <= MOST_BYTES, f"{path} is larger than {MOST_BYTES >> 20} MB: that is no prompt library.", "prompts.too_large")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as fault:
-        raise SliderError(f"Prompt library {path} cannot be read ({fault}).") from None
+        raise SliderError(f"Prompt library {path} cannot be read ({fault}).", "prompts.unreadable") from None
     return parse_prompts(text, str(path))
 
 
 def parse_prompts(text: str, source: str = "Prompt library") -> PromptLibrary:
     """A prompt library from JSON text. SliderError that names the entry and what is wrong with it."""
 
-    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise SliderError(f"{source}: {json.dumps(twice, ensure_ascii=False)} is there twice; give each a name of its own.")
+    def without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        names = set()
+        for name, _ in pairs:
+            message = f"{source}: {json.dumps(name, ensure_ascii=False)} is there twice; give each a name of its own."
+            need(name not in names, message, "prompts.name_twice")
+            names.add(name)
         return dict(pairs)
 
     try:
-        told = json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as fault:
-        raise SliderError(f"{source}: no JSON, line {fault.lineno}, column {fault.colno}: {fault.msg}. Like {EXAMPLE}") from None
+        library = json.loads(text, object_pairs_hook=without_repetition)
+    except SliderError:
+        raise
     except (RecursionError, ValueError) as fault:
-        if isinstance(fault, SliderError):
-            raise
-        raise SliderError(f"{source}: no JSON ({fault}). Like {EXAMPLE}") from None
-    if not isinstance(told, dict) or not told:
-        raise SliderError(f"{source}: names with prompts are needed, like {EXAMPLE}")
-    if len(told) > MOST_ENTRIES:
-        raise SliderError(f"{source}: {len(told)} entries; {MOST_ENTRIES} at most.")
-    return PromptLibrary(tuple(_entry(name, value, source) for name, value in told.items()))
+        problem = f"({fault})"
+        if isinstance(fault, json.JSONDecodeError):
+            problem = f"at line {fault.lineno}, column {fault.colno}: {fault.msg}"
+        raise SliderError(f"{source}: not valid JSON {problem}. Like {EXAMPLE}", "prompts.not_json") from None
+    is_library = isinstance(library, dict) and len(library) > 0
+    need(is_library, f"{source}: names with prompts are needed, like {EXAMPLE}", "prompts.empty")
+    count = len(library)
+    need(count <= MOST_ENTRIES, f"{source}: {count} entries; {MOST_ENTRIES} at most.", "prompts.too_many")
+    return PromptLibrary(tuple(_entry(name, value, source) for name, value in library.items()))
 
 
 def _entry(name: str, value: Any, source: str) -> PromptEntry:
-    def wrong(what: str) -> NoReturn:
-        raise SliderError(f"{source}: entry {json.dumps(name, ensure_ascii=False)} {what}")
+    def require(ok: bool, problem: str, code: str) -> None:
+        need(ok, f"{source}: entry {json.dumps(name, ensure_ascii=False)} {problem}", code)
 
     if isinstance(value, str):
         return PromptEntry(name, value)
-    if not isinstance(value, Mapping):
-        wrong(f'must be a text or {{"{PROMPT}": …, "{STRENGTH}": …}}, got {json.dumps(value)[:60]}.')
-    odd = next((key for key in value if key not in (PROMPT, STRENGTH)), None)
-    if odd is not None:
-        wrong(f'has no field "{odd}"; {nearest(odd, [PROMPT, STRENGTH])}')
-    if not isinstance(value.get(PROMPT), str):
-        wrong(f'needs a text as "{PROMPT}".')
-    strength = value.get(STRENGTH)
-    number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
-    if STRENGTH in value and not (number and abs(strength) <= MOST_STRENGTH):
-        wrong(f"has the {STRENGTH} {json.dumps(strength)[:60]}; a number from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} is needed.")
-    return PromptEntry(name, value[PROMPT], None if strength is None else float(strength))
+    form = f'must be a text or {{"{PROMPT}": …, "{STRENGTH}": …}}, got {json.dumps(value)[:60]}.'
+    require(isinstance(value, Mapping), form, "prompts.entry")
+    for key in value:
+        problem = f'has no field "{key}"; {nearest(key, [PROMPT, STRENGTH])}'
+        require(key in (PROMPT, STRENGTH), problem, "prompts.unknown_field")
+    require(isinstance(value.get(PROMPT), str), f'needs a text as "{PROMPT}".', "prompts.no_prompt")
+    if STRENGTH not in value:
+        return PromptEntry(name, value[PROMPT])
+    strength = value[STRENGTH]
+    is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+    limits = f"a number from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} is needed"
+    problem = f"has the {STRENGTH} {json.dumps(strength)[:60]}; {limits}."
+    require(is_number and abs(strength) <= MOST_STRENGTH, problem, "prompts.strength")
+    return PromptEntry(name, value[PROMPT], float(strength))

@@ -32,18 +32,18 @@ def parse_points(text: str) -> tuple[tuple[float, float], ...]:
 
     Raises SliderError that names the point.
     """
-    words = [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
-    need(len(words) <= MOST_POINTS, f"The curve has {len(words)} points; {MOST_POINTS} at most.")
-    return tuple(_point(word) for word in words)
+    entries = [entry.strip() for entry in text.replace("\n", ",").split(",")]
+    points = tuple(_point(entry) for entry in entries if entry)
+    need(len(points) <= MOST_POINTS, f"The curve has {len(points)} points; {MOST_POINTS} at most.", "curve.too_long")
+    return points
 
 
-def _point(word: str) -> tuple[float, float]:
-    parts = word.split(":")
+def _point(entry: str) -> tuple[float, float]:
     try:
-        percent, share = (float(part) for part in parts)
+        percent, share = map(float, entry.split(":"))
     except ValueError:
-        percent = share = math.nan
-    need(math.isfinite(percent) and math.isfinite(share), f'Curve: "{word}" is no point; {FORM}.')
+        percent, share = math.nan, math.nan
+    need(math.isfinite(percent) and math.isfinite(share), f'Curve: "{entry}" is no point; {FORM}.', "curve.point")
     return percent, share
 
 
@@ -60,16 +60,16 @@ class Window:
 
     def __post_init__(self) -> None:
         inside = 0 <= self.start <= 1 and 0 <= self.end <= 1
-        need(inside, f"start_percent {self.start:g} and end_percent {self.end:g} must lie between 0 and 1.")
-        need(
-            self.start < self.end,
-            f"start_percent {self.start:g} does not lie before end_percent {self.end:g}: the slider would never act.",
-        )
+        message = f"start_percent {self.start:g} and end_percent {self.end:g} must lie between 0 and 1."
+        need(inside, message, "window.outside")
+        message = f"start_percent {self.start:g} does not lie before end_percent {self.end:g}: the slider would never act."
+        need(self.start < self.end, message, "window.never")
         percents = [percent for percent, _ in self.points]
         for before, after in itertools.pairwise(percents):
-            need(before < after, f"Curve: {after:g} comes after {before:g}; put the points in order, each percent once.")
+            message = f"Curve: {after:g} comes after {before:g}; put the points in order, each percent once."
+            need(before < after, message, "curve.order")
         for percent in percents:
-            need(0 <= percent <= 1, f"Curve: the percent {percent:g} does not lie between 0 and 1; {FORM}.")
+            need(0 <= percent <= 1, f"Curve: the percent {percent:g} does not lie between 0 and 1; {FORM}.", "curve.outside")
 
     @property
     def changes(self) -> bool:
@@ -81,7 +81,9 @@ class Window:
         if not self.points:
             return 1.0
         place = bisect_right([at for at, _ in self.points], percent)
-        if place in (0, len(self.points)):
-            return self.points[max(0, place - 1)][1]
-        (a, fa), (b, fb) = self.points[place - 1 : place + 1]
-        return fa + (fb - fa) * (percent - a) / (b - a)
+        if place == 0:
+            return self.points[0][1]
+        if place == len(self.points):
+            return self.points[-1][1]
+        (before, share_before), (after, share_after) = self.points[place - 1 : place + 1]
+        return share_before + (share_after - share_before) * (percent - before) / (after - before)

@@ -20,12 +20,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..canvas import INK, PAPER, font
-from ..config.checks import SliderError
+from ..config.checks import need
 from .plot_curves import label
 from .plot_grids import BAND, to_pil
 from .sweep import SweepResult
 
-MOST_FRAMES, MOST_SHOWN = 64, 256  # of one row, and of all rows, where a scrubber shows them
+MOST_FRAMES = 64  # of one row, where a scrubber shows them
+MOST_SHOWN = 256  # of all rows
 MOST_WEBP = 16383  # pixels of a side, by the format
 MODULE = re.compile(r"^import\b.*?$\n?", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
@@ -33,7 +34,7 @@ EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ShownSweep:
-    """A finished sweep with what is to be said of it: a title, the words at both ends, and a report."""
+    """A finished sweep with its title, the prompts at both ends, and a report."""
 
     result: SweepResult
     title: str = ""
@@ -44,49 +45,47 @@ class ShownSweep:
     def columns(self) -> list[int]:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
         strengths = self.result.spec.strengths
-        first = {strength: place for place, strength in reversed(list(enumerate(strengths)))}
-        rising = [first[strength] for strength in sorted(first)]
+        rising = [strengths.index(strength) for strength in sorted(set(strengths))]
         if len(rising) <= MOST_FRAMES:
             return rising
         return [rising[round(i * (len(rising) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
 
-    def shown_rows(self) -> int:
-        """How many rows a scrubber shows."""
-        return min(len(self.result.images), max(1, MOST_SHOWN // len(self.columns())))
-
     def frames(self) -> torch.Tensor:
         """(rows, strengths, 3, H, W): the pictures that a scrubber shows."""
-        return self.result.images[: self.shown_rows(), self.columns()]
+        columns = self.columns()
+        rows = max(1, MOST_SHOWN // len(columns))
+        return self.result.images[:rows, columns]
 
-    def told(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    def description(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What web/scrubber.mjs reads; `frames` says for each row and strength where its picture is."""
-        names, strengths = self.result.names(), self.result.spec.strengths
+        names = self.result.names()
+        strengths = [self.result.spec.strengths[column] for column in self.columns()]
         rows = [{"name": name, "frames": list(row)} for name, row in zip(names, frames, strict=False)]
-        told = {"title": self.title, "minus": self.minus, "plus": self.plus}
-        return told | {"strengths": [strengths[c] for c in self.columns()], "rows": rows}
+        return {"title": self.title, "minus": self.minus, "plus": self.plus, "strengths": strengths, "rows": rows}
 
 
-def _beside(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
+def _frame(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
     """The rows of one strength beside each other, about as high as wide, and the strength below them."""
     count, _, height, width = images_RCHW.shape
-    across = math.ceil(math.sqrt(count * height / width))
-    across = max(1, min(count, across, MOST_WEBP // width))
+    across = max(1, min(count, math.ceil(math.sqrt(count * height / width)), MOST_WEBP // width))
     down = math.ceil(count / across)
-    canvas = Image.new("RGB", (across * width, down * height + BAND), PAPER)
-    if max(canvas.size) > MOST_WEBP:
-        raise SliderError(f"A frame of {count} rows is {canvas.size} pixels; WebP holds {MOST_WEBP}. Sweep fewer rows.")
+    size = (across * width, down * height + BAND)
+    message = f"A frame of {count} rows is {size} pixels; WebP holds {MOST_WEBP}. Sweep fewer rows."
+    need(max(size) <= MOST_WEBP, message, "sweep.frame_too_large")
+    canvas = Image.new("RGB", size, PAPER)
     for number, image in enumerate(images_RCHW):
         canvas.paste(to_pil(image), (number % across * width, number // across * height))
-    ImageDraw.Draw(canvas).text((canvas.width / 2, canvas.height - BAND / 2), label(strength), INK, font=font(15), anchor="mm")
+    ImageDraw.Draw(canvas).text((size[0] / 2, size[1] - BAND / 2), label(strength), INK, font=font(15), anchor="mm")
     return canvas
 
 
 def animation(shown: ShownSweep, ms: int = 150, quality: int = 85) -> bytes:
     """An endless animated WebP from the lowest strength to the highest and back, `ms` a frame, every row in each frame."""
-    strengths, columns = shown.result.spec.strengths, shown.columns()
-    up = [_beside(shown.result.images[:, column], strengths[column]) for column in columns]
-    frames, buffer = [*up, *up[-2:0:-1]], io.BytesIO()
-    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=ms, loop=0, quality=quality, method=4)
+    result = shown.result
+    rising = [_frame(result.images[:, column], result.spec.strengths[column]) for column in shown.columns()]
+    following = [*rising[1:], *rising[-2:0:-1]]
+    buffer = io.BytesIO()
+    rising[0].save(buffer, "WEBP", save_all=True, append_images=following, duration=ms, loop=0, quality=quality, method=4)
     return buffer.getvalue()
 
 
@@ -123,7 +122,7 @@ pre {{ white-space: pre-wrap; font-size: 13px; opacity: 0.85; }}
 <p id="said" role="status"></p>
 <pre>{report}</pre>
 <noscript>This page needs JavaScript to slide its pictures.</noscript>
-<script type="application/json" id="sweep">{told}</script>
+<script type="application/json" id="sweep">{sweep}</script>
 <script type="module">
 {script}
 const style = document.createElement("style")
@@ -150,25 +149,27 @@ scrubber.show(readSweep(JSON.parse(document.getElementById("sweep").textContent)
 def page(shown: ShownSweep, modules: Sequence[str], quality: int = 90) -> bytes:
     """One HTML page with the pictures in it. `modules`: scrubber.mjs and scrubber_view.mjs as text, in that order."""
     frames = [[_data_url(image, quality) for image in row] for row in shown.frames()]
-    told = json.dumps(shown.told(frames)).replace("<", "\\u003c")  # no text of a prompt may end the script
+    sweep = json.dumps(shown.description(frames)).replace("<", "\\u003c")  # no text of a prompt may end the script
     title = html.escape(shown.title or "Slider sweep")
-    return PAGE.format(title=title, report=html.escape(shown.report), told=told, script=merged(modules)).encode()
+    return PAGE.format(title=title, report=html.escape(shown.report), sweep=sweep, script=merged(modules)).encode()
 
 
-def as_json(found: Any, indent: int | None = None) -> str:
+def as_json(value: Any, indent: int | None = None) -> str:
     """JSON as the standard has it: what could not be measured (NaN) is null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float):
-            return value if math.isfinite(value) else None
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-    return json.dumps(plain(found), indent=indent, allow_nan=False)
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
-def png(image: Any) -> bytes:
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
