@@ -1,4 +1,4 @@
-"""The memory that training happens in: how much is free, the most that was in use, and which faults mean that it ran out.
+"""The interface to a diffusion model, and the memory that it runs in: how much is free, the peak, which faults mean too little.
 
 On a GPU the figures are torch's own. On a CPU they are the process's resident set (RSS): from /proc where there is one (Linux),
 else from `resource` (macOS), else from psutil where it is installed (Windows). A figure that cannot be had is None.
@@ -10,7 +10,7 @@ import gc
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +20,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-STATUS, MEMINFO, RESET = Path("/proc/self/status"), Path("/proc/meminfo"), Path("/proc/self/clear_refs")
-SHORT = ("out of memory", "not enough memory", "can't allocate memory")  # in a RuntimeError of torch's CPU and MPS allocators
+STATUS = Path("/proc/self/status")
+MEMINFO = Path("/proc/meminfo")
+RESET = Path("/proc/self/clear_refs")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+)  # a RuntimeError of torch's CPU and MPS allocators
 
 
 def format_bytes(size: float) -> str:
@@ -30,12 +36,12 @@ def format_bytes(size: float) -> str:
 
 
 def _line(file: Path, name: str) -> int | None:
-    """The bytes that a line `name:  123 kB` of a /proc file tells."""
-    try:
-        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+    """The bytes in a line `name:  123 kB` of a /proc file."""
+    with suppress(OSError):
+        for line in file.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def _psutil() -> ModuleType | None:
@@ -48,30 +54,31 @@ def _psutil() -> ModuleType | None:
 
 def free_ram() -> int | None:
     """Bytes of main memory that can be had without swapping."""
-    told, psutil = _line(MEMINFO, "MemAvailable"), _psutil()
-    return told if told is not None or psutil is None else int(psutil.virtual_memory().available)
+    available = _line(MEMINFO, "MemAvailable")
+    psutil = _psutil()
+    if available is None and psutil is not None:
+        available = int(psutil.virtual_memory().available)
+    return available
 
 
 def peak_rss() -> int | None:
     """The largest resident set of this process, in bytes, since it began or since `forget_peak_rss`."""
-    told = _line(STATUS, "VmHWM")
-    if told is not None:
-        return told
+    high_water = _line(STATUS, "VmHWM")
+    if high_water is not None:
+        return high_water
     try:
         import resource
     except ImportError:  # Windows
         psutil = _psutil()
         return None if psutil is None else int(psutil.Process().memory_info().peak_wset)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def forget_peak_rss() -> None:
     """Let Linux count the peak from now on. Elsewhere it is that of the process's whole life."""
-    try:
+    with suppress(OSError):
         RESET.write_text("5", encoding="ascii")
-    except OSError:
-        return
 
 
 class Memory:
@@ -106,13 +113,16 @@ class Memory:
     def summary(self) -> str:
         """The peak, for a reader; empty where it is not known."""
         peak = self.peak()
-        return f"{format_bytes(peak)} ({'GPU' if self.gpu else 'RSS'})" if peak else ""
+        if not peak:
+            return ""
+        kind = "GPU" if self.gpu else "RSS"
+        return f"{format_bytes(peak)} ({kind})"
 
     def is_short(self, fault: BaseException) -> bool:
         """Whether this fault means that memory ran out."""
         if isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
             return True
-        return isinstance(fault, RuntimeError) and any(words in str(fault).lower() for words in SHORT)
+        return isinstance(fault, RuntimeError) and any(phrase in str(fault).lower() for phrase in OUT_OF_MEMORY)
 
     def tidy(self) -> None:
         """Give back what nobody uses any more."""
@@ -133,12 +143,18 @@ class Backend(Protocol):
     """What training and sweeping need from a diffusion model."""
 
     name: str  # names the model in files and resume checks
-    module: nn.Module  # the diffusion model: adapters attach to its layers, and its weights are only borrowed
     device: torch.device
     image_step: int  # image width and height must be multiples of this
     resolution: int  # the side the model likes best, pixels
     dtype: torch.dtype  # what the model computes in
-    memory: Memory  # of `device`
+
+    @property
+    def module(self) -> nn.Module:
+        """The diffusion model: adapters attach to its layers, and its weights are only borrowed."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory of `device`."""
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         """Images in [0, 1], or clips (B, T, 3, H, W) -> latents in the space the model is trained in."""
@@ -149,10 +165,10 @@ class Backend(Protocol):
         """The `value` of a Conditioning that was kept on disk, as `encode_prompt` would have given it."""
 
     def encoder_fingerprints(self) -> tuple[str, str]:
-        """Short hashes of what encodes images and what encodes prompts: with another encoder, another mark."""
+        """Short hashes of what encodes images and what encodes prompts: another encoder has another hash."""
 
     def drawn_by(self) -> str:
-        """A short hash of what draws a picture: the diffusion model and all that it carries."""
+        """A short hash of what draws a picture: the diffusion model and its patches."""
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Inside, autograd can run through `module`; afterwards every weight, flag and hook is as it was."""
@@ -186,13 +202,13 @@ def few_numbers(tensor: torch.Tensor) -> bytes:
     """Eight numbers of a tensor, spread over it; of a quantised one, eight of each tensor that it is made of."""
     if is_traceable_wrapper_subclass(tensor):
         return b"".join(few_numbers(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
-    some = tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8]
-    return some.float().cpu().numpy().tobytes()
+    spread = tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8]
+    return spread.float().cpu().numpy().tobytes()
 
 
 def module_fingerprint(module: nn.Module) -> str:
     """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart."""
-    return hashlib.sha256(b"".join(few_numbers(p) for p in module.parameters())).hexdigest()[:16]
+    return hashlib.sha256(b"".join(map(few_numbers, module.parameters()))).hexdigest()[:16]
 
 
 def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -201,37 +217,25 @@ def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:4], "big"))
 
 
-Part = TypeVar("Part")
-
-
-# --- how it ran
+Result = TypeVar("Result")
 
 
 def in_parts(
-    items: Sequence[float], most: int, run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
-) -> list[tuple[int, Part]]:
-    """`run` on parts of at most `most` items: (size, what it gave) of each. A part that runs out of memory is halved, and so
-    are those after it; one item alone that does is an error."""
-    parts: list[tuple[int, Part]] = []
-    done, most = 0, max(1, most)
+    items: Sequence[float], most: int, run: Callable[[Sequence[float]], Result], ran_out: Callable[[Exception], bool]
+) -> list[tuple[int, Result]]:
+    """`run` on parts of at most `most` items: (size, result) of each. A part that runs out of memory is halved, and so are
+    those after it; one item alone that does is an error."""
+    parts: list[tuple[int, Result]] = []
+    done = 0
+    most = max(1, most)
     while done < len(items):
         group = items[done : done + most]
-        found = _tried(group, run, ran_out)
-        if found is None:
-            most = len(group) // 2
-        else:
-            parts.append((len(group), found[0]))
+        # the error is let go of before the next try: its frames hold what filled the memory
+        try:
+            parts.append((len(group), run(group)))
             done += len(group)
+        except Exception as fault:
+            if len(group) == 1 or not ran_out(fault):
+                raise
+            most = len(group) // 2
     return parts
-
-
-def _tried(
-    group: Sequence[float], run: Callable[[Sequence[float]], Part], ran_out: Callable[[Exception], bool]
-) -> tuple[Part] | None:
-    """None when the memory ran out. The error is let go of first: its frames hold what filled the memory."""
-    try:
-        return (run(group),)
-    except Exception as fault:
-        if len(group) == 1 or not ran_out(fault):
-            raise
-    return None

@@ -12,32 +12,33 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class _WithoutOut(TorchFunctionMode):
+class WithoutOut(TorchFunctionMode):
     """`f(..., out=x)` as `x.copy_(f(...))`: autograd has no gradient for the first. A backward runs outside of it."""
 
     depth = 0
 
-    def __enter__(self) -> _WithoutOut:
-        _WithoutOut.depth += 1
+    def __enter__(self) -> WithoutOut:
+        WithoutOut.depth += 1
         return super().__enter__()
 
     def __exit__(self, *fault: Any) -> None:
-        _WithoutOut.depth -= 1
+        WithoutOut.depth -= 1
         super().__exit__(*fault)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = dict(kwargs or {})
-        out = kwargs.pop("out", None)
+        kwargs = kwargs or {}
+        out = kwargs.get("out")
         if not isinstance(out, torch.Tensor):
-            return func(*args, **kwargs) if out is None else func(*args, out=out, **kwargs)
-        return out.copy_(func(*args, **kwargs))
+            return func(*args, **kwargs)
+        return out.copy_(func(*args, **{name: value for name, value in kwargs.items() if name != "out"}))
 
 
 class _Saved:
     """A tensor that autograd has saved; its own copy once the model is about to change it."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor, self.version = tensor, tensor._version
+        self.tensor = tensor
+        self.version = tensor._version
 
 
 class _CopyBeforeChange(TorchDispatchMode):
@@ -53,28 +54,39 @@ class _CopyBeforeChange(TorchDispatchMode):
         self.writes: dict[Any, list[tuple[int, str]]] = {}  # operation -> which arguments it writes into
 
     def save(self, tensor: torch.Tensor) -> _Saved:
-        here = self.saved.setdefault(tensor.untyped_storage().data_ptr(), weakref.WeakSet())
-        for known in here:
-            if known.tensor is tensor and known.version == tensor._version:
-                return known
-        fresh = _Saved(tensor)
-        here.add(fresh)
-        return fresh
+        at_address = self.saved.setdefault(tensor.untyped_storage().data_ptr(), weakref.WeakSet())
+        for saved in at_address:
+            if saved.tensor is tensor and saved.version == tensor._version:
+                return saved
+        saved = _Saved(tensor)
+        at_address.add(saved)
+        return saved
 
-    def _keep(self, changing: Any) -> None:
-        for tensor in changing if isinstance(changing, (tuple, list)) else (changing,):
-            if isinstance(tensor, torch.Tensor):
-                for known in self.saved.pop(tensor.untyped_storage().data_ptr(), ()):
-                    known.tensor = known.tensor.clone()
+    def _copy_saved(self, changing: Any) -> None:
+        """Copies of what is saved in the memory of a tensor, or of several, about to be changed."""
+        if isinstance(changing, (tuple, list)):
+            for tensor in changing:
+                self._copy_saved(tensor)
+        elif isinstance(changing, torch.Tensor):
+            for saved in self.saved.pop(changing.untyped_storage().data_ptr(), ()):
+                saved.tensor = saved.tensor.clone()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         if func not in self.writes:
-            arguments = enumerate(func._schema.arguments)
-            self.writes[func] = [(i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write]
+            self.writes[func] = _written_arguments(func)
         for place, name in self.writes[func]:
-            self._keep(args[place] if place < len(args) else kwargs.get(name))
+            self._copy_saved(args[place] if place < len(args) else kwargs.get(name))
         return func(*args, **kwargs)
+
+
+def _written_arguments(operation: Any) -> list[tuple[int, str]]:
+    """(place, name) of the arguments that an operation writes into."""
+    written = []
+    for place, argument in enumerate(operation._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            written.append((place, argument.name))
+    return written
 
 
 @contextmanager
@@ -84,10 +96,10 @@ def forgiving(on: bool) -> Iterator[None]:
         yield
         return
     keeper = _CopyBeforeChange()
-    with torch.autograd.graph.saved_tensors_hooks(keeper.save, lambda saved: saved.tensor), keeper, _WithoutOut():
+    with torch.autograd.graph.saved_tensors_hooks(keeper.save, lambda saved: saved.tensor), keeper, WithoutOut():
         yield
 
 
 def complains(fault: RuntimeError) -> bool:
     """Whether autograd refused what the model does in place."""
-    return any(words in str(fault) for words in ("inplace operation", "in-place operation", "functions with out="))
+    return any(phrase in str(fault) for phrase in ("inplace operation", "in-place operation", "functions with out="))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -10,11 +10,8 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 MOSTLY = 0.75  # a block whose own repeated parts hold this share of its parameters is split into them
 
 
-# --- which modules are blocks
-
-
 def _members(container: nn.Module) -> Iterator[nn.Module]:
-    """What a container holds, containers inside it opened too."""
+    """The modules in a container, containers inside it opened too."""
     for child in container.children():
         if isinstance(child, CONTAINERS):
             yield from _members(child)
@@ -22,8 +19,9 @@ def _members(container: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def _numbers(modules: Sequence[nn.Module]) -> int:
-    return sum(p.numel() for module in modules for p in module.parameters())
+def _size(*modules: nn.Module) -> int:
+    """How many parameters the modules have."""
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -31,15 +29,15 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
     A part that consists mostly of repeated parts itself (a UNet's transformer of ten blocks) gives way to those.
     """
-    found: list[nn.Module] = []
+    repeated: list[nn.Module] = []
     for child in module.children():
         if not isinstance(child, CONTAINERS):
-            found += blocks(child)
+            repeated += blocks(child)
             continue
         for member in _members(child):
             inner = blocks(member)
-            if _numbers(inner) > MOSTLY * _numbers([member]):
-                found += inner
-            elif any(True for _ in member.children()) and _numbers([member]):
-                found.append(member)
-    return found
+            if _size(*inner) > MOSTLY * _size(member):
+                repeated += inner
+            elif len(list(member.children())) > 0 and _size(member) > 0:
+                repeated.append(member)
+    return repeated

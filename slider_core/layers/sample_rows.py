@@ -15,14 +15,15 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import need
 from .layer import Target, find_layer, is_linear
 
 SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
 NUDGES = (0.1, 1.0)  # of a layer's output, in the trial; the second where the first drowns in rounding
-TELLING = 10  # times the rounding: what an effect must have to tell anything
+LEAST_EFFECT = 10  # times the rounding: below it a trial shows nothing
 APART = 0.02  # largest deviation from separate runs, as a share of the nudge's effect; mixed rows are of the order of 1
-FLOOR, FLOOR_HALF = 2e-5, 2e-2  # rounding between batch sizes as a share of the output, in float32 and in fewer bits
+ROUNDING = 2e-5  # between batch sizes, as a share of the output, in float32
+ROUNDING_HALF = 2e-2  # in fewer bits
 _PICKED: ContextVar[Sequence[int] | None] = ContextVar("picked", default=None)
 
 
@@ -47,23 +48,28 @@ class Rows:
         self.uniform = False  # all rows alike
 
     def see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        picked = None if self.by_row else (kwargs.get("transformer_options") or {}).get(SAMPLES, _PICKED.get())
+        """A model call begins with these arguments."""
+        options = kwargs.get("transformer_options") or {}
+        picked = None if self.by_row else options.get(SAMPLES, _PICKED.get())
         strength = self.strength if picked is None else self.strength[list(picked)]
         first = args[0] if args else kwargs["x"]
-        first = first[0] if isinstance(first, (list, tuple)) else first  # several streams in a list: sound and video
+        if isinstance(first, (list, tuple)):  # several streams: sound and video
+            first = first[0]
         count = first.shape[0]
-        if count % len(strength):
-            raise SliderError(f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths.")
+        message = f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths."
+        need(count % len(strength) == 0, message, "rows.model")
         self.uniform = bool((strength == strength[0]).all())
         self.row = strength.repeat(count // len(strength)).to(first.device)  # once a call, not once a layer
 
     def leave(self, *_call: Any) -> None:
+        """The model call has ended."""
         self.row = None
 
     def frozen(self) -> Rows:
         """The same strengths and rows, which later model calls do not change."""
         copy = Rows(self.strength, self.by_row)
-        copy.row, copy.uniform = self.row, self.uniform
+        copy.row = self.row
+        copy.uniform = self.uniform
         return copy
 
     def for_layer(self, count: int, path: str) -> torch.Tensor | None:
@@ -72,8 +78,8 @@ class Rows:
             return self.row
         if self.uniform:
             return self.row[:1]
-        if count % len(self.row):
-            raise SliderError(f'Layer "{path}" sees {count} rows for {len(self.row)} samples: run one strength at a time.')
+        message = f'Layer "{path}" sees {count} rows for {len(self.row)} samples: run one strength at a time.'
+        need(count % len(self.row) == 0, message, "rows.layer")
         return self.row.repeat_interleave(count // len(self.row))
 
 
@@ -125,19 +131,21 @@ def samples_apart(
 
     def run(strength: Sequence[float], samples: list[int], size: float = 0.0) -> torch.Tensor:
         rows = Rows(strength)
-        with hooked(module, rows, [(find_layer(module, Target(path)), _nudging(rows, path, size)) for path in paths]):
+        hooks = [(find_layer(module, Target(path)), _nudging(rows, path, size)) for path in paths]
+        with hooked(module, rows, hooks):
             return predict(samples).float()
 
     half = dtype.itemsize < 4 or any(p.is_floating_point() and p.element_size() < 4 for p in module.parameters())
     try:
         alone = torch.cat([run([0.0], [0]), run([0.0], [1])])
         rounding = (run([0.0, 0.0], [0, 1]) - alone).norm()
-        if not rounding <= (FLOOR_HALF if half else FLOOR) * alone.norm():
+        if not rounding <= (ROUNDING_HALF if half else ROUNDING) * alone.norm():
             return False
         for size in NUDGES:
-            first, second, other = run([1.0], [0], size), run([-1.0], [1], size), run([-1.0], [0], size)
-            effect = (first - other).norm()
-            if effect > TELLING * rounding:
+            first = run([1.0], [0], size)
+            second = run([-1.0], [1], size)
+            effect = (first - run([-1.0], [0], size)).norm()
+            if effect > LEAST_EFFECT * rounding:
                 both = run([1.0, -1.0], [0, 1], size)
                 error = torch.maximum((both[:1] - first).norm(), (both[1:] - second).norm())
                 return bool(error <= torch.maximum(APART * effect, 3 * rounding))
