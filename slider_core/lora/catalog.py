@@ -1,13 +1,6 @@
-"""The trainable parts of one layer's change: PEFT and LyCORIS make them and do their mathematics; here they meet a live layer.
+"""Every algorithm: which class a choice of AdapterSpec or the tensors of a file belong to, and their trainable parts.
 
-Every algorithm gives `change(layer, x, out)`, what the layer's output changes by at strength 1, so that
-
-    y_r = f(x_r) + strength_r * change(x_r)
-
-is exact for each row of a batch. That holds for DoRA as well, in the sense in which ComfyUI's loader applies one: the weight at
-strength s is W + s (W' - W) with W' = (W + update) m / |W + update|. Nothing changes at initialisation.
-Cost: lora, rslora, locon, lokr, glora are thin products; dora takes the norm of every changed weight in every forward; loha and
-full make a matrix as large as the weight.
+In: targets of a model and an AdapterSpec, or weights. Out: a Trainable for each target.
 """
 
 from __future__ import annotations
@@ -19,11 +12,38 @@ import torch
 from torch import nn
 
 from ..config.checks import SliderError
-from ..config.lora import PEFTS, AdapterSpec
+from ..config.lora import AdapterSpec, Algorithm
 from ..layers.layer import Target, find_layer, large_kernel
-from .algorithm import Kind, LayerWeight, Size, Trainable, shape_of
-from .algorithm_lycoris import revive_lycoris, with_lycoris
-from .algorithm_peft import revive_peft, with_peft
+from .algorithm import LayerWeight, Size, Trainable
+from .algorithms.full import FullWeight
+from .algorithms.loha import LohaWeight
+from .algorithms.lokr import LokrWeight
+from .algorithms.lora import LoraWeight
+from .algorithms.lora_dora import DoraWeight
+from .algorithms.lora_glora import GloraWeight
+
+REGISTRY: tuple[type[LayerWeight], ...] = (  # the first that recognises a layer's tensors has it
+    LokrWeight,
+    DoraWeight,
+    LoraWeight,
+    LohaWeight,
+    FullWeight,
+    GloraWeight,
+)
+
+
+def for_algorithm(algorithm: Algorithm) -> type[LayerWeight]:
+    return next(weight for weight in REGISTRY if algorithm in weight.algorithms)
+
+
+def for_tensors(names: set[str]) -> type[LayerWeight] | None:
+    """The class of a layer's change by the names of its tensors in a file; None where they change no weight."""
+    return next((weight for weight in REGISTRY if weight.recognises(names)), None)
+
+
+def tensor_names() -> list[str]:
+    """Every name that a tensor of a layer has in files."""
+    return list(dict.fromkeys(name for weight in REGISTRY for name in (*weight.needed, *weight.optional)))
 
 
 @contextmanager
@@ -36,22 +56,19 @@ def _drawing(seed: int) -> Iterator[None]:
 
 def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed: int) -> dict[Target, Trainable]:
     """New trainable parts that change nothing yet. Convolutions with a conv_rank of 0 are left out."""
-    sizes = {t: Size(*spec.size(t.path, large_kernel(find_layer(module, t)))) for t in targets}
-    kept = [t for t in targets if sizes[t].rank]
-    if not kept:
-        raise SliderError("A conv_rank of 0 leaves no layer to train.")
+    weight, parts = for_algorithm(spec.algorithm), {}
     with _drawing(seed):
-        if spec.algorithm in PEFTS:
-            return dict(with_peft(module, kept, sizes, spec.algorithm, spec.init))
-        return dict(with_lycoris(module, kept, sizes, spec))
+        for target in targets:
+            layer = find_layer(module, target)
+            size = Size(*spec.size(target.path, large_kernel(layer)))
+            if size.rank:
+                parts[target] = weight.fresh(layer, target, size, spec)
+    if not parts:
+        raise SliderError("A conv_rank of 0 leaves no layer to train.", "adapter_spec.no_layer")
+    return parts
 
 
 def revived(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> dict[Target, Trainable]:
-    """Trainable parts that hold a copy of `weights`, which fit `module` (names.placed)."""
+    """Trainable parts that hold a copy of `weights`, which fit `module` (keys.placed)."""
     with _drawing(0):
-        plain = {t: w for t, w in weights.items() if w.kind is Kind.LORA and "lora_mid.weight" not in w.tensors}
-        parts = revive_peft(module, plain)
-        for target, weight in weights.items():
-            if target not in plain:
-                parts[target] = revive_lycoris(find_layer(module, target), target, weight, shape_of(module, target))
-    return {target: parts[target] for target in weights}
+        return {target: weight.revived(find_layer(module, target), target) for target, weight in weights.items()}

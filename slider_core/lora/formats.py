@@ -12,9 +12,8 @@ which is ours, so a strength means the same everywhere.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -23,20 +22,11 @@ import torch
 from ..config.checks import SliderError
 from ..config.lora import FileFormat
 from ..layers.layer import Aliases, Target
-from .algorithm import (
-    ASIDE,
-    MAGNITUDE,
-    NEEDED,
-    OPTIONAL,
-    RATIO,
-    Kind,
-    LayerWeight,
-    as_full,
-    by_layer,
-    quiet_lycoris,
-    shape_only,
-    sliced,
-)
+from .algorithm import Kind, LayerWeight
+from .algorithms.lora import DOWN, UP
+from .algorithms.lora_dora import MAGNITUDE, DoraWeight
+from .catalog import for_tensors, tensor_names
+from .combine import by_layer
 
 PREFIX = "diffusion_model."
 CONTROL_PREFIX = "control_model."  # no stock loader takes them for the diffusion model's layers
@@ -66,11 +56,11 @@ LORA_NAMES = (
     (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
     (".lora_A", ".lora_B"),
 )
-PLAIN = [f".{name}" for kind in Kind for name in (*NEEDED[kind], *OPTIONAL[kind]) if name not in NEEDED[Kind.LORA]]
+PLAIN = [f".{name}" for name in tensor_names() if name not in (DOWN, UP)]
 MAGNITUDES = (".lora_magnitude_vector.weight", ".lora_magnitude_vector.default.weight", ".lora_magnitude_vector")
 _SUFFIXES = {
-    **{down: "lora_down.weight" for down, _ in LORA_NAMES},
-    **{up: "lora_up.weight" for _, up in LORA_NAMES},
+    **{down: DOWN for down, _ in LORA_NAMES},
+    **{up: UP for _, up in LORA_NAMES},
     **{suffix: suffix[1:] for suffix in PLAIN},
     **dict.fromkeys(MAGNITUDES, MAGNITUDE),
     ".alpha": "alpha",
@@ -99,68 +89,33 @@ def _split(key: str) -> tuple[str, str] | None:
     return None
 
 
-def _kind(names: Iterable[str]) -> Kind | None:
-    names = set(names)
-    if names & {"lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a"}:
-        return Kind.LOKR
-    return next((kind for kind, needed in NEEDED.items() if needed and names & set(needed)), None)
-
-
-def _whole_kron(names: set[str]) -> list[str]:
-    """What a LoKr lacks: each factor is given whole or in both parts."""
-    lacking = []
-    for factor in ("lokr_w1", "lokr_w2"):
-        if factor not in names and not {f"{factor}_a", f"{factor}_b"} <= names:
-            lacking.append(factor)
-    return lacking
-
-
 def _layer(tensors: dict[str, torch.Tensor], where: str) -> LayerWeight:
-    """One layer out of a file. SliderError when its tensors make no change of a weight."""
-    kind = _kind(tensors)
+    """One layer out of a file. SliderError when its tensors make no change of a weight of a size that exists."""
+    kind = for_tensors(set(tensors))
     if kind is None:
-        raise SliderError(f"{where} holds {', '.join(tensors)}, which change no weight; the file is damaged or no LoRA.")
+        message = f"{where} holds {', '.join(tensors)}, which change no weight; the file is damaged or no LoRA."
+        raise SliderError(message, "lora.tensors")
     alpha = tensors.pop("alpha", None)
     if alpha is not None and (alpha.numel() != 1 or not abs(float(alpha)) <= MOST_ALPHA):
-        raise SliderError(f"{where} has an alpha that is no number up to {MOST_ALPHA:g}; the file is damaged.")
-    allowed = {*NEEDED[kind], *OPTIONAL[kind], *((MAGNITUDE,) if kind is Kind.LORA else ())}
-    lacking = _whole_kron(set(tensors)) if kind is Kind.LOKR else [n for n in NEEDED[kind] if n not in tensors]
+        raise SliderError(f"{where} has an alpha that is no number up to {MOST_ALPHA:g}; the file is damaged.", "lora.alpha")
+    name, lacking, unknown = kind.kind.value, kind.lacking(set(tensors)), kind.unknown(tensors)
     if lacking:
-        raise SliderError(f"{where} lacks {lacking[0]}; the file is damaged or not a LoRA.")
-    odd = sorted(set(tensors) - allowed)
-    if odd == ["dora_scale"]:
-        raise SliderError(f"{where} is a DoRA on a {kind.value}, which has no meaning here; load it with ComfyUI's LoRA loader.")
-    if odd:
-        raise SliderError(
-            f"{where} holds {odd[0]} beside a {kind.value}, which has no meaning here; load it with ComfyUI's loader."
-        )
-    weight = LayerWeight(kind, {n: t.float() for n, t in tensors.items()}, None if alpha is None else float(alpha))
-    _check_factors(weight, where)
-    return weight
-
-
-def _check_factors(weight: LayerWeight, where: str) -> None:
-    """SliderError unless the factors multiply to a weight of a size that exists. Whether it fits a model: fits.py."""
-    t = weight.tensors
-    shapes = ", ".join(str(tuple(value.shape)) for value in t.values())
-    kernels = ("lora_mid.weight", "hada_t1", "hada_t2", "lokr_t2")
-    least = {name: 1 if name in ("dora_scale", MAGNITUDE, "diff_b") else 3 if name in kernels else 2 for name in t}
-    scalar = [name for name, value in t.items() if value.ndim < least[name] or not value.numel()]
-    pairs = {
-        Kind.LORA: (("lora_down.weight", 0, "lora_up.weight", 1),),
-        Kind.LOHA: tuple((f"hada_w{n}_b", 0, f"hada_w{n}_a", 0 if f"hada_t{n}" in t else 1) for n in (1, 2)),
-        Kind.LOKR: (("lokr_w1_b", 0, "lokr_w1_a", 1), ("lokr_w2_b", 0, "lokr_w2_a", 0 if "lokr_t2" in t else 1)),
-        Kind.FULL: (),
-        Kind.GLORA: (("a2.weight", 0, "a1.weight", 1), ("b2.weight", 0, "b1.weight", 1)),
-    }[weight.kind]
-    apart = not scalar and any(
-        name in t and (not t[name].shape[0] or t[name].shape[i] != t[other].shape[j]) for name, i, other, j in pairs
-    )
-    if scalar or apart:
-        raise SliderError(f"{where} holds {shapes}, which make no {weight.kind.value}; the file is damaged.")
+        raise SliderError(f"{where} lacks {lacking[0]}; the file is damaged or not a LoRA.", "lora.lacks")
+    if unknown == ["dora_scale"]:
+        message = f"{where} is a DoRA on a {name}, which has no meaning here; load it with ComfyUI's LoRA loader."
+        raise SliderError(message, "lora.unknown")
+    if unknown:
+        message = f"{where} holds {unknown[0]} beside a {name}, which has no meaning here; load it with ComfyUI's loader."
+        raise SliderError(message, "lora.unknown")
+    weight = kind({name: t.float() for name, t in tensors.items()}, None if alpha is None else float(alpha))
+    if not weight.multiplies():
+        shapes = ", ".join(str(tuple(value.shape)) for value in tensors.values())
+        raise SliderError(f"{where} holds {shapes}, which make no {name}; the file is damaged.", "lora.factors")
     rows, numbers = weight.shape()
     if rows * numbers > MOST_NUMBERS:
-        raise SliderError(f"{where} claims a weight of {rows} x {numbers} numbers, larger than any model's; the file is damaged.")
+        message = f"{where} claims a weight of {rows} x {numbers} numbers, larger than any model's; the file is damaged."
+        raise SliderError(message, "lora.size")
+    return weight
 
 
 def from_state(
@@ -193,15 +148,8 @@ def from_state(
         raise SliderError(f"{source}: no layer of a diffusion model in it; a LoRA file is needed.")
     weights = {Target(stem.removeprefix(place.prefix)): _layer(group, f"{source}: {stem}") for stem, group in groups.items()}
     if form is FileFormat.LYCORIS:  # its dora_scale is the magnitude itself
-        weights = {target: _as_magnitude(weight) for target, weight in weights.items()}
+        weights = {t: w.from_lycoris() if isinstance(w, DoraWeight) else w for t, w in weights.items()}
     return weights, sorted(text)
-
-
-def _as_magnitude(weight: LayerWeight) -> LayerWeight:
-    if "dora_scale" not in weight.tensors:
-        return weight
-    tensors = {MAGNITUDE if name == "dora_scale" else name: value for name, value in weight.tensors.items()}
-    return dataclasses.replace(weight, tensors=tensors)
 
 
 def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, Sequence[tuple[int, int]]]) -> dict[Target, LayerWeight]:
@@ -209,7 +157,7 @@ def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, Sequence[tuple
     found: dict[Target, LayerWeight] = {}
     for target, weight in weights.items():
         slices = rows.get(target.path, ()) if target.rows is None else ()
-        found |= {Target(target.path, part): sliced(weight, part, slices, target.path) for part in slices} or {target: weight}
+        found |= {Target(target.path, part): weight.sliced(part, slices, target.path) for part in slices} or {target: weight}
     return found
 
 
@@ -218,27 +166,19 @@ def cut(weights: Mapping[Target, LayerWeight], rows: Mapping[str, Sequence[tuple
 
 def _plain(weight: LayerWeight, lora: tuple[str, str]) -> dict[str, torch.Tensor]:
     """Suffix -> tensor, the two factors of a LoRA by those names."""
-    named = dict(zip(NEEDED[Kind.LORA], lora, strict=True)) if "lora_mid.weight" not in weight.tensors else {}
-    out = {named.get(name, f".{name}"): value for name, value in weight.tensors.items() if name not in ASIDE}
+    named = {} if weight.has_core else {DOWN: lora[0], UP: lora[1]}
+    out = {named.get(name, f".{name}"): tensor for name, tensor in weight.file_tensors().items()}
     if weight.kind is not Kind.FULL:
         alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
         out[".alpha"] = torch.tensor(float(alpha))
     return out
 
 
-def _for_comfyui(weight: LayerWeight) -> LayerWeight:
-    """ComfyUI's loader multiplies a LoKr's factors as matrices unless they are those of a 2-D convolution."""
-    w2 = weight.tensors.get("lokr_w2")
-    if w2 is None or w2.ndim in (2, 4):
-        return weight
-    return dataclasses.replace(weight, tensors=weight.tensors | {"lokr_w2": w2.flatten(1)})
-
-
 def to_native(weights: Mapping[Target, LayerWeight], prefix: str = PREFIX) -> dict[str, torch.Tensor]:
     """ComfyUI's own keys -> tensors: what every loader of ComfyUI reads on every architecture. `prefix`: of the slider's Place."""
     state: dict[str, torch.Tensor] = {}
     for path, weight in by_layer(weights).items():
-        state |= {f"{prefix}{path}{suffix}": t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[0]).items()}
+        state |= {f"{prefix}{path}{suffix}": t for suffix, t in _plain(weight.for_comfyui(), LORA_NAMES[0]).items()}
     return state
 
 
@@ -247,39 +187,8 @@ def to_kohya(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for path, weight in by_layer(weights).items():
         stem = f"lora_unet_{path.replace('.', '_')}"
-        state |= {stem + suffix: t for suffix, t in _plain(_for_comfyui(weight), LORA_NAMES[1]).items()}
+        state |= {stem + suffix: t for suffix, t in _plain(weight.for_comfyui(), LORA_NAMES[1]).items()}
     return state
-
-
-def _lycoris_reads(weight: LayerWeight, path: str) -> bool:
-    """Whether LyCORIS, which works a LoKr's sizes out anew, comes to these. Tried on a layer of that shape without memory."""
-    from lycoris.modules.lokr import LokrModule
-
-    if weight.base is None:
-        raise SliderError(f'The LoKr of "{path}" needs its base model to be written for LyCORIS: connect the model.')
-    given = [weight.tensors.get(name) for name in LokrModule.weight_list]
-    given[LokrModule.weight_list.index("alpha")] = torch.tensor(weight.alpha or 1.0)
-    try:
-        with torch.no_grad(), quiet_lycoris():
-            made = LokrModule.make_module_from_state_dict("", shape_only(weight.base), *given)
-    except (RuntimeError, AttributeError):
-        return False
-    return all(made.state_dict()[name].shape == value.shape for name, value in weight.tensors.items())
-
-
-def _for_lycoris(weight: LayerWeight, path: str) -> LayerWeight:
-    if weight.kind is Kind.LOKR and not _lycoris_reads(weight, path):
-        return as_full(weight)
-    if "dora_scale" not in weight.tensors:
-        return weight
-    return dataclasses.replace(weight, tensors=weight.tensors | {"dora_scale": _magnitude(weight, path)})
-
-
-def _magnitude(weight: LayerWeight, path: str) -> torch.Tensor:
-    """A DoRA's magnitude as PEFT and LyCORIS understand it: the norm of each row of the changed weight."""
-    if RATIO not in weight.tensors:
-        raise SliderError(f'The DoRA of "{path}" needs its base model to be written this way: connect the model.')
-    return weight.tensors["dora_scale"] * weight.tensors[RATIO]
 
 
 def to_lycoris(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]:
@@ -287,13 +196,14 @@ def to_lycoris(weights: Mapping[Target, LayerWeight]) -> dict[str, torch.Tensor]
     state: dict[str, torch.Tensor] = {}
     for path, weight in by_layer(weights).items():
         stem = f"lycoris_{path.replace('.', '_')}"
-        state |= {stem + suffix: t for suffix, t in _plain(_for_lycoris(weight, path), LORA_NAMES[1]).items()}
+        state |= {stem + suffix: t for suffix, t in _plain(weight.for_lycoris(path), LORA_NAMES[1]).items()}
     return state
 
 
 def _only_lora(weight: LayerWeight, path: str, reader: str) -> None:
-    if weight.kind is not Kind.LORA or "lora_mid.weight" in weight.tensors:
-        kind = "LoCon with a core tensor" if weight.kind is Kind.LORA else weight.kind.value
+    lora = weight.kind in (Kind.LORA, Kind.DORA)
+    if not lora or weight.has_core:
+        kind = "LoCon with a core tensor" if lora else weight.kind.value
         raise SliderError(f'{reader} reads LoRA only, and "{path}" is a {kind}: choose native, kohya or lycoris.')
 
 
@@ -352,9 +262,9 @@ def to_peft(weights: Mapping[Target, LayerWeight]) -> tuple[dict[str, Any], dict
         stem = f"base_model.model.{path}"
         state[f"{stem}.lora_A.weight"] = weight.tensors["lora_down.weight"]
         state[f"{stem}.lora_B.weight"] = weight.tensors["lora_up.weight"]
-        if weight.is_dora:
-            magnitude, conv = _magnitude(weight, path), weight.tensors["lora_down.weight"].ndim > 2
-            state[f"{stem}.lora_magnitude_vector"] = magnitude.transpose(0, 1) if conv else magnitude.flatten()
+        if isinstance(weight, DoraWeight):
+            magnitude = weight.magnitude(path)
+            state[f"{stem}.lora_magnitude_vector"] = magnitude.transpose(0, 1) if magnitude.ndim > 2 else magnitude.flatten()
     if len({w.is_dora for w in tall.values()}) > 1:
         raise SliderError("A PEFT folder is DoRA on all its layers or on none, and this slider is mixed: choose native or kohya.")
     ranks = {path: weight.rank for path, weight in tall.items()}

@@ -6,14 +6,14 @@ and the prefixes of SimpleTuner, Concept Sliders and ai-toolkit on every archite
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from torch import nn
 
 from ..config.checks import SliderError
 from ..layers.layer import Aliases, Target, find_layer, layers
-from .algorithm import MAGNITUDE, RATIO, LayerWeight, norm_ratio, scale_tensors
+from .algorithm import LayerWeight
+from .algorithms.lora_dora import DoraWeight
 from .check_shapes import fitted
 
 DOTTED = (
@@ -54,46 +54,37 @@ def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, 
     return known | own
 
 
-def with_scale(weight: LayerWeight, layer: nn.Module, rows: tuple[int, int] | None) -> LayerWeight:
-    """A DoRA that PEFT or LyCORIS wrote with the dora_scale that ComfyUI's loader wants in the place of its magnitude.
-
-    It depends on the layer's weight: the model must be loaded as it will be used.
-    """
-    tensors = dict(weight.tensors)
-    if MAGNITUDE in tensors:
-        tensors |= scale_tensors(tensors.pop(MAGNITUDE).float(), weight, layer, rows)
-    return dataclasses.replace(weight, tensors=tensors)
-
-
 def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> dict[Target, LayerWeight]:
     """The weights with what PEFT's and LyCORIS' DoRA files need of the base weights: the model must be loaded as it is used."""
-    found = {}
+    ready = dict(weights)
     for target, weight in weights.items():
-        scale = weight.tensors.get("dora_scale")
-        if scale is not None and RATIO not in weight.tensors and scale.shape[0] == weight.shape()[0]:
-            ratio = norm_ratio(weight, find_layer(module, target), target.rows).reshape(scale.shape)
-            weight = dataclasses.replace(weight, tensors=weight.tensors | {RATIO: ratio})
-        found[target] = weight
-    return found
+        if isinstance(weight, DoraWeight):
+            ready[target] = weight.with_ratio(find_layer(module, target), target.rows)
+    return ready
 
 
 def placed(
     weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
 ) -> dict[Target, LayerWeight]:
     """The weights of a file by the paths of `module`, checked against its shapes: all of them or SliderError."""
-    own = set(layers(module))
-    foreign = [target for target in weights if target.path not in own]
-    known = layer_names(module, aliases) if foreign else {}
-    missing = [target.path for target in foreign if target.path not in known]
+    paths = set(layers(module))
+    names = {} if all(target.path in paths for target in weights) else layer_names(module, aliases)
+    missing = [target.path for target in weights if target.path not in paths and target.path not in names]
     if missing:
         raise SliderError(
             f"{source} needs {len(missing)} of its {len(weights)} layers that this model lacks "
-            f"({', '.join(missing[:SHOWN])}{', ...' if len(missing) > SHOWN else ''}): it is for another model."
+            f"({', '.join(missing[:SHOWN])}{', ...' if len(missing) > SHOWN else ''}): it is for another model.",
+            "lora.other_model",
         )
-    found: dict[Target, LayerWeight] = {}
+    placed: dict[Target, LayerWeight] = {}
     for target, weight in weights.items():
-        place = target if target.path in own else known[target.path]
-        if place in found:
-            raise SliderError(f'{source} has two entries for the layer "{place}"; the file is damaged.')
-        found[place] = fitted(weight, place, find_layer(module, place), source)
-    return {target: with_scale(weight, find_layer(module, target), target.rows) for target, weight in found.items()}
+        place = target if target.path in paths else names[target.path]
+        if place in placed:
+            message = f'{source} has two entries for the layer "{place}"; the file is damaged.'
+            raise SliderError(message, "lora.layer_twice")
+        layer = find_layer(module, place)
+        weight = fitted(weight, place, layer, source)
+        if isinstance(weight, DoraWeight):  # its dora_scale depends on the layer: the model must be loaded as it will be used
+            weight = weight.with_scale(layer, place.rows)
+        placed[place] = weight
+    return placed

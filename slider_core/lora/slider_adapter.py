@@ -94,7 +94,7 @@ class Adapter:
     def read_base(self, module: nn.Module) -> None:
         """Take from the base weights what the file form needs of them (DoRA, GLoRA); done at the end of every attachment."""
         for target, part in self._parts.items():
-            part.look(find_layer(module, target))
+            part.read_base(find_layer(module, target))
 
     @contextmanager
     def reading(self, module: nn.Module) -> Iterator[None]:

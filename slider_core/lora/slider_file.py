@@ -21,7 +21,9 @@ from safetensors.torch import save
 from ..config.checks import SliderError
 from ..config.lora import FileDtype, FileFormat
 from ..layers.layer import Aliases, Target
-from .algorithm import EXACT_TENSORS, LayerWeight, rounding_error
+from .algorithm import LayerWeight
+from .algorithms.lora_dora import EXACT_TENSORS
+from .combine import rounding_error
 from .formats import (
     MOST_ALPHA,
     cut,

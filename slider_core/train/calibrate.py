@@ -25,7 +25,7 @@ from ..config.checks import SliderError
 from ..encode.encoder import Sample, pairs_of
 from ..encode.noised import Noised, at_levels, predict
 from ..layers.layer import Target
-from ..lora.algorithm import LayerWeight, scaled
+from ..lora.algorithm import LayerWeight
 from ..lora.calibration import CalibrationInfo, Curve
 from ..lora.info import SliderInfo
 from ..lora.slider_adapter import Adapter
@@ -320,5 +320,5 @@ def calibrated(
     rescaled = dict(weights)
     if unit != 1:
         for target, weight in weights.items():
-            rescaled[target] = scaled(weight, unit)
+            rescaled[target] = weight.scaled(unit)
     return rescaled, calibration.described(info, unit)

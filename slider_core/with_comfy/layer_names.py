@@ -17,7 +17,7 @@ from torch import nn
 
 from ..config.checks import SliderError
 from ..layers.layer import Target
-from ..lora.algorithm import Kind, LayerWeight
+from ..lora.algorithm import LayerWeight
 from ..lora.formats import PREFIX
 from ..lora.keys import placed
 from ..lora.slider_file import Slider
@@ -63,7 +63,7 @@ def load(model: Any) -> None:
 
 def needs_base(weights: Mapping[Target, LayerWeight]) -> bool:
     """Whether a slider's change depends on the weights under it."""
-    return any(weight.is_dora or weight.kind is Kind.GLORA for weight in weights.values())
+    return any(weight.needs_base for weight in weights.values())
 
 
 def architecture(model: Any) -> str:

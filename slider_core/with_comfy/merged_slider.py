@@ -13,7 +13,7 @@ import comfy.sd
 import torch
 
 from ..config.checks import SliderError
-from ..lora.algorithm import by_layer
+from ..lora.combine import by_layer
 from ..lora.formats import CONTROL_PREFIX, to_native
 from ..lora.slider_file import Slider
 from .autograd_through import without_memory

@@ -21,7 +21,7 @@ import torch
 from ..backend import Conditioning
 from ..config.checks import SliderError, need
 from ..config.lora import FileFormat
-from ..lora.algorithm import by_layer
+from ..lora.combine import by_layer
 from ..lora.formats import PREFIX, to_native
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider

@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 
 from ..config.checks import SliderError
-from ..lora.algorithm import Kind, by_layer
+from ..lora.combine import by_layer
 from ..lora.slider_file import Slider
 from .merged_slider import control_patches
 from .proof import LAYER, ROUNDINGS, layer_deviation
@@ -20,7 +20,7 @@ def proven_in_control(path: Path, slider: Slider, eps: float) -> str:
     rounding of the file's number format. Changes that depend on the weights under them (DoRA, GLoRA) are left out."""
     layers = {}
     for name, weight in by_layer(slider.weights).items():
-        if not weight.is_dora and weight.kind is not Kind.GLORA:
+        if not weight.needs_base:
             layers[name] = weight
     patches = control_patches(layers, comfy.utils.load_torch_file(str(path), safe_load=True))
     worst = 0.0

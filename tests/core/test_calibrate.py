@@ -11,7 +11,6 @@ from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
-from slider_core.lora.algorithm import scaled
 from slider_core.lora.calibration import CalibrationInfo, Units
 from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
@@ -115,7 +114,7 @@ def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[
     adapter.read_base(backend.module)
     weights = adapter.weights()
     with pytest.raises(SliderError, match="DoRA"):
-        scaled(next(iter(weights.values())), 2.0)
+        next(iter(weights.values())).scaled(2.0)
     side = Side(best=1.7, end=3.0, curve=((1.7, 0.1),))
     found = Calibration(side, replace(side, best=0.8), passes=1)
     kept, info = calibrated(weights, SliderInfo(), found)
@@ -132,7 +131,7 @@ def test_every_other_change_can_be_rescaled(backend: TinyBackend, algorithm: Alg
         for number, p in enumerate(adapter.parameters()):
             p.copy_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
     for weight in adapter.weights().values():
-        assert torch.allclose(scaled(weight, 0.3).delta(), 0.3 * weight.delta(), rtol=1e-4, atol=1e-6)
+        assert torch.allclose(weight.scaled(0.3).delta(), 0.3 * weight.delta(), rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_calibration_a_strength_is_a_lora_weight() -> None:

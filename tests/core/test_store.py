@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import FileDtype, FileFormat
 from slider_core.layers.layer import Target
-from slider_core.lora.algorithm import Kind, LayerWeight
+from slider_core.lora.algorithms.full import FullWeight
+from slider_core.lora.algorithms.lora import LoraWeight
 from slider_core.lora.info import SliderInfo
 from slider_core.lora.safe_files import move_in
 from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, lost_to, save_slider
@@ -32,11 +33,11 @@ def factors(rows: tuple[int, int] | None = None, scale: float = 1.0) -> tuple[to
     return A, scale * torch.randn(rows[1] - rows[0] if rows else HEIGHT, RANK, generator=generator)
 
 
-def weight_of(A: torch.Tensor, B: torch.Tensor, alpha: float | None, base: tuple[int, ...] | None = None) -> LayerWeight:
-    return LayerWeight(Kind.LORA, {"lora_down.weight": A, "lora_up.weight": B}, alpha, base)
+def weight_of(A: torch.Tensor, B: torch.Tensor, alpha: float | None, base: tuple[int, ...] | None = None) -> LoraWeight:
+    return LoraWeight({"lora_down.weight": A, "lora_up.weight": B}, alpha, base)
 
 
-def lora(rows: tuple[int, int] | None = None, scale: float = 1.0) -> LayerWeight:
+def lora(rows: tuple[int, int] | None = None, scale: float = 1.0) -> LoraWeight:
     return weight_of(*factors(rows, scale), ALPHA, (HEIGHT, 8))
 
 
@@ -378,7 +379,7 @@ def test_a_fault_while_a_folder_is_written_leaves_what_was_there(
 
 
 def test_a_slider_that_a_folder_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
-    full = LayerWeight(Kind.FULL, {"diff": torch.ones(4, 4)}, None, (4, 4))
+    full = FullWeight({"diff": torch.ones(4, 4)}, None, (4, 4))
     with pytest.raises(SliderError, match="PEFT folder reads LoRA only"):
         save_slider(tmp_path / "smile", Slider({TO_Q: full}), form=FileFormat.PEFT)
     assert not list(tmp_path.iterdir())

@@ -64,9 +64,8 @@ def test_calibration_can_be_left_out(prompt: dict, run_graph) -> None:
 def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_graph, pack) -> None:
     """The same slider four times as strong: after calibration both draw the same."""
     trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0))["slider"]
-    scaled = pack.core("lora.algorithm").scaled
     loud = replace(
-        trained, weights={t: scaled(w, TIMES) for t, w in trained.weights.items()}, info=pack.core("lora.info").SliderInfo()
+        trained, weights={t: w.scaled(TIMES) for t, w in trained.weights.items()}, info=pack.core("lora.info").SliderInfo()
     )
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     before = {name: value.clone() for name, value in model.model.state_dict().items()}

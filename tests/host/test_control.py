@@ -370,8 +370,8 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     read = store.load_slider(path)
     assert read.info.in_controlnet
     back = names.on_control(read, scene.net.control_model).weights
-    for target, weight in pack.core("lora.algorithm").by_layer(weights).items():
-        mine = pack.core("lora.algorithm").by_layer(back)[target]
+    for target, weight in pack.core("lora.combine").by_layer(weights).items():
+        mine = pack.core("lora.combine").by_layer(back)[target]
         assert torch.equal(mine.delta(), weight.delta())
     stock = comfy.sd.load_lora_for_models(scene.patcher, None, comfy.utils.load_torch_file(str(path)), 1.0, 0)[0]
     assert not stock.patches, "a stock loader takes it for nothing else"

@@ -280,9 +280,9 @@ def test_a_folder_with_one_side_is_listed_and_hides_no_other(pack, comfy: Path) 
 
 
 def test_a_slider_of_another_model_is_refused_by_apply(prompt: dict, run_graph, pack) -> None:
-    store, rest, target = pack.core("lora.slider_file"), pack.core("lora.algorithm"), pack.core("layers.layer").Target
+    store, lora, target = pack.core("lora.slider_file"), pack.core("lora.algorithms.lora"), pack.core("layers.layer").Target
     tensors = {"lora_down.weight": torch.zeros(4, 128), "lora_up.weight": torch.zeros(128, 4)}
-    weight = rest.LayerWeight(rest.Kind.LORA, tensors, 4.0)
+    weight = lora.LoraWeight(tensors, 4.0)
     for path, message in (("input_blocks.0.0", "this model lacks"), ("proj_out", "trained on another model")):
         with pytest.raises(run_graph.Error, match=message):
             run_graph(apply_only(prompt, store.Slider({target(path): weight}), run_graph, 1.0), image=("13", 0))

@@ -1,0 +1,18 @@
+"""One file per algorithm: its formula, its tensors and their shapes, its slices, its trainable form.
+
+In: a layer and AdapterSpec's choice, or the tensors of a file. Out: a LayerWeight, and a Trainable for the layer (../algorithm.py).
+
+To add one: a file here with a subclass of LayerWeight, and one line in REGISTRY (../catalog.py), beside the names of the choice and
+of the kind (config/lora.py, Kind). Where LyCORIS has a module for it, LycorisWeight makes its trainable form. For example
+
+    class DiagonalWeight(LycorisWeight):
+        kind = Kind.DIAGONAL
+        algorithms = (Algorithm.DIAGONAL,)
+        needed = row_tensors = ("diagonal",)
+        module_class = "DiagonalModule"
+
+        def links(self): ...                            # whether the factors multiply
+        def expected(self, rows, inner, kernel): ...    # the shape of each tensor on a layer
+        def shape(self): ...
+        def update(self, base=None): ...                # the formula
+"""

@@ -1,0 +1,66 @@
+"""LoHa: D = scale * (w1_a w1_b) . (w2_a w2_b), entry by entry (Hyeon-Woo et al. 2021, FedPara; LyCORIS).
+
+With Tucker cores t1 and t2 each factor is w_a^T t w_b, kernel place by kernel place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ...config.lora import Algorithm
+from ..algorithm import Kind, Link, Shape
+from ..algorithm_lycoris import LycorisPart, LycorisWeight
+
+
+class LohaPart(LycorisPart):
+    """LyCORIS' LoHa. Cost: a matrix as large as the weight."""
+
+    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        return self.module.bypass_forward_diff(x)  # it multiplies in the model's own number format, as the layer does
+
+
+class LohaWeight(LycorisWeight):
+    kind = Kind.LOHA
+    algorithms = (Algorithm.LOHA,)
+    needed = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+    optional = cores = ("hada_t1", "hada_t2")
+    ranked = ("hada_w1_b",)
+    row_tensors = ("hada_w1_a", "hada_w2_a")
+    module_class = "LohaModule"
+    part_class = LohaPart
+
+    def links(self) -> Sequence[Link]:
+        first, second = 0 if "hada_t1" in self.tensors else 1, 0 if "hada_t2" in self.tensors else 1
+        return ("hada_w1_b", "hada_w1_a", first), ("hada_w2_b", "hada_w2_a", second)
+
+    def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {}
+        for n in (1, 2):
+            rank = self.tensors[f"hada_w{n}_b"].shape[0]
+            if f"hada_t{n}" in self.tensors:
+                shapes |= {f"hada_w{n}_a": (rank, rows), f"hada_w{n}_b": (rank, inner), f"hada_t{n}": (rank, rank, *kernel)}
+            else:
+                shapes |= {f"hada_w{n}_a": (rows, rank), f"hada_w{n}_b": (rank, inner * math.prod(kernel))}
+        return shapes
+
+    @property
+    def row_dim(self) -> int:
+        return 1 if "hada_t1" in self.tensors else 0
+
+    def shape(self) -> tuple[int, int]:
+        numbers = self.tensors["hada_w1_b"].shape[1]
+        if "hada_t1" in self.tensors:
+            numbers *= self.tensors["hada_t1"][0, 0].numel()
+        return self.tensors["hada_w1_a"].shape[self.row_dim], numbers
+
+    def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        from lycoris.functional import loha
+
+        names = ("hada_w1_b", "hada_w1_a", "hada_w2_b", "hada_w2_a", "hada_t1", "hada_t2")
+        factors = [self.tensors[name].float() if name in self.tensors else None for name in names]
+        matrix = loha.diff_weight(*factors, gamma=torch.tensor(1.0, device=self.tensors["hada_w1_a"].device))
+        return matrix.reshape(self.shape()) * self.scale

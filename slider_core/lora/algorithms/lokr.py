@@ -1,0 +1,139 @@
+"""LoKr: D = scale * w1 (x) w2, a Kronecker product whose factors are whole or a product a b (Yeh et al. 2023, LyCORIS).
+
+A Tucker core t2 stands between the two parts of the second factor. The rows of D are blocks: row i of w1 gives as many rows as w2
+has, so an output slice is rows of w1, where it begins and ends with a block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...config.checks import SliderError
+from ...config.lora import AdapterSpec, Algorithm
+from ..algorithm import Kind, LayerWeight, Link, OutputSlice, Shape
+from ..algorithm_layer import shape_only
+from ..algorithm_lycoris import LycorisWeight, quiet_lycoris
+from .full import as_full
+
+FACTORS = ("lokr_w1", "lokr_w2")
+
+
+class LokrWeight(LycorisWeight):
+    kind = Kind.LOKR
+    algorithms = (Algorithm.LOKR,)
+    optional = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")  # in LyCORIS' order
+    ranked = ("lokr_w2_b", "lokr_w1_b")
+    cores = ("lokr_t2",)
+    row_tensors = ("lokr_w1", "lokr_w1_a")
+    linear = ("lokr_w2",)
+    module_class = "LokrModule"
+
+    @classmethod
+    def options(cls, spec: AdapterSpec) -> dict[str, Any]:
+        sizes = {"factor": spec.factor, "full_matrix": spec.full_matrix, "decompose_both": spec.decompose_both}
+        return super().options(spec) | sizes
+
+    @classmethod
+    def recognises(cls, names: set[str]) -> bool:
+        return bool(names & {"lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a"})
+
+    @classmethod
+    def lacking(cls, names: set[str]) -> list[str]:
+        """Each factor is given whole or in both parts."""
+        return [factor for factor in FACTORS if factor not in names and not {f"{factor}_a", f"{factor}_b"} <= names]
+
+    def for_comfyui(self) -> LayerWeight:
+        """Its loader multiplies the factors as matrices unless they are those of a 2-D convolution."""
+        second = self.tensors.get("lokr_w2")
+        if second is None or second.ndim in (2, 4):
+            return self
+        return dataclasses.replace(self, tensors=self.tensors | {"lokr_w2": second.flatten(1)})
+
+    def links(self) -> Sequence[Link]:
+        return ("lokr_w1_b", "lokr_w1_a", 1), ("lokr_w2_b", "lokr_w2_a", 0 if self.has_core else 1)
+
+    def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
+        """The first factor says how rows and inputs are divided; the second must have the rest."""
+        t = self.tensors
+        first = t["lokr_w1"].shape if "lokr_w1" in t else (t["lokr_w1_a"].shape[0], t["lokr_w1_b"].shape[1])
+        block, width = rows // first[0], inner // first[1]
+        if len(first) != 2 or block * first[0] != rows or width * first[1] != inner:
+            return {}  # no shape fits
+        rank = t["lokr_w1_b"].shape[0] if "lokr_w1_b" in t else 0
+        shapes: dict[str, Shape] = {"lokr_w1": tuple(first), "lokr_w1_a": (first[0], rank), "lokr_w1_b": (rank, first[1])}
+        if "lokr_w2" in t:
+            return shapes | {"lokr_w2": (block, width, *kernel)}
+        rank = t["lokr_w2_b"].shape[0]
+        if self.has_core:
+            return shapes | {"lokr_w2_a": (rank, block), "lokr_w2_b": (rank, width), "lokr_t2": (rank, rank, *kernel)}
+        return shapes | {"lokr_w2_a": (block, rank), "lokr_w2_b": (rank, width * math.prod(kernel))}
+
+    def factor_shape(self, name: str) -> tuple[int, int]:
+        """(rows, numbers per row) of a Kronecker factor."""
+        t = self.tensors
+        if name in t:
+            return t[name].shape[0], t[name][0].numel()
+        if name == "lokr_w2" and self.has_core:
+            return t["lokr_w2_a"].shape[1], t["lokr_w2_b"].shape[1] * t["lokr_t2"][0, 0].numel()
+        return t[f"{name}_a"].shape[0], t[f"{name}_b"].shape[1]
+
+    def shape(self) -> tuple[int, int]:
+        first, second = self.factor_shape("lokr_w1"), self.factor_shape("lokr_w2")
+        return first[0] * second[0], first[1] * second[1]
+
+    def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        from lycoris.functional import lokr
+
+        factors = [self.tensors[name].float() if name in self.tensors else None for name in self.optional]
+        return lokr.kron_weight(*factors).reshape(self.shape()) * self.scale
+
+    @property
+    def row_step(self) -> int:
+        return self.factor_shape("lokr_w2")[0]
+
+    def whole(self, rows: OutputSlice | None) -> LayerWeight:
+        """A LoKr whose blocks do not end where the slice does becomes a plain difference."""
+        height = self.base[0] if self.base or rows is None else rows[1]
+        if rows and (rows[0] % self.row_step or height % self.row_step):
+            return as_full(self).whole(rows)
+        return super().whole(rows)
+
+    def fill(self, module: Any, shape: Shape) -> None:
+        for name in self.optional:
+            module._parameters.pop(name, None)
+        module.use_w1, module.use_w2, module.tucker = "lokr_w1" in self.tensors, "lokr_w2" in self.tensors, self.has_core
+        module.lora_dim, module.scale = self.size.rank, self.scale
+        module.alpha = torch.tensor(self.size.alpha)
+        tensors = dict(self.tensors)
+        second = tensors.get("lokr_w2")
+        if second is not None and second.ndim == 2 and len(shape) > 2:  # as ComfyUI wants it in a file
+            tensors["lokr_w2"] = second.reshape(second.shape[0], -1, *shape[2:])
+        for name, tensor in tensors.items():
+            setattr(module, name, nn.Parameter(tensor.clone()))
+
+    def for_lycoris(self, path: str) -> LayerWeight:
+        """The same change as LyCORIS reads it, which works a LoKr's sizes out anew: a plain difference if it comes to others."""
+        if self.base is None:
+            message = f'The LoKr of "{path}" needs its base model to be written for LyCORIS: connect the model.'
+            raise SliderError(message, "lora.needs_base")
+        return self if self._read_by_lycoris(self.base) else as_full(self)
+
+    def _read_by_lycoris(self, shape: Shape) -> bool:
+        """Tried on a layer of that shape without memory."""
+        from lycoris.modules.lokr import LokrModule
+
+        tensors = self.tensors | {"alpha": torch.tensor(self.alpha or 1.0)}
+        try:
+            with torch.no_grad(), quiet_lycoris():
+                arguments = [tensors.get(name) for name in LokrModule.weight_list]
+                module = LokrModule.make_module_from_state_dict("", shape_only(shape), *arguments)
+        except (RuntimeError, AttributeError):
+            return False
+        state = module.state_dict()
+        return all(state[name].shape == tensor.shape for name, tensor in self.tensors.items())

@@ -1,0 +1,143 @@
+"""LoRA: D = scale * up down (Hu et al. 2021). rsLoRA is a LoRA with scale = alpha / sqrt(rank) (Kalajdzievski 2023), LoCon one on
+convolutions too, with an optional Tucker core: up mid down (LyCORIS).
+
+LoRA and rsLoRA are trained by PEFT's layers, LoCon by LyCORIS' module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ...config.lora import AdapterSpec, Algorithm, Init
+from ...layers.layer import Target
+from ..algorithm import Kind, LayerWeight, Link, OutputSlice, Shape, Size, Trainable
+from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
+from ..algorithm_lycoris import LycorisWeight
+
+NAME = "slider"  # PEFT's name for our adapter
+UP, DOWN, MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
+Lora = TypeVar("Lora", bound="LoraWeight")
+
+
+def peft_layer(layer: nn.Module, shape: Shape, size: Size, init: Init, **options: bool) -> Any:
+    """PEFT's LoRA layer on a layer like `layer`, of `shape`, with PEFT's own first values. The layer inside has no memory.
+
+    On convolutions PEFT's orthogonal start is not defined: Kaiming there.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # seconds to import
+
+    config = LoraConfig(r=size.rank, lora_alpha=size.alpha, target_modules=["layer"], **options)
+    skeleton = nn.ModuleDict({"layer": shape_only(shape, layer)})
+    tuned = inject_adapter_in_model(config, skeleton, adapter_name=NAME, low_cpu_mem_usage=True)["layer"]
+    down = tuned.lora_A[NAME]
+    for part in (down, tuned.lora_B[NAME]):
+        part.to_empty(device="cpu")
+    if init is Init.ORTHOGONAL and isinstance(down, nn.Linear):
+        tuned.orthogonal_init(NAME)
+    else:
+        tuned.reset_lora_parameters(NAME, "gaussian" if init is Init.GAUSSIAN else True)
+    if hasattr(layer, "dilation"):  # PEFT leaves it out
+        down.dilation = layer.dilation
+    return tuned
+
+
+class LoraPart:
+    """PEFT's LoRA on one layer, rsLoRA by its scale."""
+
+    reads_output = False
+
+    def __init__(self, tuned: Any, base: Shape) -> None:
+        self.down, self.up = tuned.lora_A[NAME], tuned.lora_B[NAME]
+        self.scaling: float = tuned.scaling[NAME]
+        self.base = base
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.down.weight, self.up.weight]
+
+    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        return self.up(self.down(x.to(self.down.weight.dtype))) * self.scaling
+
+    def read_base(self, layer: nn.Module) -> None:
+        """The factors say it all."""
+
+    def serialized(self) -> LayerWeight:
+        tensors = {DOWN: serialized_copy(self.down.weight), UP: serialized_copy(self.up.weight)}
+        return LoraWeight(tensors, self.scaling * self.down.weight.shape[0], self.base)
+
+    def to(self, device: torch.device) -> None:
+        for part in (self.down, self.up):
+            part.to(device=device, dtype=torch.float32)
+
+
+class LoraWeight(LycorisWeight):
+    kind = Kind.LORA
+    algorithms = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.LOCON)
+    needed = (DOWN, UP)
+    optional = cores = (MID,)
+    ranked = (DOWN,)
+    row_tensors = (UP,)
+    module_class = "LoConModule"
+
+    def links(self) -> Sequence[Link]:
+        return ((DOWN, UP, 1),)
+
+    def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
+        ones, rank = (1,) * len(kernel), self.tensors[DOWN].shape[0]
+        if not self.has_core:
+            return {UP: (rows, rank, *ones), DOWN: (rank, inner, *kernel)}
+        last = self.tensors[MID].shape[0]
+        return {UP: (rows, last, *ones), MID: (last, rank, *kernel), DOWN: (rank, inner, *ones)}
+
+    def shape(self) -> tuple[int, int]:
+        numbers = self.tensors[DOWN][0].numel()
+        if self.has_core:
+            numbers *= self.tensors[MID][0, 0].numel()
+        return self.tensors[UP].shape[0], numbers
+
+    def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        up, down = self.tensors[UP].float(), self.tensors[DOWN].float()
+        if not self.has_core:
+            return up.flatten(1) @ down.flatten(1) * self.scale
+        from lycoris.functional import tucker_weight_from_conv
+
+        return tucker_weight_from_conv(up, down, self.tensors[MID].float()).reshape(self.shape()) * self.scale
+
+    def products(self) -> Sequence[tuple[str, str]]:
+        return () if self.has_core else ((UP, DOWN),)
+
+    def sliced(self, rows: OutputSlice, slices: Sequence[OutputSlice] = (), path: str = "layer") -> LayerWeight:
+        """Without the ranks that are silent in the slice: those of the slices that it was written together with."""
+        part = super().sliced(rows, slices, path)
+        acting = part.tensors[UP].any(dim=0).nonzero().flatten()
+        if len(slices) < 2 or self.has_core or not len(acting):
+            return part
+        tensors = part.tensors | {UP: part.tensors[UP][:, acting], DOWN: part.tensors[DOWN][acting]}
+        return dataclasses.replace(part, tensors=tensors, alpha=part.scale * len(acting))
+
+    @classmethod
+    def side_by_side(cls: type[Lora], parts: Sequence[tuple[OutputSlice | None, Lora]]) -> Lora:
+        """LoRAs of a whole layer as one, whose rank is the sum of theirs. The slices say where each of them acts."""
+        weights = [weight for _, weight in parts]
+        down = torch.cat([weight.tensors[DOWN] for weight in weights])
+        up = torch.cat([weight.tensors[UP] * weight.scale for weight in weights], dim=1)
+        return cls({DOWN: down, UP: up}, float(down.shape[0]), weights[0].base)
+
+    @classmethod
+    def fresh(cls, layer: nn.Module, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
+        if spec.algorithm is Algorithm.LOCON:
+            return super().fresh(layer, target, size, spec)
+        rslora = spec.algorithm is Algorithm.RSLORA
+        tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_rslora=rslora)
+        return LoraPart(tuned, tuple(layer.weight.shape))
+
+    def revived(self, layer: nn.Module, target: Target) -> Trainable:
+        if self.has_core:
+            return super().revived(layer, target)
+        part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), tuple(layer.weight.shape))
+        copy_in(part, [self.tensors[DOWN], self.tensors[UP]])
+        return part
