@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..slider_core.config.checks import need
 from ..slider_core.lora.slider_file import Slider
-from .files import file_mark, load_by_name
+from .files import file_fingerprint, load_by_name
 from .sockets import USE_MENU, SliderSocket
 from .use_inputs import ApplyInputs, apply_inputs, strength_input
 
@@ -56,7 +56,7 @@ class SliderLoRAApply(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = NO_FILE, **_choices: object) -> str | None:
-        return file if file in (None, NO_FILE) else file_mark(file)
+        return file if file in (None, NO_FILE) else file_fingerprint(file)
 
     @classmethod
     def execute(

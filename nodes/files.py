@@ -15,19 +15,23 @@ from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.training_saves import file_stem
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.slider_saving import save_proven
-from .sockets import USE_MENU, SliderSocket
+from .sockets import USE_MENU, SliderSocket, option
 from .words import say
+
+DTYPE = "Number format. bf16 and fp16 halve the file; how much they round the slider is reported after saving."
+FORMAT = "native: every loader of ComfyUI. kohya: lora_unet_ keys. diffusers, lycoris, peft (a folder): for those programs."
+MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
 def load_by_name(name: str) -> Slider:
     """A slider by its name in the LoRA list. SliderError when it is gone or no slider."""
     path = folder_paths.get_full_path("loras", name)
     if path is None:
-        raise SliderError(f'LoRA "{name}" not found in models/loras. Press R to refresh the list.')
+        raise SliderError(f'LoRA "{name}" not found in models/loras. Press R to refresh the list.', "lora.not_found")
     return load_slider(Path(path))
 
 
-def file_mark(name: str) -> str:
+def file_fingerprint(name: str) -> str:
     """Changes when the file of that name changes, so that it is read again."""
     path = folder_paths.get_full_path("loras", name)
     if path is None:
@@ -41,9 +45,11 @@ def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, s
     try:
         folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, root)
     except Exception as fault:  # core's own, of no class, when the place lies elsewhere
-        raise SliderError(f'filename_prefix "{prefix}" must stay under {called} ({str(fault).splitlines()[0]}).') from None
+        raise SliderError(
+            f'filename_prefix "{prefix}" must stay under {called} ({str(fault).splitlines()[0]}).', "file.outside"
+        ) from None
     if not name.strip(". "):
-        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write {example}.')
+        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write {example}.', "file.no_name")
     return folder, name, counter, inner
 
 
@@ -59,8 +65,8 @@ def own_place(slider: Slider) -> str:
     return f"sliders/{file_stem(slider.info.name or 'my_slider')}"
 
 
-def described(slider: Slider, minus: str, plus: str, preview: torch.Tensor | None) -> Slider:
-    """The slider with what the user says of it in its header."""
+def described(slider: Slider, minus: str = "", plus: str = "", preview: torch.Tensor | None = None) -> Slider:
+    """The slider with the user's labels and picture in its header."""
     info = slider.info.labelled(minus, plus)
     if preview is not None:
         info = replace(info, thumbnail=thumbnail(to_pil(preview[0].movedim(-1, 0))))
@@ -85,39 +91,12 @@ class SaveSliderLoRA(io.ComfyNode):
                     default="",
                     tooltip="Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name.",
                 ),
-                io.Combo.Input(
-                    "dtype",
-                    options=FileDtype,
-                    default=FileDtype.FP32,
-                    advanced=True,
-                    tooltip="Number format. bf16 and fp16 halve the file; how much they round the slider is said after saving.",
-                ),
-                io.Combo.Input(
-                    "format",
-                    options=FileFormat,
-                    default=FileFormat.NATIVE,
-                    advanced=True,
-                    optional=True,
-                    tooltip="native: every loader of ComfyUI. kohya: lora_unet_ keys. diffusers: where ComfyUI knows its names. "
-                    "lycoris: LyCORIS' own wrapper. peft: a folder for peft.PeftModel.",
-                ),
-                io.Boolean.Input(
-                    "overwrite",
-                    default=False,
-                    advanced=True,
-                    optional=True,
-                    tooltip="On: the name gets no number, and the file of that name is replaced.",
-                ),
-                io.String.Input("minus", default="", optional=True, advanced=True, tooltip="What -1 shows: sad, day, thin."),
-                io.String.Input(
-                    "plus", default="", optional=True, advanced=True, tooltip="What +1 shows: smiling, night, thick."
-                ),
-                io.Model.Input(
-                    "model",
-                    optional=True,
-                    tooltip="The model the slider is for. Needed only when it was not trained in this session: to try the file, "
-                    "and to find layers that are named by another program.",
-                ),
+                io.Combo.Input("dtype", options=FileDtype, default=FileDtype.FP32, advanced=True, tooltip=DTYPE),
+                option("format", io.Combo, FileFormat.NATIVE, FORMAT, options=FileFormat),
+                option("overwrite", io.Boolean, False, "On: the name gets no number, and the file of that name is replaced."),
+                option("minus", io.String, "", "What -1 shows: sad, day, thin."),
+                option("plus", io.String, "", "What +1 shows: smiling, night, thick."),
+                io.Model.Input("model", optional=True, tooltip=MODEL),
                 io.Image.Input("preview", optional=True, tooltip="A strip or picture for the file's thumbnail."),
             ],
             outputs=[
@@ -134,18 +113,16 @@ class SaveSliderLoRA(io.ComfyNode):
         dtype: str,
         format: str = FileFormat.NATIVE.value,
         overwrite: bool = False,
-        minus: str = "",
-        plus: str = "",
         model: Any = None,
-        preview: torch.Tensor | None = None,
+        **description: Any,
     ) -> io.NodeOutput:
         form = FileFormat(format)
         path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
-        told = described(slider, minus, plus, preview)
-        words = save_proven(path, told, form, FileDtype(dtype), overwrite, model)
+        slider = described(slider, **description)
+        notes = save_proven(path, slider, form, FileDtype(dtype), overwrite, model)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
-        report = "\n".join([f"Saved models/loras/{listed}", *words])
+        report = "\n".join([f"Saved models/loras/{listed}", *notes])
         say(report)
         return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 
@@ -172,7 +149,7 @@ class LoadSliderLoRA(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        return file_mark(file)
+        return file_fingerprint(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -44,7 +44,7 @@ class SliderFinding(io.ComfyNode):
     @classmethod
     def execute(cls, slider: Slider, lowest: float, highest: float, minus: str, plus: str) -> io.NodeOutput:
         if not lowest < highest:
-            raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).")
+            raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).", "range.order")
         info = replace(slider.info.labelled(minus, plus), range=(lowest, highest))
         slider = replace(slider, info=info)
         return io.NodeOutput(slider, slider.summary())
@@ -96,7 +96,7 @@ class SaveSliderSweep(io.ComfyNode):
         cls, sweep: ShownSweep, filename_prefix: str, webp: bool, page: bool, frame_ms: int, quality: int
     ) -> io.NodeOutput:
         if not (webp or page):
-            raise SliderError("Save Slider Sweep: switch webp or page on.")
+            raise SliderError("Save Slider Sweep: switch webp or page on.", "sweep.nothing_to_save")
         place, inner = free_place(filename_prefix)
         files = {place.with_name(f"{place.name}.webp"): animation(sweep, frame_ms, quality)} if webp else {}
         if page:

@@ -1,4 +1,6 @@
-"""What flows between the nodes, and the words they share."""
+"""What flows between the nodes, their menus, and inputs that are folded away."""
+
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -8,6 +10,16 @@ DATASET_MENU, TRAINING_MENU, USE_MENU = f"{CATEGORY}/dataset", f"{CATEGORY}/trai
 DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.data.dataset.Dataset
 TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.lora.slider_file.Slider: an immutable snapshot of trained weights
-PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.prompt_library.PromptLibrary
-SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.sweep_files.ShownSweep
+PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.use.prompt_library.PromptLibrary
+SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.use.sweep_export.ShownSweep
 PreviewSocket = io.Custom("SLIDER_PREVIEW")  # nodes.live_preview.LivePreview: how the strip of a training is drawn
+
+
+def option(name: str, kind: Any, default: Any, tooltip: str, **limits: Any) -> Any:
+    """An input that seldom needs a change: folded away, and a graph may leave it out."""
+    return kind.Input(name, default=default, tooltip=tooltip, advanced=True, optional=True, **limits)
+
+
+def lines(name: str, tooltip: str) -> Any:
+    """Such an input of several lines of text."""
+    return option(name, io.String, "", tooltip, multiline=True)

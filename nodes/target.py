@@ -11,13 +11,15 @@ from ..slider_core.layers.select import Selection, presets, survey_for
 from ..slider_core.lora.lycoris_config import read_lycoris
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import layer_aliases
-from .sockets import TRAINING_MENU, TargetsSocket
+from .sockets import TRAINING_MENU, TargetsSocket, lines, option
 from .words import say
+
+SHARE = {"min": 0.0, "max": 0.95, "step": 0.05}
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The adapter that was asked for and the layers it was found to fit."""
+    """The adapter to be trained and the layers it fits."""
 
     spec: AdapterSpec
     selection: Selection
@@ -31,16 +33,52 @@ def patterns(text: str) -> tuple[str, ...]:
 
 def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
     """`pattern = number` lines."""
-    found = []
+    pairs = []
     for line in patterns(text):
         pattern, _, value = line.rpartition("=")
         try:
-            found.append((pattern.strip(), kind(value)))
+            pairs.append((pattern.strip(), kind(value)))
         except ValueError:
-            raise SliderError(f'{what}: "{line}" is no "pattern = number".') from None
+            raise SliderError(f'{what}: "{line}" is no "pattern = number".', "target.pattern_number") from None
         if not pattern.strip():
-            raise SliderError(f'{what}: "{line}" has no pattern before the "=".')
-    return tuple(found)
+            raise SliderError(f'{what}: "{line}" has no pattern before the "=".', "target.pattern_missing")
+    return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """The optional inputs of the node, by name."""
+
+    custom_patterns: str = ""
+    exclude: str = ""
+    algorithm: str = Algorithm.LORA.value
+    dropout: float = 0.0
+    conv_rank: int = -1
+    init: str = Init.KAIMING.value
+    lokr_factor: int = -1
+    lokr_full_matrix: bool = False
+    rank_pattern: str = ""
+    alpha_pattern: str = ""
+    lycoris_config: str = ""
+
+    def adapter_spec(self, preset: str, rank: int, alpha: float) -> tuple[AdapterSpec, list[str]]:
+        """What is trained, and notes about a LyCORIS configuration."""
+        spec = AdapterSpec(
+            rank,
+            alpha,
+            preset,
+            patterns(self.custom_patterns) if preset == Preset.CUSTOM.value else (),
+            patterns(self.exclude),
+            self.algorithm,
+            conv_rank=None if self.conv_rank < 0 else self.conv_rank,
+            rank_pattern=numbers(self.rank_pattern, "rank_pattern", int),
+            alpha_pattern=numbers(self.alpha_pattern, "alpha_pattern", float),
+            dropout=self.dropout,
+            init=self.init,
+            factor=self.lokr_factor,
+            full_matrix=self.lokr_full_matrix,
+        )
+        return read_lycoris(self.lycoris_config, spec) if self.lycoris_config.strip() else (spec, [])
 
 
 class SliderTargetInjector(io.ComfyNode):
@@ -50,8 +88,7 @@ class SliderTargetInjector(io.ComfyNode):
             node_id="SliderTargetInjector",
             display_name="Slider Target Injector",
             category=TRAINING_MENU,
-            description="Chooses the layers a slider is trained on: self-attention, projections and time embedding of the image "
-            "side. Except with the presets all and custom, text layers are left alone.",
+            description="Chooses the layers a slider is trained on: self-attention, projections and time embedding, no text layers.",
             search_aliases=["lora target", "slider layers", "attn1"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that the slider is for."),
@@ -59,114 +96,42 @@ class SliderTargetInjector(io.ComfyNode):
                     "preset",
                     options=presets(),
                     default=Preset.AUTO.value,
-                    tooltip="auto recognises the architecture. reference: the lists of SimpleTuner's slider guide. all: every "
-                    "layer, as other LoRA trainers do. custom: your own patterns. The others insist on one architecture.",
+                    tooltip="auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your own "
+                    "patterns. The others insist on one architecture.",
                 ),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
                 io.Float.Input(
-                    "alpha",
-                    default=4.0,
-                    min=0.01,
-                    max=1024.0,
-                    step=0.5,
-                    tooltip="The update is scaled by alpha / rank.",
+                    "alpha", default=4.0, min=0.01, max=1024.0, step=0.5, tooltip="The update is scaled by alpha / rank."
                 ),
-                io.String.Input(
-                    "custom_patterns",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="For the preset custom: regular expressions on layer names, one per line.",
-                ),
-                io.String.Input(
-                    "exclude",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="Regular expressions of layers to leave alone, one per line.",
-                ),
+                lines("custom_patterns", "For the preset custom: regular expressions on layer names, one per line."),
+                lines("exclude", "Regular expressions of layers to leave alone, one per line."),
                 io.Combo.Input(
                     "algorithm",
                     options=Algorithm,
                     default=Algorithm.LORA,
                     optional=True,
-                    tooltip="lora is where to begin. rslora: higher ranks keep their effect. dora: direction and size apart. "
-                    "locon, loha, lokr, glora: LyCORIS' other shapes. full: whole weights, large files. See the help page.",
+                    tooltip="lora is where to begin. rslora: for higher ranks. dora: direction and size apart. locon, loha, lokr, "
+                    "glora: LyCORIS' other shapes. full: whole weights, large files.",
                 ),
-                io.Float.Input(
-                    "dropout",
-                    default=0.0,
-                    min=0.0,
-                    max=0.95,
-                    step=0.05,
-                    advanced=True,
-                    optional=True,
-                    tooltip="Share of a layer's input that the slider does not see in a training step.",
+                option(
+                    "dropout", io.Float, 0.0, "Share of a layer's input that the slider does not see in a training step.", **SHARE
                 ),
-                io.Int.Input(
-                    "conv_rank",
-                    default=-1,
-                    min=-1,
-                    max=256,
-                    advanced=True,
-                    optional=True,
-                    tooltip="Rank on convolutions with a kernel larger than 1. -1: as elsewhere. 0: leave them alone.",
+                option(
+                    "conv_rank", io.Int, -1, "Rank on larger kernels. -1: as elsewhere. 0: leave them alone.", min=-1, max=256
                 ),
-                io.Combo.Input(
-                    "init",
-                    options=Init,
-                    default=Init.KAIMING,
-                    advanced=True,
-                    optional=True,
-                    tooltip="First values of lora, rslora and dora. None of them changes the model before training.",
-                ),
-                io.Int.Input(
-                    "lokr_factor",
-                    default=-1,
-                    min=-1,
-                    max=1024,
-                    advanced=True,
-                    optional=True,
-                    tooltip="lokr: size of the small Kronecker factor. -1: near the square root, the smallest file.",
-                ),
-                io.Boolean.Input(
-                    "lokr_full_matrix",
-                    default=False,
-                    advanced=True,
-                    optional=True,
-                    tooltip="lokr: the large Kronecker factor without a rank.",
-                ),
-                io.String.Input(
+                option("init", io.Combo, Init.KAIMING, "First values of lora, rslora and dora.", options=Init),
+                option("lokr_factor", io.Int, -1, "lokr: size of the small factor. -1: the smallest file.", min=-1, max=1024),
+                option("lokr_full_matrix", io.Boolean, False, "lokr: the large Kronecker factor without a rank."),
+                lines(
                     "rank_pattern",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="Ranks of single layers, one per line: regular expression = rank. The first that matches counts.",
+                    "Ranks of single layers, one per line: regular expression = rank. The first that matches counts.",
                 ),
-                io.String.Input(
-                    "alpha_pattern",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="Alphas of single layers, one per line: regular expression = alpha.",
-                ),
-                io.String.Input(
-                    "lycoris_config",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="A LyCORIS configuration as JSON, as SimpleTuner's guide has it. It takes the place of algorithm, "
-                    "rank, alpha and their options; layers it does not choose are those of the preset above.",
-                ),
+                lines("alpha_pattern", "Alphas of single layers, one per line: regular expression = alpha."),
+                lines("lycoris_config", "A LyCORIS configuration as JSON, in place of algorithm, rank, alpha and their options."),
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
-                    tooltip="Put the slider into this ControlNet instead of the model: the layers are then its own.",
+                    tooltip="Put the slider into this ControlNet instead: the layers are then its own.",
                 ),
             ],
             outputs=[
@@ -176,41 +141,8 @@ class SliderTargetInjector(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        model: io.Model.Type,
-        preset: str,
-        rank: int,
-        alpha: float,
-        custom_patterns: str = "",
-        exclude: str = "",
-        algorithm: str = Algorithm.LORA.value,
-        dropout: float = 0.0,
-        conv_rank: int = -1,
-        init: str = Init.KAIMING.value,
-        lokr_factor: int = -1,
-        lokr_full_matrix: bool = False,
-        rank_pattern: str = "",
-        alpha_pattern: str = "",
-        lycoris_config: str = "",
-        control_net: Any = None,
-    ) -> io.NodeOutput:
-        spec = AdapterSpec(
-            rank,
-            alpha,
-            preset,
-            patterns(custom_patterns) if preset == Preset.CUSTOM.value else (),
-            patterns(exclude),
-            algorithm,
-            conv_rank=None if conv_rank < 0 else conv_rank,
-            rank_pattern=numbers(rank_pattern, "rank_pattern", int),
-            alpha_pattern=numbers(alpha_pattern, "alpha_pattern", float),
-            dropout=dropout,
-            init=init,
-            factor=lokr_factor,
-            full_matrix=lokr_full_matrix,
-        )
-        spec, notes = read_lycoris(lycoris_config, spec) if lycoris_config.strip() else (spec, [])
+    def execute(cls, model: Any, preset: str, rank: int, alpha: float, control_net: Any = None, **options: Any) -> io.NodeOutput:
+        spec, notes = LayerOptions(**options).adapter_spec(preset, rank, alpha)
         if control_net is None:
             selection = survey_for(model.model.diffusion_model, spec, layer_aliases(model))
         else:
