@@ -14,18 +14,10 @@ from ..slider_core.config.checks import SliderError
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
 from ..slider_core.data.bucket_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
-from ..slider_core.data.dataset import (
-    Bucket,
-    Dataset,
-    assembled,
-    bucket_folders,
-    graph_bucket,
-    read_bucket,
-    read_dataset,
-    sides_named,
-)
-from ..slider_core.data.fitting import CENTER, Fitted, load
-from ..slider_core.data.pair_sheet import examined
+from ..slider_core.data.buckets import Bucket, graph_bucket, joined, read_bucket
+from ..slider_core.data.dataset import Dataset, assembled, bucket_folders, read_dataset, sides_named
+from ..slider_core.data.fitting import Fitted, small_image
+from ..slider_core.data.pairs_report import examine_dataset
 from ..slider_core.data.simpletuner import is_dataset_file, read_dataset_file
 from .frames import as_image
 from .sockets import DATASET_MENU, DatasetSocket
@@ -95,7 +87,7 @@ def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
         raise SliderError("One caption for all images of a folder; others belong into text files beside the images.")
     bucket, faults = read_bucket(BucketSpec(str(place), strength, captions[0] if captions else None, name=name), roots())
     if faults:
-        raise SliderError("\n".join(faults))
+        raise joined(faults)
     return bucket
 
 
@@ -123,14 +115,14 @@ def previews(dataset: Dataset, side: int) -> torch.Tensor:
     longest = max(max(s.width, s.height) for s in dataset.image_samples)
     size = nearest_size(common_ratio([s.ratio for s in dataset.image_samples]), min(PREVIEW, longest), 8)
     spec = BucketSpec("preview", 0.0)
-    images = [load(Fitted(s, spec, None, *size, CENTER), replace(dataset.spec, frames=1))[0] for s in image_samples]
+    images = [small_image(Fitted(s, spec, None, *size), dataset.spec) for s in image_samples]
     return torch.stack(images).movedim(1, -1)
 
 
 def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
     """((1, H, W, 3) the contact sheet, the report with what the pair doctor says)."""
-    picture, lines = examined(dataset)
-    return as_image(picture), "\n".join([str(dataset.report), *lines])
+    picture, lines = examine_dataset(dataset)
+    return as_image(picture), "\n".join([dataset.report, *lines])
 
 
 def unequal_input() -> io.Combo.Input:

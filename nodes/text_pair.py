@@ -69,7 +69,7 @@ class SliderTextPair(io.ComfyNode):
                 "text_slider.no_images",
             )
         whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), latents=latents, **numbers), dataset)
-        return io.NodeOutput(whole, str(whole.report))
+        return io.NodeOutput(whole, whole.report)
 
 
 NODES = [SliderTextPair]

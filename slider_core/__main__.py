@@ -45,7 +45,7 @@ def command_demo_data(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
-    from .data.pair_sheet import examined
+    from .data.pairs_report import examine_dataset
     from .lora.safe_files import atomic_write
     from .use.sweep_export import png
 
@@ -53,8 +53,8 @@ def command_doctor(args: argparse.Namespace) -> dict[str, Any]:
         need_ending(args.out, ".png")
         refuse_existing(args)
     dataset = dataset_of(args)
-    picture, lines = examined(dataset)
-    say("\n".join([str(dataset.report), *lines]))
+    picture, lines = examine_dataset(dataset)
+    say("\n".join([dataset.report, *lines]))
     if args.out:
         atomic_write(args.out, png(picture), args.overwrite)
         say(f"Wrote {args.out}.")

@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 from slider_core.canvas import font  # noqa: E402
-from slider_core.data.pair_check import Patient  # noqa: E402
+from slider_core.data.pair_check import PairImages  # noqa: E402
 from slider_core.data.pair_doctor import examine  # noqa: E402
 from slider_core.data.pair_sheet import contact_sheet  # noqa: E402
 from slider_core.use.sweep_export import png  # noqa: E402
@@ -113,13 +113,13 @@ FAULTS: dict[str, tuple[Face, Callable[[Pair, Face], Pair]]] = {
 }
 
 
-def patients() -> list[Patient]:
+def patients() -> list[PairImages]:
     """One pair without a fault and one with each, and good ones that are not shown, so that a fault is an exception."""
     named = {name: spoil(smile(face), face) for name, (face, spoil) in FAULTS.items()}
     colours = zip(("light", "dark", "brown", "light", "dark"), ("teal", "blue", "green", "gray", "purple"), strict=True)
     others = [Face(eyes=0.1 * n, size=0.2 * n, skin=skin, background=back) for n, (skin, back) in enumerate(colours)]
     named |= {f"one more {n}": smile(face) for n, face in enumerate(others)}
-    return [Patient(name, *pair, "a face", "a face", (SIZE, SIZE), (SIZE, SIZE)) for name, pair in named.items()]
+    return [PairImages(name, *pair, "a face", "a face", (SIZE, SIZE), (SIZE, SIZE)) for name, pair in named.items()]
 
 
 def draw_pairs() -> Image.Image:

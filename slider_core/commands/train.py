@@ -155,7 +155,7 @@ def command_train(args: argparse.Namespace) -> dict[str, Any]:
     start = load_slider(args.start_from) if args.start_from else None
     dataset = with_words(args, dataset_of(args) if args.dataset else None)
     saved = _check_place(args)
-    say(str(dataset.report))
+    say(dataset.report)
     backend = TinyBackend()
     run = begin_tiny(backend, args.out.stem, dataset, adapter_spec, spec, start, saved)
     if saved:

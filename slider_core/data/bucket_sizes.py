@@ -10,22 +10,21 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ..config.checks import SliderError
+from ..config.checks import need
 
 RATIOS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 9, 2.0, 21 / 9)  # and their inverses
 ABOUT = 1.25  # "about that area": up to this factor larger or smaller
 
 
 def _check(resolution: int, step: int) -> None:
-    if step < 1:
-        raise SliderError(f"The step of image sizes must be 1 or more, got {step!r}.")
-    if resolution < step:
-        raise SliderError(f"Resolution {resolution!r} is smaller than the model's step of {step} pixels. Choose {step} or more.")
+    need(step >= 1, f"The step of image sizes must be 1 or more, got {step!r}.", "size.step")
+    small = f"Resolution {resolution!r} is smaller than the model's step of {step} pixels. Choose {step} or more."
+    need(resolution >= step, small, "size.resolution")
 
 
 def _check_ratio(ratio: float) -> float:
-    if not (math.isfinite(ratio) and ratio > 0):
-        raise SliderError(f"An aspect ratio (width / height) must be a positive number, got {ratio!r}.")
+    sound = math.isfinite(ratio) and ratio > 0
+    need(sound, f"An aspect ratio (width / height) must be a positive number, got {ratio!r}.", "size.ratio")
     return ratio
 
 
@@ -35,16 +34,22 @@ def _off(value: float, wanted: float) -> float:
 
 def _steps(ratio: float, side: float) -> tuple[int, int]:
     """(width, height) in steps for `ratio` >= 1 and an area of side^2 square steps."""
-    wide, high = side * math.sqrt(ratio), side / math.sqrt(ratio)
+    wide = side * math.sqrt(ratio)
+    high = side / math.sqrt(ratio)
     heights = {max(1, math.floor(high)), max(1, math.ceil(high))}
     widths = range(max(1, math.floor(min(wide / 2, side * side / max(heights)))), math.ceil(wide) * 2 + 1)
-    found = [(w, h) for h in heights for w in widths if w >= h]
-    return min(found, key=lambda s: (round(max(_off(s[0], wide), _off(s[1], high)), 9), _off(s[0] * s[1], side * side)))
+    sizes = [(w, h) for h in heights for w in widths if w >= h]
+    return min(sizes, key=lambda s: (round(max(_off(s[0], wide), _off(s[1], high)), 9), _off(s[0] * s[1], side * side)))
+
+
+def _in_pixels(steps: tuple[int, int], ratio: float, step: int) -> tuple[int, int]:
+    """(width, height) in pixels of a size in steps, its long side first; turned for a tall image."""
+    long, short = steps
+    return (long * step, short * step) if ratio >= 1 else (short * step, long * step)
 
 
 def _size(ratio: float, resolution: int, step: int) -> tuple[int, int]:
-    long, short = _steps(max(ratio, 1 / ratio), resolution / step)
-    return (long * step, short * step) if ratio >= 1 else (short * step, long * step)
+    return _in_pixels(_steps(max(ratio, 1 / ratio), resolution / step), ratio, step)
 
 
 @lru_cache(maxsize=64)
@@ -52,7 +57,10 @@ def bucket_sizes(resolution: int, step: int) -> tuple[tuple[int, int], ...]:
     """(width, height) in pixels, multiples of `step`, area about resolution^2: 1:1, 5:4, 4:3, 3:2, 16:9, 2:1, 21:9 and their
     inverses, tall ones first, none twice. Raises SliderError when `resolution` is smaller than `step`."""
     _check(resolution, step)
-    sizes = {size for ratio in RATIOS for size in (_size(ratio, resolution, step), _size(1 / ratio, resolution, step))}
+    sizes = set()
+    for ratio in RATIOS:
+        sizes.add(_size(ratio, resolution, step))
+        sizes.add(_size(1 / ratio, resolution, step))
     return tuple(sorted(sizes, key=lambda size: size[0] / size[1]))
 
 
@@ -71,26 +79,27 @@ def nearest_size(ratio: float, resolution: int, step: int, exact: bool = False) 
 
 
 def _exact_size(ratio: float, resolution: int, step: int) -> tuple[int, int]:
-    long_ratio, side = max(ratio, 1 / ratio), resolution / step
-    high = side / math.sqrt(long_ratio)
-    heights = range(max(1, math.floor(high / ABOUT)), math.ceil(high * ABOUT) + 1)
-    sizes = [(w, h) for h in heights for w in (math.floor(h * long_ratio), math.ceil(h * long_ratio))]
-    sizes = [size for size in sizes if size[0] >= size[1] and _off(size[0] * size[1], side * side) <= math.log(ABOUT)]
+    long_ratio = max(ratio, 1 / ratio)
+    area = (resolution / step) * (resolution / step)
+    high = resolution / step / math.sqrt(long_ratio)
+    sizes = []
+    for h in range(max(1, math.floor(high / ABOUT)), math.ceil(high * ABOUT) + 1):
+        for w in (math.floor(h * long_ratio), math.ceil(h * long_ratio)):
+            if w >= h and _off(w * h, area) <= math.log(ABOUT):
+                sizes.append((w, h))
     if not sizes:  # so long an image, or so few steps, that no size of this shape has about this area
         return _size(ratio, resolution, step)
 
     def cut(size: tuple[int, int]) -> int:
         return math.floor(cut_share(long_ratio, size) * size[0] * step)
 
-    long, short = min(sizes, key=lambda size: (cut(size), _off(size[0] * size[1], side * side)))
-    return (long * step, short * step) if ratio >= 1 else (short * step, long * step)
+    return _in_pixels(min(sizes, key=lambda size: (cut(size), _off(size[0] * size[1], area))), ratio, step)
 
 
 def common_ratio(ratios: Iterable[float]) -> float:
     """The geometric mean: as far in log from the wide images as from the tall ones. Raises SliderError for none."""
     logs = [math.log(_check_ratio(ratio)) for ratio in ratios]
-    if not logs:
-        raise SliderError("There are no images to take a common aspect ratio of. Add images.")
+    need(bool(logs), "There are no images to take a common aspect ratio of. Add images.", "size.no_images")
     return math.exp(math.fsum(logs) / len(logs))
 
 

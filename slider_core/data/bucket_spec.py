@@ -64,13 +64,14 @@ class DatasetSpec(JsonSpec):
     def __post_init__(self) -> None:
         for name, kind in (("pairing", Pairing), ("unequal", Unequal), ("alpha", Alpha)):
             object.__setattr__(self, name, choice(kind, getattr(self, name), name.capitalize()))
-        colour = isinstance(self.background, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", self.background)
-        need(bool(colour), f'background must be a colour such as "#ffffff", got {self.background!r}.')
-        need(is_whole(self.frames, 1), f"frames must be a whole number from 1, got {self.frames!r}.")
+        is_colour = isinstance(self.background, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None
+        need(is_colour, f'background must be a colour such as "#ffffff", got {self.background!r}.', "dataset_spec.background")
+        need(is_whole(self.frames, 1), f"frames must be a whole number from 1, got {self.frames!r}.", "dataset_spec.frames")
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        return tuple(bytes.fromhex(self.background[1:]))  # type: ignore[return-value]
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,18 @@ class BucketSpec(JsonSpec):
         object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
         object.__setattr__(self, "crop", choice(Crop, self.crop, "Crop"))
         where = f"Bucket {self.title}"
-        need(is_number(self.strength), f"{where}: strength must be a finite number, got {self.strength!r}.")
+        strength = f"{where}: strength must be a finite number, got {self.strength!r}."
+        need(is_number(self.strength), strength, "bucket_spec.strength")
         likely = is_number(self.probability) and self.probability > 0
-        need(likely, f"{where}: probability must be above 0, got {self.probability!r}; to leave a bucket out, disable it.")
-        one = self.captions is not CaptionFrom.INSTANCEPROMPT or bool(self.caption)
-        need(one, f"{where}: the captions {CaptionFrom.INSTANCEPROMPT.value} need one caption for all.")
-        need(is_whole(self.repeats, 0), f"{where}: repeats must be a whole number from 0, got {self.repeats!r}.")
-        need(is_whole(self.resolution, 0), f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}.")
+        never = f"{where}: probability must be above 0, got {self.probability!r}; to leave a bucket out, disable it."
+        need(likely, never, "bucket_spec.probability")
+        captioned = self.captions is not CaptionFrom.INSTANCEPROMPT or bool(self.caption)
+        prompt = f"{where}: the captions {CaptionFrom.INSTANCEPROMPT.value} need one caption for all."
+        need(captioned, prompt, "bucket_spec.caption")
+        repeats = f"{where}: repeats must be a whole number from 0, got {self.repeats!r}."
+        need(is_whole(self.repeats, 0), repeats, "bucket_spec.repeats")
+        resolution = f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}."
+        need(is_whole(self.resolution, 0), resolution, "bucket_spec.resolution")
 
     @property
     def sign(self) -> int:
@@ -114,13 +120,14 @@ class BucketSpec(JsonSpec):
 
 
 class Latents(str, Enum):
-    """What a slider from words is trained on: latents that the model itself makes, or the dataset's images."""
+    """What a text slider is trained on: latents that the model itself makes, or the dataset's images."""
 
     OWN = "own"
     IMAGES = "images"
 
 
 MOST_LATENTS = 1000
+MOST_SIDE = 16384  # pixels
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class TextSliderSpec(JsonSpec):
     """Prompts in the place of images: what `target` becomes at +1 (`positive`) and at -1 (`negative`).
 
     Each of the `hold` attributes is said beside all three in turn, so that the slider learns no more of them than they have in
-    common. `guidance` times the difference of the two ends is what +1 is asked for; `weight` is what words count beside a
+    common. `guidance` times the difference of the two ends is what +1 is asked for; `weight` is what prompts count beside a
     dataset's images. The model makes `count` latents of `width` x `height` pixels (0: the run's resolution) in `steps` steps at
     the guidance scale `cfg`, where `latents` does not take the images.
     """
@@ -150,32 +157,41 @@ class TextSliderSpec(JsonSpec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "latents", choice(Latents, self.latents, "Latents"))
         for name in ("target", "positive", "negative"):
-            need(isinstance(getattr(self, name), str), f"The {name} prompt must be text, got {getattr(self, name)!r}.")
-            object.__setattr__(self, name, " ".join(getattr(self, name).split()))
+            prompt = getattr(self, name)
+            need(isinstance(prompt, str), f"The {name} prompt must be text, got {prompt!r}.", "text_slider.prompt")
+            object.__setattr__(self, name, " ".join(prompt.split()))
         same = f'positive and negative say the same ("{self.positive}"): say what the two ends are.'
-        need(self.positive != self.negative, same)
-        object.__setattr__(self, "hold", tuple(dict.fromkeys(word for h in self.hold if (word := " ".join(h.split())))))
+        need(self.positive != self.negative, same, "text_slider.same")
+        attributes = dict.fromkeys(" ".join(attribute.split()) for attribute in self.hold)
+        attributes.pop("", None)
+        object.__setattr__(self, "hold", tuple(attributes))
         for name in ("guidance", "weight"):
             value = getattr(self, name)
-            need(is_number(value) and 0 < value <= 100, f"{name} must be above 0 and at most 100, got {value!r}.")
-        need(is_number(self.cfg) and 1 <= self.cfg <= 30, f"cfg must be from 1 to 30, got {self.cfg!r}.")
-        for name, least, most in (("width", 0, 16384), ("height", 0, 16384), ("steps", 1, 1000)):
-            value = getattr(self, name)
-            need(
-                is_whole(value, least) and value <= most, f"{name} must be a whole number from {least} to {most}, got {value!r}."
-            )
-        least = max(1, len(self.hold))
-        enough = is_whole(self.count, least) and self.count <= MOST_LATENTS
-        need(
-            enough,
-            f"count must be from {least} (one for each attribute to hold) to {MOST_LATENTS}, got {self.count!r}.",
-        )
+            above = is_number(value) and 0 < value <= 100
+            need(above, f"{name} must be above 0 and at most 100, got {value!r}.", f"text_slider.{name}")
+        need(is_number(self.cfg) and 1 <= self.cfg <= 30, f"cfg must be from 1 to 30, got {self.cfg!r}.", "text_slider.cfg")
+        self._check_whole("width", 0, MOST_SIDE)
+        self._check_whole("height", 0, MOST_SIDE)
+        self._check_whole("steps", 1, 1000)
+        self._check_whole("count", max(1, len(self.hold)), MOST_LATENTS, " (one for each attribute to hold)")
+
+    def _check_whole(self, name: str, least: int, most: int, why: str = "") -> None:
+        value = getattr(self, name)
+        sound = is_whole(value, least) and value <= most
+        need(sound, f"{name} must be a whole number from {least}{why} to {most}, got {value!r}.", f"text_slider.{name}")
 
     @property
     def prompts(self) -> list[tuple[str, str, str]]:
-        """(target, positive, negative) as they are said: as they are, else once with each attribute to hold."""
-        plain = (self.target, self.positive, self.negative)
-        return [tuple(f"{said}, {held}".removeprefix(", ") for said in plain) for held in self.hold] or [plain]  # type: ignore[misc]
+        """(target, positive, negative) as they are encoded: as they are, else once with each attribute to hold."""
+        if not self.hold:
+            return [(self.target, self.positive, self.negative)]
+        prompts = []
+        for attribute in self.hold:
+            target, positive, negative = (
+                f"{prompt}, {attribute}".removeprefix(", ") for prompt in (self.target, self.positive, self.negative)
+            )
+            prompts.append((target, positive, negative))
+        return prompts
 
     def __str__(self) -> str:
         held = f", hold {', '.join(self.hold)}" if self.hold else ""
@@ -184,4 +200,4 @@ class TextSliderSpec(JsonSpec):
 
 def held(text: str) -> tuple[str, ...]:
     """Attributes out of a text, one on a line or with commas between."""
-    return tuple(word for word in re.split(r"[,\n]", text) if word.strip())
+    return tuple(attribute for attribute in re.split(r"[,\n]", text) if attribute.strip())

@@ -14,27 +14,31 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..config.checks import SliderError
-from .bitmap import load_clip, load_picture
+from ..config.checks import need
+from .bitmap import load_image, over
+from .bitmap_clip import load_clip
 from .bucket_sizes import common_ratio, cut_share, nearest_size
 from .bucket_spec import Alpha, BucketSpec, Crop, DatasetSpec, Pairing
-from .dataset import Dataset, ImageSample
+from .buckets import ImageSample
+from .dataset import Dataset
 
-# --- to the model's size
+CENTER = (0.5, 0.5)
+CUT = 0.2  # the share of an image from which on its crop is reported
 
 
-def fit(image: Image.Image, width: int, height: int, crop: Crop, place: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
+def fit(image: Image.Image, width: int, height: int, crop: Crop, place: tuple[float, float] = CENTER) -> Image.Image:
     """`image` scaled to cover width x height, then cropped: at `place` for Crop.RANDOM ((0, 0) is the top left corner, (1, 1)
     the bottom right), in the middle else. The content keeps its aspect ratio. A mask (L) is scaled bilinearly.
 
     Only the part that stays is scaled, so that a very long image costs no more than another. Raises SliderError for a place
     outside 0..1.
     """
-    x, y = place if crop is Crop.RANDOM else (0.5, 0.5)
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise SliderError(f"A crop's place must be two numbers from 0 to 1, got {place!r}.")
+    x, y = place if crop is Crop.RANDOM else CENTER
+    inside = 0 <= x <= 1 and 0 <= y <= 1
+    need(inside, f"A crop's place must be two numbers from 0 to 1, got {place!r}.", "crop.place")
     scale = min(image.width / width, image.height / height)
-    left, top = x * max(0.0, image.width - width * scale), y * max(0.0, image.height - height * scale)
+    left = x * max(0.0, image.width - width * scale)
+    top = y * max(0.0, image.height - height * scale)
     box = (left, top, min(image.width, left + width * scale), min(image.height, top + height * scale))
     how = Image.Resampling.BILINEAR if image.mode == "L" else Image.Resampling.LANCZOS
     return image.resize((width, height), how, box=box)
@@ -52,13 +56,9 @@ def from_tensor(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
 
 
-CENTER = (0.5, 0.5)
-CUT = 0.2  # the share of an image from which on its crop is worth a word
-
-
 @dataclass(frozen=True)
 class Fitted:
-    """How a shot goes into the model: the size in pixels, the place of the crop (0 to 1 each way), mirrored or not."""
+    """How an image goes into the model: the size in pixels, the place of the crop (0 to 1 each way), mirrored or not."""
 
     image_sample: ImageSample
     spec: BucketSpec
@@ -70,68 +70,96 @@ class Fitted:
     crop: Crop = Crop.CENTER
 
 
-def _place(spec: BucketSpec, seed: int, *names: str) -> tuple[float, float]:
+def _place(spec: BucketSpec, seed: int, samples: Sequence[ImageSample]) -> tuple[float, float]:
     """Where a random crop lies: the same for both images of a pair, and in every run."""
     if spec.crop is not Crop.RANDOM:
         return CENTER
-    digest = hashlib.sha256("\n".join((str(seed), *sorted(names))).encode()).digest()
+    names = sorted(sample.digest for sample in samples)
+    digest = hashlib.sha256("\n".join((str(seed), *names)).encode()).digest()
     return digest[0] / 255, digest[1] / 255
 
 
 def fittings(dataset: Dataset, resolution: int, step: int) -> list[Fitted]:
-    """Every shot of a dataset as it will be encoded: pairs first, in order, then the shots that have no partner."""
-    spec_of = {id(image_sample): bucket.spec for bucket in dataset.buckets for image_sample in bucket.image_samples}
-    groups = [(number, list(pair)) for number, pair in enumerate(dataset.pairs)]
-    paired = {id(image_sample) for _, pair in groups for image_sample in pair}
-    alone = [image_sample for image_sample in dataset.image_samples if id(image_sample) not in paired]
-    together = dataset.spec.pairing is Pairing.RANDOM  # whoever may meet must be of one size
-    one = common_ratio([s.ratio for s in alone if s.strength]) if together else None
-    groups += [(None, [image_sample]) for image_sample in alone]
-    found = []
-    for number, image_samples in groups:
-        spec = spec_of[id(image_samples[0])]
-        ratio = one if one is not None and image_samples[0].strength else common_ratio([s.ratio for s in image_samples])
+    """Every image of a dataset as it will be encoded: pairs first, in order, then the images that have no partner."""
+    spec_of: dict[int, BucketSpec] = {}
+    for bucket in dataset.buckets:
+        for sample in bucket.image_samples:
+            spec_of[id(sample)] = bucket.spec
+    groups: list[tuple[int | None, tuple[ImageSample, ...]]] = list(enumerate(dataset.pairs))
+    paired = {id(sample) for pair in dataset.pairs for sample in pair}
+    alone = [sample for sample in dataset.image_samples if id(sample) not in paired]
+    groups += [(None, (sample,)) for sample in alone]
+    common = None
+    if dataset.spec.pairing is Pairing.RANDOM:  # whoever may meet must be of one size
+        common = common_ratio(sample.ratio for sample in alone if sample.strength)
+    fitted: list[Fitted] = []
+    for number, samples in groups:
+        spec = spec_of[id(samples[0])]
+        ratio = common
+        if ratio is None or not samples[0].strength:
+            ratio = common_ratio(sample.ratio for sample in samples)
         width, height = nearest_size(ratio, spec.resolution or resolution, step, exact=spec.crop is Crop.NONE)
-        place = _place(spec, dataset.spec.seed, *(s.digest for s in image_samples))
-        found += [Fitted(s, spec_of[id(s)], number, width, height, place, crop=spec.crop) for s in image_samples]
-    return found + _mirrored(found, len(dataset.pairs)) if dataset.spec.flip else found
+        place = _place(spec, dataset.spec.seed, samples)
+        for sample in samples:
+            fitted.append(Fitted(sample, spec_of[id(sample)], number, width, height, place, crop=spec.crop))
+    return fitted + _mirrored(fitted, len(dataset.pairs)) if dataset.spec.flip else fitted
 
 
 def _mirrored(fitted: Sequence[Fitted], pairs: int) -> list[Fitted]:
     """The same once more, seen in a mirror; pairs stay pairs."""
-    return [replace(f, pair=None if f.pair is None else f.pair + pairs, flip=True) for f in fitted]
+    return [replace(one, pair=None if one.pair is None else one.pair + pairs, flip=True) for one in fitted]
 
 
-def load(fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(image (3, H, W) or clip (T, 3, H, W) in [0, 1], mask (1, H, W) or None) at the fitted size."""
-    image_sample = fitted.image_sample
-    if image_sample.pixels is not None:
-        image = _fit_picture(from_tensor(image_sample.pixels), fitted)
-        mask = None if image_sample.mask is None else _fit_picture(from_tensor(image_sample.mask), fitted)
-    elif image_sample.is_clip:
-        frames = load_clip(image_sample.path, spec.frames, spec.rgb)
-        image, mask = torch.stack([_fit_picture(frame, fitted) for frame in frames]), None
-        image = image if spec.frames > 1 else image[0]
-    else:
-        picture, alpha = load_picture(image_sample.path, spec.rgb)
-        image = _fit_picture(picture, fitted)
-        mask = _fit_picture(alpha, fitted) if alpha is not None and spec.alpha is Alpha.MASK else None
-    if fitted.flip:
-        image, mask = image.flip(-1), None if mask is None else mask.flip(-1)
-    return image, mask
+@dataclass(frozen=True)
+class Pixels:
+    """The frames of an image (one) or a clip, RGB, and the mask (L) of an image; in full size or as a small copy."""
+
+    frames: list[Image.Image]
+    mask: Image.Image | None = None
+
+    def fitted(self, at: Fitted) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(image (3, H, W) or clip (T, 3, H, W) in [0, 1], mask (1, H, W) or None) at the fitted size."""
+        frames = [_fit_picture(frame, at) for frame in self.frames]
+        image = torch.stack(frames) if len(frames) > 1 else frames[0]
+        return image, None if self.mask is None else _fit_picture(self.mask, at)
 
 
-def _fit_picture(picture: Image.Image, fitted: Fitted) -> torch.Tensor:
-    return to_tensor(fit(picture, fitted.width, fitted.height, fitted.crop, fitted.place))
+def _fit_picture(picture: Image.Image, at: Fitted) -> torch.Tensor:
+    tensor = to_tensor(fit(picture, at.width, at.height, at.crop, at.place))
+    return tensor.flip(-1) if at.flip else tensor
+
+
+def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
+    """The pixels to train on, in full size. Every call opens the file."""
+    if sample.pixels is not None:
+        return Pixels([from_tensor(sample.pixels)], None if sample.mask is None else from_tensor(sample.mask))
+    if sample.is_clip:
+        return Pixels(load_clip(sample.path, spec.frames, spec.rgb))
+    picture = load_image(sample.path)
+    masked = spec.alpha is Alpha.MASK and picture.mode == "RGBA"
+    return Pixels([over(picture, spec.rgb)], picture.getchannel("A") if masked else None)
+
+
+def small_image(at: Fitted, spec: DatasetSpec) -> torch.Tensor:
+    """(3, H, W) in [0, 1] to look at, of a clip the first frame: from the small copy where there is one."""
+    copy = at.image_sample.copy
+    picture = over(copy, spec.rgb) if copy else decode(at.image_sample, replace(spec, frames=1)).frames[0]
+    return _fit_picture(picture, at)
 
 
 def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
-    """The sizes of a dataset in words, and whose crop loses much."""
-    count = Counter(f"{f.width} x {f.height}" for f in fitted if not f.flip)
+    """The sizes of a dataset as text, and whose crop loses much."""
+    count: Counter[str] = Counter()
+    lost = []
+    for one in fitted:
+        if not one.flip:
+            count[f"{one.width} x {one.height}"] += 1
+            share = cut_share(one.image_sample.ratio, (one.width, one.height))
+            if share > CUT:
+                lost.append((share, one.image_sample.path.name))
     lines = ["Sizes: " + ", ".join(f"{size} ({number})" for size, number in count.most_common()) + "."]
-    lost = [(cut_share(f.image_sample.ratio, (f.width, f.height)), f.image_sample.path.name) for f in fitted if not f.flip]
-    much = sorted((entry for entry in lost if entry[0] > CUT), reverse=True)
-    if much:
-        names = ", ".join(f"{name} ({share:.0%})" for share, name in much[:3])
-        lines.append(f"The crop loses more than {CUT:.0%} of {len(much)} images: {names}{', ...' if len(much) > 3 else ''}.")
+    if lost:
+        names = ", ".join(f"{name} ({share:.0%})" for share, name in sorted(lost, reverse=True)[:3])
+        more = ", ..." if len(lost) > 3 else ""
+        lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {names}{more}.")
     return lines

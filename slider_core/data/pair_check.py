@@ -1,9 +1,9 @@
-"""The figures of one pair: what differs, a shift, and what each of its two pictures looks like.
+"""The figures of one pair: what differs, a shift, and what each of its two images looks like.
 
 A difference is max(|Y|, max |RGB| / 2) after a small blur: JPEG spoils colour more than brightness, and single pixels most.
 The width of edges is sqrt(sum |gradient|^2 / (2 sum laplacian^2)), the sigma of a step blurred by a Gaussian: unlike the
 variance of the Laplacian it depends neither on contrast nor on how much there is to see.
-It cannot tell: a pair zoomed or turned, noise (it looks sharp), a thing that moved before an even background from a picture
+It cannot tell: a pair zoomed or turned, noise (it looks sharp), a thing that moved before an even background from an image
 that moved. Cost: about 25 ms for a pair of 512 x 512 on one core, and 25 kB kept beside its mask.
 """
 
@@ -15,16 +15,20 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..config.checks import SliderError
+from ..config.checks import need
 
-DIFFERS, GRAIN, NOTHING, MOST = 0.06, 0.1, 5e-4, 0.6  # a pixel's difference, in a grainy picture; shares: nothing, too much
-RELATED, ALIGNED = 0.3, 0.5  # gradient correlations: of one scene at 32 x 32, and where a shift was found
-CELLS = 32  # width and height of the small pictures
+DIFFERS = 0.06  # a pixel's difference
+GRAIN = 0.1  # and in a grainy image
+NOTHING = 5e-4  # share of differing pixels: nothing differs,
+MOST = 0.6  # or too much
+RELATED = 0.3  # gradient correlation at 32 x 32: of one scene,
+ALIGNED = 0.5  # and where a shift was found
+CELLS = 32  # width and height of the small images
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Patient:
+class PairImages:
     """One pair as it will be trained on: (3, H, W) float32 in [0, 1], both fitted to one size. Sizes are (width, height)."""
 
     name: str
@@ -37,17 +41,8 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Single:
-    """A picture without a partner: (3, H, W) float32 in [0, 1] as it will be trained on, and its file's (width, height)."""
-
-    name: str
-    image: torch.Tensor
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one picture looks like. `cells`: (3, 32, 32), the picture small; `enlarged`: how many times fitting enlarged it."""
+class ImageFigures:
+    """What one image looks like. `cells`: (3, 32, 32), the image small; `enlarged`: how many times fitting enlarged it."""
 
     size: tuple[int, int]  # the file's (width, height)
     enlarged: float
@@ -67,14 +62,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Checkup:
+class PairFigures:
     """The figures of one pair. `mask`: (H, W) bool, True where the two differ, and `share` of it; `structure`: correlation of
     their gradients; `shift`: pixels (right, down) by which the negative lies off the positive, None unless clear."""
 
     name: str
     captions: tuple[str, str]
-    positive: Look
-    negative: Look
+    positive: ImageFigures
+    negative: ImageFigures
     mask: torch.Tensor
     share: float
     structure: float
@@ -85,9 +80,10 @@ class Checkup:
         return self.share > MOST and self.structure < RELATED
 
     def ratio(self, figure: str) -> float:
-        """A figure of Look, positive by negative; 1 where one of the two has none."""
-        a, b = getattr(self.positive, figure), getattr(self.negative, figure)
-        return a / b if min(a, b) > 1e-9 else 1.0
+        """One of the figures, positive by negative; 1 where one of the two has none."""
+        positive = getattr(self.positive, figure)
+        negative = getattr(self.negative, figure)
+        return positive / negative if min(positive, negative) > 1e-9 else 1.0
 
     @property
     def light(self) -> float:
@@ -136,26 +132,32 @@ def distance(change_CHW: torch.Tensor) -> torch.Tensor:
 
 
 def difference_mask(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """(H, W) bool: where two pictures (3, H, W) differ. Grain that lies over all of the picture raises the threshold."""
+    """(H, W) bool: where two images (3, H, W) differ. Grain that lies over all of the image raises the threshold."""
     change = positive - negative
     soft = _blur(change)
     grain = 1.4826 * float((change - soft).abs().flatten()[::7].median())
     return distance(soft) > max(DIFFERS, min(GRAIN, grain))
 
 
-def look(image: torch.Tensor, size: tuple[int, int], name: str) -> Look:
-    """Figures of a picture (3, H, W) in [0, 1]. SliderError for another shape, or values that are not finite."""
-    if image.ndim != 3 or image.shape[0] != 3 or not image.numel() or not bool(image.isfinite().all()):
-        shape = tuple(image.shape)
-        raise SliderError(f"{plain(name)}: not a picture of finite numbers (3, H, W), but of shape {shape}. Load it again.")
+def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> ImageFigures:
+    """Figures of an image (3, H, W) in [0, 1]. SliderError for another shape, or values that are not finite."""
+    sound = image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0 and bool(image.isfinite().all())
+    unlike = f"not a picture of finite numbers (3, H, W), but of shape {tuple(image.shape)}"
+    need(sound, f"{plain(name)}: {unlike}. Load it again.", "pair.image")
     grey = luma(image)
     p = _edged(grey[None], 1)[0]
     laplacian = p[1:-1, 2:] + p[1:-1, :-2] + p[2:, 1:-1] + p[:-2, 1:-1] - 4 * grey
     bends = float(laplacian.square().mean())
     edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends)) if bends > 1e-9 else 0.0
-    enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
-    sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
-    return Look(size, enlarged, float(grey.mean()), float(grey.std(correction=0)), sharpness, edges, cells)
+    return ImageFigures(
+        size=size,
+        enlarged=max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1)),
+        brightness=float(grey.mean()),
+        contrast=float(grey.std(correction=0)),
+        sharpness=float(laplacian.var(correction=0)),
+        edges=edges,
+        cells=F.adaptive_avg_pool2d(image[None], CELLS)[0],
+    )
 
 
 def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int] | None:
@@ -163,38 +165,51 @@ def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int
 
     Cross and phase correlation name places; there the gradients of what overlaps must fit far better than without a shift.
     """
-    a, b = (_gradient(_blur(luma(image)[None])[0]) for image in (positive, negative))
-    height, width = a.shape[1:]
-    reach = height // 4, width // 4
-    window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
-    cross = (torch.fft.rfft2(b * window) * torch.fft.rfft2(a * window).conj()).sum(0)
-    places = [(0, 0)]
-    for power in (cross, cross / (cross.abs() + 1e-3 * cross.abs().max() + 1e-12)):
-        near = torch.fft.irfft2(power, s=(height, width)).roll(reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
-        best = int(near.argmax())
-        places.append((best % near.shape[1] - reach[1], best // near.shape[1] - reach[0]))
-
-    def fit(x: int, y: int) -> float:
-        mine = a[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
-        return _cosine(mine, b[:, max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)])
-
-    before = fit(0, 0)
-    after, place = max((fit(*p), p) for p in dict.fromkeys(places))
+    a = _gradient(_blur(luma(positive)[None])[0])
+    b = _gradient(_blur(luma(negative)[None])[0])
+    before = _overlap(a, b, (0, 0))
+    after, place = max((_overlap(a, b, place), place) for place in _likely_shifts(a, b))
     if place != (0, 0):
         beside = [(place[0] + x, place[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
-        after, place = max((fit(*p), p) for p in beside)
+        after, place = max((_overlap(a, b, place), place) for place in beside)
     return place if place != (0, 0) and after > ALIGNED and 1 - after < (1 - before) / 2 else None
 
 
-def check(patient: Patient) -> Checkup:
-    """The figures of one pair. SliderError when its pictures are not of one size, or `look` refuses one."""
-    positive, negative = (image.detach().float().cpu() for image in (patient.positive, patient.negative))
-    if positive.shape != negative.shape:
-        shapes = f"{tuple(positive.shape)} and {tuple(negative.shape)}"
-        raise SliderError(f"{plain(patient.name)}: its pictures have the shapes {shapes}. Fit both to one size first.")
-    looks = look(positive, patient.positive_size, patient.name), look(negative, patient.negative_size, patient.name)
+def _likely_shifts(a: torch.Tensor, b: torch.Tensor) -> list[tuple[int, int]]:
+    """None, and the peaks (right, down) of the cross and the phase correlation of two gradients (2, H, W), each once."""
+    height, width = a.shape[1:]
+    down = height // 4
+    right = width // 4
+    window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
+    cross = (torch.fft.rfft2(b * window) * torch.fft.rfft2(a * window).conj()).sum(0)
+    places = {(0, 0): None}
+    for power in (cross, cross / (cross.abs() + 1e-3 * cross.abs().max() + 1e-12)):
+        near = torch.fft.irfft2(power, s=(height, width)).roll((down, right), (0, 1))[: 2 * down + 1, : 2 * right + 1]
+        best = int(near.argmax())
+        places[(best % near.shape[1] - right, best // near.shape[1] - down)] = None
+    return list(places)
+
+
+def _overlap(a: torch.Tensor, b: torch.Tensor, shift: tuple[int, int]) -> float:
+    """Correlation of two gradients (2, H, W) where they overlap, the second moved back by `shift` (right, down)."""
+    x, y = shift
+    height, width = a.shape[1:]
+    still = a[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    return _cosine(still, b[:, max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)])
+
+
+def check(pair: PairImages) -> PairFigures:
+    """The figures of one pair. SliderError when its images are not of one size, or `image_figures` refuses one."""
+    positive = pair.positive.detach().float().cpu()
+    negative = pair.negative.detach().float().cpu()
+    shapes = f"{tuple(positive.shape)} and {tuple(negative.shape)}"
+    unequal = f"{plain(pair.name)}: its pictures have the shapes {shapes}. Fit both to one size first."
+    need(positive.shape == negative.shape, unequal, "pair.shapes")
+    plus = image_figures(positive, pair.positive_size, pair.name)
+    minus = image_figures(negative, pair.negative_size, pair.name)
     mask = difference_mask(positive, negative)
     share = float(mask.float().mean())
-    structure = _cosine(*(_gradient(luma(one.cells)) for one in looks))
+    structure = _cosine(_gradient(luma(plus.cells)), _gradient(luma(minus.cells)))
     shift = find_shift(positive, negative) if share > NOTHING else None
-    return Checkup(patient.name, (patient.positive_caption, patient.negative_caption), *looks, mask, share, structure, shift)
+    captions = (pair.positive_caption, pair.negative_caption)
+    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, shift)

@@ -1,4 +1,4 @@
-"""Do the two images of each pair line up? Two heaps with equal file names are no pairs, and must not be trained as such.
+"""Do the two images of each pair line up? Unpaired sets with equal file names are no pairs, and must not be trained as such.
 
 Two signs, and one suffices: among all images of the other side partners lie nearest to each other, far more often than by chance;
 or the outlines of the two correlate, whatever colours they have. tests/core/test_alignment.py says how often both are right on
@@ -7,6 +7,7 @@ the demo world.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -22,20 +23,23 @@ def nearer_share(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Te
 
     Distances are sums of roots, so that a few places that differ much count less than many that are the same.
     """
-    apart = torch.cdist(*(torch.stack([t.flatten() for t in side]).float() for side in (positives, negatives)), p=0.5)
-    own = apart.diagonal()
-    nearer = torch.cat([(apart < own).sum(dim=0), (apart < own[:, None]).sum(dim=1)])
+    flat_positives = torch.stack(list(positives)).flatten(1).float()
+    flat_negatives = torch.stack(list(negatives)).flatten(1).float()
+    apart = torch.cdist(flat_positives, flat_negatives, p=0.5)
+    partner = apart.diagonal()
+    nearer = torch.cat([(apart < partner).sum(dim=0), (apart < partner[:, None]).sum(dim=1)])
     return float(nearer.float().mean()) / (len(apart) - 1)
 
 
-def _luck(count: int) -> float:
+def _chance(count: int) -> float:
     """Standard deviation of `nearer_share` of `count` pairs by chance, where every rank is as likely."""
     return ((count + 1) / (count - 1) / (24 * count)) ** 0.5
 
 
 def _outline(latent: torch.Tensor) -> torch.Tensor:
     """(..., H - 1, W - 1) how much changes from place to place, over all channels; a little blurred, its mean taken off."""
-    down, right = latent[..., 1:, 1:] - latent[..., :-1, 1:], latent[..., 1:, 1:] - latent[..., 1:, :-1]
+    down = latent[..., 1:, 1:] - latent[..., :-1, 1:]
+    right = latent[..., 1:, 1:] - latent[..., 1:, :-1]
     strength = (down.square() + right.square()).flatten(0, -3).sum(dim=0).sqrt()
     blurred = F.avg_pool2d(strength[None, None], 3, 1, 1, count_include_pad=False)
     return blurred - blurred.mean()
@@ -43,23 +47,29 @@ def _outline(latent: torch.Tensor) -> torch.Tensor:
 
 def outlines_agree(positive: torch.Tensor, negative: torch.Tensor) -> float:
     """Correlation of the outlines of two latents (C, H, W) or (C, T, H, W); 0 where one has none."""
-    a, b = _outline(positive.float()), _outline(negative.float())
+    a = _outline(positive.float())
+    b = _outline(negative.float())
     size = float(a.norm() * b.norm())
     return float((a * b).sum()) / size if size else 0.0
 
 
 def line_up(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
     """Whether these are pairs: latents of one or several shapes, partners at the same place of both lists."""
-    alike: dict[torch.Size, list[int]] = {}
-    for number, positive in enumerate(positives):
-        alike.setdefault(positive.shape, []).append(number)
-    near, least = 0.0, 0.0  # over the groups, those who are alone of their shape have nobody else to be near to
-    groups = [same for same in alike.values() if len(same) > 1]
-    total = sum(len(same) for same in groups)
-    for same in groups:
-        weight = len(same) / total
-        near += weight * nearer_share([positives[n] for n in same], [negatives[n] for n in same])
-        least += (weight * _luck(len(same))) ** 2
-    partners = bool(groups) and near <= min(NEAR, 0.5 - SIGMAS * least**0.5)
     agree = [outlines_agree(p, n) for p, n in zip(positives, negatives, strict=True)]
-    return partners or bool(torch.tensor(agree).median() >= OUTLINED)
+    return _partners_nearest(positives, negatives) or bool(torch.tensor(agree).median() >= OUTLINED)
+
+
+def _partners_nearest(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
+    """Whether partners lie nearer than chance has it. An image alone of its shape has nobody else to be near to."""
+    groups: dict[torch.Size, list[int]] = defaultdict(list)
+    for number, positive in enumerate(positives):
+        groups[positive.shape].append(number)
+    near = 0.0
+    variance = 0.0
+    total = sum(len(numbers) for numbers in groups.values() if len(numbers) > 1)
+    for numbers in groups.values():
+        if len(numbers) > 1:
+            weight = len(numbers) / total
+            near += weight * nearer_share([positives[n] for n in numbers], [negatives[n] for n in numbers])
+            variance += (weight * _chance(len(numbers))) ** 2
+    return total > 0 and near <= min(NEAR, 0.5 - SIGMAS * variance**0.5)

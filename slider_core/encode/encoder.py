@@ -1,29 +1,32 @@
-"""Encodes each image and each distinct caption once: shots become samples that a step can use.
+"""Encodes each image and each distinct caption once: images become samples that a step can use.
 
-Every image is fitted to the aspect-ratio bucket that is nearest to its shape (sizes.py), both images of a pair to the same one
-and cut at the same place, so that nothing is distorted and a pair stays aligned. What was encoded before, by the same encoders,
-comes from the disk (disk_cache.py).
+Every image is fitted to the aspect-ratio bucket that is nearest to its shape (data/fitting.py). What was encoded before, by the
+same encoders, comes from the disk (disk_cache.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import count
 
 import torch
 
 from ..backend import Backend, Conditioning
-from ..config.checks import SliderError
 from ..data.bucket_spec import DatasetSpec, Pairing
 from ..data.dataset import Dataset, OnImage
-from ..data.fitting import Fitted, fittings, load
+from ..data.fitting import Fitted, Pixels, decode, fittings
 from .alignment import line_up
 from .disk_cache import DiskCache
+
+Encoded = tuple[torch.Tensor, torch.Tensor | None]  # latent, mask at the latent's size; float32 on the CPU
 
 
 @dataclass(frozen=True)
 class PromptPair:
-    """What words ask of a slider on a latent, instead of an image that is shown: see words.py."""
+    """What a text slider asks for on a latent, instead of an image that is shown: see text_latents.py."""
 
     positive: Conditioning
     negative: Conditioning
@@ -33,7 +36,7 @@ class PromptPair:
 
 @dataclass(frozen=True)
 class Sample:
-    """An encoded shot, or a latent that words are asked about (`asks`).
+    """An encoded image, or a latent with the prompts of a text slider (`prompt_pair`).
 
     `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
 
@@ -55,26 +58,39 @@ class Sample:
 
 
 class Encoder:
-    """A backend's encoders with the cache on disk behind them. `encoded` counts what was really encoded."""
+    """A backend's encoders with the cache on disk behind them."""
 
     def __init__(self, backend: Backend, disk: DiskCache | None = None) -> None:
-        self.backend, self.disk, self.encoded = backend, disk, 0
+        self.backend = backend
+        self.disk = disk
         self.image_mark, self.text_mark = backend.encoder_fingerprints()
         self._conds: dict[str, Conditioning] = {}
 
-    def latent(self, fitted: Fitted, spec: DatasetSpec) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(latent, mask at the latent's size) of a shot, float32 on the CPU."""
+    def images(self, fitted: Sequence[Fitted], spec: DatasetSpec, on_image: Callable[[], object] = int) -> list[Encoded]:
+        """Each image as it is fitted. One that is shown more than once, mirrored or with other partners, is decoded once."""
+        places = defaultdict(list)
+        for place, one in enumerate(fitted):
+            places[id(one.image_sample)].append(place)
+        encoded: dict[int, Encoded] = {}
+        for same in places.values():
+            pixels = cache(partial(decode, fitted[same[0]].image_sample, spec))
+            for place in same:
+                encoded[place] = self._image(fitted[place], spec, pixels)
+                on_image()
+        return [encoded[place] for place in range(len(fitted))]
+
+    def _image(self, fitted: Fitted, spec: DatasetSpec, pixels: Callable[[], Pixels]) -> Encoded:
+        """One image from the disk, or encoded; `pixels` is asked only then."""
         at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.crop.value} {fitted.flip}"
         look = f"{spec.background} {spec.alpha.value} {spec.frames}"
         key = self.disk.key("image", self.image_mark, fitted.image_sample.content, at, look) if self.disk else ""
-        found = self.disk.get(key) if self.disk else None
-        if isinstance(found, list) and len(found) == 2 and isinstance(found[0], torch.Tensor):
-            return found[0], found[1]
-        image, mask = load(fitted, spec)
+        stored = self.disk.get(key) if self.disk else None
+        if isinstance(stored, list) and len(stored) == 2 and isinstance(stored[0], torch.Tensor):
+            return stored[0], stored[1]
+        image, mask = pixels().fitted(fitted)
         latent = self.backend.encode_images(image[None])[0].float().cpu().clone()
         if mask is not None:
             mask = torch.nn.functional.interpolate(mask[None], latent.shape[-2:], mode="area")[0].clone()
-        self.encoded += 1
         if self.disk:
             self.disk.put(key, [latent, mask])
         return latent, mask
@@ -82,16 +98,19 @@ class Encoder:
     def conditioning(self, text: str) -> Conditioning:
         """A caption's encoding, once per text."""
         if text not in self._conds:
-            key = self.disk.key("text", self.text_mark, text) if self.disk else ""
-            value = self.disk.get(key) if self.disk else None
-            if value is None:
-                self._conds[text] = self.backend.encode_prompt(text)
-                self.encoded += 1
-                if self.disk:
-                    self.disk.put(key, self._conds[text].value)
-            else:
-                self._conds[text] = Conditioning(text, self.backend.prompt_to_device(value))
+            self._conds[text] = self._encode_text(text)
         return self._conds[text]
+
+    def _encode_text(self, text: str) -> Conditioning:
+        if not self.disk:
+            return self.backend.encode_prompt(text)
+        key = self.disk.key("text", self.text_mark, text)
+        stored = self.disk.get(key)
+        if stored is not None:
+            return Conditioning(text, self.backend.prompt_to_device(stored))
+        encoded = self.backend.encode_prompt(text)
+        self.disk.put(key, encoded.value)
+        return encoded
 
 
 def encode(
@@ -102,35 +121,38 @@ def encode(
     on_image: OnImage | None = None,
 ) -> list[Sample]:
     """Encode a dataset with `backend`, at its own resolution unless one is given. Gradients are never recorded here."""
-    if dataset.trouble:
-        raise SliderError(dataset.trouble)
-    encoder, samples = Encoder(backend, disk), []
-    wanted = fittings(dataset, resolution or backend.resolution, backend.image_step)
+    dataset.need_equal_sides()
+    encoder = Encoder(backend, disk)
+    fitted = fittings(dataset, resolution or backend.resolution, backend.image_step)
+    done = count(1)
+
+    def step() -> None:
+        if on_image:
+            on_image(next(done), len(fitted))
+
+    samples = []
     with torch.no_grad():
-        for number, fitted in enumerate(wanted):
-            latent, mask = encoder.latent(fitted, dataset.spec)
-            cond, spec = encoder.conditioning(fitted.image_sample.caption), fitted.spec
-            name = f"{spec.title} {spec.folder}"
-            samples.append(
-                Sample(latent, cond, fitted.image_sample.strength, fitted.pair, name, spec.probability, spec.repeats, mask)
-            )
-            if on_image:
-                on_image(number + 1, len(wanted))
-    return _looked_at(samples, dataset.spec.pairing)
+        for one, (latent, mask) in zip(fitted, encoder.images(fitted, dataset.spec, step), strict=True):
+            cond = encoder.conditioning(one.image_sample.caption)
+            bucket = f"{one.spec.title} {one.spec.folder}"
+            turns = (one.spec.probability, one.spec.repeats)
+            samples.append(Sample(latent, cond, one.image_sample.strength, one.pair, bucket, *turns, mask))
+    return _with_alignment(samples, dataset.spec.pairing)
 
 
 def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
     """Positive and negative of each pair, in the order of the pairs' numbers."""
-    pairs: dict[int, list[Sample]] = {}
+    pairs: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.pair is not None:
-            pairs.setdefault(sample.pair, []).append(sample)
-    return [tuple(sorted(pairs[n], key=lambda s: -s.strength)) for n in sorted(pairs)]
+            pairs[sample.pair].append(sample)
+    return [tuple(sorted(pairs[number], key=lambda sample: -sample.strength)) for number in sorted(pairs)]
 
 
-def _looked_at(samples: list[Sample], pairing: Pairing) -> list[Sample]:
-    """The samples, their pairs examined for whether they line up. Who says how images pair says that they do."""
-    sides = list(zip(*pairs_of(samples), strict=True))  # the positives, the negatives; nothing without pairs
-    told = pairing in (Pairing.NAME, Pairing.ORDER)
-    aligned = bool(sides) and (told or line_up(*([s.latent for s in side] for side in sides)))
-    return [replace(s, aligned=s.pair is not None and aligned) for s in samples]
+def _with_alignment(samples: list[Sample], pairing: Pairing) -> list[Sample]:
+    """The samples, and whether their pairs line up: as the pairing says, else as their latents look."""
+    pairs = pairs_of(samples)
+    aligned = bool(pairs) and pairing in (Pairing.NAME, Pairing.ORDER)
+    if pairs and not aligned:
+        aligned = line_up([pair[0].latent for pair in pairs], [pair[1].latent for pair in pairs])
+    return [replace(sample, aligned=sample.pair is not None and aligned) for sample in samples]

@@ -38,9 +38,11 @@ class Noised:
 
     def rows(self, order: Sequence[int]) -> Noised:
         """These rows of the batch, in this order."""
-        order = list(order)
-        tensors = (t[order] for t in (self.latent, self.noise, self.sigma_B, self.x, self.right, self.scale, self.ratio))
-        return Noised(*tensors, tuple(self.cond[i] for i in order), tuple(self.masks[i] for i in order))
+        rows = list(order)
+        cond = tuple(self.cond[i] for i in rows)
+        masks = tuple(self.masks[i] for i in rows)
+        levels = (self.latent[rows], self.noise[rows], self.sigma_B[rows])
+        return Noised(*levels, self.x[rows], self.right[rows], self.scale[rows], self.ratio[rows], cond, masks)
 
 
 def at_levels(
@@ -53,7 +55,8 @@ def at_levels(
 ) -> Noised:
     """Latents with that noise at those levels."""
     one = latent.new_ones(len(latent), *[1] * (latent.ndim - 1))
-    signal, spread = backend.add_noise(one, 0 * one, sigma_B), backend.add_noise(0 * one, one, sigma_B)
+    signal = backend.add_noise(one, 0 * one, sigma_B)
+    spread = backend.add_noise(0 * one, one, sigma_B)
     ratio = signal / spread
     return Noised(
         latent,

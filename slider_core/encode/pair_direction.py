@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..backend import Backend
-from ..config.checks import SliderError
+from ..config.checks import need
 from ..data.dataset import Dataset
 from ..data.fitting import Fitted, fittings
 from .disk_cache import DiskCache
@@ -25,33 +25,35 @@ def pair_direction(
     `shape` is that of one latent of the sweep, (C, H, W) or (C, T, H, W), and `pixels` (height, width) of its picture. Images are
     encoded at that area and their latents scaled to that shape. SliderError when a side is missing.
     """
-    if dataset.trouble:
-        raise SliderError(dataset.trouble)
-    encoder = Encoder(backend, disk)
+    dataset.need_equal_sides()
     resolution = max(backend.image_step, round(math.sqrt(pixels[0] * pixels[1])))
     fitted = fittings(dataset, resolution, backend.image_step)
-    sides = [[f for f in fitted if sign * f.spec.strength > 0][:MOST_IMAGES] for sign in (1, -1)]
-    if not all(sides):
-        raise SliderError("The sweep's dataset needs images above 0 and below 0 to measure along.")
-    positive, negative = (_mean([_encoded(encoder, f, dataset, shape) for f in side]) for side in sides)
-    apart = sum(f.spec.strength for f in sides[0]) / len(sides[0]) - sum(f.spec.strength for f in sides[1]) / len(sides[1])
-    return (positive - negative) / apart
+    positives = [one for one in fitted if one.spec.strength > 0][:MOST_IMAGES]
+    negatives = [one for one in fitted if one.spec.strength < 0][:MOST_IMAGES]
+    both = bool(positives) and bool(negatives)
+    need(both, "The sweep's dataset needs images above 0 and below 0 to measure along.", "sweep.sides")
+    encoder = Encoder(backend, disk)
+    change = _mean_latent(encoder, positives, dataset, shape) - _mean_latent(encoder, negatives, dataset, shape)
+    return change / (_mean_strength(positives) - _mean_strength(negatives))
 
 
-def _mean(latents: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(latents)).mean(0)
+def _mean_strength(fitted: Sequence[Fitted]) -> float:
+    return sum(one.spec.strength for one in fitted) / len(fitted)
 
 
 @torch.no_grad()
-def _encoded(encoder: Encoder, fitted: Fitted, dataset: Dataset, shape: Sequence[int]) -> torch.Tensor:
+def _mean_latent(encoder: Encoder, fitted: Sequence[Fitted], dataset: Dataset, shape: Sequence[int]) -> torch.Tensor:
+    latents = [_scaled(latent.float(), shape) for latent, _ in encoder.images(fitted, dataset.spec)]
+    return torch.stack(latents).mean(0)
+
+
+def _scaled(latent: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """A latent of the sweep's shape: an image stands still over the frames of a clip."""
-    latent = encoder.latent(fitted, dataset.spec)[0].float()
     if latent.ndim == 4:
         latent = latent[:, :1].expand(-1, shape[1], -1, -1) if len(shape) == 4 else latent[:, 0]
     frames = latent.movedim(1, 0) if latent.ndim == 4 else latent[None]
     scaled = torch.nn.functional.interpolate(frames, tuple(shape[-2:]), mode="bilinear", antialias=True, align_corners=False)
-    found = scaled.movedim(0, 1) if latent.ndim == 4 else scaled[0]
-    if tuple(found.shape) != tuple(shape):
-        sizes = f"The dataset's latents are {tuple(found.shape)} and the sweep's {tuple(shape)}"
-        raise SliderError(f"{sizes}: use the model's own VAE.")
-    return found
+    scaled = scaled.movedim(0, 1) if latent.ndim == 4 else scaled[0]
+    sizes = f"The dataset's latents are {tuple(scaled.shape)} and the sweep's {tuple(shape)}"
+    need(tuple(scaled.shape) == tuple(shape), f"{sizes}: use the model's own VAE.", "sweep.latent_shape")
+    return scaled

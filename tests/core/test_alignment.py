@@ -1,6 +1,6 @@
-"""Pairs are told from two heaps, on the demo world and on made-up latents.
+"""Pairs are told from unpaired sets, on the demo world and on made-up latents.
 
-benchmarks/alignment.py, 4 to 12 images a side: no two heaps of 2200 passed for pairs; pairs whose face moves or grows were
+benchmarks/alignment.py, 4 to 12 images a side: no unpaired sets of 2200 passed for pairs; pairs whose face moves or grows were
 known in 104 of 120 sets of four, 119 of 120 sets of six, and all others.
 """
 
@@ -11,7 +11,7 @@ from slider_core.encode.alignment import line_up, nearer_share, outlines_agree
 from slider_core.with_tiny.faces import ATTRIBUTES, render
 from slider_core.with_tiny.faces_pairs import make_pairs
 
-SEEDS = range(8)
+SEEDS = range(4)
 
 
 def sides(attribute: str, count: int, seed: int, unpaired: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,20 +19,20 @@ def sides(attribute: str, count: int, seed: int, unpaired: bool) -> tuple[torch.
     return render([p for p, _ in pairs]), render([n for _, n in pairs])
 
 
-@pytest.mark.parametrize("attribute", [a for a in ATTRIBUTES if a not in ("size", "x", "y")])
-def test_pairs_of_one_scene_line_up(attribute: str) -> None:
-    assert all(line_up(*sides(attribute, 6, seed, unpaired=False)) for seed in SEEDS)
+def test_pairs_of_one_scene_line_up() -> None:
+    for attribute in [a for a in ATTRIBUTES if a not in ("size", "x", "y")]:
+        assert all(line_up(*sides(attribute, 6, seed, unpaired=False)) for seed in SEEDS)
 
 
-@pytest.mark.parametrize("attribute", ["size", "x", "y"])
-def test_pairs_whose_outline_moves_do(attribute: str) -> None:
-    assert sum(line_up(*sides(attribute, 6, seed, unpaired=False)) for seed in SEEDS) >= 7
+def test_pairs_whose_outline_moves_do() -> None:
+    lined_up = [line_up(*sides(attribute, 6, seed, unpaired=False)) for attribute in ("size", "x", "y") for seed in SEEDS]
+    assert sum(lined_up) >= len(lined_up) - 1
 
 
-@pytest.mark.parametrize("attribute", ATTRIBUTES)
 @pytest.mark.parametrize("count", [4, 6, 12])
-def test_two_heaps_do_not(attribute: str, count: int) -> None:
-    assert not any(line_up(*sides(attribute, count, seed, unpaired=True)) for seed in SEEDS)
+def test_unpaired_sets_do_not(count: int) -> None:
+    for attribute in ATTRIBUTES:
+        assert not any(line_up(*sides(attribute, count, seed, unpaired=True)) for seed in SEEDS)
 
 
 def test_nearer_share_counts_who_lies_before_the_partner() -> None:
@@ -63,6 +63,6 @@ def test_an_image_alone_of_its_shape_says_nothing() -> None:
     """Three pairs of three shapes, partners unlike: each finds its partner, for there is no other."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(3, 8, 8), (3, 8, 16), (3, 16, 8)]
-    heaps = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
-    assert not line_up(*heaps)
-    assert line_up(heaps[0], [h + 0.1 for h in heaps[0]])
+    sets = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
+    assert not line_up(*sets)
+    assert line_up(sets[0], [h + 0.1 for h in sets[0]])

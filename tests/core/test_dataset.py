@@ -1,14 +1,16 @@
 """Folders in, buckets and pairs out; every fault named at once."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
+from core.faults import refused
 from PIL import Image
 
-from slider_core.config.checks import SliderError
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, DatasetSpec, Pairing, Unequal
-from slider_core.data.dataset import assembled, bucket_folders, graph_bucket, read_dataset, sides_named
+from slider_core.data.buckets import graph_bucket
+from slider_core.data.dataset import assembled, bucket_folders, read_dataset, sides_named
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 
@@ -31,13 +33,13 @@ def test_pairs_are_matched_by_file_name(tmp_path: Path) -> None:
     sides(tmp_path, ["a.png", "B.jpg"], ["b.PNG", "A.bmp"])
     dataset = read_dataset(bucket_folders(tmp_path))
     assert [(p.path.stem.lower(), n.path.stem.lower()) for p, n in dataset.pairs] == [("a", "a"), ("b", "b")]
-    assert "matched by file name" in str(dataset.report)
+    assert "matched by file name" in dataset.report
 
 
 def test_pairs_without_common_names_go_by_order_and_say_so(tmp_path: Path) -> None:
     dataset = read_dataset(bucket_folders(sides(tmp_path, ["1.png", "2.png"], ["x.png", "y.png"])))
     assert [(p.path.stem, n.path.stem) for p, n in dataset.pairs] == [("1", "x"), ("2", "y")]
-    assert "matched by order" in str(dataset.report)
+    assert "matched by order" in dataset.report
 
 
 def test_captions_come_from_the_file_beside_or_from_the_bucket(tmp_path: Path) -> None:
@@ -59,32 +61,32 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png", "2.png"], ["1.png"])
     (tmp_path / "positive" / "3.png").write_bytes((tmp_path / "positive" / "1.png").read_bytes()[:40])
     (tmp_path / "negative" / "2.jpg").write_text("no image")
-    with pytest.raises(SliderError) as fault:
+    with refused("image.format", f"{tmp_path}/positive/3.png", f"{tmp_path}/negative/2.jpg"):
         read_dataset(bucket_folders(tmp_path))
-    assert f"{tmp_path}/positive/3.png" in str(fault.value)
-    assert f"{tmp_path}/negative/2.jpg" in str(fault.value)
 
 
-@pytest.mark.parametrize(
-    ("positive", "negative", "message"),
-    [(["1.png"], [], "Folder is empty: .*negative"), (["1.png", "2.png"], ["1.png"], "Unequal counts: 2 positive .* 1 negative")],
-)
-def test_empty_and_unequal_buckets_are_errors(tmp_path: Path, positive: list[str], negative: list[str], message: str) -> None:
-    (tmp_path / "negative").mkdir()
-    sides(tmp_path, positive, negative)
-    with pytest.raises(SliderError, match=message):
+def test_empty_and_unequal_buckets_are_errors(tmp_path: Path) -> None:
+    (sides(tmp_path, ["1.png", "2.png"], []) / "negative").mkdir()
+    with refused("folder.empty", tmp_path / "negative"):
+        read_dataset(bucket_folders(tmp_path))
+    put(tmp_path / "negative" / "1.png")
+    with refused("dataset.unequal", 2, 1, "positive/2.png"):
         read_dataset(bucket_folders(tmp_path))
 
 
 def test_missing_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SliderError, match=r"Dataset folder not found: .*nowhere"):
+    with refused("dataset.missing", tmp_path / "nowhere"):
         bucket_folders(tmp_path / "nowhere")
     (tmp_path / "positive").mkdir()
-    with pytest.raises(SliderError, match=r"Folder missing: .*negative"):
+    with refused("dataset.side", tmp_path / "negative"):
         bucket_folders(tmp_path)
     put(tmp_path / "only" / "1.png")
-    with pytest.raises(SliderError, match="No negative bucket"):
+    with refused("dataset.side", "negative"):
         read_dataset([BucketSpec(str(tmp_path / "only"), 1.0)])
+    with refused("dataset.no_folder", "1.png"):
+        bucket_folders(tmp_path / "only" / "1.png")
+    with refused("folder.missing", tmp_path / "gone"):
+        read_dataset([BucketSpec(str(tmp_path / "gone"), 1.0), BucketSpec(str(tmp_path / "only"), -1.0)])
 
 
 def test_the_digest_follows_content(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_two_folders_for_one_side_are_an_error(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     (tmp_path / "Positive").mkdir(exist_ok=True)
     if len(list(tmp_path.iterdir())) == 3:  # not on a file system that folds case
-        with pytest.raises(SliderError, match="upper and lower case"):
+        with refused("dataset.letter_case", tmp_path):
             bucket_folders(tmp_path)
 
 
@@ -122,21 +124,17 @@ def test_folders_name_their_strength(tmp_path: Path) -> None:
     assert [s.sign for s in bucket_folders(tmp_path)] == [1, 1, -1, -1, 0]
 
 
-@pytest.mark.parametrize(
-    ("names", "sides"),
-    [
+def test_what_names_a_dataset() -> None:
+    for names, count in (
         (["positive", "negative"], 2),
         (["strength_0.5", "strength_-1"], 2),
-        (["Positive", "strength_-1"], 2),
-        (["positive", "neutral"], 1),
+        (["Positive", "neutral"], 1),
         (["strength_+1", "strength_2"], 1),
         (["neutral"], 0),
         (["strength_up", "strength_down"], 0),
         ([], 0),
-    ],
-)
-def test_what_names_a_dataset(names: list[str], sides: int) -> None:
-    assert sides_named(names) == sides
+    ):
+        assert sides_named(names) == count
 
 
 @pytest.mark.parametrize(
@@ -166,37 +164,31 @@ def test_the_smaller_side_can_go_round(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png", "2.png", "3.png"], ["a.png", "b.png"])
     dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
     assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "a"), ("2", "b"), ("3", "a")]
-    assert "the negative ones are shown more often" in str(dataset.report)
+    assert "the negative ones are shown more often" in dataset.report
 
 
 def test_balanced_sides_stay_paired_by_name_where_names_match(tmp_path: Path) -> None:
     """An image that is missing on one side must not shift the partners of all that follow."""
     sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png", "3.png"])
-    with pytest.raises(SliderError, match=r"Without a partner of the same name: positive/2\.png"):
-        read_dataset(bucket_folders(tmp_path))
     dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
     assert [(p.name, n.name) for p, n in dataset.pairs] == [("1", "1"), ("3", "3")]
-    assert "without a partner, and left out of them: positive/2.png" in str(dataset.report)
-    assert "more often" not in str(dataset.report)
+    assert "without a partner, and left out of them: positive/2.png" in dataset.report
+    assert "more often" not in dataset.report
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"),
-    [("negativ", "is negative meant"), ("neutrals", "is neutral meant"), ("strength_+1,5", "says no strength"), ("backup", "")],
-)
-def test_folders_that_mean_to_be_buckets_are_not_passed_over(tmp_path: Path, folder: str, message: str) -> None:
-    sides(tmp_path, ["1.png"], ["1.png"])
-    (tmp_path / folder).mkdir()
-    if not message:
-        assert len(bucket_folders(tmp_path)) == 2
-        return
-    with pytest.raises(SliderError, match=message):
-        bucket_folders(tmp_path)
+def test_folders_that_mean_to_be_buckets_are_not_passed_over(tmp_path: Path) -> None:
+    (sides(tmp_path, ["1.png"], ["1.png"]) / "backup").mkdir()
+    assert len(bucket_folders(tmp_path)) == 2
+    for folder, code in (("negativ", "folder.misspelt"), ("neutrals", "folder.misspelt"), ("strength_+1,5", "folder.strength")):
+        (tmp_path / folder).mkdir()
+        with refused(code, tmp_path / folder):
+            bucket_folders(tmp_path)
+        (tmp_path / folder).rmdir()
 
 
 def test_pairs_by_name_insist_on_names(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png", "2.png"], ["1.png", "3.png"])
-    with pytest.raises(SliderError, match=r"No partner of the same name: negative/3\.png, positive/2\.png"):
+    with refused("dataset.partner", "negative/3.png", "positive/2.png"):
         read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.NAME))
 
 
@@ -210,7 +202,7 @@ def test_random_pairs_need_no_equal_counts(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png", "2.png", "3.png"], ["1.png"])
     dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.RANDOM))
     assert dataset.pairs == ()
-    assert "drawn at random" in str(dataset.report)
+    assert "drawn at random" in dataset.report
 
 
 @pytest.mark.parametrize("change", ["pairing", "repeats", "caption", "background"])
@@ -231,13 +223,11 @@ def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:
     (home / "positive" / "2.png").symlink_to(out / "secret.png")
     (home / "positive" / "3.png").symlink_to(home / "positive" / "3.png")  # a loop
     (home / "positive" / "4.png").symlink_to(out / "gone.png")
-    with pytest.raises(SliderError) as fault:
+    with refused("image.outside", *(home / "positive" / name for name in ("2.png", "3.png", "4.png"))):
         read_dataset(bucket_folders(home), roots=[home])
-    for name in ("2.png", "3.png", "4.png"):
-        assert f"positive/{name} leads outside" in str(fault.value)
     (home / "negative2").symlink_to(out)
-    with pytest.raises(SliderError, match="negative2 leads outside the folders for datasets"):
-        read_dataset([BucketSpec(str(home / "positive"), 1.0), BucketSpec(str(home / "negative2"), -1.0)], roots=[home])
+    with refused("folder.outside", "negative2"):
+        read_dataset([BucketSpec(str(home / "negative"), 1.0), BucketSpec(str(home / "negative2"), -1.0)], roots=[home])
 
 
 def test_links_inside_are_followed(tmp_path: Path) -> None:
@@ -248,10 +238,8 @@ def test_links_inside_are_followed(tmp_path: Path) -> None:
 
 
 def test_many_images_are_read_one_at_a_time_and_counted(tmp_path: Path) -> None:
-    """5,000 images: progress to the last, and never more than a few of them in memory."""
-    import tracemalloc
-
-    count, picture = 5000, tmp_path / "one.png"
+    """Progress to the last, and never more than a few of them in memory."""
+    count, picture = 600, tmp_path / "one.png"
     Image.new("RGB", (16, 16), RED).save(picture)
     for side in ("positive", "negative"):
         (tmp_path / side).mkdir()
@@ -265,7 +253,7 @@ def test_many_images_are_read_one_at_a_time_and_counted(tmp_path: Path) -> None:
     assert len(dataset.pairs) == count // 2
     assert seen[-1] == (count, count)
     assert [done for done, _ in seen] == list(range(1, count + 1))
-    assert peak < 64 * 2**20
+    assert peak < 8 * 2**20
 
 
 # --- out of a graph
@@ -289,7 +277,7 @@ def test_images_out_of_a_graph_make_pairs_by_number() -> None:
 
 @pytest.mark.parametrize(("captions", "masks"), [(["a", "b", "c"], None), ([], torch.ones(3, 8, 8))])
 def test_numbers_that_do_not_fit_are_refused(captions: list[str], masks: torch.Tensor | None) -> None:
-    with pytest.raises(SliderError, match=r"3 (captions|masks) for 2 images"):
+    with refused("bucket.counts", "3", "2 images"):
         graph_bucket(torch.rand(2, 8, 8, 3), 1.0, captions, masks)
 
 
@@ -305,7 +293,7 @@ def test_every_hostile_file_of_a_bucket_is_named_in_one_report(tmp_path: Path) -
     names = ["zero.png", "cut.png", "text.jpg", "dot.webp", "loop.png", "笑顔 😀 ё.png", "x" * 251 + ".png"]
     for name in names[-2:]:
         (bucket / name).write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(SliderError) as fault:
+    with refused("image.unreadable") as fault:
         read_dataset(bucket_folders(tmp_path))
     lines = str(fault.value).splitlines()
     assert [name for name in names if not any(name in line for line in lines)] == []
@@ -320,10 +308,8 @@ def test_captions_and_frames_that_lead_outside_are_refused_too(tmp_path: Path) -
     (home / "positive" / "1.txt").symlink_to(secret / "words.txt")
     (home / "negative" / "clip").mkdir()
     (home / "negative" / "clip" / "1.png").symlink_to(secret / "frame.png")
-    with pytest.raises(SliderError) as fault:
+    with refused("caption.outside", "1.txt", "clip/1.png") as fault:
         read_dataset(bucket_folders(home), roots=[home])
-    assert "1.txt leads outside" in str(fault.value)
-    assert "clip/1.png leads outside" in str(fault.value)
     assert "password" not in str(fault.value)
 
 
@@ -331,7 +317,7 @@ def test_unequal_sides_of_a_chain_stop_only_when_they_are_used() -> None:
     """More buckets may follow: the trouble is told, and is gone when they have come."""
     images = torch.rand(4, 8, 8, 3)
     plus, minus = graph_bucket(images, 1.0, [], None), [graph_bucket(images[:2], -1.0, [], None) for _ in range(2)]
-    assert "Unequal counts: 4 positive" in assembled([plus, minus[0]], DatasetSpec()).trouble
+    assert "4 positive" in assembled([plus, minus[0]], DatasetSpec()).trouble
     whole = assembled([plus, *minus], DatasetSpec())
     assert (whole.trouble, len(whole.pairs)) == ("", 4)
 
@@ -340,6 +326,6 @@ def test_an_image_and_a_clip_make_no_pair(tmp_path: Path) -> None:
     put(tmp_path / "positive" / "1.png")
     for number in range(3):
         put(tmp_path / "negative" / "1" / f"{number}.png")
-    with pytest.raises(SliderError, match="a pair of an image and a clip"):
+    with refused("dataset.image_and_clip", "1.png"):
         read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=3))
     assert len(read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=1)).pairs) == 1

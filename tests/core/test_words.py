@@ -13,12 +13,12 @@ from slider_core.backend import Conditioning, per_sample
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
-from slider_core.data.bucket_spec import DatasetSpec, Latents, TextSliderSpec, held
-from slider_core.data.dataset import Dataset, add_text_slider, assembled, graph_bucket, origin
-from slider_core.encode.disk_cache import DiskCache
+from slider_core.data.bucket_spec import DatasetSpec, TextSliderSpec
+from slider_core.data.buckets import graph_bucket
+from slider_core.data.dataset import Dataset, add_text_slider, assembled, origin
 from slider_core.encode.encoder import PromptPair, Sample
 from slider_core.encode.noised import at_levels
-from slider_core.encode.text_latents import encode_all, make_latents
+from slider_core.encode.text_latents import encode_all
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
@@ -109,88 +109,6 @@ def test_the_weight_counts_words(wordy) -> None:
     torch.testing.assert_close(three, 3 * one)
 
 
-def point(space: str, mean: torch.Tensor):
-    """The best possible model of data that is one point, in a prediction space: (add_noise, target, predict)."""
-
-    def parts(sigma: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        s = per_sample(sigma, like)
-        return (1 - s, s) if space == "flow" else (torch.ones_like(s), s)
-
-    def add_noise(x0, noise, sigma):
-        a, b = parts(sigma, x0)
-        return a * x0 + b * noise
-
-    def target(x0, noise, sigma):
-        if space == "flow":
-            return noise - x0
-        alpha = 1 / (1 + per_sample(sigma, x0) ** 2).sqrt()
-        return noise if space == "eps" else alpha * noise - per_sample(sigma, x0) * alpha * x0
-
-    def predict(x, sigma, _cond):
-        a, b = parts(sigma, x)
-        return target(mean.expand_as(x), (x - a * mean) / b, sigma)
-
-    return add_noise, target, predict
-
-
-@pytest.mark.parametrize("space", ["eps", "v", "flow"])
-@pytest.mark.parametrize("steps", [1, 5])
-def test_the_model_makes_what_it_knows_in_every_prediction_space(space: str, steps: int, linear_backend) -> None:
-    mean = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    made = linear_backend()
-    made.add_noise, made.target, made.predict = point(space, mean)
-    if space != "flow":
-        made.sigmas = lambda u: 14 * u
-    noise = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
-    drawn = make_latents(made, noise, Conditioning("", None), steps)
-    torch.testing.assert_close(drawn, mean.repeat(2, 1, 1, 1), atol=1e-4, rtol=1e-4)
-
-
-def test_the_loop_is_the_embedded_models_own_sampler(backend: TinyBackend) -> None:
-    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(5))
-    for cfg in (1.0, 3.0):
-        drawn = make_latents(backend, noise, backend.encode_prompt(FACE), 4, cfg, backend.encode_prompt(""))
-        sampled = backend.sample(backend.encode_prompt(FACE), 5, (0.0,), steps=4, cfg=cfg)
-        assert (((drawn + 1) / 2).clamp(0, 1) - sampled).abs().mean() < 0.01
-
-
-def test_each_attribute_to_hold_is_said_beside_all_three() -> None:
-    words = TextSliderSpec("a person", "a  person, smiling", "", held("man, woman\nold,, man"), count=4)
-    assert words.hold == ("man", "woman", "old")
-    assert words.prompts[0] == ("a person, man", "a person, smiling, man", "man")
-    assert len(words.prompts) == 3
-    assert TextSliderSpec("", "happy", "sad").prompts == [("", "happy", "sad")]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"positive": "sad "}, "positive and negative say the same"),
-        ({"guidance": 0.0}, "guidance must be above 0"),
-        ({"weight": float("nan")}, "weight must be above 0"),
-        ({"count": 1, "hold": ("a", "b")}, "count must be from 2 .one for each attribute"),
-        ({"cfg": 0.5}, "cfg must be from 1"),
-        ({"steps": 0}, "steps must be a whole number from 1"),
-        ({"latents": "paper"}, 'Latents "paper" is not known'),
-    ],
-)
-def test_words_that_cannot_be_trained_on_are_named(wrong: dict, told: str) -> None:
-    with pytest.raises(SliderError, match=told) as fault:
-        TextSliderSpec(**({"target": "a", "positive": "happy", "negative": "sad"} | wrong))
-    assert "\n" not in str(fault.value)
-
-
-def test_latents_are_shared_by_both_signs_and_come_from_the_disk_the_second_time(backend: TinyBackend, tmp_path) -> None:
-    dataset, heard = add_text_slider(replace(WORDS, hold=("large", "small"), count=3)), []
-    first = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda done, total: heard.append((done, total)))
-    again = encode_all(dataset, backend, None, DiskCache(tmp_path), None, lambda *_: pytest.fail("made anew"))
-    assert heard[-1] == (3, 3)
-    assert [s.cond.text for s in first[::2]] == [f"{FACE}, large"] * 2 + [f"{FACE}, small"]
-    assert all(torch.equal(plus.latent, minus.latent) for plus, minus in zip(first[::2], first[1::2], strict=True))
-    assert all(torch.equal(a.latent, b.latent) for a, b in zip(first, again, strict=True))
-    assert len({float(s.latent.sum()) for s in first}) == 3, "no latent comes twice"
-
-
 def pictures() -> Dataset:
     images = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(6))
     return assembled([graph_bucket(images, sign, [FACE], None) for sign in (1.0, -1.0)], DatasetSpec())
@@ -201,14 +119,6 @@ def test_words_come_after_every_step_of_images(backend: TinyBackend) -> None:
     for objective in ("displacement", "denoise_paired"):
         assert [next_batch(samples, TrainSpec(objective=objective), n).text_slider for n in range(6)] == [False, True] * 3
     assert all(s.prompt_pair is None for s in measured_on(samples)), "judged by the images"
-
-
-def test_images_may_lend_their_latents(backend: TinyBackend) -> None:
-    lent = encode_all(add_text_slider(replace(WORDS, latents=Latents.IMAGES), pictures()), backend)
-    assert len(lent) == 8, "four images, both signs"
-    assert all(s.prompt_pair for s in lent)
-    with pytest.raises(SliderError, match="there are none: connect a dataset"):
-        encode_all(add_text_slider(replace(WORDS, latents=Latents.IMAGES)), backend)
 
 
 def test_one_side_of_images_is_refused_beside_words_too(backend: TinyBackend) -> None:

@@ -2,19 +2,20 @@
 
 import math
 import statistics
+from collections.abc import Callable
 
 import pytest
+from core.faults import refused
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from slider_core.config.checks import SliderError
 from slider_core.data.bucket_sizes import RATIOS, bucket_sizes, common_ratio, cut_share, nearest_size
 
 SHAPES = st.floats(0.02, 50)
 GRIDS = st.tuples(st.integers(64, 2048), st.sampled_from([8, 16, 32, 64])).filter(lambda grid: grid[0] >= grid[1])
 FINE_GRIDS = GRIDS.filter(lambda grid: grid[0] >= 8 * grid[1])
 
-steady = settings(deadline=None, derandomize=True, database=None)
+steady = settings(deadline=None, derandomize=True, database=None, max_examples=30)
 
 
 def off(value: float, wanted: float) -> float:
@@ -28,12 +29,6 @@ def test_buckets_are_multiples_of_the_step_and_none_comes_twice(grid: tuple[int,
     assert all(side % grid[1] == 0 and side > 0 for size in sizes for side in size)
     assert len(set(sizes)) == len(sizes)
     assert [w / h for w, h in sizes] == sorted(w / h for w, h in sizes)
-
-
-@given(GRIDS)
-@steady
-def test_every_bucket_has_its_inverse_and_one_is_square(grid: tuple[int, int]) -> None:
-    sizes = bucket_sizes(*grid)
     assert {(h, w) for w, h in sizes} == set(sizes)
     assert sum(w == h for w, h in sizes) == 1
 
@@ -64,11 +59,9 @@ def test_no_neighbour_of_a_bucket_is_better_in_both_area_and_shape(grid: tuple[i
         assert any(not any(beaten(w, h, ratio, by) for by in steps) for ratio in (*RATIOS, *(1 / r for r in RATIOS)))
 
 
-def test_the_buckets_of_sdxl_are_among_them() -> None:
+def test_buckets_by_hand() -> None:
+    """Those of SDXL are among them, and a small resolution has some too."""
     assert {(1024, 1024), (1152, 896), (896, 1152), (1344, 768), (768, 1344)} <= set(bucket_sizes(1024, 64))
-
-
-def test_a_small_resolution_has_buckets_too() -> None:
     assert bucket_sizes(64, 8) == ((40, 96), (48, 88), (56, 80), (56, 72), (64, 64), (72, 56), (80, 56), (88, 48), (96, 40))
     assert bucket_sizes(64, 64) == ((64, 64),)
 
@@ -117,15 +110,9 @@ def test_a_tall_image_gets_the_size_of_the_wide_one_turned(exact: bool, ratio: f
     assert off(w / h, ratio) == pytest.approx(off(turned[0] / turned[1], 1 / ratio), abs=2 / min(w, h))
 
 
-@pytest.mark.parametrize(("ratio", "size"), [(1.5, (576, 384)), (1.0, (512, 512)), (3.0, (960, 320)), (1 / 3, (320, 960))])
-def test_exact_sizes_by_hand(ratio: float, size: tuple[int, int]) -> None:
-    assert nearest_size(ratio, 512, 64, exact=True) == size
-
-
-@pytest.mark.parametrize("ratio", [1e-4, 1e4])
-def test_a_very_long_image_keeps_the_area(ratio: float) -> None:
-    w, h = nearest_size(ratio, 512, 64, exact=True)
-    assert (min(w, h), w * h) == (64, 512 * 512)
+def test_exact_sizes_by_hand() -> None:
+    for ratio, size in ((1.5, (576, 384)), (1.0, (512, 512)), (1 / 3, (320, 960)), (1e-4, (64, 4096)), (1e4, (4096, 64))):
+        assert nearest_size(ratio, 512, 64, exact=True) == size
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(1, 12))
@@ -143,16 +130,16 @@ def test_the_common_ratio_is_the_geometric_mean(ratios: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("wrong", "code", "value"),
     [
-        (lambda: bucket_sizes(4, 8), "Resolution 4 .* step of 8"),
-        (lambda: bucket_sizes(64, 0), "step .* got 0"),
-        (lambda: nearest_size(0, 64, 8), "aspect ratio .* got 0"),
-        (lambda: nearest_size(math.nan, 64, 8, exact=True), "aspect ratio .* got nan"),
-        (lambda: common_ratio([]), "no images"),
-        (lambda: common_ratio([1, -2]), "aspect ratio .* got -2"),
+        (lambda: bucket_sizes(4, 8), "size.resolution", 4),
+        (lambda: bucket_sizes(64, 0), "size.step", 0),
+        (lambda: nearest_size(0, 64, 8), "size.ratio", 0),
+        (lambda: nearest_size(math.nan, 64, 8, exact=True), "size.ratio", "nan"),
+        (lambda: common_ratio([]), "size.no_images", ""),
+        (lambda: common_ratio([1, -2]), "size.ratio", -2),
     ],
 )
-def test_wrong_numbers_are_named(fault, words: str) -> None:
-    with pytest.raises(SliderError, match=words):
-        fault()
+def test_wrong_numbers_are_named(wrong: Callable[[], object], code: str, value: object) -> None:
+    with refused(code, value):
+        wrong()

@@ -1,7 +1,7 @@
 """The pair doctor finds what was done to pairs on purpose, names that pair alone, and stays silent about clean ones."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,39 +9,30 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from core.faults import refused
 from PIL import Image, ImageFilter
 
-from slider_core.config.checks import SliderError
-from slider_core.data.pair_check import NOTHING, Patient, Single, check, difference_mask, find_shift, look
-from slider_core.data.pair_doctor import Diagnosis, Kind, examine
+from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures
+from slider_core.data.pair_doctor import Kind, PairsReport, examine
 from slider_core.data.pair_sheet import contact_sheet
 from slider_core.with_tiny.faces import CLASSES, SIZE, render, sample_faces
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"
-WHITE, SEEDS = (255, 255, 255), range(6)
+WHITE, SEEDS = (255, 255, 255), range(2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small are slower on two threads, ten times so when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def patient(name: str, positive: torch.Tensor, negative: torch.Tensor) -> Patient:
+def pair(name: str, positive: torch.Tensor, negative: torch.Tensor) -> PairImages:
     size = (positive.shape[2], positive.shape[1])
-    return Patient(name, positive, negative, "a face", "a face", size, size)
+    return PairImages(name, positive, negative, "a face", "a face", size, size)
 
 
-def smiles(count: int = 8, seed: int = 0, attribute: str = "mouth", unpaired: bool = False) -> list[Patient]:
+def smiles(count: int = 8, seed: int = 0, attribute: str = "mouth", unpaired: bool = False) -> list[PairImages]:
     """Pairs of the world that differ in one attribute alone; unpaired ones share nothing."""
     ends = (CLASSES[attribute][0], CLASSES[attribute][-1]) if attribute in CLASSES else (0.95, -0.95)
     faces = sample_faces(2 * count, torch.Generator().manual_seed(seed))
     sides = faces[:count], faces[count:] if unpaired else faces[:count]
     drawn = [render([replace(f, **{attribute: end}) for f in side]) for side, end in zip(sides, ends, strict=True)]
-    return [patient(f"{i:02}", p, n) for i, (p, n) in enumerate(zip(*drawn, strict=True), 1)]
+    return [pair(f"{i:02}", p, n) for i, (p, n) in enumerate(zip(*drawn, strict=True), 1)]
 
 
 def pil(image: torch.Tensor) -> Image.Image:
@@ -69,11 +60,11 @@ def texture(seed: int, side: int = 128) -> torch.Tensor:
     return F.interpolate(noise, (side, side), mode="nearest")[0]
 
 
-def told(diagnosis: Diagnosis) -> set[tuple[Kind, str | None]]:
-    return {(f.kind, f.pair) for f in diagnosis.findings}
+def kinds(report: PairsReport) -> set[tuple[Kind, str | None]]:
+    return {(f.kind, f.pair) for f in report.findings}
 
 
-def swapped(p: Patient) -> Patient:
+def swapped(p: PairImages) -> PairImages:
     return replace(p, positive=p.negative, negative=p.positive)
 
 
@@ -81,11 +72,11 @@ def swapped(p: Patient) -> Patient:
 
 
 @pytest.mark.parametrize("attribute", ["mouth", "eyes", "skin"])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_clean_pairs_give_no_finding(seed: int, attribute: str) -> None:
-    diagnosis = examine(smiles(seed=seed, attribute=attribute))
-    assert diagnosis.lines() == ["Nothing found that would hurt."]
-    assert all(NOTHING < c.share < 0.6 and c.shift is None for c in diagnosis.checkups)
+def test_clean_pairs_give_no_finding(attribute: str) -> None:
+    for seed in SEEDS:
+        report = examine(smiles(seed=seed, attribute=attribute))
+        assert report.findings == ()
+        assert all(NOTHING < c.share < 0.6 and c.shift is None for c in report.pairs)
 
 
 def test_the_shipped_pairs_are_clean() -> None:
@@ -93,13 +84,13 @@ def test_the_shipped_pairs_are_clean() -> None:
         return tensor(Image.open(SHIPPED / side / name))
 
     names = sorted(p.name for p in (SHIPPED / "positive").glob("*.png"))
-    assert examine([patient(n, load("positive", n), load("negative", n)) for n in names]).findings == ()
+    assert examine([pair(n, load("positive", n), load("negative", n)) for n in names]).findings == ()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_clean_pairs_stay_clean_as_jpeg(seed: int) -> None:
-    pairs = [replace(p, positive=jpeg(p.positive), negative=jpeg(p.negative)) for p in smiles(seed=seed)]
-    assert examine(pairs).findings == ()
+def test_clean_pairs_stay_clean_as_jpeg() -> None:
+    for seed in SEEDS:
+        pairs = [replace(p, positive=jpeg(p.positive), negative=jpeg(p.negative)) for p in smiles(seed=seed)]
+        assert examine(pairs).findings == ()
 
 
 # what differs
@@ -116,10 +107,10 @@ def test_the_mask_covers_what_was_painted_and_nothing_else() -> None:
 
 
 def test_a_recompressed_twin_is_no_difference() -> None:
-    for p in smiles(count=24):
+    for p in smiles(count=8):
         assert check(replace(p, negative=jpeg(p.positive, 75))).share <= NOTHING
     big = texture(2, 256)
-    assert check(patient("x", big, jpeg(big, 60))).share <= NOTHING
+    assert check(pair("x", big, jpeg(big, 60))).share <= NOTHING
 
 
 def test_grain_is_no_difference() -> None:
@@ -132,7 +123,7 @@ def test_identical_images_are_named() -> None:
     pairs = smiles()
     pairs[2] = replace(pairs[2], negative=pairs[2].positive)
     pairs[5] = replace(pairs[5], negative=jpeg(pairs[5].positive))
-    assert told(examine(pairs)) == {(Kind.IDENTICAL, "03"), (Kind.IDENTICAL, "06")}
+    assert kinds(examine(pairs)) == {(Kind.IDENTICAL, "03"), (Kind.IDENTICAL, "06")}
 
 
 # the wrong way round
@@ -150,14 +141,14 @@ def test_a_swapped_pair_is_named_and_no_other(seed: int, attribute: str) -> None
 def test_two_swapped_of_ten_are_both_named() -> None:
     pairs = smiles(count=10, seed=3)
     pairs[1], pairs[7] = swapped(pairs[1]), swapped(pairs[7])
-    assert told(examine(pairs)) == {(Kind.WRONG_WAY, "02"), (Kind.WRONG_WAY, "08")}
+    assert kinds(examine(pairs)) == {(Kind.WRONG_WAY, "02"), (Kind.WRONG_WAY, "08")}
 
 
 def test_a_wholly_swapped_set_has_no_odd_one_out() -> None:
     assert examine([swapped(p) for p in smiles()]).findings == ()
 
 
-@pytest.mark.parametrize("seed", [0, 3, 26, 35, 37])
+@pytest.mark.parametrize("seed", [0, 26])
 def test_pairs_that_do_not_agree_accuse_nobody(seed: int) -> None:
     draw, pairs = torch.Generator().manual_seed(seed), []
     for i in range(8):
@@ -165,7 +156,7 @@ def test_pairs_that_do_not_agree_accuse_nobody(seed: int) -> None:
         patched = plain.clone()
         y, x = torch.randint(0, 44, (2,), generator=draw).tolist()
         patched[:, y : y + 20, x : x + 20] = torch.rand(3, 1, 1, generator=draw)
-        pairs.append(patient(str(i), patched, plain))
+        pairs.append(pair(str(i), patched, plain))
     assert examine(pairs).findings == ()
 
 
@@ -176,13 +167,13 @@ def test_pairs_that_do_not_agree_accuse_nobody(seed: int) -> None:
 def test_a_shifted_pair_is_reported_with_its_shift(seed: int) -> None:
     pairs = smiles(seed=seed)
     pairs[4] = replace(pairs[4], negative=torch.roll(pairs[4].negative, (-3, 5), (1, 2)))
-    diagnosis = examine(pairs)
-    assert told(diagnosis) == {(Kind.SHIFTED, "05")}
-    assert diagnosis.checkups[4].shift == (5, -3)
-    assert "5 px right and 3 px up" in diagnosis.lines()[0]
+    report = examine(pairs)
+    assert kinds(report) == {(Kind.SHIFTED, "05")}
+    assert report.pairs[4].shift == (5, -3)
+    assert "5 px right and 3 px up" in report.lines()[0]
 
 
-@pytest.mark.parametrize("right_down", [(5, -3), (-2, 2), (0, 9), (-20, -11)])
+@pytest.mark.parametrize("right_down", [(5, -3), (0, 9), (-20, -11)])
 def test_a_shift_is_found_in_texture_under_other_light_a_repainted_part_and_jpeg(right_down: tuple[int, int]) -> None:
     right, down = right_down
     scene = texture(5, 192)
@@ -193,7 +184,7 @@ def test_a_shift_is_found_in_texture_under_other_light_a_repainted_part_and_jpeg
 
 
 def test_no_shift_is_made_up() -> None:
-    for seed in range(10):
+    for seed in range(4):
         assert find_shift(texture(seed), texture(seed + 100)) is None
         assert find_shift(texture(seed), blurred(texture(seed)) * 0.6) is None
         soft = blurred(texture(seed), 3)
@@ -202,7 +193,7 @@ def test_no_shift_is_made_up() -> None:
 
 # light, sharpness, size: one pair, or a whole side
 
-WORSE: dict[str, tuple[Kind, Kind, Callable[[Patient], Patient], str]] = {
+WORSE: dict[str, tuple[Kind, Kind, Callable[[PairImages], PairImages], str]] = {
     "darker": (Kind.LIGHT, Kind.SIDES_LIGHT, lambda p: replace(p, negative=p.negative * 0.75), "1.3"),
     "blurred": (Kind.SHARP, Kind.SIDES_SHARP, lambda p: replace(p, negative=blurred(p.negative)), "blurrier"),
     "larger": (Kind.SIZE, Kind.SIDES_SIZE, lambda p: replace(p, positive_size=(128, 128)), "x 2.00"),
@@ -220,10 +211,9 @@ def test_a_pair_whose_sides_differ_is_named(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", list(WORSE))
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_whole_side_that_differs_is_one_finding(what: str, seed: int) -> None:
+def test_a_whole_side_that_differs_is_one_finding(what: str) -> None:
     _, kind, worsen, number = WORSE[what]
-    (finding,) = examine([worsen(p) for p in smiles(seed=seed)]).findings
+    (finding,) = examine([worsen(p) for p in smiles(seed=1)]).findings
     assert (finding.kind, finding.pair) == (kind, None)
     assert number in finding.text
 
@@ -231,14 +221,14 @@ def test_a_whole_side_that_differs_is_one_finding(what: str, seed: int) -> None:
 def test_light_that_comes_and_goes_is_a_matter_of_pairs_not_of_sides() -> None:
     pairs = [replace(p, negative=0.7 * p.negative) for p in smiles(5)]
     pairs[3:] = [replace(p, positive=0.7 * p.positive) for p in smiles(5)[3:]]
-    assert told(examine(pairs)) >= {(Kind.LIGHT, p.name) for p in pairs}
+    assert kinds(examine(pairs)) >= {(Kind.LIGHT, p.name) for p in pairs}
     assert Kind.SIDES_LIGHT not in {f.kind for f in examine(pairs).findings}
 
 
 def test_the_figures_of_a_picture_are_those_of_a_hand_calculation() -> None:
     half = torch.zeros(3, 40, 40)
     half[:, :, 20:] = 0.5
-    found = look(half, (40, 20), "x")
+    found = image_figures(half, (40, 20), "x")
     assert found.brightness == pytest.approx(0.25)
     assert found.contrast == pytest.approx(0.25)
     assert found.enlarged == 2
@@ -246,14 +236,14 @@ def test_the_figures_of_a_picture_are_those_of_a_hand_calculation() -> None:
     for sigma in (1.0, 2.0, 3.0):
         places = (torch.arange(60) - 30) / sigma
         step = torch.special.ndtr(places).expand(3, 60, 60)
-        assert look(step, (60, 60), "x").edges == pytest.approx(sigma, rel=0.05)
+        assert image_figures(step, (60, 60), "x").edges == pytest.approx(sigma, rel=0.05)
 
 
 def test_a_bright_object_is_no_other_light() -> None:
-    pair = patient("x", texture(1), texture(1) * 0.97)
-    pair.positive[:, :50] = 1.0
-    assert check(pair).ratio("brightness") > 1.25
-    assert check(pair).light < 1.05
+    images = pair("x", texture(1), texture(1) * 0.97)
+    images.positive[:, :50] = 1.0
+    assert check(images).ratio("brightness") > 1.25
+    assert check(images).light < 1.05
 
 
 # single pictures, captions, duplicates, counts
@@ -264,9 +254,9 @@ def test_a_tiny_a_blurred_a_flat_picture_are_named_with_their_side() -> None:
     pairs[0] = replace(pairs[0], positive_size=(40, 40), negative_size=(40, 40))
     pairs[1] = replace(pairs[1], positive=blurred(pairs[1].positive, 2), negative=blurred(pairs[1].negative, 2))
     pairs[2] = replace(pairs[2], negative=torch.full_like(pairs[2].negative, 0.5))
-    diagnosis = examine(pairs)
-    assert told(diagnosis) == {(Kind.TINY, "01"), (Kind.BLURRED, "02"), (Kind.FLAT, "03")}
-    text = "\n".join(diagnosis.lines())
+    report = examine(pairs)
+    assert kinds(report) == {(Kind.TINY, "01"), (Kind.BLURRED, "02"), (Kind.FLAT, "03")}
+    text = "\n".join(report.lines())
     assert "01: its positive is only 40 x 40, enlarged 1.6 times. " in text
     assert "03: its negative is one flat colour (contrast 0.000). " in text
 
@@ -275,17 +265,17 @@ def test_captions_that_differ_are_quoted() -> None:
     pairs = smiles()
     pairs[6] = replace(pairs[6], positive_caption="a smiling face", negative_caption="a sad face")
     pairs[7] = replace(pairs[7], positive_caption="a  face\n")
-    diagnosis = examine(pairs)
-    assert told(diagnosis) == {(Kind.CAPTIONS, "07")}
-    assert '"a smiling face" and "a sad face"' in diagnosis.lines()[0]
+    report = examine(pairs)
+    assert kinds(report) == {(Kind.CAPTIONS, "07")}
+    assert '"a smiling face" and "a sad face"' in report.lines()[0]
 
 
 def test_two_shapes_within_a_pair_are_named() -> None:
     pairs = smiles()
     pairs[0] = replace(pairs[0], negative_size=(64, 80))
-    diagnosis = examine(pairs)
-    assert told(diagnosis) == {(Kind.SIZE, "01")}
-    assert "64 x 64 and 64 x 80" in diagnosis.lines()[0]
+    report = examine(pairs)
+    assert kinds(report) == {(Kind.SIZE, "01")}
+    assert "64 x 64 and 64 x 80" in report.lines()[0]
 
 
 def test_duplicates_are_named_once_each_with_the_first() -> None:
@@ -298,45 +288,29 @@ def test_duplicates_are_named_once_each_with_the_first() -> None:
     ]
 
 
-def test_pictures_without_a_partner_are_looked_at_too() -> None:
-    pairs = smiles()
-    alone = [
-        Single("twin", pairs[0].positive, (64, 64)),
-        Single("soft", blurred(texture(1), 3), (128, 128)),
-        Single("small", texture(2), (50, 50)),
-        Single("fine", texture(3), (128, 128)),
-    ]
-    assert told(examine(pairs, alone)) == {(Kind.DUPLICATE, "twin"), (Kind.BLURRED, "soft"), (Kind.TINY, "small")}
-    assert {f.kind for f in examine(pairs, (), alone[:1]).findings} == set()
+def test_too_few_pairs_are_advised_against() -> None:
+    for count in (1, 3):
+        report = examine(smiles(count, seed=1)[:count])
+        assert kinds(report) == {(Kind.TOO_FEW, None)}
+        assert f"{count} pair" in report.lines()[0]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_too_few_pairs_are_advised_against(count: int) -> None:
-    diagnosis = examine(smiles(count, seed=1)[:count])
-    assert told(diagnosis) == {(Kind.TOO_FEW, None)}
-    assert f"Only {count} pair" in diagnosis.lines()[0]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_pairs_that_share_nothing_are_called_unpaired_and_nothing_else(seed: int) -> None:
-    diagnosis = examine(smiles(12, seed, unpaired=True))
-    kinds = {f.kind for f in diagnosis.findings}
-    assert kinds == {Kind.UNPAIRED}
-    assert "denoise_rotating" in diagnosis.lines()[0]
-    photos = [patient(str(i), texture(i), texture(i + 50)) for i in range(6)]
-    assert told(examine(photos)) == {(Kind.UNPAIRED, None)}
+def test_pairs_that_share_nothing_are_called_unpaired_and_nothing_else() -> None:
+    for seed in SEEDS:
+        assert kinds(examine(smiles(12, seed, unpaired=True))) == {(Kind.UNPAIRED, None)}
+    assert kinds(examine([pair(str(i), texture(i), texture(i + 50)) for i in range(6)])) == {(Kind.UNPAIRED, None)}
 
 
 def test_one_wrong_partner_among_good_pairs_is_named() -> None:
     pairs = smiles(10, seed=3)
     pairs[9] = replace(pairs[9], negative=texture(1, SIZE))
-    assert told(examine(pairs)) == {(Kind.UNRELATED, "10")}
+    assert kinds(examine(pairs)) == {(Kind.UNRELATED, "10")}
 
 
 # the report
 
 
-def broken() -> list[Patient]:
+def broken() -> list[PairImages]:
     pairs = smiles(12, seed=3)
     pairs[1] = swapped(pairs[1])
     pairs[2] = replace(pairs[2], negative=torch.roll(pairs[2].negative, (-3, 5), (1, 2)))
@@ -350,11 +324,11 @@ def broken() -> list[Patient]:
 def test_findings_do_not_depend_on_the_order_of_pairs() -> None:
     pairs = broken()
     expected = examine(pairs)
-    for seed in range(5):
+    for seed in range(2):
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
-        diagnosis = examine([pairs[i] for i in order])
-        assert diagnosis.findings == expected.findings
-        assert [c.name for c in diagnosis.checkups] == [pairs[i].name for i in order]
+        report = examine([pairs[i] for i in order])
+        assert report.findings == expected.findings
+        assert [c.name for c in report.pairs] == [pairs[i].name for i in order]
 
 
 def test_the_worst_comes_first_each_on_one_line_and_a_flood_is_folded() -> None:
@@ -375,15 +349,17 @@ def test_names_are_sorted_as_people_count() -> None:
 
 def test_hostile_input_is_an_error_of_one_line_or_a_finding() -> None:
     good = smiles(1)[0]
-    for bad in (torch.zeros(1, 64, 64), torch.zeros(3, 64, 65), torch.full((3, 64, 64), torch.nan), torch.zeros(3, 0, 0)):
-        with pytest.raises(SliderError, match=r"^01: .+\.$"):
+    for bad in (torch.zeros(1, 64, 64), torch.zeros(4, 64, 65), torch.zeros(3, 0, 0)):
+        with refused("pair.shapes", "01"):
             examine([replace(good, positive=bad)])
+        with refused("pair.image", "01"):
+            examine([replace(good, positive=bad, negative=bad)])
     for height, width in ((1, 1), (1, 9), (4, 4), (5, 200)):
         image = texture(1)[:, :height, :1].expand(3, height, width) if width > 128 else texture(1)[:, :height, :width]
-        odd = Patient("\udcff 图", image, image.flip(0), "", "", (0, 0), (1, 1))
-        diagnosis = examine([odd])
-        "\n".join(diagnosis.lines()).encode()
-        assert contact_sheet([odd], diagnosis).width > 0
+        odd = PairImages("\udcff 图", image, image.flip(0), "", "", (0, 0), (1, 1))
+        report = examine([odd])
+        "\n".join(report.lines()).encode()
+        assert contact_sheet([odd], report).width > 0
 
 
 def test_nothing_reads_a_global_generator_or_changes_the_pictures() -> None:
@@ -407,7 +383,7 @@ def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
     cell, gap = 128, 10
     plain, painted = torch.full((3, 64, 64), 0.2), torch.full((3, 64, 64), 0.2)
     painted[0, 16:48, 16:48] = 1.0
-    pairs = [patient("one", painted, plain)]
+    pairs = [pair("one", painted, plain)]
     sheet = contact_sheet(pairs, examine(pairs), cell=cell)
     assert sheet.mode == "RGB"
     assert sheet.getpixel((0, 0)) == sheet.getpixel((sheet.width - 1, sheet.height - 1)) == WHITE
@@ -426,9 +402,9 @@ def test_findings_stand_on_the_sheet_in_red_and_only_there() -> None:
 
 
 def test_of_many_pairs_those_with_findings_are_shown() -> None:
-    pairs = [replace(p, name=str(i)) for i, p in enumerate(smiles(40, attribute="skin"))]
-    pairs[38:] = [replace(p, positive_caption="other") for p in pairs[38:]]
-    diagnosis = examine(pairs)
-    sheet = contact_sheet(pairs, diagnosis, cell=64, most=4)
+    pairs = [replace(p, name=str(i)) for i, p in enumerate(smiles(20, attribute="skin"))]
+    pairs[18:] = [replace(p, positive_caption="other") for p in pairs[18:]]
+    report = examine(pairs)
+    sheet = contact_sheet(pairs, report, cell=64, most=4)
     assert sheet.height < 6 * 110
     assert red(sheet, 64) > 100

@@ -1,0 +1,221 @@
+"""Labelled images: those of a folder with their captions, or those of a graph. A fault of a file names it.
+
+Images are decoded twice: once here, to find damaged files before any training, which leaves a small copy for what looks at
+them (the pair doctor, its contact sheet, previews); and once in full when they are encoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..config.checks import SliderError, need
+from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Look
+from .bitmap_clip import by_number, frame_files, look
+from .bucket_spec import BucketSpec, CaptionFrom
+
+GRAPH = "graph"  # in the place of a folder
+BLOCK = 1 << 20  # bytes that are hashed at once
+COPY = 600 * 600  # pixels of a small copy: more than the doctor's 256 x 256 and a preview's 512 x 512, which crop it
+COPIES = 256 * 1024**2  # bytes of a dataset's small copies: more than 200 of them, the most that are looked at
+
+
+@dataclass(frozen=True)
+class ImageSample:
+    """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the caption.
+
+    `pixels` (3, H, W) in [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W). `copy`: RGB or RGBA,
+    small, of a clip the first frame; None beyond the first images of a large bucket.
+    """
+
+    path: Path
+    caption: str
+    strength: float
+    width: int
+    height: int
+    digest: str
+    content: str = ""
+    pixels: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    mask: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    frames: int = 1
+    copy: Image.Image | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def is_clip(self) -> bool:
+        return self.pixels is None and (self.path.is_dir() or self.path.suffix.lower() in CLIP_ENDINGS)
+
+    @property
+    def ratio(self) -> float:
+        return self.width / self.height
+
+
+@dataclass(frozen=True)
+class Bucket:
+    spec: BucketSpec
+    image_samples: tuple[ImageSample, ...]
+    notes: tuple[str, ...] = ()
+
+
+def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
+    """Whether the real place of `path` lies outside all `roots` (None: nothing is outside)."""
+    if roots is None:
+        return False
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # gone, or a loop of links
+        return True
+    return not any(real.is_relative_to(root.resolve()) for root in roots)
+
+
+def _caption(path: Path, spec: BucketSpec, roots: Sequence[Path] | None) -> str:
+    caption = ""
+    if spec.caption is not None or spec.captions is CaptionFrom.INSTANCEPROMPT:
+        caption = spec.caption or ""
+    elif spec.captions is CaptionFrom.FILENAME:
+        caption = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
+    elif spec.captions is CaptionFrom.TEXTFILE:
+        caption = _caption_beside(path, roots)
+    return f"{spec.trigger} {caption}".strip()
+
+
+def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
+    """The text of the caption file beside an image; empty where there is none."""
+    files = [path.with_suffix(ending) for ending in (".txt", ".TXT", ".Txt")]
+    text = next((file for file in files if file.is_file()), None)
+    if text is None:
+        return ""
+    if escapes(text, roots):
+        raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.", "caption.outside")
+    try:
+        return " ".join(text.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise SliderError(f"Caption is not UTF-8 text: {text}. Save it anew as UTF-8.", "caption.encoding") from None
+    except OSError as fault:
+        raise SliderError(f"Caption cannot be read: {text} ({fault.strerror}). Check its rights.", "caption.unreadable") from None
+
+
+def _content(path: Path) -> str:
+    """A hash of a file, or of the files of a folder of frames."""
+    files = frame_files(path) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(content: str, caption: str) -> str:
+    return hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
+
+
+def _read_sample(path: Path, spec: BucketSpec, roots: Sequence[Path] | None, copy_pixels: int) -> tuple[ImageSample, Look]:
+    """Open an image to its last byte and read its caption; SliderError when it is damaged or no image."""
+    frames = frame_files(path) if path.is_dir() else []
+    for file in (path, *frames):
+        outside = f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there."
+        need(not escapes(file, roots), outside, "image.outside")
+    seen = look(path, copy_pixels)
+    caption = _caption(path, spec, roots)
+    content = _content(path)
+    size = (seen.width, seen.height)
+    digest = _digest(content, caption)
+    return ImageSample(path, caption, spec.strength, *size, digest, content, frames=seen.frames, copy=seen.copy), seen
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Images, clips and folders of frames in a bucket's folder, in the order of their names; hidden ones are left out."""
+    files = []
+    for path in folder.iterdir():
+        is_image = path.suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) and (path.is_file() or path.is_symlink())
+        if path.name[0] != "." and (is_image or path.is_dir()):
+            files.append(path)
+    return sorted(files, key=lambda file: (by_number(file.name), file.name))
+
+
+def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None) -> list[Path]:
+    """The files of a bucket; SliderError when there are none."""
+    folder = Path(spec.folder)
+    outside = escapes(folder, roots) and (folder.exists() or folder.is_symlink())
+    need(not outside, f"Folder {folder} leads outside the folders for datasets. Copy it there.", "folder.outside")
+    gone = f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".'
+    need(folder.is_dir(), gone, "folder.missing")
+    files = image_files(folder)
+    need(bool(files), f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)}).", "folder.empty")
+    return files
+
+
+def joined(faults: Sequence[SliderError]) -> SliderError:
+    """All the faults of a dataset as one, a line for each, with the code of the first."""
+    return SliderError("\n".join(str(fault) for fault in faults), faults[0].code)
+
+
+def copy_pixels(resolution: int) -> int:
+    """The most pixels of a small copy in a bucket with a resolution of its own (0: that of the run)."""
+    return max(COPY, round((1.2 * resolution) ** 2))
+
+
+def read_bucket(
+    spec: BucketSpec,
+    roots: Sequence[Path] | None = None,
+    on_image: Callable[[], None] | None = None,
+    buckets: int = 2,
+) -> tuple[Bucket, list[SliderError]]:
+    """The images of one folder, sorted by name, and the faults found on the way. `buckets` share the memory for copies."""
+    try:
+        files = _folder_files(spec, roots)
+    except SliderError as fault:
+        return Bucket(spec, ()), [fault]
+    samples: list[ImageSample] = []
+    faults: list[SliderError] = []
+    notes: list[str] = []
+    copies_left = COPIES // buckets if spec.strength else 0  # neutral images are not looked at
+    for path in files:
+        try:
+            sample, seen = _read_sample(path, spec, roots, copy_pixels(spec.resolution) if copies_left > 0 else 0)
+            if seen.copy:
+                copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
+            samples.append(sample)
+            if not sample.is_clip:
+                notes += [f"{path.name}: {note}" for note in seen.notes]
+        except SliderError as fault:
+            faults.append(fault)
+        if on_image:
+            on_image()
+    return Bucket(spec, tuple(samples), tuple(notes)), faults
+
+
+def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[str], mask_BHW: torch.Tensor | None) -> Bucket:
+    """Images out of a graph, in [0, 1], as a bucket; numbered, so that the first of each side make a pair.
+
+    One caption is for all, else one for each image; a mask of one is for all. SliderError where the numbers do not fit.
+    """
+    count = len(images_BHWC)
+    for what, number in (("captions", len(captions)), ("masks", 1 if mask_BHW is None else len(mask_BHW))):
+        unequal = f"{number} {what} for {count} images: give one for all, or one for each."
+        need(number in (0, 1, count), unequal, "bucket.counts")
+    samples = []
+    for number, image in enumerate(images_BHWC):
+        pixels = image[..., :3].movedim(-1, 0).detach().float().cpu().clone()
+        mask = None
+        content = hashlib.sha256(pixels.numpy().tobytes())
+        if mask_BHW is not None:
+            mask = mask_BHW[number % len(mask_BHW)].detach().float().cpu().clone()[None]
+            content.update(mask.numpy().tobytes())
+        caption = captions[number % len(captions)] if captions else ""
+        digest = _digest(content.hexdigest(), caption)
+        size = (pixels.shape[-1], pixels.shape[-2])
+        path = Path(f"image {number + 1}")
+        samples.append(ImageSample(path, caption, strength, *size, digest, content.hexdigest(), pixels, mask))
+    spec = BucketSpec(GRAPH, strength, name=f"images from the graph at {strength:+g}")
+    return Bucket(spec, tuple(samples))

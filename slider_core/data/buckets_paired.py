@@ -1,0 +1,81 @@
+"""Which positive image and which negative one make a pair: by file name, else by order, or drawn at random in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..config.checks import SliderError
+from .bucket_spec import Pairing
+from .buckets import GRAPH, Bucket, ImageSample
+
+Pairs = list[tuple[ImageSample, ImageSample]]
+
+
+def sides_of(buckets: Iterable[Bucket]) -> tuple[list[ImageSample], list[ImageSample]]:
+    """(positive, negative) images of all buckets, in their order."""
+    positive: list[ImageSample] = []
+    negative: list[ImageSample] = []
+    for bucket in buckets:
+        if bucket.spec.sign:
+            side = positive if bucket.spec.sign > 0 else negative
+            side += bucket.image_samples
+    return positive, negative
+
+
+def match_pairs(positive: list[ImageSample], negative: list[ImageSample], how: Pairing) -> tuple[Pairs, str]:
+    """The pairs and how they were made. With unequal counts the shorter side goes round. SliderError when names must match."""
+    if how is Pairing.RANDOM:
+        return [], "drawn at random, anew every time"
+    positives = {sample.name.lower(): sample for sample in positive}
+    negatives = {sample.name.lower(): sample for sample in negative}
+    unique = len(positives) == len(positive) and len(negatives) == len(negative)
+    if how is not Pairing.ORDER and unique:
+        pairs = [(positives[name], negatives[name]) for name in positives if name in negatives]
+        numbered = all(sample.pixels is not None for sample in positive + negative)
+        equal = len(positive) == len(negative)
+        if len(pairs) == min(len(positive), len(negative)) and (equal or not numbered):
+            return pairs, _by_name(numbered, partnerless(positive, negative))
+    if how is Pairing.NAME:
+        alone = partnerless(positive, negative) or ["names that occur twice on a side"]
+        fix = "Rename them, or set pairing to auto or order."
+        raise SliderError(f"No partner of the same name: {', '.join(alone)}. {fix}", "dataset.partner")
+    count = max(len(positive), len(negative))
+    pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    if how is Pairing.ORDER:
+        return pairs, "matched by order"
+    return pairs, f"matched by order ({'the file names differ' if unique else 'some file names occur twice'})"
+
+
+def _by_name(numbered: bool, alone: Sequence[str]) -> str:
+    how = "matched by their place in the batch" if numbered else "matched by file name"
+    return f"{how}; without a partner, and left out of them: {', '.join(alone)}" if alone else how
+
+
+def partnerless(positive: Sequence[ImageSample], negative: Sequence[ImageSample], most: int = 5) -> list[str]:
+    """The images whose name the other side does not have, the first `most` of them."""
+    alone: list[str] = []
+    for side, samples, others in (("positive", positive, negative), ("negative", negative, positive)):
+        names = {other.name.lower() for other in others}
+        alone += [f"{side}/{sample.path.name}" for sample in samples if sample.name.lower() not in names]
+    alone.sort()
+    if len(alone) > most:
+        return [*alone[:most], f"{len(alone) - most} more"]
+    return alone
+
+
+def unequal_sides(buckets: Sequence[Bucket]) -> str:
+    """What to tell the user of sides that have not the same number of images."""
+    positive, negative = sides_of(buckets)
+    folders: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for bucket in buckets:
+        folders[bucket.spec.sign].append(bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder)
+    plus = f"{len(positive)} positive images ({', '.join(folders[1])})"
+    minus = f"{len(negative)} negative ({', '.join(folders[-1])})"
+    shared = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}
+    alone = partnerless(positive, negative) if shared else []
+    missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
+    return (
+        f"Unequal counts: {plus} but {minus}.{missing} Add or remove images until both sides have the same number, or set "
+        "unequal to balance: pairs of one name are then kept and the rest is left out, and where names do not match, the smaller "
+        "side is shown more often."
+    )

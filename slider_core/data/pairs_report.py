@@ -1,0 +1,81 @@
+"""A dataset's first pairs, as the pair doctor sees them: its report and the contact sheet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from PIL import Image
+
+from .bucket_spec import DatasetSpec, Pairing
+from .buckets import ImageSample
+from .dataset import Dataset
+from .fitting import Fitted, fittings, sizes_report, small_image
+from .pair_check import PairImages
+from .pair_doctor import examine
+from .pair_sheet import contact_sheet
+
+SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
+STEP = 8
+FIRST = 100  # pairs that are looked at
+
+
+def _side(dataset: Dataset) -> int:
+    sides = [(sample.width * sample.height) ** 0.5 for sample in dataset.image_samples]
+    return max(STEP, min(SIDE, round(median(sides))))
+
+
+def _pair_images(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[PairImages]:
+    """The first pairs of a dataset, as they were fitted; an image is not shown again with another partner."""
+    paired = [one for one in fitted if one.pair is not None and not one.flip][: 2 * FIRST]
+    count = Counter(one.image_sample.path.name for one in paired[::2])
+    pairs = []
+    seen: set[int] = set()
+    for plus, minus in zip(paired[::2], paired[1::2], strict=True):
+        positive = plus.image_sample
+        negative = minus.image_sample
+        if id(positive) in seen or id(negative) in seen:
+            continue
+        seen |= {id(positive), id(negative)}
+        pairs.append(
+            PairImages(
+                _name(positive, negative, count[positive.path.name] > 1),
+                small_image(plus, spec),
+                small_image(minus, spec),
+                positive.caption,
+                negative.caption,
+                (positive.width, positive.height),
+                (negative.width, negative.height),
+            )
+        )
+    return pairs
+
+
+def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
+    """The name of the two files, or both; with their folders where there are several of that name."""
+    names = []
+    for sample in (positive, negative):
+        folder = f"{sample.path.parent.name}/" if twice and sample.pixels is None else ""
+        names.append(folder + sample.path.name)
+    return names[0] if names[0] == names[1] else " / ".join(names)
+
+
+def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
+    """(the contact sheet, the report in lines)."""
+    fitted = fittings(dataset, _side(dataset), STEP)
+    images = _pair_images(fitted, dataset.spec)
+    report = examine(images)
+    if images:
+        lines = [*sizes_report(fitted)[1:], *report.lines()]
+    elif dataset.spec.pairing is Pairing.RANDOM:
+        lines = ["Pairs are drawn at random: there are none to examine."]
+    else:
+        lines = ["No pairs to examine."]
+    rest = len(dataset.pairs) - len(images)
+    if rest > 0 and len(dataset.pairs) <= FIRST:
+        again = f"{rest} of {len(dataset.pairs)} pairs"
+        lines.append(f"Not examined, because they show an image again with another partner: {again}.")
+    elif rest > 0:
+        lines.append(f"The first {len(images)} pairs were examined, {rest} were not.")
+    return contact_sheet(images, report), lines
