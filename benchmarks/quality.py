@@ -35,7 +35,7 @@ from slider_core.config.sweep import SweepSpec  # noqa: E402
 from slider_core.config.training import Objective, Schedule, Timesteps, TrainSpec, Weighting  # noqa: E402
 from slider_core.encode.alignment import line_up  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
-from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.calibration import CalibrationInfo  # noqa: E402
 from slider_core.lora.info import SliderInfo  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
@@ -101,7 +101,7 @@ def images(model: TinyBackend, attribute: str, pairs: int, seed: int, unpaired: 
 def trained(model: TinyBackend, samples: list[Sample], spec: TrainSpec) -> tuple[Trainer, float]:
     """(the trainer, seconds)."""
     adapter_spec = AdapterSpec()
-    adapter = Adapter.create(model.module, survey_for(model.module, adapter_spec).targets, adapter_spec, seed=spec.seed)
+    adapter = Adapter.create(model.module, survey(model.module, adapter_spec).targets, adapter_spec, seed=spec.seed)
     trainer, begun = Trainer(adapter, samples, spec), time.monotonic()
     trainer.run(model, spec.steps, gain_every=10**6)
     return trainer, time.monotonic() - begun

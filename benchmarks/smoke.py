@@ -35,7 +35,7 @@ from slider_core.config.training import Objective, TrainSpec  # noqa: E402
 from slider_core.data.dataset import bucket_folders, read_dataset  # noqa: E402
 from slider_core.encode.disk_cache import DiskCache  # noqa: E402
 from slider_core.encode.encoder import Sample, encode  # noqa: E402
-from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.calibrate import calibrate  # noqa: E402
 from slider_core.train.trainer import StepReport, Trainer  # noqa: E402
@@ -114,7 +114,7 @@ def forwards(module: torch.nn.Module) -> Iterator[list[int]]:
 
 def adapter(backend: Backend) -> Adapter:
     spec = AdapterSpec()
-    return Adapter.create(backend.module, survey_for(backend.module, spec).targets, spec)
+    return Adapter.create(backend.module, survey(backend.module, spec).targets, spec)
 
 
 def floor(backend: Backend, samples: Sequence[Sample], rows: int) -> tuple[int, int]:

@@ -77,7 +77,7 @@ def ours(
 
     backend = core("with_comfy.model_backend").ComfyBackend(patcher, None, None)
     spec = core("config.lora").AdapterSpec(rank=rank, preset=preset)
-    targets = core("layers.select").survey_for(backend.module, spec).targets
+    targets = core("layers.select").survey(backend.module, spec).targets
     adapter = core("lora.slider_adapter").Adapter.create(backend.module, targets, spec, device=backend.device)
     cond = core("backend").Conditioning("", text)
     samples = [core("encode.encoder").Sample(one, cond, (1.0, -1.0)[i % 2], i // 2) for i, one in enumerate(latent)]

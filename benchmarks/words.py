@@ -36,7 +36,7 @@ from slider_core.data.bucket_spec import TextSliderSpec  # noqa: E402
 from slider_core.data.dataset import add_text_slider  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.encode.text_latents import encode_all  # noqa: E402
-from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import at_strength  # noqa: E402
 from slider_core.train.calibrate import calibrate  # noqa: E402
@@ -61,7 +61,7 @@ def spec_of(attribute: str, seed: int, hold: bool) -> TextSliderSpec:
 
 
 def fresh(model: TinyBackend, seed: int) -> Adapter:
-    return Adapter.create(model.module, survey_for(model.module, AdapterSpec()).targets, AdapterSpec(), seed=seed)
+    return Adapter.create(model.module, survey(model.module, AdapterSpec()).targets, AdapterSpec(), seed=seed)
 
 
 def ours(model: TinyBackend, words: TextSliderSpec, rate: float, seed: int) -> Adapter:

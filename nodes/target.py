@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
-from ..slider_core.layers.select import Selection, presets, survey_for
+from ..slider_core.layers.select import Selection, presets, survey
 from ..slider_core.lora.lycoris_config import read_lycoris
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import layer_aliases
@@ -144,9 +144,9 @@ class SliderTargetInjector(io.ComfyNode):
     def execute(cls, model: Any, preset: str, rank: int, alpha: float, control_net: Any = None, **options: Any) -> io.NodeOutput:
         spec, notes = LayerOptions(**options).adapter_spec(preset, rank, alpha)
         if control_net is None:
-            selection = survey_for(model.model.diffusion_model, spec, layer_aliases(model))
+            selection = survey(model.model.diffusion_model, spec, layer_aliases(model))
         else:
-            selection = survey_for(network(control_net), spec)
+            selection = survey(network(control_net), spec)
             notes = [*notes, "the layers are those of the ControlNet"]
         report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
         say(report)

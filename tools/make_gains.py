@@ -19,7 +19,7 @@ from quality import images  # noqa: E402
 from slider_core.canvas import PAPER  # noqa: E402
 from slider_core.config.lora import AdapterSpec  # noqa: E402
 from slider_core.config.training import TrainSpec  # noqa: E402
-from slider_core.layers.select import survey_for  # noqa: E402
+from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.use.plot_curves import PANEL, draw_training  # noqa: E402
@@ -35,7 +35,7 @@ def trained(rate: float) -> Trainer:
     """A slider of the eyes after STEPS steps."""
     model, spec = TinyBackend(), AdapterSpec()
     samples = images(model, "eyes", 6, 0, unpaired=False)
-    adapter = Adapter.create(model.module, survey_for(model.module, spec).targets, spec)
+    adapter = Adapter.create(model.module, survey(model.module, spec).targets, spec)
     trainer = Trainer(adapter, samples, TrainSpec(steps=STEPS, lr=rate))
     trainer.run(model, STEPS, gain_every=EVERY)
     return trainer

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
+from ..config.lora import AdapterSpec
 from .layer import Aliases, Target, weight_of
 
 
@@ -22,28 +23,22 @@ def matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return [path for path in paths if any(pattern.search(path) for pattern in compiled)]
 
 
-def custom(
-    diffusion_model: nn.Module, paths: Sequence[str], patterns: Sequence[str], names: Sequence[str], aliases: Aliases
-) -> tuple[list[Target], str]:
-    """The layers of patterns and names, and a warning about names that no layer has."""
-    if not patterns and not names:
-        message = 'The preset "custom" needs at least one pattern: a regular expression on layer names.'
-        raise SliderError(message, "target.no_pattern")
+def custom(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, aliases: Aliases) -> tuple[list[Target], str]:
+    """The layers of the spec's patterns and names, and a warning about names that no layer has."""
     available = {alias: target for alias, target in aliases.items() if target.path in paths}
     targets: list[Target] = []
-    for pattern in patterns:
+    for pattern in spec.patterns:
         targets += _by_pattern(paths, pattern, available)
     unmatched = []
-    for name in names:
+    for name in spec.names:
         named = _by_name(diffusion_model, paths, name, available)
         targets += named
         if not named:
             unmatched.append(name)
-    if names and len(unmatched) == len(names):
-        first = ", ".join(paths[:3])
-        message = f"None of the names {', '.join(unmatched)} means a layer of this model; its first layers are: {first}."
-        raise SliderError(message, "target.names_unmatched")
-    warning = f"No layer of this model has these names: {', '.join(unmatched)}." if unmatched else ""
+    names = ", ".join(unmatched)
+    message = f"None of the names {names} means a layer of this model; its first layers are: {', '.join(paths[:3])}."
+    need(not spec.names or len(unmatched) < len(spec.names), message, "target.names_unmatched")
+    warning = f"No layer of this model has these names: {names}." if unmatched else ""
     return unite(diffusion_model, paths, targets), warning
 
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -79,64 +79,52 @@ def select(
     diffusion_model: nn.Module, preset: str = "auto", patterns: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> list[Target]:
     """The targets of `survey` alone."""
-    return list(survey(diffusion_model, preset, patterns, exclude).targets)
+    spec = AdapterSpec(preset=preset, patterns=tuple(patterns), exclude=tuple(exclude))
+    return list(survey(diffusion_model, spec).targets)
 
 
-def survey_for(diffusion_model: nn.Module, spec: AdapterSpec, aliases: Aliases | None = None) -> Selection:
-    """The layers that an AdapterSpec asks for, without those that it gives a rank of 0. SliderError when none is left."""
-    selection = survey(diffusion_model, spec.preset, spec.patterns, spec.exclude, spec.names, aliases)
-    targets = []
-    for target in selection.targets:
-        rank, _ = spec.size(target.path, large_kernel(find_layer(diffusion_model, target)))
-        if rank:
-            targets.append(target)
-    need(bool(targets), "A conv_rank of 0 leaves no layer to train.", "target.no_layer")
-    warnings = [selection.warning] if selection.warning else []
-    paths = [target.path for target in targets]
-    patterns = dict.fromkeys(pattern for pattern, _ in (*spec.rank_pattern, *spec.alpha_pattern))
-    unmatched = [pattern for pattern in patterns if not matching(paths, (pattern,))]
-    if unmatched:
-        warnings.append(f"No chosen layer matches {', '.join(unmatched)}, so no rank or alpha follows.")
-    per_rank = sum(_per_rank(diffusion_model, target) for target in targets)
-    return replace(selection, targets=tuple(targets), per_rank=per_rank, warning=" ".join(warnings))
+def survey(diffusion_model: nn.Module, spec: AdapterSpec | None = None, aliases: Aliases | None = None) -> Selection:
+    """The layers that `spec` chooses, in module order and without those that it gives a rank of 0.
 
-
-def survey(
-    diffusion_model: nn.Module,
-    preset: str = "auto",
-    patterns: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    names: Sequence[str] = (),
-    aliases: Aliases | None = None,
-) -> Selection:
-    """The layers of `diffusion_model` that `preset` names, in module order, with what there is to say about them.
-
-    `patterns` and `names` are for the preset `custom`: regular expressions on module paths; and ends of paths or classes. Either
-    may use another program's names where `aliases` has them. `exclude` are regular expressions, too. Raises SliderError when
-    nothing matches, when a custom pattern matches nothing (with the nearest names) or is no valid regular expression.
+    Its patterns and names may use another program's names where `aliases` has them. Raises SliderError when no layer is left,
+    when a custom pattern matches nothing (with the nearest names) or is no valid regular expression.
     """
-    preset = preset.value if isinstance(preset, Preset) else preset
+    spec = spec or AdapterSpec()
     paths = list(layers(diffusion_model))
     architecture, warning = None, ""
-    if preset == Preset.CUSTOM.value:
-        targets, warning = custom(diffusion_model, paths, patterns, names, aliases or {})
+    if spec.preset == Preset.CUSTOM.value:
+        candidates, warning = custom(diffusion_model, paths, spec, aliases or {})
         rule = "custom patterns"
-    elif preset == Preset.ALL.value:
-        targets = [Target(path) for path in paths]
+    elif spec.preset == Preset.ALL.value:
+        candidates = list(map(Target, paths))
         rule = "every layer"
     else:
-        architecture, chosen, warning = _by_architecture(diffusion_model, preset, paths)
-        targets = [_target(diffusion_model, path, architecture) for path in chosen]
+        architecture, chosen, warning = _by_architecture(diffusion_model, spec.preset, paths)
+        candidates = [_target(diffusion_model, path, architecture) for path in chosen]
         rule = architecture.name if architecture else "guessed"
-        if preset == Preset.REFERENCE.value:
-            rule = f"{preset}, {rule}"
-    excluded = set(matching(paths, exclude))
-    targets = [target for target in targets if target.path not in excluded]
-    message = f'The preset "{preset}" leaves no layer of this model to train; choose another preset.'
+        if spec.preset == Preset.REFERENCE.value:
+            rule = f"{spec.preset}, {rule}"
+    targets: list[Target] = []
+    per_rank = 0
+    excluded = matching(paths, spec.exclude)
+    for target in candidates:
+        rank, _ = spec.size(target.path, large_kernel(find_layer(diffusion_model, target)))
+        if rank and target.path not in excluded:
+            targets.append(target)
+            per_rank += _per_rank(diffusion_model, target)
+    message = f'The preset "{spec.preset}" with its exclusions and ranks of 0 leaves no layer to train; choose another preset.'
     need(bool(targets), message, "target.no_layer")
-    text = set(matching(paths, architecture.text) if architecture else ()) - {target.path for target in targets}
-    per_rank = sum(_per_rank(diffusion_model, target) for target in targets)
-    return Selection(rule, tuple(targets), tuple(path for path in paths if path in text), per_rank, warning)
+    chosen = [target.path for target in targets]
+    text = matching(paths, architecture.text) if architecture else []
+    text_layers = tuple(path for path in text if path not in chosen)
+    return Selection(rule, tuple(targets), text_layers, per_rank, f"{warning} {_unmatched(spec, chosen)}".strip())
+
+
+def _unmatched(spec: AdapterSpec, paths: Sequence[str]) -> str:
+    """A warning about patterns of ranks and alphas that match none of the layers."""
+    patterns = dict((*spec.rank_pattern, *spec.alpha_pattern))
+    unmatched = ", ".join(pattern for pattern in patterns if not matching(paths, (pattern,)))
+    return f"No chosen layer matches {unmatched}, so no rank or alpha follows." if unmatched else ""
 
 
 def _by_architecture(diffusion_model: nn.Module, preset: str, paths: Sequence[str]) -> Choice:

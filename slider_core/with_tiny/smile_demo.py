@@ -16,7 +16,7 @@ from ..config.sweep import SweepSpec
 from ..config.training import TrainSpec
 from ..data.dataset import Dataset, bucket_folders, origin, read_dataset
 from ..encode.text_latents import encode_all
-from ..layers.select import survey_for
+from ..layers.select import survey
 from ..lora.formats import to_native
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.safetensors_file import tensor_hash
@@ -54,7 +54,7 @@ def begin_tiny(
 
     def make() -> Trainer:
         if start is None:
-            targets = survey_for(backend.module, adapter_spec).targets
+            targets = survey(backend.module, adapter_spec).targets
             adapter = Adapter.create(backend.module, targets, adapter_spec, seed=spec.seed)
         else:
             adapter = Adapter.from_weights(backend.module, start.weights)

@@ -13,7 +13,7 @@ from torch import nn
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.layers.layer import Target
-from slider_core.layers.select import survey_for
+from slider_core.layers.select import survey
 from slider_core.lora.algorithm import Kind
 from slider_core.lora.lycoris_config import WITHOUT_SIGN, read_lycoris
 from slider_core.lora.slider_adapter import Adapter
@@ -76,18 +76,18 @@ def sizes_by_lycoris(network: type, module: nn.Module, preset: dict, **options: 
 
 def sizes(module: nn.Module, config: dict) -> dict[str, tuple[int, float]]:
     spec, _ = read_lycoris(json.dumps(config), AdapterSpec())
-    adapter = Adapter.create(module, survey_for(module, spec).targets, spec)
+    adapter = Adapter.create(module, survey(module, spec).targets, spec)
     return {t.path: (w.rank, w.alpha) for t, w in adapter.weights().items()}
 
 
 def paths(module: nn.Module, config: dict) -> set[str]:
-    return {t.path for t in survey_for(module, read_lycoris(json.dumps(config), AdapterSpec())[0]).targets}
+    return {t.path for t in survey(module, read_lycoris(json.dumps(config), AdapterSpec())[0]).targets}
 
 
 def test_the_guides_example_trains_its_layers_as_a_lokr_of_rank_4_and_alpha_1(backend: TinyBackend) -> None:
     spec, notes = read_lycoris(GUIDE, AdapterSpec())
     assert (spec.algorithm, spec.rank, spec.alpha) == (Algorithm.LOKR, 4, 1.0)
-    found = survey_for(backend.module, spec)
+    found = survey(backend.module, spec)
     attention = {f"blocks.{i}.attn1.{n}" for i in range(DEPTH) for n in ("to_q", "to_k", "to_v", "to_out.0")}
     assert {t.path for t in found.targets} == attention | {"time_embedding.linear_1", "time_embedding.linear_2"}
     assert found.warning == "No layer of this model has these names: conv_in, conv_out."
@@ -248,7 +248,7 @@ def test_what_is_wrong_is_refused_by_its_key(given: object, message: str) -> Non
 def test_a_preset_that_chooses_nothing_is_an_error_not_silence(backend: TinyBackend, preset: dict, message: str) -> None:
     spec, _ = read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())
     with pytest.raises(SliderError, match=message):
-        survey_for(backend.module, spec)
+        survey(backend.module, spec)
 
 
 def test_a_class_under_target_module_means_every_layer_in_it(backend: TinyBackend) -> None:

@@ -32,7 +32,7 @@ class Case:
         spec = self.core("config.lora").AdapterSpec(algorithm=algorithm, **options)
         targets = (
             self.core("layers.select")
-            .survey_for(self.module, spec, self.core("with_comfy.layer_names").layer_aliases(self.model))
+            .survey(self.module, spec, self.core("with_comfy.layer_names").layer_aliases(self.model))
             .targets
         )
         self.adapter = self.core("lora.slider_adapter").Adapter.create(self.module, targets, spec)
@@ -474,7 +474,7 @@ def test_a_fresh_dora_changes_nothing_whatever_ran_before(pack) -> None:
     backend = pack.core("with_comfy.model_backend").ComfyBackend(case.model, None, None)
     train, targets = pack.part("nodes.train"), pack.part("nodes.target").Targets
     spec = pack.core("config.lora").AdapterSpec(algorithm="dora")
-    adapter = train.adapter_of(backend, targets(spec, pack.core("layers.select").survey_for(case.module, spec)), 0, None)
+    adapter = train.adapter_of(backend, targets(spec, pack.core("layers.select").survey(case.module, spec)), 0, None)
     base = case.answer()
     with pack.core("lora.strength").at_strength(adapter, case.module, [1.0]):
         assert (case.answer() - base).norm() < 1e-5 * base.norm()
