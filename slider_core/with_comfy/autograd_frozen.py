@@ -31,7 +31,7 @@ from ..layers.layer import is_linear
 
 PLAIN = (torch.Tensor, nn.Parameter)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CASTING = ("comfy_cast_weights", "weight_function", "bias_function")  # ComfyUI's marks of a layer that casts
+CASTING = ("comfy_cast_weights", "weight_function", "bias_function")  # attributes of ComfyUI's layers that cast
 
 
 def normal(tensor: torch.Tensor) -> torch.Tensor:
@@ -52,61 +52,66 @@ def _tensors(layer: nn.Module) -> list[torch.Tensor]:
 
 def _ready(layer: nn.Module, device: torch.device) -> bool:
     """Whether a layer computes with its tensors as they lie."""
-    casts = any(getattr(layer, mark, None) for mark in CASTING)
+    casts = any(getattr(layer, name, None) for name in CASTING)
     return not casts and all(type(t) in PLAIN and t.device.type == device.type and t.is_floating_point() for t in _tensors(layer))
 
 
 def _castable(layer: nn.Module) -> bool:
     """Whether it is known how the layer makes the weight that it computes with."""
-    known = isinstance(layer, comfy.ops.CastWeightBiasOp) or hasattr(layer, "cast_bias_weight")
-    return known and (is_linear(layer) or isinstance(layer, (*CONVOLUTIONS, nn.Embedding)))
+    casts = isinstance(layer, comfy.ops.CastWeightBiasOp) or hasattr(layer, "cast_bias_weight")
+    return casts and (is_linear(layer) or isinstance(layer, (*CONVOLUTIONS, nn.Embedding)))
 
 
-def _strange(layer: nn.Module) -> bool:
+def _unreadable(layer: nn.Module) -> bool:
     """Whether a layer without a known cast holds numbers that only its own kernels can read."""
     return any(is_traceable_wrapper_subclass(t) or not (t.is_floating_point() or t.is_complex()) for t in _tensors(layer))
 
 
 def frozen_layers(module: nn.Module, device: torch.device) -> dict[str, nn.Module]:
     """The layers of `module` that must not be seen by autograd, by path. SliderError for one whose weight cannot be made."""
-    found = {}
+    frozen = {}
     for path, layer in module.named_modules():
         if not _tensors(layer) or _ready(layer, device):
             continue
         if _castable(layer):
-            found[path] = layer
-        elif _strange(layer):
+            frozen[path] = layer
+        elif _unreadable(layer):
             raise SliderError(
                 f'The layer "{path}" ({type(layer).__name__}) keeps its weights in a way of its own, which cannot be trained '
-                "through: load the model as fp16, bf16, fp8 or GGUF."
+                "through: load the model as fp16, bf16, fp8 or GGUF.",
+                "model.weights",
             )
-    return found
+    return frozen
 
 
 def _forward_of(layer: nn.Module, path: str) -> tuple[dict[str, Any], str]:
     """Where the layer's own forward is looked up: on the layer, or on a bypass LoRA that took its place there."""
-    holder, name = layer, "forward"
+    holder: Any = layer
+    name = "forward"
     while isinstance(hook := getattr(holder.__dict__.get(name), "__self__", None), BypassForwardHook):
-        holder, name = hook, "original_forward"
+        holder = hook
+        name = "original_forward"
     if holder is layer and name in layer.__dict__:
-        raise SliderError(f'Something has replaced the forward of the layer "{path}": it cannot be trained through as it lies.')
+        message = f'Something has replaced the forward of the layer "{path}": it cannot be trained through as it lies.'
+        raise SliderError(message, "model.forward_replaced")
     return holder.__dict__, name
 
 
 @contextmanager
 def _weight(layer: nn.Module, like: torch.Tensor) -> Iterator[torch.Tensor]:
     """The weight that the layer computes with, in `like`'s number format; lent for the length of the block."""
-    own = getattr(layer, "cast_bias_weight", None)
-    if own is not None:  # the layers of GGUF loaders
-        yield own(like)[0]
+    cast = getattr(layer, "cast_bias_weight", None)
+    if cast is not None:  # the layers of GGUF loaders
+        yield cast(like)[0]
         return
     with comfy.ops.CastBiasWeightContext(layer, like, offloadable=True) as (weight, _bias):
         yield (weight.dequantize() if isinstance(weight, QuantizedTensor) else weight).to(like.dtype)
 
 
 def _back_linear(layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    found, smoothing = grad @ weight, getattr(layer, "pre_quant_scale", None)
-    return found if smoothing is None else found * smoothing.to(found)
+    grad = grad @ weight
+    scale = getattr(layer, "pre_quant_scale", None)
+    return grad if scale is None else grad * scale.to(grad)
 
 
 def _back_conv(
@@ -128,7 +133,10 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: FrozenForward, x: torch.Tensor, choices: Mapping[str, Any]) -> torch.Tensor:
-        ctx.layer, ctx.shape, ctx.dtype, ctx.choices = call.layer, x.shape, x.dtype, choices
+        ctx.layer = call.layer
+        ctx.shape = x.shape
+        ctx.dtype = x.dtype
+        ctx.choices = choices
         return call.run(x.detach(), choices)
 
     @staticmethod
@@ -136,25 +144,26 @@ class _Frozen(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         with torch.inference_mode(), _weight(ctx.layer, grad) as weight:
             if is_linear(ctx.layer):
-                found = _back_linear(ctx.layer, grad, weight)
+                grad = _back_linear(ctx.layer, grad, weight)
             else:
-                found = _back_conv(ctx.layer, grad, weight, ctx.shape, ctx.choices)
-            found = found.to(ctx.dtype)
-        return None, normal(found), None
+                grad = _back_conv(ctx.layer, grad, weight, ctx.shape, ctx.choices)
+            grad = grad.to(ctx.dtype)
+        return None, normal(grad), None
 
 
 class FrozenForward:
     """Takes the place of a layer's own forward. Hooks on the layer see inputs and outputs as ever, in the graph."""
 
     def __init__(self, layer: nn.Module, forward: Any) -> None:
-        self.layer, self.forward = layer, forward
+        self.layer = layer
+        self.forward = forward
 
     def run(self, x: torch.Tensor, choices: Mapping[str, Any]) -> torch.Tensor:
         if isinstance(self.layer, comfy.ops.fp8_ops.Linear):
             x = x.clone()  # it clamps what it is given, in place
         with torch.inference_mode():
             out = self.forward(x, **choices)
-        return normal(out.as_subclass(torch.Tensor) if type(out) is not torch.Tensor else out)
+        return normal(out.as_subclass(torch.Tensor))
 
     def __call__(self, x: torch.Tensor, **choices: Any) -> torch.Tensor:
         if torch.is_grad_enabled() and x.requires_grad:

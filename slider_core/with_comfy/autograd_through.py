@@ -2,7 +2,7 @@
 
 1. A graph runs under inference mode, whose tensors autograd refuses to save: each is seen through a new view of the same
    memory while the model is borrowed, and the old objects are back afterwards. Nothing is copied. Layers that cast their
-   weights (comfy_frozen.py) are kept out of the graph.
+   weights (autograd_frozen.py) are kept out of the graph.
 2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
 3. Some models call comfy_kitchen's rotary kernels without asking; these have no gradient, so its plain versions stand in.
 4. Attention without a gradient (sage, flash, 8 bit; the host's choice or a user's patch) gives way to torch's own.
@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -31,7 +31,8 @@ from .autograd_frozen import frozen, frozen_layers, normal
 OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
 RESIDENT = ("_v_weight", "_v_bias")  # dynamic VRAM's own: what a layer has on the GPU at the moment
-_WITHOUT_GRADIENT: WeakSet[Callable[..., Any]] = WeakSet()  # users' attentions that were found to have none
+# Users' own attention functions that gave no gradient once, for as long as they live: they are not tried at every call.
+_WITHOUT_GRADIENT: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def bypass_loras(module: nn.Module) -> Iterator[Any]:
@@ -45,9 +46,44 @@ def bypass_loras(module: nn.Module) -> Iterator[Any]:
 
 def _normal_inside(value: Any) -> Any:
     """A tensor, or a tuple or list with tensors somewhere in it, as autograd may save it."""
-    if isinstance(value, torch.Tensor):
-        return normal(value) if value.is_inference() else value
-    return type(value)(_normal_inside(v) for v in value) if isinstance(value, (tuple, list)) else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(_normal_inside(part) for part in value)
+    return normal(value) if isinstance(value, torch.Tensor) and value.is_inference() else value
+
+
+@contextmanager
+def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """(owner, name, value): within the block that attribute of the owner, or entry of a dict, has this value."""
+    with ExitStack() as restore:
+        for owner, name, value in entries:
+            attributes = owner if isinstance(owner, dict) else vars(owner)
+            restore.callback(attributes.__setitem__, name, attributes.get(name))
+            attributes[name] = value
+        yield
+
+
+def _replacements(
+    module: nn.Module, device: torch.device, untouched: Collection[nn.Module]
+) -> tuple[list[tuple[Any, str, Any]], list[nn.Parameter]]:
+    """What takes the place of tensors that autograd may not save, and the parameters that are to be frozen meanwhile."""
+    replacements: list[tuple[Any, str, Any]] = []
+    trainable = []
+    for part in module.modules():
+        if part in untouched:
+            continue
+        for entries in (part._parameters, part._buffers, part.__dict__):
+            for key, tensor in _tensors(entries).items():
+                casts = entries is part._parameters and hasattr(part, "comfy_cast_weights")
+                if casts and tensor.device.type != device.type:
+                    replacements.append((entries, key, _copied(tensor, device)))
+                elif tensor.is_inference():
+                    replacements.append((entries, key, normal(tensor)))
+                elif tensor.requires_grad:
+                    trainable.append(tensor)
+    for hook in bypass_loras(module):
+        weights = hook.adapter.__dict__.get("weights")
+        replacements.append((hook.adapter.__dict__, "weights", _normal_inside(weights)))
+    return replacements, trainable
 
 
 @contextmanager
@@ -56,31 +92,12 @@ def normal_tensors(module: nn.Module, device: torch.device, untouched: Collectio
 
     A small layer's weight that lies outside `device` is copied there. Layers in `untouched` are left as they are.
     """
-    replaced: list[tuple[dict[str, Any], str, Any]] = []
-    unfrozen: list[nn.Parameter] = []
-    try:
-        for part in module.modules():
-            if part in untouched:
-                continue
-            for entries in (part._parameters, part._buffers, part.__dict__):
-                for key, tensor in _tensors(entries).items():
-                    casts = entries is part._parameters and hasattr(part, "comfy_cast_weights")
-                    away = casts and tensor.device.type != device.type
-                    if away or tensor.is_inference():
-                        replaced.append((entries, key, tensor))
-                        entries[key] = _copied(tensor, device) if away else normal(tensor)
-                    elif tensor.requires_grad:
-                        unfrozen.append(tensor)
-                        tensor.requires_grad_(False)
-        for entries in [hook.adapter.__dict__ for hook in bypass_loras(module)]:
-            replaced.append((entries, "weights", entries.get("weights")))
-            entries["weights"] = _normal_inside(entries.get("weights"))
+    replacements, trainable = _replacements(module, device, untouched)
+    with replaced(replacements), ExitStack() as restore:
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+            restore.callback(parameter.requires_grad_, True)
         yield
-    finally:
-        for entries, key, old in reversed(replaced):
-            entries[key] = old
-        for tensor in unfrozen:
-            tensor.requires_grad_(True)
 
 
 def _copied(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -129,35 +146,15 @@ def _tensors(entries: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {key: value for key, value in entries.items() if isinstance(value, torch.Tensor) and key not in RESIDENT}
 
 
-@contextmanager
-def training_flag() -> Iterator[None]:
-    """ComfyUI's switch that turns in-place operations and fused kernels off while gradients are recorded."""
-    before = comfy.model_management.in_training
-    comfy.model_management.in_training = True
-    try:
-        yield
-    finally:
-        comfy.model_management.in_training = before
-
-
-@contextmanager
-def plain_kernels() -> Iterator[None]:
-    """comfy_kitchen's rotary kernels replaced by its own plain torch versions, which have a gradient."""
+def plain_kernels() -> list[tuple[Any, str, Any]]:
+    """comfy_kitchen's rotary kernels with its own plain torch versions, which have a gradient, for `replaced`."""
     kitchen = getattr(comfy.quant_ops, "ck", None)
     if kitchen is None:  # ComfyUI runs without the package: everything is plain already
-        yield
-        return
+        return []
     from comfy_kitchen.backends.eager import rope
 
     names = [n for n in dir(rope) if "rope" in n and not n.startswith("_") and callable(getattr(kitchen, n, None))]
-    before = {name: getattr(kitchen, name) for name in names}
-    try:
-        for name in names:
-            setattr(kitchen, name, getattr(rope, name))
-        yield
-    finally:
-        for name, kernel in before.items():
-            setattr(kitchen, name, kernel)
+    return [(kitchen, name, getattr(rope, name)) for name in names]
 
 
 def forget_prompts(module: nn.Module) -> None:
@@ -175,23 +172,17 @@ def without_memory(patcher: Any) -> Any:
     return patcher
 
 
-@contextmanager
-def attention_with_gradient() -> Iterator[None]:
-    """torch's attention in every model of ComfyUI, where the host's own has no gradient; the host's choice comes back."""
+def attention_with_gradient() -> list[tuple[Any, str, Any]]:
+    """torch's attention in every model of ComfyUI, where the host's own choice has no gradient, for `replaced`."""
     chosen = attention.optimized_attention
     if chosen.__name__ in DIFFERENTIABLE:
-        yield
-        return
-    names = ("optimized_attention", "optimized_attention_masked")
-    modules = [m for name, m in list(sys.modules.items()) if name.startswith("comfy.") and m is not None]
-    found = [(m, name) for m in modules for name in names if m.__dict__.get(name) is chosen]
-    try:
-        for module, name in found:
-            setattr(module, name, attention.attention_pytorch)
-        yield
-    finally:
-        for module, name in found:
-            setattr(module, name, chosen)
+        return []
+    entries: list[tuple[Any, str, Any]] = []
+    for name, module in list(sys.modules.items()):
+        if name.startswith("comfy.") and module is not None:
+            names = [n for n in ("optimized_attention", "optimized_attention_masked") if vars(module).get(n) is chosen]
+            entries += [(module, n, attention.attention_pytorch) for n in names]
+    return entries
 
 
 def attention_override(users: Callable[..., torch.Tensor] | None) -> dict[str, Callable[..., torch.Tensor]]:
@@ -215,9 +206,10 @@ def autograd_through(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Within the block gradients can be recorded through `module`, a diffusion model loaded for `device`. All is put back."""
     layers = frozen_layers(module, device)
     switches = (
-        training_flag(),
-        plain_kernels(),
-        attention_with_gradient(),
+        # turns in-place operations and fused kernels off
+        replaced([(comfy.model_management, "in_training", True)]),
+        replaced(plain_kernels()),
+        replaced(attention_with_gradient()),
         nothing_left_behind(module),
         normal_tensors(module, device, set(layers.values())),
         frozen(layers),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..backend import Conditioning, few_numbers, module_fingerprint
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..encode.encoder import Sample, pairs_of
 
 HINT = "slider_hint"  # key of a conditioning: which of the hints belongs to its sample
@@ -108,6 +108,11 @@ def _count(link: Any) -> int:
     return hint.shape[0] if isinstance(hint, torch.Tensor) else 1
 
 
+def with_hint(conditioning: Any, number: int) -> list[list[Any]]:
+    """A CONDITIONING that says which of the hints belongs to it."""
+    return [[text, extra | {HINT: number}] for text, extra in conditioning]
+
+
 class Hints:
     """The control of a CONDITIONING with its hints apart: one for all samples, or one per sample or pair. The caller's control
     is left as it is: these are copies, which share its network."""
@@ -115,10 +120,8 @@ class Hints:
     def __init__(self, conditioning: Any, whole: bool = False) -> None:
         """`whole`: at every noise level, whatever start and end say. SliderError when the conditioning carries no control."""
         self.control = control_in(conditioning)
-        if self.control is None:
-            raise SliderError(
-                "control: no ControlNet in this conditioning; connect that of Apply ControlNet.", "control.no_controlnet"
-            )
+        message = "control: no ControlNet in this conditioning; connect that of Apply ControlNet."
+        need(self.control is not None, message, "control.no_controlnet")
         self.whole = whole
         self.count = max(_count(link) for link in chain(self.control))
         self._copies: dict[tuple[int, tuple[int, ...]], Any] = {}
@@ -154,20 +157,20 @@ class Hints:
 
     def given_out(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with the number of their hint in their conditioning. SliderError when there are not as many as needed."""
-        hinted: dict[tuple[int, int], Conditioning] = {}  # a prompt stays one object for all samples that share it
+        hinted: dict[tuple[int, int], Conditioning] = {}  # samples that share a prompt and a hint share one object
 
-        def with_hint(cond: Conditioning, number: int) -> Conditioning:
+        def hint(cond: Conditioning, number: int) -> Conditioning:
             key = id(cond), number
             if key not in hinted:
-                hinted[key] = replace(cond, value=[[text, extra | {HINT: number}] for text, extra in cond.value])
+                hinted[key] = replace(cond, value=with_hint(cond.value, number))
             return hinted[key]
 
         numbered = []
         for sample, number in zip(samples, self._numbers(samples), strict=True):
             pair = sample.prompt_pair
             if pair is not None:
-                pair = replace(pair, positive=with_hint(pair.positive, number), negative=with_hint(pair.negative, number))
-            numbered.append(replace(sample, cond=with_hint(sample.cond, number), prompt_pair=pair))
+                pair = replace(pair, positive=hint(pair.positive, number), negative=hint(pair.negative, number))
+            numbered.append(replace(sample, cond=hint(sample.cond, number), prompt_pair=pair))
         return numbered
 
     def encode(self, samples: Sequence[Sample], sampling: Any, device: torch.device) -> None:

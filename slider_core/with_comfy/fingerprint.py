@@ -8,47 +8,56 @@ from typing import Any
 import torch
 
 from ..backend import few_numbers
+from ..lora.formats import PREFIX
 from .autograd_through import bypass_loras
-
-PLACE = "diffusion_model."
 
 
 def base_fingerprint(patcher: Any) -> str:
-    """A mark of a loaded MODEL's own weights, without the LoRAs that may be merged into them."""
-    named = patcher.model.diffusion_model.named_parameters()
-    own = (patcher.backup[PLACE + name].weight if PLACE + name in patcher.backup else p for name, p in named)
-    return hashlib.sha256(b"".join(few_numbers(p) for p in own)).hexdigest()[:8]
+    """A hash of a loaded MODEL's own weights, without the LoRAs that may be merged into them."""
+    digest = hashlib.sha256()
+    for name, parameter in patcher.model.diffusion_model.named_parameters():
+        digest.update(few_numbers(_unpatched(patcher, PREFIX + name, parameter)))
+    return digest.hexdigest()[:8]
 
 
 def carried_fingerprint(patcher: Any) -> str:
-    """How many layers the LoRAs of a loaded MODEL change, merged or bypassed, and a mark of them; empty without any."""
-    patches = {str(name): patches for name, patches in patcher.patches.items() if patches}
-    bypassed, digest = list(bypass_loras(patcher.model.diffusion_model)), hashlib.sha256()
-    for name in sorted(patches):
-        for strength, change, *_ in patches[name]:
-            _hash_change(digest, f"{name} {strength}", change)
-    for hook in bypassed:
+    """How many layers the LoRAs of a loaded MODEL change, merged or bypassed, and a hash of them; empty without any."""
+    digest = hashlib.sha256()
+    count = _hash_patches(digest, patcher)
+    for hook in bypass_loras(patcher.model.diffusion_model):
         _hash_change(digest, f"bypass {hook.multiplier}", hook.adapter)
-    count = len(patches) + len(bypassed)
+        count += 1
     return f"LoRA on {count} layers {digest.hexdigest()[:8]}" if count else ""
 
 
 def patched_fingerprint(patcher: Any) -> str:
-    """A mark of a model and of the LoRAs on it, whether they are merged into its weights at the moment or not."""
+    """A hash of a model and of the LoRAs on it, whether they are merged into its weights at the moment or not."""
     digest = hashlib.sha256()
-    for name, p in patcher.model.named_parameters():
-        own = patcher.backup[name].weight if name in patcher.backup else p
-        digest.update(few_numbers(own))
-    for name, patches in sorted(patcher.patches.items(), key=lambda item: str(item[0])):
-        for strength, change, *_ in patches:
-            _hash_change(digest, f"{name} {strength}", change)
+    for name, parameter in patcher.model.named_parameters():
+        digest.update(few_numbers(_unpatched(patcher, name, parameter)))
+    _hash_patches(digest, patcher)
     return digest.hexdigest()[:16]
 
 
-def _hash_change(digest: Any, words: str, change: Any) -> None:
+def _unpatched(patcher: Any, name: str, parameter: torch.Tensor) -> torch.Tensor:
+    """The weight as it was before ComfyUI merged a LoRA into it."""
+    return patcher.backup[name].weight if name in patcher.backup else parameter
+
+
+def _hash_patches(digest: Any, patcher: Any) -> int:
+    """Feed a model's patches into a hash, by the names of the weights; how many weights have any."""
+    patches = {str(name): changes for name, changes in patcher.patches.items() if changes}
+    for name in sorted(patches):
+        for strength, change, *_ in patches[name]:
+            _hash_change(digest, f"{name} {strength}", change)
+    return len(patches)
+
+
+def _hash_change(digest: Any, name: str, change: Any) -> None:
     """Feed one layer's patch into a hash: an adapter of ComfyUI with its weights, or tensors in a tuple."""
+    digest.update(name.encode())
     weights = getattr(change, "weights", change if isinstance(change, (tuple, list)) else ())
-    tensors = [
-        t for part in weights for t in (part if isinstance(part, (tuple, list)) else [part]) if isinstance(t, torch.Tensor)
-    ]
-    digest.update(words.encode() + b"".join(few_numbers(t) for t in tensors))
+    for part in weights:
+        for tensor in part if isinstance(part, (tuple, list)) else [part]:
+            if isinstance(tensor, torch.Tensor):
+                digest.update(few_numbers(tensor))

@@ -22,6 +22,8 @@ from ..lora.formats import PREFIX
 from ..lora.keys import placed
 from ..lora.slider_file import Slider
 
+FOR_CONTROLNET = "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply."
+
 
 def layer_aliases(model: Any) -> dict[str, Target]:
     """ComfyUI's table of names that LoRA files use, for this MODEL: name -> layer, with the output slice of a fused one."""
@@ -74,9 +76,7 @@ def architecture(model: Any) -> str:
 def on_model(slider: Slider, model: Any) -> Slider:
     """The slider with its layers found in this MODEL. SliderError when it is for another one."""
     if slider.info.in_controlnet:
-        raise SliderError(
-            "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.", "slider.controlnet"
-        )
+        raise SliderError(FOR_CONTROLNET, "slider.controlnet")
     if needs_base(slider.weights):
         load(model)
     weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))

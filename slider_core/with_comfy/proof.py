@@ -49,17 +49,25 @@ class Proof:
     cond: Conditioning
 
 
-def layer_deviation(name: str, change: torch.Tensor, expected: torch.Tensor, allowed: float) -> float:
-    """|change - expected| as a share of |expected|. SliderError that names the layer when |change - expected| > allowed."""
-    gap = float((change - expected).norm())
-    size = float(expected.norm())
+def deviation(what: str, actual: torch.Tensor, expected: torch.Tensor, size: float, allowed: float) -> float:
+    """|actual - expected| as a share of `size`, that of the slider's effect. SliderError when it is more than `allowed`."""
+    gap = float((actual - expected).norm())
     need(
         gap <= allowed,
-        f"ComfyUI's loader changes the {name} otherwise than the slider does (by {gap / (size or 1.0):.1%}), "
-        "so it was not saved. Save as fp32, or in another format.",
-        "proof.layer",
+        f"{what} otherwise than the slider does (by {gap / (size or 1.0):.1%} of its effect), so it was not saved. "
+        "Save as fp32, or in another format.",
+        "proof.deviation",
     )
     return gap / size if size else 0.0
+
+
+def layer_deviation(name: str, change: torch.Tensor | None, expected: torch.Tensor, eps: float, base: float = 0.0) -> float:
+    """The deviation of one layer's change; `eps` is the rounding of the file's number format, `base` the norm of the weight."""
+    if change is None:
+        raise SliderError(f"ComfyUI's loader leaves the {name} of the file out, so it was not saved.", "proof.left_out")
+    size = float(expected.norm())
+    allowed = (LAYER + ROUNDINGS * eps) * size + TINY * base
+    return deviation(f"ComfyUI's loader changes the {name}", change, expected, size, allowed)
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,6 @@ class Trial:
             return None
         return comfy.lora.calculate_weight(patches, base.clone(), key).flatten() - base.flatten()
 
-    def _compare(self, name: str, change: torch.Tensor | None, expected: torch.Tensor, base: torch.Tensor) -> float:
-        if change is None:
-            raise SliderError(f"ComfyUI's loader leaves the {name} of the file out, so it was not saved.", "proof.left_out")
-        allowed = (LAYER + ROUNDINGS * self.eps) * float(expected.norm()) + TINY * float(base.norm())
-        return layer_deviation(name, change, expected.flatten(), allowed)
-
     def layers(self) -> tuple[int, float]:
         """(layers compared, the largest deviation of a weight's or bias' change). Quantised layers are left out: ComfyUI patches
         them in a way of its own."""
@@ -98,13 +100,13 @@ class Trial:
             count += 1
             base = base.to(device=self.model.load_device, dtype=torch.float32)
             change = self._change(patched, f"{PREFIX}{path}.weight", base)
-            expected = -weight.to(base.device).delta(base)
-            worst = max(worst, self._compare(f'layer "{path}"', change, expected, base))
+            expected = -weight.to(base.device).delta(base).flatten()
+            worst = max(worst, layer_deviation(f'layer "{path}"', change, expected, self.eps, float(base.norm())))
             if "diff_b" in weight.tensors:
                 bias = layer.bias.detach().to(base)
                 change = self._change(patched, f"{PREFIX}{path}.bias", bias)
-                expected = -weight.tensors["diff_b"].to(bias)
-                worst = max(worst, self._compare(f'bias of "{path}"', change, expected, bias))
+                expected = -weight.tensors["diff_b"].to(bias).flatten()
+                worst = max(worst, layer_deviation(f'bias of "{path}"', change, expected, self.eps, float(bias.norm())))
         return count, worst
 
     def _output(self, model: Any, proof: Proof, adapter: Adapter | None = None, strength: float = 0.0) -> torch.Tensor:
@@ -124,6 +126,7 @@ class Trial:
         load(self.model)
         adapter = Adapter.from_weights(self.model.model.diffusion_model, self.slider.weights, self.model.load_device)
         exact = self._exact()
+        rounding = NOISE * (torch.finfo(torch.float32).eps if exact else self._eps() * bool(self.eps))
         native = to_native(self.slider.weights)
         base = self._output(self.model, proof)
         worst = 0.0
@@ -133,24 +136,12 @@ class Trial:
                 expected = self._output(self.model, proof, adapter, strength)
             else:
                 expected = self._output(stock_lora(self.model, native, strength), proof)
-            worst = max(worst, self._deviation(strength, output, expected, base))
+            size = float((expected - base).norm())
+            allowed = (FORWARD + ROUNDINGS * self.eps) * size + rounding * float(base.norm())
+            what = f"At {strength:+g} the model with the file in ComfyUI's loader answers"
+            worst = max(worst, deviation(what, output, expected, size, allowed))
         load(self.model)  # without the slider again
         return worst
-
-    def _deviation(self, strength: float, output: torch.Tensor, expected: torch.Tensor, base: torch.Tensor) -> float:
-        gap = float((output - expected).norm())
-        size = float((expected - base).norm())
-        if self._exact():
-            rounding = torch.finfo(torch.float32).eps
-        else:
-            rounding = self._eps() if self.eps else 0.0
-        need(
-            gap <= (FORWARD + ROUNDINGS * self.eps) * size + NOISE * rounding * float(base.norm()),
-            f"At {strength:+g} the model answers otherwise with the file in ComfyUI's loader than with the slider "
-            f"(by {gap / (size or 1.0):.1%} of its effect), so it was not saved. Save as fp32, or in another format.",
-            "proof.forward",
-        )
-        return gap / size if size else 0.0
 
     def _eps(self) -> float:
         """The coarsest rounding among the layers that the slider changes and the model's arithmetic."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config.checks import SliderError, choice
+from ..config.checks import choice, need
 from ..lora.calibration import Units
 from ..lora.slider_file import Slider
 from ..use.schedule import Mode, Window
+from .layer_names import FOR_CONTROLNET
 from .live_slider import beside_model
 from .merged_slider import merged_into_control, merged_into_model
 
@@ -36,11 +37,8 @@ def apply(
 
 
 def _on_model(slider: Slider, weight: float, model: Any, window: Window, mode: Mode) -> Any:
-    if mode is Mode.MERGE and window.changes:
-        raise SliderError(
-            "A merged slider cannot change during the sampling: set mode to auto, or drop window and curve.",
-            "apply.merged_window",
-        )
+    merged_message = "A merged slider cannot change during the sampling: set mode to auto, or drop window and curve."
+    need(not (mode is Mode.MERGE and window.changes), merged_message, "apply.merged_window")
     if weight == 0:
         return model
     if mode is Mode.LIVE or window.changes:
@@ -49,12 +47,7 @@ def _on_model(slider: Slider, weight: float, model: Any, window: Window, mode: M
 
 
 def _on_control_net(slider: Slider, weight: float, control_net: Any, window: Window, mode: Mode) -> Any:
-    if window.changes or mode is Mode.LIVE:
-        raise SliderError(
-            "A slider in a ControlNet is merged into it: leave start, end, curve and mode as they are.", "apply.controlnet_live"
-        )
-    if control_net is None:
-        raise SliderError(
-            "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply.", "slider.controlnet"
-        )
+    live_message = "A slider in a ControlNet is merged into it: leave start, end, curve and mode as they are."
+    need(not (mode is Mode.LIVE or window.changes), live_message, "apply.controlnet_live")
+    need(control_net is not None, FOR_CONTROLNET, "slider.controlnet")
     return merged_into_control(control_net, slider, weight)

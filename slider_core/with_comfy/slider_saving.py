@@ -24,7 +24,7 @@ from .layer_names import architecture, layer_aliases, on_model
 from .proof import Proof, proven_on_model
 from .proof_of_control import proven_in_control
 
-FOR_CONTROLNET = "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."
+ON_CONTROLNET = "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."
 NOT_PROVEN = "Not tried: connect the model to have the file compared with the slider."
 
 
@@ -65,7 +65,7 @@ def save_proven(
         with _trial_file(path, overwrite) as trial, torch.inference_mode():
             save_slider(trial, slider, dtype, form=form)
             summary = proven_in_control(trial, slider, eps)
-        return [*_rounding(slider, dtype), summary, FOR_CONTROLNET]
+        return [*_rounding(slider, dtype), summary, ON_CONTROLNET]
     model = _model_of(slider, model)
     aliases = None
     if model is not None:

@@ -36,10 +36,8 @@ def sweep_adapter(model: Any, slider: Slider, positive: Any) -> tuple[ComfyBacke
         return backend, backend.adapter(slider)
     control = control_in(positive)
     if control is None:
-        raise SliderError(
-            "This slider is for a ControlNet, and positive carries none: use Apply ControlNet before the sweep.",
-            "sweep.no_controlnet",
-        )
+        message = "This slider is for a ControlNet, and positive carries none: use Apply ControlNet before the sweep."
+        raise SliderError(message, "sweep.no_controlnet")
     faults = []
     for link in chain(control):
         try:
@@ -77,9 +75,8 @@ class SliderSampler:
         if images.ndim == 5:
             images = images[:, images.shape[1] // 2]
         if len(images) != len(strengths):
-            raise SliderError(
-                f"The VAE made {len(images)} pictures of {len(strengths)} latents: connect the model's own VAE.", "vae.count"
-            )
+            message = f"The VAE made {len(images)} pictures of {len(strengths)} latents: connect the model's own VAE."
+            raise SliderError(message, "vae.count")
         return images.movedim(-1, 1), self.model.model.process_latent_in(sampled.latents)
 
     def beside(self, other: Slider, strength: float) -> SliderSampler:
@@ -107,9 +104,8 @@ def sweep_model(
 ) -> SweepResult:
     """Every row at all strengths. `positives`: ComfyUI's CONDITIONING by the rows' prompt names."""
     if len(rows) > MOST_ROWS:
-        raise SliderError(
-            f"{len(rows)} rows (prompts x seeds x strengths of the second slider); {MOST_ROWS} at most.", "sweep.rows"
-        )
+        message = f"{len(rows)} rows (prompts x seeds x strengths of the second slider); {MOST_ROWS} at most."
+        raise SliderError(message, "sweep.rows")
 
     def sample(strengths: Sequence[float], row: Row) -> tuple[torch.Tensor, torch.Tensor]:
         of_row = replace(sampling, seed=row.seed, positive=positives[row.prompt])

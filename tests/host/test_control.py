@@ -176,7 +176,7 @@ def test_every_row_has_its_own_hint_prompt_and_noise_level(scene: Scene, prompts
     backend = pack.core("with_comfy.model_backend").ComfyBackend(scene.patcher, None, None, control.Hints(carrying))
     longer = 3 if prompts == "of other lengths" else None
     conds = [
-        Conditioning(str(n), control._with(scene.prompt(n, longer if n == 1 else None), control.HINT, hint))
+        Conditioning(str(n), control.with_hint(scene.prompt(n, longer if n == 1 else None), hint))
         for n, hint in enumerate((0, 2, 1, 0, 1))
     ]
     x, sigma = scene.noise(5), backend.sigmas(torch.tensor([0.5, 0.6, 0.1, 0.95, 0.4]))
@@ -187,7 +187,7 @@ def test_every_row_has_its_own_hint_prompt_and_noise_level(scene: Scene, prompts
     plain = predicted(pack.core("with_comfy.model_backend").ComfyBackend(scene.patcher, None, None), x, sigma, conds)
     acting = [relative(together[r], plain[r]) > 100 * CLOSE for r in range(5)]
     assert acting == [True, True, False, False, True], "the middle of the range alone"
-    swapped = [Conditioning("", control._with(c.value, control.HINT, 1)) for c in conds]
+    swapped = [Conditioning("", control.with_hint(c.value, 1)) for c in conds]
     assert relative(predicted(backend, x, sigma, swapped)[0], together[0]) > 100 * CLOSE, "another hint, another answer"
 
 
@@ -228,11 +228,14 @@ def test_gradients_are_those_of_finite_differences(scene: Scene, place: str, pac
     backend = pack.core("with_comfy.model_with_control").backend_for(scene.patcher, None, None, net, carrying, checkpointing=True)
     assert backend.module is (scene.net.control_model if inside else scene.patcher.model.diffusion_model)
     adapter = adapter_in(pack, backend.module, 0.2)
-    conds = [Conditioning("", control._with(scene.prompt(n), control.HINT, n)) for n in range(2)]
+    conds = [Conditioning("", control.with_hint(scene.prompt(n), n)) for n in range(2)]
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
     gradients = pack.core("layers.checkpointing")  # the UNet adds control in place to what autograd has saved
     strength, sigma = pack.core("lora.strength"), backend.sigmas(torch.tensor([0.4, 0.7]))
-    with gradients.checkpointed(backend.module, adapter.factors, strength.remember), gradients.forgiving(True):
+    with (
+        gradients.checkpointed(backend.module, adapter.factors, strength.remember),
+        pack.core("layers.autograd_inplace").forgiving(True),
+    ):
         autograd, differences = slope(strength.at_strength, backend, adapter, scene.noise(2), sigma, conds)
     assert autograd == pytest.approx(differences, rel=0.02)
     assert autograd > 1e-4
