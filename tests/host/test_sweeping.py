@@ -204,7 +204,9 @@ def test_two_sliders_are_a_grid_of_two_applies(cfg: float, prompt: dict, run_gra
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     module = model.model.diffusion_model
     weights = slider_of(pack, module).weights
-    second = run_graph.give(pack.core("lora.slider_file").Slider(dict(list(weights.items())[::2]), {"slider_name": "second"}))
+    second = run_graph.give(
+        pack.core("lora.slider_file").Slider(dict(list(weights.items())[::2]), pack.core("lora.info").SliderInfo(name="second"))
+    )
     prompt["10"]["inputs"]["cfg"] = cfg
     graph = sweep_of(prompt, slider_b=["b", 0], strengths_b="-0.2, 0, 0.4") | {"b": second}
     run = run_graph(graph, images=("10", 1), report=("10", 3))
@@ -272,7 +274,7 @@ def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_
     run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
     told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).info
     assert (told.range, told.minus, told.plus) == ((-0.5, 1.5), "down", "smiling")
-    assert "range: [-0.5, 1.5]" in run["info"]
+    assert "range: -0.5 to 1.5" in run["info"]
     assert run["given"].info.plus == "up", "the slider that came in is as it was"
     graph["30"]["inputs"] |= {"lowest": 2.0}
     with pytest.raises(run_graph.Error, match="must be below highest"):
