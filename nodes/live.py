@@ -32,21 +32,26 @@ from .words import executing_node
 
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
-POINTS, STATES_KEPT = 200, 16
-STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()  # by node and slider, what trained last at the end
-_NUMBERS = count(1)
+POINTS = 200
+STATES_KEPT = 16
+# What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest at the end.
+STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+_NUMBERS = count(1)  # of the trainings of this session
 
 
 def states() -> list[dict[str, Any]]:
-    """The state of every node that trains, or trained in this session, for each of its sliders: two graphs may share an id."""
+    """The states that are kept."""
     return list(STATES.values())
 
 
 def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float | None]]:
     """Step and gain of at most `most` readings, evenly chosen, the first and the last among them."""
-    steps = min(most, len(readings))
-    chosen = [readings[round(n * (len(readings) - 1) / max(1, steps - 1))] for n in range(steps)]
-    return [[r.step, *(round(explained, 5) if math.isfinite(explained) else None for explained in r.explained)] for r in chosen]
+    count = min(most, len(readings))
+    points = []
+    for n in range(count):
+        reading = readings[round(n * (len(readings) - 1) / max(1, count - 1))]
+        points.append([reading.step, *(round(share, 5) if math.isfinite(share) else None for share in reading.explained)])
+    return points
 
 
 def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips) -> float:
@@ -59,14 +64,23 @@ class Live:
     """The state of one training. Use `showing`."""
 
     def __init__(self, run: Run, until: int, strips: Strips) -> None:
-        self.run, self.begun, self.until, self.strips = run, run.step, until, strips
-        self.node, self.number = executing_node(), next(_NUMBERS)
-        self.phase, self.seconds = "training", 0.0
-        self.explained, self.verdict = thinned(run.trainer.readings), run.verdict()
-        self._start, self._sent, self._seen = time.monotonic(), -math.inf, len(run.trainer.readings)
-        before = STATES.get((self.node, run.name), {})
-        same = (before.get("strip") or {}).get("step", math.inf) <= run.step
-        self.strips.shown = before["strip"] if same else None  # until there is a newer one
+        self.run = run
+        self.begun = run.step
+        self.until = until
+        self.strips = strips
+        self.node = executing_node()
+        self.number = next(_NUMBERS)
+        self.phase = "training"
+        self.seconds = 0.0
+        self.explained = thinned(run.trainer.readings)
+        self.verdict = run.verdict()
+        self._start = time.monotonic()
+        self._sent = -math.inf
+        self._seen = len(run.trainer.readings)
+        strip = STATES.get((self.node, run.name), {}).get("strip")
+        if strip is not None and strip["step"] > run.step:
+            strip = None
+        self.strips.shown = strip  # until there is a newer one
 
     def state(self) -> dict[str, Any]:
         return {
@@ -86,34 +100,41 @@ class Live:
     def after_step(self) -> None:
         readings = self.run.trainer.readings
         if len(readings) != self._seen:  # a verdict looks at every weight
-            self.explained, self.verdict, self._seen = thinned(readings), self.run.trainer.verdict(), len(readings)
+            self.explained = thinned(readings)
+            self.verdict = self.run.trainer.verdict()
+            self._seen = len(readings)
         self.seconds = seconds_left(self.run.step, self.begun, self.until, time.monotonic() - self._start, self.strips)
-        self.tell()
+        self.send()
 
     def draw(self) -> None:
-        """A strip of the slider as it stands. What goes wrong is said, and costs no training."""
-        before, self.phase = self.phase, "drawing"
-        self.tell(at_once=True)
+        """A strip of the slider as it stands. What goes wrong is reported, and costs no training."""
+        phase = self.phase
+        self.phase = "drawing"
+        self.send(at_once=True)
         self.strips.draw(self.run.slider(), self.run.step)
-        self.phase = before
-        self.tell()
+        self.phase = phase
+        self.send()
 
     def calibrating(self) -> None:
-        self.phase, self.seconds = "calibrating", 0.0
-        self.tell(at_once=True)
+        self.end("calibrating", self.verdict)
 
-    def end(self, phase: str, words: str) -> None:
-        self.phase, self.seconds, self.verdict = phase, 0.0, words
-        self.tell(at_once=True)
+    def end(self, phase: str, verdict: str) -> None:
+        """No step of this training is left."""
+        self.phase = phase
+        self.seconds = 0.0
+        self.verdict = verdict
+        self.send(at_once=True)
 
-    def tell(self, at_once: bool = False) -> None:
+    def send(self, at_once: bool = False) -> None:
         """Keep the state, and send it to every page unless the last event is too young. `at_once`: even then."""
-        place = self.node, self.run.name
-        STATES[place] = state = self.state()
-        STATES.move_to_end(place)
+        key = self.node, self.run.name
+        state = self.state()
+        STATES[key] = state
+        STATES.move_to_end(key)
         while len(STATES) > STATES_KEPT:
             STATES.popitem(last=False)
-        server, now = getattr(PromptServer, "instance", None), time.monotonic()
+        server = getattr(PromptServer, "instance", None)
+        now = time.monotonic()
         if server is not None and (at_once or now - self._sent >= PAUSE_S):
             self._sent = now
             server.send_sync(EVENT, state)

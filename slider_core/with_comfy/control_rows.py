@@ -12,7 +12,7 @@ from typing import Any
 import comfy.samplers
 import torch
 
-from ..config.checks import SliderError
+from ..config.checks import need
 from ..layers.sample_rows import picking
 from .control_hints import chain
 
@@ -94,34 +94,31 @@ def together(parts: Sequence[tuple[list[int], Control | None]]) -> Control | Non
     controls = [control for _, control in parts if control is not None]
     if len(parts) == 1 or not controls:
         return controls[0] if controls else None
-    counts = [{name: len(entries) for name, entries in control.items()} for control in controls]
-    if any(count != counts[0] for count in counts):
-        raise SliderError("The ControlNets of one batch are of different kinds: train them one at a time.", "controlnet.kinds")
-    order = [row for rows, _ in parts for row in rows]
-    back = torch.tensor([order.index(row) for row in range(len(order))])
-    sizes = [len(rows) for rows, _ in parts]
+    count = sum(len(rows) for rows, _ in parts)
     whole: dict[tuple[int, ...], torch.Tensor | None] = {}  # Flux uses one tensor for many blocks
     batch: Control = {}
-    for name, count in counts[0].items():
+    for name, entries in controls[0].items():
         batch[name] = []
-        for place in range(count):
-            tensors = [None if control is None else control[name][place] for _, control in parts]
+        for place in range(len(entries)):
+            tensors = [None if control is None else _entry(control, controls[0], name, place) for _, control in parts]
             key = tuple(map(id, tensors))
             if key not in whole:
-                whole[key] = _cat(tensors, sizes, back)
+                whole[key] = _all_rows(tensors, [rows for rows, _ in parts], count)
             batch[name].append(whole[key])
     return batch
 
 
-def _cat(tensors: Sequence[torch.Tensor | None], sizes: Sequence[int], back: torch.Tensor) -> torch.Tensor | None:
-    """One tensor of all rows in their order, zeros where a group has none; None where no group has any."""
-    like = next((tensor for tensor in tensors if tensor is not None), None)
-    if like is None:
-        return None
-    parts = []
-    for tensor, size in zip(tensors, sizes, strict=True):
-        if tensor is None:
-            parts.append(like.new_zeros(size, *like.shape[1:]))
-        else:
-            parts.append(tensor.expand(size, *tensor.shape[1:]))
-    return torch.cat(parts)[back.to(like.device)]
+def _entry(control: Control, first: Control, name: str, place: int) -> torch.Tensor | None:
+    alike = control.keys() == first.keys() and len(control[name]) == len(first[name])
+    need(alike, "The ControlNets of one batch are of different kinds: train them one at a time.", "controlnet.kinds")
+    return control[name][place]
+
+
+def _all_rows(tensors: Sequence[torch.Tensor | None], rows: Sequence[list[int]], count: int) -> torch.Tensor | None:
+    """One tensor of all `count` rows in their order, zeros where a group has none; None where no group has any."""
+    whole = None
+    for tensor, group in zip(tensors, rows, strict=True):
+        if tensor is not None:
+            whole = tensor.new_zeros(count, *tensor.shape[1:]) if whole is None else whole
+            whole[group] = tensor
+    return whole

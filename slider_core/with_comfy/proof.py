@@ -7,8 +7,8 @@ forward of the model at +1 and -1 where the slider brings a sample along. Too la
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from ..lora.formats import PREFIX, to_native
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..lora.strength import at_strength
-from .autograd_through import forget_prompts
 from .layer_names import load, on_model
 from .merged_slider import stock_lora
 from .model_backend import ComfyBackend
@@ -110,11 +109,14 @@ class Trial:
         return count, worst
 
     def _output(self, model: Any, proof: Proof, adapter: Adapter | None = None, strength: float = 0.0) -> torch.Tensor:
-        with _running(model) as backend:
-            noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
+        load(model)
+        backend = ComfyBackend(model)
+        backend.one_by_one = True
+        noise = torch.randn(1, *proof.latent_CHW.shape, generator=torch.Generator().manual_seed(0)).to(backend.device)
+        with backend.running(), torch.no_grad():
             sigma = backend.sigmas(torch.tensor([0.5]))
             x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
-            with torch.no_grad(), at_strength(adapter, backend.module, [strength]) if adapter else nullcontext():
+            with at_strength(adapter, backend.module, [strength]) if adapter else nullcontext():
                 return backend.predict(x, sigma, [proof.cond]).float().clone()
 
     def forward(self, proof: Proof) -> float:
@@ -153,20 +155,6 @@ class Trial:
 
     def _exact(self) -> bool:
         return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
-
-
-@contextmanager
-def _running(model: Any) -> Iterator[ComfyBackend]:
-    """The MODEL loaded with its patches, as a sampler loads it."""
-    load(model)
-    backend = ComfyBackend(model)
-    backend.one_by_one = True
-    model.pre_run()
-    try:
-        yield backend
-    finally:
-        forget_prompts(backend.module)
-        model.cleanup()
 
 
 def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tensor]:

@@ -262,7 +262,7 @@ def test_only_so_many_states_are_kept(pack, monkeypatch) -> None:
         mine = live.Live.__new__(live.Live)
         mine.node, mine._sent, mine.state = str(number), 0.0, dict
         mine.run = SimpleNamespace(name="smile")
-        mine.tell()
+        mine.send()
     assert len(live.STATES) == live.STATES_KEPT
     assert ("0", "smile") not in live.STATES
 
