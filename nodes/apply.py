@@ -9,7 +9,7 @@ from ..slider_core.config.checks import need
 from ..slider_core.lora.slider_file import Slider
 from .files import file_fingerprint, load_by_name
 from .sockets import USE_MENU, SliderSocket
-from .use_inputs import ApplyInputs, apply_inputs, strength_input
+from .inputs import ApplyInputs, apply_inputs, strength_input
 
 NO_FILE = "none"
 

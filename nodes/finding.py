@@ -11,8 +11,8 @@ from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sweep_export import ShownSweep, animation, page
 from .files import next_free
+from .inputs import strength_input
 from .sockets import USE_MENU, SliderSocket, SweepSocket
-from .use_inputs import strength_input
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports

@@ -18,8 +18,8 @@ from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_promp
 from ..slider_core.with_comfy.sweep import SliderSampler, encoded, sample_library
 from .dataset import walked
 from .frames import as_image
+from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, text, units_input
 from .sockets import USE_MENU, PromptsSocket, SliderSocket
-from .use_inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
 
 NO_FILE = "none"
 DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
@@ -74,11 +74,11 @@ class SliderPromptLibrary(io.ComfyNode):
             search_aliases=["validation prompts", "adapter_strength", "user prompt library"],
             is_output_node=True,
             inputs=[
-                io.String.Input(
+                text(
                     "library",
-                    default=EXAMPLE,
+                    EXAMPLE,
+                    "JSON: a name and a text, or a name and a prompt with an adapter_strength.",
                     multiline=True,
-                    tooltip="JSON: a name and a text, or a name and a prompt with an adapter_strength.",
                 ),
                 io.Combo.Input(
                     "file",

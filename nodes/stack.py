@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
+from .inputs import ApplyInputs, apply_inputs, text
 from .sockets import USE_MENU, SliderSocket
-from .use_inputs import ApplyInputs, apply_inputs
 
 NAMES = [f"slider_{number}" for number in range(1, 17)]
 
@@ -43,11 +43,7 @@ class SliderStack(io.ComfyNode):
                     template=io.Autogrow.TemplateNames(SliderSocket.Input("slider"), NAMES, min=1),
                     tooltip="From Load Slider LoRA or Slider Train Step.",
                 ),
-                io.String.Input(
-                    "strengths",
-                    default="1",
-                    tooltip="One for each slider in their order, such as 1, -0.5, 2; or one number for all of them.",
-                ),
+                text("strengths", "1", "One for each slider in their order, such as 1, -0.5, 2; or one number for all of them."),
                 *apply_inputs(),
             ],
             outputs=[io.Model.Output()],
