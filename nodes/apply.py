@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.lora.slider_file import Slider
 from .files import file_fingerprint, load_by_name
-from .sockets import USE_MENU, SliderSocket
 from .inputs import ApplyInputs, apply_inputs, strength_input
+from .sockets import USE_MENU, SliderSocket
 
 NO_FILE = "none"
 
@@ -27,6 +27,7 @@ def chosen(slider: Slider | None, file: str) -> Slider:
 class SliderLoRAApply(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        files = [NO_FILE, *folder_paths.get_filename_list("loras")]
         return io.Schema(
             node_id="SliderLoRAApply",
             display_name="Slider LoRA Apply",
@@ -39,11 +40,7 @@ class SliderLoRAApply(io.ComfyNode):
                 SliderSocket.Input("slider", optional=True, tooltip="From Slider Train Step or Load Slider LoRA."),
                 strength_input("strength", 1.0, "Signed: more of the concept above 0, less below, 0 is the model itself."),
                 io.Combo.Input(
-                    "file",
-                    options=[NO_FILE, *folder_paths.get_filename_list("loras")],
-                    default=NO_FILE,
-                    optional=True,
-                    tooltip="A saved slider. Leave it at none when a slider is connected.",
+                    "file", options=files, default=NO_FILE, optional=True, tooltip="A saved slider, in place of slider."
                 ),
                 *apply_inputs(),
                 io.ControlNet.Input("control_net", optional=True, tooltip="For a slider that was trained in a ControlNet."),

@@ -12,7 +12,6 @@ from ..slider_core.train.calibrate import calibrate, calibrated
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from .frames import as_image
-from .inputs import whole
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket
 from .train_inputs import resolution_input
@@ -35,7 +34,7 @@ class SliderCalibrate(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Encodes the images."),
                 SliderSocket.Input("slider", tooltip="From Load Slider LoRA or Slider Train Step."),
                 DatasetSocket.Input("dataset", tooltip="Images of both ends: the ones it was trained on, or better, others."),
-                whole("seed", 0, (0, 2**31 - 1), "Noise of the measurement.", advanced=True),
+                io.Int.Input("seed", default=0, min=0, max=2**31 - 1, advanced=True, tooltip="Noise of the measurement."),
                 resolution_input(),
             ],
             outputs=[

@@ -24,7 +24,7 @@ from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLi
 from ..slider_core.use.sampling import Sampling
 from ..slider_core.use.sweep import sweep_library
 from ..slider_core.with_comfy.sweep import SliderSampler, carrying, encoded
-from .inputs import SamplerInputs, sampler_inputs, seed_input, text, whole
+from .inputs import SamplerInputs, sampler_inputs, seed_input
 from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
 from .words import executing_node
 
@@ -175,23 +175,12 @@ class SliderLivePreview(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="The prompt of the strip, as for KSampler."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
-                text("strengths", "-1, 0, 1", "A list, or a range start:stop:step."),
-                seed_input(  # the browser puts a new number into whatever is called seed
-                    "strip_seed", "Noise of every strip. It stays, so that strips differ by what was learned alone.", counts=False
-                ),
+                io.String.Input("strengths", default="-1, 0, 1", tooltip="A list, or a range start:stop:step."),
+                # the browser puts a new number into whatever is called seed
+                seed_input("strip_seed", "Noise of every strip: they differ by what was learned alone.", counts=False),
                 *sampler_inputs(),
-                whole(
-                    "every",
-                    50,
-                    (0, 100000),
-                    "Steps of training between two strips; each takes the time of a sampling. 0: only at the end.",
-                ),
-                PromptsSocket.Input(
-                    "prompts",
-                    optional=True,
-                    tooltip="Several prompts in place of positive, from Slider Prompt Library: each at its adapter_strength, "
-                    "or without one at all strengths.",
-                ),
+                io.Int.Input("every", default=50, min=0, max=100000, tooltip="Steps between two strips. 0: only at the end."),
+                PromptsSocket.Input("prompts", optional=True, tooltip="In place of positive, from Slider Prompt Library."),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts; needed only with prompts."),
             ],
             outputs=[PreviewSocket.Output(display_name="preview", tooltip="For Slider Train Step.")],

@@ -18,10 +18,12 @@ from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_promp
 from ..slider_core.with_comfy.sweep import SliderSampler, encoded, sample_library
 from .dataset import walked
 from .frames import as_image
-from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, text, units_input
+from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
 from .sockets import USE_MENU, PromptsSocket, SliderSocket
 
 NO_FILE = "none"
+LIBRARY = "JSON: a name and a text, or a name and a prompt with an adapter_strength."
+FILE = "A JSON file of the input folder, in place of the text above."
 DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
 
 
@@ -74,18 +76,8 @@ class SliderPromptLibrary(io.ComfyNode):
             search_aliases=["validation prompts", "adapter_strength", "user prompt library"],
             is_output_node=True,
             inputs=[
-                text(
-                    "library",
-                    EXAMPLE,
-                    "JSON: a name and a text, or a name and a prompt with an adapter_strength.",
-                    multiline=True,
-                ),
-                io.Combo.Input(
-                    "file",
-                    options=[NO_FILE, *library_files()],
-                    default=NO_FILE,
-                    tooltip="A JSON file of the input folder, in place of the text above.",
-                ),
+                io.String.Input("library", default=EXAMPLE, multiline=True, tooltip=LIBRARY),
+                io.Combo.Input("file", options=[NO_FILE, *library_files()], default=NO_FILE, tooltip=FILE),
                 strength_input("strength", 1.0, "For every entry that has no adapter_strength of its own."),
                 seed_input("seed", "Noise of every picture."),
                 *sampler_inputs(),

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
-from .inputs import ApplyInputs, apply_inputs, text
+from .inputs import ApplyInputs, apply_inputs
 from .sockets import USE_MENU, SliderSocket
 
 NAMES = [f"slider_{number}" for number in range(1, 17)]
@@ -43,7 +43,7 @@ class SliderStack(io.ComfyNode):
                     template=io.Autogrow.TemplateNames(SliderSocket.Input("slider"), NAMES, min=1),
                     tooltip="From Load Slider LoRA or Slider Train Step.",
                 ),
-                text("strengths", "1", "One for each slider in their order, such as 1, -0.5, 2; or one number for all of them."),
+                io.String.Input("strengths", default="1", tooltip="One for each slider, such as 1, -0.5, 2; or one for all."),
                 *apply_inputs(),
             ],
             outputs=[io.Model.Output()],

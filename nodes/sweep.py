@@ -17,7 +17,7 @@ from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of,
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.with_comfy.sweep import SliderSampler, along, carrying, encoded, sweep_model
 from .frames import as_image, frames_told
-from .inputs import SEEDS, SamplerInputs, most_at_once_input, sampler_inputs, seed_input, text, units_input, whole
+from .inputs import SEEDS, SamplerInputs, most_at_once_input, sampler_inputs, seed_input, units_input
 from .running import encoded_before
 from .sockets import USE_MENU, DatasetSocket, PromptsSocket, SliderSocket, SweepSocket
 
@@ -69,20 +69,16 @@ class SliderStrengthSweep(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
                 io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
-                text("strengths", "-2, -1, 0, 1, 2", "A list, or a range start:stop:step such as -2:2:0.5."),
+                io.String.Input("strengths", default="-2, -1, 0, 1, 2", tooltip="A list, or a range such as -2:2:0.5."),
                 seed_input("seed", "Noise of the first row."),
-                whole("rows", 2, (1, 16), "How many seeds, counted up from seed."),
+                io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from seed."),
                 *sampler_inputs(),
                 units_input(),
-                PromptsSocket.Input(
-                    "prompts", optional=True, tooltip="Several prompts in place of positive, from Slider Prompt Library."
-                ),
+                PromptsSocket.Input("prompts", optional=True, tooltip="In place of positive, from Slider Prompt Library."),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts; needed only with prompts."),
                 SliderSocket.Input("slider_b", optional=True, tooltip="A second slider: a row for each of its strengths."),
-                text("strengths_b", "-1, 0, 1", "Strengths of slider_b; without it no effect.", optional=True),
-                DatasetSocket.Input(
-                    "dataset", optional=True, tooltip="Measure the effect along the way from its negative to its positive images."
-                ),
+                io.String.Input("strengths_b", default="-1, 0, 1", optional=True, tooltip="Strengths of slider_b."),
+                DatasetSocket.Input("dataset", optional=True, tooltip="Measure the effect along the difference of its pairs."),
                 most_at_once_input(),
             ],
             outputs=[
