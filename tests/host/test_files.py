@@ -412,7 +412,7 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     files, form, file = pack.core("with_comfy.slider_saving"), pack.core("config.lora").FileFormat, tmp_path / "a.safetensors"
     words = files.save_proven(file, slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert any("and the model's answer by" in line for line in words)
-    store = pack.core("lora.formats")
+    store = pack.core("lora.slider_file")
     before = store.to_native
 
     def wrong(weights: Any) -> dict[str, torch.Tensor]:

@@ -363,7 +363,7 @@ def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: s
     sample = trainer.samples[0]
     proof = core("with_comfy.proof").Proof(weakref.ref(patcher), sample.latent, sample.cond)
     slider = core("lora.slider_file").Slider(trainer.adapter.weights(), proof=proof)
-    config = core("config.training")
+    config = core("config.lora")
     said = core("with_comfy.slider_saving").save_proven(
         tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32
     )
