@@ -116,11 +116,10 @@ class ComfyBackend:
         return value  # ComfyUI moves a conditioning to the model when it samples
 
     def encoder_fingerprints(self) -> tuple[str, str]:
-        space = type(self.patcher.model.latent_format).__name__
+        images = f"{module_fingerprint(self._vae.first_stage_model)} {type(self.patcher.model.latent_format).__name__}"
         if self._clip is None:  # images alone are encoded
-            return f"{module_fingerprint(self._vae.first_stage_model)} {space}", ""
-        text = f"{patched_fingerprint(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
-        return f"{module_fingerprint(self._vae.first_stage_model)} {space}", text
+            return images, ""
+        return images, f"{patched_fingerprint(self._clip.patcher)} {self._clip.layer_idx} {self._clip.tokenizer_options}"
 
     # --- the model's own mathematics
 
@@ -186,9 +185,8 @@ class ComfyBackend:
 
     def assistants_fingerprint(self) -> str:
         """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
-        parts = [carried_fingerprint(self.patcher)]
-        parts += [slider.fingerprint for slider in live_sliders(self.patcher)]
-        return " ".join(filter(None, parts))
+        live = [slider.fingerprint for slider in live_sliders(self.patcher)]
+        return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
 
     def drawn_by(self) -> str:
         return f"{module_fingerprint(self.diffusion)} {self.assistants_fingerprint()}"

@@ -27,7 +27,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..lora.strength import at_strength
 from .layer_names import load, on_model
-from .merged_slider import stock_lora
+from .merged_slider import control_patches, stock_lora
 from .model_backend import ComfyBackend
 
 BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.DIFFUSERS)  # what ComfyUI's loader reads on any architecture
@@ -184,3 +184,21 @@ def proven_on_model(path: Path, slider: Slider, model: Any, form: FileFormat, ep
             load(model)
             return f"{summary}. There was no memory for a forward of the model ({str(fault).strip()[:120]})."
     return f"{summary}, and the model's answer by {forward:.1e} of the slider's effect."
+
+
+def proven_in_control(path: Path, slider: Slider, eps: float) -> str:
+    """Compare a file, as ComfyUI's patcher understands it, with the slider. A summary; SliderError when they differ. `eps`: the
+    rounding of the file's number format. Changes that depend on the weights under them (DoRA, GLoRA) are left out."""
+    layers = {}
+    for name, weight in by_layer(slider.weights).items():
+        if not weight.needs_base:
+            layers[name] = weight
+    patches = control_patches(layers, comfy.utils.load_torch_file(str(path), safe_load=True))
+    worst = 0.0
+    for name, weight in layers.items():
+        expected = -weight.delta()
+        change = patches.get(f"{name}.weight")
+        if change is not None:
+            change = comfy.lora.calculate_weight([(-1.0, change, 1.0, None, None)], torch.zeros_like(expected), name)
+        worst = max(worst, layer_deviation(f'layer "{name}"', change, expected, eps))
+    return f"Read back as ComfyUI's patches it is the same: {len(layers)} layers, apart by {worst:.1e} of their change at most."

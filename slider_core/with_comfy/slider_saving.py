@@ -21,8 +21,7 @@ from ..lora.keys import with_ratio
 from ..lora.safe_files import move_in, refuse_existing
 from ..lora.slider_file import DTYPES, Slider, lost_to, save_slider
 from .layer_names import architecture, layer_aliases, on_model
-from .proof import Proof, proven_on_model
-from .proof_of_control import proven_in_control
+from .proof import Proof, proven_in_control, proven_on_model
 
 ON_CONTROLNET = "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."
 NOT_PROVEN = "Not tried: connect the model to have the file compared with the slider."

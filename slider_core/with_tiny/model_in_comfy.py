@@ -1,18 +1,14 @@
 """The embedded model as genuine ComfyUI objects: a MODEL, a CLIP and a VAE that every stock node accepts.
 
-A leaf: nothing in the core imports it; it and comfy_host.py are the only core files that import comfy. The three objects are
-built the way ComfyUI's own loaders build theirs (a `supported_models_base.BASE` config, a `BaseModel` around the network, the
-core's patcher class), so LoRA loaders, hooks, offloading and TrainLoraNode treat the demo as they treat any model. Everything
-is float32 (4 MB), also on a GPU: rounding would cost more than so small a model saves.
-
-`load_demo` may be called in or out of `torch.inference_mode()`, with the same numbers. As with the host's own loaders, what is
-loaded inside it (a graph run) has inference tensors for weights; comfy_host.py knows how to train on those.
+In: the tensors of tiny.safetensors. Out: the three objects, built the way ComfyUI's own loaders build theirs (a
+`supported_models_base.BASE` config, a `BaseModel` around the network, the core's patcher class), so LoRA loaders, hooks,
+offloading and TrainLoraNode treat the demo as they treat any model. Everything is float32 (4 MB), also on a GPU: rounding would
+cost more than so small a model saves. What is loaded in `torch.inference_mode()` (a graph run) has inference tensors for weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar
 
 import comfy.latent_formats
@@ -26,12 +22,12 @@ import comfy.supported_models_base
 import torch
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import need
 from .model import TEXT_LENGTH, VOCABULARY, TinyText, TinyTransformer, tokenize
 
-TEXT, IMAGE = "text.", "diffusion_model."
+TEXT = "text."
+IMAGE = "diffusion_model."
 TOKENS = "tiny"  # the name of our one token list in what CLIP.tokenize returns
-SHOWN_FAULTS = 3
 
 
 class PixelSpace(comfy.latent_formats.LatentFormat):
@@ -68,15 +64,12 @@ class TinyTokenizer:
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list[list[tuple]]]:
         """{"tiny": [TEXT_LENGTH tuples (id, weight)]}, with the word's number (0 for padding) as third entry if asked for."""
-        pairs = [
-            (word, weight)
-            for part, weight in comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(text), 1.0)
-            for word in tokenize(comfy.sd1_clip.unescape_important(part))
-            if word
-        ][:TEXT_LENGTH]
-        numbered = [(*pair, number) for number, pair in enumerate(pairs, start=1)]
-        numbered += [(0, 1.0, 0)] * (TEXT_LENGTH - len(pairs))
-        return {TOKENS: [numbered if return_word_ids else [entry[:2] for entry in numbered]]}
+        entries: list[tuple] = []
+        for part, weight in comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(text), 1.0):
+            for token in filter(None, tokenize(comfy.sd1_clip.unescape_important(part))):
+                entries.append((token, weight, len(entries) + 1))
+        entries = [*entries, *[(0, 1.0, 0)] * TEXT_LENGTH][:TEXT_LENGTH]
+        return {TOKENS: [entries if return_word_ids else [entry[:2] for entry in entries]]}
 
     def untokenize(self, pairs: list[tuple]) -> list[tuple[tuple, str]]:
         return [(pair, VOCABULARY[pair[0]]) for pair in pairs]
@@ -115,8 +108,7 @@ class TinyTextModel(nn.Module, comfy.sd1_clip.ClipTokenWeightEncoder):
         return self.load_state_dict(state_dict, strict=False, assign=getattr(self, "can_assign_sd", False))
 
 
-@cache
-def _expected() -> dict[str, torch.Size]:
+def _shapes() -> dict[str, torch.Size]:
     """The shape of every tensor, by its name in the file."""
     with torch.device("meta"):
         parts = {TEXT: TinyText(), IMAGE: TinyTransformer()}
@@ -125,35 +117,28 @@ def _expected() -> dict[str, torch.Size]:
 
 def _check(weights: Mapping[str, torch.Tensor]) -> None:
     """Raise SliderError unless `weights` is complete and every tensor has the shape this version of the model needs."""
-    faults = []
-    for name, shape in _expected().items():
+    for name, shape in _shapes().items():
         value = weights.get(name)
-        if value is None:
-            faults.append(f"{name} is missing")
-        elif not torch.is_tensor(value) or not value.is_floating_point() or value.shape != shape:
-            faults.append(f"{name} should be a float tensor of shape {tuple(shape)}, not {_describe(value)}")
-    if faults:
-        more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-        raise SliderError(
-            f"The demo model's weights do not fit: {'; '.join(faults[:SHOWN_FAULTS])}{more}. "
-            "Restore slider_core/with_tiny/tiny.safetensors from the repository (its keys start with 'text.' and 'diffusion_model.'), "
-            "or make it again with tools/make_tiny.py."
+        need(
+            torch.is_tensor(value) and value.is_floating_point() and value.shape == shape,
+            f"The demo model's weights do not fit: {name} should be a float tensor of shape {tuple(shape)}, not "
+            f"{getattr(value, 'dtype', '')} {tuple(getattr(value, 'shape', ())) or type(value).__name__}. Restore "
+            "slider_core/with_tiny/tiny.safetensors from the repository, or make it again with tools/make_tiny.py.",
+            "demo.weights",
         )
-
-
-def _describe(value: Any) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if torch.is_tensor(value) else type(value).__name__
 
 
 def _part(weights: Mapping[str, torch.Tensor], prefix: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """A copy of one part in `dtype`: ComfyUI may adopt the tensors it is given, and the caller's must stay as they are."""
-    return {name: weights[name].to(dtype, copy=True) for name in _expected() if name.startswith(prefix)}
+    return {name: weights[name].to(dtype, copy=True) for name in _shapes() if name.startswith(prefix)}
 
 
 def load_model(weights: Mapping[str, torch.Tensor], disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """The image model. Same steps as comfy.sd.load_diffusion_model_state_dict; also the factory for its clones."""
-    management, config = comfy.model_management, TinyConfig(TinyConfig.unet_config)
-    device, offload = management.get_torch_device(), management.unet_offload_device()
+    management = comfy.model_management
+    config = TinyConfig(TinyConfig.unet_config)
+    device = management.get_torch_device()
+    offload = management.unet_offload_device()
     dtype = management.unet_dtype(supported_dtypes=config.supported_inference_dtypes)
     manual_cast = management.unet_manual_cast(dtype, device, config.supported_inference_dtypes)
     config.set_inference_dtype(dtype, manual_cast, device=device)

@@ -173,11 +173,12 @@ def test_second_copy_can_be_made_for_trainers_that_want_one(loaded: tuple) -> No
 
 def test_wrong_weights_are_named(pack: Any, demo: Any, weights: dict) -> None:
     short = {name: value for name, value in weights.items() if not name.startswith("text.word")}
-    with pytest.raises(pack.core("config.checks").SliderError, match=r"text\.word\.weight is missing.*tiny\.safetensors"):
-        demo.load_demo(short)
     bent = weights | {f"{LAYER}.weight": torch.zeros(3, 3)}
-    with pytest.raises(ValueError, match=r"to_q\.weight should be a float tensor of shape \(128, 128\), not .* \(3, 3\)"):
-        demo.load_demo(bent)
+    for wrong, name in ((short, "text.word.weight"), (bent, f"{LAYER}.weight")):
+        with pytest.raises(pack.core("config.checks").SliderError) as fault:
+            demo.load_demo(wrong)
+        assert fault.value.code == "demo.weights"
+        assert name in str(fault.value)
 
 
 def test_shipped_model_draws_what_the_caption_says(pack: Any, tiny: Any, demo: Any, run_graph: Any) -> None:
