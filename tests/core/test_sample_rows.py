@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from core.refusal import refused
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec
@@ -73,27 +74,17 @@ class OneOnly(Plain):
         return super().forward(x)
 
 
-@pytest.mark.parametrize(
-    ("kind", "apart"),
-    [
-        (Plain, True),
-        (Tokens, True),
-        (Packed, False),
-        (Sorted, False),
-        (Normed, False),
-        (Shared, False),
-        (Idle, False),
-        (OneOnly, False),
-    ],
-    ids=lambda k: str(k),
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mixing_is_found_out(kind: type, apart: bool, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    module, x = kind().to(dtype), torch.randn(2, 3, WIDE).to(dtype)
-    assert samples_apart(module, ["layer"], lambda some: module(x[some])) is apart
-    assert not module._forward_hooks
-    assert not module.layer._forward_hooks
+KEPT_APART = {Plain: True, Tokens: True, Packed: False, Sorted: False, Normed: False, Shared: False, Idle: False, OneOnly: False}
+
+
+@pytest.mark.parametrize("kind", KEPT_APART)
+def test_mixing_is_found_by_trying(kind: type) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        module, x = kind().to(dtype), torch.randn(2, 3, WIDE).to(dtype)
+        assert samples_apart(module, ["layer"], lambda samples: module(x[samples])) is KEPT_APART[kind]  # noqa: B023
+        assert not module._forward_hooks
+        assert not module.layer._forward_hooks
 
 
 def test_other_faults_are_not_taken_for_mixing() -> None:
@@ -133,3 +124,13 @@ def test_frozen_rows_outlive_the_call() -> None:
     kept = rows.frozen()
     rows.row = None
     assert kept.for_layer(2, "any").tolist() == [1.0, -1.0]
+
+
+def test_rows_that_no_sample_can_be_given_to_are_an_error() -> None:
+    rows = Rows([1.0, -1.0])
+    with refused("rows.model", 3, 2):
+        rows.see(Plain(), (torch.zeros(3, 2),), {})
+    rows.see(Plain(), (torch.zeros(2, 2),), {})
+    assert rows.for_layer(4, "any").tolist() == [1.0, 1.0, -1.0, -1.0]
+    with refused("rows.layer", "any", 5):
+        rows.for_layer(5, "any")

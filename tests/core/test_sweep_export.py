@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from core.refusal import refused
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec
 from slider_core.use.sweep import SweepResult, rows_of
-from slider_core.use.sweep_export import MOST_FRAMES, MOST_SHOWN, ShownSweep, animation, page
+from slider_core.use.sweep_export import MOST_FRAMES, MOST_SHOWN, MOST_WEBP, ShownSweep, animation, page
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 MODULES = [(WEB / name).read_text(encoding="utf-8") for name in ("scrubber.mjs", "scrubber_view.mjs")]
@@ -28,7 +29,7 @@ def shown(strengths: tuple[float, ...] = STRENGTHS, rows: int = 2, **words: str)
     return ShownSweep(SweepResult(SweepSpec(strengths, tuple(range(rows))), images, None, rows_of(range(rows))), **words)
 
 
-def told(content: bytes) -> dict:
+def embedded(content: bytes) -> dict:
     return json.loads(re.search(r'id="sweep">(.*?)</script>', content.decode(), re.DOTALL)[1])
 
 
@@ -48,16 +49,19 @@ def test_the_animation_goes_up_and_down_through_every_strength() -> None:
     assert levels == pytest.approx([0.3, 0.5, 0.6, 0.5], abs=0.02)
 
 
-def test_an_animation_of_one_strength_is_a_picture() -> None:
+def test_an_animation_of_one_strength_is_a_picture_and_one_too_large_for_webp_an_error() -> None:
     assert Image.open(io.BytesIO(animation(shown((1.0,), 1)))).size[0] == SIDE
+    wide = torch.zeros(1, 1, 3, 1, MOST_WEBP + 1)
+    with refused("sweep.frame_too_large", MOST_WEBP):
+        animation(ShownSweep(SweepResult(SweepSpec((0.0,), (0,)), wide)))
 
 
 def test_the_page_holds_every_picture_in_the_order_of_strength() -> None:
-    found = told(page(shown(minus="sad", plus="glad"), MODULES))
-    assert found["strengths"] == [-2.0, 0.0, 1.0]
-    assert (found["minus"], found["plus"]) == ("sad", "glad")
-    assert [row["name"] for row in found["rows"]] == ["seed 0", "seed 1"]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(f.split(",")[1]))) for f in found["rows"][1]["frames"]]
+    sweep = embedded(page(shown(minus="sad", plus="glad"), MODULES))
+    assert sweep["strengths"] == [-2.0, 0.0, 1.0]
+    assert (sweep["minus"], sweep["plus"]) == ("sad", "glad")
+    assert [row["name"] for row in sweep["rows"]] == ["seed 0", "seed 1"]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(f.split(",")[1]))) for f in sweep["rows"][1]["frames"]]
     assert [level(p) for p in pictures] == pytest.approx([0.32, 0.52, 0.62], abs=0.02)
 
 
@@ -72,7 +76,7 @@ def test_no_word_of_a_prompt_becomes_part_of_the_page() -> None:
     evil = "</script><script>alert(1)</script>"
     text = page(shown(title=evil, minus=evil, report=evil), MODULES).decode()
     assert evil not in text
-    assert told(text.encode())["title"] == evil
+    assert embedded(text.encode())["title"] == evil
 
 
 def test_very_many_frames_are_thinned_out_and_both_ends_stay() -> None:
@@ -87,4 +91,4 @@ def test_very_many_frames_are_thinned_out_and_both_ends_stay() -> None:
 def test_a_strength_given_twice_is_shown_once() -> None:
     twice = shown((0.0, 1.0, 0.0), rows=1)
     assert twice.columns() == [0, 1]
-    assert twice.told([["a", "b"]])["strengths"] == [0.0, 1.0]
+    assert twice.description([["a", "b"]])["strengths"] == [0.0, 1.0]

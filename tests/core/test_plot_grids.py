@@ -1,0 +1,130 @@
+"""Grids: every picture where its label says, and no larger than may be."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation, to_pil
+
+STRENGTHS = (-1.0, 0.0, 2.0)
+SIDE = 16
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+def shades(count: int, height: int = SIDE, width: int = SIDE) -> torch.Tensor:
+    """(count, 3, height, width): a colour for each that neither ink nor paper nor another one has."""
+    red = torch.arange(count) / 255
+    return torch.stack([red, torch.zeros(count), torch.ones(count) * 0.8], 1)[..., None, None].expand(-1, -1, height, width)
+
+
+def boxes(picture: Image.Image, images: torch.Tensor) -> list[Box]:
+    """Where each plain picture stands in the whole."""
+    array = np.asarray(picture)
+    found = []
+    for red in (images[:, 0, 0, 0] * 255).round().tolist():
+        y, x = np.nonzero((array == (red, 0, 204)).all(axis=-1))
+        found.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+    return found
+
+
+def side(box: Box) -> int:
+    return box[2] - box[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "rows", "cell"), [("", [], None), ("a title", ["seed 5", "a much longer name"], 48), ("a title", [], 48)]
+)
+def test_a_strip_holds_every_image_in_its_column_and_row(title: str, rows: list[str], cell: int | None) -> None:
+    images = shades(6)
+    strip = draw_strip(images.reshape(2, 3, 3, SIDE, SIDE), STRENGTHS, rows, title, cell)
+    found = boxes(strip, images)
+    lefts, tops = [box[0] for box in found], [box[1] for box in found]
+    assert {(side(box), box[3] - box[1]) for box in found} == {(cell or SIDE, cell or SIDE)}
+    assert lefts[:3] == lefts[3:]
+    assert tops == [tops[0]] * 3 + [tops[3]] * 3
+    assert lefts[1] - lefts[0] == lefts[2] - lefts[1] > (cell or SIDE), "a gap between columns"
+    assert tops[3] > found[0][3], "and between rows"
+    assert found[5][2] <= strip.width
+    assert found[5][3] <= strip.height
+
+
+def test_a_strip_grows_with_its_rows_columns_and_cell() -> None:
+    def size(rows: int, columns: int, cell: int) -> tuple[int, int]:
+        return draw_strip(torch.zeros(rows, columns, 3, 8, 16), (0.0,) * columns, [], cell=cell).size
+
+    gap = size(1, 2, 32)[0] - size(1, 1, 32)[0] - 32
+    assert gap > 0
+    assert size(1, 5, 32)[0] - size(1, 2, 32)[0] == 3 * (32 + gap)
+    assert size(4, 1, 32)[1] - size(1, 1, 32)[1] == 3 * (16 + gap)  # 16 x 8 images keep their shape
+    assert size(1, 1, 64)[1] - size(1, 1, 32)[1] == 16
+
+
+def test_labels_and_names_are_drawn() -> None:
+    blank = torch.ones(2, 3, 3, SIDE, SIDE)
+    bare, named = (np.asarray(draw_strip(blank, STRENGTHS, [name, name])) for name in ("", "seed 5"))
+    left = named.shape[1] - bare.shape[1]
+    assert left > 0
+    assert (named[40:, : left + 6].min(axis=(0, 2)) < 100).any()  # ink left of the images
+    other = np.asarray(draw_strip(blank, (-1.0, 0.0, 1.0), ["", ""]))
+    changed = np.nonzero((other != bare).any(axis=(0, 2)))[0]
+    assert changed.min() > 2 * bare.shape[1] // 3 - SIDE  # only the last column's label is another
+
+
+def test_pictures_are_rounded_and_clamped() -> None:
+    values = torch.tensor([-1.0, 0.499 / 255, 0.5, 2.0]).reshape(1, 1, 4).expand(3, 1, 4)
+    assert np.asarray(to_pil(values))[0, :, 0].tolist() == [0, 0, 128, 255]
+
+
+def test_a_library_is_rows_at_all_strengths_and_single_pictures_below() -> None:
+    images = shades(9)
+    rows = {"plain": images[0:3], "with a hat": images[3:6]}
+    entries = [("zero", 0.0, images[6]), ("plus", 1.2, images[7]), ("minus", -1.0, images[8])]
+    found = boxes(draw_validation(rows, (-1.0, 0.0, 1.0), entries), images)
+    lefts, tops = [box[0] for box in found], [box[1] for box in found]
+    assert lefts[0:3] == lefts[3:6] == sorted(set(lefts[0:3])), "columns"
+    assert len(set(tops[0:3])) == len(set(tops[3:6])) == len(set(tops[6:9])) == 1, "rows"
+    assert found[0][3] <= tops[3] < found[3][3] <= tops[6]
+    assert lefts[6:9] == sorted(set(lefts[6:9]))
+
+
+def test_names_and_strengths_are_written_and_zero_is_one_of_them() -> None:
+    images = shades(4)
+
+    def drawn(name: str, strength: float) -> np.ndarray:
+        return np.asarray(draw_validation({"row": images[:3]}, (-1.0, 0.0, 1.0), [(name, strength, images[3])]))
+
+    base = drawn("name", 0.0)
+    for other in (drawn("naem", 0.0), drawn("name", 1.0)):
+        assert other.shape == base.shape
+        assert (other != base).any()
+    assert draw_validation({}, (1.0,), [("alone", 0.0, images[0])]).width < base.shape[1]
+    assert draw_validation({"row": images[:3]}, (-1.0, 0.0, 1.0), []).height < base.shape[0]
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(4, 8, 8), (30, 24, 8), (60, 8, 24)])
+def test_a_picture_of_many_entries_stays_small(count: int, height: int, width: int) -> None:
+    images = shades(count, height, width)
+    single = draw_validation({}, (1.0,), [(f"entry {n}", 1.0, image) for n, image in enumerate(images)])
+    strip = draw_validation({f"entry {n}": image[None] for n, image in enumerate(images)}, (1.0,), [])
+    for picture, cells in ((single, ENTRY_CELLS), (strip, ROW_CELLS)):
+        found = boxes(picture, images)
+        assert len(set(found)) == count, "every one is there"
+        assert cells[0] <= side(found[0]) <= cells[1]
+        assert picture.width <= WIDEST
+        assert side(found[0]) == cells[0] or picture.height <= 1.5 * WIDEST, "too high only when no picture can be smaller"
+    assert count > 4 or side(boxes(single, images)[0]) == ENTRY_CELLS[1]
+
+
+def test_a_name_of_any_length_costs_no_more_width_than_there_is() -> None:
+    image = torch.zeros(1, 3, 8, 8)
+    width = draw_entries(image, [("a", 1.0)], shape=(1, 64)).width
+    for name in ("x" * 100_000, "two\nlines " * 40, " "):
+        assert draw_strip(image[None], (0.0,), [name], cell=64).width <= LONGEST + 64 + 40
+        assert draw_entries(image, [(name, 1.0)], shape=(1, 64)).width == width
+
+
+def test_every_entry_of_a_library_stands_in_its_grid() -> None:
+    images = shades(5)
+    grid = draw_entries(images, [("a very long name " * 9, 1.0)] * 5, "title", 64)
+    assert len(set(boxes(grid, images))) == 5
