@@ -18,7 +18,7 @@ from pathlib import Path
 from quality import backend, images, swept, trained
 
 from slider_core.config.training import TrainSpec
-from slider_core.train.calibrate import calibrate
+from slider_core.train.calibration_search import calibrate
 
 ROOT = Path(__file__).resolve().parent.parent
 ATTRIBUTES, SEEDS, PAIRS = ("mouth", "eyes"), (0, 1), 6

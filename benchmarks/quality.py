@@ -39,7 +39,7 @@ from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.calibration import CalibrationInfo  # noqa: E402
 from slider_core.lora.info import SliderInfo  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
-from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.calibration_search import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.use.plot_curves import draw_curve  # noqa: E402
 from slider_core.with_tiny.faces import SKINS, UNIFORM_STD, render, sample_faces  # noqa: E402
@@ -103,7 +103,7 @@ def trained(model: TinyBackend, samples: list[Sample], spec: TrainSpec) -> tuple
     adapter_spec = AdapterSpec()
     adapter = Adapter.create(model.module, survey(model.module, adapter_spec).targets, adapter_spec, seed=spec.seed)
     trainer, begun = Trainer(adapter, samples, spec), time.monotonic()
-    trainer.run(model, spec.steps, gain_every=10**6)
+    trainer.run(model, spec.steps, read_every=10**6)
     return trainer, time.monotonic() - begun
 
 

@@ -37,7 +37,7 @@ from slider_core.encode.disk_cache import DiskCache  # noqa: E402
 from slider_core.encode.encoder import Sample, encode  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
-from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.calibration_search import calibrate  # noqa: E402
 from slider_core.train.trainer import StepReport, Trainer  # noqa: E402
 from slider_core.use.sweep import sweep  # noqa: E402
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
@@ -141,7 +141,7 @@ def step(backend: Backend, samples: Sequence[Sample], **choices: Any) -> dict[st
             kept.append(saved.most)
 
         kept: list[int] = []
-        trainer.run(backend, 3, mark, gain_every=10**6)
+        trainer.run(backend, 3, mark, read_every=10**6)
     operations_of, forwards_of, rows_of = (after - before for before, after in zip(marks[0], marks[1], strict=True))
     bare, least = floor(backend, samples, spec.batch)
     return {

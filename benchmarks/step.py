@@ -89,7 +89,7 @@ def ours(
     with Peak(backend.device) as peak:
         clock = Clock(backend.device)
         # the last step of a run is followed by a reading of the gain, so the run is longer and is told to stop
-        trainer.run(backend, steps + 1, lambda _report: clock.tick() or len(clock.times) == steps, gain_every=10**6)
+        trainer.run(backend, steps + 1, lambda _report: clock.tick() or len(clock.times) == steps, read_every=10**6)
     return clock.figures(peak, before) | {"targets": len(targets)}
 
 

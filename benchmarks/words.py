@@ -39,7 +39,7 @@ from slider_core.encode.text_latents import encode_all  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import at_strength  # noqa: E402
-from slider_core.train.calibrate import calibrate  # noqa: E402
+from slider_core.train.calibration_search import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
 from slider_core.with_tiny.model import SIZE, TinyBackend  # noqa: E402
@@ -67,7 +67,7 @@ def fresh(model: TinyBackend, seed: int) -> Adapter:
 def ours(model: TinyBackend, words: TextSliderSpec, rate: float, seed: int) -> Adapter:
     samples = encode_all(add_text_slider(words), model)
     trainer = Trainer(fresh(model, seed), samples, TrainSpec(steps=STEPS, lr=rate, batch=LATENTS, seed=seed))
-    trainer.run(model, STEPS, gain_every=10**6)
+    trainer.run(model, STEPS, read_every=10**6)
     return trainer.adapter
 
 

@@ -8,7 +8,8 @@ from comfy_api.latest import io, ui
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.train.calibrate import calibrate, calibrated
+from ..slider_core.train.calibration import calibrated
+from ..slider_core.train.calibration_search import calibrate
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from .frames import as_image

@@ -1,20 +1,18 @@
-"""What trains at the moment and what is kept of it: sliders by name, their folder, the "finish now"."""
+"""The trainings of this ComfyUI: sliders by name, their folders, the request to finish, the observer of a node that trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import comfy.utils
 import folder_paths
 
-from ..slider_core.backend import Backend
 from ..slider_core.encode.disk_cache import DiskCache
 from ..slider_core.train.trainer import StepReport
-from ..slider_core.train.training_run import Run
-from ..slider_core.train.training_saves import Autosave
 from ..slider_core.train.trainings import Session
+from ..slider_core.train.trainings_driver import Observer
 from .live import Live
-from .words import executing_node
+from .words import calibrating, executing_node
 
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
@@ -50,34 +48,34 @@ def finish(node: str) -> bool:
     return bool(there)
 
 
-def train(run: Run, backend: Backend, until: int, autosave: Autosave, live: Live) -> None:
-    """Train up to step `until`, or until the user has had enough.
+class NodeObserver(Observer):
+    """Progress bar, live state and strips of the node that trains, which can be asked to finish.
 
-    For every live strip the trainer is left, so that the borrowed model is back in its place when it is drawn on; a step
-    depends on the seed and its number only, so the pauses change nothing.
+    ComfyUI's bar raises the interrupt when the user pressed stop.
     """
-    with training_here():
-        place, on_step = executing_node(), reporter(run.step, until, autosave, live)
-        while True:
-            run.trainer.run(backend, until, on_step)
-            if run.step >= until or TRAINING[place]:
-                return
-            live.draw()
-            if TRAINING[place]:
-                return
 
+    def __init__(self, first: int, until: int, live: Live) -> None:
+        self.first = first
+        self.until = until
+        self.live = live
+        self.place = executing_node()
+        self.bar = comfy.utils.ProgressBar(max(1, until - first))
 
-def reporter(first: int, until: int, autosave: Autosave, live: Live) -> Callable[[StepReport], bool]:
-    """Autosave, progress bar and live state in the node. ComfyUI's bar raises the interrupt when the user pressed stop.
+    def after_step(self, report: StepReport) -> None:
+        self.live.after_step()
+        self.bar.update_absolute(report.step - self.first)
 
-    True, enough for now, when a strip is due, or when the user asked this node to finish with the step.
-    """
-    bar, place = comfy.utils.ProgressBar(max(1, until - first)), executing_node()
+    def stop_requested(self) -> bool:
+        return TRAINING.get(self.place, False)
 
-    def on_step(report: StepReport) -> bool:
-        autosave.after_step()
-        live.after_step()
-        bar.update_absolute(report.step - first)
-        return TRAINING.get(place, False) or live.strips.due(report.step, until)
+    def pause_due(self, report: StepReport) -> bool:
+        return self.live.strips.due(report.step, self.until)
 
-    return on_step
+    def pause(self) -> None:
+        self.live.draw()
+
+    def calibration_begins(self) -> None:
+        self.live.calibrating()
+
+    def calibration_pass(self, passes: int) -> None:
+        calibrating(passes)

@@ -1,23 +1,22 @@
 """SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
 
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import comfy.utils
 from comfy_api.latest import io
 
-from ..slider_core.config.training import Objective, SaveSpec, TrainSpec
-from ..slider_core.data.dataset import Dataset, OnImage, origin
+from ..slider_core.config.training import Objective, SaveSpec
+from ..slider_core.data.dataset import Dataset, OnImage
+from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
-from ..slider_core.layers.layer import slices
-from ..slider_core.lora.formats import Place, cut, to_native
-from ..slider_core.lora.safetensors_file import tensor_hash
-from ..slider_core.lora.slider_adapter import Adapter
+from ..slider_core.lora.formats import to_native
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
+from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train
 from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
@@ -26,88 +25,48 @@ from ..slider_core.with_comfy.proof import Proof
 from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips
-from .running import SESSION, encoded_before, runs_folder, train
+from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
 from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
-from .words import WORDS_EVERY, calibrating, say
+from .words import WORDS_EVERY, say
 
 
-def adapter_of(backend: ComfyBackend, targets: Targets, seed: int, start: Slider | None) -> Adapter:
-    """A fresh adapter, or that of a slider to go on from: its own layers, sizes and algorithm, and no more rows than chosen."""
-    backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
-    if start is None:
-        return Adapter.create(backend.module, targets.selection.targets, targets.spec, seed=seed, device=backend.device)
-    weights = cut(backend.place(start).weights, slices(targets.selection.targets))
-    return Adapter.from_weights(backend.module, weights, backend.device, dropout=targets.spec.dropout)
+def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
+    """Encodes the dataset with ComfyUI's progress bar and the cache of earlier runs; with control hints each sample has its own."""
+    bar = comfy.utils.ProgressBar(1)
 
+    def reporting(work: str) -> OnImage:
+        def on_one(done: int, total: int) -> None:
+            bar.update_absolute(done, total)
+            if done % WORDS_EVERY == 1 or done == total:
+                say(f"{work} {done} of {total}")
 
-def fingerprint_of(
-    backend: ComfyBackend, dataset: Dataset, targets: Targets, resolution: int, start: Slider | None
-) -> dict[str, str]:
-    """What a slider is begun with, by the fields of SliderInfo: the fingerprint of its run."""
-    backend.load()  # what ran last may have left its patches in place
-    found = {
-        "model": f"{backend.name} {backend.weights_fingerprint()}",
-        **origin(dataset),
-        "encoders": " ".join(backend.encoder_fingerprints()),
-        "adapter": targets.spec.to_json(),
-        "resolution": str(resolution),
-    }
-    if assistants := backend.assistants_fingerprint():
-        found["assistant"] = assistants
-    if targets.control_net is not None:
-        found["place"] = Place.CONTROLNET
-    if backend.hints is not None:
-        found["control"] = backend.hints.fingerprint()
-    if start is not None:
-        found["start"] = tensor_hash(to_native(start.weights))[:16]
-    return found
+        return on_one
 
-
-def begin(
-    backend: ComfyBackend,
-    name: str,
-    dataset: Dataset,
-    targets: Targets,
-    spec: TrainSpec,
-    resolution: int,
-    start: Slider | None = None,
-    reset: bool = False,
-) -> Run:
-    """The slider of that name: gone on with when it is under training with the same choices, here or on disk, else begun."""
-    if reset:
-        SESSION.drop(name)
-    fingerprint = fingerprint_of(backend, dataset, targets, resolution, start)
-
-    def make() -> Trainer:
+    def encode() -> Sequence[Sample]:
         disk = encoded_before()
-        bar = comfy.utils.ProgressBar(1)
-
-        def telling(doing: str) -> OnImage:
-            def on_one(done: int, total: int) -> None:
-                bar.update_absolute(done, total)
-                if done % WORDS_EVERY == 1 or done == total:
-                    say(f"{doing} {done} of {total}")
-
-            return on_one
-
-        tellings = (telling("encoding image"), telling("making latent"))
-        hints, backend.hints = backend.hints, None  # latents for words are drawn without them
+        hints = backend.hints
+        backend.hints = None  # latents of a text slider are drawn without them
         try:
-            samples = encode_all(dataset, backend, resolution or None, disk, *tellings)
+            on_image, on_latent = reporting("encoding image"), reporting("making latent")
+            samples = encode_all(request.dataset, backend, request.resolution or None, disk, on_image, on_latent)
         finally:
             backend.hints = hints
         say(disk.summary())
-        samples = samples if hints is None else hints.given_out(samples)
-        return Trainer(adapter_of(backend, targets, spec.seed, start), samples, spec)
+        return samples if hints is None else hints.given_out(samples)
 
-    saved = None if reset else run_file(runs_folder(), name)
-    run = SESSION.begin(name, fingerprint, make, targets.spec if start is None else None, saved)
+    return encode
+
+
+def begin_in_node(backend: ComfyBackend, request: TrainingRequest, reset: bool = False) -> Run:
+    """The slider of that name: continued when it is under training with the same choices, here or on disk, else begun."""
+    if reset:
+        SESSION.drop(request.name)
+    saved = None if reset else run_file(runs_folder(), request.name)
+    run = begin(SESSION, backend, request, saved, encoder(backend, request), backend.place)
     if backend.hints is not None:
         backend.hints.encode(run.trainer.samples, backend.patcher.model.model_sampling, backend.device)
-    if run.trainer.step < spec.steps:
-        run.trainer.adopt(spec)
     return run
 
 
@@ -118,6 +77,20 @@ def snapshot(run: Run, model: Any) -> Slider:
     info = replace(slider.info, architecture=architecture(model))
     proof = None if info.in_controlnet else Proof(weakref.ref(model), sample.latent, sample.cond)
     return replace(slider, info=info, proof=proof)
+
+
+def remark(run: Run, begun: int, until: int, reset: bool, one_by_one: bool) -> str:
+    """What a user should know of how this run of the graph ended."""
+    if run.step == begun:
+        return " The training is already finished: raise total_steps to go on."
+    text = ""
+    if one_by_one:
+        text += " This model mixes the samples of a batch, so they ran one by one."
+    if run.step < until:
+        text += " Finished early, as you asked: queue again to go on."
+    if reset:
+        text += " reset is on: the next run begins anew."
+    return text
 
 
 RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
@@ -174,7 +147,7 @@ class SliderTrainStep(io.ComfyNode):
                     default=True,
                     advanced=True,
                     optional=True,
-                    tooltip="On: compute every block twice and remember less in between. Slower, much less memory; the result is "
+                    tooltip="On: gradient checkpointing, which computes every block twice. Slower, much less memory; the result is "
                     "the same. Off: only where memory is short.",
                 ),
                 *fine_inputs(),
@@ -198,7 +171,7 @@ class SliderTrainStep(io.ComfyNode):
                 io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's own nodes: Load LoRA Model, Save LoRA Weights."),
                 io.LossMap.Output(display_name="loss_map", tooltip="For ComfyUI's Plot Loss Graph."),
                 io.String.Output(display_name="status", tooltip="The step, and in words whether the slider works."),
-                io.Image.Output(display_name="curve", tooltip="Gain and loss over the steps, as a picture."),
+                io.Image.Output(display_name="curve", tooltip="Explained share and loss over the steps, as a picture."),
             ],
         )
 
@@ -241,35 +214,44 @@ class SliderTrainStep(io.ComfyNode):
         control: Any = None,
         **fine: Any,
     ) -> io.NodeOutput:
-        spec = train_spec(total_steps, learning_rate, batch, training_seed, objective, checkpointing=checkpointing, **fine)
+        spec = train_spec(
+            total_steps,
+            learning_rate,
+            training_seed,
+            batch=batch,
+            objective=objective,
+            checkpointing=checkpointing,
+            **fine,
+        )
         steps, total_steps = lengths(fine.get("preset", "custom"), steps, total_steps)
         backend = backend_for(model, vae, clip, targets.control_net, control, checkpointing)
-        run = begin(backend, name, dataset, targets, spec, resolution, start_from, reset)
-        trainer, begun = run.trainer, run.trainer.step
+        chosen = targets.selection.targets
+        request = TrainingRequest(name, dataset, targets.spec, spec, chosen, start_from, resolution)
+        run = begin_in_node(backend, request, reset)
+        begun = run.step
         until = max(begun, min(total_steps, begun + steps))
-        saves = SaveSpec(every=checkpoint_every, keep=checkpoints_kept)
+        autosave = Autosave(run, runs_folder(), SaveSpec(every=checkpoint_every, keep=checkpoints_kept))
         with showing(run, until, Strips(preview, model, vae)) as live:
-            with Autosave(run, runs_folder(), saves) as autosave:
-                train(run, backend, until, autosave, live)
-            if calibrate and trainer.step and not run.calibrated_now:
-                live.calibrating()
-                run.calibrate(backend, calibrating)
-                autosave.save_slider()  # once more, now that its strengths mean something
+            observer = NodeObserver(begun, until, live)
+            with training_here():
+                train(run, backend, until, autosave, observer)
+            if calibrate:
+                calibrate_run(run, backend, autosave, observer)
             live.draw()
-        again = " reset is on: the next run begins anew." if reset else ""
-        if trainer.step < until:
-            run.ended_at = trainer.step
-            again = f" Finished early, as you asked: queue again to go on.{again}"
-        again = f" This model mixes the samples of a batch, so they ran one by one.{again}" if backend.one_by_one else again
-        again = " Nothing was left to train: raise total_steps to go on." if trainer.step == begun else again
-        slider, done = snapshot(run, model), f"{name}: step {trainer.step} of {max(trainer.step, total_steps)}."
-        used = f" Peak memory {backend.memory.summary()}." if backend.memory.summary() else ""
-        told = f"{autosave.summary()}{trainer.fallback.summary()}{live.strips.summary()}{used}"
-        status = f"{done}{again} {run.verdict()} {run.calibrated} {told}"
+        if run.step < until:
+            run.ended_at = run.step
+        slider = snapshot(run, model)
+        memory = backend.memory.summary()
+        status = (
+            f"{name}: step {run.step} of {max(run.step, total_steps)}.{remark(run, begun, until, reset, backend.one_by_one)} "
+            f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
+        )
+        if memory:
+            status += f" Peak memory {memory}."
         say(status)
-        curve = as_image(draw_training(trainer.losses, trainer.readings, name))
+        curve = as_image(draw_training(run.trainer.losses, run.trainer.readings, name))
         state = to_native(slider.weights, slider.info.place.prefix)
-        return io.NodeOutput(slider, state, {"loss": list(trainer.losses)}, status, curve)
+        return io.NodeOutput(slider, state, {"loss": list(run.trainer.losses)}, status, curve)
 
 
 NODES = [SliderTrainStep]

@@ -5,13 +5,13 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..slider_core.config.training import (
-    Objective,
     Optimizer,
     Schedule,
     Timesteps,
     TrainPreset,
     TrainSpec,
     Weighting,
+    chosen_spec,
     preset_fields,
 )
 
@@ -53,7 +53,7 @@ def fine_inputs() -> list[io.Input]:
             default=Weighting.AUTO,
             advanced=True,
             optional=True,
-            tooltip="What an error counts at each noise level. auto: as the objective has it.",
+            tooltip="How errors are weighted over noise levels. auto: as the objective has it.",
         ),
         io.Combo.Input(
             "schedule",
@@ -61,7 +61,7 @@ def fine_inputs() -> list[io.Input]:
             default=Schedule.COSINE,
             advanced=True,
             optional=True,
-            tooltip="How the learning rate goes over total_steps.",
+            tooltip="How the learning rate changes over total_steps.",
         ),
         io.Float.Input(
             "jitter",
@@ -95,7 +95,7 @@ def fine_inputs() -> list[io.Input]:
 
 
 def checkpoint_inputs() -> list[io.Input]:
-    """What is kept of the way, besides the autosave."""
+    """Checkpoints, besides the autosave."""
     return [
         io.Int.Input(
             "checkpoint_every",
@@ -113,20 +113,20 @@ def checkpoint_inputs() -> list[io.Input]:
             max=1000,
             advanced=True,
             optional=True,
-            tooltip="How many of the last checkpoints stay; the best by gain stays too.",
+            tooltip="How many of the last checkpoints stay; the best by explained share stays too.",
         ),
     ]
 
 
 def optimizer_inputs() -> list[io.Input]:
-    """What moves the weights, and how steadily."""
+    """The optimizer and what steadies it."""
     more = {"advanced": True, "optional": True}
     return [
         io.Combo.Input(
             "optimizer",
             options=Optimizer,
             default=Optimizer.ADAMW,
-            tooltip="What moves the weights. prodigy finds the rate itself: set learning_rate to 1. prodigy, adamw8bit and "
+            tooltip="The optimizer. prodigy finds the rate itself: set learning_rate to 1. prodigy, adamw8bit and "
             "schedule_free are packages of their own; the error names the pip command.",
             **more,
         ),
@@ -166,31 +166,35 @@ def optimizer_inputs() -> list[io.Input]:
 
 def widgets(preset: TrainPreset) -> dict[str, Any]:
     """The inputs that a preset sets, for the browser, which fills them in."""
-    fields = {name: value.value if isinstance(value, Schedule) else value for name, value in preset_fields(preset).items()}
-    return fields | ({"total_steps": fields["steps"]} if fields else {})
+    values = {}
+    for name, value in preset_fields(preset).items():
+        values[name] = value.value if isinstance(value, Schedule) else value
+    if values:
+        values["total_steps"] = values["steps"]
+    return values
 
 
 def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
     """(steps, total_steps) as the preset has them, else as they are."""
-    own = preset_fields(TrainPreset(preset)).get("steps")
-    return (own, own) if own else (steps, total_steps)
+    preset_steps = preset_fields(TrainPreset(preset)).get("steps")
+    return (preset_steps, preset_steps) if preset_steps else (steps, total_steps)
 
 
 def train_spec(
     total_steps: int,
     learning_rate: float,
-    batch: int,
     training_seed: int,
-    objective: Objective,
     noise_from: float = 0.0,
     noise_to: float = 1.0,
     jitter: float = -1.0,
-    optimizer: str = Optimizer.ADAMW.value,
-    preset: str = TrainPreset.CUSTOM.value,
     **choices: Any,
 ) -> TrainSpec:
-    """The inputs as a TrainSpec; a preset in place of those that it sets."""
-    fields = {"steps": total_steps, "batch": batch, "optimizer": optimizer} | choices
-    fields |= {"window": (noise_from, noise_to), "jitter": None if jitter < 0 else jitter}
-    fields |= preset_fields(TrainPreset(preset), Optimizer(optimizer))
-    return TrainSpec(lr=learning_rate, seed=training_seed, objective=objective, **fields)
+    """The inputs as a TrainSpec; those that are no field of it under their own names."""
+    return chosen_spec(
+        steps=total_steps,
+        lr=learning_rate,
+        seed=training_seed,
+        window=(noise_from, noise_to),
+        jitter=None if jitter < 0 else jitter,
+        **choices,
+    )

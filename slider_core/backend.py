@@ -156,6 +156,12 @@ class Backend(Protocol):
     def memory(self) -> Memory:
         """The memory of `device`."""
 
+    def load(self) -> None:
+        """Bring the model to its device, without what an earlier use has left on it."""
+
+    def training_fingerprint(self) -> dict[str, str]:
+        """What a training on this model must keep, by name: "model", and what else shapes its training."""
+
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         """Images in [0, 1], or clips (B, T, 3, H, W) -> latents in the space the model is trained in."""
 

@@ -37,7 +37,7 @@ def trained(rate: float) -> Trainer:
     samples = images(model, "eyes", 6, 0, unpaired=False)
     adapter = Adapter.create(model.module, survey(model.module, spec).targets, spec)
     trainer = Trainer(adapter, samples, TrainSpec(steps=STEPS, lr=rate))
-    trainer.run(model, STEPS, gain_every=EVERY)
+    trainer.run(model, STEPS, read_every=EVERY)
     return trainer
 
 

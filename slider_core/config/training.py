@@ -174,3 +174,9 @@ def preset_fields(preset: TrainPreset, optimizer: Optimizer = Optimizer.ADAMW) -
     if optimizer is Optimizer.SCHEDULE_FREE:
         fields.pop("ema", None)
     return fields
+
+
+def chosen_spec(preset: TrainPreset | str = TrainPreset.CUSTOM, **choices: Any) -> TrainSpec:
+    """A TrainSpec out of choices by field name (an Enum or its value), with those that `preset` sets replaced by it."""
+    optimizer = choice(Optimizer, choices.get("optimizer", TrainSpec.optimizer), "Optimizer")
+    return TrainSpec(**choices | preset_fields(choice(TrainPreset, preset, "Preset"), optimizer))

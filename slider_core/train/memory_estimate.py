@@ -1,7 +1,7 @@
-"""What a step will keep in memory, before the first one: one forward of one sample is recorded, and counted instead of kept.
+"""What a step will keep in memory, before the first one: one forward of one sample, whose saved tensors are counted, not kept.
 
-torch tells of every tensor that autograd would save (saved_tensors_hooks). Each piece of memory counts once and is let go of at
-once, so the look costs no more memory than a forward without gradients. Weights, and what is trained, are there anyway.
+torch reports every tensor that autograd would save (saved_tensors_hooks). Each storage counts once and is released at once, so
+the estimate costs no more memory than a forward without gradients. Weights, and what is trained, are there anyway.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from ..lora.strength import at_strength
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes. `plain` and `twice`: what one sample keeps, as it is and with every block computed twice. `fixed`: gradients and
+    """Bytes. `plain` and `checkpointed`: what one sample keeps without and with gradient checkpointing. `fixed`: gradients and
     optimizer moments that are still to come."""
 
     plain: int
-    twice: int
+    checkpointed: int
     fixed: int
 
     def need(self, checkpointing: bool, rows: int) -> int:
         """What a step with so many samples at once keeps."""
-        return self.fixed + rows * (self.twice if checkpointing else self.plain)
+        return self.fixed + rows * (self.checkpointed if checkpointing else self.plain)
 
 
-class _Count:
-    """Bytes of what autograd saves, each piece of memory once."""
+class _SavedBytes:
+    """Bytes of what autograd saves, each storage once; those of `present` do not count."""
 
-    def __init__(self, known: Iterable[torch.Tensor]) -> None:
-        self.seen: dict[int, StorageWeakRef] = {}  # a weak reference keeps the number of a storage from being used again
+    def __init__(self, present: Iterable[torch.Tensor]) -> None:
+        self.storages: dict[int, StorageWeakRef] = {}  # a weak reference keeps a storage's number from being used again
         self.bytes = 0
-        for tensor in known:
+        for tensor in present:
             self.keep(tensor)
         self.bytes = 0
 
@@ -54,54 +54,60 @@ class _Count:
                 self.keep(getattr(tensor, name))
             return
         storage = tensor.untyped_storage()
-        if storage._cdata not in self.seen:
-            self.seen[storage._cdata] = StorageWeakRef(storage)
+        if storage._cdata not in self.storages:
+            self.storages[storage._cdata] = StorageWeakRef(storage)
             self.bytes += storage.nbytes()
 
 
-def _gone(_nothing: None) -> torch.Tensor:
-    raise RuntimeError("a look ahead has no backward")
+def _unpack(_nothing: None) -> torch.Tensor:
+    raise RuntimeError("a memory estimate has no backward")
 
 
-def _floats(value: Any) -> int:
+def _float_bytes(value: Any) -> int:
     """Bytes of the floating tensors among a block's inputs."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size() if value.is_floating_point() else 0
-    return sum(_floats(v) for v in value) if isinstance(value, (tuple, list)) else 0
+    return sum(_float_bytes(item) for item in value) if isinstance(value, (tuple, list)) else 0
 
 
-class _Blocks:
-    """What each block keeps, and what it is given."""
+class _BlockBytes:
+    """What each block saves, and the size of its inputs."""
 
-    def __init__(self, count: _Count) -> None:
-        self.count, self.begun, self.inside, self.given = count, 0, [0], 0
+    def __init__(self, saved: _SavedBytes) -> None:
+        self.saved = saved
+        self.before_block = 0
+        self.per_block = [0]
+        self.inputs = 0
 
     def before(self, _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.begun = self.count.bytes
-        self.given += _floats([*args, *kwargs.values()])
+        self.before_block = self.saved.bytes
+        self.inputs += _float_bytes([*args, *kwargs.values()])
 
     def after(self, *_call: object) -> None:
-        self.inside.append(self.count.bytes - self.begun)
+        self.per_block.append(self.saved.bytes - self.before_block)
 
 
 def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], moments: int = 2) -> Estimate:
-    """Look ahead with the largest of `samples`. Call inside `backend.borrowed()`, with the blocks as they are.
+    """Estimate with the largest of `samples`. Call inside `backend.borrowed()`, with the blocks as they are.
 
     `moments`: how many numbers the optimizer will still make for each that is trained.
     """
-    sample, module = max(samples, key=lambda s: s.latent.numel()), backend.module
-    count = _Count([*module.parameters(), *module.buffers(), *adapter.parameters()])
+    sample = max(samples, key=lambda s: s.latent.numel())
+    module = backend.module
+    saved = _SavedBytes([*module.parameters(), *module.buffers(), *adapter.parameters()])
+    per_block = _BlockBytes(saved)
     # a clone: what was encoded under inference mode cannot be saved for a backward
-    seen, latent = _Blocks(count), sample.latent.unsqueeze(0).to(backend.device).clone()
+    latent = sample.latent.unsqueeze(0).to(backend.device).clone()
     sigma = backend.sigmas(torch.tensor([0.5], device=backend.device))
     with ExitStack() as stack:
         for block in blocks(module):
-            stack.callback(block.register_forward_pre_hook(seen.before, with_kwargs=True).remove)
-            stack.callback(block.register_forward_hook(seen.after).remove)
+            stack.callback(block.register_forward_pre_hook(per_block.before, with_kwargs=True).remove)
+            stack.callback(block.register_forward_hook(per_block.after).remove)
         stack.enter_context(torch.enable_grad())
         stack.enter_context(forgiving(True))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count.keep, _gone))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(saved.keep, _unpack))
         stack.enter_context(at_strength(adapter, module, [sample.strength]))
         backend.predict(latent, sigma, [sample.cond])
-    outside = count.bytes - sum(seen.inside)
-    return Estimate(count.bytes, outside + seen.given + max(seen.inside), (1 + moments) * adapter.bytes())
+    outside = saved.bytes - sum(per_block.per_block)
+    checkpointed = outside + per_block.inputs + max(per_block.per_block)
+    return Estimate(saved.bytes, checkpointed, (1 + moments) * adapter.bytes())

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..config.training import Optimizer, TrainSpec
 
 BETAS = (0.9, 0.99)
 PACKAGES = {Optimizer.PRODIGY: "prodigyopt", Optimizer.ADAMW8BIT: "bitsandbytes", Optimizer.SCHEDULE_FREE: "schedulefree"}
-REMEMBERED = {Optimizer.ADAFACTOR: 0, Optimizer.PRODIGY: 4, Optimizer.ADAMW8BIT: 1}  # in sizes of the adapter; else 2
+SIZES = {Optimizer.ADAFACTOR: 0, Optimizer.PRODIGY: 4, Optimizer.ADAMW8BIT: 1}  # in sizes of the adapter; else 2
 
 
 def _package(kind: Optimizer) -> Any:
@@ -35,17 +35,20 @@ def _package(kind: Optimizer) -> Any:
     try:
         return import_module(name)
     except Exception as fault:  # a package of compiled code fails in ways of its own
-        why = "is not installed" if isinstance(fault, ModuleNotFoundError) and fault.name == name else f"does not load ({fault})"
-        why = " ".join(why.split())
-        raise SliderError(f"The optimizer {kind.value} needs the package {name}, which {why}: pip install {name}") from None
+        reason = " ".join(f"does not load ({fault})".split())
+        if isinstance(fault, ModuleNotFoundError) and fault.name == name:
+            reason = "is not installed"
+        message = f"The optimizer {kind.value} needs the package {name}, which {reason}: pip install {name}"
+        raise SliderError(message, "optimizer.package") from None
 
 
 def make_optimizer(spec: TrainSpec, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of `spec` on `parameters`. SliderError that names the pip command when its package is missing."""
-    kind, plain = spec.optimizer, {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    kind = spec.optimizer
+    plain: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
     if kind is Optimizer.ADAFACTOR:
-        if not hasattr(torch.optim, "Adafactor"):
-            raise SliderError(f"The optimizer adafactor needs torch 2.5 or newer, this is {torch.__version__}: choose adamw.")
+        message = f"The optimizer adafactor needs torch 2.5 or newer, this is {torch.__version__}: choose adamw."
+        need(hasattr(torch.optim, "Adafactor"), message, "optimizer.torch")
         return torch.optim.Adafactor(parameters, eps=(None, 1.0), **plain)
     if kind is Optimizer.PRODIGY:
         # what its authors recommend for diffusion models
@@ -57,10 +60,14 @@ def make_optimizer(spec: TrainSpec, parameters: Sequence[nn.Parameter]) -> torch
     return torch.optim.AdamW(parameters, betas=BETAS, **plain)
 
 
-def remembered(spec: TrainSpec) -> int:
+def optimizer_sizes(spec: TrainSpec) -> int:
     """What the optimizer and the average keep, in sizes of the adapter, rounded up."""
-    averaged = spec.ema > 0 or spec.optimizer is Optimizer.SCHEDULE_FREE
-    return REMEMBERED.get(spec.optimizer, 2) + (spec.ema > 0) + averaged
+    average = 0
+    if spec.optimizer is Optimizer.SCHEDULE_FREE:
+        average = 1
+    if spec.ema > 0:
+        average = 2
+    return SIZES.get(spec.optimizer, 2) + average
 
 
 class Average:
@@ -72,12 +79,13 @@ class Average:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        self._parameters, self._optimizer = list(parameters), optimizer
+        self._parameters = list(parameters)
+        self._optimizer: Any = optimizer  # Schedule-Free has more methods than torch's class
         self._free = callable(getattr(optimizer, "eval", None))
         self.ema: list[torch.Tensor] | None = None
         self.raw: list[torch.Tensor] | None = None  # the weights that are trained, while the parameters hold the average
         if self._free:
-            optimizer.train()
+            self._optimizer.train()
 
     @contextmanager
     def trained(self) -> Iterator[None]:

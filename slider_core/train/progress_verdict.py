@@ -1,4 +1,4 @@
-"""Does it work? A name for what the readings show, the likely cause, and what to change."""
+"""Does the slider work? A name for what the readings show, the likely cause, and what to change."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from enum import Enum
 
 from .progress import Reading
 
-DEAD_GAIN = 1e-3  # a trained slider below this on both sides does nothing that a user could see
-WORSE_GAIN = -0.01  # below that the images are explained worse; above it a reading may be noise
-BURNT_GAIN = -1.0  # twice the error of the base model: more steps do not mend that
-SAME_ENDS = 1.0  # the even part as large as the odd one
-BY_HEART, WORTH = 0.25, 0.02  # share of the gain that is left on moved images; the gain from which on that says something
+NO_EFFECT = 1e-3  # explained share; a trained slider below it on both sides does nothing that a user could see
+WORSE = -0.01  # below that the images are explained worse; above it a reading may be noise
+BURNT = -1.0  # twice the error of the base model: more steps do not fix that
+SAME_ENDS = 1.0  # the symmetric part as large as the antisymmetric one
+OVERFITTED, WORTH = 0.25, 0.02  # shifted score as part of the explained share; the share from which on that counts
 
 
 class Verdict(str, Enum):
-    """The names of what can be the matter."""
+    """What can be wrong with a slider under training."""
 
     UNTRAINED = "untrained"
     NOT_FINITE = "not_finite"
@@ -32,10 +32,10 @@ class Verdict(str, Enum):
 Explained = tuple[bool, bool]  # whether a calibration found a strength that explains the images of (plus, minus)
 
 
-def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE_GAIN) -> list[str]:
+def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE) -> list[str]:
     """The sides that explain their images worse than the base model: at no strength, or else at the images' own."""
-    known = explained or [explained > limit for explained in last.explained]
-    return [name for name, fine in zip(("plus", "minus"), known, strict=True) if not fine]
+    fine = explained or (last.positive > limit, last.negative > limit)
+    return [name for name, good in zip(("plus", "minus"), fine, strict=True) if not good]
 
 
 def judge(readings: Sequence[Reading], finite: bool, explained: Explained | None = None) -> Verdict:
@@ -47,25 +47,25 @@ def judge(readings: Sequence[Reading], finite: bool, explained: Explained | None
     if not finite or not math.isfinite(sum(last.explained)):
         return Verdict.NOT_FINITE
     worse = worse_sides(last, explained)
-    if max(abs(explained) for explained in last.explained) < DEAD_GAIN and not (explained and any(explained)):
+    if max(abs(share) for share in last.explained) < NO_EFFECT and not (explained and any(explained)):
         return Verdict.NOTHING_LEARNED
-    if worse and min(last.explained) < BURNT_GAIN:
+    if worse and min(last.explained) < BURNT:
         return Verdict.BURNT
     if last.symmetric >= SAME_ENDS:
         return Verdict.SAME_ENDS
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
-    if last.mean > WORTH and last.shifted < BY_HEART * last.mean:
+    if last.mean > WORTH and last.shifted < OVERFITTED * last.mean:
         return Verdict.OVERFITTING
     return Verdict.WORKS
 
 
 def explain(verdict: Verdict, last: Reading | None, explained: Explained | None = None, source: str = "images") -> str:
-    """The verdict in words: what it is, why that happens, what to do. `source`: what was learned from, images or words."""
+    """The verdict as a message: what it is, why that happens, what to do. `source`: what was learned from, images or prompts."""
     if verdict is Verdict.BURNT and last is not None:
-        burnt = worse_sides(last, None, BURNT_GAIN)
-        which = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
-        return f"Burnt: the {which} far less than the base model. Lower the learning rate and train anew."
+        burnt = worse_sides(last, None, BURNT)
+        sides = f"{' and the '.join(burnt)} side {'explain' if len(burnt) > 1 else 'explains'}"
+        return f"Burnt: the {sides} far less than the base model. Lower the learning rate and train anew."
     if verdict is Verdict.ONE_SIDED and last is not None:
         side = worse_sides(last, explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."

@@ -1,4 +1,4 @@
-"""The loop: warm-up, schedule, accumulation, clipping, guards, the early sign. It knows no file and no screen: `on_step` reports.
+"""The loop: warm-up, schedule, accumulation, clipping, guards, progress. It knows no file and no screen: `on_step` reports.
 
 A step is a pure function of (weights, optimizer state, seed, step number), so `state_dict` is enough to go on exactly where
 a run stopped. A step either finishes or leaves the weights as the last finished step had them.
@@ -22,11 +22,12 @@ from ..encode.encoder import Sample
 from ..layers.autograd_inplace import complains, forgiving
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
-from ..objective.batches import Batch, parts, plan
+from ..objective.batch import Batch, batch_parts
+from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..objective.step_loss import step_loss
-from .oom_fallback import OomFallback
-from .optimizers import Average, make_optimizer, remembered
+from .memory_fallback import MemoryFallback
+from .optimizers import Average, make_optimizer, optimizer_sizes
 from .progress import Probe, Reading
 from .progress_verdict import Explained, explain, judge
 
@@ -37,27 +38,29 @@ CALM = 200  # steps without an overflow after which a scale that was halved is d
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a finished step tells: `step` counts finished steps; gains are the last reading, None before the first."""
+    """A finished step: `step` counts finished steps; explained shares are the last reading's, None before the first."""
 
     step: int
     total: int
     loss: float
-    gain_positive: float | None
-    gain_negative: float | None
+    explained_positive: float | None
+    explained_negative: float | None
     seconds_left: float
-    memory: str = ""  # the most that was in use so far, in words
+    memory: str = ""  # the most that was in use so far, for a reader
 
     def summary(self) -> str:
         """One line for a progress bar."""
         explained = ""
-        if self.gain_positive is not None and self.gain_negative is not None:
-            explained = f"gain: plus {_percent(self.gain_positive)}, minus {_percent(self.gain_negative)}, "
-        used = f", peak {self.memory}" if self.memory else ""
-        return f"step {self.step}/{self.total}, {explained}{self.seconds_left:.0f} s left{used}"
+        if self.explained_positive is not None and self.explained_negative is not None:
+            plus = _percent(self.explained_positive)
+            minus = _percent(self.explained_negative)
+            explained = f"explained: plus {plus}, minus {minus}, "
+        memory = f", peak {self.memory}" if self.memory else ""
+        return f"step {self.step}/{self.total}, {explained}{self.seconds_left:.0f} s left{memory}"
 
 
-def _percent(explained: float) -> str:
-    return f"{explained:+.1%}" if explained > -10 else "below -999%"
+def _percent(share: float) -> str:
+    return f"{share:+.1%}" if share > -10 else "below -999%"
 
 
 def learning_rate(spec: TrainSpec, step: int) -> float:
@@ -80,26 +83,29 @@ class Trainer:
 
     def __init__(self, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec) -> None:
         self._plan = plan(samples, spec)  # refuses samples that cannot train before anything is made
-        self.adapter, self.samples, self.spec = adapter, tuple(samples), spec
+        self.adapter = adapter
+        self.samples = tuple(samples)
+        self.spec = spec
         self._use_optimizer(spec)
         self.step = 0
-        self._scale = self._most = 1.0
-        self._calm = 0  # steps since the scale was last changed
-        self.fallback = OomFallback(adapter)
         self.losses: list[float] = []
         self.readings: list[Reading] = []
+        self.fallback = MemoryFallback(adapter)
+        self._scale = 1.0
+        self._highest_scale = 1.0
+        self._calm = 0  # steps since the scale was last changed
         self._probe = Probe(self.samples, spec.seed)
-        self.source = "images" if self._probe.samples[0].prompt_pair is None else "words"
+        self.source = "images" if self._probe.samples[0].prompt_pair is None else "prompts"
 
     def run(
         self,
         backend: Backend,
         until: int,
         on_step: Callable[[StepReport], bool | None] | None = None,
-        gain_every: int = 20,
+        read_every: int = 20,
     ) -> None:
         """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
-        the run as well; what was learned stays.
+        the run as well; what was learned stays. Progress is read every `read_every` steps and at the end.
 
         Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
         """
@@ -107,26 +113,38 @@ class Trainer:
             with backend.borrowed():
                 self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
-        start, first = time.monotonic(), self.step
-        half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
-        self._scale = self._scale if half and self._scale > 1 else HALF_SCALE if half else 1.0  # a run in parts is the same run
-        self._most = HALF_SCALE if half else 1.0
-        module, fallback = backend.module, self.fallback
+        self._begin_scale(backend)
         backend.memory.begin()
-        with backend.borrowed(), torch.enable_grad(), attached(self.adapter, module):
+        with backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
-            with fallback.standing(backend, self.samples, self.spec, 0 if self.optimizer.state else remembered(self.spec)):
-                while self.step < until:
-                    loss = self._one_step(backend)
-                    if self.step == until or self.step % gain_every == 0:
-                        fallback.attempt(backend, self._read_gain)
-                    if on_step:
-                        pace = (time.monotonic() - start) / (self.step - first)
-                        explained = self.readings[-1].explained if self.readings else (None, None)
-                        left, used = pace * (until - self.step), backend.memory.summary()
-                        if on_step(StepReport(self.step, until, loss, *explained, seconds_left=left, memory=used)):
-                            break
+            moments = 0 if self.optimizer.state else optimizer_sizes(self.spec)
+            with self.fallback.in_force(backend, self.samples, self.spec, moments):
+                self._run_steps(backend, until, on_step, read_every)
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _run_steps(
+        self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
+    ) -> None:
+        start = time.monotonic()
+        first = self.step
+        while self.step < until:
+            loss = self._one_step(backend)
+            if self.step == until or self.step % read_every == 0:
+                self.fallback.attempt(backend, self._read_progress)
+            if on_step is None:
+                continue
+            pace = (time.monotonic() - start) / (self.step - first)
+            plus, minus = self.readings[-1].explained if self.readings else (None, None)
+            seconds_left = pace * (until - self.step)
+            if on_step(StepReport(self.step, until, loss, plus, minus, seconds_left, backend.memory.summary())):
+                break
+
+    def _begin_scale(self, backend: Backend) -> None:
+        """The loss scale of a float16 model; a run in parts goes on with the one it had."""
+        half = backend.dtype == torch.float16 or any(p.dtype == torch.float16 for p in backend.module.parameters())
+        self._highest_scale = HALF_SCALE if half else 1.0
+        if not half or self._scale <= 1:
+            self._scale = self._highest_scale
 
     def adopt(self, spec: TrainSpec) -> None:
         """Go on with other choices (steps, lr, batch, objective, seed, optimizer) from the next step."""
@@ -163,60 +181,68 @@ class Trainer:
         """
         while True:
             try:
-                value = self._backward(backend, batch)
+                loss = self._backward(backend, batch)
             except RuntimeError as fault:
                 if self.fallback.forgive or not complains(fault):
                     raise
                 self.fallback.forgive = True  # the model adds in place to what it has saved: allow that from here on
                 continue
-            if not math.isfinite(value):
-                raise SliderError(f"The loss is {value} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
+            if not math.isfinite(loss):
+                raise self._not_finite(f"The loss is {loss}")
             parameters = self.adapter.parameters()
             for p in parameters:
                 if p.grad is not None:
                     p.grad.div_(self._scale)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
-            if bool(norm.isfinite()):  # the one answer asked of the device: not one per layer
+            if bool(norm.isfinite()):  # one value read from the device: not one per layer
                 self._grow()
-                return value
+                return loss
             if self._scale <= 1:
-                raise SliderError(f"No finite gradient at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g}).")
-            self._scale, self._calm = self._scale / 2, 0
+                raise self._not_finite("No finite gradient")
+            self._scale = self._scale / 2
+            self._calm = 0
+
+    def _not_finite(self, what: str) -> SliderError:
+        message = f"{what} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g})."
+        return SliderError(message, "training.not_finite")
 
     def _grow(self) -> None:
         """One overflow must not leave the rest of a long run with a small scale."""
         self._calm += 1
-        if self._scale < self._most and self._calm >= CALM:
-            self._scale, self._calm = 2 * self._scale, 0
+        if self._scale < self._highest_scale and self._calm >= CALM:
+            self._scale = 2 * self._scale
+            self._calm = 0
 
     def _backward(self, backend: Backend, batch: Batch) -> float:
         """Scaled gradients into the factors, part by part (not all where a loss is not finite); the mean loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        total, some = 0.0, parts(batch, self.spec.accumulate)
-        for part in some:
+        total = 0.0
+        parts = batch_parts(batch, self.spec.accumulate)
+        for part in parts:
             with forgiving(self.fallback.forgive):
-                loss = step_loss(backend, self.adapter, part, self.spec).loss_B.mean()
+                loss = step_loss(backend, self.adapter, part, self.spec).mean()
                 if not bool(loss.isfinite()):
                     return float(loss.detach())
-                (loss * (self._scale / len(some))).backward()
+                (loss * (self._scale / len(parts))).backward()
                 total += float(loss.detach())
-        return total / len(some)
+        return total / len(parts)
 
-    def _read_gain(self, backend: Backend) -> None:
+    def _read_progress(self, backend: Backend) -> None:
         self.readings.append(self._probe.read(backend, self.adapter, self.step))
 
     def verdict(self, explained: Explained | None = None) -> str:
-        """In words: does the slider work, and on both sides? `explained`: what a calibration knows of that."""
-        found = judge(self.readings, self.adapter.finite(), explained)
-        said = explain(found, self.readings[-1] if self.readings else None, explained, self.source)
-        return said + unaligned_note(self.samples, self.spec)
+        """A message: does the slider work, and on both sides? `explained`: what a calibration says of that."""
+        verdict = judge(self.readings, self.adapter.finite(), explained)
+        message = explain(verdict, self.readings[-1] if self.readings else None, explained, self.source)
+        return message + unaligned_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy: going on changes it not."""
-        adapter, ema = self.adapter.state(), self.average.ema
+        """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy that no later step changes."""
+        adapter = self.adapter.state()
         if self.average.raw is not None:
             trained = iter(self.average.raw)
             adapter = {layer: [next(trained).cpu().clone() for _ in some] for layer, some in adapter.items()}
+        ema = self.average.ema
         return {
             "adapter": adapter,
             "ema": None if ema is None else [mean.cpu().clone() for mean in ema],
@@ -232,5 +258,6 @@ class Trainer:
         self.adapter.load_state(state["adapter"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
         self.average.load(state.get("ema"))
-        self.step, self.losses = state["step"], list(state["losses"])
+        self.step = state["step"]
+        self.losses = list(state["losses"])
         self.readings = [Reading(*reading) for reading in state["readings"]]

@@ -1,11 +1,11 @@
 """Keeps a run on disk while it trains: the slider as a file that any loader reads, the run to go on with, checkpoints.
 
     <folder>/<name>.safetensors                 the slider, at the last autosave
-    <folder>/<name>.run.safetensors             what it takes to go on exactly (resume.py)
+    <folder>/<name>.run.safetensors             what it takes to go on exactly (training_file.py)
     <folder>/<name>_step000100.safetensors      a checkpoint, a slider too
 
-Every file is written beside its place and renamed, so a program that is killed leaves the old one or the new one. A disk that is
-full does not stop the training: what cannot be saved is told, and tried again at the next autosave.
+Every file is written beside its place and renamed, so a program that is killed leaves the old one or the new one. A full disk
+does not stop the training: what cannot be saved is reported, and tried again at the next autosave.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +27,15 @@ from .training_run import Run
 
 LONGEST = 80  # characters of a name in a file name
 ENDING, RUN_ENDING = ".safetensors", ".run.safetensors"
+RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)?(\..*)?")  # names that Windows does not take
 
 
 def file_stem(name: str) -> str:
     """A slider's name as a file name of its own, on every system."""
     plain = re.sub(r"[^\w .-]", "_", name)[:LONGEST].strip(" .")
-    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)?(\..*)?", plain) is not None
-    return plain if plain == name and not reserved else f"{plain or 'slider'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    if plain == name and not RESERVED.fullmatch(plain):
+        return plain
+    return f"{plain or 'slider'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def run_file(root: Path, name: str) -> Path:
@@ -45,11 +48,13 @@ class Autosave:
     """A context around a run's training. Leaving it saves what was learned, whatever ended the training."""
 
     def __init__(self, run: Run, root: Path, spec: SaveSpec) -> None:
-        self.run, self.spec = run, spec
+        self.run = run
+        self.spec = spec
         self.file = run_file(root, run.name)
-        self.folder, self.stem = self.file.parent, file_stem(run.name)
+        self.folder = self.file.parent
+        self.stem = file_stem(run.name)
         self.trouble = ""  # why the last attempt failed
-        self._when = time.monotonic()
+        self._saved_at = time.monotonic()
 
     @property
     def slider_file(self) -> Path:
@@ -67,19 +72,20 @@ class Autosave:
         step = self.run.step
         if self.spec.every and step % self.spec.every == 0:
             self._checkpoint(step)
-        if time.monotonic() - self._when >= self.spec.seconds:
+        if time.monotonic() - self._saved_at >= self.spec.seconds:
             self.save()
 
     def save(self) -> None:
         """Save the run and the slider as they stand. What goes wrong is in `trouble`."""
         try:
             save_run(self.file, self.run.name, self.run.fingerprint, self.run.trainer)
-            self.run.saved, self.trouble = self.run.step, ""
         except SliderError as fault:
             self.trouble = str(fault)
         else:
+            self.run.saved = self.run.step
+            self.trouble = ""
             self.save_slider()
-        self._when = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def save_slider(self) -> None:
         """Save the slider alone: when it has changed but for its training, as by a calibration."""
@@ -101,22 +107,26 @@ class Autosave:
         return f"Saved up to step {self.run.saved} in {Path(*self.folder.parts[-3:]).as_posix().lstrip('/')}/."
 
     def checkpoints(self) -> dict[int, Path]:
-        """The checkpoints there are, by step."""
-        found = {p: re.fullmatch(re.escape(self.stem) + r"_step(\d{6,})", p.stem) for p in self.folder.glob(f"*{ENDING}")}
-        return {int(match[1]): path for path, match in sorted(found.items()) if match}
+        """The checkpoints on disk, by step."""
+        by_step = {}
+        for path in sorted(self.folder.glob(f"*{ENDING}")):
+            match = re.fullmatch(re.escape(self.stem) + r"_step(\d{6,})", path.stem)
+            if match:
+                by_step[int(match[1])] = path
+        return by_step
 
     def _checkpoint(self, step: int) -> None:
-        """Write one, and let go of what is neither among the last `keep` nor the best by gain."""
+        """Write one, and remove what is neither among the last `keep` nor the best by explained share."""
         if not self._write(self.folder / f"{self.stem}_step{step:06}{ENDING}"):
             return
-        there = self.checkpoints()
-        mine = sorted(s for s in there if s <= step)  # what lies beyond is of a run before this one
-        best = max(mine, key=lambda s: _gain_at(self.run.trainer.readings, s))
-        for gone in set(there) - {*mine[-self.spec.keep :], best}:
+        by_step = self.checkpoints()
+        steps = sorted(s for s in by_step if s <= step)  # what lies beyond is of a run before this one
+        best = max(steps, key=lambda s: _explained_at(self.run.trainer.readings, s))
+        for old in set(by_step) - {*steps[-self.spec.keep :], best}:
             with suppress(OSError):
-                there[gone].unlink()
+                by_step[old].unlink()
 
 
-def _gain_at(readings: list[Reading], step: int) -> float:
-    """The mean gain that was read last at that step."""
+def _explained_at(readings: Sequence[Reading], step: int) -> float:
+    """The mean explained share that was read last at that step."""
     return next((reading.mean for reading in reversed(readings) if reading.step <= step), float("-inf"))

@@ -1,13 +1,12 @@
 """Sliders under training, by name: the memory that outlives a graph run.
 
 A node cache drops what it holds when another graph runs, so a half-trained slider lives here and sockets carry its name.
-The least recently used sliders leave when the byte budget is passed; a run that is in use never does. Who was kept on disk
-(autosave.py) is taken up from there, after a restart too.
+The least recently used sliders leave when the byte budget is passed; a run that is in use never does. A run kept on disk
+(training_saves.py) is continued from there, after a restart too.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from .training_file import load_run
 from .training_run import Run
 
 BUDGET = 2 * 1024**3
+HASH = re.compile("[0-9a-f]{8,}")
 
 
 class Session:
@@ -59,37 +59,55 @@ class Session:
         Raises SliderError that names what differs when the run was begun with something else, and when the file is damaged.
         """
         run = self.get(name)
-        found = load_run(saved) if run is None and saved is not None and saved.is_file() else None
-        if found is not None and found.name != name:
-            raise SliderError(f'{saved} holds the run "{found.name}", not "{name}": give a new name.')
-        known = run or found
-        if known is not None:
-            _same_origin(name, known.step, known.fingerprint, fingerprint)
-        if run is None:
-            run = Run(name, dict(fingerprint), make(), spec)
-            if found is not None:
-                found.restore(run.trainer)
-                run.saved = found.step
+        if run is not None:
+            _same_origin(name, run.step, run.fingerprint, fingerprint)
+        else:
+            run = self._continued(name, fingerprint, make, spec, saved)
             self._runs[name] = run
-        self._make_room(name)
+        self._free_memory(name)
         return run
 
-    def _make_room(self, keep: str) -> None:
+    def _continued(
+        self,
+        name: str,
+        fingerprint: Mapping[str, str],
+        make: Callable[[], Trainer],
+        spec: AdapterSpec | None,
+        saved: Path | None,
+    ) -> Run:
+        """A run that is not in memory: out of the file `saved`, or a new one where there is no file."""
+        if saved is None or not saved.is_file():
+            return Run(name, dict(fingerprint), make(), spec)
+        on_disk = load_run(saved)
+        if on_disk.name != name:
+            message = f'{saved} holds the run "{on_disk.name}", not "{name}": give a new name.'
+            raise SliderError(message, "resume.name")
+        _same_origin(name, on_disk.step, on_disk.fingerprint, fingerprint)
+        run = Run(name, dict(fingerprint), make(), spec, saved=on_disk.step)
+        on_disk.restore(run.trainer)
+        return run
+
+    def _free_memory(self, keep: str) -> None:
         while sum(run.bytes() for run in self._runs.values()) > self.budget and len(self._runs) > 1:
             self._runs.pop(next(name for name in self._runs if name != keep))
 
 
 def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """SliderError that names the first difference between the two fingerprints."""
     changed = next((key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)), None)
-    if changed is not None:
-        values = [_short(side.get(changed, "none")) for side in (was, now)]
-        told = "" if any(re.fullmatch("[0-9a-f]{8,}", value) for value in values) else f": {values[0]} then, {values[1]} now"
-        raise SliderError(
-            f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{told}. Give a new '
-            "name; or begin again with reset (an advanced input; --overwrite on the command line), which discards that training."
-        )
+    if changed is None:
+        return
+    before = _short(was.get(changed, "none"))
+    after = _short(now.get(changed, "none"))
+    values = f": {before} then, {after} now"
+    if HASH.fullmatch(before) or HASH.fullmatch(after):
+        values = ""  # says nothing to a reader
+    raise SliderError(
+        f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{values}. Give a new '
+        "name; or begin again with reset (an advanced input; --overwrite on the command line), which discards that training.",
+        "training.differs",
+    )
 
 
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

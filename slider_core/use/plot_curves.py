@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from ..canvas import PAPER, Line, Panel, Point, draw_lines, round_numbers
-from ..train.calibrate import TOO_FLAT, Calibration
+from ..train.calibration import TOO_FLAT, Calibration
 from ..train.progress import Reading
 
 CURVE = (900, 520)

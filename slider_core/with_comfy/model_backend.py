@@ -188,6 +188,17 @@ class ComfyBackend:
         live = [slider.fingerprint for slider in live_sliders(self.patcher)]
         return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
 
+    def training_fingerprint(self) -> dict[str, str]:
+        values = {
+            "model": f"{self.name} {self.weights_fingerprint()}",
+            "encoders": " ".join(self.encoder_fingerprints()),
+        }
+        if assistants := self.assistants_fingerprint():
+            values["assistant"] = assistants
+        if self.hints is not None:
+            values["control"] = self.hints.fingerprint()
+        return values
+
     def drawn_by(self) -> str:
         return f"{module_fingerprint(self.diffusion)} {self.assistants_fingerprint()}"
 

@@ -15,6 +15,7 @@ from torch import nn
 from ..backend import module_fingerprint
 from ..config.checks import SliderError
 from ..layers.checkpointing import checkpointed
+from ..lora.formats import Place
 from ..lora.slider_file import Slider
 from ..lora.strength import remember
 from .autograd_through import autograd_through
@@ -56,6 +57,9 @@ class ControlBackend(ComfyBackend):
             if self.checkpointing:
                 stack.enter_context(checkpointed(self.diffusion, _nothing_trained, remember))
             yield
+
+    def training_fingerprint(self) -> dict[str, str]:
+        return super().training_fingerprint() | {"place": Place.CONTROLNET}
 
     def weights_fingerprint(self) -> str:
         return f"{super().weights_fingerprint()} {module_fingerprint(self.module)[:8]}"

@@ -74,10 +74,11 @@ def sample_faces(count: int, generator: torch.Generator) -> list[Face]:
     values = torch.rand(count, len(CONTINUOUS), generator=generator) * 2 - 1
     skins = torch.randint(len(SKINS), (count,), generator=generator)
     backgrounds = torch.randint(len(BACKGROUNDS), (count,), generator=generator)
-    return [
-        Face(*(round(v, 4) for v in row.tolist()), CLASSES["skin"][s], CLASSES["background"][b])
-        for row, s, b in zip(values, skins, backgrounds, strict=True)
-    ]
+    faces = []
+    for row, skin, background in zip(values.tolist(), skins.tolist(), backgrounds.tolist(), strict=True):
+        mouth, eyes, size, x, y = (round(value, 4) for value in row)
+        faces.append(Face(mouth, eyes, size, x, y, CLASSES["skin"][skin], CLASSES["background"][background]))
+    return faces
 
 
 def _colours(names: list[str], palette: dict[str, tuple[float, float, float]]) -> torch.Tensor:

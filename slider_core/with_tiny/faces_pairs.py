@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,8 +21,10 @@ EXTREME = 0.95  # how far a pair's two images lie from the middle of a continuou
 
 def at_extreme(face: Face, attribute: str, sign: int) -> Face:
     """`face` with one attribute at its positive or negative extreme (first and last class for a class attribute)."""
-    value = CLASSES[attribute][0 if sign > 0 else -1] if attribute in CLASSES else sign * EXTREME
-    return dataclasses.replace(face, **{attribute: value})
+    change: dict[str, Any] = {attribute: sign * EXTREME}
+    if attribute in CLASSES:
+        change = {attribute: CLASSES[attribute][0 if sign > 0 else -1]}
+    return dataclasses.replace(face, **change)
 
 
 def make_pairs(attribute: str, count: int, seed: int, unpaired: bool = False) -> list[tuple[Face, Face]]:

@@ -38,7 +38,7 @@ from ..lora.strength import at_strength
 SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 MIN_SIGMA = 0.05  # x0 -> velocity divides by sigma; below this the division would only amplify error
-VOCABULARY = (
+VOCABULARY: tuple[str, ...] = (
     "<pad>",
     "<unknown>",
     "a",
@@ -253,6 +253,12 @@ class TinyBackend:
         self._text.load_state_dict(part(weights, "text"))
         self.module.requires_grad_(False)
         self._text.requires_grad_(False)
+
+    def load(self) -> None:
+        """The embedded model is always there."""
+
+    def training_fingerprint(self) -> dict[str, str]:
+        return {"model": self.name}
 
     def encode_images(self, image_BCHW: torch.Tensor) -> torch.Tensor:
         return image_BCHW * 2 - 1

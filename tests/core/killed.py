@@ -47,7 +47,7 @@ def live(folder: Path, log: int) -> None:
             if run.saved != before:
                 tell("saved", run.saved)
 
-        run.trainer.run(model, ENDLESS, on_step, gain_every=GAIN_EVERY)
+        run.trainer.run(model, ENDLESS, on_step, read_every=GAIN_EVERY)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def begun(make, session: Session, root: Path, fingerprint: dict | None = None) -
 
 def train(run: Run, backend, root: Path, until: int, spec: SaveSpec = NEVER) -> Autosave:
     with Autosave(run, root, spec) as autosave:
-        run.trainer.run(backend, until, lambda _report: autosave.after_step(), gain_every=2)
+        run.trainer.run(backend, until, lambda _report: autosave.after_step(), read_every=2)
     return autosave
 
 
@@ -75,7 +75,7 @@ def numbers(trainer: Trainer) -> tuple:
 
 def test_a_run_goes_on_in_another_session_bit_for_bit(make, linear_backend, tmp_path: Path) -> None:
     straight = begun(make, Session(), tmp_path / "other")
-    straight.trainer.run(linear_backend(), STEPS, gain_every=2)
+    straight.trainer.run(linear_backend(), STEPS, read_every=2)
     train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
     again = begun(make, Session(), tmp_path)  # nothing is left but the file
     assert again.step == STOP
@@ -159,7 +159,7 @@ def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: 
     run = begun(make, Session(), tmp_path)
     autosave = Autosave(run, tmp_path, SaveSpec(seconds=1e9, every=2, keep=2))
     for step, explained in ((2, 0.1), (4, 0.5), (6, 0.2), (8, 0.3), (9, 0.9), (10, 0.4)):
-        run.trainer.run(linear_backend(), step, gain_every=ENDLESS)
+        run.trainer.run(linear_backend(), step, read_every=ENDLESS)
         run.trainer.readings[:] = [r for r in run.trainer.readings if r.step != step] + [Reading(step, explained, explained)]
         autosave.after_step()
     assert list(autosave.checkpoints()) == [4, 8, 10], "9 was read, but is no checkpoint"
@@ -231,7 +231,7 @@ def test_a_program_that_is_killed_at_any_moment_loses_nothing_that_was_saved(tmp
     assert begun_at[-1] > begun_at[0], "it went on where it was"
     kept = load_run(run_file(folder, "smile"))
     straight, model = killed.make()
-    straight.run(model, kept.step, gain_every=killed.GAIN_EVERY)
+    straight.run(model, kept.step, read_every=killed.GAIN_EVERY)
     again, _ = killed.make()
     kept.restore(again)
     assert again.losses == straight.losses

@@ -14,7 +14,8 @@ from slider_core.layers.select import select
 from slider_core.lora.calibration import CalibrationInfo, Units
 from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.train.calibrate import Calibration, Side, calibrate, calibrated
+from slider_core.train.calibration import Calibration, Side, calibrated
+from slider_core.train.calibration_search import calibrate
 from slider_core.with_tiny.model import TinyBackend
 
 CONCEPT = torch.tensor([1.0, -2.0, 0.5])
@@ -103,7 +104,7 @@ def test_two_noises_agree_within_a_tenth(backend: TinyBackend, samples: list[Sam
 
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     trainer = Trainer(adapter, samples, TrainSpec(steps=200, lr=4e-3))
-    trainer.run(backend, 200, gain_every=1000)
+    trainer.run(backend, 200, read_every=1000)
     units = [calibrate(backend, adapter, samples, seed).unit for seed in (0, 1, 2)]
     assert max(units) / min(units) < 1.2
     assert calibrate(backend, adapter, samples, 0).unit == units[0]

@@ -87,7 +87,7 @@ def test_checkpoints_lie_beside_the_run(train: Callable[..., int], tmp_path: Pat
 
 def spec_of(*options: str) -> TrainSpec:
     args = parser().parse_args(["train", "--dataset", "d", "--out", "s.safetensors", *options])
-    return command_train._train_spec(args)
+    return command_train.train_spec(args)
 
 
 def test_the_options_are_the_fields() -> None:

@@ -15,7 +15,7 @@ from slider_core.backend import Conditioning
 from slider_core.config.checks import SliderError
 from slider_core.config.training import Objective, TrainSpec
 from slider_core.encode.encoder import Sample
-from slider_core.objective.batches import next_batch, plan
+from slider_core.objective.batch_plan import plan
 
 NOTHING = Conditioning("", None)
 ROTATING, PAIRED = Objective.DENOISE_ROTATING, Objective.DENOISE_PAIRED
@@ -65,7 +65,7 @@ def test_groups_come_in_turn_and_the_exhausted_leave(drawn: list[tuple], size: i
             left[sign] -= 1
             expected.append(sign)
     epoch = len(expected)
-    assert [sign_of(next_batch(samples, spec, step)) for step in range(2 * epoch)] == expected * 2
+    assert [sign_of(plan(samples, spec).batch(step)) for step in range(2 * epoch)] == expected * 2
 
 
 @given(buckets, st.sampled_from([2, 4]), st.integers(0, 3))
@@ -75,10 +75,10 @@ def test_an_epoch_shows_every_image_as_often_as_its_bucket_says(drawn: list[tupl
     samples, spec = samples_of(drawn), TrainSpec(objective=ROTATING, batch=size, seed=seed)
     steps = sum(lane.turns for lane in plan(samples, spec).lanes)
     for step in range(3 * steps):
-        batch = next_batch(samples, spec, step)
+        batch = plan(samples, spec).batch(step)
         assert len({s.latent.shape for s in batch.samples}) == 1, "one size in a batch"
         assert len({s.bucket for s in batch.samples}) == 1, "one bucket has its turn"
-    shown: Counter[int] = Counter(id(s) for step in range(3 * steps) for s in _drawn(next_batch(samples, spec, step)))
+    shown: Counter[int] = Counter(id(s) for step in range(3 * steps) for s in _drawn(plan(samples, spec).batch(step)))
     for name in {s.bucket for s in samples}:
         for side in (4, 6):
             mine = [s for s in samples if s.bucket == name and s.latent.shape[-1] == side]
@@ -100,9 +100,9 @@ def test_a_step_needs_no_history(drawn: list[tuple], objective: Objective, step:
     samples, spec = samples_of(drawn), TrainSpec(objective=objective, batch=2, seed=seed)
     if objective is PAIRED:  # no pair holds these together: they meet at random, in one size
         samples = [s for s in samples if s.latent.shape[-1] == 4]
-    run = [next_batch(samples, spec, n) for n in range(step % 17, step % 17 + 5)]
+    run = [plan(samples, spec).batch(n) for n in range(step % 17, step % 17 + 5)]
     for n, batch in enumerate(run, step % 17):
-        again = next_batch(samples, spec, n)
+        again = plan(samples, spec).batch(n)
         assert [id(s) for s in again.samples] == [id(s) for s in batch.samples]
         assert (again.noise, again.strengths) == (batch.noise, batch.strengths)
 
@@ -111,21 +111,21 @@ def test_probability_weighs_the_turns_in_a_group() -> None:
     """Of two large buckets the one with three times the probability has its turn three times as often, while both last."""
     samples = [*bucket("a", 1.0, 3000, 3.0), *bucket("b", 1.0, 3000, 1.0), *bucket("minus", -1.0, 6000)]
     spec = TrainSpec(objective=ROTATING, batch=2, seed=1)
-    turns = Counter(next_batch(samples, spec, step).samples[0].bucket for step in range(0, 1600, 2))
+    turns = Counter(plan(samples, spec).batch(step).samples[0].bucket for step in range(0, 1600, 2))
     assert turns["a"] / turns["b"] == pytest.approx(3.0, rel=0.25)
 
 
 def test_a_bucket_that_is_exhausted_leaves_its_turns_to_the_others() -> None:
     samples = [*bucket("small", 1.0, 2, 9.0), *bucket("large", 1.0, 8), *bucket("minus", -1.0, 10)]
     spec = TrainSpec(objective=ROTATING, batch=2, seed=0)
-    plus = [next_batch(samples, spec, step).samples[0].bucket for step in range(0, 10, 2)]
+    plus = [plan(samples, spec).batch(step).samples[0].bucket for step in range(0, 10, 2)]
     assert Counter(plus) == {"small": 1, "large": 4}
 
 
 def test_repeats_show_a_bucket_more_often() -> None:
     samples = [*bucket("often", 1.0, 2, repeats=2), *bucket("once", 1.0, 2), *bucket("minus", -1.0, 8)]
     spec = TrainSpec(objective=ROTATING, batch=2, seed=0)
-    turns = Counter(next_batch(samples, spec, step).samples[0].bucket for step in range(8))
+    turns = Counter(plan(samples, spec).batch(step).samples[0].bucket for step in range(8))
     assert turns["often"] == 3 * turns["once"] == 3
 
 
@@ -133,11 +133,11 @@ def test_strangers_meet_anew_in_every_pass() -> None:
     """Without pairs, positives and negatives are drawn together at random, each of them once a pass."""
     samples = [*bucket("plus", 1.0, 5), *bucket("minus", -1.0, 5)]
     spec = TrainSpec(objective=PAIRED, batch=2, seed=0)
-    met = [tuple(map(id, next_batch(samples, spec, step).samples)) for step in range(10)]
+    met = [tuple(map(id, plan(samples, spec).batch(step).samples)) for step in range(10)]
     for one_pass in (met[:5], met[5:]):
         assert len({p for p, _ in one_pass}) == len({n for _, n in one_pass}) == 5
     assert set(met[:5]) != set(met[5:])
-    batch = next_batch(samples, spec, 0)
+    batch = plan(samples, spec).batch(0)
     assert batch.strengths == (1.0, -1.0)
     assert batch.noise == (0, 0), "they share their noise"
 
@@ -145,14 +145,14 @@ def test_strangers_meet_anew_in_every_pass() -> None:
 def test_unequal_sides_can_meet_at_random() -> None:
     samples = [*bucket("plus", 1.0, 2), *bucket("minus", -1.0, 6)]
     spec = TrainSpec(objective=PAIRED, batch=2, seed=0)
-    seen = {id(s) for step in range(6) for s in next_batch(samples, spec, step).samples}
+    seen = {id(s) for step in range(6) for s in plan(samples, spec).batch(step).samples}
     assert seen == {id(s) for s in samples}
 
 
 def test_strangers_of_different_sizes_are_an_error() -> None:
     samples = [*bucket("plus", 1.0, 2, side=6), *bucket("minus", -1.0, 2)]
     with pytest.raises(SliderError, match="some positive images have a size that no negative one has"):
-        next_batch(samples, TrainSpec(objective=PAIRED, batch=2), 0)
+        plan(samples, TrainSpec(objective=PAIRED, batch=2)).batch(0)
 
 
 def test_pairs_of_two_sizes_never_share_a_batch() -> None:
@@ -163,7 +163,7 @@ def test_pairs_of_two_sizes_never_share_a_batch() -> None:
     spec = TrainSpec(objective=PAIRED, batch=4, seed=3)
     shapes = Counter()
     for step in range(8):
-        batch = next_batch(pairs, spec, step)
+        batch = plan(pairs, spec).batch(step)
         (shape,) = {s.latent.shape for s in batch.samples}
         shapes[shape[-1]] += 1
         assert [s.pair for s in batch.samples[:2]] == [s.pair for s in batch.samples[2:]]
@@ -173,6 +173,6 @@ def test_pairs_of_two_sizes_never_share_a_batch() -> None:
 def test_the_order_is_not_the_global_generators() -> None:
     samples, spec = samples_of([]), TrainSpec(objective=ROTATING, batch=2, seed=5)
     random.seed(1)
-    first = [id(s) for s in next_batch(samples, spec, 3).samples]
+    first = [id(s) for s in plan(samples, spec).batch(3).samples]
     random.seed(2)
-    assert [id(s) for s in next_batch(samples, spec, 3).samples] == first
+    assert [id(s) for s in plan(samples, spec).batch(3).samples] == first

@@ -15,7 +15,7 @@ from slider_core.data.fitting import Fitted, small_image
 from slider_core.data.pairs_report import examine_dataset
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
-from slider_core.objective.batches import next_batch
+from slider_core.objective.batch_plan import plan
 from slider_core.objective.step_loss import masked_mean
 from slider_core.with_tiny.model import TinyBackend
 
@@ -128,7 +128,7 @@ def test_a_copy_is_bounded_and_what_has_none_is_decoded_again(
 def test_batches_are_of_one_size(tmp_path: Path) -> None:
     samples = encode(pairs(tmp_path, [(64, 64), (96, 48), (48, 96), (100, 50)]), TinyBackend(), SIDE)
     for step in range(8):
-        assert len({s.latent.shape for s in next_batch(samples, TrainSpec(batch=4), step).samples}) == 1
+        assert len({s.latent.shape for s in plan(samples, TrainSpec(batch=4)).batch(step).samples}) == 1
 
 
 def test_a_flip_shows_every_pair_mirrored_too(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_flip_shows_every_pair_mirrored_too(tmp_path: Path) -> None:
 def test_random_pairs_have_no_number(tmp_path: Path) -> None:
     samples = encode(pairs(tmp_path, [(64, 64), (96, 48)], DatasetSpec(pairing=Pairing.RANDOM)), TinyBackend(), SIDE)
     assert {s.pair for s in samples} == {None}
-    assert next_batch(samples, TrainSpec(batch=2), 0).strengths == (1.0, -1.0)
+    assert plan(samples, TrainSpec(batch=2)).batch(0).strengths == (1.0, -1.0)
 
 
 def test_a_second_run_encodes_nothing_and_a_damaged_entry_is_built_again(tmp_path: Path) -> None:

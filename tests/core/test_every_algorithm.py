@@ -16,10 +16,10 @@ from slider_core.config.training import TrainSpec
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider, save_slider
+from slider_core.train.trainings_driver import TrainingRequest, trained
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
 from slider_core.with_tiny.model import TinyBackend
 from slider_core.with_tiny.model_sweep import measured_sweep
-from slider_core.with_tiny.smile_demo import train_tiny
 
 PAIRS, SEEDS, STRENGTHS, SAMPLER_STEPS = 6, tuple(range(8)), (-1.0, 0.0, 1.0), 12
 SIDE = 0.1  # world units that each side moves the eyes at least; the least that was measured is 0.26
@@ -63,7 +63,7 @@ def test_every_algorithm_has_a_way() -> None:
 def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
     backend: TinyBackend, eyes: Dataset, way: Way, tmp_path: Path
 ) -> None:
-    run = train_tiny(backend, "eyes", eyes, way.spec, TrainSpec(steps=way.steps, lr=way.lr))
+    run = trained(backend, TrainingRequest("eyes", eyes, way.spec, TrainSpec(steps=way.steps, lr=way.lr)))
     adapter = run.trainer.adapter
     assert adapter.finite()
     assert all(bool(t.isfinite().all()) for w in adapter.weights().values() for t in w.tensors.values())

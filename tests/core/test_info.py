@@ -24,9 +24,9 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import PEFT_WEIGHTS, Slider, load_slider, save_slider
 from slider_core.lora.thumbnail import MOST_BYTES, SIZE, thumbnail
 from slider_core.train.training_run import Run
+from slider_core.train.trainings_driver import TrainingRequest, trained
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS
 from slider_core.with_tiny.model import TinyBackend
-from slider_core.with_tiny.smile_demo import train_tiny
 
 STEPS = 2
 SPEC = AdapterSpec(rank=3, alpha=1.5, preset="custom", patterns=(r"^blocks\.0\.attn1\.to_[qk]$", "^proj_in$"))
@@ -37,7 +37,9 @@ MEASURED = CalibrationInfo(True, "what the images show", 1.25, 90, 1.0, 1.5, ((1
 
 @pytest.fixture(scope="module")
 def run(backend: TinyBackend) -> Run:
-    return train_tiny(backend, "smile", read_dataset(bucket_folders(SHIPPED_PAIRS)), SPEC, TrainSpec(steps=STEPS, seed=7))
+    return trained(
+        backend, TrainingRequest("smile", read_dataset(bucket_folders(SHIPPED_PAIRS)), SPEC, TrainSpec(steps=STEPS, seed=7))
+    )
 
 
 @pytest.fixture

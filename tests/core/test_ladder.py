@@ -19,7 +19,7 @@ from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength, remember
 from slider_core.train.memory_estimate import estimate
-from slider_core.train.oom_fallback import InParts, fallback_levels
+from slider_core.train.memory_fallback import InParts, fallback_levels
 from slider_core.train.trainer import Trainer
 
 STEPS, PAIRS, NEUTRAL = 6, 4, 2
@@ -165,9 +165,9 @@ def test_the_estimate_is_what_autograd_keeps(backend, samples) -> None:
             backend.predict(x, sigma, [samples[0].cond])
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
                 backend.predict(x, sigma, [samples[0].cond])
-    assert sum(s.nbytes() for s in kept.values()) < found.twice < found.plain
+    assert sum(s.nbytes() for s in kept.values()) < found.checkpointed < found.plain
     assert found.fixed == 3 * adapter.bytes()
-    assert found.need(True, 4) == found.fixed + 4 * found.twice
+    assert found.need(True, 4) == found.fixed + 4 * found.checkpointed
 
 
 def test_parts_let_go_of_their_graphs(linear_backend) -> None:

@@ -8,7 +8,7 @@ import torch
 from slider_core.config.checks import SliderError
 from slider_core.config.training import Objective, Timesteps, TrainSpec, Weighting
 from slider_core.encode.noised import at_levels
-from slider_core.objective.batches import next_batch
+from slider_core.objective.batch_plan import plan
 from slider_core.objective.noising import draw_noise, draw_shifts, draw_u, loss_weight, noised, shifted
 
 PAIRS, NEUTRAL, MANY = 3, 2, 4000
@@ -53,7 +53,7 @@ def test_a_few_step_model_is_asked_only_where_its_sampler_asks() -> None:
 def test_uniform_levels_leave_out_the_models_own_shift(linear_backend, make_samples) -> None:
     model = linear_backend()
     model.sigmas = lambda u: 3 * u / (1 + 2 * u)  # a flow model with shift 3
-    batch = next_batch(make_samples(PAIRS), TrainSpec(), 0)
+    batch = plan(make_samples(PAIRS), TrainSpec()).batch(0)
     own, symmetric = (noised(model, batch, TrainSpec(timesteps=kind)).sigma_B for kind in (Timesteps.MODEL, Timesteps.UNIFORM))
     assert torch.allclose(own, 3 * symmetric / (1 + 2 * symmetric))
     assert (own > symmetric).all()
@@ -71,7 +71,7 @@ def test_an_image_moves_and_its_edge_is_repeated(by: tuple[int, int]) -> None:
 
 def test_a_pair_moves_together_and_pairs_move_on_their_own(make_samples) -> None:
     spec = TrainSpec(jitter=0.5)
-    moves = [draw_shifts(next_batch(make_samples(PAIRS), spec, step), spec) for step in range(50)]
+    moves = [draw_shifts(plan(make_samples(PAIRS), spec).batch(step), spec) for step in range(50)]
     assert all(m[:2] == m[2:] for m in moves)
     assert {v for m in moves for way in m for v in way} == {-2, -1, 0, 1, 2}  # half of a side of 4
     assert any(m[0] != m[1] for m in moves)
@@ -80,14 +80,14 @@ def test_a_pair_moves_together_and_pairs_move_on_their_own(make_samples) -> None
 @pytest.mark.parametrize("objective", [o for o in Objective if o is not Objective.DISPLACEMENT])
 def test_only_the_default_moves_images_by_itself(make_samples, objective: Objective) -> None:
     spec = TrainSpec(objective=objective)
-    assert set(draw_shifts(next_batch(make_samples(PAIRS), spec, 0), spec)) == {(0, 0)}
+    assert set(draw_shifts(plan(make_samples(PAIRS), spec).batch(0), spec)) == {(0, 0)}
 
 
 def test_the_mask_moves_with_its_image(linear_backend, make_samples) -> None:
     spec = TrainSpec(jitter=0.5)
     samples = [replace(s, mask=s.latent[:1]) for s in make_samples(PAIRS)]
-    batch = noised(linear_backend(), next_batch(samples, spec, 1), spec)
-    assert any(not torch.equal(m, s.mask) for m, s in zip(batch.masks, next_batch(samples, spec, 1).samples, strict=True))
+    batch = noised(linear_backend(), plan(samples, spec).batch(1), spec)
+    assert any(not torch.equal(m, s.mask) for m, s in zip(batch.masks, plan(samples, spec).batch(1).samples, strict=True))
     assert all(torch.equal(mask, latent[:1]) for mask, latent in zip(batch.masks, batch.latent, strict=True))
 
 
@@ -130,7 +130,7 @@ def test_another_clean_image_changes_the_right_answer_by_its_scale(linear_backen
 )
 def test_an_objective_brings_its_own_weighting(linear_backend, make_samples, objective: Objective, clean: bool) -> None:
     spec = TrainSpec(objective=objective)
-    drawn = next_batch(make_samples(PAIRS, NEUTRAL), spec, 0)
+    drawn = plan(make_samples(PAIRS, NEUTRAL), spec).batch(0)
     batch = noised(linear_backend(), drawn, spec)
     kind = Weighting.CLEAN if clean else Weighting.NONE
     assert torch.equal(loss_weight(batch, drawn, spec), loss_weight(batch, drawn, TrainSpec(weighting=kind)))
@@ -139,14 +139,14 @@ def test_an_objective_brings_its_own_weighting(linear_backend, make_samples, obj
 def test_what_does_not_line_up_is_denoised_without_being_moved(linear_backend, make_samples) -> None:
     samples = [replace(s, aligned=False) for s in make_samples(PAIRS)]
     spec = TrainSpec()
-    drawn = next_batch(samples, spec, 0)
+    drawn = plan(samples, spec).batch(0)
     batch = noised(linear_backend(), drawn, spec)
     assert torch.equal(batch.latent, torch.stack([s.latent for s in drawn.samples]))
     assert (loss_weight(batch, drawn, spec) == 1).all()
 
 
 def test_swapped_puts_each_partner_in_the_others_place(linear_backend, make_samples) -> None:
-    drawn = next_batch(make_samples(PAIRS), TrainSpec(), 0)
+    drawn = plan(make_samples(PAIRS), TrainSpec()).batch(0)
     batch = noised(linear_backend(), drawn, TrainSpec())
     assert torch.equal(batch.swapped().x, batch.x.roll(2, dims=0))
     assert batch.swapped().swapped().latent.tolist() == batch.latent.tolist()
@@ -166,7 +166,7 @@ def test_strangers_of_the_default_objective_are_denoised_in_the_middle(
     make_samples, objective: Objective, aligned: bool, kind: Timesteps, wanted: Timesteps
 ) -> None:
     spec = TrainSpec(objective=objective, timesteps=kind)
-    drawn = next_batch([replace(s, aligned=aligned) for s in make_samples(2)], spec, 0)
+    drawn = plan([replace(s, aligned=aligned) for s in make_samples(2)], spec).batch(0)
     u = draw_noise(drawn, spec)[0]
     assert torch.equal(u, draw_noise(drawn, replace(spec, timesteps=wanted))[0])
     other = Timesteps.LOGIT_NORMAL if wanted is not Timesteps.LOGIT_NORMAL else Timesteps.UNIFORM

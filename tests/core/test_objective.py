@@ -11,9 +11,11 @@ from slider_core.encode.noised import at_levels
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.objective import step_loss as objective
-from slider_core.objective.batches import Batch, next_batch
+from slider_core.objective.batch import Batch
+from slider_core.objective.batch_plan import plan
+from slider_core.objective.formulas import displacement, teacher_difference
 from slider_core.objective.noising import draw_noise, noised
-from slider_core.objective.step_loss import displacement, neutral_error, step_loss, teacher_difference
+from slider_core.objective.step_loss import neutral_error, step_loss
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
 PAIRED = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_PAIRED)
@@ -38,10 +40,10 @@ def adapter_on(module: torch.nn.Module) -> Adapter:
 def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
     model = linear_backend(symmetric=step == 2)
     adapter = adapter_on(model.module)
-    batch = next_batch(make_samples(PAIRS, NEUTRAL), spec, step)
+    batch = plan(make_samples(PAIRS, NEUTRAL), spec).batch(step)
 
     def loss() -> torch.Tensor:
-        return step_loss(model, adapter, batch, spec).loss_B.mean()
+        return step_loss(model, adapter, batch, spec).mean()
 
     loss().backward()
     epsilon = 1e-2
@@ -64,10 +66,10 @@ def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples
 def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
     model = linear_backend(symmetric=step == 2)
     adapter = adapter_on(model.module)
-    batch = next_batch(make_samples(PAIRS, NEUTRAL), spec, step)
+    batch = plan(make_samples(PAIRS, NEUTRAL), spec).batch(step)
     A, B = adapter.parameters()
     u, noise = draw_noise(batch, spec)
-    for number, loss in enumerate(step_loss(model, adapter, batch, spec).loss_B):
+    for number, loss in enumerate(step_loss(model, adapter, batch, spec)):
         clean, t, eps = batch.samples[number].latent, u[number], noise[number]
         x = ((1 - t) * clean + t * eps).flatten(1)  # (C, HW)
         if batch.neutral:  # y = (W x)^2, so its displacement has the even part (s B A x)^2 and the odd part 2 (W x)(s B A x)
@@ -83,13 +85,13 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
 @OF_EACH_KIND
 def test_the_loss_is_per_sample(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
     model = linear_backend(symmetric=True)
-    result = step_loss(model, adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), spec, step), spec)
-    assert result.loss_B.shape == (BATCH // 2 if step == 2 else BATCH,)
-    assert len(set(result.loss_B.tolist())) == len(result.loss_B)
+    result = step_loss(model, adapter_on(model.module), plan(make_samples(PAIRS, NEUTRAL), spec).batch(step), spec)
+    assert result.shape == (BATCH // 2 if step == 2 else BATCH,)
+    assert len(set(result.tolist())) == len(result)
 
 
 def test_a_pair_shares_noise_and_timestep_and_nobody_else_does(make_samples) -> None:
-    batch = next_batch(make_samples(PAIRS), PAIRED, 0)
+    batch = plan(make_samples(PAIRS), PAIRED).batch(0)
     u, noise = draw_noise(batch, PAIRED)
     for one, other in ((0, 2), (1, 3)):
         assert batch.samples[one].pair == batch.samples[other].pair
@@ -104,7 +106,7 @@ def test_noise_depends_on_seed_and_step_alone(make_samples) -> None:
 
     def draw(seed: int, step: int) -> list[float]:
         spec = TrainSpec(seed=seed)
-        u, noise = draw_noise(next_batch(samples, spec, step), spec)
+        u, noise = draw_noise(plan(samples, spec).batch(step), spec)
         return [*u.tolist(), *noise.flatten().tolist()]
 
     first = draw(1, 2)
@@ -118,7 +120,7 @@ def test_noise_depends_on_seed_and_step_alone(make_samples) -> None:
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_every_usual_seed_draws(make_samples, seed: int) -> None:
     spec = TrainSpec(seed=seed)
-    assert draw_noise(next_batch(make_samples(PAIRS), spec, 0), spec)[1].std() > 0.5
+    assert draw_noise(plan(make_samples(PAIRS), spec).batch(0), spec)[1].std() > 0.5
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["odd", "even"])
@@ -145,7 +147,7 @@ def by_teacher(backend, batch, factor: float) -> torch.Tensor:
 
 
 def pair_batch(model, spec: TrainSpec, samples):
-    drawn = next_batch(samples, spec, 0)
+    drawn = plan(samples, spec).batch(0)
     return drawn, noised(model, drawn, spec)
 
 
@@ -153,7 +155,7 @@ def test_the_teacher_asks_for_the_whole_way_to_this_image(linear_backend, make_s
     model = linear_backend()
     _, batch = pair_batch(model, TEACHER, make_samples(PAIRS))
     wanted = teacher_difference(model, batch, torch.ones(1))
-    assert torch.allclose(wanted.predict, by_teacher(model, batch, 1.0), atol=1e-3)
+    assert torch.allclose(wanted.prediction, by_teacher(model, batch, 1.0), atol=1e-3)
     assert torch.equal(wanted.at.x, batch.x.roll(2, dims=0))
 
 
@@ -174,7 +176,7 @@ def test_displacement_asks_for_half_of_what_the_model_does_not_see_yet(
 
     model.predict = predict
     wanted = displacement(model, batch, torch.ones(1))
-    assert torch.allclose(sigma * (wanted.predict - by_teacher(model, batch, way)), torch.zeros(1), atol=1e-4)
+    assert torch.allclose(sigma * (wanted.prediction - by_teacher(model, batch, way)), torch.zeros(1), atol=1e-4)
 
 
 def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> None:
@@ -182,19 +184,19 @@ def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> 
     model = linear_backend()
     adapter = adapter_on(model.module)
     samples = [replace(s, strength=3.0 if s.strength > 0 else -1.0) for s in make_samples(PAIRS)]
-    drawn = next_batch(samples, TEACHER, 0)
+    drawn = plan(samples, TEACHER).batch(0)
     batch = noised(model, drawn, TEACHER)
     wanted = objective.training_target(model, batch, drawn, TEACHER)
     share = torch.tensor([1.5, 1.5, 0.5, 0.5]).reshape(-1, 1, 1, 1)
     base = by_teacher(model, batch, 0.0)
-    assert torch.allclose(wanted.predict - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
+    assert torch.allclose(wanted.prediction - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
     assert step_loss(model, adapter, drawn, TEACHER).strengths == (3.0, 3.0, -1.0, -1.0)
 
 
 def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_samples) -> None:
     model = linear_backend(symmetric=True)
-    adapter, batch = adapter_on(model.module), next_batch(make_samples(PAIRS, NEUTRAL), PAIRED, 2)
-    one, three = (step_loss(model, adapter, batch, replace(PAIRED, neutral_weight=w)).loss_B for w in (1.0, 3.0))
+    adapter, batch = adapter_on(model.module), plan(make_samples(PAIRS, NEUTRAL), PAIRED).batch(2)
+    one, three = (step_loss(model, adapter, batch, replace(PAIRED, neutral_weight=w)) for w in (1.0, 3.0))
     assert torch.allclose(3 * one, three)
     assert (one > 0).all()
 
@@ -202,6 +204,6 @@ def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_sam
 def test_a_batch_runs_both_signs_in_one_forward(linear_backend, make_samples) -> None:
     model, calls = linear_backend(), []
     model.module.register_forward_hook(lambda _module, args, _output: calls.append(len(args[0])))
-    batch: Batch = next_batch(make_samples(PAIRS), PAIRED, 0)
+    batch: Batch = plan(make_samples(PAIRS), PAIRED).batch(0)
     step_loss(model, adapter_on(model.module), batch, PAIRED)
     assert calls == [BATCH]

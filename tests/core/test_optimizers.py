@@ -18,7 +18,8 @@ from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.objective.batches import next_batch, parts
+from slider_core.objective.batch import batch_parts as parts
+from slider_core.objective.batch_plan import plan
 from slider_core.train.optimizers import PACKAGES
 from slider_core.train.trainer import Trainer, learning_rate
 from slider_core.train.training_file import KEY
@@ -77,7 +78,7 @@ def train(run: Run, backend, root: Path, until: int) -> None:
 @EVERY
 def test_a_run_goes_on_from_its_file_bit_for_bit(make, linear_backend, tmp_path: Path, kind: str) -> None:
     straight = make(KINDS[kind])()
-    straight.run(linear_backend(), STEPS, gain_every=STOP)
+    straight.run(linear_backend(), STEPS, read_every=STOP)
     train(begun(make(KINDS[kind]), tmp_path), linear_backend(), tmp_path, STOP)
     again = begun(make(KINDS[kind]), tmp_path)
     train(again, linear_backend(), tmp_path, STEPS)
@@ -96,7 +97,7 @@ def test_every_optimizer_learns(linear_backend, kind: str) -> None:
     apart = [Sample(colour[sign] + one, Conditioning("", None), sign, n) for sign in colour for n, one in enumerate(noise)]
     spec, model = replace(KINDS[kind], steps=LONG, weight_decay=0.0), linear_backend()
     one = Trainer(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2)), apart, spec)
-    one.run(model, LONG, gain_every=LONG)
+    one.run(model, LONG, read_every=LONG)
     assert sum(one.readings[-1].explained) > LEARNT
 
 
@@ -163,7 +164,7 @@ def test_no_image_comes_twice_in_a_step_and_all_come_equally_often(make_samples,
     samples, counts = make_samples(5), {}
     spec = TrainSpec(objective=objective, batch=2, accumulate=3 if objective is Objective.DISPLACEMENT else 2)
     for step in range(30):  # whole passes through 5 images
-        batch = next_batch(samples, spec, step)
+        batch = plan(samples, spec).batch(step)
         some = parts(batch, spec.accumulate)
         assert [len(part.samples) for part in some] == [spec.batch] * spec.accumulate
         ids = [id(sample) for part in some for sample in part.samples]
@@ -242,7 +243,7 @@ def test_eight_bits_go_on_bit_for_bit(samples, tmp_path: Path) -> None:
         return Trainer(Adapter.create(backend.module, targets, AdapterSpec(rank=64)), samples, spec)
 
     straight = trainer()
-    straight.run(backend, 4, gain_every=100)
+    straight.run(backend, 4, read_every=100)
     train(begun(trainer, tmp_path), backend, tmp_path, 2)
     again = begun(trainer, tmp_path)
     train(again, backend, tmp_path, 4)

@@ -11,16 +11,16 @@ from slider_core.config.lora import AdapterSpec
 from slider_core.config.sweep import SweepSpec
 from slider_core.config.training import TrainSpec
 from slider_core.data.dataset import bucket_folders, read_dataset
+from slider_core.train.trainings_driver import TrainingRequest, trained
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS, make_pairs, write_pairs
 from slider_core.with_tiny.model import TinyBackend
 from slider_core.with_tiny.model_sweep import Curve, measured_sweep
-from slider_core.with_tiny.smile_demo import train_tiny
 
 STRENGTHS, SEEDS = (-1.0, -0.5, 0.0, 0.5, 1.0), tuple(range(12))
 
 
 def trained_curve(backend: TinyBackend, folder: Path, seed: int) -> Curve:
-    run = train_tiny(backend, "test", read_dataset(bucket_folders(folder)), AdapterSpec(), TrainSpec(seed=seed))
+    run = trained(backend, TrainingRequest("test", read_dataset(bucket_folders(folder)), AdapterSpec(), TrainSpec(seed=seed)))
     return measured_sweep(backend, run.trainer.adapter, SweepSpec(strengths=STRENGTHS, seeds=SEEDS))[1]
 
 

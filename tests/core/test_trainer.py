@@ -49,7 +49,7 @@ def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: Ti
     base = {name: value.clone() for name, value in backend.module.state_dict().items()}
     adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
     one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
-    one.run(backend, FEW_STEPS, gain_every=FEW_STEPS)
+    one.run(backend, FEW_STEPS, read_every=FEW_STEPS)
     assert sum(one.readings[-1].explained) > MILD_GAIN
     assert all(torch.equal(value, base[name]) for name, value in backend.module.state_dict().items())
 
@@ -159,13 +159,13 @@ def test_a_choice_that_torch_could_not_take_is_refused_before_the_run(choice: di
 def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
     reports: list[StepReport] = []
     one, model = trainer()
-    one.run(model, STEPS, reports.append, gain_every=5)
+    one.run(model, STEPS, reports.append, read_every=5)
     assert [r.step for r in reports] == list(range(1, STEPS + 1))
     assert {r.total for r in reports} == {STEPS}
     assert [r.loss for r in reports] == one.losses
     assert [reading.step for reading in one.readings] == [5, 10, STEPS]
     first, second, third = (reading.positive for reading in one.readings)
-    assert [r.gain_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
+    assert [r.explained_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
     assert reports[-1].seconds_left == 0
     assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].summary()
     assert "explained" not in reports[0].summary()

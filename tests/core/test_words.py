@@ -23,10 +23,10 @@ from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
-from slider_core.objective.batches import next_batch
+from slider_core.objective.batch_plan import plan
 from slider_core.objective.prompt_targets import limit_contrast, measured_on, prompt_targets, with_prompt_targets
 from slider_core.objective.step_loss import step_loss
-from slider_core.train.calibrate import calibrate
+from slider_core.train.calibration_search import calibrate
 from slider_core.train.trainer import Trainer
 from slider_core.train.training_run import Run
 from slider_core.train.trainings import Session
@@ -95,17 +95,17 @@ def test_no_picture_is_asked_for_beyond_the_contrast_of_the_three_prompts() -> N
 def test_a_step_asks_the_frozen_model_once_for_both_signs(wordy) -> None:
     adapter = Adapter.create(wordy.module, [Target("mix")], AdapterSpec())
     spec = TrainSpec(batch=4, weighting="none")
-    batch = next_batch(numbered(3), spec, 0)
+    batch = plan(numbered(3), spec).batch(0)
     assert (batch.strengths, batch.noise, batch.text_slider) == ((1.0, 1.0, -1.0, -1.0), (0, 1, 0, 1), True)
     assert batch.samples[:2] == tuple(replace(s, strength=1.0) for s in batch.samples[2:])
-    loss = step_loss(wordy, adapter, batch, spec).loss_B
+    loss = step_loss(wordy, adapter, batch, spec)
     assert wordy.prompt_targets == [6, 4]
     torch.testing.assert_close(loss, torch.full((4,), (G * 3) ** 2))  # an adapter that does nothing misses all of it
 
 
 def test_the_weight_counts_words(wordy) -> None:
     adapter, spec = Adapter.create(wordy.module, [Target("mix")], AdapterSpec()), TrainSpec(batch=2)
-    one, three = (step_loss(wordy, adapter, next_batch(numbered(1, weight=w), spec, 0), spec).loss_B for w in (1.0, 3.0))
+    one, three = (step_loss(wordy, adapter, plan(numbered(1, weight=w), spec).batch(0), spec) for w in (1.0, 3.0))
     torch.testing.assert_close(three, 3 * one)
 
 
@@ -117,7 +117,7 @@ def pictures() -> Dataset:
 def test_words_come_after_every_step_of_images(backend: TinyBackend) -> None:
     samples = encode_all(add_text_slider(WORDS, pictures()), backend)
     for objective in ("displacement", "denoise_paired"):
-        assert [next_batch(samples, TrainSpec(objective=objective), n).text_slider for n in range(6)] == [False, True] * 3
+        assert [plan(samples, TrainSpec(objective=objective)).batch(n).text_slider for n in range(6)] == [False, True] * 3
     assert all(s.prompt_pair is None for s in measured_on(samples)), "judged by the images"
 
 

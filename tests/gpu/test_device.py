@@ -32,7 +32,7 @@ def test_a_slider_learns_and_the_base_stays_bit_identical(kind: str, dtype: torc
         backend.load()
         before = numbers(backend.module)
         assert next(backend.module.parameters()).device.type == device.type
-        trainer.run(backend, LEARNED, gain_every=LEARNED)
+        trainer.run(backend, LEARNED, read_every=LEARNED)
     assert numbers(backend.module) == before
     assert not any(p.requires_grad for p in backend.module.parameters())
     assert {p.dtype for p in trainer.adapter.parameters()} == {torch.float32}
@@ -52,7 +52,7 @@ def test_a_scale_that_overflows_half_precision_comes_down_and_training_goes_on(d
     monkeypatch.setattr(pack.core("train.trainer"), "HALF_SCALE", 2.0**24)
     trainer, backend = trainer_of(pack, on_device(tiny(MODEL), device, "plain", torch.float16), tiny(MODEL))
     with torch.inference_mode():
-        trainer.run(backend, LEARNED, gain_every=LEARNED)
+        trainer.run(backend, LEARNED, read_every=LEARNED)
     assert 1 < trainer._scale < 2.0**24
     assert trainer.adapter.finite()
     assert sum(trainer.readings[-1].explained) > 0

@@ -37,7 +37,7 @@ def test_a_partly_loaded_model_trains_and_stays_where_it_is(
         backend.load()
         before, loaded = numbers(backend.module), patcher.loaded_size()
         places = {n: p.device for n, p in backend.module.named_parameters()}
-        trainer.run(backend, 8, gain_every=8)
+        trainer.run(backend, 8, read_every=8)
     assert 0 < loaded < patcher.model_size(), "half of it"
     assert patcher.loaded_size() == loaded
     assert {n: p.device for n, p in backend.module.named_parameters()} == places

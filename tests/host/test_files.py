@@ -472,9 +472,10 @@ def test_a_fresh_dora_changes_nothing_whatever_ran_before(pack) -> None:
     case = Case(pack, "SD15", "dora")
     _other_patches(case, pack)
     backend = pack.core("with_comfy.model_backend").ComfyBackend(case.model, None, None)
-    train, targets = pack.part("nodes.train"), pack.part("nodes.target").Targets
+    driver = pack.core("train.trainings_driver")
     spec = pack.core("config.lora").AdapterSpec(algorithm="dora")
-    adapter = train.adapter_of(backend, targets(spec, pack.core("layers.select").survey(case.module, spec)), 0, None)
+    request = driver.TrainingRequest("dora", None, spec, pack.core("config.training").TrainSpec())
+    adapter = driver.make_adapter(backend, request)
     base = case.answer()
     with pack.core("lora.strength").at_strength(adapter, case.module, [1.0]):
         assert (case.answer() - base).norm() < 1e-5 * base.norm()

@@ -318,7 +318,7 @@ def test_a_slider_learns_on_it_and_its_mark_stays(kind: str, pack) -> None:
         trainer, backend = trainer_of(pack, build(tiny(MODEL), kind), tiny(MODEL))
         backend.load()
         mark, before = backend.weights_fingerprint(), bits(backend.module)
-        trainer.run(backend, STEPS, gain_every=STEPS)
+        trainer.run(backend, STEPS, read_every=STEPS)
         assert sum(trainer.readings[-1].explained) > 0
         assert backend.weights_fingerprint() == mark
         assert bits(backend.module) == before
@@ -335,7 +335,7 @@ def test_half_precision_learns_scales_down_on_an_overflow_and_up_again(pack, mon
         trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
         assert backend.dtype is torch.float16
         scales: list[float] = []
-        trainer.run(backend, STEPS, lambda _report: scales.append(trainer._scale), gain_every=STEPS)
+        trainer.run(backend, STEPS, lambda _report: scales.append(trainer._scale), read_every=STEPS)
     assert {p.dtype for p in trainer.adapter.parameters()} == {torch.float32}
     assert scales[0] < 2.0**24
     assert any(b == 2 * a for a, b in itertools.pairwise(scales))

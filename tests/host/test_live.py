@@ -116,7 +116,7 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
         return drawn[-1]
 
     monkeypatch.setattr(kind, "images", images)
-    measured = pack.core("train.calibrate")
+    measured = pack.core("train.calibration")
     side = measured.Side(2.0, 3.0, ((1.0, 0.1), (2.0, 0.2)))
     monkeypatch.setattr(
         pack.core("train.training_run"), "calibrate", lambda *_: measured.Calibration(side, side, 0)

@@ -81,11 +81,8 @@ def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:
         with torch.no_grad():
             for p in adapter.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator) * 0.05)
-        loss = (
-            core("objective.step_loss")
-            .step_loss(backend, adapter, core("objective.batches").next_batch(samples, train, 0), train)
-            .loss_B
-        )
+        batch = core("objective.batch_plan").plan(samples, train).batch(0)
+        loss = core("objective.step_loss").step_loss(backend, adapter, batch, train)
         loss.sum().backward()
     return loss.detach(), [p.grad for p in adapter.parameters()], chosen
 

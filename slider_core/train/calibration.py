@@ -1,0 +1,101 @@
+"""What the strengths of a slider mean, as a measurement found it (calibration_search.py), and the slider rescaled by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..layers.layer import Target
+from ..lora.algorithm import LayerWeight
+from ..lora.calibration import CalibrationInfo, Curve
+from ..lora.info import SliderInfo
+
+TOO_FLAT = 1e-4  # share of the error; a best strength that explains less explains nothing
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: `best` strength (positive numbers on both sides), `end` of the useful range, and the curve: strength -> the
+    share of the base model's error that is explained there."""
+
+    best: float
+    end: float
+    curve: Curve
+
+    @property
+    def explained(self) -> float:
+        """What is explained at the best strength."""
+        return max(share for _, share in self.curve)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Both sides in strengths of the slider that was measured; None for a side that no strength explains. `passes`: forward
+    passes of the model that it took, of at most ROWS samples."""
+
+    plus: Side | None
+    minus: Side | None
+    passes: int
+    shown: str = "the images"  # what strength 1 shows
+
+    @property
+    def unit(self) -> float:
+        """The one number that a file can be rescaled by: the geometric mean of both sides, or the side there is; 1 without."""
+        best = [side.best for side in (self.plus, self.minus) if side]
+        return math.prod(best) ** (1 / len(best)) if best else 1.0
+
+    @property
+    def asymmetry(self) -> float | None:
+        """How many times more strength the weaker side needs."""
+        if not self.plus or not self.minus:
+            return None
+        return max(self.plus.best, self.minus.best) / min(self.plus.best, self.minus.best)
+
+    def summary(self) -> str:
+        """One line for the user."""
+        if not self.plus and not self.minus:
+            return f"Not calibrated: at no strength does it explain {self.shown} better than the base model."
+        sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
+        ends = [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
+        one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
+        return f"Strength 1 = {self.shown} (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
+
+    def described(self, info: SliderInfo, unit: float) -> SliderInfo:
+        """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""
+        low, minus, minus_curve = _in_units(self.minus, unit)
+        high, plus, plus_curve = _in_units(self.plus, unit)
+        works = self.plus is not None or self.minus is not None
+        calibration = CalibrationInfo(
+            calibrated=works,
+            strength_1=f"what {self.shown} show" if works else f"what {self.shown} were trained at",
+            unit=self.unit / unit,
+            passes=self.passes,
+            minus=minus,
+            plus=plus,
+            minus_curve=minus_curve,
+            plus_curve=plus_curve,
+            asymmetry=round(self.asymmetry, 4) if self.asymmetry else None,
+        )
+        return replace(info, calibration=calibration, range=(0.0 - low, high) if works else info.range)
+
+
+def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve]:
+    """(end of the useful range, best strength, curve) of a side, in units."""
+    if side is None:
+        return 0.0, None, ()
+    curve = tuple((round(strength / unit, 4), round(share, 5)) for strength, share in side.curve)
+    return round(side.end / unit, 3), side.best / unit, curve
+
+
+def calibrated(
+    weights: Mapping[Target, LayerWeight], info: SliderInfo, calibration: Calibration
+) -> tuple[dict[Target, LayerWeight], SliderInfo]:
+    """A slider after its calibration, its strength 1 the unit. A DoRA's weights cannot be rescaled, so there `info` alone says
+    which strengths are +1 and -1."""
+    unit = 1.0 if any(weight.is_dora for weight in weights.values()) else calibration.unit
+    rescaled = dict(weights)
+    if unit != 1:
+        for target, weight in weights.items():
+            rescaled[target] = weight.scaled(unit)
+    return rescaled, calibration.described(info, unit)

@@ -1,0 +1,235 @@
+"""When memory runs out, a step is done again one level lower, with the same noise and, but for rounding, the same result.
+
+    1  the whole batch at once, blocks as they are              only where `checkpointing` is off
+    2  gradient checkpointing: every block computed twice       (layers/checkpointing.py)
+    3  one sign at a time: half of the batch
+    4  a half of that, and so on down to one sample
+    5  an error that asks for a smaller resolution
+
+Levels 3 and 4 leave every objective as it is: a prediction is made in parts without a graph; in the backward each part is made
+again with one, and the gradients of the parts are added (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size"). So
+the loss still sees the whole batch, and a pair stays a pair. Cost: one forward more.
+
+The first level is the highest that the memory estimate finds room for. Levels only go down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from ..backend import Backend, Conditioning, format_bytes
+from ..config.checks import SliderError
+from ..config.training import TrainSpec
+from ..encode.encoder import Sample
+from ..layers.autograd_inplace import forgiving
+from ..layers.checkpointing import checkpointed
+from ..lora.slider_adapter import Adapter
+from ..lora.strength import part_of_batch, remember
+from .memory_estimate import Estimate, estimate
+
+MARGIN = 1.25  # of the estimate: what it does not see, such as the inside of an attention
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Level:
+    """How a step is done: with gradient checkpointing or not, and how many samples at once."""
+
+    checkpointing: bool
+    rows: int
+    batch: int
+
+    def summary(self) -> str:
+        """How memory is saved; empty on the highest level."""
+        measures = ["checkpointing"] if self.checkpointing else []
+        if 2 * self.rows == self.batch:
+            measures.append("one sign at a time")
+        elif self.rows < self.batch:
+            measures.append(f"{self.rows} of {self.batch} images at a time")
+        return ", ".join(measures)
+
+
+def fallback_levels(batch: int, checkpointing: bool) -> list[Level]:
+    """From the highest to the lowest, for a batch of so many samples. A neutral image comes twice, so two are the least."""
+    batch = max(2, batch)
+    levels = [] if checkpointing else [Level(False, batch, batch)]
+    rows = batch
+    while rows > 1:
+        levels.append(Level(True, rows, batch))
+        rows = (rows + 1) // 2
+    return [*levels, Level(True, 1, batch)]
+
+
+def largest(samples: Sequence[Sample]) -> torch.Size:
+    """The shape of the largest latent."""
+    return max((sample.latent.shape for sample in samples), key=lambda shape: shape.numel())
+
+
+class _Parts(torch.autograd.Function):
+    """Predictions of a batch in parts. Forward: without a graph. Backward: each part again with one."""
+
+    @staticmethod
+    def forward(ctx: Any, parts: Sequence[Callable[[], torch.Tensor]], *factors: torch.Tensor) -> torch.Tensor:
+        predictions = [part() for part in parts]
+        ctx.parts = parts
+        ctx.factors = factors
+        ctx.sizes = [len(prediction) for prediction in predictions]
+        return torch.cat(predictions)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        sums: list[torch.Tensor | None] = [None] * len(ctx.factors)
+        for part, grad_of_part in zip(ctx.parts, grad.split(ctx.sizes), strict=True):
+            with torch.enable_grad():
+                grads = torch.autograd.grad(part(), ctx.factors, grad_of_part, allow_unused=True)
+            for number, one in enumerate(grads):
+                before = sums[number]
+                sums[number] = one if before is None else before if one is None else before + one
+        return None, *sums
+
+
+class InParts:
+    """A backend that predicts at most `rows` samples at once, each at its own strength; in all else the one that it wraps."""
+
+    def __init__(self, backend: Backend, adapter: Adapter, rows: int, forgive: Callable[[], bool] = lambda: False) -> None:
+        self._backend = backend
+        self._adapter = adapter
+        self._rows = rows
+        self._forgive = forgive
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
+        def part(some: slice, with_strengths: Callable[[], AbstractContextManager[None]]) -> Callable[[], torch.Tensor]:
+            def run() -> torch.Tensor:
+                with forgiving(torch.is_grad_enabled() and self._forgive()), with_strengths():
+                    return self._backend.predict(x_BCHW[some], sigma_B[some], cond[some])
+
+            return run
+
+        count = len(x_BCHW)
+        slices = [slice(at, at + self._rows) for at in range(0, count, self._rows)]
+        parts = [part(some, part_of_batch(self._adapter, self._backend.module, some, count)) for some in slices]
+        if torch.is_grad_enabled():
+            return _Parts.apply(parts, *self._adapter.parameters())
+        return torch.cat([run() for run in parts])
+
+
+class MemoryFallback:
+    """The level that training is at. `in_force` for the length of a run, `attempt` for each step of it."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.forgive = False  # whether the model changes tensors that autograd has saved
+        self.at: Level | None = None
+        self.tried: list[str] = []  # levels on which memory ran out
+        self.estimate: Estimate | None = None
+        self._estimated_for: torch.Size | None = None
+        self._requested: Level | None = None
+        self._learned: Level | None = None  # where memory running out has led to
+        self._left: list[Level] = []
+        self._stack = ExitStack()
+
+    @contextmanager
+    def in_force(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> Iterator[None]:
+        """Within the block a level is chosen and in force; none on which memory has run out before."""
+        levels = fallback_levels(spec.batch, spec.checkpointing)
+        self._requested = levels[0]
+        levels = self._allowed(levels)
+        before = self.at
+        if self._estimated_for == largest(samples) and before in levels:  # a run in parts stays where it is
+            self._choose(levels[levels.index(before) :])
+        else:
+            self._choose(self._with_room(levels, backend, samples, moments))
+        with ExitStack() as self._stack:
+            self._apply(backend)
+            yield
+
+    def _choose(self, levels: Sequence[Level]) -> None:
+        self.at = levels[0]
+        self._left = list(levels[1:])
+
+    def _allowed(self, levels: list[Level]) -> list[Level]:
+        """As few samples at once as memory has led to before, whatever the batch is now."""
+        lowest = self._learned
+        if lowest is None:
+            return levels
+        allowed = []
+        for level in levels:
+            if level.checkpointing >= lowest.checkpointing and (level.rows <= lowest.rows or lowest.rows >= lowest.batch):
+                allowed.append(level)
+        return allowed
+
+    def _with_room(self, levels: list[Level], backend: Backend, samples: Sequence[Sample], moments: int) -> list[Level]:
+        """The levels from the first that there is room for."""
+        self.at = levels[0]
+        try:
+            self.estimate = estimate(backend, self.adapter, samples, moments)
+        except Exception as fault:
+            if not backend.memory.is_short(fault):
+                raise
+            return levels[-1:]
+        self._estimated_for = largest(samples)
+        free = backend.memory.free()
+        for number, level in enumerate(levels):
+            if free is None or MARGIN * self.estimate.need(level.checkpointing, level.rows) <= free:
+                return levels[number:]
+        return levels[-1:]
+
+    def _apply(self, backend: Backend) -> None:
+        if self.at is not None and self.at.checkpointing:
+            self._stack.enter_context(checkpointed(backend.module, self.adapter.factors, remember))
+
+    def within(self, backend: Backend) -> Backend:
+        """The backend as this level has it."""
+        if self.at is None or self.at.rows >= self.at.batch:
+            return backend
+        return InParts(backend, self.adapter, self.at.rows, lambda: self.forgive)
+
+    def attempt(self, backend: Backend, step: Callable[[Backend], T]) -> T:
+        """The result of `step` on the first level on which memory suffices. SliderError when the lowest does not."""
+        while True:
+            try:
+                return step(self.within(backend))
+            except Exception as fault:
+                if not backend.memory.is_short(fault):
+                    raise
+                reason = str(fault).strip().split("\n")[0][:200]
+            for parameter in self.adapter.parameters():
+                parameter.grad = None
+            backend.memory.tidy()  # the fault held the step's tensors, and is gone
+            self._lower(backend, reason)
+
+    def _lower(self, backend: Backend, reason: str) -> None:
+        before = self.at
+        self.tried.append((before.summary() if before else "") or "the whole batch at once")
+        if not self._left:
+            raise SliderError(self._exhausted(backend, reason), "training.out_of_memory")
+        self._choose(self._left)
+        self._learned = self.at
+        if before is None or not before.checkpointing:
+            self._apply(backend)
+
+    def _exhausted(self, backend: Backend, reason: str) -> str:
+        need = "not even a forward fits"
+        if self.estimate:
+            need = f"a step needs about {format_bytes(self.estimate.need(True, 1))}"
+        free = backend.memory.free()
+        if free is not None:
+            need += f", {format_bytes(free)} is free"
+        return (
+            f"Out of memory: {need} (torch says: {reason}). Tried: {'; '.join(self.tried)}. Set a smaller resolution, or close "
+            "what else uses this memory."
+        )
+
+    def summary(self) -> str:
+        """A sentence about how memory is saved and why; empty on the level that was requested."""
+        if self.at is None or self.at == self._requested:
+            return ""
+        return f" {'Memory ran out' if self.tried else 'Memory is short'}, so: {self.at.summary()}."

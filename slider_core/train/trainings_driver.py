@@ -1,0 +1,159 @@
+"""Begins, continues and runs a training over any backend: the one driver of the node, the command line and the demo.
+
+In: a TrainingRequest, a Session, a Backend; what only a host has (folders, encoders with a progress bar, a screen) as callbacks.
+Out: a Run in the session, trained up to a step, saved while it trains, calibrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..backend import Backend
+from ..config.lora import AdapterSpec
+from ..config.training import TrainSpec
+from ..data.dataset import Dataset, origin
+from ..encode.encoder import Sample
+from ..encode.text_latents import encode_all
+from ..layers.layer import Target, slices
+from ..layers.select import survey
+from ..lora.formats import cut, to_native
+from ..lora.safetensors_file import tensor_hash
+from ..lora.slider_adapter import Adapter
+from ..lora.slider_file import Slider
+from .trainer import StepReport, Trainer
+from .training_run import Run
+from .training_saves import Autosave
+from .trainings import Session
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a slider is to be trained with. `targets`: None for those that `adapter` chooses. `start`: a slider to go on from.
+    `resolution`: 0 for the backend's own; None where there is no choice, so that it is no part of the fingerprint."""
+
+    name: str
+    dataset: Dataset
+    adapter: AdapterSpec
+    spec: TrainSpec
+    targets: Sequence[Target] | None = None
+    start: Slider | None = None
+    resolution: int | None = None
+
+
+class Observer:
+    """What a host does while a run trains. This one does nothing; a host replaces what it needs."""
+
+    def after_step(self, report: StepReport) -> None:
+        """Called after each step; an exception out of it ends the training, and what was learned is saved."""
+
+    def stop_requested(self) -> bool:
+        """Whether the training is to end with this step."""
+        return False
+
+    def pause_due(self, _report: StepReport) -> bool:
+        """Whether the training is to pause after this step."""
+        return False
+
+    def pause(self) -> None:
+        """Called in a pause, when the borrowed model is back in its place."""
+
+    def calibration_begins(self) -> None:
+        """Called before the calibration."""
+
+    def calibration_pass(self, passes: int) -> None:
+        """Called after each forward pass of the calibration; an exception out of it ends the calibration."""
+
+
+def fingerprint(backend: Backend, request: TrainingRequest) -> dict[str, str]:
+    """What a run is begun with and must keep, by name."""
+    values = backend.training_fingerprint() | origin(request.dataset) | {"adapter": request.adapter.to_json()}
+    if request.resolution is not None:
+        values["resolution"] = str(request.resolution)
+    if request.start is not None:
+        values["start"] = tensor_hash(to_native(request.start.weights))[:16]
+    return values
+
+
+def make_adapter(backend: Backend, request: TrainingRequest, place: Callable[[Slider], Slider] | None = None) -> Adapter:
+    """A fresh adapter, or that of the slider to go on from: its own layers, sizes and algorithm, and no more slices than chosen.
+
+    `place` finds the layers of that slider in the backend's module, where it may name them otherwise.
+    """
+    backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
+    spec = request.adapter
+    targets = survey(backend.module, spec).targets if request.targets is None else request.targets
+    if request.start is None:
+        return Adapter.create(backend.module, targets, spec, seed=request.spec.seed, device=backend.device)
+    start = place(request.start) if place else request.start
+    weights = cut(start.weights, slices(targets))
+    return Adapter.from_weights(backend.module, weights, backend.device, dropout=spec.dropout)
+
+
+def begin(
+    session: Session,
+    backend: Backend,
+    request: TrainingRequest,
+    saved: Path | None = None,
+    encode: Callable[[], Sequence[Sample]] | None = None,
+    place: Callable[[Slider], Slider] | None = None,
+) -> Run:
+    """The run of that name, with the choices of the request from here on: continued from memory or from the file `saved` when it
+    was begun with the same fingerprint, else begun. `encode` and `place`: the host's own ways, see `make_adapter`.
+    """
+    backend.load()  # what ran last may have left its patches in place, which a fingerprint would see
+
+    def make() -> Trainer:
+        samples = encode() if encode else encode_all(request.dataset, backend, request.resolution or None)
+        return Trainer(make_adapter(backend, request, place), samples, request.spec)
+
+    adapter_spec = request.adapter if request.start is None else None
+    run = session.begin(request.name, fingerprint(backend, request), make, adapter_spec, saved)
+    if run.step < request.spec.steps:
+        run.trainer.adopt(request.spec)
+    return run
+
+
+def train(run: Run, backend: Backend, until: int, autosave: Autosave | None = None, observer: Observer | None = None) -> None:
+    """Train up to step `until`, or until the observer requests a stop; saved at the end, however that comes.
+
+    For every pause the trainer is left, so that the borrowed model is back in its place; a step depends on the seed and its
+    number only, so the pauses change nothing.
+    """
+    watch = observer or Observer()
+
+    def on_step(report: StepReport) -> bool:
+        if autosave is not None:
+            autosave.after_step()
+        watch.after_step(report)
+        return watch.stop_requested() or watch.pause_due(report)
+
+    with autosave or nullcontext():
+        while True:
+            run.trainer.run(backend, until, on_step)
+            if run.step >= until or watch.stop_requested():
+                return
+            watch.pause()
+            if watch.stop_requested():
+                return
+
+
+def calibrate_run(run: Run, backend: Backend, autosave: Autosave | None = None, observer: Observer | None = None) -> None:
+    """Find what the strengths of the run's slider mean, unless it was trained by no step or calibrated at this one already."""
+    watch = observer or Observer()
+    if not run.step or run.calibrated_now:
+        return
+    watch.calibration_begins()
+    run.calibrate(backend, watch.calibration_pass)
+    if autosave is not None:
+        autosave.save_slider()  # once more, now that its strengths mean something
+
+
+def trained(backend: Backend, request: TrainingRequest, observer: Observer | None = None) -> Run:
+    """A run from its first to its last step, calibrated, in memory alone."""
+    run = begin(Session(), backend, request)
+    train(run, backend, request.spec.steps, observer=observer)
+    calibrate_run(run, backend, observer=observer)
+    return run
