@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .checks import JsonSpec, is_number, need
+from .checks import JsonSpec, choice, is_number, need
 
 LEAST_FACTOR = 0.1  # of the rate that prodigy finds
 MOST_LR = 0.1  # of the other optional optimizers

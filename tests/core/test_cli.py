@@ -204,7 +204,7 @@ def test_train_refuses_a_choice_by_its_value(
 def test_train_refuses_an_existing_file_before_it_trains(
     tmp_path: Path, data: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slider_core.with_tiny.smile_demo.train_tiny", None)
+    monkeypatch.setattr("slider_core.with_tiny.smile_demo.trained", None)
     (tmp_path / "s.safetensors").write_text("precious")
     refused(["train", "--dataset", data, "--out", tmp_path / "s.safetensors", *FAST], f"File exists: {tmp_path}/s.safetensors")
 

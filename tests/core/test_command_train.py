@@ -35,12 +35,12 @@ def train(tmp_path: Path) -> Callable[..., int]:
 
 
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
-    def progress(report) -> None:
+    def progress(_self, report) -> None:
         if report.step == step:
             for _ in range(times):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(command_train, "progress", progress)
+    monkeypatch.setattr(command_train.Stoppable, "after_step", progress)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="os.kill ends a process there")

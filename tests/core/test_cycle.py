@@ -123,5 +123,5 @@ def test_another_seed_is_another_order(make_samples, spec: TrainSpec) -> None:
 @BOTH
 @pytest.mark.parametrize("kept", [1.0, -1.0])
 def test_a_missing_sign_is_an_error(make_samples, spec: TrainSpec, kept: float) -> None:
-    with pytest.raises(SliderError, match="one side is empty"):
+    with pytest.raises(SliderError, match="Training needs positive and negative"):
         plan([s for s in make_samples(PAIRS, NEUTRAL) if s.strength in (kept, 0.0)], spec).batch(0)

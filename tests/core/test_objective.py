@@ -10,10 +10,9 @@ from slider_core.config.training import Objective, TrainSpec
 from slider_core.encode.noised import at_levels
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.objective import step_loss as objective
 from slider_core.objective.batch import Batch
 from slider_core.objective.batch_plan import plan
-from slider_core.objective.formulas import displacement, teacher_difference
+from slider_core.objective.formulas import displacement, teacher_difference, training_target
 from slider_core.objective.noising import draw_noise, noised
 from slider_core.objective.step_loss import neutral_error, step_loss
 
@@ -186,7 +185,7 @@ def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> 
     samples = [replace(s, strength=3.0 if s.strength > 0 else -1.0) for s in make_samples(PAIRS)]
     drawn = plan(samples, TEACHER).batch(0)
     batch = noised(model, drawn, TEACHER)
-    wanted = objective.training_target(model, batch, drawn, TEACHER)
+    wanted = training_target(model, batch, drawn, TEACHER)
     share = torch.tensor([1.5, 1.5, 0.5, 0.5]).reshape(-1, 1, 1, 1)
     base = by_teacher(model, batch, 0.0)
     assert torch.allclose(wanted.prediction - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)

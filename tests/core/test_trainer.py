@@ -167,7 +167,7 @@ def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
     first, second, third = (reading.positive for reading in one.readings)
     assert [r.explained_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
     assert reports[-1].seconds_left == 0
-    assert f"step {STEPS}/{STEPS}, gain: plus " in reports[-1].summary()
+    assert f"step {STEPS}/{STEPS}, explained: plus " in reports[-1].summary()
     assert "explained" not in reports[0].summary()
 
 
@@ -219,7 +219,7 @@ def test_the_rate_warms_up_and_goes_down_half_a_cosine() -> None:
 
 def test_samples_that_cannot_train_are_refused_before_the_first_step(linear_backend, make_samples) -> None:
     adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec())
-    with pytest.raises(SliderError, match="one side is empty"):
+    with pytest.raises(SliderError, match="Training needs positive and negative"):
         Trainer(adapter, [s for s in make_samples(PAIRS) if s.strength > 0], SPEC)
 
 

@@ -124,7 +124,7 @@ def test_words_come_after_every_step_of_images(backend: TinyBackend) -> None:
 def test_one_side_of_images_is_refused_beside_words_too(backend: TinyBackend) -> None:
     half = replace(pictures(), pairs=())
     half = replace(half, buckets=half.buckets[:1])
-    with pytest.raises(SliderError, match="one side is empty"):
+    with pytest.raises(SliderError, match="Training needs positive and negative"):
         exact(encode_all(add_text_slider(WORDS, half), backend))
 
 
@@ -135,7 +135,7 @@ def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: Tiny
     assert min(trainer.readings[-1].explained) > 0.1, "of what the words ask for"
     found = calibrate(backend, trainer.adapter, told)
     assert found.summary().startswith("Strength 1 = the prompts")
-    assert trainer.source == "words"
+    assert trainer.source == "prompts"
     assert found.plus.explained > 0.1
     assert found.minus.explained > 0.1
     assert all(torch.equal(p, before[n]) for n, p in backend.module.named_parameters())
