@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..backend import Backend
 from ..config.checks import SliderError
@@ -90,6 +91,7 @@ class Run:
         if trainer.readings:
             explained = {"positive": trainer.readings[-1].positive, "negative": trainer.readings[-1].negative}
         losses = trainer.losses[-LOSSES:]
+        fingerprint: dict[str, Any] = dict(self.fingerprint)
         loss = sum(losses) / len(losses) if losses else 0.0
         info = SliderInfo(
             name=self.name,
@@ -101,7 +103,7 @@ class Run:
             trained_strengths=tuple(sorted(set(strengths))),
             range=(min([0.0, *strengths]), max([0.0, *strengths])),
             kohya=training_fields(trainer.spec, len(shown), trainer.step, loss),
-            **self.fingerprint,
+            **fingerprint,
         )
         if info.start:
             return replace(info, adapter="")  # the file that it came out of has a shape of its own
