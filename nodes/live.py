@@ -8,10 +8,10 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     phase     training, drawing, calibrating; done, stopped, failed
     step      finished steps, of `until` in this run
     seconds   that the training will take yet, strips included
-    gain      [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
-    verdict   in words
+    explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
+    verdict   a summary of them
     strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null
-    trouble   why there is no strip, in words, or ""
+    trouble   why there is no strip, or ""
 """
 
 import math
@@ -45,7 +45,7 @@ def states() -> list[dict[str, Any]]:
 
 
 def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float | None]]:
-    """Step and gain of at most `most` readings, evenly chosen, the first and the last among them."""
+    """Step and explained shares of at most `most` readings, evenly chosen, the first and the last among them."""
     count = min(most, len(readings))
     points = []
     for n in range(count):

@@ -115,7 +115,7 @@ def _back_linear(layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor) -> 
 
 
 def _back_conv(
-    layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor, shape: torch.Size, choices: Mapping[str, Any]
+    layer: Any, grad: torch.Tensor, weight: torch.Tensor, shape: torch.Size, choices: Mapping[str, Any]
 ) -> torch.Tensor:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):  # by torch's own graph of one convolution
         with torch.inference_mode(False), torch.enable_grad():

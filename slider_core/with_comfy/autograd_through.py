@@ -64,10 +64,10 @@ def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
 
 def _replacements(
     module: nn.Module, device: torch.device, untouched: Collection[nn.Module]
-) -> tuple[list[tuple[Any, str, Any]], list[nn.Parameter]]:
-    """What takes the place of tensors that autograd may not save, and the parameters that are to be frozen meanwhile."""
+) -> tuple[list[tuple[Any, str, Any]], list[torch.Tensor]]:
+    """What takes the place of tensors that autograd may not save, and the tensors that are to be frozen meanwhile."""
     replacements: list[tuple[Any, str, Any]] = []
-    trainable = []
+    trainable: list[torch.Tensor] = []
     for part in module.modules():
         if part in untouched:
             continue
@@ -120,12 +120,11 @@ def interruptible(module: nn.Module) -> Iterator[None]:
                 tensor.register_hook(lambda _gradient: check())
                 return
 
-    handles = [h for b in blocks(module) for h in (b.register_forward_pre_hook(before), b.register_forward_hook(after))]
-    try:
+    with ExitStack() as stack:
+        for block in blocks(module):
+            stack.callback(block.register_forward_pre_hook(before).remove)
+            stack.callback(block.register_forward_hook(after).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

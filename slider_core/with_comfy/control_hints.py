@@ -143,9 +143,10 @@ class Hints:
             return [0] * len(samples)
         if self.count == len(samples):
             return list(range(len(samples)))
-        pairs = sorted({sample.pair for sample in samples if sample.pair is not None})
-        if self.count == len(pairs) and all(sample.pair is not None for sample in samples):
-            return [pairs.index(sample.pair) for sample in samples]
+        numbers = [sample.pair for sample in samples if sample.pair is not None]
+        pairs = sorted(set(numbers))
+        if self.count == len(pairs) and len(numbers) == len(samples):
+            return [pairs.index(number) for number in numbers]
         per_pair = ""
         if pairs and len(pairs_of(samples)) * 2 == len(samples):
             per_pair = f", {len(pairs)} (one per pair)"

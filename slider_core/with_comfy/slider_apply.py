@@ -29,11 +29,11 @@ def apply(
     `auto` merges, and goes live where the strength changes over the sampling. SliderError when a change is to be merged, or the
     slider is for a ControlNet and there is none.
     """
-    mode = choice(Mode, mode, "Mode")
+    chosen: Mode = choice(Mode, mode, "Mode")
     weight = slider.info.lora_weight(strength, units)
     if slider.info.in_controlnet:
-        return model, _on_control_net(slider, weight, control_net, window, mode)
-    return _on_model(slider, weight, model, window, mode), control_net
+        return model, _on_control_net(slider, weight, control_net, window, chosen)
+    return _on_model(slider, weight, model, window, chosen), control_net
 
 
 def _on_model(slider: Slider, weight: float, model: Any, window: Window, mode: Mode) -> Any:

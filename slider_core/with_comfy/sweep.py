@@ -125,8 +125,9 @@ def along(dataset: Dataset, sampler: SliderSampler, result: SweepResult, disk: D
     """The direction of a dataset's pairs, of the shape of the sweep's latents."""
     if result.latents is None:
         raise SliderError("This sweep has no latents to measure.", "sweep.no_latents")
-    pixels = tuple(result.images.shape[-2:])
-    return pair_direction(dataset, ComfyBackend(sampler.model, sampler.vae), result.latents.shape[2:], pixels, disk)
+    height, width = result.images.shape[-2:]
+    backend = ComfyBackend(sampler.model, sampler.vae)
+    return pair_direction(dataset, backend, result.latents.shape[2:], (height, width), disk)
 
 
 def encoded(clip: Any, prompt: str) -> Any:

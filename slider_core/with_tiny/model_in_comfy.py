@@ -42,7 +42,7 @@ class TinyConfig(comfy.supported_models_base.BASE):
     """What the host must know of the model. FLOW: x_sigma = (1 - sigma) x0 + sigma noise, velocity, timestep 1000 sigma."""
 
     unet_config: ClassVar = {"in_channels": 3}
-    unet_extra_config: ClassVar = {}
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
     sampling_settings: ClassVar = {"shift": 1.0, "multiplier": 1000}
     latent_format = PixelSpace
     memory_usage_factor = 0.02
