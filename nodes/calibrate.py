@@ -13,10 +13,10 @@ from ..slider_core.train.calibration_search import calibrate
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from .frames import as_image
+from .messages import calibrating, say
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket
 from .train_inputs import resolution_input
-from .words import calibrating, say
 
 
 class SliderCalibrate(io.ComfyNode):

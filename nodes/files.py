@@ -15,8 +15,8 @@ from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.training_saves import file_stem
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.slider_saving import save_proven
+from .messages import say
 from .sockets import USE_MENU, SliderSocket, option
-from .words import say
 
 DTYPE = "Number format. bf16 and fp16 halve the file; how much they round the slider is reported after saving."
 FORMAT = "native: every loader of ComfyUI. kohya: lora_unet_ keys. diffusers, lycoris, peft (a folder): for those programs."

@@ -28,7 +28,7 @@ from server import PromptServer
 from ..slider_core.train.progress import Reading
 from ..slider_core.train.training_run import Run
 from .live_preview import Strips
-from .words import executing_node
+from .messages import executing_node
 
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node

@@ -25,8 +25,8 @@ from ..slider_core.use.sampling import Sampling
 from ..slider_core.use.sweep import sweep_library
 from ..slider_core.with_comfy.sweep import SliderSampler, carrying, encoded
 from .inputs import SamplerInputs, sampler_inputs, seed_input
+from .messages import executing_node
 from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
-from .words import executing_node
 
 MOST_IMAGES = MOST_ENTRIES  # in one live strip
 QUALITY = 90

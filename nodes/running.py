@@ -12,7 +12,7 @@ from ..slider_core.train.trainer import StepReport
 from ..slider_core.train.trainings import Session
 from ..slider_core.train.trainings_driver import Observer
 from .live import Live
-from .words import calibrating, executing_node
+from .messages import calibrating, executing_node
 
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph

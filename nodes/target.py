@@ -11,8 +11,8 @@ from ..slider_core.layers.select import Selection, presets, survey
 from ..slider_core.lora.lycoris_config import read_lycoris
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import layer_aliases
+from .messages import say
 from .sockets import TRAINING_MENU, TargetsSocket, lines, option
-from .words import say
 
 SHARE = {"min": 0.0, "max": 0.95, "step": 0.05}
 

@@ -25,11 +25,11 @@ from ..slider_core.with_comfy.proof import Proof
 from .frames import as_image
 from .live import showing
 from .live_preview import LivePreview, Strips
+from .messages import MESSAGE_EVERY, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
 from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
-from .words import WORDS_EVERY, say
 
 
 def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
@@ -39,7 +39,7 @@ def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Seq
     def reporting(work: str) -> OnImage:
         def on_one(done: int, total: int) -> None:
             bar.update_absolute(done, total)
-            if done % WORDS_EVERY == 1 or done == total:
+            if done % MESSAGE_EVERY == 1 or done == total:
                 say(f"{work} {done} of {total}")
 
         return on_one

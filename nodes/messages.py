@@ -1,10 +1,10 @@
-"""Words in the running node, for the browser that is looking."""
+"""Messages in the running node, for the browser that is open."""
 
 import comfy.model_management
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-WORDS_EVERY = 5  # images or passes between two lines of text
+MESSAGE_EVERY = 5  # images or passes between two lines of text
 
 
 def executing_node() -> str:
@@ -21,7 +21,7 @@ def say(text: str) -> None:
 
 
 def calibrating(done: int) -> None:
-    """After each forward pass of a calibration: a word now and then; ComfyUI's interrupt when the user pressed stop."""
+    """After each forward pass of a calibration: a message now and then; ComfyUI's interrupt when the user pressed stop."""
     comfy.model_management.throw_exception_if_processing_interrupted()
-    if done % WORDS_EVERY == 1:
+    if done % MESSAGE_EVERY == 1:
         say(f"calibrating, forward pass {done}")
