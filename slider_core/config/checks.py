@@ -96,4 +96,4 @@ def _subject(kind: type) -> str:
 
 def _as_tuple(value: Any) -> Any:
     """Lists as tuples, those inside them too."""
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -36,8 +36,8 @@ def parse_strengths(text: str) -> tuple[float, ...]:
     parts = text.split(":")
     if len(parts) == 3:
         return _parse_range(text, *map(_parse_number, parts))
-    entries = text.replace("\n", ",").split(",")
-    strengths = tuple(_parse_number(entry) for entry in entries if entry.strip())
+    entries = map(str.strip, text.replace("\n", ",").split(","))
+    strengths = tuple(map(_parse_number, filter(None, entries)))
     count = len(strengths)
     need(count <= MOST_STRENGTHS, f"{count} strengths were given; {MOST_STRENGTHS} at most.", "strengths.too_many")
     need(count > 0, "No strengths were given; write them as -2,-1,0,1,2 or as -2:2:0.5.", "strengths.none")

@@ -106,10 +106,8 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in the dicts and lists of `value`."""
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, dict):
-        yield from _tensors_in(list(value.values()))
-    elif isinstance(value, list):
-        for item in value:
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _tensors_in(item)
 
 
@@ -190,25 +188,35 @@ def _has_hidden_path(part: nn.Module, call: _Call, factors: Sequence[nn.Paramete
 
     Then a second run could not pass the gradient on. Found by a trial run with a graph.
     """
-    lengths = [len(value) for value in call.arguments if isinstance(value, list)]
+    lengths = _list_lengths(call.arguments)
     with torch.enable_grad():
         leaves = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in call.tensors]
         outputs = call.run(leaves, again=True)
     if not _transparent(call.output) or isinstance(call.output, dict):
         return True
-    if lengths != [len(value) for value in call.values if isinstance(value, list)]:
+    if lengths != _list_lengths(call.values):
         return True
-    left_behind = list(_tensors_in([value for value in call.values if isinstance(value, dict)]))
+    for options in call.values:
+        if isinstance(options, dict) and any(map(_is_computed, _tensors_in(options))):
+            return True
     for module in part.modules():
-        left_behind += [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
-    if any(tensor.grad_fn is not None for tensor in left_behind):
-        return True
+        if any(map(_is_computed, vars(module).values())):
+            return True
     return _depends_on_others(outputs, [*leaves, *factors])
+
+
+def _list_lengths(values: Sequence[Any]) -> list[int]:
+    return [len(value) for value in values if isinstance(value, list)]
+
+
+def _is_computed(value: Any) -> bool:
+    """Whether it is a tensor with a graph behind it."""
+    return isinstance(value, torch.Tensor) and value.grad_fn is not None
 
 
 def _depends_on_others(outputs: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> bool:
     """Whether the graph of the outputs reaches a leaf that is none of the inputs."""
-    allowed = {id(tensor) for tensor in inputs}
+    allowed = set(map(id, inputs))
     visited = set()
     nodes = [output.grad_fn for output in outputs]
     while nodes:

@@ -16,7 +16,7 @@ from .layer import Aliases, Target, weight_of
 def matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     """The paths in which one of the regular expressions is found."""
     try:
-        compiled = [re.compile(pattern) for pattern in patterns]
+        compiled = list(map(re.compile, patterns))
     except re.error as fault:
         message = f'Target pattern "{fault.pattern!s}" is not a valid regular expression: {fault}.'
         raise SliderError(message, "target.pattern_invalid") from None
@@ -44,7 +44,7 @@ def custom(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, 
 
 def _by_pattern(paths: Sequence[str], pattern: str, aliases: Aliases) -> list[Target]:
     """The layers whose path matches, else those of which another program's name does."""
-    targets = [Target(path) for path in matching(paths, (pattern,))]
+    targets = list(map(Target, matching(paths, (pattern,))))
     targets = targets or [aliases[alias] for alias in matching(list(aliases), (pattern,))]
     if not targets:
         plain = re.sub(r"[\\^$?:()]", "", pattern)

@@ -27,7 +27,7 @@ _PROJECTION = re.compile(r"\.(?:(?:to_|w)?(?:q|k|v|o|qkv|out|query|key|value)(?:
 
 def recognise(diffusion_model: nn.Module) -> Architecture | None:
     """The first architecture of which every recognising expression matches some module path, or None."""
-    paths = [path for path, _ in diffusion_model.named_modules()]
+    paths = list(dict(diffusion_model.named_modules()))
     for architecture in ARCHITECTURES:
         if all(matching(paths, (expression,)) for expression in architecture.recognised_by):
             return architecture

@@ -144,9 +144,8 @@ def _by_architecture(diffusion_model: nn.Module, preset: str, paths: Sequence[st
 
 def _named(diffusion_model: nn.Module, preset: str, paths: Sequence[str]) -> Choice:
     """The architecture of that name, which must be the model's where the model is recognised."""
-    by_name = {architecture.name: architecture for architecture in ARCHITECTURES}
-    need(preset in by_name, f'Target preset "{preset}" is not known; {nearest(preset, presets())}', "target.unknown_preset")
-    architecture = by_name[preset]
+    need(preset in presets(), f'Target preset "{preset}" is not known; {nearest(preset, presets())}', "target.unknown_preset")
+    architecture = next(architecture for architecture in ARCHITECTURES if architecture.name == preset)
     recognised = recognise(diffusion_model)
     if recognised is None:
         return architecture, matching(paths, architecture.patterns), GUESSED

@@ -32,8 +32,8 @@ def parse_points(text: str) -> tuple[tuple[float, float], ...]:
 
     Raises SliderError that names the point.
     """
-    entries = [entry.strip() for entry in text.replace("\n", ",").split(",")]
-    points = tuple(_point(entry) for entry in entries if entry)
+    entries = map(str.strip, text.replace("\n", ",").split(","))
+    points = tuple(map(_point, filter(None, entries)))
     need(len(points) <= MOST_POINTS, f"The curve has {len(points)} points; {MOST_POINTS} at most.", "curve.too_long")
     return points
 

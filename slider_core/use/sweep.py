@@ -6,6 +6,7 @@ the slider alone. They are one sampling call; where the memory is too small for 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class SweepResult:
     @property
     def zero(self) -> int:
         """The column nearest to strength 0: what the others are compared with."""
-        distances = [abs(strength) for strength in self.spec.strengths]
+        distances = list(map(abs, self.spec.strengths))
         return distances.index(min(distances))
 
     def distance(self) -> list[float]:
@@ -150,10 +151,10 @@ def sweep_library(
     images_of: dict[int, torch.Tensor] = {}
     for _, places in library.groups():
         drawn_at = [library.entries[place].among(strengths) for place in places]
-        images = sample(library.entries[places[0]], [strength for group in drawn_at for strength in group])
-        parts = images.detach().float().cpu().clamp(0, 1).split([len(group) for group in drawn_at])
+        images = sample(library.entries[places[0]], list(itertools.chain(*drawn_at)))
+        parts = images.detach().float().cpu().clamp(0, 1).split(list(map(len, drawn_at)))
         images_of.update(zip(places, parts, strict=True))
-    return [images_of[place] for place in range(len(library.entries))]
+    return [images_of[place] for place in sorted(images_of)]
 
 
 def figures(result: SweepResult, direction: torch.Tensor | None = None) -> dict[str, list[float]]:
@@ -173,7 +174,7 @@ def effect_curve(result: SweepResult, lines: Mapping[str, Sequence[float]], titl
     """The figures over rising strength."""
     places = _rising(result.spec.strengths)
     rising = {name: [line[place] for place in places] for name, line in lines.items()}
-    return draw_curve([result.spec.strengths[place] for place in places], rising, title, "%")
+    return draw_curve(sorted(result.spec.strengths), rising, title, "%")
 
 
 def table(result: SweepResult, lines: Mapping[str, Sequence[float]]) -> list[str]:

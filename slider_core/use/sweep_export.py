@@ -45,7 +45,7 @@ class ShownSweep:
     def columns(self) -> list[int]:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
         strengths = self.result.spec.strengths
-        rising = [strengths.index(strength) for strength in sorted(set(strengths))]
+        rising = list(map(strengths.index, sorted(set(strengths))))
         if len(rising) <= MOST_FRAMES:
             return rising
         return [rising[round(i * (len(rising) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
@@ -165,7 +165,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return list(map(_plain, value))
     return value
 
 

@@ -122,9 +122,3 @@ def test_a_name_of_any_length_costs_no_more_width_than_there_is() -> None:
     for name in ("x" * 100_000, "two\nlines " * 40, " "):
         assert draw_strip(image[None], (0.0,), [name], cell=64).width <= LONGEST + 64 + 40
         assert draw_entries(image, [(name, 1.0)], shape=(1, 64)).width == width
-
-
-def test_every_entry_of_a_library_stands_in_its_grid() -> None:
-    images = shades(5)
-    grid = draw_entries(images, [("a very long name " * 9, 1.0)] * 5, "title", 64)
-    assert len(set(boxes(grid, images))) == 5
