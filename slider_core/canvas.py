@@ -1,4 +1,4 @@
-"""Lines in a frame with axes, and the font of all pictures: Pillow's own, and for glyphs that it lacks a system font with them."""
+"""Lines in a frame with axes, and the font of all pictures: Pillow's own, or a system font for glyphs that it lacks."""
 
 from __future__ import annotations
 

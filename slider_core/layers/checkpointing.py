@@ -1,9 +1,9 @@
 """Gradient checkpointing for a model that was written for inference, in-place residuals included.
 
-`checkpointed(module, factors, remember)` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's
-own checkpointing keeps a block's inputs by reference, which a later `x += ...` changes: on Flux, Chroma, Hunyuan or LTX torch
-2.13 gave gradients 1-19 % wrong without a message, and 2.14 refuses. Here a block works on copies of its inputs, both times, and
-the second run is an ordinary autograd graph, in which torch refuses a changed tensor instead of using it.
+`checkpointed` drops what a block remembers and computes it again in the backward (Chen et al. 2016). torch's own
+checkpointing keeps a block's inputs by reference, which a later `x += ...` changes: on Flux, Chroma, Hunyuan or LTX torch 2.13
+gave gradients 1-19 % wrong without a message, and 2.14 refuses. Here a block works on copies of its inputs, both times, and the
+second run is an ordinary autograd graph, in which torch refuses a changed tensor instead of using it.
 
 In-place changes inside a block are autograd_inplace.py's.
 """
