@@ -14,8 +14,8 @@ Both run in inference mode, because the host's buffers were made in it and may b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import comfy.ops
@@ -44,6 +44,20 @@ def normal(tensor: torch.Tensor) -> torch.Tensor:
         view = nn.Parameter(view, requires_grad=False)
     view.__dict__.update(tensor.__dict__)
     return view
+
+
+@contextmanager
+def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """(owner, name, value): within the block that attribute of the owner, or entry of a dict, has this value."""
+    with ExitStack() as restore:
+        for owner, name, value in entries:
+            attributes = owner if isinstance(owner, dict) else vars(owner)
+            if name in attributes:
+                restore.callback(attributes.__setitem__, name, attributes[name])
+            else:
+                restore.callback(attributes.pop, name, None)
+            attributes[name] = value
+        yield
 
 
 def _tensors(layer: nn.Module) -> list[torch.Tensor]:
@@ -171,20 +185,10 @@ class FrozenForward:
         return self.run(x, choices)
 
 
-@contextmanager
-def frozen(layers: Mapping[str, nn.Module]) -> Iterator[None]:
+def frozen(layers: Mapping[str, nn.Module]) -> AbstractContextManager[None]:
     """Within the block autograd sees none of the weights of these layers. Their forwards are back afterwards."""
-    with ExitStack() as restore:
-        for path, layer in layers.items():
-            entries, name = _forward_of(layer, path)
-            before = entries.get(name)
-            restore.callback(_put_back, entries, name, before)
-            entries[name] = FrozenForward(layer, before or layer.forward)
-        yield
-
-
-def _put_back(entries: dict[str, Any], name: str, before: Any) -> None:
-    if before is None:
-        entries.pop(name, None)
-    else:
-        entries[name] = before
+    entries = []
+    for path, layer in layers.items():
+        attributes, name = _forward_of(layer, path)
+        entries.append((attributes, name, FrozenForward(layer, attributes.get(name) or layer.forward)))
+    return replaced(entries)

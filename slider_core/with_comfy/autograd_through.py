@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -26,7 +26,7 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import nn
 
 from ..layers.blocks import blocks
-from .autograd_frozen import frozen, frozen_layers, normal
+from .autograd_frozen import frozen, frozen_layers, normal, replaced
 
 OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 DIFFERENTIABLE = ("attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch", "attention_xformers")
@@ -49,17 +49,6 @@ def _normal_inside(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_normal_inside(part) for part in value)
     return normal(value) if isinstance(value, torch.Tensor) and value.is_inference() else value
-
-
-@contextmanager
-def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
-    """(owner, name, value): within the block that attribute of the owner, or entry of a dict, has this value."""
-    with ExitStack() as restore:
-        for owner, name, value in entries:
-            attributes = owner if isinstance(owner, dict) else vars(owner)
-            restore.callback(attributes.__setitem__, name, attributes.get(name))
-            attributes[name] = value
-        yield
 
 
 def _replacements(
