@@ -22,7 +22,7 @@ class Objective(str, Enum):
 
 
 class Timesteps(str, Enum):
-    """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, near the middle, a few-step sampler's."""
+    """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, to the middle, a few-step sampler's."""
 
     MODEL = "model"
     UNIFORM = "uniform"
