@@ -47,15 +47,12 @@ class Look:
 def _strict() -> Iterator[None]:
     """Pillow with our limits: images cut short are an error, and so is anything that grows beyond twice MOST_PIXELS."""
     with _ONE_AT_A_TIME:
-        truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-        most = Image.MAX_IMAGE_PIXELS
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+        old = (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, MOST_PIXELS
         try:
             yield
         finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = truncated
-            Image.MAX_IMAGE_PIXELS = most
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = old
 
 
 @contextmanager
@@ -119,8 +116,7 @@ def opened(path: Path, what: str = "Image") -> Iterator[ImageFile.ImageFile]:
 def _from_numbers(image: Image.Image) -> Image.Image:
     """16- or 32-bit grey as RGB or RGBA: I;16 and I hold 0..65535, a float image (F) the range of its values."""
     values = np.asarray(image)
-    low = float(values.min())
-    high = float(values.max())
+    low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= RANGES[-1]):  # NaN fails too
         raise ValueError(f"its values go from {low:g} to {high:g}, save it as 8 or 16 bit")
     if image.mode == "F":

@@ -15,23 +15,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from ..config.checks import SliderError, need
-from .bitmap import (
-    CLIP_ENDINGS,
-    IMAGE_ENDINGS,
-    MOST_PIXELS,
-    WHITE,
-    Colour,
-    Look,
-    check_file,
-    check_size,
-    eight_bit,
-    in_small,
-    load_image,
-    look_image,
-    naming,
-    opened,
-    over,
-)
+from . import bitmap
+from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Colour, Look
 
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # one of them begins an MP4 or QuickTime file
 MATROSKA = b"\x1a\x45\xdf\xa3"
@@ -52,7 +37,7 @@ def look(path: str | Path, copy_pixels: int = 0) -> Look:
     """Open an image to its last byte (of an animation or a video: the first frame) and say what it holds, with a copy of at
     most `copy_pixels`.
 
-    Of a folder of frames every image is opened. Raises SliderError that names the path: missing, empty, cut short, no image,
+    Of a folder of frames every image is bitmap.opened. Raises SliderError that names the path: missing, empty, cut short, no image,
     too large, too small; for a video and a folder also what `load_clip` raises.
     """
     path = Path(path)
@@ -60,26 +45,26 @@ def look(path: str | Path, copy_pixels: int = 0) -> Look:
         return _look_folder(path, copy_pixels)
     if _is_video(path):
         count, (first,) = load_video(path, 1)
-        return Look(*first.size, count, (f"a video of {count} frames",), in_small(first, copy_pixels))
-    return look_image(path, copy_pixels)
+        return Look(*first.size, count, (f"a video of {count} frames",), bitmap.in_small(first, copy_pixels))
+    return bitmap.look_image(path, copy_pixels)
 
 
 def _look_folder(path: Path, copy_pixels: int) -> Look:
     files = frame_files(path)
     none = f"No images: the folder {path} holds none ({', '.join(IMAGE_ENDINGS)}). Put frames there or remove it."
     need(bool(files), none, "folder.no_images")
-    first = look_image(files[0], copy_pixels)
+    first = bitmap.look_image(files[0], copy_pixels)
     notes = dict.fromkeys(first.notes)
     sizes = {(first.width, first.height)}
     for file in files[1:]:
-        frame = look_image(file)
+        frame = bitmap.look_image(file)
         notes |= dict.fromkeys(frame.notes)
         sizes.add((frame.width, frame.height))
     _check_equal(path, sizes)
     return Look(first.width, first.height, len(files), (f"a folder of {len(files)} frames", *notes), first.copy)
 
 
-def load_clip(path: str | Path, frames: int, background: Colour = WHITE) -> list[Image.Image]:
+def load_clip(path: str | Path, frames: int, background: Colour = bitmap.WHITE) -> list[Image.Image]:
     """`frames` RGB images, evenly spaced from the first frame to the last, of a video, an animation or a folder of images.
 
     A folder's images go by name, its numbers by value (2 before 10). One frame is the first. Raises SliderError that names the
@@ -89,7 +74,7 @@ def load_clip(path: str | Path, frames: int, background: Colour = WHITE) -> list
     need(frames >= 1, f"A clip needs at least 1 frame, got {frames!r}.", "clip.frames")
     if _is_folder(path):
         files = frame_files(path)
-        pictures = [over(load_image(files[i]), background) for i in evenly_spaced(path, len(files), frames)]
+        pictures = [bitmap.over(bitmap.load_image(files[i]), background) for i in evenly_spaced(path, len(files), frames)]
     elif _is_video(path):
         _, pictures = load_video(path, frames)
     else:
@@ -111,20 +96,20 @@ def by_number(name: str) -> list[tuple[bool, int, str]]:
 
 def frame_files(path: Path) -> list[Path]:
     """The images in a folder of frames, in their order."""
-    with naming(path, "Folder"):
+    with bitmap.naming(path, "Folder"):
         files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and file.name[0] != "."]
     return sorted(files, key=lambda file: (by_number(file.name), file.name))
 
 
 def _animation(path: Path, frames: int, background: Colour) -> list[Image.Image]:
     pictures = []
-    with opened(path, "Clip") as image:
+    with bitmap.opened(path, "Clip") as image:
         wanted = evenly_spaced(path, getattr(image, "n_frames", 1), frames)
         for number in range(wanted[-1] + 1):  # a frame is a change of the one before: none can be left out
             image.seek(number)
-            check_size(path, "Clip", *image.size)  # a later frame of a GIF may be larger than the header says
+            bitmap.check_size(path, "Clip", *image.size)  # a later frame of a GIF may be larger than the header says
             if number in wanted:
-                pictures.append(over(eight_bit(ImageOps.exif_transpose(image)), background))
+                pictures.append(bitmap.over(bitmap.eight_bit(ImageOps.exif_transpose(image)), background))
     return pictures
 
 
@@ -137,7 +122,7 @@ def evenly_spaced(path: Path, count: int, frames: int) -> list[int]:
 
 def load_video(path: Path, frames: int) -> tuple[int, list[Image.Image]]:
     """(frames in all, those wanted as RGB)."""
-    check_file(path, "Video")
+    bitmap.check_file(path, "Video")
     try:
         import av
     except ImportError:
@@ -158,7 +143,7 @@ def load_video(path: Path, frames: int) -> tuple[int, list[Image.Image]]:
             if frame is None or frame.is_corrupt:
                 number = times.index(time)
                 raise SliderError(f"Video is damaged: {path}, near frame {number}. Replace or remove it.", "video.damaged")
-            check_size(path, "Video", frame.width, frame.height)
+            bitmap.check_size(path, "Video", frame.width, frame.height)
             pictures.append(_upright(frame, stream.sample_aspect_ratio))
             reached = frame.pts
     return len(times), pictures
@@ -184,28 +169,23 @@ def _frame_times(av: Any, path: Path) -> tuple[list[int], list[int]]:
 
 @contextmanager
 def _container(av: Any, path: Path) -> Iterator[tuple[Any, Any]]:
-    """The opened file and its first video stream. The demuxer is chosen here and gets a file object: left to itself, FFmpeg
+    """The bitmap.opened file and its first video stream. The demuxer is chosen here and gets a file object: left to itself, FFmpeg
     would follow a play list to other files and addresses."""
-    limit = {"max_pixels": str(MOST_PIXELS)}
-    with naming(path, "Video"), path.open("rb") as file:
-        form = _demuxer(file.read(8))
+    limit = {"max_pixels": str(bitmap.MOST_PIXELS)}
+    with bitmap.naming(path, "Video"), path.open("rb") as file:
+        start = file.read(8)
+        is_matroska = start[:4] == MATROSKA
         contents = "Its content is neither MP4, QuickTime, WebM nor Matroska"
-        need(bool(form), f"No video: {path}. {contents}. Remove it.", "video.format")
+        need(is_matroska or start[4:] in BOXES, f"No video: {path}. {contents}. Remove it.", "video.format")
         file.seek(0)
+        form = "matroska" if is_matroska else "mov"
         with av.open(file, format=form, options=limit) as clip:
             if not clip.streams.video:
                 raise SliderError(f"No video: {path} has no pictures in it. Remove it.", "video.no_pictures")
             stream = clip.streams.video[0]
-            check_size(path, "Video", stream.codec_context.width, stream.codec_context.height)
+            bitmap.check_size(path, "Video", stream.codec_context.width, stream.codec_context.height)
             stream.codec_context.options = limit
             yield clip, stream
-
-
-def _demuxer(start: bytes) -> str:
-    """FFmpeg's name of the format that begins with these 8 bytes; empty for another."""
-    if start[:4] == MATROSKA:
-        return "matroska"
-    return "mov" if start[4:] in BOXES else ""
 
 
 def _upright(frame: Any, pixel_ratio: Any) -> Image.Image:

@@ -34,8 +34,7 @@ def _off(value: float, wanted: float) -> float:
 
 def _steps(ratio: float, side: float) -> tuple[int, int]:
     """(width, height) in steps for `ratio` >= 1 and an area of side^2 square steps."""
-    wide = side * math.sqrt(ratio)
-    high = side / math.sqrt(ratio)
+    wide, high = side * math.sqrt(ratio), side / math.sqrt(ratio)
     heights = {max(1, math.floor(high)), max(1, math.ceil(high))}
     widths = range(max(1, math.floor(min(wide / 2, side * side / max(heights)))), math.ceil(wide) * 2 + 1)
     sizes = [(w, h) for h in heights for w in widths if w >= h]

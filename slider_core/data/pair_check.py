@@ -81,8 +81,7 @@ class PairFigures:
 
     def ratio(self, figure: str) -> float:
         """One of the figures, positive by negative; 1 where one of the two has none."""
-        positive = getattr(self.positive, figure)
-        negative = getattr(self.negative, figure)
+        positive, negative = getattr(self.positive, figure), getattr(self.negative, figure)
         return positive / negative if min(positive, negative) > 1e-9 else 1.0
 
     @property
@@ -149,15 +148,10 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
     laplacian = p[1:-1, 2:] + p[1:-1, :-2] + p[2:, 1:-1] + p[:-2, 1:-1] - 4 * grey
     bends = float(laplacian.square().mean())
     edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends)) if bends > 1e-9 else 0.0
-    return ImageFigures(
-        size=size,
-        enlarged=max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1)),
-        brightness=float(grey.mean()),
-        contrast=float(grey.std(correction=0)),
-        sharpness=float(laplacian.var(correction=0)),
-        edges=edges,
-        cells=F.adaptive_avg_pool2d(image[None], CELLS)[0],
-    )
+    enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
+    brightness, contrast = float(grey.mean()), float(grey.std(correction=0))
+    sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
+    return ImageFigures(size, enlarged, brightness, contrast, sharpness, edges, cells)
 
 
 def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int] | None:
@@ -178,8 +172,7 @@ def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int
 def _likely_shifts(a: torch.Tensor, b: torch.Tensor) -> list[tuple[int, int]]:
     """None, and the peaks (right, down) of the cross and the phase correlation of two gradients (2, H, W), each once."""
     height, width = a.shape[1:]
-    down = height // 4
-    right = width // 4
+    down, right = height // 4, width // 4
     window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
     cross = (torch.fft.rfft2(b * window) * torch.fft.rfft2(a * window).conj()).sum(0)
     places = {(0, 0): None}
@@ -200,8 +193,7 @@ def _overlap(a: torch.Tensor, b: torch.Tensor, shift: tuple[int, int]) -> float:
 
 def check(pair: PairImages) -> PairFigures:
     """The figures of one pair. SliderError when its images are not of one size, or `image_figures` refuses one."""
-    positive = pair.positive.detach().float().cpu()
-    negative = pair.negative.detach().float().cpu()
+    positive, negative = pair.positive.detach().float().cpu(), pair.negative.detach().float().cpu()
     shapes = f"{tuple(positive.shape)} and {tuple(negative.shape)}"
     unequal = f"{plain(pair.name)}: its pictures have the shapes {shapes}. Fit both to one size first."
     need(positive.shape == negative.shape, unequal, "pair.shapes")

@@ -64,11 +64,9 @@ class PairsReport:
 
     @property
     def summary(self) -> str:
-        count = counted(len(self.pairs), "pair")
-        if not self.pairs:
-            return f"{count}."
         shares = sorted(pair.share for pair in self.pairs)
-        return f"{count}, {shares[0]:.1%} to {shares[-1]:.1%} of the picture differs."
+        count = counted(len(shares), "pair")
+        return f"{count}, {shares[0]:.1%} to {shares[-1]:.1%} of the picture differs." if shares else f"{count}."
 
     def lines(self, most: int = 5) -> list[str]:
         """The report, worst first: one line for a finding, at most `most` of a kind, then the names of the rest."""
@@ -131,13 +129,8 @@ def _of_image(pair: str, side: str, image: ImageFigures, soft: bool) -> Iterator
 
 def _direction(shift: tuple[int, int]) -> str:
     """(right, down) in pixels as text."""
-    across, down = shift
-    parts = []
-    if across:
-        parts.append(f"{abs(across)} px {'left' if across < 0 else 'right'}")
-    if down:
-        parts.append(f"{abs(down)} px {'up' if down < 0 else 'down'}")
-    return " and ".join(parts)
+    ways = zip(shift, (("right", "left"), ("down", "up")), strict=True)
+    return " and ".join(f"{abs(pixels)} px {names[pixels < 0]}" for pixels, names in ways if pixels)
 
 
 def _compared(pair: PairFigures, of_sides: set[Kind]) -> Iterator[Finding]:
@@ -190,8 +183,7 @@ def _of_sides(pairs: list[PairFigures]) -> Iterator[Finding]:
         return
     for measure in MEASURES:
         logs = torch.tensor([measure.of(pair) for pair in pairs], dtype=torch.float64).log()
-        middle = float(logs.quantile(0.5))
-        error = float(logs.std()) / math.sqrt(len(pairs))
+        middle, error = float(logs.quantile(0.5)), float(logs.std()) / math.sqrt(len(pairs))
         if abs(middle) > max(math.log(measure.side_limit), 3 * error):
             more, less = _more_and_less(math.exp(middle))
             what = f"The {more}s as a whole are {measure.text.format(math.exp(abs(middle)))} the {less}s"

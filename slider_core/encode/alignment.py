@@ -38,8 +38,7 @@ def _chance(count: int) -> float:
 
 def _outline(latent: torch.Tensor) -> torch.Tensor:
     """(..., H - 1, W - 1) how much changes from place to place, over all channels; a little blurred, its mean taken off."""
-    down = latent[..., 1:, 1:] - latent[..., :-1, 1:]
-    right = latent[..., 1:, 1:] - latent[..., 1:, :-1]
+    down, right = latent[..., 1:, 1:] - latent[..., :-1, 1:], latent[..., 1:, 1:] - latent[..., 1:, :-1]
     strength = (down.square() + right.square()).flatten(0, -3).sum(dim=0).sqrt()
     blurred = F.avg_pool2d(strength[None, None], 3, 1, 1, count_include_pad=False)
     return blurred - blurred.mean()
@@ -47,8 +46,7 @@ def _outline(latent: torch.Tensor) -> torch.Tensor:
 
 def outlines_agree(positive: torch.Tensor, negative: torch.Tensor) -> float:
     """Correlation of the outlines of two latents (C, H, W) or (C, T, H, W); 0 where one has none."""
-    a = _outline(positive.float())
-    b = _outline(negative.float())
+    a, b = _outline(positive.float()), _outline(negative.float())
     size = float(a.norm() * b.norm())
     return float((a * b).sum()) / size if size else 0.0
 
@@ -64,8 +62,7 @@ def _partners_nearest(positives: Sequence[torch.Tensor], negatives: Sequence[tor
     groups: dict[torch.Size, list[int]] = defaultdict(list)
     for number, positive in enumerate(positives):
         groups[positive.shape].append(number)
-    near = 0.0
-    variance = 0.0
+    near = variance = 0.0
     total = sum(len(numbers) for numbers in groups.values() if len(numbers) > 1)
     for numbers in groups.values():
         if len(numbers) > 1:

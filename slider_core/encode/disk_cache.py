@@ -38,12 +38,8 @@ class DiskCache:
     """
 
     def __init__(self, folder: Path, budget: int = 2 * 1024**3) -> None:
-        self.folder = Path(folder)
-        self.budget = int(budget)
-        self.hits = 0
-        self.misses = 0
-        self.damaged = 0
-        self.unkept = 0
+        self.folder, self.budget = Path(folder), int(budget)
+        self.hits = self.misses = self.damaged = self.unkept = 0
         self.trouble = ""  # the last, in the system's words
         self._held: int | None = None  # bytes in the folder at the last look,
         self._fresh = 0  # and what was written since
