@@ -74,20 +74,14 @@ def test_every_ending_gives_the_pixels_that_were_saved(tmp_path: Path, ending: s
     assert (seen.width, seen.height, seen.frames, seen.notes, seen.copy) == (WIDE, HIGH, 1, (), None)
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("1", "PNG"), ("P", "PNG"), ("L", "JPEG"), ("CMYK", "TIFF"), ("CMYK", "JPEG")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("1", "PNG"), ("P", "PNG"), ("L", "JPEG"), ("YCbCr", "TIFF"), ("CMYK", "TIFF"), ("CMYK", "JPEG")]
+)
 def test_every_opaque_mode_becomes_rgb(tmp_path: Path, mode: str, kind: str) -> None:
     image = Image.fromarray(ramp()).convert(mode)
     image.save(tmp_path / "a.png", kind, quality=95)
-    assert off(load_image(tmp_path / "a.png"), np.asarray(image.convert("RGB"), dtype=int)) <= (LOSSY if kind == "JPEG" else 0)
-    assert look(tmp_path / "a.png").notes == (("CMYK converted to RGB",) if mode == "CMYK" else ())
-
-
-def test_colour_spaces_of_a_tiff_become_rgb(tmp_path: Path) -> None:
-    for mode, most in (("YCbCr", LOSSY), ("LAB", 0)):
-        image = Image.new("LAB", (WIDE, HIGH), (200, 128, 128)) if mode == "LAB" else Image.fromarray(ramp()).convert(mode)
-        image.save(tmp_path / "a.png", "TIFF")
-        assert off(load_image(tmp_path / "a.png"), np.asarray(image.convert("RGB"), dtype=int)) <= most
-        assert look(tmp_path / "a.png").notes == (f"{mode} converted to RGB",)
+    assert off(load_image(tmp_path / "a.png"), np.asarray(image.convert("RGB"), dtype=int)) <= (LOSSY if kind != "PNG" else 0)
+    assert look(tmp_path / "a.png").notes == ((f"{mode} converted to RGB",) if mode in ("CMYK", "YCbCr") else ())
 
 
 TURNED = {  # EXIF: where row 0 and column 0 of the stored picture lie -> what undoes it
@@ -102,13 +96,13 @@ TURNED = {  # EXIF: where row 0 and column 0 of the stored picture lie -> what u
 }
 
 
-@pytest.mark.parametrize("orientation", TURNED)
-def test_an_image_and_its_alpha_stand_upright_as_exif_says(tmp_path: Path, orientation: int) -> None:
-    rgba = np.dstack([ramp(), ramp()[..., 0]])
-    for ending, pixels in ((".png", rgba), (".jpg", ramp()), (".webp", ramp())):
-        path = tmp_path / f"a{ending}"
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
+def test_an_image_and_its_alpha_stand_upright_as_exif_says(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    pixels = np.dstack([ramp(), ramp()[..., 0]]) if ending == ".png" else ramp()
+    for orientation, upright in TURNED.items():
         Image.fromarray(pixels).save(path, exif=turned(orientation), quality=95)
-        expected = TURNED[orientation](pixels)
+        expected = upright(pixels)
         assert off(load_image(path), expected) <= (0 if ending == ".png" else LOSSY)
         assert (look(path).width, look(path).height) == (expected.shape[1], expected.shape[0])
 
@@ -133,20 +127,17 @@ def test_16_bit_grey_goes_to_the_nearest_of_8_bit(tmp_path: Path, mode: str) -> 
     assert look(tmp_path / "a.png").notes == (f"{32 if mode == 'I' else 16} bit converted to 8 bit",)
 
 
-@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
-def test_a_float_image_goes_from_its_own_range_to_8_bit(tmp_path: Path, top: float) -> None:
-    values = np.linspace(0, top, WIDE * HIGH, dtype=np.float32).reshape(HIGH, WIDE)
-    save_grey(tmp_path / "a.png", values, "F")
-    assert off(load_image(tmp_path / "a.png").getchannel("R"), values.astype(float) / top * 255) <= 0.5 + 1e-4
-
-
-@pytest.mark.parametrize("value", [-1.0, 65536.0, np.nan])
-def test_a_float_image_with_values_outside_any_range_is_refused_when_looked_at(tmp_path: Path, value: float) -> None:
-    values = np.ones((HIGH, WIDE))
-    values[3, 4] = value
-    save_grey(tmp_path / "a.png", values, "F")
-    with refused("image.unreadable", tmp_path / "a.png", "its values go from"):
-        look(tmp_path / "a.png")
+def test_a_float_image_goes_from_its_own_range_to_8_bit_and_is_refused_outside_any(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for top in (1.0, 255.0, 65535.0):
+        values = np.linspace(0, top, WIDE * HIGH, dtype=np.float32).reshape(HIGH, WIDE)
+        save_grey(path, values, "F")
+        assert off(load_image(path).getchannel("R"), values.astype(float) / top * 255) <= 0.5 + 1e-4
+    for value in (-1.0, 65536.0, np.nan):
+        values[3, 4] = value
+        save_grey(path, values, "F")
+        with refused("image.unreadable", path, "its values go from"):
+            look(path)
 
 
 def test_16_bit_colour_is_exact_and_noted(tmp_path: Path) -> None:
@@ -250,12 +241,6 @@ def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     refused_both(tmp_path / "pipe.png", "image.no_file")
     refused_both(tmp_path / f"{'n' * 300}.png", "image.unreadable")
-
-
-def test_strange_names_are_read(tmp_path: Path) -> None:
-    for name in ("Größe 漢字 🙂.png", "n" * 251 + ".png", " lead and trail .PNG", "a\tb'\"%s{}.png", "-rf.png"):
-        Image.fromarray(ramp()).save(tmp_path / name)
-        assert off(load_image(tmp_path / name), ramp()) == 0
 
 
 CUTS = {

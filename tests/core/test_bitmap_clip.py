@@ -197,19 +197,6 @@ def test_an_mp4_that_lacks_its_end_is_refused_when_looked_at(tmp_path: Path) -> 
             look(path)
 
 
-def test_a_video_whose_frame_is_damaged_is_refused(tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    path = film(tmp_path / "a.mp4", 11, bf="0")
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as clip:
-        at, size = [(p.pos, p.size) for p in clip.demux(video=0) if p.size][10]
-    content[at + size // 2 : at + size] = bytes(size - size // 2)
-    path.write_bytes(content)
-    assert numbers(load_clip(path, 1)) == [0]
-    with pytest.raises(SliderError, match=r"a\.mp4"):
-        load_clip(path, 2)
-
-
 def test_what_is_no_video_is_refused_and_a_play_list_is_not_followed(tmp_path: Path) -> None:
     other = film(tmp_path / "other.mp4", 3)
     texts = {

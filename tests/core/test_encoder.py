@@ -8,14 +8,12 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from slider_core.config.training import TrainSpec
 from slider_core.data.bucket_spec import Alpha, DatasetSpec, Pairing, Unequal
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.fitting import Fitted, small_image
 from slider_core.data.pairs_report import examine_dataset
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
-from slider_core.objective.batch_plan import plan
 from slider_core.objective.step_loss import masked_mean
 from slider_core.with_tiny.model import TinyBackend
 
@@ -125,23 +123,14 @@ def test_a_copy_is_bounded_and_what_has_none_is_decoded_again(
 # --- encoding
 
 
-def test_batches_are_of_one_size(tmp_path: Path) -> None:
-    samples = encode(pairs(tmp_path, [(64, 64), (96, 48), (48, 96), (100, 50)]), TinyBackend(), SIDE)
-    for step in range(8):
-        assert len({s.latent.shape for s in plan(samples, TrainSpec(batch=4)).batch(step).samples}) == 1
-
-
 def test_a_flip_shows_every_pair_mirrored_too(tmp_path: Path) -> None:
-    samples = encode(pairs(tmp_path, [(64, 64)], DatasetSpec(flip=True)), TinyBackend(), SIDE)
+    done: list[tuple[int, int]] = []
+    dataset = pairs(tmp_path, [(64, 64)], DatasetSpec(flip=True))
+    samples = encode(dataset, TinyBackend(), SIDE, on_image=lambda *at: done.append(at))
+    assert done == [(n, 4) for n in range(1, 5)]
     assert [s.pair for s in samples] == [0, 0, 1, 1]
     assert torch.equal(samples[2].latent, samples[0].latent.flip(-1))
     assert samples[3].strength == samples[1].strength == -1.0
-
-
-def test_random_pairs_have_no_number(tmp_path: Path) -> None:
-    samples = encode(pairs(tmp_path, [(64, 64), (96, 48)], DatasetSpec(pairing=Pairing.RANDOM)), TinyBackend(), SIDE)
-    assert {s.pair for s in samples} == {None}
-    assert plan(samples, TrainSpec(batch=2)).batch(0).strengths == (1.0, -1.0)
 
 
 def test_a_second_run_encodes_nothing_and_a_damaged_entry_is_built_again(tmp_path: Path) -> None:
@@ -178,12 +167,6 @@ def test_a_change_invalidates_just_itself(change: str, images: int, prompts: int
         spec = DatasetSpec(background="#102030")
     encode(read_dataset(bucket_folders(data), spec), backend, side, DiskCache(disk))
     assert (backend.images, backend.prompts) == (images, prompts)
-
-
-def test_progress_goes_to_the_last_image(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    encode(pairs(tmp_path, [(64, 64)] * 3), TinyBackend(), SIDE, on_image=lambda *at: seen.append(at))
-    assert seen == [(n, 6) for n in range(1, 7)]
 
 
 def test_alpha_as_a_mask_at_the_latents_size(tmp_path: Path) -> None:

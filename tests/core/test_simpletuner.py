@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 from core.faults import refused
-from PIL import Image
 
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Crop
-from slider_core.data.dataset import read_dataset
 from slider_core.data.simpletuner import is_dataset_file, read_dataset_file
 
 PLUS = {"id": "plus", "instance_data_dir": "p", "slider_strength": 0.5}
@@ -133,23 +131,6 @@ def test_no_list_of_backends(content: str, problem: str, tmp_path: Path) -> None
         read_dataset_file(path)
     with refused("dataset_file.unreadable", "gone.json"):
         read_dataset_file(tmp_path / "gone.json")
-
-
-def test_from_the_file_to_the_images(tmp_path: Path) -> None:
-    for folder, colour in (("p", "red"), ("n", "blue"), ("z", "white")):
-        (tmp_path / folder).mkdir()
-        Image.new("RGB", (16, 16), colour).save(tmp_path / folder / "a_smiling_face.png")
-    rest = {
-        "id": "rest",
-        "instance_data_dir": "z",
-        "caption_strategy": "filename",
-        "prepend_instance_prompt": True,
-        "instance_prompt": "sks",
-    }
-    specs, notes = read_dataset_file(written(tmp_path, PLUS | {"repeats": 1}, MINUS, rest))
-    dataset = read_dataset(specs, notes=notes)
-    assert sorted((s.strength, s.caption) for s in dataset.image_samples) == [(-0.5, ""), (0.0, "sks a smiling face"), (0.5, "")]
-    assert "2 times an epoch" in dataset.report
 
 
 def test_what_looks_like_a_dataset_file(tmp_path: Path) -> None:
