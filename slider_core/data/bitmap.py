@@ -33,8 +33,8 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @dataclass(frozen=True)
 class Look:
-    """What a file holds: the upright size in pixels, its frames, what will be changed; `copy`, where asked for: the first
-    frame in small, RGB or RGBA."""
+    """What a file holds: the upright size in pixels, its frames, what will be changed in an image; `copy`, where asked for:
+    the first frame in small, RGB or RGBA."""
 
     width: int
     height: int

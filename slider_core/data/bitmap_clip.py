@@ -9,6 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def look(path: str | Path, copy_pixels: int = 0) -> Look:
         return _look_folder(path, copy_pixels)
     if _is_video(path):
         count, (first,) = load_video(path, 1)
-        return Look(*first.size, count, (f"a video of {count} frames",), bitmap.in_small(first, copy_pixels))
+        return Look(*first.size, count, (), bitmap.in_small(first, copy_pixels))
     return bitmap.look_image(path, copy_pixels)
 
 
@@ -54,14 +55,12 @@ def _look_folder(path: Path, copy_pixels: int) -> Look:
     none = f"No images: the folder {path} holds none ({', '.join(IMAGE_ENDINGS)}). Put frames there or remove it."
     need(bool(files), none, "folder.no_images")
     first = bitmap.look_image(files[0], copy_pixels)
-    notes = dict.fromkeys(first.notes)
     sizes = {(first.width, first.height)}
     for file in files[1:]:
         frame = bitmap.look_image(file)
-        notes |= dict.fromkeys(frame.notes)
         sizes.add((frame.width, frame.height))
     _check_equal(path, sizes)
-    return Look(first.width, first.height, len(files), (f"a folder of {len(files)} frames", *notes), first.copy)
+    return replace(first, frames=len(files), notes=())
 
 
 def load_clip(path: str | Path, frames: int, background: Colour = bitmap.WHITE) -> list[Image.Image]:

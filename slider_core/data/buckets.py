@@ -157,7 +157,7 @@ def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None) -> list[Path]:
 
 def joined(faults: Sequence[SliderError]) -> SliderError:
     """All the faults of a dataset as one, a line for each, with the code of the first."""
-    return SliderError("\n".join(str(fault) for fault in faults), faults[0].code)
+    return SliderError("\n".join(map(str, faults)), faults[0].code)
 
 
 def copy_pixels(resolution: int) -> int:
@@ -186,8 +186,7 @@ def read_bucket(
             if seen.copy:
                 copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
             samples.append(sample)
-            if not sample.is_clip:
-                notes += [f"{path.name}: {note}" for note in seen.notes]
+            notes += [f"{path.name}: {note}" for note in seen.notes if not sample.is_clip]
         except SliderError as fault:
             faults.append(fault)
         if on_image:

@@ -125,7 +125,7 @@ def _refuse_misspelt(folder: Path) -> None:
 def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str] = ()) -> Dataset:
     """Buckets that were read as a dataset, with its pairs. One side may be missing yet: training asks for both."""
     positive, negative = sides_of(buckets)
-    lines = [_line(bucket) for bucket in buckets] + list(notes)
+    lines = [*map(_line, buckets), *notes]
     for bucket in buckets:
         lines += bucket.notes
     if not positive or not negative:

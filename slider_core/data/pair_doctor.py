@@ -164,7 +164,7 @@ def _of_pair(pair: PairFigures, of_sides: set[Kind], unpaired: bool) -> Iterator
             compared = list(_compared(pair, of_sides))
             yield from compared
     if pair.captions[0].split() != pair.captions[1].split():
-        captions = " and ".join(_quoted(caption) for caption in pair.captions)
+        captions = " and ".join(map(_quoted, pair.captions))
         advice = "Give both the same: what words explain, the slider need not learn."
         yield _finding(Kind.CAPTIONS, pair.name, f"its captions differ, {captions}", advice)
     soft = Kind.SIDES_SHARP not in of_sides and all(f.kind is not Kind.SHARP for f in compared)
@@ -221,7 +221,7 @@ def examine(images: Iterable[PairImages]) -> PairsReport:
 
     Raises SliderError for a pair of two shapes, a tensor that is no image, or values that are not finite.
     """
-    in_turn = tuple(check(pair) for pair in images)
+    in_turn = tuple(map(check, images))
     pairs = sorted(in_turn, key=lambda p: (by_number(p.name), p.positive.brightness, p.negative.brightness))
     unpaired = bool(pairs) and sum(pair.unrelated for pair in pairs) * 2 >= len(pairs)
     findings = list(_of_sides(pairs))

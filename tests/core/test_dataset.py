@@ -71,7 +71,7 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
 def test_clutter_is_passed_over_and_captions_may_shout(tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     (tmp_path / "positive" / "._1.png").write_text("left by another system")
-    (tmp_path / "positive" / "1.TXT").write_text("loud", encoding="utf-8")
+    (tmp_path / "positive" / "1.TXT").write_text("loud", encoding="utf-8-sig")  # with a byte order mark
     image_samples = read_dataset(bucket_folders(tmp_path)).image_samples
     assert [s.caption for s in image_samples] == ["loud", ""]
 
