@@ -170,11 +170,13 @@ def test_random_pairs_need_no_equal_counts(tmp_path: Path) -> None:
     assert "drawn at random" in dataset.report
 
 
-@pytest.mark.parametrize("change", ["pairing", "repeats", "caption", "background", "content"])
+@pytest.mark.parametrize("change", ["pairing", "repeats", "caption", "background", "content", "caption file"])
 def test_the_digest_follows_every_choice(change: str, tmp_path: Path) -> None:
     sides(tmp_path, ["1.png"], ["1.png"])
     before = read_dataset(bucket_folders(tmp_path)).digest
     choices = {change: {"repeats": 2, "caption": "x"}[change]} if change in ("repeats", "caption") else {}
+    if change == "caption file":
+        (tmp_path / "negative" / "1.txt").write_text("a face", encoding="utf-8")
     if change == "content":
         put(tmp_path / "negative" / "1.png", BLUE)
     spec = {"pairing": DatasetSpec(pairing=Pairing.RANDOM), "background": DatasetSpec(background="#000000")}.get(change)
