@@ -27,8 +27,11 @@ def ramp() -> np.ndarray:
 
 
 def put(path: Path, size: tuple[int, int]) -> None:
+    """A gradient, of another colour on either side of a dataset."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.linear_gradient("L").resize(size).convert("RGB").save(path)
+    levels = Image.linear_gradient("L").resize(size)
+    blue = Image.new("L", size, 9 if "positive" in path.parts else 200)
+    Image.merge("RGB", [levels, levels, blue]).save(path)
 
 
 def pairs(root: Path, sizes: list[tuple[int, int]], spec: DatasetSpec | None = None, **choices: object) -> Dataset:
