@@ -126,7 +126,7 @@ def test_a_copy_is_bounded_and_what_has_none_is_decoded_again(
 def test_a_flip_shows_every_pair_mirrored_too(tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     dataset = pairs(tmp_path, [(64, 64)], DatasetSpec(flip=True))
-    samples = encode(dataset, TinyBackend(), SIDE, on_image=lambda *at: done.append(at))
+    samples = encode(dataset, TinyBackend(), SIDE, DiskCache(tmp_path / "cache"), lambda *at: done.append(at))
     assert done == [(n, 4) for n in range(1, 5)]
     assert [s.pair for s in samples] == [0, 0, 1, 1]
     assert torch.equal(samples[2].latent, samples[0].latent.flip(-1))
