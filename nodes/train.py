@@ -8,7 +8,6 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
-from ..slider_core.config.training import Objective, SaveSpec
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
@@ -29,7 +28,10 @@ from .messages import MESSAGE_EVERY, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .train_inputs import checkpoint_inputs, fine_inputs, lengths, optimizer_inputs, resolution_input, train_spec
+from .train_inputs import TrainInputs, fine_inputs, lengths, main_inputs, optimizer_inputs
+
+START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
+CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
 
 
 def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
@@ -93,9 +95,6 @@ def remark(run: Run, begun: int, until: int, reset: bool, one_by_one: bool) -> s
     return text
 
 
-RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
-
-
 class SliderTrainStep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -103,8 +102,8 @@ class SliderTrainStep(io.ComfyNode):
             node_id="SliderTrainStep",
             display_name="Slider Train Step",
             category=TRAINING_MENU,
-            description="Trains the slider on the loaded model for some steps and hands it on. Queue again to go on, until the "
-            "total is reached. The model itself is not changed. Stop keeps what was learned.",
+            description="Trains the slider on the loaded model for some steps and hands it on. Queue again to continue. "
+            "The model itself is not changed. Stop keeps what was learned.",
             search_aliases=["train slider", "concept slider", "train lora"],
             has_intermediate_output=True,
             inputs=[
@@ -113,64 +112,18 @@ class SliderTrainStep(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Encodes the images."),
                 DatasetSocket.Input("dataset", tooltip="From Load Slider Dataset, Slider Bucket or Slider Text Pair."),
                 TargetsSocket.Input("targets", tooltip="From Slider Target Injector."),
-                io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
-                io.Int.Input("steps", default=300, min=1, max=100000, tooltip="Steps to train each time the graph runs."),
-                io.Int.Input(
-                    "total_steps",
-                    default=300,
-                    min=1,
-                    max=100000,
-                    tooltip="Training ends here; later runs only hand it on.",
-                ),
-                io.Float.Input(
-                    "learning_rate",
-                    default=0.0002,
-                    min=1e-7,
-                    max=1.0,
-                    step=1e-5,
-                    round=1e-7,
-                    tooltip="0.0002 is where to begin on large models; the tiny demo model wants 0.002.",
-                ),
-                io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
-                io.Combo.Input(
-                    "objective",
-                    options=Objective,
-                    default=Objective.DISPLACEMENT,
-                    tooltip="displacement: learns what sets a pair apart. denoise_paired: Concept Sliders. "
-                    "denoise_rotating: SimpleTuner's cycle. teacher_difference: like ADDifT. docs/benchmarks.md compares them.",
-                ),
-                io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
-                resolution_input(),
-                io.Boolean.Input("reset", default=False, advanced=True, tooltip=RESET),
-                io.Boolean.Input(
-                    "checkpointing",
-                    default=True,
-                    advanced=True,
-                    optional=True,
-                    tooltip="On: gradient checkpointing, which computes every block twice. Slower, much less memory; the result is "
-                    "the same. Off: only where memory is short.",
-                ),
+                *main_inputs(),
                 *fine_inputs(),
-                *checkpoint_inputs(),
-                SliderSocket.Input(
-                    "start_from",
-                    optional=True,
-                    tooltip="A slider or LoRA to go on from (Load Slider LoRA), with its own layers, rank and algorithm.",
-                ),
+                SliderSocket.Input("start_from", optional=True, tooltip=START_FROM),
                 PreviewSocket.Input("preview", optional=True, tooltip="A strip to watch while it trains (Slider Live Preview)."),
                 *optimizer_inputs(),
-                io.Conditioning.Input(
-                    "control",
-                    optional=True,
-                    tooltip="From Apply ControlNet, on any prompt: its ControlNet and control image act while the slider trains. "
-                    "One image for all, one per pair, or one per training image.",
-                ),
+                io.Conditioning.Input("control", optional=True, tooltip=CONTROL),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider", tooltip="For Slider LoRA Apply, the sweep and Save Slider LoRA."),
                 io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's own nodes: Load LoRA Model, Save LoRA Weights."),
                 io.LossMap.Output(display_name="loss_map", tooltip="For ComfyUI's Plot Loss Graph."),
-                io.String.Output(display_name="status", tooltip="The step, and in words whether the slider works."),
+                io.String.Output(display_name="status", tooltip="The step, and whether the slider works."),
                 io.Image.Output(display_name="curve", tooltip="Explained share and loss over the steps, as a picture."),
             ],
         )
@@ -196,46 +149,26 @@ class SliderTrainStep(io.ComfyNode):
         vae: Any,
         dataset: Dataset,
         targets: Targets,
-        name: str,
-        steps: int,
-        total_steps: int,
-        learning_rate: float,
-        batch: int,
-        objective: str,
-        training_seed: int,
-        resolution: int,
-        reset: bool,
-        checkpointing: bool = True,
         start_from: Slider | None = None,
-        calibrate: bool = True,
-        checkpoint_every: int = 0,
-        checkpoints_kept: int = 3,
         preview: LivePreview | None = None,
         control: Any = None,
-        **fine: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:
-        spec = train_spec(
-            total_steps,
-            learning_rate,
-            training_seed,
-            batch=batch,
-            objective=objective,
-            checkpointing=checkpointing,
-            **fine,
-        )
-        steps, total_steps = lengths(fine.get("preset", "custom"), steps, total_steps)
-        backend = backend_for(model, vae, clip, targets.control_net, control, checkpointing)
-        chosen = targets.selection.targets
-        request = TrainingRequest(name, dataset, targets.spec, spec, chosen, start_from, resolution)
-        run = begin_in_node(backend, request, reset)
+        chosen = TrainInputs(**inputs)
+        name = chosen.name
+        steps, total_steps = chosen.lengths()
+        backend = backend_for(model, vae, clip, targets.control_net, control, chosen.checkpointing)
+        layers = targets.selection.targets
+        request = TrainingRequest(name, dataset, targets.spec, chosen.train_spec(), layers, start_from, chosen.resolution)
+        run = begin_in_node(backend, request, chosen.reset)
         begun = run.step
         until = max(begun, min(total_steps, begun + steps))
-        autosave = Autosave(run, runs_folder(), SaveSpec(every=checkpoint_every, keep=checkpoints_kept))
+        autosave = Autosave(run, runs_folder(), chosen.saves())
         with showing(run, until, Strips(preview, model, vae)) as live:
             observer = NodeObserver(begun, until, live)
             with training_here():
                 train(run, backend, until, autosave, observer)
-            if calibrate:
+            if chosen.calibrate:
                 calibrate_run(run, backend, autosave, observer)
             live.draw()
         if run.step < until:
@@ -243,7 +176,7 @@ class SliderTrainStep(io.ComfyNode):
         slider = snapshot(run, model)
         memory = backend.memory.summary()
         status = (
-            f"{name}: step {run.step} of {max(run.step, total_steps)}.{remark(run, begun, until, reset, backend.one_by_one)} "
+            f"{name}: step {run.step} of {max(run.step, total_steps)}.{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
             f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
         )
         if memory:

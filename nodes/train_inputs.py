@@ -1,11 +1,14 @@
-"""The inputs of Slider Train Step that are folded away, and how they become fields of a TrainSpec."""
+"""The inputs of Slider Train Step, and how they become a TrainSpec."""
 
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..slider_core.config.training import (
+    Objective,
     Optimizer,
+    SaveSpec,
     Schedule,
     Timesteps,
     TrainPreset,
@@ -14,153 +17,87 @@ from ..slider_core.config.training import (
     chosen_spec,
     preset_fields,
 )
+from .sockets import option
+
+OBJECTIVE = (
+    "displacement: learns what sets a pair apart. denoise_paired: Concept Sliders. denoise_rotating: SimpleTuner's cycle. "
+    "teacher_difference: like ADDifT."
+)
+RATE = "0.0002 is where to begin on large models; the tiny demo model wants 0.002."
+RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
+CHECKPOINTING = "On: gradient checkpointing: slower, much less memory, the same result. Off: only where memory is short."
+TIMESTEPS = "Noise levels to train at. few_step: only those of a sampler of few_steps steps (Turbo, Lightning, Schnell)."
+JITTER = "How far both images of a pair are shifted at random, share of the side. -1: as the objective has it."
+CALIBRATE = "On: after training, find the strength that shows what the images show, and make it 1."
+OPTIMIZER = (
+    "prodigy finds the rate itself: set learning_rate to 1. Some are packages of their own; the error names the pip command."
+)
+EMA = "Decay of an average of the weights, which is shown and saved: 0.99 is about the last 100 steps. 0: none."
+PRESET = "quick, balanced and careful set steps, total_steps, batch, warmup, schedule, accumulate and ema."
+SHARE = {"min": 0.0, "max": 1.0, "step": 0.01}
+MOST = 100000
+
+
+def main_inputs() -> list[io.Input]:
+    """What is seen at once."""
+    return [
+        io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
+        io.Int.Input("steps", default=300, min=1, max=MOST, tooltip="Steps to train each time the graph runs."),
+        io.Int.Input("total_steps", default=300, min=1, max=MOST, tooltip="Training ends here; later runs only hand it on."),
+        io.Float.Input("learning_rate", default=0.0002, min=1e-7, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
+        io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
+        io.Combo.Input("objective", options=Objective, default=Objective.DISPLACEMENT, tooltip=OBJECTIVE),
+        io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
+        resolution_input(),
+        io.Boolean.Input("reset", default=False, advanced=True, tooltip=RESET),
+        option("checkpointing", io.Boolean, True, CHECKPOINTING),
+    ]
 
 
 def resolution_input() -> io.Int.Input:
     """The size at which a dataset's images are encoded."""
-    return io.Int.Input(
-        "resolution",
-        default=0,
-        min=0,
-        max=4096,
-        step=8,
-        advanced=True,
-        tooltip="Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model.",
-    )
+    tooltip = "Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model."
+    return io.Int.Input("resolution", default=0, min=0, max=4096, step=8, advanced=True, tooltip=tooltip)
 
 
 def fine_inputs() -> list[io.Input]:
     """What seldom needs a change, folded away."""
-    whole = {"min": 0.0, "max": 1.0, "step": 0.01, "advanced": True, "optional": True}
     return [
-        io.Combo.Input(
-            "timesteps",
-            options=Timesteps,
-            default=Timesteps.MODEL,
-            advanced=True,
-            optional=True,
-            tooltip="Noise levels to train at. model: spaced as the model's own schedule. few_step: only those that a sampler of "
-            "few_steps steps asks for: Turbo, Lightning, Schnell.",
-        ),
-        io.Int.Input(
-            "few_steps", default=4, min=1, max=100, advanced=True, optional=True, tooltip="The sampler's steps, for few_step."
-        ),
-        io.Float.Input("noise_from", default=0.0, tooltip="Lowest noise level to train at: 0 is clean.", **whole),
-        io.Float.Input("noise_to", default=1.0, tooltip="Highest noise level to train at: 1 is pure noise.", **whole),
-        io.Combo.Input(
-            "weighting",
-            options=Weighting,
-            default=Weighting.AUTO,
-            advanced=True,
-            optional=True,
-            tooltip="How errors are weighted over noise levels. auto: as the objective has it.",
-        ),
-        io.Combo.Input(
-            "schedule",
-            options=Schedule,
-            default=Schedule.COSINE,
-            advanced=True,
-            optional=True,
-            tooltip="How the learning rate changes over total_steps.",
-        ),
-        io.Float.Input(
-            "jitter",
-            default=-1.0,
-            min=-1.0,
-            max=0.5,
-            step=0.01,
-            advanced=True,
-            optional=True,
-            tooltip="How far both images of a pair are moved at random, share of the side, so that a slider does not learn where "
-            "things lie. -1: as the objective has it.",
-        ),
-        io.Float.Input(
+        option("timesteps", io.Combo, Timesteps.MODEL, TIMESTEPS, options=Timesteps),
+        option("few_steps", io.Int, 4, "The sampler's steps, for few_step.", min=1, max=100),
+        option("noise_from", io.Float, 0.0, "Lowest noise level to train at: 0 is clean.", **SHARE),
+        option("noise_to", io.Float, 1.0, "Highest noise level to train at: 1 is pure noise.", **SHARE),
+        option("weighting", io.Combo, Weighting.AUTO, "Loss weighting. auto: as the objective has it.", options=Weighting),
+        option("schedule", io.Combo, Schedule.COSINE, "How the learning rate changes over total_steps.", options=Schedule),
+        option("jitter", io.Float, -1.0, JITTER, min=-1.0, max=0.5, step=0.01),
+        option(
             "neutral_weight",
-            default=1.0,
+            io.Float,
+            1.0,
+            "Loss weight of neutral images: they stay as they are.",
             min=0.0,
             max=100.0,
             step=0.05,
-            advanced=True,
-            optional=True,
-            tooltip="What neutral images count beside the pairs: they stay as they are.",
         ),
-        io.Boolean.Input(
-            "calibrate",
-            default=True,
-            advanced=True,
-            optional=True,
-            tooltip="On: after training, find the strength that shows what the images show, and make it 1. Forward passes only.",
+        option("calibrate", io.Boolean, True, CALIBRATE),
+        option(
+            "checkpoint_every", io.Int, 0, "Keep the slider every so many steps in output/sliders. 0: never.", min=0, max=MOST
         ),
-    ]
-
-
-def checkpoint_inputs() -> list[io.Input]:
-    """Checkpoints, besides the autosave."""
-    return [
-        io.Int.Input(
-            "checkpoint_every",
-            default=0,
-            min=0,
-            max=100000,
-            advanced=True,
-            optional=True,
-            tooltip="Keep the slider as it is every so many steps, in output/sliders/<name>. 0: never.",
-        ),
-        io.Int.Input(
-            "checkpoints_kept",
-            default=3,
-            min=1,
-            max=1000,
-            advanced=True,
-            optional=True,
-            tooltip="How many of the last checkpoints stay; the best by explained share stays too.",
-        ),
+        option("checkpoints_kept", io.Int, 3, "How many of the last checkpoints stay; the best one stays too.", min=1, max=1000),
     ]
 
 
 def optimizer_inputs() -> list[io.Input]:
     """The optimizer and what steadies it."""
-    more = {"advanced": True, "optional": True}
+    presets = {"presets": {preset.value: widgets(preset) for preset in TrainPreset}}
     return [
-        io.Combo.Input(
-            "optimizer",
-            options=Optimizer,
-            default=Optimizer.ADAMW,
-            tooltip="The optimizer. prodigy finds the rate itself: set learning_rate to 1. prodigy, adamw8bit and "
-            "schedule_free are packages of their own; the error names the pip command.",
-            **more,
+        option("optimizer", io.Combo, Optimizer.ADAMW, OPTIMIZER, options=Optimizer),
+        option("warmup", io.Int, 10, "Warm-up steps of the learning rate.", min=0, max=MOST),
+        option(
+            "accumulate", io.Int, 1, "Batches in one step, one after another: a larger batch without its memory.", min=1, max=1024
         ),
-        io.Int.Input(
-            "warmup", default=10, min=0, max=100000, tooltip="Steps in which the learning rate rises to its value.", **more
-        ),
-        io.Int.Input(
-            "accumulate",
-            default=1,
-            min=1,
-            max=1024,
-            tooltip="Batches in one step, computed one after another: a larger batch without its memory, in as much more time.",
-            **more,
-        ),
-        io.Float.Input(
-            "ema",
-            default=0.0,
-            min=0.0,
-            max=0.9999,
-            step=0.001,
-            round=0.0001,
-            tooltip="Decay of an average of the weights, which is what is shown and saved: 0.99 is about the last 100 steps. "
-            "0: the weights themselves.",
-            **more,
-        ),
-        io.Combo.Input(
-            "preset",
-            options=TrainPreset,
-            default=TrainPreset.CUSTOM,
-            tooltip="quick, balanced and careful set steps, total_steps, batch, warmup, schedule, accumulate and ema. custom: as "
-            "these inputs say.",
-            extra_dict={"presets": {preset.value: widgets(preset) for preset in TrainPreset}},
-            **more,
-        ),
+        option("ema", io.Float, 0.0, EMA, min=0.0, max=0.9999, step=0.001, round=0.0001),
+        option("preset", io.Combo, TrainPreset.CUSTOM, PRESET, options=TrainPreset, extra_dict=presets),
     ]
 
 
@@ -180,21 +117,50 @@ def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
     return (preset_steps, preset_steps) if preset_steps else (steps, total_steps)
 
 
-def train_spec(
-    total_steps: int,
-    learning_rate: float,
-    training_seed: int,
-    noise_from: float = 0.0,
-    noise_to: float = 1.0,
-    jitter: float = -1.0,
-    **choices: Any,
-) -> TrainSpec:
-    """The inputs as a TrainSpec; those that are no field of it under their own names."""
-    return chosen_spec(
-        steps=total_steps,
-        lr=learning_rate,
-        seed=training_seed,
-        window=(noise_from, noise_to),
-        jitter=None if jitter < 0 else jitter,
-        **choices,
-    )
+@dataclass(frozen=True, kw_only=True)
+class TrainInputs:
+    """What those inputs give, by their names."""
+
+    name: str
+    steps: int
+    total_steps: int
+    learning_rate: float
+    batch: int
+    objective: str
+    training_seed: int
+    resolution: int
+    reset: bool
+    checkpointing: bool = True
+    timesteps: str = Timesteps.MODEL.value
+    few_steps: int = 4
+    noise_from: float = 0.0
+    noise_to: float = 1.0
+    weighting: str = Weighting.AUTO.value
+    schedule: str = Schedule.COSINE.value
+    jitter: float = -1.0
+    neutral_weight: float = 1.0
+    calibrate: bool = True
+    checkpoint_every: int = 0
+    checkpoints_kept: int = 3
+    optimizer: str = Optimizer.ADAMW.value
+    warmup: int = 10
+    accumulate: int = 1
+    ema: float = 0.0
+    preset: str = TrainPreset.CUSTOM.value
+
+    def lengths(self) -> tuple[int, int]:
+        """(steps of this run of the graph, steps in all)."""
+        return lengths(self.preset, self.steps, self.total_steps)
+
+    def saves(self) -> SaveSpec:
+        return SaveSpec(every=self.checkpoint_every, keep=self.checkpoints_kept)
+
+    def train_spec(self) -> TrainSpec:
+        """Those that are fields of a TrainSpec, under its names."""
+        names = {field.name for field in fields(TrainSpec)} - {"steps", "lr", "seed", "window", "jitter"}
+        same = {name: value for name, value in asdict(self).items() if name in {*names, "preset"}}
+        jitter = None if self.jitter < 0 else self.jitter
+        window = (self.noise_from, self.noise_to)
+        return chosen_spec(
+            steps=self.total_steps, lr=self.learning_rate, seed=self.training_seed, window=window, jitter=jitter, **same
+        )
