@@ -143,7 +143,7 @@ def test_one_side_alone_says_what_is_missing(prompt: dict, run_graph) -> None:
     graph = {k: prompt[k] for k in ("1", "5", "6")} | {"p": run_graph.give(torch.rand(2, 64, 64, 3))}
     graph["plus"] = {"class_type": "SliderBucket", "inputs": {"images": ["p", 0], "strength": 1.0, "captions": ""}}
     graph["6"] = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"dataset": ["plus", 0]}}
-    with pytest.raises(run_graph.Error, match="needs positive and negative samples"):
+    with pytest.raises(run_graph.Error, match="2 positive and 0 negative"):
         run_graph(graph, slider=("6", 0))
 
 

@@ -262,13 +262,13 @@ def test_a_dataset_outside_the_roots_is_refused(prompt: dict, run_graph) -> None
 @pytest.mark.parametrize("name", ["../../etc", "demo: ../..", "/etc", "", ".", "demo: "])
 def test_locate_finds_only_what_is_listed(name: str, pack) -> None:
     with pytest.raises(pack.core("config.checks").SliderError, match="not found under"):
-        pack.part("nodes.dataset").locate(name)
+        pack.part("nodes.dataset_places").locate(name)
 
 
 def test_own_folders_in_the_input_folder_are_listed(pack, comfy: Path) -> None:
     for side in ("Positive", "negative"):
         (comfy / "input" / "mine" / "hat" / side).mkdir(parents=True, exist_ok=True)
-    dataset = pack.part("nodes.dataset")
+    dataset = pack.part("nodes.dataset_places")
     assert {"demo: smile", "mine/hat"} <= set(dataset.choices())
     assert dataset.locate("mine/hat") == comfy / "input" / "mine" / "hat"
 

@@ -1,0 +1,99 @@
+"""Where datasets lie: ComfyUI's dataset folders, its input folder, the shipped pairs; and what of them is listed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import folder_paths
+
+from ..slider_core.config.checks import SliderError
+from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
+from ..slider_core.data.bucket_spec import BucketSpec
+from ..slider_core.data.buckets import Bucket, joined, read_bucket
+from ..slider_core.data.dataset import sides_named
+from ..slider_core.data.simpletuner import is_dataset_file
+
+DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
+DEMO_PREFIX = "demo: "
+DEPTH = 3  # how deep below a root a dataset is looked for
+NO_FOLDER = "none"
+
+
+def roots() -> list[Path]:
+    """Where the user's datasets may lie: ComfyUI's own dataset folders, then the input folder."""
+    names = folder_paths.folder_names_and_paths
+    own = folder_paths.get_folder_paths("datasets") if "datasets" in names else []
+    return [Path(p) for p in (*own, folder_paths.get_input_directory())]
+
+
+def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """(relative path, folders, files) from `root` on, DEPTH deep. Folders that the caller clears are skipped."""
+    for folder, inner, files in os.walk(root, followlinks=True):
+        here = Path(folder).relative_to(root)
+        yield here, inner, files
+        if len(here.parts) >= DEPTH:
+            inner.clear()
+
+
+def datasets(root: Path) -> list[str]:
+    """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes.
+
+    A folder that lacks the other side is listed too: who looks for it gets the error that says what is missing."""
+    found = []
+    for here, inner, files in walked(root):
+        found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
+        if sides := sides_named(inner):
+            found.append(here.as_posix())
+        if sides == 2:
+            inner.clear()
+    return sorted(name for name in found if name != ".")
+
+
+def image_folders() -> list[str]:
+    """Every folder under the roots that holds images, whatever its name."""
+    endings = (*IMAGE_ENDINGS, *CLIP_ENDINGS)
+    found = {
+        here.as_posix()
+        for root in roots()
+        for here, _, files in walked(root)
+        if here.parts and any(Path(name).suffix.lower() in endings for name in files)
+    }
+    return [NO_FOLDER, *sorted(found)]
+
+
+def stamps(places: Iterable[Path]) -> str:
+    """Changes when one of the places, or anything in a folder among them, changes."""
+    found = sorted({p for place in places for p in (place, *place.rglob("*")) if p.exists()})
+    return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found])
+
+
+def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
+    """The images of a listed folder at a strength. SliderError that lists every fault."""
+    place = next((root / name for root in roots() if name != NO_FOLDER and (root / name).is_dir()), None)
+    if place is None or name not in image_folders():
+        raise SliderError(
+            f'Folder "{name}" not found under {", ".join(map(str, roots()))}. Press R to refresh the list.', "dataset.not_found"
+        )
+    if len(captions) > 1:
+        raise SliderError(
+            "One caption for all images of a folder; others belong into text files beside the images.", "bucket.captions"
+        )
+    bucket, faults = read_bucket(BucketSpec(str(place), strength, captions[0] if captions else None, name=name), roots())
+    if faults:
+        raise joined(faults)
+    return bucket
+
+
+def choices() -> list[str]:
+    names = {name: None for root in roots() for name in datasets(root)}
+    return [*(DEMO_PREFIX + name for name in datasets(DEMO)), *names]
+
+
+def locate(name: str) -> Path:
+    """The folder or dataset file of a choice: what the list shows and nothing else. SliderError when it is gone."""
+    own = name.removeprefix(DEMO_PREFIX)
+    for root in [DEMO] if own != name else roots():
+        if own in datasets(root):
+            return root / own
+    places = ", ".join(str(root) for root in roots())
+    raise SliderError(f'Dataset folder "{name}" not found under {places}. Press R to refresh the list.', "dataset.not_found")
