@@ -2,17 +2,18 @@
 
 LyCORIS reads `apply_preset.target_module` as class names and `target_name` as regular expressions on whole paths; the guide
 writes module names under `target_module`, with which LyCORIS makes nothing. Here both mean what they say: a name under
-`target_module` is a class, the end of a path, or another program's name for a layer (targets.py).
+`target_module` is a class, the end of a path, or another program's name for a layer (layers/select.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import json
 from typing import Any
 
-from ..config.checks import SliderError, nearest
-from ..config.lora import AdapterSpec, Algorithm, Preset
+from ..config.checks import SliderError, nearest, need
+from ..config.lora import TUCKER, AdapterSpec, Algorithm, Preset
 
 WHERE = "LyCORIS configuration"
 ALGORITHMS = {
@@ -33,21 +34,16 @@ WITHOUT_SIGN = {
 }
 # keys that say how LyCORIS runs, not what is trained
 NO_MATTER = (
-    "multiplier",
-    "bypass_mode",
-    "use_scalar",
-    "block_size",
-    "constraint",
-    "rescaled",
-    "train_llm_adapter",
-    "warn_on_unmatched",
-    "rank_dropout_scale",
+    *("multiplier", "bypass_mode", "use_scalar", "block_size", "constraint", "rescaled", "train_llm_adapter"),
+    *("warn_on_unmatched", "rank_dropout_scale"),
 )
 OFF = ("none", "false", "no", "", "0", "0.0")
 MUST_BE_OFF = ("rank_dropout", "module_dropout", "train_norm", "unbalanced_factorization")
-KNOWN = (
+TUCKER_KEYS = ("use_tucker", "use_cp", "use_conv_cp")
+KEYS = (
     *("algo", "linear_dim", "linear_alpha", "conv_dim", "conv_alpha", "dropout", "factor", "full_matrix", "decompose_both"),
-    *("use_tucker", "use_cp", "use_conv_cp", "dora_wd", "wd_on_output", "rs_lora", "apply_preset", "preset"),
+    *("dora_wd", "wd_on_output", "rs_lora", "apply_preset", "preset"),
+    *TUCKER_KEYS,
     *NO_MATTER,
     *MUST_BE_OFF,
 )
@@ -55,85 +51,120 @@ PRESET_KEYS = (
     *("enable_conv", "target_module", "target_name", "module_algo_map", "name_algo_map", "lora_prefix", "use_fnmatch"),
     *("unet_target_module", "unet_target_name", "text_encoder_target_module", "text_encoder_target_name", "exclude_name"),
 )
+Config = dict[str, Any]
 
 
-def _object(value: Any, what: str, known: tuple[str, ...]) -> dict[str, Any]:
+def _object(value: Any, what: str, keys: tuple[str, ...] | None = None) -> Config:
+    """`value` as a JSON object of those keys, or of any."""
+    message = f"{WHERE}: {what} must be a JSON object, got {type(value).__name__}."
     if not isinstance(value, dict):
-        raise SliderError(f"{WHERE}: {what} must be a JSON object, got {type(value).__name__}.")
+        raise SliderError(message, "lycoris_config.no_object")
     for key in value:
-        if key not in known:
-            raise SliderError(f'{WHERE}: {what} has "{key}", which is not known; {nearest(key, known)}')
+        if keys is not None and key not in keys:
+            message = f'{WHERE}: {what} has "{key}", which is not known; {nearest(key, keys)}'
+            raise SliderError(message, "lycoris_config.key")
     return value
 
 
-def _flag(given: dict[str, Any], key: str, default: bool = False) -> bool:
+def _flag(config: Config, key: str, default: bool = False) -> bool:
     """LyCORIS takes true, "true", 1 and "yes" alike."""
-    value = given.get(key, default)
-    return value.lower() in ("true", "yes", "1") if isinstance(value, str) else bool(value)
+    value = config.get(key, default)
+    if isinstance(value, str):
+        return value.lower() in ("true", "yes", "1")
+    return bool(value)
 
 
-def _words(given: dict[str, Any], *keys: str) -> tuple[str, ...]:
-    found: list[str] = []
+def _names(preset: Config, *keys: str) -> tuple[str, ...]:
+    """The names in the lists of those keys, each once."""
+    names: list[str] = []
     for key in keys:
-        value = given.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
-            raise SliderError(f"{WHERE}: {key} must be a list of names.")
-        found += value
-    return tuple(dict.fromkeys(found))
+        value = preset.get(key, [])
+        listed = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+        need(listed, f"{WHERE}: {key} must be a list of names.", "lycoris_config.names")
+        names += value
+    return tuple(dict.fromkeys(names))
 
 
-def _pattern(word: str, shell: bool) -> str:
-    """As LyCORIS matches it: from the beginning of the path, or as file names are matched."""
-    return f"^{fnmatch.translate(word)}" if shell else f"^(?:{word})"
-
-
-def _whole(given: dict[str, Any], key: str, default: int | None) -> int | None:
+def _whole(config: Config, key: str, default: int = 0) -> int:
     """A whole number, or the default where there is none or null."""
-    value = given.get(key)
+    value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise SliderError(f"{WHERE}: {key} must be a whole number, got {json.dumps(value)}.")
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
+    need(whole, f"{WHERE}: {key} must be a whole number, got {json.dumps(value)}.", "lycoris_config.number")
     return int(value)
 
 
-def _algorithm(given: dict[str, Any]) -> Algorithm:
-    name = str(given.get("algo") or "lora").lower()
+def _algorithm(config: Config) -> Algorithm:
+    name = str(config.get("algo") or "lora").lower()
     if name in WITHOUT_SIGN:
-        raise SliderError(f'{WHERE}: "{name}" makes no slider: {WITHOUT_SIGN[name]}.')
-    if name not in ALGORITHMS:
-        raise SliderError(f'{WHERE}: algo "{name}" is not known; {nearest(name, list(ALGORITHMS))}')
+        raise SliderError(f'{WHERE}: "{name}" makes no slider: {WITHOUT_SIGN[name]}.', "lycoris_config.no_sign")
+    message = f'{WHERE}: algo "{name}" is not known; {nearest(name, list(ALGORITHMS))}'
+    need(name in ALGORITHMS, message, "lycoris_config.algorithm")
     algorithm = ALGORITHMS[name]
-    if not _flag(given, "dora_wd") and not _flag(given, "rs_lora"):
+    dora = _flag(config, "dora_wd")
+    rslora = _flag(config, "rs_lora")
+    if not dora and not rslora:
         return algorithm
-    if algorithm is not Algorithm.LOCON or (_flag(given, "dora_wd") and _flag(given, "rs_lora")):
-        raise SliderError(f'{WHERE}: dora_wd and rs_lora go with the algo "lora", one of them at a time.')
-    if not _flag(given, "wd_on_output", True):
-        raise SliderError(f"{WHERE}: wd_on_output must be true: the norm is taken of each output's row.")
-    return Algorithm.DORA if _flag(given, "dora_wd") else Algorithm.RSLORA
+    single = algorithm is Algorithm.LOCON and not (dora and rslora)
+    need(single, f'{WHERE}: dora_wd and rs_lora go with the algo "lora", one of them at a time.', "lycoris_config.dora")
+    message = f"{WHERE}: wd_on_output must be true: the norm is taken of each output's row."
+    need(_flag(config, "wd_on_output", True), message, "lycoris_config.columns")
+    return Algorithm.DORA if dora else Algorithm.RSLORA
 
 
-def _layers(preset: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an AdapterSpec that choose layers; none where the preset chooses none."""
-    shell = _flag(preset, "use_fnmatch")
-    names = _words(preset, "target_module", "unet_target_module")
-    patterns = [_pattern(word, shell) for word in _words(preset, "target_name", "unet_target_name")]
-    ranks, alphas = [], []
-    named = preset.get("name_algo_map") or {}
-    for word, config in _object(named, "name_algo_map", tuple(named) if isinstance(named, dict) else ()).items():
-        pattern, config = _pattern(word, shell), _object(config, f'name_algo_map["{word}"]', ("dim", "alpha"))
-        patterns.append(pattern)
-        ranks += [(pattern, config["dim"])] if "dim" in config else []
-        alphas += [(pattern, config["alpha"])] if "alpha" in config else []
-    if preset.get("module_algo_map"):
-        raise SliderError(f"{WHERE}: module_algo_map is not taken here; use name_algo_map with dim and alpha.")
-    exclude = tuple(_pattern(word, shell) for word in _words(preset, "exclude_name"))
-    found: dict[str, Any] = {"exclude": exclude, "rank_pattern": tuple(ranks), "alpha_pattern": tuple(alphas)}
-    if names or patterns:
-        found |= {"preset": Preset.CUSTOM.value, "names": names, "patterns": tuple(dict.fromkeys(patterns))}
-    if not _flag(preset, "enable_conv", True):
-        found["conv_rank"] = 0
-    return found
+class _Layers:
+    """What an `apply_preset` says of layers: which ones, and the sizes of some."""
+
+    def __init__(self, preset: Config) -> None:
+        self.shell = _flag(preset, "use_fnmatch")
+        self.names = _names(preset, "target_module", "unet_target_module")
+        self.patterns = self._patterns(_names(preset, "target_name", "unet_target_name"))
+        self.exclude = tuple(self._patterns(_names(preset, "exclude_name")))
+        self.ranks: list[tuple[str, float]] = []
+        self.alphas: list[tuple[str, float]] = []
+        self.convolutions = _flag(preset, "enable_conv", True)
+        message = f"{WHERE}: module_algo_map is not taken here; use name_algo_map with dim and alpha."
+        need(not preset.get("module_algo_map"), message, "lycoris_config.module_map")
+        for name, sizes in _object(preset.get("name_algo_map") or {}, "name_algo_map").items():
+            self._add(name, _object(sizes, f'name_algo_map["{name}"]', ("dim", "alpha")))
+
+    def _patterns(self, names: tuple[str, ...]) -> list[str]:
+        """As LyCORIS matches them: from the beginning of the path, or as file names are matched."""
+        if self.shell:
+            return [f"^{fnmatch.translate(name)}" for name in names]
+        return [f"^(?:{name})" for name in names]
+
+    def _add(self, name: str, sizes: Config) -> None:
+        pattern = self._patterns((name,))[0]
+        self.patterns.append(pattern)
+        if "dim" in sizes:
+            self.ranks.append((pattern, sizes["dim"]))
+        if "alpha" in sizes:
+            self.alphas.append((pattern, sizes["alpha"]))
+
+    def chosen(self, spec: AdapterSpec) -> AdapterSpec:
+        """The spec with these layers, or with its own where none are chosen."""
+        if self.names or self.patterns:
+            patterns = tuple(dict.fromkeys(self.patterns))
+            spec = dataclasses.replace(spec, preset=Preset.CUSTOM.value, names=self.names, patterns=patterns)
+        if not self.convolutions:
+            spec = dataclasses.replace(spec, conv_rank=0)
+        exclude = (*spec.exclude, *self.exclude)
+        return dataclasses.replace(spec, exclude=exclude, rank_pattern=tuple(self.ranks), alpha_pattern=tuple(self.alphas))
+
+
+def _notes(config: Config, preset: Config, layers: _Layers) -> list[str]:
+    """What has no meaning here."""
+    notes = [f"{key} has no meaning here and was left out" for key in NO_MATTER if key in config]
+    for key in preset:
+        if key.startswith(("text_encoder", "lora_prefix")):
+            notes.append(f"apply_preset.{key} has no meaning here")
+    sized = layers.ranks or layers.alphas
+    if sized:
+        patterns = ", ".join(pattern for pattern, _ in sized)
+        notes.append(f"name_algo_map: dim and alpha are looked up by this model's own layer names ({patterns})")
+    return notes
 
 
 def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[str]]:
@@ -143,35 +174,33 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
     SliderError that names the key for what is not known, and for what cannot be a slider.
     """
     try:
-        given = json.loads(text)
+        value = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as fault:
-        raise SliderError(f"{WHERE}: not valid JSON ({fault}).") from None
-    given = _object(given, "the configuration", KNOWN)
+        raise SliderError(f"{WHERE}: not valid JSON ({fault}).", "lycoris_config.no_json") from None
+    config = _object(value, "the configuration", KEYS)
     for key in MUST_BE_OFF:
-        if str(given.get(key)).strip().lower() not in OFF:
-            raise SliderError(f"{WHERE}: {key} is not taken here; leave it out.")
-    if "preset" in given:
-        raise SliderError(f"{WHERE}: preset names LyCORIS' own lists; write apply_preset with target_module or target_name.")
-    algorithm, preset = _algorithm(given), _object(given.get("apply_preset", {}), "apply_preset", PRESET_KEYS)
-    layers = {"preset": otherwise.preset, "names": otherwise.names, "patterns": otherwise.patterns} | _layers(preset)
-    layers["exclude"] = (*otherwise.exclude, *layers["exclude"])
-    notes = [f"{key} has no meaning here and was left out" for key in NO_MATTER if key in given]
-    notes += [f"apply_preset.{key} has no meaning here" for key in preset if key.startswith(("text_encoder", "lora_prefix"))]
-    if sized := (layers.get("rank_pattern") or layers.get("alpha_pattern")):
-        words = ", ".join(pattern for pattern, _ in sized)
-        notes.append(f"name_algo_map: dim and alpha are looked up by this model's own layer names ({words})")
+        off = str(config.get(key)).strip().lower() in OFF
+        need(off, f"{WHERE}: {key} is not taken here; leave it out.", "lycoris_config.not_taken")
+    message = f"{WHERE}: preset names LyCORIS' own lists; write apply_preset with target_module or target_name."
+    need("preset" not in config, message, "lycoris_config.preset")
+    algorithm = _algorithm(config)
+    preset = _object(config.get("apply_preset", {}), "apply_preset", PRESET_KEYS)
+    layers = _Layers(preset)
     lokr = algorithm is Algorithm.LOKR
-    tucker = any(_flag(given, key) for key in ("use_tucker", "use_cp", "use_conv_cp"))
     spec = AdapterSpec(
-        rank=_whole(given, "linear_dim", None) or AdapterSpec.rank,
-        alpha=given.get("linear_alpha") or 1.0,
+        rank=_whole(config, "linear_dim") or AdapterSpec.rank,
+        alpha=config.get("linear_alpha") or 1.0,
+        preset=otherwise.preset,
+        names=otherwise.names,
+        patterns=otherwise.patterns,
+        exclude=otherwise.exclude,
         algorithm=algorithm,
-        conv_alpha=given.get("conv_alpha"),
-        dropout=given.get("dropout") or 0.0,
-        factor=_whole(given, "factor", -1) if lokr else -1,
-        full_matrix=lokr and _flag(given, "full_matrix"),
-        decompose_both=lokr and _flag(given, "decompose_both"),
-        tucker=tucker and algorithm in (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR),
-        **({"conv_rank": _whole(given, "conv_dim", None) or None} | layers),
+        conv_rank=_whole(config, "conv_dim") or None,
+        conv_alpha=config.get("conv_alpha"),
+        dropout=config.get("dropout") or 0.0,
+        factor=_whole(config, "factor", -1) if lokr else -1,
+        full_matrix=lokr and _flag(config, "full_matrix"),
+        decompose_both=lokr and _flag(config, "decompose_both"),
+        tucker=algorithm in TUCKER and any(_flag(config, key) for key in TUCKER_KEYS),
     )
-    return spec, notes
+    return layers.chosen(spec), _notes(config, preset, layers)
