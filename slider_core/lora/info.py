@@ -26,7 +26,7 @@ from .header_fields import base_names, kinds, network_fields, rank_and_alpha
 TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
-DESCRIPTION = "modelspec.description"
+DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 Slices = dict[str, list[tuple[int, int]]]
 
 
@@ -35,12 +35,8 @@ def _range(text: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _shares(text: str) -> dict[str, float]:
-    return {str(side): float(share) for side, share in json.loads(text).items()}
-
-
-def _counts(text: str) -> dict[str, int]:
-    return {str(side): int(count) for side, count in json.loads(text).items()}
+def _by_side(number: type[float]) -> Callable[[str], dict[str, float]]:
+    return lambda text: {str(side): number(value) for side, value in json.loads(text).items()}
 
 
 def _strengths(text: str) -> tuple[float, ...]:
@@ -69,20 +65,13 @@ READERS: dict[str, Callable[[str], Any]] = {
     "range": _range,
     "calibration": CalibrationInfo.from_json,
     "step": int,
-    "explained": _shares,
-    "images": _counts,
+    "explained": _by_side(float),
+    "images": _by_side(int),
     "trained_strengths": _strengths,
     "place": Place,
     "file_format": FileFormat,
     "slices": _slices,
 }
-# what follows from the weights, and is written anew with every file
-DERIVED = (
-    *("format", "slider_file", "slider_tool", "slider_targets", "slider_kinds", "ss_output_name", "ss_mixed_precision"),
-    *("ss_network_module", "ss_network_args", "ss_network_dim", "ss_network_alpha", "ss_base_model_version"),
-    *("modelspec.sai_model_spec", "modelspec.architecture", "modelspec.implementation", "modelspec.title"),
-    *("modelspec.hash_sha256", "modelspec.usage_hint", "sshs_model_hash", "sshs_legacy_hash", THUMBNAIL),
-)
 
 
 @dataclass(frozen=True)
@@ -122,13 +111,12 @@ class SliderInfo:
     file_format: FileFormat | None = None
     slices: Slices = field(default_factory=dict)
     damaged: tuple[str, ...] = ()  # fields that could not be read
-    # written as they are
-    kohya: dict[str, str] = field(default_factory=dict)  # ss_* fields of the training
+    # written as it is: kohya's ss_* fields of the training, and what other programs wrote
     other: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_header(cls, header: Mapping[str, str]) -> SliderInfo:
-        """Whatever a header says. What cannot be read is left out and listed in `damaged`: see `need`."""
+        """Whatever a header says. What cannot be read is left out and listed in `damaged`: see `check`."""
         values: dict[str, Any] = {}
         for name in TEXTS:
             values[name] = header.get(f"slider_{name}", "")
@@ -146,17 +134,15 @@ class SliderInfo:
         if "modelspec.architecture" in header:
             architecture = header["modelspec.architecture"].removesuffix("/lora")
             values["base_names"] = architecture, header.get("ss_base_model_version", architecture)
-        kohya, other = _others(header)
-        return cls(**values, thumbnail=header.get(THUMBNAIL, ""), damaged=tuple(damaged), kohya=kohya, other=other)
+        return cls(**values, thumbnail=header.get(THUMBNAIL, ""), damaged=tuple(damaged), other=_others(header))
 
     def header(self, weights: Mapping[Target, LayerWeight], digest: str, form: FileFormat, dtype: FileDtype) -> dict[str, str]:
         """The whole header of a file of these weights in that format, whose tensors have that SHA-256."""
         title = self.title or self.name or "slider"
         architecture, base = self._base_names()
         return {
-            "modelspec.date": time.strftime("%Y-%m-%d", time.gmtime()),
+            DATE: time.strftime("%Y-%m-%d", time.gmtime()),
             **self.other,
-            **self.kohya,
             **self._own_fields(),
             "format": "pt",
             "slider_file": FORMAT,
@@ -226,10 +212,10 @@ class SliderInfo:
         """A strength as a LoRA loader would be given it."""
         if choice(Units, units, "Unit") is Units.RAW:
             return strength
-        self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
-        if self.calibration is None or not self.calibration.calibrated:
+        if self.calibration is None:
+            self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
             return strength
-        return strength * self.calibration.unit
+        return strength * self.calibration.unit if self.calibration.calibrated else strength
 
     def check(self, name: str, fix: str) -> None:
         """SliderError when that field of the header was there and could not be read."""
@@ -259,19 +245,14 @@ class SliderInfo:
         return "\n".join(lines)
 
 
-def _others(header: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(kohya's fields of the training, all other fields) that are written again as they are. Of a file that another program
-    wrote only modelspec's: the rest may hold paths."""
-    kohya: dict[str, str] = {}
-    other: dict[str, str] = {}
+def _others(header: Mapping[str, str]) -> dict[str, str]:
+    """Fields that are written again as they are. Of a file that another program wrote only modelspec's: the rest may hold
+    paths."""
     ours = "slider_file" in header or "slider_training" in header
-    read = {f"slider_{name}" for name in (*TEXTS, *READERS)}
+    written = SliderInfo().header({}, "", FileFormat.NATIVE, FileDtype.FP32).keys() - {DATE, DESCRIPTION}
+    understood = {*written, THUMBNAIL, *(f"slider_{name}" for name in (*TEXTS, *READERS))}
+    other = {}
     for key, value in header.items():
-        if key in read or key in DERIVED:
-            continue
-        if key.startswith("ss_"):
-            if ours:
-                kohya[key] = value
-        elif ours or key.startswith(("slider_", "modelspec.")):
+        if key not in understood and (ours or key.startswith(("slider_", "modelspec."))):
             other[key] = value
-    return kohya, other
+    return other

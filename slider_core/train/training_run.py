@@ -102,7 +102,7 @@ class Run:
             images=images,
             trained_strengths=tuple(sorted(set(strengths))),
             range=(min([0.0, *strengths]), max([0.0, *strengths])),
-            kohya=training_fields(trainer.spec, len(shown), trainer.step, loss),
+            other=training_fields(trainer.spec, len(shown), trainer.step, loss),
             **fingerprint,
         )
         if info.start:

@@ -157,7 +157,7 @@ def test_a_run_remembers_its_words(told: list) -> None:
         session.begin("eyes", origin(add_text_slider(replace(WORDS, guidance=2.0))), lambda: exact(told))
     run = Run("eyes", origin(dataset), exact(told), AdapterSpec())
     info = run.slider().info
-    assert (info.prompts, info.kohya["ss_num_train_images"]) == (str(WORDS), "0")
+    assert (info.prompts, info.other["ss_num_train_images"]) == (str(WORDS), "0")
     assert f"prompts: {WORDS}" in run.slider().summary()
     assert "prompts" not in origin(pictures())
 
