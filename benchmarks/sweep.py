@@ -54,7 +54,7 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
         adapter = shaken(
             core, model.model.diffusion_model, core("layers.select").select(model.model.diffusion_model), torch.float32
         )
-        state = core("lora.formats").to_native(adapter.weights())
+        state = core("lora.formats.native").to_native(adapter.weights())
         noise = comfy.sample.prepare_noise(latent, 0)
         backend = core("with_comfy.model_backend").ComfyBackend(model)
         described = core("use.sampling").Sampling

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
-from ..slider_core.lora.formats import to_native
+from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if form is not FileFormat.PEFT:  # a folder
         need_ending(args.out, ".safetensors")
         names.append(args.out.name)
-    slider = _on_tiny(load_slider(args.slider))
+    slider = _on_tiny(load_slider(args.slider).cut())
     refuse_existing(args)
     check_writable(args.out.parent, *names)
     save_slider(args.out, slider, dtype, args.overwrite, form)

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sweep(args: argparse.Namespace, spec: SweepSpec, slider: Slider, backend: TinyBackend) -> dict[str, Any]:
-    adapter = Adapter.from_weights(backend.module, slider.weights)
+    adapter = Adapter.from_weights(backend.module, slider.cut().weights)
     check_writable(args.out, "strip.png", "sweep.json")
     result, curve = measured_sweep(backend, adapter, spec, None if args.raw else slider.info)
     report = {

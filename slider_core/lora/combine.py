@@ -36,6 +36,19 @@ def by_layer(weights: Mapping[Target, LayerWeight]) -> dict[str, LayerWeight]:
     return {path: joined(slices) for path, slices in parts.items()}
 
 
+def cut(weights: Mapping[Target, LayerWeight], slices: Mapping[str, Sequence[OutputSlice]]) -> dict[Target, LayerWeight]:
+    """The inverse of `by_layer`: whole layers narrowed to output slices, by path. SliderError when one changes other rows too."""
+    parts: dict[Target, LayerWeight] = {}
+    for target, weight in weights.items():
+        of_layer = slices.get(target.path, ())
+        if target.rows is not None or not of_layer:
+            parts[target] = weight
+            continue
+        for rows in of_layer:
+            parts[Target(target.path, rows)] = weight.sliced(rows, of_layer, target.path)
+    return parts
+
+
 def rounding_error(weights: Mapping[Target, LayerWeight], dtype: torch.dtype) -> float:
     """How much a number format changes a slider: |rounded update - update| / |update| over all layers."""
     lost = total = 0.0

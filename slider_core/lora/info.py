@@ -20,7 +20,7 @@ from ..config.lora import FileDtype, FileFormat
 from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
 from .calibration import CalibrationInfo, Units
-from .formats import Place
+from .formats.native import Place
 from .header_fields import base_names, kinds, network_fields, rank_and_alpha
 
 TOOL = "ComfyUI slider-lora 0.1.0"

@@ -1,7 +1,7 @@
 """Which layer a file means: LoRAs name layers by ComfyUI's paths or diffusers', with dots or underscores, after many a prefix.
 
-ComfyUI's own table of names comes in as `aliases` (comfy_files.py); what it lacks is added here: the raw names that PEFT saves,
-and the prefixes of SimpleTuner, Concept Sliders and ai-toolkit on every architecture.
+ComfyUI's own table of names comes in as `aliases`; what it lacks is added here: the prefixes of every file format on every
+architecture.
 """
 
 from __future__ import annotations
@@ -15,18 +15,10 @@ from ..layers.layer import Aliases, Target, find_layer, layers
 from .algorithm import LayerWeight
 from .algorithms.lora_dora import DoraWeight
 from .check_shapes import fitted
+from .formats.registry import ALL
 
-DOTTED = (
-    "",
-    "diffusion_model.",
-    "model.diffusion_model.",
-    "transformer.",
-    "unet.",
-    "base_model.model.",
-    "unet.base_model.model.",
-    "transformer.base_model.model.",
-)
-UNDERSCORED = ("lora_unet_", "lycoris_", "lora_transformer_", "lora_prior_unet_")
+DOTTED = [prefix for form in ALL for prefix in form.dotted]
+UNDERSCORED = [prefix for form in ALL for prefix in form.underscored]
 SHOWN = 3
 
 

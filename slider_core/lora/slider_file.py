@@ -1,65 +1,68 @@
 """Sliders as files: safetensors out and in, PEFT folders, and what other trainers wrote.
 
 A file is written beside its place and renamed, so a reader sees the old one or the new one and never half of one. A file that
-is read is checked whole before anything is made of it. How tensors are named: formats.py; the header: metadata.py.
+is read is checked whole before anything is made of it. How layers and tensors are named: formats/; the header: info.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..config.lora import FileDtype, FileFormat
 from ..layers.layer import Aliases, Target
 from .algorithm import LayerWeight
 from .algorithms.lora_dora import EXACT_TENSORS
-from .combine import rounding_error
-from .formats import (
-    MOST_ALPHA,
-    cut,
-    from_state,
-    to_diffusers,
-    to_kohya,
-    to_lycoris,
-    to_native,
-    to_peft,
-)
+from .combine import cut, rounding_error
+from .file_format import State
+from .formats.native import to_native
+from .formats.peft import PEFT_CONFIG, PEFT_FILES, PEFT_WEIGHTS, peft_config, with_alphas
+from .formats.registry import FORMATS
+from .from_state import from_state
 from .info import SliderInfo
-from .safe_files import _write_folder, atomic_write
+from .pickle_file import PICKLES, read_pickle
+from .safe_files import atomic_write, write_folder
 from .safetensors_file import data_hash, read_tensors, with_header
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
-PICKLES = (".pt", ".pth", ".ckpt", ".bin")  # read with weights_only alone
-PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PEFT_FILES = (PEFT_WEIGHTS, "adapter_model.bin")
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)  # an alpha may be one of these
 READABLE = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
-_EXACT = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
+EXACT_ENDINGS = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
 
 
 @dataclass(frozen=True)
 class Slider:
-    """A slider in a file or on a socket: weights by target, and what its file says of itself.
+    """A slider on a socket or out of a file: changes of layers by target, and what its file says of itself.
 
-    `placed`: the targets are paths of the model, not names of another program that names.placed has yet to find. `left_out`:
-    layers of text encoders that the file held besides. `proof`: what its host needs to try it on a real forward.
+    Out of a file the changes are the file's own tensors, as they are: that is enough to patch a model. See `cut`. `placed`: the
+    targets are paths of the model, not names of another program that keys.placed has yet to find. `left_out`: layers of text
+    encoders that the file held besides. `proof`: what its host needs to try it on a real forward.
     """
 
     weights: dict[Target, LayerWeight]
     info: SliderInfo = field(default_factory=SliderInfo)
     placed: bool = True
     left_out: tuple[str, ...] = ()
+    source: str = field(default="The slider", compare=False)
     proof: Any = field(default=None, compare=False, repr=False)
+
+    def cut(self) -> Slider:
+        """The slider to train on, to run live or to write: in float32, fused layers cut into the slices that the file names."""
+        weights = {}
+        for target, weight in self.weights.items():
+            tensors = {name: tensor.float() for name, tensor in weight.tensors.items()}
+            weights[target] = replace(weight, tensors=tensors)
+        try:
+            return replace(self, weights=cut(weights, self.info.slices), info=replace(self.info, slices={}))
+        except SliderError as fault:
+            raise SliderError(f"{self.source}: {fault}", fault.code) from None
 
     def summary(self) -> str:
         """What it says of itself in a few readable lines."""
@@ -70,36 +73,6 @@ class Slider:
 
 
 # --- out
-
-
-def _written(slider: Slider, form: FileFormat, aliases: Aliases | None) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    """The tensors of a file in that format, and PEFT's configuration where it is a PEFT folder."""
-    if not slider.placed:
-        raise SliderError("This slider's layers are named by another program: connect the model, so that they can be found.")
-    if slider.info.in_controlnet:
-        if form is not FileFormat.NATIVE:
-            raise SliderError(f"A slider for a ControlNet is saved as native: no program reads one as {form.value}.")
-        return to_native(slider.weights, slider.info.place.prefix), None
-    if form is FileFormat.PEFT:
-        config, state = to_peft(slider.weights)
-        return state, config
-    if form is FileFormat.DIFFUSERS:
-        return to_diffusers(slider.weights, aliases), None
-    writers: dict[FileFormat, Callable[[Mapping[Target, LayerWeight]], dict[str, torch.Tensor]]] = {
-        FileFormat.NATIVE: to_native,
-        FileFormat.KOHYA: to_kohya,
-        FileFormat.LYCORIS: to_lycoris,
-    }
-    return writers[form](slider.weights), None
-
-
-def _rounded(state: Mapping[str, torch.Tensor], dtype: FileDtype, path: Path) -> dict[str, torch.Tensor]:
-    """In the number format of the file, but for what multiplies the base weight. SliderError when something is not finite."""
-    found = {k: (v.float() if k.endswith(_EXACT) else v.to(DTYPES[dtype])).contiguous() for k, v in state.items()}
-    broken = [k for k, v in found.items() if not bool(v.isfinite().all())]
-    if broken:
-        raise SliderError(f"{path}: {broken[0]} is not finite as {dtype.value}: not written. Save as fp32, or train again.")
-    return found
 
 
 def save_slider(
@@ -114,13 +87,37 @@ def save_slider(
 
     Raises SliderError when the file exists, cannot be written, the weights are not finite, or the format cannot hold them.
     """
-    state, config = _written(slider, form, aliases)
-    tensors = save(_rounded(state, dtype, path))
+    slider = slider.cut()
+    state = _rounded(_state(slider, form, aliases), dtype, path)
+    config = FORMATS[form].config(slider.weights)
+    tensors = save(state)
     content = with_header(tensors, slider.info.header(slider.weights, data_hash(tensors), form, dtype))
     if config is None:
         atomic_write(path, content, overwrite)
     else:
-        _write_folder(path, {PEFT_CONFIG: json.dumps(config, indent=2).encode(), PEFT_WEIGHTS: content}, overwrite)
+        write_folder(path, {PEFT_CONFIG: json.dumps(config, indent=2).encode(), PEFT_WEIGHTS: content}, overwrite)
+
+
+def _state(slider: Slider, form: FileFormat, aliases: Aliases | None) -> State:
+    """The tensors of a file in that format."""
+    message = "This slider's layers are named by another program: connect the model, so that they can be found."
+    need(slider.placed, message, "slider.not_placed")
+    if not slider.info.in_controlnet:
+        return FORMATS[form].write(slider.weights, aliases)
+    message = f"A slider for a ControlNet is saved as native: no program reads one as {form.value}."
+    need(form is FileFormat.NATIVE, message, "format.controlnet")
+    return to_native(slider.weights, slider.info.place.prefix)
+
+
+def _rounded(state: State, dtype: FileDtype, path: Path) -> State:
+    """In the number format of the file, but for what multiplies the base weight. SliderError when something is not finite."""
+    rounded = {}
+    for key, tensor in state.items():
+        kind = torch.float32 if key.endswith(EXACT_ENDINGS) else DTYPES[dtype]
+        rounded[key] = tensor.to(kind).contiguous()
+        message = f"{path}: {key} is not finite as {dtype.value}: not written. Save as fp32, or train again."
+        need(bool(rounded[key].isfinite().all()), message, "slider.not_finite")
+    return rounded
 
 
 def lost_to(slider: Slider, dtype: FileDtype) -> float:
@@ -128,71 +125,7 @@ def lost_to(slider: Slider, dtype: FileDtype) -> float:
     return rounding_error(slider.weights, DTYPES[dtype])
 
 
-def _pickle(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a `.pt` file. Nothing in it is run: anything but tensors is refused."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # a damaged pickle can fail in nearly any way
-        reason = str(fault).splitlines()[0][:160] if str(fault) else type(fault).__name__
-        raise SliderError(f"Slider file cannot be read: {path} ({reason}). It is damaged, or holds more than tensors.") from None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
-        raise SliderError(f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.")
-    for key, value in state.items():
-        if value.is_meta or value.is_nested or value.layout is not torch.strided or value.is_quantized:
-            raise SliderError(f"{path}: {key} is no plain tensor; convert the file to safetensors.")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise SliderError(f"{path}: {key} claims {tuple(value.shape)} numbers and holds fewer; the file is damaged.")
-    return {key: value.contiguous() for key, value in state.items()}
-
-
-def _checked(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    for key, value in state.items():
-        if value.dtype not in READABLE and not (value.numel() == 1 and value.dtype in WHOLE):
-            raise SliderError(f"{path}: {key} is no weight ({value.dtype}); a LoRA file is needed.")
-        if not bool(value.float().isfinite().all()):
-            raise SliderError(f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied.")
-
-
-def _peft_config(path: Path) -> dict[str, Any] | None:
-    """The configuration beside the tensors of a PEFT folder; None for any other file."""
-    beside = path.with_name(PEFT_CONFIG)
-    if path.name not in PEFT_FILES or not beside.is_file():
-        return None
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as fault:
-        raise SliderError(f"{beside} cannot be read ({fault}).") from None
-    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
-        raise SliderError(f"{beside}: a LoRA of PEFT is needed, and this is none.")
-    return config
-
-
-def _peft_scale(weights: dict[Target, LayerWeight], config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
-    """PEFT keeps alpha beside the tensors: put it in. Its patterns must be plain names, for an expression may run for ever."""
-    try:
-        alpha, rslora = float(config["lora_alpha"]), bool(config.get("use_rslora"))
-        patterns, found = dict(config.get("alpha_pattern") or {}), {}
-        plain = {re.sub(r"\\(.)", r"\1", p.removeprefix("^").removesuffix("$")): (p, float(a)) for p, a in patterns.items()}
-        odd = [p for name, (p, _) in plain.items() if not re.fullmatch(r"[\w.\-]+", name)]
-        if odd or not all(abs(a) <= MOST_ALPHA for a in (alpha, *(a for _, a in plain.values()))):
-            raise ValueError(f"alpha_pattern {odd[0]} is an expression" if odd else "an alpha is no number")
-        for target, weight in weights.items():
-            bare = f".{target.path.removeprefix('base_model.model.')}"
-            own = next((a for name, (_, a) in plain.items() if bare.endswith(f".{name}")), alpha)
-            found[target] = dataclasses.replace(weight, alpha=own * (math.sqrt(weight.rank or 1) if rslora else 1.0))
-    except (KeyError, TypeError, ValueError, OverflowError) as fault:
-        raise SliderError(f"{source}: {PEFT_CONFIG} beside it is damaged or not taken here ({fault}).") from None
-    return found
-
-
-def _file(path: Path) -> Path:
-    """The file of tensors that a path means: itself, or the one in a PEFT folder."""
-    inside = next((path / name for name in PEFT_FILES if (path / name).is_file()), path / PEFT_WEIGHTS) if path.is_dir() else path
-    if path.is_dir() and not inside.is_file():
-        raise SliderError(f"{path} is a folder that holds no {PEFT_WEIGHTS}. Give a slider file or a PEFT folder.")
-    if not inside.is_file():
-        raise SliderError(f"Slider file not found: {path}. Check the path.")
-    return inside
+# --- in
 
 
 def load_slider(path: Path) -> Slider:
@@ -201,17 +134,40 @@ def load_slider(path: Path) -> Slider:
     Raises SliderError when it is missing, damaged, holds numbers that are not finite, or something with no meaning for a slider.
     """
     path = _file(path)
-    state, header = (_pickle(path), {}) if path.suffix.lower() in PICKLES else read_tensors(path)
-    _checked(state, path)
+    header: dict[str, str] = {}
+    if path.suffix.lower() in PICKLES:
+        state = read_pickle(path)
+    else:
+        state, header = read_tensors(path)
+    _check(state, path)
     info = SliderInfo.from_header(header)
     weights, left_out = from_state(state, str(path), info.place, info.file_format)
-    config = _peft_config(path)
-    weights = _peft_scale(weights, config, str(path)) if config is not None else weights
+    config = peft_config(path)
+    if config is not None:
+        weights = with_alphas(weights, config, str(path))
     native = all(key.startswith(info.place.prefix) for key in state)
     if native:
-        try:
-            info.check("slices", "Save the slider again from where it was trained.")
-            weights = cut(weights, info.slices)
-        except SliderError as fault:
-            raise SliderError(f"{path}: {fault}", fault.code) from None
-    return Slider(weights, info, placed=native, left_out=tuple(left_out))
+        info.check("slices", f"Save {path} again from where it was trained.")
+    else:
+        info = replace(info, slices={})  # by paths, which these targets are not
+    return Slider(weights, info, native, tuple(left_out), str(path))
+
+
+def _file(path: Path) -> Path:
+    """The file of tensors that a path means: itself, or the one in a PEFT folder."""
+    if path.is_dir():
+        inside = [path / name for name in PEFT_FILES if (path / name).is_file()]
+        message = f"{path} is a folder that holds no {PEFT_WEIGHTS}. Give a slider file or a PEFT folder."
+        need(bool(inside), message, "file.no_weights")
+        return inside[0]
+    need(path.is_file(), f"Slider file not found: {path}. Check the path.", "file.missing")
+    return path
+
+
+def _check(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """SliderError unless all tensors are numbers, and finite."""
+    for key, tensor in state.items():
+        number = tensor.dtype in READABLE or (tensor.numel() == 1 and tensor.dtype in WHOLE)
+        need(number, f"{path}: {key} is no weight ({tensor.dtype}); a LoRA file is needed.", "file.no_weight")
+        message = f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied."
+        need(bool(tensor.float().isfinite().all()), message, "file.not_finite")

@@ -19,7 +19,8 @@ from ..encode.encoder import Sample
 from ..encode.text_latents import encode_all
 from ..layers.layer import Target, slices
 from ..layers.select import survey
-from ..lora.formats import cut, to_native
+from ..lora.combine import cut
+from ..lora.formats.native import to_native
 from ..lora.safetensors_file import tensor_hash
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
@@ -73,7 +74,7 @@ def fingerprint(backend: Backend, request: TrainingRequest) -> dict[str, str]:
     if request.resolution is not None:
         values["resolution"] = str(request.resolution)
     if request.start is not None:
-        values["start"] = tensor_hash(to_native(request.start.weights))[:16]
+        values["start"] = tensor_hash(to_native(request.start.cut().weights))[:16]
     return values
 
 
@@ -87,7 +88,7 @@ def make_adapter(backend: Backend, request: TrainingRequest, place: Callable[[Sl
     targets = survey(backend.module, spec).targets if request.targets is None else request.targets
     if request.start is None:
         return Adapter.create(backend.module, targets, spec, seed=request.spec.seed, device=backend.device)
-    start = place(request.start) if place else request.start
+    start = place(request.start) if place else request.start.cut()
     weights = cut(start.weights, slices(targets))
     return Adapter.from_weights(backend.module, weights, backend.device, dropout=spec.dropout)
 

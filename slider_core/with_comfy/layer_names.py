@@ -18,7 +18,7 @@ from torch import nn
 from ..config.checks import SliderError
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
-from ..lora.formats import PREFIX
+from ..lora.formats.native import PREFIX
 from ..lora.keys import placed
 from ..lora.slider_file import Slider
 

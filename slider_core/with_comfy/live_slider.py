@@ -146,7 +146,7 @@ def _adapter(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> Adapte
 
 def beside_model(model: Any, slider: Slider, strength: float, window: Window) -> Any:
     """A clone of a MODEL that runs with the slider at `strength` (a LoRA weight) beside its weights."""
-    adapter = _adapter(model.model.diffusion_model, on_model(slider, model).weights)
+    adapter = _adapter(model.model.diffusion_model, on_model(slider.cut(), model).weights)
     live = LiveSlider(adapter, strength, window)
     patched = model.clone()
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}/{uuid.uuid4()}", live)

@@ -14,7 +14,7 @@ import torch
 
 from ..config.checks import SliderError
 from ..lora.combine import by_layer
-from ..lora.formats import CONTROL_PREFIX, to_native
+from ..lora.formats.native import CONTROL_PREFIX, to_native
 from ..lora.slider_file import Slider
 from .autograd_through import without_memory
 from .control_hints import network

@@ -83,7 +83,7 @@ class ComfyBackend:
 
     def place(self, slider: Slider) -> Slider:
         """The slider with its layers found in `module`. SliderError when it is for another one."""
-        return on_model(slider, self.patcher)
+        return on_model(slider.cut(), self.patcher)
 
     def adapter(self, slider: Slider, dropout: float = 0.0) -> Adapter:
         """The slider as an adapter for `module`, on the model's device."""

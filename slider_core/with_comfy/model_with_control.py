@@ -15,7 +15,7 @@ from torch import nn
 from ..backend import module_fingerprint
 from ..config.checks import SliderError
 from ..layers.checkpointing import checkpointed
-from ..lora.formats import Place
+from ..lora.formats.native import Place
 from ..lora.slider_file import Slider
 from ..lora.strength import remember
 from .autograd_through import autograd_through
@@ -65,7 +65,7 @@ class ControlBackend(ComfyBackend):
         return f"{super().weights_fingerprint()} {module_fingerprint(self.module)[:8]}"
 
     def place(self, slider: Slider) -> Slider:
-        return on_control(slider, self.module)
+        return on_control(slider.cut(), self.module)
 
 
 def backend_for(model: Any, vae: Any, clip: Any, control_net: Any, control: Any, checkpointing: bool) -> ComfyBackend:

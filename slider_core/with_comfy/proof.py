@@ -22,7 +22,7 @@ from ..backend import Conditioning
 from ..config.checks import SliderError, need
 from ..config.lora import FileFormat
 from ..lora.combine import by_layer
-from ..lora.formats import PREFIX, to_native
+from ..lora.formats.native import PREFIX, to_native
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..lora.strength import at_strength

@@ -16,8 +16,8 @@ import folder_paths
 import torch
 
 from ..config.lora import FileDtype, FileFormat
-from ..lora.formats import loader_notes
 from ..lora.keys import with_ratio
+from ..lora.loader_notes import loader_notes
 from ..lora.safe_files import move_in, refuse_existing
 from ..lora.slider_file import DTYPES, Slider, lost_to, save_slider
 from .layer_names import architecture, layer_aliases, on_model
@@ -59,6 +59,7 @@ def save_proven(
     `model` is the MODEL it is for; without one that which it was trained on, while that is in memory.
     """
     refuse_existing(path, overwrite)
+    slider = slider.cut()
     eps = 0.0 if dtype is FileDtype.FP32 else torch.finfo(DTYPES[dtype]).eps
     if slider.info.in_controlnet:
         with _trial_file(path, overwrite) as trial, torch.inference_mode():

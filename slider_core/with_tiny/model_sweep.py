@@ -122,7 +122,7 @@ def draw_prompts(
     out: Path,
 ) -> dict[str, Any]:
     """Each entry at its own strength, or at `strength`, for every seed: a PNG of each in `out`, with prompts.png and .json."""
-    adapter, found = Adapter.from_weights(backend.module, slider.weights), {}
+    adapter, found = Adapter.from_weights(backend.module, slider.cut().weights), {}
     check_writable(out, "prompts.png", "prompts.json")
     for seed in spec.seeds:
 

@@ -19,6 +19,7 @@ from core.nets import (
     WIDE,
     Net,
     Variant,
+    change_by_lycoris,
     images,
     live,
     make_net,
@@ -32,42 +33,46 @@ from torch import nn
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import Algorithm, FileDtype, FileFormat
 from slider_core.layers.layer import Target
-from slider_core.lora.formats import cut, from_state, loader_notes, to_diffusers
+from slider_core.lora.combine import cut
+from slider_core.lora.formats.diffusers import Diffusers
+from slider_core.lora.from_state import from_state
 from slider_core.lora.keys import placed, with_ratio
+from slider_core.lora.loader_notes import loader_notes
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, save_slider
 
+ATTENTION = "transformer.blk.attn.to_"
 ALIASES = {
     "transformer.blk.conv_in": Target("conv3"),
     "transformer.blk.proj": Target("conv1"),
     "transformer.blk.up": Target("plain"),
-    "transformer.blk.attn.to_q": Target("fused", (0, WIDE)),
-    "transformer.blk.attn.to_k": Target("fused", (WIDE, 2 * WIDE)),
-    "transformer.blk.attn.to_v": Target("fused", (2 * WIDE, 3 * WIDE)),
-    "transformer.blk.attn.to_qkv": Target("fused"),
-    "transformer.blk.attn.to_out.0": Target("bare"),
+    f"{ATTENTION}q": Target("fused", (0, WIDE)),
+    f"{ATTENTION}k": Target("fused", (WIDE, 2 * WIDE)),
+    f"{ATTENTION}v": Target("fused", (2 * WIDE, 3 * WIDE)),
+    f"{ATTENTION}qkv": Target("fused"),
+    f"{ATTENTION}out.0": Target("bare"),
     "lora_unet_blk_attn_to_q": Target("fused", (0, WIDE)),  # another program's: not for writing
 }
 KINDS = {FileDtype.FP16: torch.float16, FileDtype.BF16: torch.bfloat16}
 EXACT = (".alpha", ".dora_scale", ".lora_magnitude_vector")
 FOR_ALL = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.LYCORIS)  # they hold every algorithm
-WITH_LORA_ALONE = ("lora", "rslora", "locon")  # by the names of their variants' algorithms
+PEFTS = ("lora", "rslora", "locon", "dora", "lora, patterns", "dora, patterns")
 
 
 def holds(form: FileFormat, chosen: Variant) -> bool:
     """By hand: PEFT's folders hold LoRA and DoRA, diffusers' names LoRA alone."""
-    algorithm = chosen.spec.algorithm.value
-    if form is FileFormat.PEFT:
-        return algorithm in (*WITH_LORA_ALONE, "dora") and not chosen.spec.tucker
-    if form is FileFormat.DIFFUSERS:
-        return algorithm in WITH_LORA_ALONE and not chosen.spec.tucker
-    return True
+    held = {FileFormat.DIFFUSERS: ("lora", "rslora", "locon"), FileFormat.PEFT: ("lora", "rslora", "locon", "dora")}
+    return form in FOR_ALL or (chosen.spec.algorithm.value in held[form] and not chosen.spec.tucker)
 
 
-CASES = [(form, name) for form in FileFormat for name in VARIANTS]
-HELD = [(form, name, place) for form, name in CASES if holds(form, VARIANTS[name]) for place in PLACES]
-NOT_HELD = [(form, name) for form, name in CASES if not holds(form, VARIANTS[name])]
-HALVES = [(n, f) for n in ("lora", "dora", "lokr, factor 2") for f in FOR_ALL] + [(n, FileFormat.PEFT) for n in ("lora", "dora")]
+def rotating() -> list[tuple[FileFormat, str, str]]:
+    """Every variant in two of the formats that hold it, on places in turn."""
+    cases = []
+    for number, (name, chosen) in enumerate(VARIANTS.items()):
+        forms = [form for form in FileFormat if holds(form, chosen)]
+        for turn in range(2):
+            cases.append((forms[(2 * number + turn) % len(forms)], name, list(PLACES)[(number + turn) % len(PLACES)]))
+    return cases
 
 
 @pytest.fixture
@@ -76,61 +81,64 @@ def net() -> Net:
 
 
 def loaded(net: Net, path: Path) -> Adapter:
-    return Adapter.from_weights(net, load_slider(path).weights, aliases=ALIASES)
+    return Adapter.from_weights(net, load_slider(path).cut().weights, aliases=ALIASES)
 
 
-@pytest.mark.parametrize(("form", "name", "place"), HELD, ids=[f"{f.value}-{n}-{p}" for f, n, p in HELD])
+@pytest.mark.parametrize(("form", "name", "place"), rotating())
 def test_a_slider_goes_out_and_in_and_means_the_same(net: Net, form: FileFormat, name: str, place: str, tmp_path: Path) -> None:
-    x, adapter = images(), slider_on(net, VARIANTS[name], place)
+    x = images()
+    adapter = slider_on(net, VARIANTS[name], place)
     path = saved(tmp_path, adapter, form, aliases=ALIASES)
     for strengths in (STRENGTHS, [1.0] * len(x)):
         torch.testing.assert_close(live(net, loaded(net, path), x, strengths), live(net, adapter, x, strengths), **CLOSE)
 
 
-@pytest.mark.parametrize(("form", "name"), NOT_HELD, ids=[f"{f.value}-{n}" for f, n in NOT_HELD])
-def test_what_a_format_cannot_hold_is_refused_with_a_way_out(net: Net, form: FileFormat, name: str, tmp_path: Path) -> None:
-    with pytest.raises(SliderError, match=r"choose .*native") as fault:
-        saved(tmp_path, slider_on(net, VARIANTS[name]), form, aliases=ALIASES)
-    assert "\n" not in str(fault.value)
+@pytest.mark.parametrize("form", [FileFormat.DIFFUSERS, FileFormat.PEFT])
+def test_what_a_format_cannot_hold_is_refused_with_a_way_out(net: Net, form: FileFormat, tmp_path: Path) -> None:
+    for chosen in VARIANTS.values():
+        if holds(form, chosen):
+            continue
+        with pytest.raises(SliderError, match=r"choose .*native") as fault:
+            saved(tmp_path, slider_on(net, chosen), form, aliases=ALIASES)
+        assert fault.value.code in ("format.only_lora", "format.no_dora")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("again", FileFormat)
-@pytest.mark.parametrize("form", FileFormat)
-def test_a_slider_may_go_from_any_format_to_any_other(net: Net, form: FileFormat, again: FileFormat, tmp_path: Path) -> None:
-    x, adapter = images(), slider_on(net, VARIANTS["lora"], "one slice")
-    first = load_slider(saved(tmp_path, adapter, form, aliases=ALIASES))
-    second = Slider(placed(first.weights, net, ALIASES), first.info)
-    path = tmp_path / f"again {again.value}"
-    save_slider(path, second, form=again, aliases=ALIASES)
-    torch.testing.assert_close(live(net, loaded(net, path), x), live(net, adapter, x), **CLOSE)
-
-
-@pytest.mark.parametrize("form", [*FOR_ALL, FileFormat.PEFT])
-def test_a_dora_may_go_from_any_format_to_any_other(net: Net, form: FileFormat, tmp_path: Path) -> None:
-    x, adapter = images(), slider_on(net, VARIANTS["dora"], "one slice")
-    first = load_slider(saved(tmp_path, adapter, form))
-    second = Slider(with_ratio(placed(first.weights, net), net), first.info)
-    for again in (*FOR_ALL, FileFormat.PEFT):
-        path = tmp_path / f"again {again.value}"
-        save_slider(path, second, form=again)
+@pytest.mark.parametrize(("name", "forms"), [("lora", tuple(FileFormat)), ("dora", (*FOR_ALL, FileFormat.PEFT))])
+def test_a_slider_may_go_from_format_to_format(net: Net, name: str, forms: tuple[FileFormat, ...], tmp_path: Path) -> None:
+    x = images()
+    adapter = slider_on(net, VARIANTS[name], "one slice")
+    path = saved(tmp_path, adapter, forms[-1], aliases=ALIASES)
+    for form in forms:
+        slider = load_slider(path)
+        weights = with_ratio(placed(slider.cut().weights, net, ALIASES), net)
+        path = tmp_path / f"again {form.value}"
+        save_slider(path, Slider(weights, slider.info), form=form, aliases=ALIASES)
         torch.testing.assert_close(live(net, loaded(net, path), x), live(net, adapter, x), **CLOSE)
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if holds(FileFormat.PEFT, v)])
+@pytest.mark.parametrize("name", ["lora", "dora", "loha", "lokr", "full", "glora"])
+def test_a_lycoris_file_is_read_by_lycoris_itself(net: Net, name: str, tmp_path: Path) -> None:
+    adapter = slider_on(net, VARIANTS[name], "one slice")
+    change = change_by_lycoris(net, saved(tmp_path, adapter, FileFormat.LYCORIS))
+    whole = load_slider(saved(tmp_path, adapter, FileFormat.NATIVE, overwrite=True)).weights
+    for target, weight in whole.items():
+        layer = net.get_submodule(target.path)
+        torch.testing.assert_close(change[f"{target.path}.weight"].flatten(1), weight.delta(layer.weight).flatten(1), **CLOSE)
+
+
+@pytest.mark.parametrize(("name", "place"), list(zip(PEFTS, [*PLACES, *PLACES], strict=True)))
 def test_a_peft_folder_is_read_by_peft_itself(net: Net, name: str, place: str, tmp_path: Path) -> None:
-    x, adapter = images(), slider_on(net, VARIANTS[name], place)
-    wanted = live(net, adapter, x, [1.0] * len(x))
-    folder = saved(tmp_path, adapter, FileFormat.PEFT)
-    model = peft.PeftModel.from_pretrained(copy.deepcopy(net), folder)
+    x = images()
+    adapter = slider_on(net, VARIANTS[name], place)
+    expected = live(net, adapter, x, [1.0] * len(x))
+    model = peft.PeftModel.from_pretrained(copy.deepcopy(net), saved(tmp_path, adapter, FileFormat.PEFT))
     with torch.no_grad():
-        torch.testing.assert_close(model(x), wanted, **CLOSE)
-        torch.testing.assert_close(model.merge_and_unload()(x), wanted, **CLOSE)
+        torch.testing.assert_close(model(x), expected, **CLOSE)
+        torch.testing.assert_close(model.merge_and_unload()(x), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("use_rslora", [False, True], ids=["lora", "rslora"])
-@pytest.mark.parametrize("use_dora", [False, True], ids=["plain", "dora"])
+@pytest.mark.parametrize(("use_rslora", "use_dora"), [(True, False), (False, True)])
 def test_a_folder_that_peft_saved_is_read(net: Net, use_rslora: bool, use_dora: bool, tmp_path: Path) -> None:
     x = images()
     config = peft.LoraConfig(
@@ -146,118 +154,108 @@ def test_a_folder_that_peft_saved_is_read(net: Net, use_rslora: bool, use_dora: 
     model = peft.get_peft_model(copy.deepcopy(net), config)
     model.save_pretrained(tmp_path / "theirs")
     with torch.no_grad():
-        wanted = model(x)
-    assert (wanted - net(x)).abs().max() > 0.01
+        expected = model(x)
+    assert (expected - net(x)).abs().max() > 0.01
     for path in (tmp_path / "theirs", tmp_path / "theirs" / PEFT_WEIGHTS):
-        adapter = Adapter.from_weights(net, load_slider(path).weights)
-        torch.testing.assert_close(live(net, adapter, x, [1.0] * len(x)), wanted, **CLOSE)
+        torch.testing.assert_close(live(net, loaded(net, path), x, [1.0] * len(x)), expected, **CLOSE)
 
 
 def test_a_dora_without_its_base_model_is_not_written_for_peft_or_lycoris(net: Net, tmp_path: Path) -> None:
     plain = load_slider(saved(tmp_path, slider_on(net, VARIANTS["dora"]), FileFormat.NATIVE))
     for form in (FileFormat.LYCORIS, FileFormat.PEFT):
-        with pytest.raises(SliderError, match="needs its base model to be written this way: connect the model"):
+        with pytest.raises(SliderError, match="connect the model") as fault:
             save_slider(tmp_path / "again", plain, form=form)
-    assert [p.name for p in tmp_path.iterdir()] == ["slider.safetensors"]
+        assert fault.value.code == "lora.needs_base"
+    assert [path.name for path in tmp_path.iterdir()] == ["slider.safetensors"]
 
 
-# --- number formats
-
-
-@pytest.mark.parametrize(("name", "form"), HALVES, ids=[f"{n}-{f.value}" for n, f in HALVES])
-@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize(
+    ("name", "form", "dtype"),
+    [
+        ("lora", FileFormat.KOHYA, FileDtype.FP16),
+        ("dora", FileFormat.NATIVE, FileDtype.BF16),
+        ("dora", FileFormat.PEFT, FileDtype.FP16),
+        ("lokr, factor 2", FileFormat.LYCORIS, FileDtype.BF16),
+    ],
+)
 def test_half_precision_keeps_what_multiplies_the_base_weight_exact(
-    net: Net, form: FileFormat, dtype: FileDtype, name: str, tmp_path: Path
+    net: Net, name: str, form: FileFormat, dtype: FileDtype, tmp_path: Path
 ) -> None:
     adapter = slider_on(net, VARIANTS[name], "one slice")
     path = saved(tmp_path, adapter, form, dtype=dtype)
     state = load_file(path / PEFT_WEIGHTS if form is FileFormat.PEFT else path)
-    kinds = {key: value.dtype for key, value in state.items()}
-    assert {k for k in kinds if k.endswith(EXACT)} or form is FileFormat.PEFT
-    assert all(kind == (torch.float32 if key.endswith(EXACT) else KINDS[dtype]) for key, kind in kinds.items())
+    for key, tensor in state.items():
+        assert tensor.dtype == (torch.float32 if key.endswith(EXACT) else KINDS[dtype])
+    assert any(key.endswith(EXACT) for key in state)
     x = images()
-    size = (live(net, adapter, x) - net(x)).norm()
-    assert (live(net, loaded(net, path), x) - live(net, adapter, x)).norm() < 0.03 * size
+    effect = live(net, adapter, x)
+    assert (live(net, loaded(net, path), x) - effect).norm() < 0.03 * (effect - net(x)).norm()
 
 
 # --- slices
 
 
-@pytest.mark.parametrize("name", [a.value for a in Algorithm])
-def test_slices_are_written_full_height_and_come_back_as_slices(net: Net, name: str, tmp_path: Path) -> None:
-    path = saved(tmp_path, slider_on(net, VARIANTS[name], "one slice"), FileFormat.NATIVE)
-    back = load_slider(path)
-    assert set(back.weights) == set(PLACES["one slice"])
-    delta = whole_change(net, path, "fused")
-    assert delta.shape == (3 * WIDE, 24)
-    assert delta[: 2 * WIDE].any(dim=1).all()
-    assert delta[2 * WIDE :].abs().max() < 1e-6  # a DoRA's own norm divided by itself
-
-
 def whole_change(net: Net, path: Path, layer: str) -> torch.Tensor:
-    """The change of a layer's weight in a file that is taken to know no slices."""
-    state = {k: v for k, v in load_file(path).items() if f".{layer}." in k}
+    """The change of a layer's weight in a file that is taken to name no slices."""
+    state = {key: tensor for key, tensor in load_file(path).items() if f".{layer}." in key}
     weights, _ = from_state(state, "file")
     return next(iter(placed(weights, net).values())).delta(net.get_submodule(layer).weight)
 
 
-@pytest.mark.parametrize("name", [a.value for a in Algorithm])
-def test_two_slices_of_a_layer_leave_the_rows_between_them_alone_and_come_back_as_two(
-    net: Net, name: str, tmp_path: Path
-) -> None:
-    adapter = slider_on(net, VARIANTS[name], "two slices")
-    path = saved(tmp_path, adapter, FileFormat.NATIVE)
-    delta = whole_change(net, path, "fused")
-    assert delta[:WIDE].any()
-    assert delta[WIDE : 2 * WIDE].abs().max() < 1e-6
-    assert delta[2 * WIDE :].any()
-    back = load_slider(path).weights
-    assert set(back) == set(adapter.targets)
-    if name == "lora":
-        assert {w.rank for t, w in back.items() if t.rows} == {2}, "no rank that is silent in its slice"
+@pytest.mark.parametrize("name", [algorithm.value for algorithm in Algorithm])
+def test_slices_leave_other_rows_alone_and_come_back_as_slices(net: Net, name: str, tmp_path: Path) -> None:
+    for place in ("one slice", "two slices"):
+        path = saved(tmp_path, slider_on(net, VARIANTS[name], place), FileFormat.NATIVE, overwrite=True)
+        delta = whole_change(net, path, "fused")
+        assert delta.shape == (3 * WIDE, 24)
+        for start in range(0, 3 * WIDE, WIDE):
+            moved = any(target.rows and target.rows[0] <= start < target.rows[1] for target in PLACES[place])
+            if moved:
+                assert delta[start : start + WIDE].any(dim=1).all()
+            else:
+                assert delta[start : start + WIDE].abs().max() < 1e-6  # a DoRA's own norm divided by itself
+        back = load_slider(path).cut().weights
+        assert set(back) == set(PLACES[place])
+        if name == "lora":
+            assert {weight.rank for target, weight in back.items() if target.rows} == {2}, "no rank that is silent in its slice"
 
 
-@pytest.mark.parametrize("form", FOR_ALL)
-def test_a_lokr_whose_blocks_do_not_end_where_the_slice_does_means_the_same(net: Net, form: FileFormat, tmp_path: Path) -> None:
-    x, spec = images(), VARIANTS["lokr, factor 2"].spec
+def test_a_lokr_whose_blocks_do_not_end_where_the_slice_does_means_the_same(net: Net, tmp_path: Path) -> None:
+    x = images()
     with torch.no_grad():
-        adapter = Adapter.create(net, [Target("fused", (3, 3 + WIDE))], spec)
-        for p in adapter.parameters():
-            p.add_(0.3)
-    path = saved(tmp_path, adapter, form)
-    torch.testing.assert_close(live(net, loaded(net, path), x), live(net, adapter, x), **CLOSE)
+        adapter = Adapter.create(net, [Target("fused", (3, 3 + WIDE))], VARIANTS["lokr, factor 2"].spec)
+        for parameter in adapter.parameters():
+            parameter.add_(0.3)
+    for form in FOR_ALL:
+        path = saved(tmp_path, adapter, form, overwrite=True)
+        torch.testing.assert_close(live(net, loaded(net, path), x), live(net, adapter, x), **CLOSE)
 
 
-def test_a_file_that_changes_rows_outside_its_slices_is_refused(net: Net, tmp_path: Path) -> None:
-    path = saved(tmp_path, slider_on(net, VARIANTS["lora"], "whole layers"), FileFormat.NATIVE)
-    slider = load_slider(path)
-    with pytest.raises(SliderError, match='"fused": the file changes rows outside 0 to 16'):
-        cut(slider.weights, {"fused": [(0, 16)]})
-    with pytest.raises(SliderError, match='"fused": the file changes rows outside 0 to 16 and 32 to 48'):
-        cut(slider.weights, {"fused": [(0, 16), (32, 48)]})
+def test_a_file_that_changes_rows_outside_its_slices_is_not_cut(net: Net, tmp_path: Path) -> None:
+    weights = load_slider(saved(tmp_path, slider_on(net, VARIANTS["lora"]), FileFormat.NATIVE)).weights
+    for slices in ([(0, 16)], [(0, 16), (32, 48)]):
+        with pytest.raises(SliderError, match=r'"fused".*outside 0 to 16') as fault:
+            cut(weights, {"fused": slices})
+        assert fault.value.code == "lora.slice"
 
 
 # --- names
 
 
-def test_the_names_of_a_kohya_file(net: Net, tmp_path: Path) -> None:
-    state = load_file(saved(tmp_path, slider_on(net, VARIANTS["lora"]), FileFormat.KOHYA))
-    layers = ("conv3", "conv1", "plain", "fused", "bare")
-    assert set(state) == {f"lora_unet_{n}.{end}" for n in layers for end in ("lora_down.weight", "lora_up.weight", "alpha")}
-
-
 @pytest.mark.parametrize(
-    ("form", "prefix"),
-    [(FileFormat.NATIVE, "diffusion_model."), (FileFormat.KOHYA, "lora_unet_"), (FileFormat.LYCORIS, "lycoris_")],
+    ("form", "stem", "ends"),
+    [
+        (FileFormat.NATIVE, "diffusion_model.blocks.0", ("lora_A.weight", "lora_B.weight", "alpha")),
+        (FileFormat.KOHYA, "lora_unet_blocks_0", ("lora_down.weight", "lora_up.weight", "alpha")),
+        (FileFormat.LYCORIS, "lycoris_blocks_0", ("lora_down.weight", "lora_up.weight", "alpha")),
+        (FileFormat.PEFT, "base_model.model.blocks.0", ("lora_A.weight", "lora_B.weight")),
+    ],
 )
-def test_dots_of_a_path_are_kept_or_become_underscores(form: FileFormat, prefix: str, tmp_path: Path) -> None:
+def test_the_names_of_a_file(form: FileFormat, stem: str, ends: tuple[str, ...], tmp_path: Path) -> None:
     net = nn.ModuleDict({"blocks": nn.ModuleDict({"0": nn.Linear(3, 4)})}).requires_grad_(False)
-    adapter = Adapter.create(net, [Target("blocks.0")], VARIANTS["lora"].spec)
-    state = load_file(saved(tmp_path, adapter, form))
-    assert {k.rsplit(".lora_", 1)[0] for k in state if "alpha" not in k} == {
-        prefix + ("blocks.0" if form is FileFormat.NATIVE else "blocks_0")
-    }
-    assert loaded(net, tmp_path / "slider.safetensors").targets == (Target("blocks.0"),)
+    path = saved(tmp_path, Adapter.create(net, [Target("blocks.0")], VARIANTS["lora"].spec), form)
+    assert set(load_file(path / PEFT_WEIGHTS if form is FileFormat.PEFT else path)) == {f"{stem}.{end}" for end in ends}
+    assert loaded(net, path).targets == (Target("blocks.0"),)
 
 
 def test_a_peft_configuration_names_every_layer_and_its_own_size(net: Net, tmp_path: Path) -> None:
@@ -278,77 +276,69 @@ def test_a_peft_folder_names_its_layers_alone_where_others_end_alike(tmp_path: P
 
 
 def test_a_slider_that_is_a_dora_in_part_is_no_peft_folder(net: Net, tmp_path: Path) -> None:
-    weights = slider_on(net, VARIANTS["dora"]).weights() | {
-        Target("plain"): slider_on(net, VARIANTS["lora"]).weights()[Target("plain")]
-    }
-    with pytest.raises(SliderError, match="mixed: choose native or kohya"):
+    plain = slider_on(net, VARIANTS["lora"]).weights()[Target("plain")]
+    weights = slider_on(net, VARIANTS["dora"]).weights() | {Target("plain"): plain}
+    with pytest.raises(SliderError) as fault:
         save_slider(tmp_path / "mixed", Slider(weights), form=FileFormat.PEFT)
+    assert fault.value.code == "format.mixed_dora"
     save_slider(tmp_path / "mixed.safetensors", Slider(weights))
     x = images()
-    found = live(net, loaded(net, tmp_path / "mixed.safetensors"), x)
-    torch.testing.assert_close(found, live(net, Adapter.from_weights(net, weights), x), **CLOSE)
+    again = live(net, loaded(net, tmp_path / "mixed.safetensors"), x)
+    torch.testing.assert_close(again, live(net, Adapter.from_weights(net, weights), x), **CLOSE)
 
 
 # --- diffusers
 
 
-def fused_names(net: Net, adapter: Adapter, aliases: dict[str, Target]) -> set[str]:
-    state = to_diffusers(adapter.weights(), aliases)
-    return {key.removesuffix(".lora_A.weight") for key in state if key.endswith("lora_A.weight") and "attn.to_" in key}
+def fused_names(adapter: Adapter, left_out: tuple[str, ...] = ()) -> set[str]:
+    """Ends of the names under which the fused layer is written, with ComfyUI's names but for some."""
+    aliases = {name: target for name, target in ALIASES.items() if not name.endswith(left_out)}
+    state = Diffusers().write(adapter.weights(), aliases)
+    names = {key.removeprefix(ATTENTION).split(".lora")[0] for key in state if key.startswith(ATTENTION)}
+    return names - {"out.0"}
 
 
 def test_a_fused_layer_comes_apart_into_its_q_k_and_v(net: Net) -> None:
     adapter = slider_on(net, VARIANTS["lora"])
-    state = to_diffusers(adapter.weights(), ALIASES)
-    attn = "transformer.blk.attn.to_"
-    assert fused_names(net, adapter, ALIASES) == {f"{attn}{n}" for n in ("q", "k", "v", "out.0")}
-    change = torch.cat([state[f"{attn}{n}.lora_B.weight"] @ state[f"{attn}{n}.lora_A.weight"] for n in "qkv"])
+    assert fused_names(adapter) == {"q", "k", "v"}
+    state = Diffusers().write(adapter.weights(), ALIASES)
+    change = torch.cat([state[f"{ATTENTION}{n}.lora_B.weight"] @ state[f"{ATTENTION}{n}.lora_A.weight"] for n in "qkv"])
     torch.testing.assert_close(change, adapter.weights()[Target("fused")].delta())
     assert not any("alpha" in key for key in state), "diffusers takes alpha from elsewhere"
 
 
-def test_slices_that_do_not_move_are_left_out(net: Net) -> None:
-    adapter = slider_on(net, VARIANTS["lora"], "two slices")
-    assert fused_names(net, adapter, ALIASES) == {f"transformer.blk.attn.to_{n}" for n in ("q", "v", "out.0")}
+@pytest.mark.parametrize(
+    ("place", "left_out", "names"),
+    [
+        ("two slices", (), {"q", "v"}),
+        ("one slice", ("_q", "_k", "_v"), {"qkv"}),
+        ("whole layers", ("to_v",), {"qkv"}),
+        ("one slice", ("to_v", "to_qkv"), {"q", "k"}),
+    ],
+)
+def test_names_of_slices_where_they_are_enough_else_that_of_the_whole(
+    net: Net, place: str, left_out: tuple[str, ...], names: set[str]
+) -> None:
+    assert fused_names(slider_on(net, VARIANTS["lora"], place), left_out) == names
 
 
-def test_a_layer_without_names_for_its_slices_goes_by_the_whole(net: Net) -> None:
-    aliases = {name: target for name, target in ALIASES.items() if not target.rows}
-    adapter = slider_on(net, VARIANTS["lora"], "one slice")
-    assert fused_names(net, adapter, aliases) == {"transformer.blk.attn.to_qkv", "transformer.blk.attn.to_out.0"}
-
-
-def test_slices_that_do_not_reach_every_moved_row_give_way_to_the_whole(net: Net) -> None:
-    aliases = {name: target for name, target in ALIASES.items() if not name.endswith("to_v")}
+def test_without_a_name_nothing_is_written(net: Net, tmp_path: Path) -> None:
     adapter = slider_on(net, VARIANTS["lora"])
-    assert fused_names(net, adapter, aliases) == {"transformer.blk.attn.to_qkv", "transformer.blk.attn.to_out.0"}
-
-
-def test_moved_rows_without_any_name_are_refused(net: Net) -> None:
-    aliases = {name: target for name, target in ALIASES.items() if not name.endswith(("to_v", "to_qkv"))}
-    with pytest.raises(SliderError, match=r'"fused" has no diffusers name .* choose native or kohya'):
-        to_diffusers(slider_on(net, VARIANTS["lora"]).weights(), aliases)
-    two = slider_on(net, VARIANTS["lora"], "one slice")
-    assert fused_names(net, two, aliases) == {f"transformer.blk.attn.to_{n}" for n in ("q", "k", "out.0")}
-
-
-def test_a_model_without_diffusers_names_is_refused(net: Net, tmp_path: Path) -> None:
-    adapter = slider_on(net, VARIANTS["lora"])
-    for aliases in ({}, {"lora_unet_plain": Target("plain")}):
-        with pytest.raises(SliderError, match="no diffusers names for this architecture: choose native or kohya"):
+    with pytest.raises(SliderError, match='"fused"') as fault:
+        fused_names(adapter, ("to_v", "to_qkv"))
+    assert fault.value.code == "format.no_name"
+    for aliases, code in (
+        ({}, "format.no_names"),
+        ({"lora_unet_plain": Target("plain")}, "format.no_names"),
+        (None, "format.no_aliases"),
+    ):
+        with pytest.raises(SliderError) as fault:
             saved(tmp_path, adapter, FileFormat.DIFFUSERS, aliases=aliases)
-    with pytest.raises(SliderError, match="with the model connected"):
-        saved(tmp_path, adapter, FileFormat.DIFFUSERS)
-
-
-def test_a_slider_that_is_not_placed_is_not_written(net: Net, tmp_path: Path) -> None:
-    foreign = load_slider(saved(tmp_path, slider_on(net, VARIANTS["lora"]), FileFormat.KOHYA))
-    assert not foreign.placed
-    with pytest.raises(SliderError, match="connect the model"):
+        assert fault.value.code == code
+    foreign = load_slider(saved(tmp_path, adapter, FileFormat.KOHYA))
+    with pytest.raises(SliderError) as fault:
         save_slider(tmp_path / "again.safetensors", foreign)
-
-
-# --- ComfyUI's loaders
+    assert fault.value.code == "slider.not_placed"
 
 
 def test_what_comfyuis_loaders_cannot_do_is_said(net: Net) -> None:
@@ -356,12 +346,12 @@ def test_what_comfyuis_loaders_cannot_do_is_said(net: Net) -> None:
         return " ".join(loader_notes(slider_on(net, VARIANTS[name]).weights(), form, ALIASES))
 
     assert notes("lora") == notes("lokr") == notes("lora", FileFormat.KOHYA) == ""
-    assert "leaves a DoRA's scale out" in notes("dora")
-    assert "cannot run a GLoRA" in notes("glora")
-    assert "skips slices of fused layers" in notes("lora", FileFormat.DIFFUSERS)
-    assert "Save as native for ComfyUI" in notes("lora", FileFormat.PEFT)
-    assert "Save as native for ComfyUI" in notes("loha", FileFormat.LYCORIS)
+    assert "DoRA" in notes("dora")
+    assert "GLoRA" in notes("glora")
+    assert "fused layers" in notes("lora", FileFormat.DIFFUSERS)
+    assert "native" in notes("lora", FileFormat.PEFT)
+    assert "native" in notes("loha", FileFormat.LYCORIS)
 
 
-def test_every_layer_of_the_net_is_told_of() -> None:
-    assert {t.path for t in ALIASES.values()} == {t.path for t in (*OTHERS, Target("fused"))}
+def test_every_layer_of_the_net_has_a_name() -> None:
+    assert {target.path for target in ALIASES.values()} == {target.path for target in (*OTHERS, Target("fused"))}

@@ -15,7 +15,7 @@ from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import Target
 from slider_core.lora.algorithm import LayerWeight
-from slider_core.lora.formats import from_state
+from slider_core.lora.from_state import from_state
 from slider_core.lora.keys import layer_names, placed
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider

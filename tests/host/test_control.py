@@ -327,7 +327,7 @@ def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any
 def test_a_sweep_is_the_stock_sampler_with_the_slider_put_on(scene: Scene, place: str, pack, monkeypatch) -> None:
     import comfy.sample
 
-    formats, apply = pack.core("lora.formats"), pack.core("with_comfy.slider_apply").apply
+    formats, apply = pack.core("lora.formats.native"), pack.core("with_comfy.slider_apply").apply
     inside, strengths = place == "ControlNet", [-1.0, 0.0, 1.5]
     module = scene.net.control_model if inside else scene.patcher.model.diffusion_model
     weights = adapter_in(pack, module, 0.3).weights()
@@ -362,7 +362,7 @@ def test_the_file_is_for_a_controlnet_and_says_so(scene: Scene, pack, tmp_path) 
     import comfy.sd
     import comfy.utils
 
-    formats, store, config = pack.core("lora.formats"), pack.core("lora.slider_file"), pack.core("config.lora")
+    formats, store, config = pack.core("lora.formats.native"), pack.core("lora.slider_file"), pack.core("config.lora")
     saving, names, apply = (pack.core(f"with_comfy.{name}") for name in ("slider_saving", "layer_names", "slider_apply"))
     SliderError = pack.core("config.checks").SliderError
     weights = adapter_in(pack, scene.net.control_model, 0.3).weights()

@@ -313,16 +313,17 @@ def test_a_file_of_another_architecture_changes_nothing(cases, pack, tmp_path: P
 def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_path: Path, monkeypatch) -> None:
     """Were a writer wrong, the trial through ComfyUI's loader would find it before anything lies on the disk."""
     case, files = cases("SD15", "lora"), pack.core("with_comfy.slider_saving")
-    before = pack.core("lora.formats").to_native
+    native = pack.core("lora.formats.registry").FORMATS[pack.core("config.lora").FileFormat.NATIVE]
+    before = native.write
 
-    def wrong(weights: Any) -> dict[str, torch.Tensor]:
-        state = before(weights)
+    def wrong(weights: Any, aliases: Any) -> dict[str, torch.Tensor]:
+        state = before(weights, aliases)
         first = next(k for k in state if k.endswith("lora_B.weight"))
         if fault == "left out":
             return {k: v for k, v in state.items() if not k.startswith(first.split(".lora_")[0])}
         return state | {first: state[first] * (1.01 if fault == "scaled" else -1.0)}
 
-    monkeypatch.setattr(pack.core("lora.slider_file"), "to_native", wrong)
+    monkeypatch.setattr(native, "write", wrong)
     form, dtype = pack.core("config.lora").FileFormat.NATIVE, pack.core("config.lora").FileDtype.FP32
     with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
         files.save_proven(tmp_path / "slider.safetensors", case.slider, form, dtype, model=case.model)
@@ -412,16 +413,16 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     files, form, file = pack.core("with_comfy.slider_saving"), pack.core("config.lora").FileFormat, tmp_path / "a.safetensors"
     words = files.save_proven(file, slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert any("and the model's answer by" in line for line in words)
-    store = pack.core("lora.slider_file")
-    before = store.to_native
+    native = pack.core("lora.formats.registry").FORMATS[form.NATIVE]
+    before = native.write
 
-    def wrong(weights: Any) -> dict[str, torch.Tensor]:
-        state = before(weights)
+    def wrong(weights: Any, aliases: Any) -> dict[str, torch.Tensor]:
+        state = before(weights, aliases)
         if algorithm == "full":
             return {k: v for k, v in state.items() if not k.endswith("diff_b")}
         return {k: v * 1.02 if k.endswith("lora_B.weight") else v for k, v in state.items()}
 
-    monkeypatch.setattr(store, "to_native", wrong)
+    monkeypatch.setattr(native, "write", wrong)
     with pytest.raises(pack.core("config.checks").SliderError, match="not saved"):
         files.save_proven(tmp_path / "b.safetensors", slider, form.NATIVE, pack.core("config.lora").FileDtype.FP32)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -445,7 +446,7 @@ def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
     from comfy import model_management
 
     lora = Case(pack, case.entry.title, "lora")
-    strong = {k: v * scale for k, v in pack.core("lora.formats").to_native(lora.slider.weights).items()}
+    strong = {k: v * scale for k, v in pack.core("lora.formats.native").to_native(lora.slider.weights).items()}
     model_management.load_models_gpu([pack.core("with_comfy.merged_slider").stock_lora(case.model, strong, 1.0)])
 
 
@@ -508,7 +509,7 @@ def test_damage_that_comfyui_would_only_log_is_an_error(damage: str, cases, pack
     algorithm, change = DAMAGED[damage]
     case = cases("SD15", algorithm)
     base, path = case.answer(), tmp_path / "slider.safetensors"
-    save_file(change(pack.core("lora.formats").to_native(case.slider.weights)), path)
+    save_file(change(pack.core("lora.formats.native").to_native(case.slider.weights)), path)
     with pytest.raises(pack.core("config.checks").SliderError):
         pack.core("with_comfy.slider_apply").apply(pack.core("lora.slider_file").load_slider(path), 1.0, case.model)[0]
     assert torch.equal(case.answer(), base)

@@ -77,10 +77,10 @@ def test_a_text_pair_goes_where_a_dataset_would_and_the_run_survives_a_restart(p
     pack.part("nodes.running").SESSION.drop("eyes")
     resumed = run_graph(prompt | {"6": {**prompt["6"], "inputs": prompt["6"]["inputs"] | {"steps": 2}}}, slider=("6", 0))
     assert session.step("eyes") == 2 * STEPS, "taken up from the disk"
-    told = pack.core("lora.formats").to_native
+    told = pack.core("lora.formats.native").to_native
     assert all(torch.equal(value, told(resumed["slider"].weights)[key]) for key, value in told(straight).items())
     prompt["2"]["inputs"]["guidance"] = 2.0
-    with pytest.raises(run_graph.Error, match="with another words"):
+    with pytest.raises(run_graph.Error, match="with another prompts"):
         run_graph(prompt, slider=("6", 0))
 
 

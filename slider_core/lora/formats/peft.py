@@ -1,0 +1,137 @@
+"""PEFT's folders: adapter_model.safetensors with base_model.model.<path>.lora_A.weight, and adapter_config.json.
+
+Alpha stands in the configuration, a DoRA's magnitude is a tensor. peft.PeftModel.from_pretrained reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...config.checks import SliderError, need
+from ...config.lora import FileFormat
+from ...layers.layer import Aliases, Target
+from ..algorithm import LayerWeight
+from ..algorithms.lora import DOWN, UP
+from ..algorithms.lora_dora import MAGNITUDE, DoraWeight
+from ..combine import by_layer
+from ..file_format import Format, State, Weights, need_lora
+
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PEFT_FILES = (PEFT_WEIGHTS, "adapter_model.bin")
+PREFIX = "base_model.model."
+MOST_ALPHA = 1e6
+
+
+class Peft(Format):
+    name = FileFormat.PEFT
+    dotted = (PREFIX, f"unet.{PREFIX}", f"transformer.{PREFIX}")
+    lora = (".lora_A.weight", ".lora_B.weight")
+    endings = {  # noqa: RUF012
+        **{".lora_A.default.weight": DOWN, ".lora_B.default.weight": UP, ".lora_A": DOWN, ".lora_B": UP},
+        ".lora_magnitude_vector.weight": MAGNITUDE,
+        ".lora_magnitude_vector.default.weight": MAGNITUDE,
+        ".lora_magnitude_vector": MAGNITUDE,
+    }
+
+    def write(self, weights: Weights, aliases: Aliases | None = None) -> State:  # noqa: ARG002
+        state: State = {}
+        for path, weight in by_layer(weights).items():
+            need_lora(weight, path, "A PEFT folder")
+            stem = PREFIX + path
+            state[stem + self.lora[0]] = weight.tensors[DOWN]
+            state[stem + self.lora[1]] = weight.tensors[UP]
+            if isinstance(weight, DoraWeight):
+                magnitude = weight.magnitude(path)
+                conv = weight.tensors[DOWN].ndim > 2
+                state[f"{stem}.lora_magnitude_vector"] = magnitude.transpose(0, 1) if conv else magnitude.flatten()
+        return state
+
+    def config(self, weights: Weights) -> dict[str, Any]:
+        layers = by_layer(weights)
+        dora = {weight.is_dora for weight in layers.values()}
+        message = "A PEFT folder is DoRA on all its layers or on none, and this slider is mixed: choose native or kohya."
+        need(len(dora) == 1, message, "format.mixed_dora")
+        rank, rank_pattern = _commonest({path: weight.size.rank for path, weight in layers.items()})
+        alpha, alpha_pattern = _commonest({path: weight.size.alpha for path, weight in layers.items()})
+        paths = "|".join(re.escape(path) for path in sorted(layers))
+        return {
+            "peft_type": "LORA",
+            "r": rank,
+            "lora_alpha": alpha,
+            "rank_pattern": rank_pattern,
+            "alpha_pattern": alpha_pattern,
+            "target_modules": f"^(?:{paths})$",  # a list would match ends of paths
+            "use_dora": True in dora,
+            "inference_mode": True,
+            "lora_dropout": 0.0,
+            "bias": "none",
+        }
+
+
+def _commonest(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+    """The value of most layers, and those of the others by a pattern of the path."""
+    common = Counter(values.values()).most_common(1)[0][0]
+    others = {}
+    for path, value in values.items():
+        if value != common:
+            others[f"^{re.escape(path)}$"] = value
+    return common, others
+
+
+# --- reading
+
+
+def peft_config(path: Path) -> dict[str, Any] | None:
+    """The configuration beside the tensors of a PEFT folder; None for any other file."""
+    beside = path.with_name(PEFT_CONFIG)
+    if path.name not in PEFT_FILES or not beside.is_file():
+        return None
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as fault:
+        raise SliderError(f"{beside} cannot be read ({fault}).", "peft.config") from None
+    lora = isinstance(config, dict) and config.get("peft_type", "LORA") == "LORA"
+    need(lora, f"{beside}: a LoRA of PEFT is needed, and this is none.", "peft.no_lora")
+    return config
+
+
+def with_alphas(weights: Weights, config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
+    """The weights of a folder with the alphas of its configuration."""
+    scaled = {}
+    try:
+        common = _alpha(config["lora_alpha"])
+        by_name = _alphas_by_name(config.get("alpha_pattern") or {})
+        for target, weight in weights.items():
+            path = f".{target.path.removeprefix(PREFIX)}"
+            alpha = next((value for name, value in by_name.items() if path.endswith(f".{name}")), common)
+            if config.get("use_rslora"):
+                alpha *= math.sqrt(weight.rank or 1)
+            scaled[target] = dataclasses.replace(weight, alpha=alpha)
+    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        message = f"{source}: {PEFT_CONFIG} beside it is damaged or not taken here ({fault})."
+        raise SliderError(message, "peft.config") from None
+    return scaled
+
+
+def _alpha(value: Any) -> float:
+    if not abs(float(value)) <= MOST_ALPHA:
+        raise ValueError("an alpha is no number")
+    return float(value)
+
+
+def _alphas_by_name(patterns: Any) -> dict[str, float]:
+    """Alphas by the end of a layer's path. ValueError for an expression, which may run for ever."""
+    alphas = {}
+    for pattern, alpha in dict(patterns).items():
+        name = re.sub(r"\\(.)", r"\1", pattern.removeprefix("^").removesuffix("$"))
+        if not re.fullmatch(r"[\w.\-]+", name):
+            raise ValueError(f"alpha_pattern {pattern} is an expression")
+        alphas[name] = _alpha(alpha)
+    return alphas
