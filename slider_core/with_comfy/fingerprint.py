@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..backend import few_numbers
-from ..lora.formats import PREFIX
+from ..lora.formats.native import PREFIX
 from .autograd_through import bypass_loras
 
 
