@@ -122,9 +122,10 @@ class Adapter:
         for target, part in self._parts.items():
             shapes = [p.shape for p in part.parameters()]
             if str(target) not in state:
-                raise SliderError(f'The saved slider lacks the layer "{target}".')
+                raise SliderError(f'The saved slider lacks the layer "{target}".', "resume.no_layer")
             if [value.shape for value in state[str(target)]] != shapes:
-                raise SliderError(f'Layer "{target}" of the saved slider has other sizes: it was trained on another model.')
+                message = f'Layer "{target}" of the saved slider has other sizes: it was trained on another model.'
+                raise SliderError(message, "resume.layer_sizes")
         for target, part in self._parts.items():
             for p, value in zip(part.parameters(), state[str(target)], strict=True):
                 p.copy_(value)

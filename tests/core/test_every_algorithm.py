@@ -1,7 +1,8 @@
-"""Every algorithm trains on the embedded world to a slider that moves its attribute both ways.
+"""Sliders trained on the embedded world move their attribute both ways and hold the rest.
 
 The oracle is the world's own measure on held-out seeds. Steps and learning rates are what each algorithm wants here: a full
-difference moves fast, a LoKr's small factors slowly. docs/adapters.md has the figures.
+difference moves fast, a LoKr's small factors slowly. docs/adapters.md has the figures. `make test` trains one slider
+there and lets each algorithm learn from a teacher; `make test-all` trains each of them on the world.
 """
 
 from dataclasses import dataclass
@@ -9,64 +10,65 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.nets import PLACES, VARIANTS, images, live, make_net, slider_on
+from products import FULL
 
 from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.config.sweep import SweepSpec
 from slider_core.config.training import TrainSpec
-from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
+from slider_core.data.dataset import bucket_folders, read_dataset
+from slider_core.encode.encoder import Sample
+from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider, save_slider
+from slider_core.lora.strength import at_strength
+from slider_core.train.trainer import Trainer
 from slider_core.train.trainings_driver import TrainingRequest, trained
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
 from slider_core.with_tiny.model import TinyBackend
 from slider_core.with_tiny.model_sweep import measured_sweep
 
-PAIRS, SEEDS, STRENGTHS, SAMPLER_STEPS = 6, tuple(range(8)), (-1.0, 0.0, 1.0), 12
+STRENGTHS, SEEDS, SAMPLER_STEPS = (-1.0, 0.0, 1.0), tuple(range(8)), 12
 SIDE = 0.1  # world units that each side moves the eyes at least; the least that was measured is 0.26
 
 
 @dataclass(frozen=True)
-class Way:
+class Training:
     spec: AdapterSpec
     lr: float
     steps: int = 150
 
 
-WAYS = {
-    "lora": Way(AdapterSpec(), 3e-3),
-    "rslora": Way(AdapterSpec(algorithm="rslora"), 3e-3),
-    "dora": Way(AdapterSpec(algorithm="dora"), 3e-3),
-    "locon": Way(AdapterSpec(algorithm="locon"), 3e-3),
-    "locon, tucker": Way(AdapterSpec(algorithm="locon", tucker=True), 3e-3),
-    "loha": Way(AdapterSpec(algorithm="loha"), 8e-3),
-    "lokr": Way(AdapterSpec(algorithm="lokr"), 2e-2),
-    "lokr of the guide": Way(AdapterSpec(algorithm="lokr", alpha=1.0), 2e-2),
-    "full": Way(AdapterSpec(algorithm="full"), 2e-4),
-    "glora": Way(AdapterSpec(algorithm="glora"), 5e-4),
-    "lora, dropout": Way(AdapterSpec(dropout=0.2), 3e-3),
+TRAININGS = {
+    "lora": Training(AdapterSpec(), 3e-3),
+    "rslora": Training(AdapterSpec(algorithm="rslora"), 3e-3),
+    "dora": Training(AdapterSpec(algorithm="dora"), 3e-3),
+    "locon": Training(AdapterSpec(algorithm="locon"), 3e-3),
+    "locon, tucker": Training(AdapterSpec(algorithm="locon", tucker=True), 3e-3),
+    "loha": Training(AdapterSpec(algorithm="loha"), 8e-3),
+    "lokr": Training(AdapterSpec(algorithm="lokr"), 2e-2),
+    "lokr of the guide": Training(AdapterSpec(algorithm="lokr", alpha=1.0), 2e-2),
+    "full": Training(AdapterSpec(algorithm="full"), 2e-4),
+    "glora": Training(AdapterSpec(algorithm="glora"), 5e-4),
+    "lora, dropout": Training(AdapterSpec(dropout=0.2), 3e-3),
 }
 
 
-@pytest.fixture(scope="module")
-def eyes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data") / "eyes"
-    write_pairs(folder, make_pairs("eyes", PAIRS, seed=3))
-    return read_dataset(bucket_folders(folder))
+def test_a_slider_moves_its_attribute_both_ways_and_keeps_the_classes(backend: TinyBackend, samples: list[Sample]) -> None:
+    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
+    Trainer(adapter, samples, TrainSpec(steps=60, lr=3e-3)).run(backend, 60)
+    curve = measured_sweep(backend, adapter, SweepSpec(strengths=STRENGTHS, seeds=SEEDS[:4], steps=SAMPLER_STEPS))[1]
+    low, zero, high = curve.mean["mouth"]
+    assert min(zero - low, high - zero) > SIDE / 2, curve.mean["mouth"]
+    assert min(curve.kept["skin"]) == min(curve.kept["background"]) == 1.0
 
 
-def test_every_algorithm_has_a_way() -> None:
-    assert {way.spec.algorithm for way in WAYS.values()} == set(Algorithm)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
-    backend: TinyBackend, eyes: Dataset, way: Way, tmp_path: Path
-) -> None:
-    run = trained(backend, TrainingRequest("eyes", eyes, way.spec, TrainSpec(steps=way.steps, lr=way.lr)))
-    adapter = run.trainer.adapter
-    assert adapter.finite()
-    assert all(bool(t.isfinite().all()) for w in adapter.weights().values() for t in w.tensors.values())
+@pytest.mark.skipif(not FULL, reason="make test-all")
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+def test_every_algorithm_moves_the_eyes_both_ways(backend: TinyBackend, training: Training, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "eyes", make_pairs("eyes", 6, seed=3))
+    dataset, spec = read_dataset(bucket_folders(tmp_path / "eyes")), TrainSpec(steps=training.steps, lr=training.lr)
+    run = trained(backend, TrainingRequest("eyes", dataset, training.spec, spec))
     assert run.verdict() == "Works on both sides."
     slider = run.slider()
     assert slider.info.calibration.calibrated
@@ -74,7 +76,6 @@ def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
     calibrated = Adapter.from_weights(backend.module, slider.weights)
     result, curve = measured_sweep(backend, calibrated, sweep, slider.info)
     low, zero, high = curve.mean["eyes"]
-    assert curve.monotone("eyes"), curve.mean["eyes"]
     assert min(zero - low, high - zero) > SIDE, curve.mean["eyes"]
     save_slider(tmp_path / "eyes.safetensors", slider)
     loaded = load_slider(tmp_path / "eyes.safetensors")
@@ -82,3 +83,22 @@ def test_it_trains_to_a_slider_that_moves_the_eyes_both_ways(
     first = SweepSpec(strengths=STRENGTHS, seeds=SEEDS[:1], steps=SAMPLER_STEPS)
     pictures = measured_sweep(backend, again, first, loaded.info)[0].images
     torch.testing.assert_close(pictures, result.images[:1], rtol=0, atol=2e-3)
+
+
+def test_every_algorithm_learns_a_change_of_the_weights_at_both_signs() -> None:
+    """The teacher is a LoRA at +1 and -1; which student comes how near is in no file, but all come nearer."""
+    assert {training.spec.algorithm for training in TRAININGS.values()} == set(Algorithm)
+    net, x, signs = make_net(), images(2), [1.0, -1.0]
+    wanted = live(net, slider_on(net, VARIANTS["lora"]), x, signs)
+    for name, training in TRAININGS.items():
+        adapter = Adapter.create(net, PLACES["whole layers"], training.spec)
+        optimizer, losses = torch.optim.Adam(adapter.parameters(), lr=5 * training.lr), []
+        for _ in range(40):
+            with at_strength(adapter, net, signs):
+                loss = (net(x) - wanted).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert adapter.finite(), name
+        assert losses[-1] < 0.6 * losses[0], (name, losses[0], losses[-1])
