@@ -25,7 +25,7 @@ class SliderFinding(io.ComfyNode):
             node_id="SliderFinding",
             display_name="Slider Finding",
             category=USE_MENU,
-            description="Writes what you saw in a sweep into the slider: the range of useful strengths, and a label for each end. "
+            description="Writes what you saw in a sweep into the slider: the range of useful strengths, a label for each end. "
             "Save Slider LoRA keeps it in the file; the scrubber shows it.",
             search_aliases=["slider range", "slider labels", "recommended strength"],
             inputs=[

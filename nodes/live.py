@@ -34,7 +34,7 @@ EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
 POINTS = 200
 STATES_KEPT = 16
-# What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest at the end.
+# What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest last.
 STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 _NUMBERS = count(1)  # of the trainings of this session
 

@@ -88,7 +88,7 @@ class SliderTargetInjector(io.ComfyNode):
             node_id="SliderTargetInjector",
             display_name="Slider Target Injector",
             category=TRAINING_MENU,
-            description="Chooses the layers a slider is trained on: self-attention, projections and time embedding, no text layers.",
+            description="Chooses the layers that are trained: self-attention, projections and time embedding, no text layers.",
             search_aliases=["lora target", "slider layers", "attn1"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that the slider is for."),
@@ -96,8 +96,8 @@ class SliderTargetInjector(io.ComfyNode):
                     "preset",
                     options=presets(),
                     default=Preset.AUTO.value,
-                    tooltip="auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your own "
-                    "patterns. The others insist on one architecture.",
+                    tooltip="auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your "
+                    "own patterns. The others insist on one architecture.",
                 ),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
                 io.Float.Input(
@@ -110,8 +110,8 @@ class SliderTargetInjector(io.ComfyNode):
                     options=Algorithm,
                     default=Algorithm.LORA,
                     optional=True,
-                    tooltip="lora is where to begin. rslora: for higher ranks. dora: direction and size apart. locon, loha, lokr, "
-                    "glora: LyCORIS' other shapes. full: whole weights, large files.",
+                    tooltip="lora is where to begin. rslora: for higher ranks. dora: direction and size apart. locon, loha, "
+                    "lokr, glora: LyCORIS' other shapes. full: whole weights, large files.",
                 ),
                 option(
                     "dropout", io.Float, 0.0, "Share of a layer's input that the slider does not see in a training step.", **SHARE

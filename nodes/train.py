@@ -35,7 +35,7 @@ CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. O
 
 
 def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
-    """Encodes the dataset with ComfyUI's progress bar and the cache of earlier runs; with control hints each sample has its own."""
+    """Encodes the dataset with ComfyUI's progress bar and the cache; with control hints each sample has its own."""
     bar = comfy.utils.ProgressBar(1)
 
     def reporting(work: str) -> OnImage:
@@ -176,7 +176,8 @@ class SliderTrainStep(io.ComfyNode):
         slider = snapshot(run, model)
         memory = backend.memory.summary()
         status = (
-            f"{name}: step {run.step} of {max(run.step, total_steps)}.{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
+            f"{name}: step {run.step} of {max(run.step, total_steps)}."
+            f"{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
             f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
         )
         if memory:

@@ -4,7 +4,7 @@
     python tests/rings.py core lint    some of them
     python tests/rings.py --comfyui    only print where ComfyUI was found
 
-core needs nothing; host needs ComfyUI and its packages; e2e needs a browser too; gpu needs ComfyUI and CUDA; lint is ruff and mypy.
+core needs nothing; host ComfyUI and its packages; e2e a browser too; gpu ComfyUI and CUDA; lint is ruff and mypy.
 A ring that cannot run here is skipped with its reason. A ring that ran no test has failed. No ring has a limit of time: one that
 prints nothing for ten minutes hangs, is stopped, and the test in which it hung is named.
 """

@@ -2,7 +2,7 @@
 
     python tools/make_tiny_words.py
 
-Everything in slider_core/with_tiny/tiny.safetensors is frozen. What is learned is new: the embeddings of the new words (textual inversion,
+Everything in with_tiny/tiny.safetensors is frozen. What is learned is new: the embeddings of the new words (textual inversion,
 Gal et al. 2022) and, because those alone could not bend a mouth (a gap of 0.0 after 1500 steps, and 0.35 on the eyes), what each
 word adds to the modulation of every block (adaLN, Peebles and Xie 2023, "DiT"). A word is told from all others by a unit
 

@@ -73,7 +73,7 @@ class Size:
 
 @dataclass(frozen=True)
 class LayerWeight(ABC):
-    """The change of one layer, or of an output slice of it. `base` is the shape of the layer's whole weight, where it is known."""
+    """The change of one layer, or of an output slice of it. `base`: the shape of the layer's whole weight, where it is known."""
 
     tensors: dict[str, torch.Tensor]
     alpha: float | None = None

@@ -1,7 +1,7 @@
 """A slider's parameters for the layers of one model, and their state.
 
-In: a model's layers and what is to be trained on them (AdapterSpec), or a slider's weights. Out: parameters for an optimizer, their
-exact state for a run that goes on, the weights for a file. How they act on the model: strength.py. Nothing in the model is replaced
+In: a model's layers and what is to be trained on them (AdapterSpec), or a slider's weights. Out: parameters for an optimizer,
+their exact state for a run that continues, the weights for a file. How they act: strength.py. Nothing in the model is replaced
 or copied: the parts are made on layers of the same shape.
 """
 

@@ -1,4 +1,4 @@
-"""Early progress. A raw diffusion loss is noise; compared with the base model on the same noise it can be read within a few steps.
+"""Early progress. A raw diffusion loss is noise; compared with the base model on the same noise it shows within a few steps.
 
     explained share   1 - loss(at the images' strength) / loss(at strength 0), the error of the clean latent, for each sign
                       0: the slider does nothing; negative: it harms; 1 would be a perfect explanation of the images

@@ -237,7 +237,7 @@ class Trainer:
         return message + unaligned_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on exactly: adapter, optimizer, EMA, step, losses, readings. A copy that no later step changes."""
+        """What a run needs to continue exactly: adapter, optimizer, EMA, step, losses, readings; a copy."""
         adapter = self.adapter.state()
         if self.average.raw is not None:
             trained = iter(self.average.raw)

@@ -1,4 +1,4 @@
-"""The one entrance by which a slider comes onto a MODEL or a CONTROL_NET: merged or live, at a calibrated strength or a raw one."""
+"""How a slider comes onto a MODEL or a CONTROL_NET: merged or live, at a calibrated strength or a LoRA weight."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MOST_ROWS = 256
 
 
 def sweep_adapter(model: Any, slider: Slider, positive: Any) -> tuple[ComfyBackend, Adapter]:
-    """The slider as an adapter, and the backend where it lies: the model, or the first ControlNet of the prompt's that it fits."""
+    """The slider as an adapter, and the backend where it lies: the model, or the prompt's first ControlNet that it fits."""
     if not slider.info.in_controlnet:
         backend = ComfyBackend(model)
         return backend, backend.adapter(slider)

@@ -10,7 +10,7 @@ HEAVY = {"peft", "lycoris", "transformers", "bitsandbytes", "prodigyopt", "sched
 MOST_LINES = 350
 MOST_FUNCTION_LINES = 45  # but for a node's schema
 MOST_PARAMETERS = 8
-CHECK_SIZES = False  # to be switched on when every folder keeps to these three limits
+CHECK_SIZES = True  # to be switched on when every folder keeps to these three limits
 FILES = {".".join(path.relative_to(CORE).with_suffix("").parts): path for path in sorted(CORE.rglob("*.py"))}
 
 

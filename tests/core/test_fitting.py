@@ -1,4 +1,4 @@
-"""Images fitted to the sizes of their buckets, both of a pair alike. Oracles: ImageOps, numpy, pixels that say where they were."""
+"""Images fitted to the sizes of their buckets, both of a pair alike. Oracles: ImageOps, numpy, pixels that name their place."""
 
 from dataclasses import replace
 from pathlib import Path

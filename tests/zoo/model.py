@@ -22,7 +22,7 @@ import torch
 
 @dataclass(frozen=True)
 class Full:
-    """`name` is a class in comfy.supported_models; `family` the row of layers/architectures_*.py that must take it; `targets` how many
+    """`name` is a class in comfy.supported_models; `family` its row in layers/architectures_*.py; `targets` how many
     layers that row names; `forbidden` layers that are in the model and must never be chosen."""
 
     name: str

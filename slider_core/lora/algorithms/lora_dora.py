@@ -1,6 +1,6 @@
 """DoRA: W' = (W + update) m / |W + update|, row by row, with the update of a LoRA (Liu et al. 2024, eq. 5).
 
-At strength s the weight is W + s (W' - W). A file for ComfyUI has dora_scale in place of the magnitude m, which its loader reads as
+At strength s the weight is W + s (W' - W). A file for ComfyUI has dora_scale in place of the magnitude m, which is read as
 
     W' = (W + update) dora_scale / |W|,        dora_scale = m / ratio,        ratio = |W + update| / |W|
 

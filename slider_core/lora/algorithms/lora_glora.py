@@ -1,4 +1,4 @@
-"""GLoRA: D = scale * (W a1 a2 + b1 b2) (Chavan et al. 2023). A slice of it is written as the LoRA of twice the rank that it is."""
+"""GLoRA: D = scale * (W a1 a2 + b1 b2) (Chavan et al. 2023). A slice is written as the LoRA of twice the rank that it is."""
 
 from __future__ import annotations
 
