@@ -87,13 +87,13 @@ class JsonSpec:
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for key in values:
             need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}', f"{code}.unknown_field")
-        return cls(**{name: _as_tuple(value) for name, value in values.items()})
+        return cls(**{name: as_tuple(value) for name, value in values.items()})
 
 
 def _subject(kind: type) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
     """Lists as tuples, those inside them too."""
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value

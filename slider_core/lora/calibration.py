@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-MOST_UNIT = 1e6
+from ..config.checks import as_tuple, is_number
 
+MOST_UNIT = 1e6
 Curve = tuple[tuple[float, float], ...]
 
 
@@ -27,49 +27,29 @@ class CalibrationInfo:
 
     calibrated: bool = False
     strength_1: str = "what the images were trained at"
-    unit: float = 1.0
-    passes: int = 0  # forward passes that the measurement took
+    unit: float | None = None
+    passes: int | None = None  # forward passes that the measurement took
     minus: float | None = None
     plus: float | None = None
-    minus_curve: Curve = ()
-    plus_curve: Curve = ()
+    minus_curve: Curve | None = None
+    plus_curve: Curve | None = None
     asymmetry: float | None = None
+
+    @property
+    def lora_weight(self) -> float:
+        """The LoRA weight of strength 1."""
+        return self.unit if self.calibrated and self.unit else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that say something, as the header has them."""
-        fields: dict[str, Any] = {"calibrated": self.calibrated, "strength_1": self.strength_1}
-        if self.passes:
-            fields["passes"] = self.passes
-        if self.calibrated or self.passes:
-            fields["unit"] = self.unit
-        for name in ("minus", "plus", "minus_curve", "plus_curve", "asymmetry"):
-            if getattr(self, name):
-                fields[name] = getattr(self, name)
-        return fields
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, text: str) -> CalibrationInfo:
         """ValueError or another fault of Python's own where the text is none."""
-        fields = json.loads(text)
-        calibration = cls(
-            calibrated=bool(fields.get("calibrated")),
-            strength_1=str(fields.get("strength_1", cls.strength_1)),
-            unit=float(fields.get("unit", 1.0)),
-            passes=int(fields.get("passes", 0)),
-            minus=_number(fields.get("minus")),
-            plus=_number(fields.get("plus")),
-            minus_curve=_curve(fields.get("minus_curve", [])),
-            plus_curve=_curve(fields.get("plus_curve", [])),
-            asymmetry=_number(fields.get("asymmetry")),
-        )
-        if calibration.calibrated and not (math.isfinite(calibration.unit) and 0 < calibration.unit < MOST_UNIT):
-            raise ValueError(f"unit {calibration.unit}")
+        values = json.loads(text).items()
+        calibration = cls(**{name: as_tuple(value) for name, value in values if name in cls.__dataclass_fields__})
+        unit = calibration.unit
+        if unit is not None and not (is_number(unit) and 0 < unit < MOST_UNIT):
+            raise ValueError(f"unit {unit}")
         return calibration
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _curve(points: Any) -> Curve:
-    return tuple((float(weight), float(share)) for weight, share in points)

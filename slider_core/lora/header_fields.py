@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..config.training import Optimizer, TrainSpec
 from ..layers.layer import Target
-from .algorithm import Kind, LayerWeight
+from .algorithm import Kind, OutputSlice
+from .file_format import Weights
+
+Slices = Mapping[str, Sequence[OutputSlice]]  # of fused layers, by path
 
 # ComfyUI's class in supported_models -> (modelspec's architecture, kohya's name of the base)
 ARCHITECTURES = {
@@ -39,32 +42,44 @@ def base_names(kind: str) -> tuple[str, str]:
     return ARCHITECTURES.get(kind, (kind.lower(), kind.lower()))
 
 
-def kinds(weights: Mapping[Target, LayerWeight]) -> Counter[str]:
-    """How many layers are changed in which way."""
-    return Counter("dora" if w.is_dora else w.kind.value for w in weights.values())
+def kinds(weights: Weights, slices: Slices | None = None) -> Counter[str]:
+    """How many layers are changed in which way. `slices`: those that whole layers stand for, which count each."""
+    counts: Counter[str] = Counter()
+    for target, weight in weights.items():
+        counts[weight.kind.value] += _parts(target, slices)
+    return counts
 
 
-def rank_and_alpha(weights: Mapping[Target, LayerWeight]) -> tuple[str, str]:
-    """The commonest of both, as kohya writes them."""
-    sizes = Counter((w.rank, w.alpha) for w in weights.values() if w.rank)
+def rank_and_alpha(weights: Weights, slices: Slices | None = None) -> tuple[str, str]:
+    """The commonest of both, as kohya writes them. `slices` as for `kinds`: their ranks lie side by side in the whole layer."""
+    sizes: Counter[tuple[int, float]] = Counter()
+    for target, weight in weights.items():
+        if weight.rank:
+            parts = _parts(target, slices)
+            sizes[weight.rank // parts, (weight.alpha or 0.0) / parts] += parts
     if not sizes:
         return "Dynamic", "None"
     rank, alpha = sizes.most_common(1)[0][0]
     return str(rank), f"{alpha:g}" if alpha else "None"
 
 
-def network_fields(weights: Mapping[Target, LayerWeight]) -> dict[str, str]:
+def _parts(target: Target, slices: Slices | None) -> int:
+    return len((slices or {}).get(target.path, ())) or 1
+
+
+def network_fields(weights: Weights) -> dict[str, str]:
     """kohya's ss_network_* fields."""
     counts = kinds(weights)
     rank, alpha = rank_and_alpha(weights)
-    module = "networks.lora"
-    arguments: dict[str, object] = {}
-    if set(counts) != {Kind.LORA.value}:
-        module = "lycoris.kohya"
-        first = counts.most_common(1)[0][0] if counts else Kind.LORA.value
-        arguments = {"algo": "lora", "dora_wd": True} if first == "dora" else {"algo": first}
+    lora = Kind.LORA.value
+    first = counts.most_common(1)[0][0] if counts else lora
+    arguments: dict[str, object] = {"algo": first}
+    if set(counts) == {lora}:
+        arguments = {}
+    elif first == Kind.DORA.value:
+        arguments = {"algo": lora, "dora_wd": True}
     return {
-        "ss_network_module": module,
+        "ss_network_module": "lycoris.kohya" if arguments else "networks.lora",
         "ss_network_args": json.dumps(arguments),
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,

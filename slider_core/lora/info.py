@@ -21,13 +21,12 @@ from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
 from .calibration import CalibrationInfo, Units
 from .formats.native import Place
-from .header_fields import base_names, kinds, network_fields, rank_and_alpha
+from .header_fields import Slices, base_names, kinds, network_fields, rank_and_alpha
 
 TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
 DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
-Slices = dict[str, list[tuple[int, int]]]
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -35,16 +34,8 @@ def _range(text: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_side(number: type[float]) -> Callable[[str], dict[str, float]]:
-    return lambda text: {str(side): number(value) for side, value in json.loads(text).items()}
-
-
-def _strengths(text: str) -> tuple[float, ...]:
-    return tuple(float(strength) for strength in json.loads(text))
-
-
 def _slices(text: str) -> Slices:
-    layers: Slices = {}
+    layers: dict[str, list[tuple[int, int]]] = {}
     for layer, parts in json.loads(text).items():
         layers[str(layer)] = [(int(start), int(stop)) for start, stop in parts]
     for layer, parts in layers.items():
@@ -65,9 +56,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "range": _range,
     "calibration": CalibrationInfo.from_json,
     "step": int,
-    "explained": _by_side(float),
-    "images": _by_side(int),
-    "trained_strengths": _strengths,
+    "explained": lambda text: dict(json.loads(text)),
+    "images": lambda text: dict(json.loads(text)),
+    "trained_strengths": lambda text: tuple(json.loads(text)),
     "place": Place,
     "file_format": FileFormat,
     "slices": _slices,
@@ -142,6 +133,7 @@ class SliderInfo:
         architecture, base = self._base_names()
         return {
             DATE: time.strftime("%Y-%m-%d", time.gmtime()),
+            DESCRIPTION: "Slider. Use strengths on both sides of 0.",
             **self.other,
             **self._own_fields(),
             "format": "pt",
@@ -168,10 +160,8 @@ class SliderInfo:
     def _own_fields(self) -> dict[str, str]:
         """What is said of the slider itself, as text."""
         calibration = self.calibration or CalibrationInfo()
-        fields = {
-            "slider_calibration": json.dumps(calibration.to_dict()),
-            "slider_range": json.dumps(self.range or (-1.0, 1.0)),
-        }
+        fields = {"slider_calibration": json.dumps(calibration.to_dict())}
+        fields["slider_range"] = json.dumps(self.range or (-1.0, 1.0))
         for name in TEXTS:
             if getattr(self, name):
                 fields[f"slider_{name}"] = getattr(self, name)
@@ -182,15 +172,10 @@ class SliderInfo:
             fields["slider_place"] = self.place.value
         if self.thumbnail:
             fields[THUMBNAIL] = self.thumbnail
-        if self.minus or self.plus or DESCRIPTION not in self.other:
-            fields[DESCRIPTION] = self._description()
-        return fields
-
-    def _description(self) -> str:
-        ends = ""
         if self.minus or self.plus:
-            ends = f" from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1)"
-        return f"Slider{ends}. Use strengths on both sides of 0."
+            ends = f"from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1)"
+            fields[DESCRIPTION] = f"Slider {ends}. Use strengths on both sides of 0."
+        return fields
 
     def _base_names(self) -> tuple[str, str]:
         """modelspec's and kohya's names of the base model: of ComfyUI's class, of the file that was read, of the backend."""
@@ -215,7 +200,7 @@ class SliderInfo:
         if self.calibration is None:
             self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
             return strength
-        return strength * self.calibration.unit if self.calibration.calibrated else strength
+        return strength * self.calibration.lora_weight
 
     def check(self, name: str, fix: str) -> None:
         """SliderError when that field of the header was there and could not be read."""
@@ -223,13 +208,13 @@ class SliderInfo:
 
     def summary(self, weights: Mapping[Target, LayerWeight]) -> str:
         """The file in a few readable lines."""
-        rank, alpha = rank_and_alpha(weights)
-        counts = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights).items())
+        rank, alpha = rank_and_alpha(weights, self.slices)
+        counts = ", ".join(f"{kind} on {count} layers" for kind, count in kinds(weights, self.slices).items())
         lines = [f"{self.name or 'LoRA'}: {counts}, rank {rank}, alpha {alpha}."]
         if self.minus or self.plus:
             lines.append(f"-1: {self.minus or 'less'}; +1: {self.plus or 'more'}.")
         if self.calibration is not None and self.calibration.calibrated:
-            lines.append(f"Calibrated: strength {self.calibration.unit:.3g} is {self.calibration.strength_1}.")
+            lines.append(f"Calibrated: strength {self.calibration.lora_weight:.3g} is {self.calibration.strength_1}.")
         if self.model:
             lines.append(f"for: {self.model}")
         if self.range is not None:

@@ -16,14 +16,8 @@ from ..config.checks import SliderError, nearest, need
 from ..config.lora import TUCKER, AdapterSpec, Algorithm, Preset
 
 WHERE = "LyCORIS configuration"
-ALGORITHMS = {
-    "lora": Algorithm.LOCON,
-    "locon": Algorithm.LOCON,
-    "loha": Algorithm.LOHA,
-    "lokr": Algorithm.LOKR,
-    "full": Algorithm.FULL,
-    "glora": Algorithm.GLORA,
-}
+TAKEN = (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR, Algorithm.FULL, Algorithm.GLORA)
+ALGORITHMS = {"lora": Algorithm.LOCON} | {algorithm.value: algorithm for algorithm in TAKEN}
 WITHOUT_SIGN = {
     "diag-oft": "it rotates weights, and a rotation by -1 is no rotation back",
     "boft": "it rotates weights, and a rotation by -1 is no rotation back",

@@ -80,10 +80,10 @@ class Calibration:
         return replace(info, calibration=calibration, range=(0.0 - low, high) if works else info.range)
 
 
-def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve]:
+def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve | None]:
     """(end of the useful range, best strength, curve) of a side, in units."""
     if side is None:
-        return 0.0, None, ()
+        return 0.0, None, None
     curve = tuple((round(strength / unit, 4), round(share, 5)) for strength, share in side.curve)
     return round(side.end / unit, 3), side.best / unit, curve
 

@@ -24,7 +24,8 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import PEFT_WEIGHTS, Slider, load_slider, save_slider
 from slider_core.lora.thumbnail import MOST_BYTES, SIZE, thumbnail
 from slider_core.train.training_run import Run
-from slider_core.train.trainings_driver import TrainingRequest, trained
+from slider_core.train.trainings import Session
+from slider_core.train.trainings_driver import TrainingRequest, begin, train
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS
 from slider_core.with_tiny.model import TinyBackend
 
@@ -37,9 +38,10 @@ MEASURED = CalibrationInfo(True, "what the images show", 1.25, 90, 1.0, 1.5, ((1
 
 @pytest.fixture(scope="module")
 def run(backend: TinyBackend) -> Run:
-    return trained(
-        backend, TrainingRequest("smile", read_dataset(bucket_folders(SHIPPED_PAIRS)), SPEC, TrainSpec(steps=STEPS, seed=7))
-    )
+    dataset = read_dataset(bucket_folders(SHIPPED_PAIRS))
+    run = begin(Session(), backend, TrainingRequest("smile", dataset, SPEC, TrainSpec(steps=STEPS, seed=7)))
+    train(run, backend, STEPS)
+    return run
 
 
 @pytest.fixture
@@ -253,4 +255,5 @@ def test_the_slices_of_a_header_are_those_of_the_weights(tmp_path: Path, backend
     path = saved(tmp_path, Slider(Adapter.create(backend.module, targets, AdapterSpec()).weights()))
     back = load_slider(path)
     assert back.info.slices == {"modulation": [(0, 128), (256, 384)]}
+    assert back.summary() == "slider: lora on 3 layers, rank 4, alpha 4.\nrange: -1 to 1"
     assert set(back.cut().weights) == set(targets)
