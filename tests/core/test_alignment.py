@@ -66,3 +66,16 @@ def test_an_image_alone_of_its_shape_says_nothing() -> None:
     sets = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)]
     assert not line_up(*sets)
     assert line_up(sets[0], [h + 0.1 for h in sets[0]])
+
+
+def test_few_pairs_must_lie_nearer_than_many() -> None:
+    """Two of 24 ranks are wrong among four pairs: that happens by chance. Among twelve such it does not."""
+
+    def even(levels: list[float]) -> list[torch.Tensor]:
+        return [torch.full((1, 3, 3), level) for level in levels]
+
+    positives, negatives = [0.0, 10.0, 20.0, 30.0], [6.0, 11.0, 21.0, 24.0]
+    assert nearer_share(even(positives), even(negatives)) == pytest.approx(2 / 24)
+    assert not line_up(even(positives), even(negatives))
+    many = [[level + 1000 * n for n in range(3) for level in side] for side in (positives, negatives)]
+    assert line_up(even(many[0]), even(many[1]))
