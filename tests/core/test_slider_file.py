@@ -1,6 +1,7 @@
 """A slider goes through a file unchanged; a bad file is named; a file that is only applied is not taken apart."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from slider_core.config.checks import SliderError
 from slider_core.config.lora import FileDtype, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.algorithms.lora import LoraWeight
-from slider_core.lora.formats.native import to_native
+from slider_core.lora.formats.native import Place, to_native
 from slider_core.lora.info import SliderInfo
 from slider_core.lora.keys import placed
 from slider_core.lora.slider_adapter import Adapter
@@ -134,6 +135,17 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path, slider: Sli
         saved(tmp_path, slider, FileDtype.FP16)
     assert fault.value.code == "slider.not_finite"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_slider_for_a_controlnet_goes_into_a_native_file_alone(tmp_path: Path, slider: Slider) -> None:
+    path = saved(tmp_path, replace(slider, info=SliderInfo(place=Place.CONTROLNET)))
+    assert all(key.startswith("control_model.") for key in load_file(path))
+    back = load_slider(path)
+    assert back.info.in_controlnet
+    assert set(back.weights) == {TO_Q, CONV}
+    with pytest.raises(SliderError, match="kohya") as fault:
+        save_slider(tmp_path / "no.safetensors", back, form=FileFormat.KOHYA)
+    assert fault.value.code == "format.controlnet"
 
 
 # --- bad files
