@@ -368,7 +368,7 @@ def test_files_that_are_not_ours_are_never_touched(tmp_path: Path) -> None:
         "ab/short.safetensors",
         f"cd/{'ab' * 32}.safetensors",
         f"{'ab' * 32}.safetensors",
-        "ab/x.tmp",
+        "ab/ab.tmp",
     ]
     foreign += [f"AB/{'AB' * 32}.safetensors", f"deep/ab/{'ab' * 32}.safetensors", f"ab/{fresh}", f"cd/{fresh}"]
     stale = tmp_path / "ab" / f"{'ab' * 32}.{'1' * 32}.tmp"  # a killed process of ours left it
