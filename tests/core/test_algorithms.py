@@ -58,6 +58,7 @@ WINDOWS = {
     "conv 3-D": (nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1)), (3, 4, 2, 5, 5)),
 }
 PLAIN = [algorithm.value for algorithm in Algorithm]
+DILATED = [(name, "conv 2-D, dilation") for name in ("locon", "lokr", "glora")]  # which PEFT and LyCORIS leave out
 in_some_places = pytest.mark.parametrize(("name", "place"), in_turn(VARIANTS, list(PLACES)))
 
 
@@ -167,7 +168,7 @@ def test_a_file_form_that_needs_the_base_weight_is_never_stale(net: Net, name: s
             assert torch.equal(tensor, tensors[key])
 
 
-@pytest.mark.parametrize(("name", "window"), in_turn(PLAIN, list(WINDOWS), each=2))
+@pytest.mark.parametrize(("name", "window"), [*in_turn(PLAIN, list(WINDOWS), each=2), *DILATED])
 def test_convolutions_of_every_kind_are_moved_as_their_weights_are(name: str, window: str) -> None:
     """The change that is saved, laid on the weight by hand: W + s D."""
     layer, shape = WINDOWS[window]

@@ -185,6 +185,15 @@ def test_sliders_on_one_model_add_up_and_inner_strengths_give_way_to_outer_ones(
         torch.testing.assert_close(net(x), base, **EXACT)
 
 
+@torch.no_grad()
+def test_a_dora_scales_the_models_own_output_and_not_another_sliders() -> None:
+    single, x = nn.Sequential(OrderedDict(layer=nn.Linear(WIDE, 8))), randn(2, WIDE)
+    lora, dora = (shaken(Adapter.create(single, [Target("layer")], AdapterSpec(algorithm=a)), single) for a in ("lora", "dora"))
+    with at_strength(lora, single, [1.0]), at_strength(dora, single, [0.5]):
+        both = single(x)
+    torch.testing.assert_close(both - run(single, lora, x, [1.0]), run(single, dora, x, [0.5]) - single(x), **EXACT)
+
+
 def test_what_is_in_force_can_be_brought_back_and_given_to_a_part_of_the_batch(net: Net, slider: Adapter) -> None:
     x, other = randn(3, 5, WIDTH), trained(Adapter.create(net, TARGETS, SPEC), seed=20)
     slider.dropout = SHARE
