@@ -13,19 +13,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..config.lora import AdapterSpec, Algorithm
 from ..layers.layer import Target
 
 Shape = tuple[int, ...]
 OutputSlice = tuple[int, int]  # (first row, row after the last) of a fused layer
-Link = tuple[str, str, int]  # (name, other, dim): it has as many rows as the other has numbers along dim
+Layer = Any  # a live Linear or convolution: torch's, or the host's own
 Weight = TypeVar("Weight", bound="LayerWeight")
 
 
@@ -40,26 +40,30 @@ class Kind(str, Enum):
     GLORA = "glora"
 
 
-class Trainable(Protocol):
+class Trainable(ABC):
     """One target's part of an adapter. Fresh, it changes nothing.
 
     `change` is exact for each row of a batch: y_r = f(x_r) + strength_r * change(x_r).
     """
 
-    reads_output: bool  # whether `change` needs `out`, as it is without any slider
+    reads_output = False  # whether `change` needs `out`, as it is without any slider
 
+    @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains, always in the same order."""
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    @abstractmethod
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """What the target's rows of `out` = layer(x) change by at strength 1."""
 
-    def read_base(self, layer: nn.Module) -> None:
+    def read_base(self, layer: Layer) -> None:  # noqa: B027
         """Take from the base weight what `serialized` needs of it; to be done after every change of the parameters."""
 
+    @abstractmethod
     def serialized(self) -> LayerWeight:
         """A detached float32 copy on the CPU."""
 
+    @abstractmethod
     def to(self, device: torch.device) -> None: ...
 
 
@@ -119,24 +123,23 @@ class LayerWeight(ABC):
         return self
 
     @abstractmethod
-    def links(self) -> Sequence[Link]:
-        """What must hold for the factors to multiply, of those that are there."""
-
-    @abstractmethod
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         """The shape of each tensor on a layer with a weight of shape (rows, inner, *kernel)."""
 
     def multiplies(self) -> bool:
         """Whether the factors multiply to a matrix at all."""
         for name, tensor in self.tensors.items():
-            dims = 1 if name in self.vectors else 3 if name in self.cores else 2
-            if tensor.ndim < dims or not tensor.numel():
+            least = 2
+            if name in self.vectors:
+                least = 1
+            elif name in self.cores:
+                least = 3
+            if tensor.ndim < least or not tensor.numel():
                 return False
-        for name, other, dim in self.links():
-            if name not in self.tensors:
-                continue
-            if other not in self.tensors or self.tensors[name].shape[0] != self.tensors[other].shape[dim]:
-                return False
+        try:
+            self.fitted(self.layer_shape(), "")
+        except SliderError:
+            return False
         return True
 
     def fitted(self, shape: Shape, where: str) -> dict[str, torch.Tensor]:
@@ -161,11 +164,16 @@ class LayerWeight(ABC):
     @property
     def rank(self) -> int | None:
         """The number that alpha is divided by; None where nothing has a rank."""
-        return next((self.tensors[name].shape[0] for name in self.ranked if name in self.tensors), None)
+        for name in self.ranked:
+            if name in self.tensors:
+                return self.tensors[name].shape[0]
+        return None
 
     @property
     def scale(self) -> float:
-        return 1.0 if self.alpha is None or not self.rank else self.alpha / self.rank
+        if self.alpha is None or not self.rank:
+            return 1.0
+        return self.alpha / self.rank
 
     @property
     def size(self) -> Size:
@@ -180,8 +188,13 @@ class LayerWeight(ABC):
         return any(name in self.tensors for name in self.cores)
 
     @abstractmethod
+    def layer_shape(self) -> Shape:
+        """(rows, inputs, *kernel) of the weight that is changed, as far as the tensors have it; or flat behind the rows."""
+
     def shape(self) -> tuple[int, int]:
         """(rows, numbers per row) of the change."""
+        shape = self.layer_shape()
+        return shape[0], math.prod(shape[1:])
 
     @abstractmethod
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:
@@ -202,8 +215,8 @@ class LayerWeight(ABC):
                 tensors[name] = tensors[name] * factor
         return dataclasses.replace(self, tensors=tensors)
 
-    def to(self: Weight, device: torch.device) -> Weight:
-        return dataclasses.replace(self, tensors={name: tensor.to(device) for name, tensor in self.tensors.items()})
+    def to(self: Weight, to: torch.device | torch.dtype) -> Weight:
+        return dataclasses.replace(self, tensors={name: tensor.to(to) for name, tensor in self.tensors.items()})
 
     def products(self) -> Sequence[tuple[str, str]]:
         """(up, down): the update is their sum of products, where it is that simple."""
@@ -213,15 +226,16 @@ class LayerWeight(ABC):
         """Squared norms of what a number format changes in the update, and of the update."""
         if self.products():
             return self._rounding_of_products(dtype)
-        rounded = {name: tensor.to(dtype) for name, tensor in self.tensors.items()}
         update = self.update().double()
-        lost = dataclasses.replace(self, tensors=rounded).update().double() - update
+        lost = self.to(dtype).update().double() - update
         return float(lost.square().sum()), float(update.square().sum())
 
     def _rounding_of_products(self, dtype: torch.dtype) -> tuple[float, float]:
-        lost = total = 0.0
+        lost = 0.0
+        total = 0.0
         for up, down in self.products():
-            b, a = self.tensors[up].flatten(1).double(), self.tensors[down].flatten(1).double()
+            b = self.tensors[up].flatten(1).double()
+            a = self.tensors[down].flatten(1).double()
             b_file = self.tensors[up].to(dtype).flatten(1).double()
             a_file = self.tensors[down].to(dtype).flatten(1).double()
             total += _product_square(b, a)
@@ -244,7 +258,9 @@ class LayerWeight(ABC):
         """A slice's change as one of the full height, nothing outside its rows: what every loader reads."""
         if rows is None:
             return self
-        height, step, tensors = self.base[0] if self.base else rows[1], self.row_step, dict(self.tensors)
+        height = (self.base or rows[1:])[0]
+        step = self.row_step
+        tensors = dict(self.tensors)
         for name in self.row_tensors:
             if name in tensors:
                 widths = [0, 0] * (tensors[name].ndim - 1 - self.row_dim)
@@ -253,26 +269,24 @@ class LayerWeight(ABC):
 
     def sliced(self, rows: OutputSlice, slices: Sequence[OutputSlice] = (), path: str = "layer") -> LayerWeight:
         """The inverse of `whole`: the part in `rows`. SliderError when the change reaches outside all of the layer's `slices`."""
-        step, every, height, tensors = self.row_step, [rows, *slices], self.shape()[0], dict(self.tensors)
-        if not self.row_tensors:
-            message = f'"{path}": a GLoRA changes all rows of its layer, and the chosen layers leave some alone.'
-            raise SliderError(message, "lora.slice")
-        last = max(stop for _, stop in every)
-        if last > height:
-            raise SliderError(f'"{path}" has {height} rows, and the slices end at {last}.', "lora.slice")
-        if any(start % step or stop % step for start, stop in every):
-            message = f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {rows[0]} and {rows[1]}.'
-            raise SliderError(message, "lora.slice")
+        message = f'"{path}": a GLoRA changes all rows of its layer, and the chosen layers leave some alone.'
+        need(bool(self.row_tensors), message, "lora.slice")
+        height = self.shape()[0]
+        step = self.row_step
         inside = torch.zeros(height // step, dtype=torch.bool)
-        for start, stop in every:
+        for start, stop in (rows, *slices):
+            need(stop <= height, f'"{path}" has {height} rows, and a slice ends at {stop}.', "lora.slice")
+            message = f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {start} and {stop}.'
+            need(start % step == 0 and stop % step == 0, message, "lora.slice")
             inside[start // step : stop // step] = True
+        outside = (~inside).nonzero().flatten()
+        tensors = dict(self.tensors)
         for name in self.row_tensors:
             if name not in tensors:
                 continue
-            if bool(tensors[name].index_select(self.row_dim, (~inside).nonzero().flatten()).any()):
-                ends = " and ".join(f"{start} to {stop}" for start, stop in slices or [rows])
-                message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone.'
-                raise SliderError(message, "lora.slice")
+            ends = " and ".join(f"{start} to {stop}" for start, stop in slices or [rows])
+            message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone.'
+            need(not tensors[name].index_select(self.row_dim, outside).any(), message, "lora.slice")
             tensors[name] = tensors[name].narrow(self.row_dim, rows[0] // step, (rows[1] - rows[0]) // step).clone()
         return dataclasses.replace(self, tensors=tensors)
 
@@ -280,11 +294,11 @@ class LayerWeight(ABC):
 
     @classmethod
     @abstractmethod
-    def fresh(cls, layer: nn.Module, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
+    def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
         """A new part for a target of `layer` that changes nothing yet. Draws from torch's global generator."""
 
     @abstractmethod
-    def revived(self, layer: nn.Module, target: Target) -> Trainable:
+    def revived(self, layer: Layer, target: Target) -> Trainable:
         """A trainable part that holds a copy of this change."""
 
 

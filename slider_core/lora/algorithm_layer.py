@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..layers.layer import Target, is_linear
-from .algorithm import OutputSlice, Shape, Trainable
+from .algorithm import Layer, OutputSlice, Shape, Trainable
 
 # ComfyUI's marks of a layer whose LoRAs are laid on when it runs, because it lies outside the GPU
 ON_THE_FLY = ("weight_function", "weight_lowvram_function")
 
 
-def shape_of(layer: nn.Module, target: Target) -> Shape:
+def shape_of(layer: Layer, target: Target) -> Shape:
     """The shape of the rows of the weight that a target covers. SliderError when it has no such rows."""
-    shape, rows = tuple(layer.weight.shape), target.rows
+    shape = tuple(layer.weight.shape)
+    rows = target.rows
     if not rows:
         return shape
-    if not is_linear(layer):
-        raise SliderError(f'"{target.path}" is a convolution; rows are for fused Linear layers.', "target.convolution")
-    if not 0 <= rows[0] < rows[1] <= shape[0]:
-        raise SliderError(f"Rows {rows} of {target.path} lie outside its {shape[0]} outputs.", "target.rows")
+    need(is_linear(layer), f'"{target.path}" is a convolution; rows are for fused Linear layers.', "target.convolution")
+    inside = 0 <= rows[0] < rows[1] <= shape[0]
+    need(inside, f"Rows {rows} of {target.path} lie outside its {shape[0]} outputs.", "target.rows")
     return rows[1] - rows[0], *shape[1:]
 
 
-def shape_only(shape: Sequence[int], like: nn.Module | None = None) -> nn.Module:
+def shape_only(shape: Sequence[int], like: Layer = None) -> nn.Module:
     """A Linear or convolution with a weight of that shape, on the meta device (no memory); stride and so on of `like`."""
     biased = getattr(like, "bias", None) is not None
     if len(shape) == 2:
         return nn.Linear(shape[1], shape[0], bias=biased, device="meta")
-    convolution = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[len(shape)]
+    convolution: Any = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[len(shape)]
     window = (1, 0, 1) if like is None else (like.stride, like.padding, like.dilation)
     return convolution(shape[1], shape[0], tuple(shape[2:]), *window, bias=biased, device="meta")
 
 
-def base_rows(layer: nn.Module, rows: OutputSlice | None) -> torch.Tensor:
+def base_rows(layer: Layer, rows: OutputSlice | None) -> torch.Tensor:
     """The rows of a layer's weight that a target covers. SliderError where its numbers cannot be read off it."""
     weight = layer.weight.detach()
     patched = any(getattr(layer, name, None) for name in ON_THE_FLY)
-    if is_traceable_wrapper_subclass(weight) and not patched:
+    wrapped = is_traceable_wrapper_subclass(weight)
+    if wrapped and not patched:
         weight = weight.dequantize()
     elif patched or not weight.is_floating_point():
         how = "a LoRA is laid on it only while it runs" if patched else "it is packed by its loader"

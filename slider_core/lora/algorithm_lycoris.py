@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from ..config.lora import AdapterSpec
 from ..layers.layer import Target
-from .algorithm import LayerWeight, Shape, Size
+from .algorithm import Layer, LayerWeight, Shape, Size, Trainable
 from .algorithm_layer import serialized_copy, shape_of, shape_only
 
 
@@ -29,7 +29,7 @@ def quiet_lycoris() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def new_module(name: str, layer: nn.Module, shape: Shape, size: Size, **options: Any) -> Any:
+def new_module(name: str, layer: Layer, shape: Shape, size: Size, **options: Any) -> Any:
     """LyCORIS' own module for a layer like `layer`, of `shape`, with its own first values."""
     from lycoris import modules
 
@@ -45,23 +45,22 @@ def new_module(name: str, layer: nn.Module, shape: Shape, size: Size, **options:
     return module
 
 
-class LycorisPart:
+class LycorisPart(Trainable):
     """A LyCORIS module on one layer."""
 
-    reads_output = False
-
     def __init__(self, module: Any, weight: type[LayerWeight], target: Target, base: Shape) -> None:
-        self.module, self.weight, self.rows, self.base = module, weight, target.rows, base
-        module.org_module, module.org_forward = [], None  # the skeleton that it was made on
+        self.module = module
+        self.weight = weight
+        self.rows = target.rows
+        self.base = base
+        module.org_module = []  # the skeleton that it was made on
+        module.org_forward = None
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self.module.parameters())
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         return self.module.bypass_forward_diff(x.to(self.parameters()[0].dtype))
-
-    def read_base(self, layer: nn.Module) -> None:
-        """The factors say it all."""
 
     def serialized(self) -> LayerWeight:
         tensors = {name: serialized_copy(tensor) for name, tensor in self.module.custom_state_dict().items()}
@@ -83,19 +82,23 @@ class LycorisWeight(LayerWeight):
         return {"use_tucker": spec.tucker}
 
     @classmethod
-    def part(cls, module: Any, layer: nn.Module, target: Target) -> LycorisPart:
+    def part(cls, module: Any, layer: Layer, target: Target) -> LycorisPart:
         return cls.part_class(module, cls, target, tuple(layer.weight.shape))
 
     @classmethod
-    def fresh(cls, layer: nn.Module, target: Target, size: Size, spec: AdapterSpec) -> LycorisPart:
+    def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
         module = new_module(cls.module_class, layer, shape_of(layer, target), size, **cls.options(spec))
         return cls.part(module, layer, target)
 
-    def revived(self, layer: nn.Module, target: Target) -> LycorisPart:
+    def revived(self, layer: Layer, target: Target) -> Trainable:
         shape = shape_of(layer, target)
         module = new_module(self.module_class, layer, shape, self.size, use_tucker=self.has_core)
         self.fill(module, shape)
         return self.part(module, layer, target)
+
+    def factors(self, names: Sequence[str]) -> list[torch.Tensor | None]:
+        """Tensors in float32 for LyCORIS' functions, None for those that are not there."""
+        return [self.tensors[name].float() if name in self.tensors else None for name in names]
 
     def fill(self, module: Any, shape: Shape) -> None:  # noqa: ARG002
         """Put copies of the tensors into LyCORIS' module, whatever sizes it would have chosen itself."""
@@ -103,4 +106,6 @@ class LycorisWeight(LayerWeight):
             owner, _, leaf = name.rpartition(".")
             part = module.get_submodule(owner)
             before = getattr(part, leaf, None)
-            setattr(part, leaf, nn.Parameter((tensor if before is None else tensor.reshape(before.shape)).clone()))
+            if before is not None:
+                tensor = tensor.reshape(before.shape)
+            setattr(part, leaf, nn.Parameter(tensor.clone()))

@@ -43,7 +43,10 @@ def for_tensors(names: set[str]) -> type[LayerWeight] | None:
 
 def tensor_names() -> list[str]:
     """Every name that a tensor of a layer has in files."""
-    return list(dict.fromkeys(name for weight in REGISTRY for name in (*weight.needed, *weight.optional)))
+    names: list[str] = []
+    for weight in REGISTRY:
+        names += [*weight.needed, *weight.optional]
+    return list(dict.fromkeys(names))
 
 
 @contextmanager
@@ -56,7 +59,8 @@ def _drawing(seed: int) -> Iterator[None]:
 
 def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed: int) -> dict[Target, Trainable]:
     """New trainable parts that change nothing yet. Convolutions with a conv_rank of 0 are left out."""
-    weight, parts = for_algorithm(spec.algorithm), {}
+    weight = for_algorithm(spec.algorithm)
+    parts = {}
     with _drawing(seed):
         for target in targets:
             layer = find_layer(module, target)

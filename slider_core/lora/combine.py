@@ -15,14 +15,18 @@ from .algorithms.lora import LoraWeight
 
 def joined(parts: Sequence[tuple[OutputSlice | None, LayerWeight]]) -> LayerWeight:
     """LoRAs side by side, DoRAs too; others as a plain difference."""
-    weights = [weight.whole(rows) for rows, weight in parts]
-    first = weights[0]
+    weights = [(rows, weight.whole(rows)) for rows, weight in parts]
+    first = weights[0][1]
     if len(weights) == 1:
         return first
-    if isinstance(first, LoraWeight) and all(type(w) is type(first) and not w.has_core for w in weights):
-        return first.side_by_side([(rows, weight) for (rows, _), weight in zip(parts, weights, strict=True)])
+    loras = []
+    for rows, weight in weights:
+        if isinstance(weight, LoraWeight) and type(weight) is type(first) and not weight.has_core:
+            loras.append((rows, weight))
+    if len(loras) == len(weights):
+        return loras[0][1].side_by_side(loras)
     tensors: dict[str, list[torch.Tensor]] = {}
-    for weight in weights:
+    for _, weight in weights:
         for name, tensor in as_full(weight).tensors.items():
             tensors.setdefault(name, []).append(tensor)
     return FullWeight({name: torch.stack(some).sum(0) for name, some in sorted(tensors.items())}, None, first.base)
@@ -51,7 +55,8 @@ def cut(weights: Mapping[Target, LayerWeight], slices: Mapping[str, Sequence[Out
 
 def rounding_error(weights: Mapping[Target, LayerWeight], dtype: torch.dtype) -> float:
     """How much a number format changes a slider: |rounded update - update| / |update| over all layers."""
-    lost = total = 0.0
+    lost = 0.0
+    total = 0.0
     for weight in weights.values():
         of_layer = weight.rounding(dtype)
         lost += of_layer[0]

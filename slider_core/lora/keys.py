@@ -6,15 +6,15 @@ architecture.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need
 from ..layers.layer import Aliases, Target, find_layer, layers
-from .algorithm import LayerWeight
+from .algorithm import Layer, LayerWeight
 from .algorithms.lora_dora import DoraWeight
-from .check_shapes import fitted
 from .formats.registry import ALL
 
 DOTTED = [prefix for form in ALL for prefix in form.dotted]
@@ -24,10 +24,15 @@ SHOWN = 3
 
 def _spellings(alias: str) -> list[str]:
     """An alias without its prefix, as it stands and as diffusers spells it today: attention processors are modules no more."""
-    prefixes = (prefix for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True) if prefix)
-    bare = alias.removeprefix(next((prefix for prefix in prefixes if alias.startswith(prefix)), ""))
+    bare = alias
+    for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True):
+        if prefix and alias.startswith(prefix):
+            bare = alias.removeprefix(prefix)
+            break
     today = bare.replace(".processor.", ".")
-    return [bare, today, *([f"{today}.0"] if today.endswith(".to_out") else [])]
+    if today.endswith(".to_out"):
+        return [bare, today, f"{today}.0"]
+    return [bare, today]
 
 
 def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, Target]:
@@ -55,27 +60,39 @@ def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> dict
     return ready
 
 
+def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> LayerWeight:
+    """The change with its tensors in the shapes that the layer asks for. SliderError that names a tensor that has another."""
+    whole = tuple(layer.weight.shape)
+    rows = target.rows
+    where = f'{source}: layer "{target}"'
+    if rows and (not 0 <= rows[0] < rows[1] <= whole[0] or len(whole) != 2):
+        raise SliderError(f"{where} has no such rows here: it was trained on another model.", "lora.rows")
+    tensors = weight.fitted((rows[1] - rows[0], *whole[1:]) if rows else whole, where)
+    bias = "diff_b" not in tensors or layer.bias is not None
+    need(bias, f"{where} has no bias here, but the file changes one: it was trained on another model.", "lora.bias")
+    kernel = len(whole) > 2 or not weight.has_core
+    message = f"{where} is no convolution here, but the file has a kernel for it: it was trained on another model."
+    need(kernel, message, "lora.kernel")
+    return dataclasses.replace(weight, tensors=tensors, base=whole)
+
+
 def placed(
     weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
 ) -> dict[Target, LayerWeight]:
     """The weights of a file by the paths of `module`, checked against its shapes: all of them or SliderError."""
     paths = set(layers(module))
-    names = {} if all(target.path in paths for target in weights) else layer_names(module, aliases)
-    missing = [target.path for target in weights if target.path not in paths and target.path not in names]
-    if missing:
-        raise SliderError(
-            f"{source} needs {len(missing)} of its {len(weights)} layers that this model lacks "
-            f"({', '.join(missing[:SHOWN])}{', ...' if len(missing) > SHOWN else ''}): it is for another model.",
-            "lora.other_model",
-        )
+    foreign = {target.path for target in weights} - paths
+    names = layer_names(module, aliases) if foreign else {}
+    missing = [target.path for target in weights if target.path in foreign - names.keys()]
+    first = ", ".join(missing[:SHOWN])
+    message = f"{source} needs {len(missing)} of its {len(weights)} layers that this model lacks ({first})"
+    need(not missing, f"{message}: it is for another model.", "lora.other_model")
     placed: dict[Target, LayerWeight] = {}
     for target, weight in weights.items():
-        place = target if target.path in paths else names[target.path]
-        if place in placed:
-            message = f'{source} has two entries for the layer "{place}"; the file is damaged.'
-            raise SliderError(message, "lora.layer_twice")
+        place = names[target.path] if target.path in foreign else target
+        need(place not in placed, f'{source} has two entries for the layer "{place}"; the file is damaged.', "lora.layer_twice")
         layer = find_layer(module, place)
-        weight = fitted(weight, place, layer, source)
+        weight = _fitted(weight, place, layer, source)
         if isinstance(weight, DoraWeight):  # its dora_scale depends on the layer: the model must be loaded as it will be used
             weight = weight.with_scale(layer, place.rows)
         placed[place] = weight

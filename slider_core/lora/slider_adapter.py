@@ -26,7 +26,8 @@ class Adapter:
     """A slider's weights for the layers of one model. Made silent: until it is trained it changes nothing."""
 
     def __init__(self, module: nn.Module, parts: Mapping[Target, Trainable], device: torch.device, dropout: float = 0.0) -> None:
-        self._parts, self.dropout = dict(parts), dropout
+        self._parts = dict(parts)
+        self.dropout = dropout
         self._bases: list[nn.Module] = []  # models whose weights `weights` reads, the innermost last
         for part in self._parts.values():
             part.to(device)
@@ -87,8 +88,11 @@ class Adapter:
 
     def factors(self, inside: str) -> list[nn.Parameter]:
         """The parameters that act inside the module at path `inside`."""
-        parts = [part for t, part in self._parts.items() if t.path == inside or t.path.startswith(f"{inside}.")]
-        return [p for part in parts for p in part.parameters()]
+        inner: list[nn.Parameter] = []
+        for target, part in self._parts.items():
+            if f"{target.path}.".startswith(f"{inside}."):
+                inner += part.parameters()
+        return inner
 
     @torch.no_grad()
     def read_base(self, module: nn.Module) -> None:
@@ -114,7 +118,10 @@ class Adapter:
 
     def state(self) -> dict[str, list[torch.Tensor]]:
         """A copy of the parameters as they are, by target: what a run needs to go on exactly."""
-        return {str(t): [p.detach().cpu().clone() for p in part.parameters()] for t, part in self._parts.items()}
+        state: dict[str, list[torch.Tensor]] = {}
+        for target, part in self._parts.items():
+            state[str(target)] = [p.detach().cpu().clone() for p in part.parameters()]
+        return state
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Sequence[torch.Tensor]]) -> None:

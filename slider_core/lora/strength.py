@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,34 +42,39 @@ def _drop(x: torch.Tensor, share: float, draw: Draw, target: Target) -> torch.Te
 
 
 def _slice_of(output: torch.Tensor, target: Target) -> torch.Tensor:
-    return output if target.rows is None else output[..., target.rows[0] : target.rows[1]]
+    return output[..., slice(*target.rows or (None,))]
 
 
 class Attachment:
     """One adapter's hooks on one model. Silent until `rows`, the strengths in force, are set."""
 
     def __init__(self, adapter: Adapter, module: nn.Module) -> None:
-        self.adapter, self.module = adapter, module
+        self.adapter = adapter
+        self.module = module
         self.rows: Rows | None = None
         self.dropout_draw: Draw | None = None
 
-    # --- hooks of the model, by which it is found
+    def again(self, rows: Rows) -> Block:
+        """These strengths, with the dropout in force now, as a context for later."""
+        return partial(_with_rows, self.adapter, self.module, rows, self.dropout_draw)
 
     def see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A model call begins. By this hook `attachments` finds it."""
         if self.rows is not None:
             self.rows.see(module, args, kwargs)
 
     def leave(self, *_call: Any) -> None:
+        """It has ended."""
         if self.rows is not None:
             self.rows.leave()
-
-    # --- hook of a layer
 
     def hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
         part = self.adapter.part(target)
 
         def add(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
-            strength = self.rows.for_layer(output.shape[0], target.path) if self.rows else None
+            strength = None
+            if self.rows is not None:
+                strength = self.rows.for_layer(output.shape[0], target.path)
             if strength is None:
                 return None
             x = args[0]
@@ -90,8 +96,12 @@ class Attachment:
 
 def attachments(module: nn.Module) -> list[Attachment]:
     """The sliders attached to a model, the outermost first."""
-    owners = [getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values()]
-    return [owner for owner in reversed(owners) if isinstance(owner, Attachment)]  # each was put before the others
+    owners = []
+    for hook in reversed(module._forward_pre_hooks.values()):  # each was put before the others
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, Attachment):
+            owners.append(owner)
+    return owners
 
 
 def _attachment(adapter: Adapter, module: nn.Module) -> Attachment | None:
@@ -118,7 +128,8 @@ def attached(adapter: Adapter, module: nn.Module) -> Iterator[Attachment]:
 def _with_rows(adapter: Adapter, module: nn.Module, rows: Rows, draw: Draw | None) -> Iterator[None]:
     with attached(adapter, module) as attachment:
         before = attachment.rows, attachment.dropout_draw
-        attachment.rows, attachment.dropout_draw = rows, draw
+        attachment.rows = rows
+        attachment.dropout_draw = draw
         try:
             yield
         finally:
@@ -148,22 +159,19 @@ def part_of_batch(adapter: Adapter, module: nn.Module, samples: slice, count: in
     attachment = _attachment(adapter, module)
     if attachment is None or attachment.rows is None:
         return nullcontext
-    strength, draw = attachment.rows.strength, attachment.dropout_draw
+    strength = attachment.rows.strength
     if len(strength) != count:
         raise ValueError(f"{len(strength)} strengths are in force for a batch of {count}")
-    return lambda: _with_rows(adapter, module, Rows(strength[samples]), draw)
-
-
-def _as_now(attachment: Attachment, rows: Rows) -> Block:
-    adapter, module, draw = attachment.adapter, attachment.module, attachment.dropout_draw
-    rows = rows.frozen()
-    return lambda: _with_rows(adapter, module, rows, draw)
+    return attachment.again(Rows(strength[samples]))
 
 
 def remember(module: nn.Module) -> Block:
     """The strengths in force on a model now, of all sliders, as a context that brings them back: for a part of the model that
     is computed again."""
-    states = [_as_now(attachment, attachment.rows) for attachment in attachments(module) if attachment.rows is not None]
+    states = []
+    for attachment in attachments(module):
+        if attachment.rows is not None:
+            states.append(attachment.again(attachment.rows.frozen()))
 
     @contextmanager
     def again() -> Iterator[None]:

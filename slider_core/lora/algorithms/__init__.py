@@ -11,8 +11,7 @@ and of the kind (config/lora.py, Kind). Where LyCORIS has a module for it, Lycor
         needed = row_tensors = ("diagonal",)
         module_class = "DiagonalModule"
 
-        def links(self): ...                            # whether the factors multiply
-        def expected(self, rows, inner, kernel): ...    # the shape of each tensor on a layer
-        def shape(self): ...
+        def expected(self, rows, inner, kernel): ...    # the shape of each tensor on a layer of that shape
+        def layer_shape(self): ...                      # and back: the shape of the layer by the tensors
         def update(self, base=None): ...                # the formula
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from ...config.checks import SliderError
 from ...config.lora import Algorithm
 from ...layers.layer import Target
-from ..algorithm import Kind, LayerWeight, Link, Shape
+from ..algorithm import Kind, Layer, LayerWeight, Shape
 from ..algorithm_layer import serialized_copy
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
 
@@ -21,10 +20,13 @@ class FullPart(LycorisPart):
 
     def __init__(self, module: Any, weight: type[LayerWeight], target: Target, base: Shape) -> None:
         super().__init__(module, weight, target, base)
-        module._org_weight, module.org_bias = [], None  # LyCORIS keeps a copy of the weight it was made on
+        module._org_weight = []  # LyCORIS keeps a copy of the weight it was made on
+        module.org_bias = None
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        bias = None if self.module.bias is None else self.module.bias.to(x)
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        bias = self.module.bias
+        if bias is not None:
+            bias = bias.to(x)
         return self.module.op(x, self.module.weight.to(x), bias, **self.module.kw_dict)
 
     def serialized(self) -> LayerWeight:
@@ -43,14 +45,11 @@ class FullWeight(LycorisWeight):
     module_class = "FullModule"
     part_class = FullPart
 
-    def links(self) -> Sequence[Link]:
-        return ()
-
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         return {"diff": (rows, inner, *kernel), "diff_b": (rows,)}
 
-    def shape(self) -> tuple[int, int]:
-        return self.tensors["diff"].shape[0], self.tensors["diff"][0].numel()
+    def layer_shape(self) -> Shape:
+        return tuple(self.tensors["diff"].shape)
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         return self.tensors["diff"].float().flatten(1)

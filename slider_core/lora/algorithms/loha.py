@@ -6,20 +6,18 @@ With Tucker cores t1 and t2 each factor is w_a^T t w_b, kernel place by kernel p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from ...config.lora import Algorithm
-from ..algorithm import Kind, Link, Shape
+from ..algorithm import Kind, Layer, Shape
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
 
 
 class LohaPart(LycorisPart):
     """LyCORIS' LoHa. Cost: a matrix as large as the weight."""
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         return self.module.bypass_forward_diff(x)  # it multiplies in the model's own number format, as the layer does
 
 
@@ -27,15 +25,11 @@ class LohaWeight(LycorisWeight):
     kind = Kind.LOHA
     algorithms = (Algorithm.LOHA,)
     needed = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
-    optional = cores = ("hada_t1", "hada_t2")
+    optional = cores = ("hada_t1", "hada_t2")  # both or none
     ranked = ("hada_w1_b",)
     row_tensors = ("hada_w1_a", "hada_w2_a")
     module_class = "LohaModule"
     part_class = LohaPart
-
-    def links(self) -> Sequence[Link]:
-        first, second = 0 if "hada_t1" in self.tensors else 1, 0 if "hada_t2" in self.tensors else 1
-        return ("hada_w1_b", "hada_w1_a", first), ("hada_w2_b", "hada_w2_a", second)
 
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {}
@@ -49,18 +43,15 @@ class LohaWeight(LycorisWeight):
 
     @property
     def row_dim(self) -> int:
-        return 1 if "hada_t1" in self.tensors else 0
+        return int(self.has_core)
 
-    def shape(self) -> tuple[int, int]:
-        numbers = self.tensors["hada_w1_b"].shape[1]
-        if "hada_t1" in self.tensors:
-            numbers *= self.tensors["hada_t1"][0, 0].numel()
-        return self.tensors["hada_w1_a"].shape[self.row_dim], numbers
+    def layer_shape(self) -> Shape:
+        shape = (self.tensors["hada_w1_a"].shape[self.row_dim], self.tensors["hada_w1_b"].shape[1])
+        return (*shape, *self.tensors["hada_t1"].shape[2:]) if self.has_core else shape
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         from lycoris.functional import loha
 
         names = ("hada_w1_b", "hada_w1_a", "hada_w2_b", "hada_w2_a", "hada_t1", "hada_t2")
-        factors = [self.tensors[name].float() if name in self.tensors else None for name in names]
-        matrix = loha.diff_weight(*factors, gamma=torch.tensor(1.0, device=self.tensors["hada_w1_a"].device))
+        matrix = loha.diff_weight(*self.factors(names), gamma=torch.tensor(1.0, device=self.tensors["hada_w1_a"].device))
         return matrix.reshape(self.shape()) * self.scale

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from ...config.checks import SliderError
 from ...config.lora import AdapterSpec, Algorithm
-from ..algorithm import Kind, LayerWeight, Link, OutputSlice, Shape
+from ..algorithm import Kind, LayerWeight, OutputSlice, Shape
 from ..algorithm_layer import shape_only
 from ..algorithm_lycoris import LycorisWeight, quiet_lycoris
 from .full import as_full
@@ -55,18 +54,18 @@ class LokrWeight(LycorisWeight):
             return self
         return dataclasses.replace(self, tensors=self.tensors | {"lokr_w2": second.flatten(1)})
 
-    def links(self) -> Sequence[Link]:
-        return ("lokr_w1_b", "lokr_w1_a", 1), ("lokr_w2_b", "lokr_w2_a", 0 if self.has_core else 1)
-
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         """The first factor says how rows and inputs are divided; the second must have the rest."""
         t = self.tensors
-        first = t["lokr_w1"].shape if "lokr_w1" in t else (t["lokr_w1_a"].shape[0], t["lokr_w1_b"].shape[1])
-        block, width = rows // first[0], inner // first[1]
+        first = self.factor_shape("lokr_w1")
+        block = rows // first[0]
+        width = inner // first[1]
         if len(first) != 2 or block * first[0] != rows or width * first[1] != inner:
             return {}  # no shape fits
-        rank = t["lokr_w1_b"].shape[0] if "lokr_w1_b" in t else 0
-        shapes: dict[str, Shape] = {"lokr_w1": tuple(first), "lokr_w1_a": (first[0], rank), "lokr_w1_b": (rank, first[1])}
+        shapes: dict[str, Shape] = {"lokr_w1": first}
+        if "lokr_w1_b" in t:
+            rank = t["lokr_w1_b"].shape[0]
+            shapes |= {"lokr_w1_a": (first[0], rank), "lokr_w1_b": (rank, first[1])}
         if "lokr_w2" in t:
             return shapes | {"lokr_w2": (block, width, *kernel)}
         rank = t["lokr_w2_b"].shape[0]
@@ -74,24 +73,23 @@ class LokrWeight(LycorisWeight):
             return shapes | {"lokr_w2_a": (rank, block), "lokr_w2_b": (rank, width), "lokr_t2": (rank, rank, *kernel)}
         return shapes | {"lokr_w2_a": (block, rank), "lokr_w2_b": (rank, width * math.prod(kernel))}
 
-    def factor_shape(self, name: str) -> tuple[int, int]:
-        """(rows, numbers per row) of a Kronecker factor."""
+    def factor_shape(self, name: str) -> Shape:
         t = self.tensors
         if name in t:
-            return t[name].shape[0], t[name][0].numel()
+            return tuple(t[name].shape)
         if name == "lokr_w2" and self.has_core:
-            return t["lokr_w2_a"].shape[1], t["lokr_w2_b"].shape[1] * t["lokr_t2"][0, 0].numel()
+            return t["lokr_w2_a"].shape[1], t["lokr_w2_b"].shape[1], *t["lokr_t2"].shape[2:]
         return t[f"{name}_a"].shape[0], t[f"{name}_b"].shape[1]
 
-    def shape(self) -> tuple[int, int]:
-        first, second = self.factor_shape("lokr_w1"), self.factor_shape("lokr_w2")
-        return first[0] * second[0], first[1] * second[1]
+    def layer_shape(self) -> Shape:
+        first = self.factor_shape("lokr_w1")
+        second = self.factor_shape("lokr_w2")
+        return first[0] * second[0], first[1] * second[1], *second[2:]
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         from lycoris.functional import lokr
 
-        factors = [self.tensors[name].float() if name in self.tensors else None for name in self.optional]
-        return lokr.kron_weight(*factors).reshape(self.shape()) * self.scale
+        return lokr.kron_weight(*self.factors(self.optional)).reshape(self.shape()) * self.scale
 
     @property
     def row_step(self) -> int:
@@ -99,16 +97,20 @@ class LokrWeight(LycorisWeight):
 
     def whole(self, rows: OutputSlice | None) -> LayerWeight:
         """A LoKr whose blocks do not end where the slice does becomes a plain difference."""
-        height = self.base[0] if self.base or rows is None else rows[1]
-        if rows and (rows[0] % self.row_step or height % self.row_step):
-            return as_full(self).whole(rows)
+        if rows:
+            height = (self.base or rows[1:])[0]
+            if rows[0] % self.row_step or height % self.row_step:
+                return as_full(self).whole(rows)
         return super().whole(rows)
 
     def fill(self, module: Any, shape: Shape) -> None:
         for name in self.optional:
             module._parameters.pop(name, None)
-        module.use_w1, module.use_w2, module.tucker = "lokr_w1" in self.tensors, "lokr_w2" in self.tensors, self.has_core
-        module.lora_dim, module.scale = self.size.rank, self.scale
+        module.use_w1 = "lokr_w1" in self.tensors
+        module.use_w2 = "lokr_w2" in self.tensors
+        module.tucker = self.has_core
+        module.lora_dim = self.size.rank
+        module.scale = self.scale
         module.alpha = torch.tensor(self.size.alpha)
         tensors = dict(self.tensors)
         second = tensors.get("lokr_w2")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target
-from ..algorithm import Kind, LayerWeight, Link, OutputSlice, Shape, Size, Trainable
+from ..algorithm import Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
 from ..algorithm_lycoris import LycorisWeight
 
@@ -24,7 +24,7 @@ UP, DOWN, MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 Lora = TypeVar("Lora", bound="LoraWeight")
 
 
-def peft_layer(layer: nn.Module, shape: Shape, size: Size, init: Init, **options: bool) -> Any:
+def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bool) -> Any:
     """PEFT's LoRA layer on a layer like `layer`, of `shape`, with PEFT's own first values. The layer inside has no memory.
 
     On convolutions PEFT's orthogonal start is not defined: Kaiming there.
@@ -46,26 +46,22 @@ def peft_layer(layer: nn.Module, shape: Shape, size: Size, init: Init, **options
     return tuned
 
 
-class LoraPart:
+class LoraPart(Trainable):
     """PEFT's LoRA on one layer, rsLoRA by its scale."""
 
-    reads_output = False
-
     def __init__(self, tuned: Any, base: Shape) -> None:
-        self.down, self.up = tuned.lora_A[NAME], tuned.lora_B[NAME]
+        self.down = tuned.lora_A[NAME]
+        self.up = tuned.lora_B[NAME]
         self.scaling: float = tuned.scaling[NAME]
         self.base = base
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.down.weight, self.up.weight]
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         return self.up(self.down(x.to(self.down.weight.dtype))) * self.scaling
 
-    def read_base(self, layer: nn.Module) -> None:
-        """The factors say it all."""
-
-    def serialized(self) -> LayerWeight:
+    def serialized(self) -> LoraWeight:
         tensors = {DOWN: serialized_copy(self.down.weight), UP: serialized_copy(self.up.weight)}
         return LoraWeight(tensors, self.scaling * self.down.weight.shape[0], self.base)
 
@@ -76,31 +72,29 @@ class LoraPart:
 
 class LoraWeight(LycorisWeight):
     kind = Kind.LORA
-    algorithms = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.LOCON)
+    algorithms: ClassVar[tuple[Algorithm, ...]] = (Algorithm.LORA, Algorithm.RSLORA, Algorithm.LOCON)
     needed = (DOWN, UP)
-    optional = cores = (MID,)
+    optional: ClassVar[tuple[str, ...]] = (MID,)
+    cores = (MID,)
     ranked = (DOWN,)
     row_tensors = (UP,)
     module_class = "LoConModule"
 
-    def links(self) -> Sequence[Link]:
-        return ((DOWN, UP, 1),)
-
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
-        ones, rank = (1,) * len(kernel), self.tensors[DOWN].shape[0]
+        ones = (1,) * len(kernel)
+        rank = self.tensors[DOWN].shape[0]
         if not self.has_core:
             return {UP: (rows, rank, *ones), DOWN: (rank, inner, *kernel)}
         last = self.tensors[MID].shape[0]
         return {UP: (rows, last, *ones), MID: (last, rank, *kernel), DOWN: (rank, inner, *ones)}
 
-    def shape(self) -> tuple[int, int]:
-        numbers = self.tensors[DOWN][0].numel()
-        if self.has_core:
-            numbers *= self.tensors[MID][0, 0].numel()
-        return self.tensors[UP].shape[0], numbers
+    def layer_shape(self) -> Shape:
+        kernel = self.tensors[MID if self.has_core else DOWN].shape[2:]
+        return self.tensors[UP].shape[0], self.tensors[DOWN].shape[1], *kernel
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
-        up, down = self.tensors[UP].float(), self.tensors[DOWN].float()
+        up = self.tensors[UP].float()
+        down = self.tensors[DOWN].float()
         if not self.has_core:
             return up.flatten(1) @ down.flatten(1) * self.scale
         from lycoris.functional import tucker_weight_from_conv
@@ -123,19 +117,19 @@ class LoraWeight(LycorisWeight):
     def side_by_side(cls: type[Lora], parts: Sequence[tuple[OutputSlice | None, Lora]]) -> Lora:
         """LoRAs of a whole layer as one, whose rank is the sum of theirs. The slices say where each of them acts."""
         weights = [weight for _, weight in parts]
-        down = torch.cat([weight.tensors[DOWN] for weight in weights])
-        up = torch.cat([weight.tensors[UP] * weight.scale for weight in weights], dim=1)
+        down = torch.cat([weight.tensors[DOWN].float() for weight in weights])
+        up = torch.cat([weight.tensors[UP].float() * weight.scale for weight in weights], dim=1)
         return cls({DOWN: down, UP: up}, float(down.shape[0]), weights[0].base)
 
     @classmethod
-    def fresh(cls, layer: nn.Module, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
+    def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
         if spec.algorithm is Algorithm.LOCON:
             return super().fresh(layer, target, size, spec)
         rslora = spec.algorithm is Algorithm.RSLORA
         tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_rslora=rslora)
         return LoraPart(tuned, tuple(layer.weight.shape))
 
-    def revived(self, layer: nn.Module, target: Target) -> Trainable:
+    def revived(self, layer: Layer, target: Target) -> Trainable:
         if self.has_core:
             return super().revived(layer, target)
         part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), tuple(layer.weight.shape))

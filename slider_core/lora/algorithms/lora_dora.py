@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...config.checks import SliderError
+from ...config.checks import SliderError, need
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target
-from ..algorithm import Kind, LayerWeight, OutputSlice, Shape, Size, Trainable
+from ..algorithm import Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import base_rows, copy_in, serialized_copy, shape_of, versions
 from .lora import DOWN, MID, NAME, UP, LoraPart, LoraWeight, peft_layer
 
@@ -41,31 +41,28 @@ class DoraPart(LoraPart):
         self._read: dict[str, torch.Tensor] = {}
         self._read_at: tuple[int, ...] = ()
 
-    def start(self, layer: nn.Module, target: Target) -> None:
+    def start(self, layer: Layer, target: Target) -> None:
         """The magnitude of the base weight: no change."""
         norm = base_rows(layer, self.rows).float().flatten(1).norm(dim=1)
-        if not bool(norm.all()):
-            raise SliderError(
-                f'"{target}": Some rows of the weight are zero, which a DoRA cannot scale: exclude the layer, or choose lora.',
-                "dora.zero_rows",
-            )
+        message = f'"{target}": some rows of the weight are zero, which a DoRA cannot scale: exclude the layer, or choose lora.'
+        need(bool(norm.all()), message, "dora.zero_rows")
         dims = layer.weight.ndim
         self.magnitude.weight = nn.Parameter(norm.reshape(1, -1, *[1] * (dims - 2)) if dims > 2 else norm)
 
     def parameters(self) -> list[nn.Parameter]:
         return [*super().parameters(), self.magnitude.weight]
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         dtype = self.down.weight.dtype
         bias = layer.bias
         if bias is not None:
-            bias = (bias[self.rows[0] : self.rows[1]] if self.rows else bias).to(device=x.device, dtype=dtype)
+            bias = bias[slice(*self.rows or (None,))].to(device=x.device, dtype=dtype)
         base = SimpleNamespace(weight=base_rows(layer, self.rows).to(device=x.device, dtype=dtype), bias=bias)
         return self.magnitude(
             x.to(dtype), lora_A=self.down, lora_B=self.up, scaling=self.scaling, base_layer=base, base_result=out.to(dtype)
         )
 
-    def read_base(self, layer: nn.Module) -> None:
+    def read_base(self, layer: Layer) -> None:
         if self._read_at == versions(self):
             return
         magnitude = serialized_copy(self.magnitude.weight)
@@ -73,7 +70,7 @@ class DoraPart(LoraPart):
         self._read = _scale_tensors(magnitude, super().serialized(), layer, self.rows)
         self._read_at = versions(self)
 
-    def serialized(self) -> LayerWeight:
+    def serialized(self) -> DoraWeight:
         if self._read_at != versions(self):
             raise RuntimeError("a DoRA was to be serialized before its base weight was read")
         lora = super().serialized()
@@ -108,7 +105,8 @@ class DoraWeight(LoraWeight):
         """A scale has one number for each row; or, as the first ones were (and no magnitude is), one for each column."""
         if name not in EXACT_TENSORS:
             return super().fit(name, tensor, expected, shape, where)
-        by_row, rows = name == MAGNITUDE, shape[0]
+        rows = shape[0]
+        by_row = name == MAGNITUDE
         if name in (OUTSIDE, RATIO):
             return tensor
         if tensor.numel() == rows and (by_row or tensor.shape[0] == rows):
@@ -121,15 +119,15 @@ class DoraWeight(LoraWeight):
 
     def by_row(self) -> torch.Tensor:
         """dora_scale. SliderError when it scales columns."""
-        if self.tensors[SCALE].shape[0] != self.shape()[0]:
-            message = "This DoRA scales columns, as the first ones did; load it with ComfyUI's LoRA loader."
-            raise SliderError(message, "dora.columns")
+        message = "This DoRA scales columns, as the first ones did; load it with ComfyUI's LoRA loader."
+        need(self.tensors[SCALE].shape[0] == self.shape()[0], message, "dora.columns")
         return self.tensors[SCALE]
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         if base is None or SCALE not in self.tensors:
             raise SliderError("A DoRA scales the weight it is laid on: its base model is needed here.", "lora.needs_base")
-        update, scale = self.update(), self.by_row().float().reshape(-1, 1)
+        update = self.update()
+        scale = self.by_row().float().reshape(-1, 1)
         rows = base.detach().float().flatten(1).to(update.device)
         norm = rows.norm(dim=1, keepdim=True) + torch.finfo(torch.float32).eps
         return (rows + update) * (scale / norm) - rows
@@ -142,7 +140,8 @@ class DoraWeight(LoraWeight):
         weight = super().whole(rows)
         if rows is None or SCALE not in self.tensors:
             return weight
-        tensors, outside = dict(weight.tensors), self.tensors[OUTSIDE]
+        tensors = dict(weight.tensors)
+        outside = self.tensors[OUTSIDE]
         for name, rest in ((SCALE, outside), (RATIO, torch.ones_like(outside))):
             if name in tensors:
                 tensors[name] = torch.cat([rest[: rows[0]], tensors[name], rest[rows[1] :]])
@@ -166,13 +165,13 @@ class DoraWeight(LoraWeight):
             if all(name in weight.tensors for _, weight in parts):
                 joined.tensors[name] = parts[0][1].tensors[name].clone()
                 for rows, weight in parts:
-                    place = slice(*rows) if rows else slice(None)
+                    place = slice(*rows or (None,))
                     joined.tensors[name][place] = weight.tensors[name][place]
         return joined
 
     # --- the magnitude
 
-    def with_scale(self, layer: nn.Module, rows: OutputSlice | None) -> DoraWeight:
+    def with_scale(self, layer: Layer, rows: OutputSlice | None) -> DoraWeight:
         """With the dora_scale that ComfyUI's loader wants in place of a magnitude."""
         if MAGNITUDE not in self.tensors:
             return self
@@ -180,7 +179,7 @@ class DoraWeight(LoraWeight):
         magnitude = tensors.pop(MAGNITUDE).float()
         return dataclasses.replace(self, tensors=tensors | _scale_tensors(magnitude, self, layer, rows))
 
-    def with_ratio(self, layer: nn.Module, rows: OutputSlice | None) -> DoraWeight:
+    def with_ratio(self, layer: Layer, rows: OutputSlice | None) -> DoraWeight:
         """With what a magnitude is worked out from."""
         scale = self.tensors.get(SCALE)
         if scale is None or RATIO in self.tensors or scale.shape[0] != self.shape()[0]:
@@ -190,9 +189,8 @@ class DoraWeight(LoraWeight):
 
     def magnitude(self, path: str) -> torch.Tensor:
         """The norm of each row of the changed weight, as PEFT and LyCORIS write it."""
-        if RATIO not in self.tensors:
-            message = f'The DoRA of "{path}" needs its base model to be written this way: connect the model.'
-            raise SliderError(message, "lora.needs_base")
+        message = f'The DoRA of "{path}" needs its base model to be written this way: connect the model.'
+        need(RATIO in self.tensors, message, "lora.needs_base")
         return self.tensors[SCALE] * self.tensors[RATIO]
 
     def for_lycoris(self, path: str) -> DoraWeight:
@@ -200,29 +198,30 @@ class DoraWeight(LoraWeight):
 
     def from_lycoris(self) -> DoraWeight:
         """What LyCORIS wrote as dora_scale is the magnitude itself."""
-        tensors = {MAGNITUDE if name == SCALE else name: tensor for name, tensor in self.tensors.items()}
+        tensors = dict(self.tensors)
+        if SCALE in tensors:
+            tensors[MAGNITUDE] = tensors.pop(SCALE)
         return dataclasses.replace(self, tensors=tensors)
 
     # --- trained
 
     @classmethod
-    def fresh(cls, layer: nn.Module, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
+    def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
         tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_dora=True)
         part = DoraPart(tuned, tuple(layer.weight.shape), target.rows)
         part.start(layer, target)
         return part
 
-    def revived(self, layer: nn.Module, target: Target) -> Trainable:
-        if self.has_core:
-            message = f'"{target}": a DoRA with a core tensor cannot be trained or run live; load it with ComfyUI\'s LoRA loader.'
-            raise SliderError(message, "dora.core")
+    def revived(self, layer: Layer, target: Target) -> Trainable:
+        message = f'"{target}": a DoRA with a core tensor cannot be trained or run live; load it with ComfyUI\'s LoRA loader.'
+        need(not self.has_core, message, "dora.core")
         part = DoraWeight.fresh(layer, target, self.size, AdapterSpec(algorithm=Algorithm.DORA, init=Init.KAIMING))
         magnitude = self.by_row().flatten() * _norm_ratio(self, layer, target.rows)
         copy_in(part, [self.tensors[DOWN], self.tensors[UP], magnitude])
         return part
 
 
-def _norm_ratio(weight: LoraWeight, layer: nn.Module, rows: OutputSlice | None) -> torch.Tensor:
+def _norm_ratio(weight: LoraWeight, layer: Layer, rows: OutputSlice | None) -> torch.Tensor:
     """(rows,) |W + update| / |W| for each row of the weight W that a change covers."""
     base = base_rows(layer, rows).float().flatten(1)
     changed = base + weight.update().to(base.device)
@@ -230,7 +229,7 @@ def _norm_ratio(weight: LoraWeight, layer: nn.Module, rows: OutputSlice | None) 
 
 
 def _scale_tensors(
-    magnitude: torch.Tensor, weight: LoraWeight, layer: nn.Module, rows: OutputSlice | None
+    magnitude: torch.Tensor, weight: LoraWeight, layer: Layer, rows: OutputSlice | None
 ) -> dict[str, torch.Tensor]:
     """What a DoRA of this magnitude keeps beside its LoRA for a file."""
     ratio = _norm_ratio(weight, layer, rows).reshape(magnitude.shape)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from ...config.checks import SliderError
 from ...config.lora import Algorithm
-from ..algorithm import Kind, LayerWeight, Link, Shape
+from ..algorithm import Kind, Layer, LayerWeight, Shape
 from ..algorithm_layer import base_rows, serialized_copy, versions
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
 from .lora import DOWN, UP, LoraWeight
@@ -21,12 +20,12 @@ class GloraPart(LycorisPart):
     _product = torch.empty(0)  # W a1 of a slice, when the parameters were at
     _read_at: tuple[int, ...] = ()
 
-    def change(self, layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         def without_bias(z: torch.Tensor) -> torch.Tensor:
             y = layer.forward(z.to(x.dtype))
             if layer.bias is not None:
                 y = y - layer.bias.to(y).as_subclass(torch.Tensor).reshape(-1, *[1] * (layer.weight.ndim - 2))
-            return (y[..., self.rows[0] : self.rows[1]] if self.rows else y).to(z.dtype)
+            return y[..., slice(*self.rows or (None,))].to(z.dtype)
 
         self.module.org_forward = without_bias
         try:
@@ -34,7 +33,7 @@ class GloraPart(LycorisPart):
         finally:
             self.module.org_forward = None
 
-    def read_base(self, layer: nn.Module) -> None:
+    def read_base(self, layer: Layer) -> None:
         if self.rows and self._read_at != versions(self):
             self._product = base_rows(layer, self.rows).float().cpu() @ serialized_copy(self.module.a1.weight)
             self._read_at = versions(self)
@@ -59,11 +58,10 @@ class GloraWeight(LycorisWeight):
     module_class = "GLoRAModule"
     part_class = GloraPart
 
-    def links(self) -> Sequence[Link]:
-        return ("a2.weight", "a1.weight", 1), ("b2.weight", "b1.weight", 1)
-
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
-        ones, rank, other = (1,) * len(kernel), self.tensors["a2.weight"].shape[0], self.tensors["b2.weight"].shape[0]
+        ones = (1,) * len(kernel)
+        rank = self.tensors["a2.weight"].shape[0]
+        other = self.tensors["b2.weight"].shape[0]
         return {
             "a1.weight": (inner, rank, *ones),
             "a2.weight": (rank, inner, *ones),
@@ -71,15 +69,15 @@ class GloraWeight(LycorisWeight):
             "b2.weight": (other, inner, *kernel),
         }
 
-    def shape(self) -> tuple[int, int]:
-        return self.tensors["b1.weight"].shape[0], self.tensors["b2.weight"][0].numel()
+    def layer_shape(self) -> Shape:
+        return self.tensors["b1.weight"].shape[0], *self.tensors["b2.weight"].shape[1:]
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:
         if base is None:
             message = "A GLoRA changes a weight by what it is: its base model is needed here."
             raise SliderError(message, "lora.needs_base")
         a1, a2, b1, b2 = (self.tensors[name].float().flatten(1) for name in self.needed)
-        rows = base.detach().float().flatten(2) if base.ndim > 2 else base.detach().float().unsqueeze(-1)
+        rows = base.detach().float().reshape(*base.shape[:2], -1)
         shifted = torch.einsum("oik,ij->ojk", rows, a1 @ a2).flatten(1)
         return (shifted + b1 @ b2) * self.scale
 
