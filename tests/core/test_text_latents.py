@@ -10,7 +10,7 @@ import pytest
 import torch
 from core.faults import refused
 
-from slider_core.backend import Conditioning, per_sample
+from slider_core.backend import Conditioning, per_sample, seeded
 from slider_core.data.bucket_spec import DatasetSpec, Latents, TextSliderSpec, held
 from slider_core.data.buckets import graph_bucket
 from slider_core.data.dataset import Dataset, add_text_slider, assembled
@@ -100,6 +100,8 @@ def test_latents_are_shared_by_both_signs_and_come_from_the_disk_the_second_time
     assert all(torch.equal(plus.latent, minus.latent) for plus, minus in zip(first[::2], first[1::2], strict=True))
     assert all(torch.equal(a.latent, b.latent) for a, b in zip(first, again, strict=True))
     assert len({float(s.latent.sum()) for s in first}) == 3, "no latent comes twice"
+    noise = torch.randn(first[4].latent.shape, generator=seeded(TEXT.seed, "words 2"))[None]
+    assert torch.allclose(make_latents(backend, noise, first[4].cond, 2)[0], first[4].latent, atol=1e-5), "the third of all"
 
 
 def pictures() -> Dataset:
