@@ -1,15 +1,12 @@
-"""The measurable world: cartoon faces drawn from attributes, and attributes measured back from an image.
+"""The measurable world: cartoon faces drawn from attributes, which faces_measure.py reads back from an image.
 
-The embedded model (tiny.py) was trained on renders of this world, so that what a slider does can be *measured*, not only
+The embedded model (model.py) was trained on renders of this world, so that what a slider does can be *measured*, not only
 looked at. Continuous attributes live in [-1, 1] (`render` accepts more); `skin` and `background` are classes.
 
 Both directions share one geometry, in units of the face radius r and the face centre:
 
     eyes    two ellipses at (+-EYE_X, EYE_Y), half-axes EYE_A and EYE_B0 + EYE_B1 * eyes
     mouth   y(u) = MOUTH_Y + MOUTH_H * mouth * (1 - 2 u^2), u = x / MOUTH_W in [-1, 1]
-
-`measure` inverts it in closed form (areas, centroid, a weighted parabola), so it extrapolates beyond [-1, 1] instead of
-saturating as a trained regressor would. Cost: a few milliseconds per hundred images on a CPU.
 """
 
 from __future__ import annotations
@@ -19,17 +16,16 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config.checks import SliderError
-
+Palette = dict[str, tuple[float, float, float]]
 SIZE = 64
 CONTINUOUS = ("mouth", "eyes", "size", "x", "y")
-SKINS = {
+SKINS: Palette = {
     "light": (1.00, 0.86, 0.73),
     "tan": (0.90, 0.69, 0.49),
     "brown": (0.67, 0.46, 0.30),
     "dark": (0.45, 0.30, 0.21),
 }
-BACKGROUNDS = {
+BACKGROUNDS: Palette = {
     "blue": (0.33, 0.55, 0.87),
     "teal": (0.20, 0.62, 0.62),
     "green": (0.42, 0.72, 0.40),
@@ -42,8 +38,6 @@ UNIFORM_STD = 1 / math.sqrt(3)  # standard deviation of a continuous attribute o
 EYE_X, EYE_Y, EYE_A, EYE_B0, EYE_B1, PUPIL = 0.40, -0.20, 0.22, 0.135, 0.085, 0.12
 MOUTH_Y, MOUTH_H, MOUTH_W, MOUTH_T = 0.45, 0.18, 0.50, 0.065
 RADIUS, RADIUS_PER_SIZE, CENTRE_X, CENTRE_Y, SHIFT = 20.0, 4.0, 32.0, 33.0, 6.0
-# what anti-aliasing takes from the measure of a thin part: true = gain * read + offset, fitted on 1500 renders
-EYES_FIT, MOUTH_FIT = (1.118, 0.239), (1.073, 0.019)
 WHITE, PUPIL_COLOUR, MOUTH_COLOUR = (1.0, 1.0, 1.0), (0.10, 0.10, 0.13), (0.68, 0.08, 0.14)
 
 
@@ -81,11 +75,12 @@ def sample_faces(count: int, generator: torch.Generator) -> list[Face]:
     return faces
 
 
-def _colours(names: list[str], palette: dict[str, tuple[float, float, float]]) -> torch.Tensor:
+def _colours(names: list[str], palette: Palette) -> torch.Tensor:
     return torch.tensor([palette[n] for n in names])[:, :, None, None]
 
 
-def _grid() -> tuple[torch.Tensor, torch.Tensor]:
+def pixel_grid() -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, 1, SIZE) and (1, SIZE, 1): x and y of the pixels' centres."""
     axis = torch.arange(SIZE, dtype=torch.float32) + 0.5
     return axis[None, None, :], axis[None, :, None]
 
@@ -96,107 +91,40 @@ def _paint(canvas: torch.Tensor, colour: torch.Tensor, distance: torch.Tensor) -
     return canvas * (1 - cover) + colour * cover
 
 
+def _colour(rgb: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(rgb)[:, None, None]
+
+
 def render(faces: list[Face]) -> torch.Tensor:
     """Draw faces. Returns (N, 3, 64, 64) float32 in [0, 1]."""
     value = {name: torch.tensor([getattr(f, name) for f in faces]).float()[:, None, None] for name in CONTINUOUS}
-    px, py = _grid()
+    px, py = pixel_grid()
     r = RADIUS + RADIUS_PER_SIZE * value["size"]
-    x, y = (px - CENTRE_X - SHIFT * value["x"]) / r, (py - CENTRE_Y - SHIFT * value["y"]) / r
+    x = (px - CENTRE_X - SHIFT * value["x"]) / r
+    y = (py - CENTRE_Y - SHIFT * value["y"]) / r
     canvas = _colours([f.background for f in faces], BACKGROUNDS).expand(-1, 3, SIZE, SIZE)
     canvas = _paint(canvas, _colours([f.skin for f in faces], SKINS), ((x**2 + y**2).sqrt() - 1) * r)
     half = (EYE_B0 + EYE_B1 * value["eyes"]).clamp_min(0.02)
     for side in (-EYE_X, EYE_X):
-        ex, ey = x - side, y - EYE_Y
-        q = ((ex / EYE_A) ** 2 + (ey / half) ** 2).sqrt()
-        slope = (((ex / EYE_A**2) ** 2 + (ey / half**2) ** 2).sqrt() / q.clamp_min(1e-4)).clamp_min(1e-4)
-        eye = (q - 1) / slope * r
-        canvas = _paint(canvas, torch.tensor(WHITE)[:, None, None], eye)
-        pupil = torch.maximum(eye, ((ex**2 + ey**2).sqrt() - PUPIL) * r)
-        canvas = _paint(canvas, torch.tensor(PUPIL_COLOUR)[:, None, None], pupil)
-    bend = MOUTH_H * value["mouth"]
+        canvas = _paint_eye(canvas, x - side, y - EYE_Y, half, r)
+    return _paint(canvas, _colour(MOUTH_COLOUR), _mouth_distance(x, y, MOUTH_H * value["mouth"]) * r).contiguous()
+
+
+def _paint_eye(canvas: torch.Tensor, x: torch.Tensor, y: torch.Tensor, half: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+    """A white ellipse with half-axes EYE_A and `half`, and the pupil in it; x and y from its centre."""
+    q = ((x / EYE_A) ** 2 + (y / half) ** 2).sqrt()
+    slope = (((x / EYE_A**2) ** 2 + (y / half**2) ** 2).sqrt() / q.clamp_min(1e-4)).clamp_min(1e-4)
+    white = (q - 1) / slope * r
+    canvas = _paint(canvas, _colour(WHITE), white)
+    pupil = torch.maximum(white, ((x**2 + y**2).sqrt() - PUPIL) * r)
+    return _paint(canvas, _colour(PUPIL_COLOUR), pupil)
+
+
+def _mouth_distance(x: torch.Tensor, y: torch.Tensor, bend: torch.Tensor) -> torch.Tensor:
+    """The distance from a line MOUTH_T thick along the parabola."""
     u = (x / MOUTH_W).clamp(-1, 1)
-    curve, slope = MOUTH_Y + bend * (1 - 2 * u**2), 4 * bend * u / MOUTH_W
+    curve = MOUTH_Y + bend * (1 - 2 * u**2)
+    slope = 4 * bend * u / MOUTH_W
     across = (y - curve).abs() / (1 + slope**2).sqrt()
     beyond = (x.abs() - MOUTH_W).clamp_min(0)
-    return _paint(canvas, torch.tensor(MOUTH_COLOUR)[:, None, None], ((across**2 + beyond**2).sqrt() - MOUTH_T) * r).contiguous()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Attributes measured from one image. A continuous one is NaN where the image shows no such part (no mouth, no face)."""
-
-    mouth: float
-    eyes: float
-    size: float
-    x: float
-    y: float
-    skin: str
-    background: str
-
-
-def _median(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return image[:, mask].median(dim=1).values if mask.any() else image.flatten(1).median(dim=1).values
-
-
-def _nearest(colour: torch.Tensor, palette: dict[str, tuple[float, float, float]]) -> str:
-    names = list(palette)
-    return names[int((torch.tensor([palette[n] for n in names]) - colour).norm(dim=1).argmin())]
-
-
-def _toward(image: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """How far each pixel has gone from colour `start` to colour `end`, 0 to 1."""
-    way = (end - start)[:, None, None]
-    return (((image - start[:, None, None]) * way).sum(0) / way.square().sum().clamp_min(1e-4)).clamp(0, 1)
-
-
-def _fit(read: torch.Tensor, fit: tuple[float, float]) -> float:
-    return fit[0] * float(read) + fit[1]
-
-
-def _measure_one(image: torch.Tensor) -> Measured:
-    px, py = (g[0].expand(SIZE, SIZE) for g in _grid())
-    frame = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    frame[2:-2, 2:-2] = False
-    background = _median(image, frame)
-    nan = float("nan")
-    face = ((image - background[:, None, None]).norm(dim=0) > 0.15).float()
-    if face.sum() < 60:
-        return Measured(nan, nan, nan, nan, nan, _nearest(background, SKINS), _nearest(background, BACKGROUNDS))
-    cx, cy, r = (face * px).sum() / face.sum(), (face * py).sum() / face.sum(), (face.sum() / math.pi).sqrt()
-    skin = _median(image, ((px - cx).abs() < 0.5 * r) & (py - cy < -0.5 * r) & (py - cy > -0.85 * r))
-    radius = ((px - cx) ** 2 + (py - cy) ** 2).sqrt() / r
-    cover = torch.where(radius < 0.85, torch.ones_like(radius), _toward(image, background, skin) * (radius < 1.25))
-    cx, cy, r = (cover * px).sum() / cover.sum(), (cover * py).sum() / cover.sum(), (cover.sum() / math.pi).sqrt()
-    x, y = (px - cx) / r, (py - cy) / r
-    # eyes: white or dark, so anything that is not skin, as an area; both eyes have 2 pi a b
-    white, dark = torch.tensor(WHITE), torch.tensor(PUPIL_COLOUR)
-    strange = torch.maximum(_toward(image, skin, white), _toward(image, skin, dark))
-    area = (strange * (((x.abs() - EYE_X).abs() < 0.33) & ((y - EYE_Y).abs() < 0.36))).sum() / r**2
-    eyes = (area / (2 * math.pi * EYE_A) - EYE_B0) / EYE_B1
-    # mouth: the parabola through the red pixels; y = a + b x + c x^2, c = -2 MOUTH_H mouth / MOUTH_W^2
-    red = _toward(image, skin, torch.tensor(MOUTH_COLOUR)) ** 2 * ((x.abs() < 0.62) & (y > 0.08) & (y < 0.86))
-    mouth = torch.tensor(nan)
-    if red.sum() / r**2 > 0.02:
-        w, u, v = red.flatten(), x.flatten(), y.flatten()
-        design = torch.stack([torch.ones_like(u), u, u**2], dim=1)
-        gram = (design * w[:, None]).T @ design + 1e-4 * torch.eye(3)
-        mouth = -torch.linalg.solve(gram, (design * w[:, None]).T @ v)[2] * MOUTH_W**2 / (2 * MOUTH_H)
-    return Measured(
-        _fit(mouth, MOUTH_FIT),
-        _fit(eyes, EYES_FIT),
-        float((r - RADIUS) / RADIUS_PER_SIZE),
-        float((cx - CENTRE_X) / SHIFT),
-        float((cy - CENTRE_Y) / SHIFT),
-        _nearest(skin, SKINS),
-        _nearest(background, BACKGROUNDS),
-    )
-
-
-def measure(images: torch.Tensor) -> list[Measured]:
-    """Attributes of images of the world. `images`: (N, 3, 64, 64) float in [0, 1]; one `Measured` per image.
-
-    Raises SliderError for another shape.
-    """
-    if images.ndim != 4 or tuple(images.shape[1:]) != (3, SIZE, SIZE):
-        raise SliderError(f"measure needs images of shape (N, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}.")
-    return [_measure_one(image) for image in images.detach().float().cpu().clamp(0, 1)]
+    return (across**2 + beyond**2).sqrt() - MOUTH_T

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..config.checks import SliderError, nearest
+from ..config.checks import SliderError, nearest, need
 from ..use.plot_grids import to_pil
 from .faces import ATTRIBUTES, CLASSES, Face, render, sample_faces
 
@@ -32,10 +32,9 @@ def make_pairs(attribute: str, count: int, seed: int, unpaired: bool = False) ->
 
     Raises SliderError for an unknown attribute or a count below 1.
     """
-    if attribute not in ATTRIBUTES:
-        raise SliderError(f'Attribute "{attribute}" is not of this world; {nearest(attribute, ATTRIBUTES)}')
-    if count < 1:
-        raise SliderError(f"At least one pair is needed, got {count}.")
+    message = f'Attribute "{attribute}" is not of this world; {nearest(attribute, ATTRIBUTES)}'
+    need(attribute in ATTRIBUTES, message, "faces.attribute")
+    need(count >= 1, f"At least one pair is needed, got {count}.", "faces.count")
     faces = sample_faces(2 * count, torch.Generator().manual_seed(seed))
     others = faces[count:] if unpaired else faces[:count]
     return [(at_extreme(p, attribute, 1), at_extreme(n, attribute, -1)) for p, n in zip(faces[:count], others, strict=True)]
@@ -46,8 +45,7 @@ def write_pairs(out: Path, pairs: Sequence[tuple[Face, Face]]) -> None:
 
     Raises SliderError when `out` exists and is not empty, or cannot be written.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise SliderError(f"Folder is not empty: {out}. Choose a new one.")
+    need(not out.is_dir() or not any(out.iterdir()), f"Folder is not empty: {out}. Choose a new one.", "file.folder_not_empty")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".demo-data-") as scratch:
@@ -62,4 +60,5 @@ def write_pairs(out: Path, pairs: Sequence[tuple[Face, Face]]) -> None:
                 out.rmdir()
             shutil.move(str(Path(scratch) / "data"), out)
     except OSError as fault:
-        raise SliderError(f"Cannot write to {out} ({fault.strerror or fault}). Choose a folder that can be written.") from None
+        message = f"Cannot write to {out} ({fault.strerror or fault}). Choose a folder that can be written."
+        raise SliderError(message, "file.unwritable") from None

@@ -227,7 +227,8 @@ def load_weights(path: Path = WEIGHTS) -> dict[str, torch.Tensor]:
     try:
         return {key: value.float() for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as fault:
-        raise SliderError(f"The embedded model cannot be read: {path} ({fault}). Install the pack anew.") from None
+        message = f"The embedded model cannot be read: {path} ({fault}). Install the pack anew."
+        raise SliderError(message, "tiny.weights") from None
 
 
 def part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -25,7 +25,8 @@ from ..use.plot_grids import draw_entries, to_pil
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
 from ..use.sweep_export import as_json, png
-from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, Measured, measure, sample_faces
+from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, sample_faces
+from .faces_measure import Measured, measure
 from .model import TinyBackend
 
 
@@ -68,38 +69,40 @@ class Curve:
         return all(b > a for a, b in itertools.pairwise(line))
 
 
-def _value(measured: Measured, attribute: str) -> float:
-    return float(getattr(measured, attribute))
+def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
+    """Measure every image of a sweep; `base` (seeds, 3, H, W) are the same seeds without a slider."""
+    bare = measure(base)
+    mean: dict[str, list[float]] = {name: [] for name in CONTINUOUS}
+    kept: dict[str, list[float]] = {name: [] for name in CLASSES}
+    leak: dict[str, list[float]] = {name: [] for name in CONTINUOUS}
+    for column in range(len(result.spec.strengths)):
+        faces = measure(result.images[:, column])
+        drift = {name: _drift(faces, bare, name) for name in CONTINUOUS}
+        for name in CONTINUOUS:
+            mean[name].append(_nanmean([getattr(face, name) for face in faces]))
+            leak[name].append(_nanmean([value for other, value in drift.items() if other != name]))
+        for name in CLASSES:
+            kept[name].append(_kept_share(faces, bare, name))
+    return Curve(result.spec.strengths, mean, kept, leak)
 
 
 def _nanmean(values: Sequence[float]) -> float:
-    known = [v for v in values if not math.isnan(v)]
-    return sum(known) / len(known) if known else float("nan")
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else float("nan")
 
 
-def _same(measured: Measured, base: Measured, kind: str) -> bool:
-    """Whether both images show a face, and of the same class."""
-    return not math.isnan(measured.size + base.size) and getattr(measured, kind) == getattr(base, kind)
+def _drift(faces: Sequence[Measured], bare: Sequence[Measured], name: str) -> float:
+    """Mean absolute change of an attribute from the images without a slider, in standard deviations."""
+    changes = [abs(getattr(face, name) - getattr(base, name)) / UNIFORM_STD for face, base in zip(faces, bare, strict=True)]
+    return _nanmean(changes)
 
 
-def _share(answers: Sequence[bool]) -> float:
-    return sum(answers) / len(answers)
-
-
-def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
-    """Measure every image of a sweep; `base` (seeds, 3, H, W) are the same seeds without a slider."""
-    zero = measure(base)
-    columns = [measure(result.images[:, i]) for i in range(len(result.spec.strengths))]
-    drift = [
-        {a: _nanmean([abs(_value(m, a) - _value(z, a)) / UNIFORM_STD for m, z in zip(c, zero, strict=True)]) for a in CONTINUOUS}
-        for c in columns
-    ]
-    return Curve(
-        result.spec.strengths,
-        mean={a: [_nanmean([_value(m, a) for m in c]) for c in columns] for a in CONTINUOUS},
-        kept={k: [_share([_same(m, z, k) for m, z in zip(c, zero, strict=True)]) for c in columns] for k in CLASSES},
-        leak={a: [_nanmean([d[o] for o in CONTINUOUS if o != a]) for d in drift] for a in CONTINUOUS},
-    )
+def _kept_share(faces: Sequence[Measured], bare: Sequence[Measured], kind: str) -> float:
+    """The share of images that still show a face, and of the same class."""
+    kept = 0
+    for face, base in zip(faces, bare, strict=True):
+        kept += not math.isnan(face.size + base.size) and getattr(face, kind) == getattr(base, kind)
+    return kept / len(faces)
 
 
 def measured_sweep(
@@ -122,26 +125,29 @@ def draw_prompts(
     out: Path,
 ) -> dict[str, Any]:
     """Each entry at its own strength, or at `strength`, for every seed: a PNG of each in `out`, with prompts.png and .json."""
-    adapter, found = Adapter.from_weights(backend.module, slider.cut().weights), {}
     check_writable(out, "prompts.png", "prompts.json")
+    adapter = Adapter.from_weights(backend.module, slider.cut().weights)
+    images: dict[tuple[int, int], torch.Tensor] = {}  # by place in the library and seed
     for seed in spec.seeds:
 
         def sample(entry: PromptEntry, strengths: Sequence[float], seed: int = seed) -> torch.Tensor:
-            return sampler(backend, adapter, dataclasses.replace(spec, prompt=entry.prompt), info or SliderInfo())(
-                strengths, seed
-            )
+            one = dataclasses.replace(spec, prompt=entry.prompt)
+            return sampler(backend, adapter, one, info or SliderInfo())(strengths, seed)
 
-        drawn = sweep_library(library, (strength,), sample)
-        found |= {(place, seed): images[0] for place, images in enumerate(drawn)}
-    shown, files = sorted(found), []
-    for place, seed in shown:
-        plain = re.sub(r"[^\w-]+", "_", library.entries[place].name)[:60]
+        for place, drawn in enumerate(sweep_library(library, (strength,), sample)):
+            images[place, seed] = drawn[0]
+    files = []
+    labels = []
+    for place, seed in sorted(images):
+        entry = library.entries[place]
+        plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
         files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
-        atomic_write(out / files[-1], png(to_pil(found[place, seed])), overwrite=True)
-    names = [(f"{library.entries[place].name} {seed}", library.entries[place].at(strength)) for place, seed in shown]
-    grid = draw_entries(torch.stack([found[key] for key in shown]), names, slider.info.name, 128)
+        labels.append((f"{entry.name} {seed}", entry.at(strength)))
+        atomic_write(out / files[-1], png(to_pil(images[place, seed])), overwrite=True)
+    grid = draw_entries(torch.stack([images[key] for key in sorted(images)]), labels, slider.info.name, 128)
     atomic_write(out / "prompts.png", png(grid), overwrite=True)
-    report = {"entries": {e.name: {"prompt": e.prompt, "strength": e.at(strength)} for e in library.entries}, "images": files}
+    entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(strength)} for entry in library.entries}
+    report = {"entries": entries, "images": files}
     atomic_write(out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
     return report
 

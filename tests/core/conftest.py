@@ -20,13 +20,17 @@ from slider_core.backend import (  # noqa: E402
     Memory,
     per_sample,
 )
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.training import TrainSpec  # noqa: E402
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset  # noqa: E402
 from slider_core.encode.encoder import Sample, encode  # noqa: E402
 from slider_core.layers.layer import Target  # noqa: E402
+from slider_core.train.training_run import Run  # noqa: E402
+from slider_core.train.trainings_driver import TrainingRequest, trained  # noqa: E402
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
-CHANNELS = 3
+CHANNELS, SMILE_STEPS = 3, 100
 
 
 class Mix(nn.Module):
@@ -113,6 +117,12 @@ def backend() -> TinyBackend:
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     return read_dataset(bucket_folders(SHIPPED_PAIRS))
+
+
+@pytest.fixture(scope="session")
+def smile_run(backend: TinyBackend, dataset: Dataset) -> Run:
+    """A short training on the shipped pairs, calibrated. Nobody trains it further."""
+    return trained(backend, TrainingRequest("smile", dataset, AdapterSpec(), TrainSpec(steps=SMILE_STEPS, lr=4e-3)))
 
 
 @pytest.fixture(scope="session")

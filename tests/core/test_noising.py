@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from core.faults import refused
 
-from slider_core.config.checks import SliderError
 from slider_core.config.training import Objective, Timesteps, TrainSpec, Weighting
 from slider_core.encode.noised import at_levels
 from slider_core.objective.batch_plan import plan
@@ -20,15 +20,11 @@ def gen() -> torch.Generator:
 
 
 @pytest.mark.parametrize("kind", [k for k in Timesteps if k is not Timesteps.FEW_STEP])
-def test_timesteps_stay_inside_the_schedule(kind: Timesteps) -> None:
+def test_timesteps_stay_inside_the_schedule_and_the_window(kind: Timesteps) -> None:
     u = draw_u(MANY, TrainSpec(timesteps=kind), gen())
     assert 0 < u.min() < 0.1
     assert 0.9 < u.max() < 1
     assert u.mean() == pytest.approx(0.5, abs=0.03)
-
-
-@pytest.mark.parametrize("kind", [k for k in Timesteps if k is not Timesteps.FEW_STEP])
-def test_a_window_holds_the_noise_levels_of_every_kind(kind: Timesteps) -> None:
     u = draw_u(MANY, TrainSpec(timesteps=kind, window=(0.4, 0.6)), gen())
     assert 0.4 <= u.min() < u.max() <= 0.6
 
@@ -46,7 +42,7 @@ def test_a_few_step_model_is_asked_only_where_its_sampler_asks() -> None:
     assert torch.allclose(shares, torch.full((4,), 0.25), atol=0.03)
     inside = draw_u(MANY, TrainSpec(timesteps=Timesteps.FEW_STEP, few_steps=4, window=(0.4, 0.8)), gen())
     assert sorted({round(v, 3) for v in inside.tolist()}) == [0.5, 0.75]
-    with pytest.raises(SliderError, match=r"window .* holds none of the 4 noise levels"):
+    with refused("training.empty_window", (0.55, 0.6), 4):
         draw_u(1, TrainSpec(timesteps=Timesteps.FEW_STEP, few_steps=4, window=(0.55, 0.6)), gen())
 
 
@@ -59,7 +55,7 @@ def test_uniform_levels_leave_out_the_models_own_shift(linear_backend, make_samp
     assert (own > symmetric).all()
 
 
-@pytest.mark.parametrize("by", [(0, 0), (1, 0), (0, -1), (2, -1), (-3, 3)])
+@pytest.mark.parametrize("by", [(0, 0), (2, -1), (-3, 3)])
 def test_an_image_moves_and_its_edge_is_repeated(by: tuple[int, int]) -> None:
     picture = torch.arange(2 * 4 * 5.0).reshape(2, 4, 5)
     rows = (torch.arange(4) - by[0]).clamp(0, 3)
@@ -77,10 +73,11 @@ def test_a_pair_moves_together_and_pairs_move_on_their_own(make_samples) -> None
     assert any(m[0] != m[1] for m in moves)
 
 
-@pytest.mark.parametrize("objective", [o for o in Objective if o is not Objective.DISPLACEMENT])
-def test_only_the_default_moves_images_by_itself(make_samples, objective: Objective) -> None:
-    spec = TrainSpec(objective=objective)
-    assert set(draw_shifts(plan(make_samples(PAIRS), spec).batch(0), spec)) == {(0, 0)}
+def test_only_displacement_moves_images_by_itself(make_samples) -> None:
+    for objective in Objective:
+        spec, samples = TrainSpec(objective=objective), [replace(s, latent=s.latent.repeat(1, 8, 8)) for s in make_samples(PAIRS)]
+        still = all(set(draw_shifts(plan(samples, spec).batch(step), spec)) == {(0, 0)} for step in range(4))
+        assert still is (objective is not Objective.DISPLACEMENT)
 
 
 def test_the_mask_moves_with_its_image(linear_backend, make_samples) -> None:
@@ -119,21 +116,14 @@ def test_another_clean_image_changes_the_right_answer_by_its_scale(linear_backen
         assert torch.allclose(loss_weight(batch, drawn, TrainSpec(weighting=Weighting.MIN_SNR)), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("objective", "clean"),
-    [
-        (Objective.DISPLACEMENT, True),
-        (Objective.TEACHER_DIFFERENCE, True),
-        (Objective.DENOISE_PAIRED, False),
-        (Objective.DENOISE_ROTATING, False),
-    ],
-)
-def test_an_objective_brings_its_own_weighting(linear_backend, make_samples, objective: Objective, clean: bool) -> None:
-    spec = TrainSpec(objective=objective)
-    drawn = plan(make_samples(PAIRS, NEUTRAL), spec).batch(0)
-    batch = noised(linear_backend(), drawn, spec)
-    kind = Weighting.CLEAN if clean else Weighting.NONE
-    assert torch.equal(loss_weight(batch, drawn, spec), loss_weight(batch, drawn, TrainSpec(weighting=kind)))
+def test_an_objective_brings_its_own_weighting(linear_backend, make_samples) -> None:
+    for objective in Objective:
+        spec = TrainSpec(objective=objective)
+        drawn = plan(make_samples(PAIRS, NEUTRAL), spec).batch(0)
+        batch = noised(linear_backend(), drawn, spec)
+        from_base = objective in (Objective.DISPLACEMENT, Objective.TEACHER_DIFFERENCE)
+        kind = Weighting.CLEAN if from_base else Weighting.NONE
+        assert torch.equal(loss_weight(batch, drawn, spec), loss_weight(batch, drawn, TrainSpec(weighting=kind)))
 
 
 def test_what_does_not_line_up_is_denoised_without_being_moved(linear_backend, make_samples) -> None:
@@ -162,7 +152,7 @@ def test_swapped_puts_each_partner_in_the_others_place(linear_backend, make_samp
         (Objective.DENOISE_PAIRED, False, Timesteps.MODEL, Timesteps.MODEL),
     ],
 )
-def test_strangers_of_the_default_objective_are_denoised_in_the_middle(
+def test_unaligned_pairs_of_the_default_objective_are_denoised_in_the_middle(
     make_samples, objective: Objective, aligned: bool, kind: Timesteps, wanted: Timesteps
 ) -> None:
     spec = TrainSpec(objective=objective, timesteps=kind)

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.faults import refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from slider_core.backend import Conditioning
-from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import Objective, Optimizer, SaveSpec, Schedule, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.objective.batch import batch_parts as parts
-from slider_core.objective.batch_plan import plan
 from slider_core.train.optimizers import PACKAGES
 from slider_core.train.trainer import Trainer, learning_rate
 from slider_core.train.training_file import KEY
@@ -29,7 +27,7 @@ from slider_core.train.trainings import Session
 from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP, DECAY = 10, 6, 0.8
-LONG, LEARNT = 150, 0.05  # steps, after which plus and minus together explain so much; prodigy needs them to begin
+LONG, LEARNT = 80, 0.05  # steps, after which plus and minus together explain so much; prodigy needs them to begin
 SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, weight_decay=0.1)
 KINDS = {
     "adamw": SPEC,
@@ -101,6 +99,22 @@ def test_every_optimizer_learns(linear_backend, kind: str) -> None:
     assert sum(one.readings[-1].explained) > LEARNT
 
 
+def test_other_choices_begin_from_what_is_read_or_trained(make, linear_backend) -> None:
+    plain, averaged, free = make(SPEC)(), make(replace(SPEC, ema=DECAY))(), make(KINDS["schedule_free"])()
+    plain.run(linear_backend(), STEPS)
+    for one in (averaged, free):
+        one.run(linear_backend(), STOP)
+    read = values(free)
+    free.adopt(SPEC)
+    assert same(values(free), read), "another optimizer begins from what is read"
+    for one in (averaged, free):
+        one.adopt(SPEC)
+        one.run(linear_backend(), STEPS)
+    assert same(values(averaged), values(plain)), "a switched-off average leaves the weights themselves"
+    assert isinstance(free.optimizer, torch.optim.AdamW)
+    assert free.average.raw is None
+
+
 def test_what_is_read_is_the_mean_of_the_weights_with_the_newest_counting_most(make, linear_backend) -> None:
     plain, averaged, trained = make(SPEC)(), make(replace(SPEC, ema=DECAY))(), []
     plain.run(linear_backend(), STEPS, lambda _report: trained.append(values(plain)))
@@ -126,26 +140,6 @@ def test_a_preview_an_autosave_and_the_gain_see_the_average(make, linear_backend
     assert same(list(seen[-1][1].tensors.values()), list(now.tensors.values()))
 
 
-def test_a_switched_off_average_leaves_the_weights_themselves(make, linear_backend) -> None:
-    plain, one = make(SPEC)(), make(replace(SPEC, ema=DECAY))()
-    plain.run(linear_backend(), STEPS)
-    one.run(linear_backend(), STOP)
-    one.adopt(SPEC)
-    one.run(linear_backend(), STEPS)
-    assert same(values(one), values(plain))
-
-
-def test_another_optimizer_begins_from_what_is_read(make, linear_backend) -> None:
-    one = make(KINDS["schedule_free"])()
-    one.run(linear_backend(), STOP)
-    read = values(one)
-    one.adopt(SPEC)
-    assert same(values(one), read)
-    one.run(linear_backend(), STEPS)
-    assert isinstance(one.optimizer, torch.optim.AdamW)
-    assert one.average.raw is None
-
-
 @pytest.mark.parametrize("objective", Objective)
 def test_parts_are_the_larger_batch(make, linear_backend, objective: Objective) -> None:
     whole = replace(SPEC, objective=objective, batch=4)
@@ -159,55 +153,17 @@ def test_parts_are_the_larger_batch(make, linear_backend, objective: Objective) 
         assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", [Objective.DISPLACEMENT, Objective.DENOISE_ROTATING], ids=lambda o: o.value)
-def test_no_image_comes_twice_in_a_step_and_all_come_equally_often(make_samples, objective: Objective) -> None:
-    samples, counts = make_samples(5), {}
-    spec = TrainSpec(objective=objective, batch=2, accumulate=3 if objective is Objective.DISPLACEMENT else 2)
-    for step in range(30):  # whole passes through 5 images
-        batch = plan(samples, spec).batch(step)
-        some = parts(batch, spec.accumulate)
-        assert [len(part.samples) for part in some] == [spec.batch] * spec.accumulate
-        ids = [id(sample) for part in some for sample in part.samples]
-        assert sorted(ids) == sorted(id(sample) for sample in batch.samples)
-        assert len(set(ids)) == len(ids)
-        for one in ids:
-            counts[one] = counts.get(one, 0) + 1
-    assert len(counts) == 10
-    assert len(set(counts.values())) == 1
-
-
-@pytest.mark.parametrize("optimizer", PACKAGES)
-def test_a_missing_package_is_named_with_its_command(make, monkeypatch, optimizer: Optimizer) -> None:
-    name = PACKAGES[optimizer]
-    monkeypatch.setitem(sys.modules, name, None)
-    spec = replace(SPEC, optimizer=optimizer, lr=0.1)
-    with pytest.raises(
-        SliderError, match=f"{optimizer.value} needs the package {name}, which is not installed: pip install {name}"
-    ):
-        make(spec)()
+def test_a_missing_package_is_named_with_its_command(make, monkeypatch) -> None:
+    for optimizer, name in PACKAGES.items():
+        monkeypatch.setitem(sys.modules, name, None)
+        with refused("optimizer.package", optimizer.value, f"pip install {name}"):
+            make(replace(SPEC, optimizer=optimizer, lr=0.1))()
 
 
 def test_an_older_torch_without_adafactor_is_named(make, monkeypatch) -> None:
     monkeypatch.delattr(torch.optim, "Adafactor")
-    with pytest.raises(SliderError, match=r"torch 2\.5 or newer"):
+    with refused("optimizer.torch", torch.__version__):
         make(KINDS["adafactor"])()
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ({"optimizer": "prodigy", "lr": 2e-4}, "prodigy finds the learning rate by itself.*set lr to 1"),
-        ({"optimizer": "schedule_free", "lr": 1.0}, "far too high for schedule_free"),
-        ({"optimizer": "adafactor", "lr": 1.0}, "far too high for adafactor"),
-        ({"optimizer": "schedule_free", "ema": 0.9}, "set ema to 0"),
-        ({"optimizer": "prodigi"}, 'did you mean "prodigy"'),
-        ({"ema": 1.0}, "ema must be from 0"),
-        ({"accumulate": 0}, "accumulate must be a whole number from 1"),
-    ],
-)
-def test_a_choice_that_is_plainly_wrong_is_refused(choice: dict, message: str) -> None:
-    with pytest.raises(SliderError, match=message):
-        TrainSpec(**choice)
 
 
 def test_the_rate_goes_down_evenly_or_not_at_all() -> None:

@@ -1,19 +1,18 @@
 """A run can be stopped, saved, taken up and broken at any step, and its numbers are those of a straight run, bit for bit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from core.faults import refused
 
-from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.config.training import Objective, Schedule, TrainSpec
-from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train import trainer as trainer_module
-from slider_core.train.progress import Reading
 from slider_core.train.trainer import StepReport, Trainer, learning_rate
 from slider_core.with_tiny.model import TinyBackend
 
@@ -35,6 +34,12 @@ def trainer(linear_backend, make_samples):
     return make
 
 
+def same_file(one: Trainer, other: Trainer) -> bool:
+    """Whether both would be saved as the same weights."""
+    first, second = (t.adapter.weights()[Target("mix")].tensors for t in (one, other))
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
 def numbers(trainer: Trainer) -> tuple:
     return trainer.step, trainer.losses, [p.tolist() for p in trainer.adapter.parameters()]
 
@@ -43,15 +48,6 @@ def straight(make, spec: TrainSpec, until: int) -> tuple:
     one, model = make(spec)
     one.run(model, until)
     return numbers(one)
-
-
-def test_a_few_steps_on_the_embedded_model_explain_the_images_better(backend: TinyBackend, samples: list[Sample]) -> None:
-    base = {name: value.clone() for name, value in backend.module.state_dict().items()}
-    adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec())
-    one = Trainer(adapter, samples, TrainSpec(steps=FEW_STEPS))
-    one.run(backend, FEW_STEPS, read_every=FEW_STEPS)
-    assert sum(one.readings[-1].explained) > MILD_GAIN
-    assert all(torch.equal(value, base[name]) for name, value in backend.module.state_dict().items())
 
 
 @pytest.mark.parametrize("spec", [SPEC, RAW], ids=lambda s: s.objective.value)
@@ -72,22 +68,13 @@ def test_a_run_of_every_algorithm_with_dropout_is_resumed_bit_for_bit(trainer, a
     first.run(model, STOP)
     second, other = trainer(**options)
     second.load_state_dict(first.state_dict())
-    second.run(other, STEPS)
+    second.run(other, STOP)  # there already: nothing to do, but it can be saved
+    assert same_file(first, second)
+    with torch.no_grad():  # as under a host's guard
+        second.run(other, STEPS)
     first.run(model, STEPS)
     assert numbers(second) == numbers(first)
-    one, two = (t.adapter.weights()[Target("mix")] for t in (first, second))
-    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
-
-
-@pytest.mark.parametrize("algorithm", Algorithm)
-def test_a_state_just_loaded_can_be_looked_at_and_saved_before_the_next_step(trainer, algorithm: Algorithm) -> None:
-    first, model = trainer(algorithm=algorithm)
-    first.run(model, STOP)
-    second, other = trainer(algorithm=algorithm)
-    second.load_state_dict(first.state_dict())
-    second.run(other, STOP)  # there already: nothing to do
-    one, two = (t.adapter.weights()[Target("mix")] for t in (first, second))
-    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+    assert same_file(first, second)
 
 
 def test_a_saved_state_is_a_snapshot_that_no_later_run_touches(trainer) -> None:
@@ -127,8 +114,8 @@ def test_an_exception_from_on_step_keeps_the_last_finished_step(trainer, fault: 
     assert numbers(one) == straight(trainer, SPEC, STEPS)
 
 
-@pytest.mark.parametrize(("where", "message"), [("loss", "loss is nan"), ("gradient", "finite")])
-def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where: str, message: str) -> None:
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where: str) -> None:
     one, model = trainer()
     one.run(model, STOP)
     good, predict = numbers(one), model.predict
@@ -142,7 +129,7 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where:
         return out
 
     model.predict = broken
-    with pytest.raises(SliderError, match=f"{message}.* at step {STOP + 1}: lower .*now 0.01"):
+    with refused("training.not_finite", STOP + 1, SPEC.lr):
         one.run(model, STEPS)
     assert numbers(one) == good
     model.predict = predict
@@ -150,13 +137,7 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_weights(trainer, where:
     assert numbers(one) == straight(trainer, SPEC, STEPS)
 
 
-@pytest.mark.parametrize("choice", [{"lr": 1e38}, {"seed": 2**63}, {"seed": 0.5}])
-def test_a_choice_that_torch_could_not_take_is_refused_before_the_run(choice: dict) -> None:
-    with pytest.raises(SliderError, match=f"{next(iter(choice))} must be a"):
-        TrainSpec(**choice)
-
-
-def test_reports_count_the_steps_and_carry_the_last_gain(trainer) -> None:
+def test_reports_count_the_steps_and_carry_the_last_reading(trainer) -> None:
     reports: list[StepReport] = []
     one, model = trainer()
     one.run(model, STEPS, reports.append, read_every=5)
@@ -178,13 +159,6 @@ def test_training_leaves_the_global_generator_alone(trainer) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_it_trains_inside_the_hosts_inference_mode_guards(trainer) -> None:
-    one, model = trainer()
-    with torch.no_grad():
-        one.run(model, STEPS)
-    assert numbers(one) == straight(trainer, SPEC, STEPS)
-
-
 def test_adopting_the_same_choices_changes_nothing(trainer) -> None:
     one, model = trainer()
     one.run(model, STOP)
@@ -193,16 +167,15 @@ def test_adopting_the_same_choices_changes_nothing(trainer) -> None:
     assert numbers(one) == straight(trainer, SPEC, STEPS)
 
 
-@pytest.mark.parametrize("change", [{"lr": 1e-3}, {"seed": 4}, {"weight_decay": 0.5}, {"batch": 2}])
-def test_adopted_choices_hold_from_the_next_step(trainer, change: dict) -> None:
-    one, model = trainer()
-    one.run(model, STOP)
-    assert numbers(one) == straight(trainer, SPEC, STOP)
-    one.adopt(TrainSpec(**{**vars(SPEC), **change}))
-    one.run(model, STEPS)
+def test_adopted_choices_hold_from_the_next_step(trainer) -> None:
     other = straight(trainer, SPEC, STEPS)
-    assert one.losses[:STOP] == other[1][:STOP]
-    assert numbers(one)[2] != other[2]
+    for change in ({"lr": 1e-3}, {"seed": 4}, {"weight_decay": 0.5}, {"batch": 2}):
+        one, model = trainer()
+        one.run(model, STOP)
+        one.adopt(replace(SPEC, **change))
+        one.run(model, STEPS)
+        assert one.losses[:STOP] == other[1][:STOP]
+        assert numbers(one)[2] != other[2], change
 
 
 def test_the_rate_warms_up_and_goes_down_half_a_cosine() -> None:
@@ -219,42 +192,8 @@ def test_the_rate_warms_up_and_goes_down_half_a_cosine() -> None:
 
 def test_samples_that_cannot_train_are_refused_before_the_first_step(linear_backend, make_samples) -> None:
     adapter = Adapter.create(linear_backend().module, [Target("mix")], AdapterSpec())
-    with pytest.raises(SliderError, match="Training needs positive and negative"):
+    with refused("batches.one_side", PAIRS):
         Trainer(adapter, [s for s in make_samples(PAIRS) if s.strength > 0], SPEC)
-
-
-def test_the_verdict_of_an_untrained_slider(trainer) -> None:
-    assert trainer()[0].verdict() == "Not trained yet."
-
-
-def test_the_verdict_of_a_slider_without_effect(trainer) -> None:
-    one, model = trainer(TrainSpec(lr=1e-9))
-    one.run(model, 2)
-    assert one.verdict().startswith("No effect yet")
-
-
-@pytest.mark.parametrize(
-    ("plus", "minus", "words"),
-    [
-        (0.2, 0.1, "Works on both sides."),
-        (0.2, -0.1, "The minus side explains its images worse"),
-        (-0.2, 0.1, "The plus side explains"),
-        (-0.2, -0.1, "Both sides explain their images worse"),
-        (0.2, -1.5, "Burnt: the minus side explains far less"),
-        (-1e6, -1e6, "Burnt: the plus and the minus side explain far less"),
-    ],
-)
-def test_the_verdict_names_the_weak_side(trainer, plus: float, minus: float, words: str) -> None:
-    one, _ = trainer()
-    one.readings.append(Reading(STEPS, plus, minus, shifted=1.0))
-    assert one.verdict().startswith(words)
-
-
-def test_the_verdict_of_broken_weights(trainer) -> None:
-    one, _ = trainer()
-    one.readings.append(Reading(STEPS, 0.2, 0.1))
-    one.adapter.parameters()[0].data[0, 0] = math.nan
-    assert one.verdict().startswith("Broken")
 
 
 def half_backend() -> TinyBackend:

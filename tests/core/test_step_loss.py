@@ -68,7 +68,9 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
     batch = plan(make_samples(PAIRS, NEUTRAL), spec).batch(step)
     A, B = adapter.parameters()
     u, noise = draw_noise(batch, spec)
-    for number, loss in enumerate(step_loss(model, adapter, batch, spec)):
+    losses = step_loss(model, adapter, batch, spec)
+    assert losses.shape == (BATCH // 2 if batch.neutral else BATCH,)
+    for number, loss in enumerate(losses):
         clean, t, eps = batch.samples[number].latent, u[number], noise[number]
         x = ((1 - t) * clean + t * eps).flatten(1)  # (C, HW)
         if batch.neutral:  # y = (W x)^2, so its displacement has the even part (s B A x)^2 and the odd part 2 (W x)(s B A x)
@@ -79,14 +81,6 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
             weight = model.module.mix.weight + batch.strengths[number] * B @ A
             by_hand = (weight @ x - (eps - clean).flatten(1)).square().mean()
         torch.testing.assert_close(loss, by_hand, rtol=1e-4, atol=1e-5)
-
-
-@OF_EACH_KIND
-def test_the_loss_is_per_sample(linear_backend, make_samples, spec: TrainSpec, step: int) -> None:
-    model = linear_backend(symmetric=True)
-    result = step_loss(model, adapter_on(model.module), plan(make_samples(PAIRS, NEUTRAL), spec).batch(step), spec)
-    assert result.shape == (BATCH // 2 if step == 2 else BATCH,)
-    assert len(set(result.tolist())) == len(result)
 
 
 def test_a_pair_shares_noise_and_timestep_and_nobody_else_does(make_samples) -> None:
@@ -116,10 +110,10 @@ def test_noise_depends_on_seed_and_step_alone(make_samples) -> None:
     assert len({tuple(draw(seed, step)) for seed in (0, 1, 2) for step in (0, 1, 2)}) == 9
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31])
-def test_every_usual_seed_draws(make_samples, seed: int) -> None:
-    spec = TrainSpec(seed=seed)
-    assert draw_noise(plan(make_samples(PAIRS), spec).batch(0), spec)[1].std() > 0.5
+def test_every_usual_seed_draws(make_samples) -> None:
+    for seed in (-1, 2**31):
+        spec = TrainSpec(seed=seed)
+        assert draw_noise(plan(make_samples(PAIRS), spec).batch(0), spec)[1].std() > 0.5
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["odd", "even"])
@@ -158,7 +152,7 @@ def test_the_teacher_asks_for_the_whole_way_to_this_image(linear_backend, make_s
     assert torch.equal(wanted.at.x, batch.x.roll(2, dims=0))
 
 
-@pytest.mark.parametrize(("sees", "way"), [(0.0, 0.5), (0.5, 0.4375), (1.0, 0.0), (1.5, 0.0), (-0.5, 0.5)])
+@pytest.mark.parametrize(("sees", "way"), [(0.0, 0.5), (0.5, 0.4375), (1.5, 0.0), (-0.5, 0.5)])
 def test_displacement_asks_for_half_of_what_the_model_does_not_see_yet(
     linear_backend, make_samples, sees: float, way: float
 ) -> None:
@@ -181,7 +175,6 @@ def test_displacement_asks_for_half_of_what_the_model_does_not_see_yet(
 def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> None:
     """Images at +3 and -1: three quarters of the whole displacement belong to the positive side."""
     model = linear_backend()
-    adapter = adapter_on(model.module)
     samples = [replace(s, strength=3.0 if s.strength > 0 else -1.0) for s in make_samples(PAIRS)]
     drawn = plan(samples, TEACHER).batch(0)
     batch = noised(model, drawn, TEACHER)
@@ -189,7 +182,6 @@ def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> 
     share = torch.tensor([1.5, 1.5, 0.5, 0.5]).reshape(-1, 1, 1, 1)
     base = by_teacher(model, batch, 0.0)
     assert torch.allclose(wanted.prediction - base, share * (by_teacher(model, batch, 1.0) - base), atol=1e-3)
-    assert step_loss(model, adapter, drawn, TEACHER).strengths == (3.0, 3.0, -1.0, -1.0)
 
 
 def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_samples) -> None:

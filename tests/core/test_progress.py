@@ -1,4 +1,4 @@
-"""The early sign reads what it says: 0 for nothing, 1 for a perfect slider, below 0 for harm; and twice the same."""
+"""Progress reads what it says: 0 for nothing, 1 for a perfect slider, below 0 for harm; and twice the same."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from slider_core.with_tiny.model import TinyBackend
 
 SEED = 3
 CONCEPT = torch.tensor([1.0, -2.0, 0.5])  # what the images differ by, one number per channel
-SCALES = {"perfect": (1.0, 1.0), "half": (0.5, 0.75), "nothing": (0.0, 0.0), "reversed": (-1.0, -3.0), "twice": (2.0, 0.0)}
+SCALES = {"perfect": (1.0, 1.0), "half": (0.5, 0.75), "reversed": (-1.0, -3.0), "twice": (2.0, 0.0)}
 
 
 def noisy(adapter: Adapter) -> Adapter:
@@ -31,7 +31,7 @@ def fresh(backend: TinyBackend) -> Adapter:
     return Adapter.create(backend.module, select(backend.module), spec)
 
 
-def test_an_untrained_slider_has_exactly_no_gain(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
+def test_an_untrained_slider_explains_exactly_nothing(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
     assert Probe(samples, SEED).read(backend, fresh) == Reading(0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -45,7 +45,7 @@ def test_two_readings_are_equal(backend: TinyBackend, samples: list[Sample], fre
 
 
 @pytest.mark.parametrize(("scale", "explained"), SCALES.values(), ids=SCALES)
-def test_the_gain_is_the_explained_part_of_the_loss(linear_backend, scale: float, explained: float) -> None:
+def test_the_explained_share_is_that_of_the_loss(linear_backend, scale: float, explained: float) -> None:
     model = linear_backend()
     model.module.mix.weight.data.zero_()
     model.add_noise = lambda latent, _noise, _sigma: torch.ones_like(latent)  # every input says the same,
@@ -74,7 +74,7 @@ def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
 
 
 @pytest.mark.parametrize(("squared", "symmetric"), [(False, 0.0), (True, 1.0)], ids=["mirrored", "both_ends_alike"])
-def test_the_even_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, symmetric: float) -> None:
+def test_the_symmetric_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, symmetric: float) -> None:
     """y = W x has an odd displacement; y = (W x)^2 with W = 0 has s^2 (B A x)^2, the same at both ends."""
     model = linear_backend(symmetric=squared)
     if squared:
@@ -84,7 +84,7 @@ def test_the_even_part_is_what_both_ends_share(linear_backend, make_samples, squ
     assert found > 1e3 or found == 0.0 if squared else found == pytest.approx(symmetric, abs=1e-3)
 
 
-def test_a_slider_that_knows_the_pictures_by_heart_gains_nothing_on_moved_ones(linear_backend, make_samples) -> None:
+def test_an_overfitted_slider_explains_nothing_of_shifted_images(linear_backend, make_samples) -> None:
     """The answer is looked up: right for the very noised images, nothing for any other."""
     model = linear_backend()
     samples, known = make_samples(2), {}

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from core import killed
+from core.faults import refused
+from safetensors.torch import save_file
 
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
@@ -34,7 +36,7 @@ STEPS, STOP = 12, 7
 MADE_OF = {"model": "linear", "dataset": "abc123"}
 SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, objective=Objective.DENOISE_PAIRED)
 NEVER = SaveSpec(seconds=1e9)
-KILLS, LONGEST_LIFE_S, PATIENCE_S = 30, 0.25, 60.0
+KILLS, LONGEST_LIFE_S, PATIENCE_S = 12, 0.25, 60.0
 ENDLESS = 1_000_000
 
 
@@ -101,37 +103,31 @@ def test_whatever_ends_the_training_the_last_step_is_saved(make, linear_backend,
     assert autosave.summary() == f"Saved up to step {STOP} in {'/'.join(tmp_path.parts[-2:])}/smile/."
 
 
-@pytest.mark.parametrize("key", MADE_OF)
-def test_another_origin_on_disk_is_refused_before_anything_is_made(make, linear_backend, tmp_path: Path, key: str) -> None:
+def test_a_run_of_another_origin_or_name_is_refused_before_anything_is_made(make, linear_backend, tmp_path: Path) -> None:
     train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
 
     def refuse() -> Trainer:
         raise AssertionError("made for nothing")
 
-    with pytest.raises(
-        SliderError, match=rf"up to step {STOP} with another {key}: {MADE_OF[key]} then, other now.*new name.*reset"
-    ):
-        begun(refuse, Session(), tmp_path, MADE_OF | {key: "other"})
+    for key, value in MADE_OF.items():
+        with refused("training.differs", STOP, f"{key}: {value} then, other now"):
+            begun(refuse, Session(), tmp_path, MADE_OF | {key: "other"})
+    with refused("resume.name", '"smile"', '"Smile"'):
+        Session().begin("Smile", MADE_OF, refuse, saved=run_file(tmp_path, "smile"))
 
 
-def test_a_run_of_another_name_is_not_taken(make, linear_backend, tmp_path: Path) -> None:
-    train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP)
-    with pytest.raises(SliderError, match='holds the run "smile", not "Smile"'):
-        Session().begin("Smile", MADE_OF, make, saved=run_file(tmp_path, "smile"))
-
-
-@pytest.mark.parametrize("harm", ["cut", "other", "no_json", "version", "empty"])
-def test_a_damaged_file_is_an_error_that_names_it(make, linear_backend, tmp_path: Path, harm: str) -> None:
-    from safetensors.torch import save_file
-
+def test_a_damaged_file_is_an_error_that_names_it(make, linear_backend, tmp_path: Path) -> None:
     file = train(begun(make, Session(), tmp_path), linear_backend(), tmp_path, STOP).file
-    whole, told = file.read_bytes(), json.dumps({"version": 0})
-    if harm in ("cut", "empty"):
-        file.write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"")
-    else:
-        save_file({"losses": torch.zeros(1)}, file, {"other": {}, "no_json": {KEY: "{"}, "version": {KEY: told}}[harm])
-    with pytest.raises(SliderError, match=r"smile\.run\.safetensors"):
-        begun(make, Session(), tmp_path)
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        file.write_bytes(content)
+        with pytest.raises(SliderError, match=r"smile\.run\.safetensors"):
+            load_run(file)
+    headers = {"other": "damaged", KEY: "damaged"}, {KEY: json.dumps({"version": 0})}
+    for header, code in zip(headers, ("resume.damaged", "resume.version"), strict=True):
+        save_file({"losses": torch.zeros(1)}, file, header)
+        with refused(code, file):
+            load_run(file)
 
 
 def test_a_full_disk_stops_nothing_and_the_older_files_stay(make, linear_backend, tmp_path: Path, monkeypatch) -> None:
@@ -173,9 +169,7 @@ def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: 
     assert (autosave.folder / "mine.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["smile", "my slider 2", "Größe", "a/b", "../up", "CON", "con.x", "", ".", " x", "a" * 200, "a:b"]
-)
+@pytest.mark.parametrize("name", ["smile", "Größe", "../up", "CON", "con.x", "", ".", " x", "a" * 200, "a:b"])
 def test_every_name_has_a_file_of_its_own(name: str, tmp_path: Path) -> None:
     stem = file_stem(name)
     assert stem == file_stem(name)

@@ -1,0 +1,100 @@
+"""One driver for every host: what it begins, how it pauses and stops, and that none of it changes the numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import SaveSpec, TrainSpec
+from slider_core.data.dataset import Dataset
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.train.training_file import load_run
+from slider_core.train.training_saves import Autosave, run_file
+from slider_core.train.trainings import Session
+from slider_core.train.trainings_driver import Observer, TrainingRequest, begin, calibrate_run, train
+from slider_core.with_tiny.model import TinyBackend
+
+STEPS, STOP = 5, 3
+ONE_LAYER = (Target("blocks.0.attn1.to_q"),)
+NEVER = SaveSpec(seconds=1e9)
+
+
+class Recorder(Observer):
+    """Pauses after each step, or requests a stop after step `stop`."""
+
+    def __init__(self, pauses: bool = False, stop: int = 0) -> None:
+        self.pauses, self.stop, self.events = pauses, stop, []
+
+    def after_step(self, report) -> None:
+        self.events.append(report.step)
+
+    def stop_requested(self) -> bool:
+        return self.stop in self.events
+
+    def pause_due(self, _report) -> bool:
+        return self.pauses
+
+    def pause(self) -> None:
+        self.events.append("pause")
+
+    def calibration_begins(self) -> None:
+        self.events.append("calibration")
+
+
+@pytest.fixture
+def request_of(dataset: Dataset):
+    def make(**choices) -> TrainingRequest:
+        spec = TrainSpec(steps=STEPS, lr=4e-3)
+        return TrainingRequest(**{"name": "smile", "dataset": dataset, "adapter": AdapterSpec(rank=1), "spec": spec} | choices)
+
+    return make
+
+
+def test_what_a_run_is_begun_with_is_its_fingerprint(backend: TinyBackend, request_of) -> None:
+    run = begin(Session(), backend, request_of())
+    assert run.fingerprint == {
+        "model": "tiny",
+        "dataset": request_of().dataset.digest,
+        "adapter": AdapterSpec(rank=1).to_json(),
+    }
+    start = run.slider()
+    other = begin(Session(), backend, request_of(start=start, resolution=0, targets=ONE_LAYER, adapter=AdapterSpec(rank=7)))
+    assert set(other.fingerprint) - set(run.fingerprint) == {"start", "resolution"}
+    assert other.trainer.adapter.targets == run.trainer.adapter.targets, "a slider to go on from keeps its own layers"
+    assert other.slider().info.adapter == ""
+    assert begin(Session(), backend, request_of(targets=ONE_LAYER)).trainer.adapter.targets == ONE_LAYER
+
+
+def test_a_host_may_encode_in_its_own_way(backend: TinyBackend, samples: list[Sample], request_of) -> None:
+    assert begin(Session(), backend, request_of(), encode=lambda: samples[:2]).trainer.samples == tuple(samples[:2])
+
+
+def test_pauses_stops_and_files_change_no_number(backend: TinyBackend, samples: list[Sample], request_of, tmp_path: Path) -> None:
+    request, two_pairs = request_of(targets=ONE_LAYER), lambda: samples[:4]
+    straight = begin(Session(), backend, request, encode=two_pairs)
+    train(straight, backend, STEPS)
+    stopped = begin(Session(), backend, request, encode=two_pairs)
+    observer = Recorder(stop=STOP)
+    train(stopped, backend, STEPS, Autosave(stopped, tmp_path, NEVER), observer)
+    assert observer.events == list(range(1, STOP + 1))
+    assert load_run(run_file(tmp_path, "smile")).step == stopped.step == STOP
+    resumed = begin(Session(), backend, request, run_file(tmp_path, "smile"), two_pairs)
+    observer = Recorder(pauses=True)
+    autosave = Autosave(resumed, tmp_path, NEVER)
+    train(resumed, backend, STEPS, autosave, observer)
+    assert observer.events == [4, "pause", 5]
+    for one, other in zip(straight.trainer.adapter.parameters(), resumed.trainer.adapter.parameters(), strict=True):
+        assert one.equal(other)
+    calibrate_run(resumed, backend, autosave, observer)
+    calibrate_run(resumed, backend, autosave, observer)
+    assert observer.events[3:] == ["calibration"], "once a step"
+    assert resumed.calibrated_now
+
+
+def test_new_choices_hold_from_there_unless_the_training_is_finished(backend: TinyBackend, request_of) -> None:
+    session = Session()
+    run = begin(session, backend, request_of(targets=ONE_LAYER))
+    train(run, backend, 2)
+    assert begin(session, backend, request_of(spec=TrainSpec(steps=2, seed=9))).trainer.spec.steps == STEPS
+    assert begin(session, backend, request_of(spec=TrainSpec(steps=9))).trainer.spec.steps == 9
