@@ -27,7 +27,7 @@ from slider_core.train.trainings import Session
 from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP, DECAY = 10, 6, 0.8
-LONG, LEARNT = 80, 0.05  # steps, after which plus and minus together explain so much; prodigy needs them to begin
+LONG, LEARNT = 150, 0.05  # steps, after which plus and minus together explain so much; prodigy needs them to begin
 SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, weight_decay=0.1)
 KINDS = {
     "adamw": SPEC,
