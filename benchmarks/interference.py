@@ -23,7 +23,7 @@ from slider_core.encode.encoder import Sample
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength
 from slider_core.train.calibration_search import calibrate
-from slider_core.with_tiny.faces_measure import measure
+from slider_core.with_tiny.faces import measure
 from slider_core.with_tiny.model import TinyBackend
 from slider_core.with_tiny.model_sweep import held_out_caption
 

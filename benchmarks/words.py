@@ -41,8 +41,7 @@ from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import at_strength  # noqa: E402
 from slider_core.train.calibration_search import calibrate  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
-from slider_core.with_tiny.faces import CONTINUOUS, PHRASES, UNIFORM_STD  # noqa: E402
-from slider_core.with_tiny.faces_measure import measure  # noqa: E402
+from slider_core.with_tiny.faces import CONTINUOUS, PHRASES, UNIFORM_STD, measure  # noqa: E402
 from slider_core.with_tiny.model import SIZE, TinyBackend  # noqa: E402
 from slider_core.with_tiny.model_sweep import held_out_caption  # noqa: E402
 

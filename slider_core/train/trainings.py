@@ -59,32 +59,20 @@ class Session:
         Raises SliderError that names what differs when the run was begun with something else, and when the file is damaged.
         """
         run = self.get(name)
-        if run is not None:
-            _same_origin(name, run.step, run.fingerprint, fingerprint)
-        else:
-            run = self._continued(name, fingerprint, make, spec, saved)
-            self._runs[name] = run
-        self._free_memory(name)
-        return run
-
-    def _continued(
-        self,
-        name: str,
-        fingerprint: Mapping[str, str],
-        make: Callable[[], Trainer],
-        spec: AdapterSpec | None,
-        saved: Path | None,
-    ) -> Run:
-        """A run that is not in memory: out of the file `saved`, or a new one where there is no file."""
-        if saved is None or not saved.is_file():
-            return Run(name, dict(fingerprint), make(), spec)
-        on_disk = load_run(saved)
-        if on_disk.name != name:
+        on_disk = load_run(saved) if run is None and saved is not None and saved.is_file() else None
+        if on_disk is not None and on_disk.name != name:
             message = f'{saved} holds the run "{on_disk.name}", not "{name}": give a new name.'
             raise SliderError(message, "resume.name")
-        _same_origin(name, on_disk.step, on_disk.fingerprint, fingerprint)
-        run = Run(name, dict(fingerprint), make(), spec, saved=on_disk.step)
-        on_disk.restore(run.trainer)
+        before = run or on_disk
+        if before is not None:
+            _same_origin(name, before.step, before.fingerprint, fingerprint)
+        if run is None:
+            run = Run(name, dict(fingerprint), make(), spec)
+            if on_disk is not None:
+                on_disk.restore(run.trainer)
+                run.saved = on_disk.step
+            self._runs[name] = run
+        self._free_memory(name)
         return run
 
     def _free_memory(self, keep: str) -> None:

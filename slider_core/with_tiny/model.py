@@ -38,31 +38,10 @@ from ..lora.strength import at_strength
 SIZE, PATCH, WINDOW, WIDTH, DEPTH, HEADS, TEXT_WIDTH, TEXT_LENGTH = 64, 8, 16, 128, 4, 4, 64, 16
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 MIN_SIGMA = 0.05  # x0 -> velocity divides by sigma; below this the division would only amplify error
-VOCABULARY: tuple[str, ...] = (
-    "<pad>",
-    "<unknown>",
-    "a",
-    "face",
-    "with",
-    "skin",
-    "on",
-    "background",
-    "light",
-    "tan",
-    "brown",
-    "dark",
-    "blue",
-    "teal",
-    "green",
-    "purple",
-    "gray",
-    "and",
-    "of",
-    "the",
-    "person",
-    "cartoon",
-    "portrait",
+CAPTION_WORDS = (
+    "a face with skin on background light tan brown dark blue teal green purple gray and of the person cartoon portrait"
 )
+VOCABULARY: tuple[str, ...] = ("<pad>", "<unknown>", *CAPTION_WORDS.split())
 SAID = ("smiling", "sad", "open", "closed", "large", "small")  # these steer the picture; "eyes" only goes with two of them
 PLAIN = len(VOCABULARY)  # the words of the captions that the model was made with
 VOCABULARY += (*SAID, "eyes")

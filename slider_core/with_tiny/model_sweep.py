@@ -25,8 +25,7 @@ from ..use.plot_grids import draw_entries, to_pil
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
 from ..use.sweep_export import as_json, png
-from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, sample_faces
-from .faces_measure import Measured, measure
+from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, Measured, measure, sample_faces
 from .model import TinyBackend
 
 

@@ -68,7 +68,7 @@ def slider(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """(args, code of the error if it has one, value): checks exit code 2, that one line on stderr names the value, and that nothing was written."""
+    """(args, code if the error has one, value): checks exit code 2, one line on stderr with the value, and nothing written."""
 
     def check(args: list, code: str, value: object) -> None:
         line = [str(a) for a in args]

@@ -6,8 +6,7 @@ import pytest
 import torch
 from core.faults import refused
 
-from slider_core.with_tiny.faces import CLASSES, CONTINUOUS, Face, render, sample_faces
-from slider_core.with_tiny.faces_measure import measure
+from slider_core.with_tiny.faces import CLASSES, CONTINUOUS, Face, measure, render, sample_faces
 from slider_core.with_tiny.faces_pairs import make_pairs
 
 UNSEEN_SEED, COUNT = 4242, 150

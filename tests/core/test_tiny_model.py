@@ -13,8 +13,7 @@ from slider_core.layers.layer import layers
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength
-from slider_core.with_tiny.faces import PHRASES
-from slider_core.with_tiny.faces_measure import measure
+from slider_core.with_tiny.faces import PHRASES, measure
 from slider_core.with_tiny.model import (
     PATCH,
     PLAIN,

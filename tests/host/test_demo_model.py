@@ -185,5 +185,5 @@ def test_shipped_model_draws_what_the_caption_says(pack: Any, tiny: Any, demo: A
     if not tiny.WEIGHTS.is_file():
         pytest.skip(f"{tiny.WEIGHTS} has not been made yet (tools/make_tiny.py)")
     run = run_graph(text_to_image(run_graph, demo.load_demo(tiny.load_weights()), steps=16), image=("image", 0))
-    [face] = pack.core("with_tiny.faces_measure").measure(run["image"].movedim(-1, 1))
+    [face] = pack.core("with_tiny.faces").measure(run["image"].movedim(-1, 1))
     assert (face.skin, face.background) == ("light", "blue")
