@@ -307,8 +307,14 @@ def test_dropout_acts_in_training_and_its_progress_is_read_without(linear_backen
         trainer.run(model, STEPS)
         return trainer
 
-    model = linear_backend()
+    def predict(*args: object) -> torch.Tensor:
+        draws.update(attachment.dropout_draw for attachment in attachments(model.module) if attachment.rows is not None)
+        return model.module(args[0])
+
+    model, draws = linear_backend(), set()
+    model.predict = predict
     dropped, whole = trainer_with(SHARE), trainer_with(0.0)
+    assert draws == {None, *((2, f"dropout {step}") for step in range(STEPS))}, "each step has its own"
     assert dropped.losses[0] == whole.losses[0], "silent at first"
     assert dropped.losses[1:] != whole.losses[1:]
     whole.adapter.load_state(dropped.adapter.state())
