@@ -118,6 +118,15 @@ def live(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: Sequence[
         return net(x)
 
 
+def gradients(net: nn.Module, adapter: Adapter, x: torch.Tensor) -> list[torch.Tensor | None]:
+    for p in adapter.parameters():
+        p.grad = None
+    with at_strength(adapter, net, STRENGTHS):
+        out = net(x)
+    (out * randn(*out.shape, seed=8)).sum().backward()
+    return [p.grad for p in adapter.parameters()]
+
+
 def with_change(net: nn.Module, change: Mapping[str, torch.Tensor], strength: float) -> nn.Module:
     """The net with W + strength * D, by the names of its parameters."""
     shifted = copy.deepcopy(net)

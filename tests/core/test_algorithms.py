@@ -16,6 +16,7 @@ from core.nets import (
     WIDE,
     Net,
     change_by_others,
+    gradients,
     images,
     live,
     lycoris_network,
@@ -34,16 +35,12 @@ from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.catalog import for_tensors
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.lora.strength import at_strength, attached
+from slider_core.lora.strength import attached
 
 NOTHING = 1e-6  # an orthogonal start is a product of two factors that cancel; DoRA divides a norm by itself
 LR = 0.05
 OPTIONS = {
-    "locon": {},
-    "loha": {},
-    "lokr": {},
-    "full": {},
-    "glora": {},
+    **{name: {} for name in ("locon", "loha", "lokr", "full", "glora")},
     "lokr, factor 2": {"factor": 2},
     "lokr, full_matrix": {"full_matrix": True},
     "lokr, decompose_both": {"decompose_both": True},
@@ -65,15 +62,6 @@ in_some_places = pytest.mark.parametrize(("name", "place"), in_turn(VARIANTS, li
 @pytest.fixture
 def net() -> Net:
     return make_net()
-
-
-def gradients(net: nn.Module, adapter: Adapter, x: torch.Tensor) -> list[torch.Tensor | None]:
-    for p in adapter.parameters():
-        p.grad = None
-    with at_strength(adapter, net, STRENGTHS):
-        out = net(x)
-    (out * randn(*out.shape, seed=8)).sum().backward()
-    return [p.grad for p in adapter.parameters()]
 
 
 @in_some_places

@@ -19,11 +19,11 @@ from slider_core.lora.algorithms.full import FullWeight
 from slider_core.lora.algorithms.lokr import LokrWeight
 from slider_core.lora.algorithms.lora import LoraWeight
 from slider_core.lora.algorithms.lora_dora import DoraWeight
+from slider_core.lora.combine import by_layer
 from slider_core.lora.from_state import from_state
 from slider_core.lora.keys import layer_names, placed
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
-from slider_core.lora.strength import at_strength
 
 RANK, IN, OUT, THIRD = 2, 8, 12, 4
 PATH, FUSED, OUTPUT = "input_blocks.1.1.attn1.to_q", "double_blocks.0.qkv", "input_blocks.1.1.attn1.to_out.0"
@@ -118,20 +118,8 @@ def test_a_name_of_a_fused_layers_part_means_its_rows(tmp_path: Path) -> None:
     up = B[:THIRD]
     weights = read(lora("transformer.blocks.0.to_q", up=up) | lora("transformer.blocks.0.to_k", up=2 * up), tmp_path)
     assert set(weights) == {Target(FUSED, (0, THIRD)), Target(FUSED, (THIRD, 2 * THIRD))}
-    net = model()
-    adapter, x = Adapter.from_weights(net, weights), randn(1, 3, IN)
-    layer = net.get_submodule(FUSED)
-
-    class Run(nn.Module):
-        def forward(self, given: torch.Tensor) -> torch.Tensor:
-            return layer(given)
-
-    top = Run()
-    top.double_blocks = net.double_blocks
-    delta = torch.cat([up @ A, 2 * up @ A, torch.zeros(THIRD, IN)])
-    with at_strength(adapter, top, [0.5]):
-        found = top(x)
-    torch.testing.assert_close(found, layer(x) + 0.5 * x @ delta.T, **CLOSE)
+    delta = by_layer(weights)[FUSED].delta()
+    torch.testing.assert_close(delta, torch.cat([up @ A, 2 * up @ A, torch.zeros(THIRD, IN)]))
 
 
 def test_a_text_encoders_layers_are_left_out_and_named(tmp_path: Path) -> None:

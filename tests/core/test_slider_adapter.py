@@ -1,154 +1,97 @@
-"""A slider's parameters: their first values, their exact state, the weights they make; PEFT's own model is the oracle."""
+"""A slider's parameters: their first values, their exact state, the weights they make."""
 
-import copy
-from collections import OrderedDict
-
-import peft
 import pytest
 import torch
 from core.faults import refused
-from core.nets import randn
+from core.nets import ALPHA, PLACES, RANK, VARIANTS, Net, gradients, images, live, make_net, slider_on
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import Target
-from slider_core.lora.algorithm import Kind, LayerWeight
+from slider_core.lora.algorithm import Kind
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.lora.strength import at_strength
 
-RANK, ALPHA, WIDTH, STRENGTH = 3, 6.0, 8, -1.7
-SPEC = AdapterSpec(rank=RANK, alpha=ALPHA)
-STRENGTHS = (-2.0, 0.0, 0.5)
-EXACT = {"rtol": 1e-4, "atol": 1e-5}  # the same formula, summed in another order
-TARGETS = (Target("first"), Target("last"))
-LAYERS = {
-    "linear": (nn.Linear(WIDTH, 12), (2, 5, WIDTH)),
-    "patchify": (nn.Conv2d(3, 10, 4, stride=4), (2, 3, 16, 16)),
-}
-
-
-def factors(weight: LayerWeight) -> tuple[torch.Tensor, torch.Tensor]:
-    """(A, B) of a LoRA."""
-    return weight.tensors["lora_down.weight"], weight.tensors["lora_up.weight"]
-
-
-def make_net(height: int = 12) -> nn.Module:
-    layers = OrderedDict(first=nn.Linear(WIDTH, WIDTH), tanh=nn.Tanh(), last=nn.Linear(WIDTH, height))
-    return nn.Sequential(layers).requires_grad_(False)
-
-
-def trained(adapter: Adapter) -> Adapter:
-    """Random factors in place of a training."""
-    with torch.no_grad():
-        for number, part in enumerate(adapter.parameters()):
-            part.copy_(randn(*part.shape, seed=number))
-    return adapter
-
-
-def run(net: nn.Module, adapter: Adapter, x: torch.Tensor, strengths: object) -> torch.Tensor:
-    with at_strength(adapter, net, strengths):
-        return net(x)
+PLAIN = Target("plain")  # (24, 16)
+SPEC = VARIANTS["lora"].spec
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net() -> Net:
     return make_net()
 
 
 @pytest.fixture
-def slider(net: nn.Module) -> Adapter:
-    return trained(Adapter.create(net, TARGETS, SPEC))
+def slider(net: Net) -> Adapter:
+    return slider_on(net, VARIANTS["lora"])
 
 
-@pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
-def test_the_output_is_that_of_pefts_own_merged_model(layer: nn.Module, shape: tuple) -> None:
-    net, x = nn.Sequential(OrderedDict(layer=copy.deepcopy(layer))).requires_grad_(False), randn(*shape)
-    adapter = trained(Adapter.create(net, [Target("layer")], SPEC))
-    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["layer"])
-    oracle = peft.get_peft_model(copy.deepcopy(net), config)
-    lora = oracle.base_model.model.layer
-    with torch.no_grad():
-        lora.lora_A["default"].weight.copy_(adapter.parameters()[0])
-        lora.lora_B["default"].weight.copy_(adapter.parameters()[1])
-    merged_delta = lora.get_delta_weight("default").detach().flatten(1)
-    torch.testing.assert_close(adapter.weights()[Target("layer")].delta(), merged_delta, **EXACT)
-    lora.scale_layer(STRENGTH)
-    merged = oracle.merge_and_unload()(x)
-    assert (merged - net(x)).abs().max() > 0.1
-    torch.testing.assert_close(run(net, adapter, x, [STRENGTH] * len(x)), merged, **EXACT)
-
-
-def test_the_first_values_are_pefts_and_belong_to_the_seed(net: nn.Module) -> None:
-    one, same, other = (factors(Adapter.create(net, TARGETS, SPEC, seed=s).weights()[TARGETS[0]]) for s in (1, 1, 2))
+def test_the_first_values_are_pefts_and_belong_to_the_seed(net: Net) -> None:
+    one, same, other = (Adapter.create(net, [PLAIN], SPEC, seed=seed).parameters() for seed in (1, 1, 2))
     assert torch.equal(one[0], same[0])
     assert not torch.equal(one[0], other[0])
-    assert 0.5 < one[0].abs().max() * WIDTH**0.5 <= 1  # PEFT's default: Kaiming uniform, U(-1, 1) / sqrt(fan in)
+    assert 0.5 < one[0].abs().max() * one[0].shape[1] ** 0.5 <= 1  # PEFT's default: Kaiming uniform, U(-1, 1) / sqrt(fan in)
     assert not one[1].any()
 
 
-def test_weights_go_out_and_in_unchanged(net: nn.Module, slider: Adapter) -> None:
-    x, saved = randn(3, 5, WIDTH), slider.weights()
-    revived, loaded = Adapter.from_weights(net, saved), Adapter.create(net, TARGETS, SPEC)
-    loaded.load_state(slider.state())
-    wanted = run(net, slider, x, STRENGTHS)
-    assert torch.equal(run(net, revived, x, STRENGTHS), wanted)
-    assert torch.equal(run(net, loaded, x, STRENGTHS), wanted)
-    assert {t: (w.kind, w.rank, w.alpha, w.base) for t, w in revived.weights().items()} == {
-        TARGETS[0]: (Kind.LORA, RANK, ALPHA, (WIDTH, WIDTH)),
-        TARGETS[1]: (Kind.LORA, RANK, ALPHA, (12, WIDTH)),
-    }
-    state = slider.state()
+def test_weights_and_state_are_copies_and_come_back_bit_for_bit(net: Net, slider: Adapter) -> None:
+    x, weights, state = images(), slider.weights(), slider.state()
+    wanted = live(net, slider, x)
+    loaded = Adapter.create(net, PLACES["whole layers"], SPEC)
+    loaded.load_state(state)
     with torch.no_grad():
-        slider.parameters()[0].zero_()
-    assert factors(saved[TARGETS[0]])[0].any()  # a copy, not a window
-    assert state["first"][0].any()
+        for p in slider.parameters():
+            p.zero_()
+    for adapter in (Adapter.from_weights(net, weights), loaded):
+        assert torch.equal(live(net, adapter, x), wanted)
+        weight = adapter.weights()[PLAIN]
+        assert (weight.kind, weight.rank, weight.alpha, weight.base) == (Kind.LORA, RANK, ALPHA, (24, 16))
 
 
-def test_a_slider_of_another_model_is_refused_by_its_layer(slider: Adapter) -> None:
+def test_a_slider_of_another_model_is_refused_by_its_layer(net: Net, slider: Adapter) -> None:
+    weights = slider.weights()
     for path, layer, code in (
-        ("last", None, "lora.other_model"),
-        ("last", nn.LayerNorm(12), "lora.other_model"),
-        ("last", nn.Linear(WIDTH, 13), "lora.shape"),
-        ("first", nn.Linear(9, WIDTH), "lora.shape"),
+        ("plain", None, "lora.other_model"),
+        ("plain", nn.LayerNorm(24), "lora.other_model"),
+        ("plain", nn.Linear(16, 25), "lora.shape"),
+        ("plain", nn.Linear(15, 24), "lora.shape"),
+        ("conv3", nn.Linear(16, 4), "lora.shape"),
     ):
-        other = make_net()
-        setattr(other, path, layer)
+        setattr(net, path, layer)
         with refused(code, path):
-            Adapter.from_weights(other, slider.weights())
+            Adapter.from_weights(net, {Target(path): weights[Target(path)]})
 
 
-def test_a_state_that_does_not_fit_names_the_layer_and_changes_nothing(net: nn.Module, slider: Adapter) -> None:
-    other, before = Adapter.create(net, TARGETS, AdapterSpec(rank=RANK + 1)).state(), slider.state()
-    state = Adapter.create(net, TARGETS, SPEC, seed=4).state()
-    for code, wrong in (("resume.layer_sizes", state | {"last": other["last"]}), ("resume.no_layer", {"first": state["first"]})):
-        with refused(code, "last"):
+def test_a_state_that_does_not_fit_names_the_layer_and_changes_nothing(net: Net, slider: Adapter) -> None:
+    before, other = slider.state(), Adapter.create(net, PLACES["whole layers"], SPEC, seed=4).state()
+    larger = Adapter.create(net, [Target("fused")], AdapterSpec(rank=RANK + 1)).state()
+    without = {name: values for name, values in other.items() if name != "fused"}
+    for code, wrong in (("resume.layer_sizes", other | larger), ("resume.no_layer", without)):
+        with refused(code, "fused"):
             slider.load_state(wrong)
-        for p, q in zip(slider.state()["first"], before["first"], strict=True):
-            assert torch.equal(p, q)
+    assert all(torch.equal(p, q) for name, values in slider.state().items() for p, q in zip(values, before[name], strict=True))
 
 
-def test_an_adapter_made_under_inference_mode_can_be_trained(net: nn.Module) -> None:
+def test_an_adapter_made_under_inference_mode_can_be_trained(net: Net, slider: Adapter) -> None:
     with torch.inference_mode():
-        adapter = Adapter.create(net, TARGETS, SPEC)
-        adapter.load_state(trained(Adapter.create(net, TARGETS, SPEC)).state())
+        adapter = Adapter.create(net, PLACES["whole layers"], SPEC)
+        adapter.load_state(slider.state())
         revived = Adapter.from_weights(net, adapter.weights())
     for one in (adapter, revived):
-        before = one.state()
-        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
-        run(net, one, randn(3, 5, WIDTH), STRENGTHS).square().sum().backward()
-        optimizer.step()
-        for target, values in one.state().items():
-            assert all(not torch.equal(p, q) for p, q in zip(values, before[target], strict=True))
+        assert all(bool(g.any()) for g in gradients(net, one, images()))
+        torch.optim.SGD(one.parameters(), lr=0.1).step()
 
 
-def test_what_a_training_asks_of_its_parameters(net: nn.Module, slider: Adapter) -> None:
+def test_what_a_training_reads_of_its_parameters(net: Net) -> None:
+    slider = Adapter.create(net, [PLAIN, Target("fused", (0, 16)), Target("fused", (32, 48))], SPEC)
     assert slider.bytes() == 4 * sum(p.numel() for p in slider.parameters())
-    assert [name for name, _ in slider.named_parameters()] == ["first", "first", "last", "last"]
-    assert slider.paths == ("first", "last")
-    assert slider.factors("first") == slider.parameters()[:2]
-    assert slider.factors("fir") == []
+    assert [name for name, _ in slider.named_parameters()][::2] == ["plain", "fused[0:16]", "fused[32:48]"]
+    assert slider.paths == ("plain", "fused")
+    assert slider.factors("fused") == slider.parameters()[2:]
+    assert slider.factors("fuse") == []
+    slider.to(torch.device("meta"))
+    assert {p.device.type for p in slider.parameters()} == {"meta"}
+    slider = slider_on(net, VARIANTS["lora"])
     assert slider.finite()
-    slider.to(torch.device("cpu"))
     with torch.no_grad():
-        slider.parameters()[1][0, 0] = float("nan")
+        slider.parameters()[1].view(-1)[0] = float("nan")
     assert not slider.finite()
