@@ -95,8 +95,7 @@ def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
         assert info.lora_weight(strength, Units.RAW) == strength
     again = calibrate(model, Adapter.from_weights(model.module, weights), samples)
     assert again.unit == pytest.approx(1, rel=1e-3)
-    low, high = info.range
-    assert low < 0 < high
+    assert info.range == pytest.approx((-found.minus.end / found.unit, found.plus.end / found.unit), abs=1e-3)
 
 
 def test_two_noises_agree_within_a_fifth(backend: TinyBackend, smile_run: Run) -> None:

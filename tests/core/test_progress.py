@@ -1,5 +1,7 @@
 """Progress reads what it says: 0 for nothing, 1 for a perfect slider, below 0 for harm; and twice the same."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import attachments
-from slider_core.train.progress import Probe, Reading
+from slider_core.train.progress import MIDDLE, Probe, Reading
 from slider_core.with_tiny.model import TinyBackend
 
 SEED = 3
@@ -73,15 +75,21 @@ def test_each_side_is_read_at_its_own_strength(linear_backend) -> None:
     assert Probe(samples, SEED).read(model, adapter).explained == pytest.approx((1.0, -3.0), abs=1e-6)
 
 
-@pytest.mark.parametrize(("squared", "symmetric"), [(False, 0.0), (True, 1.0)], ids=["mirrored", "both_ends_alike"])
+@pytest.mark.parametrize(("squared", "symmetric"), [(False, 0.0), (True, 0.25)])
 def test_the_symmetric_part_is_what_both_ends_share(linear_backend, make_samples, squared: bool, symmetric: float) -> None:
-    """y = W x has an odd displacement; y = (W x)^2 with W = 0 has s^2 (B A x)^2, the same at both ends."""
+    """y = W x has an odd displacement. y = (W x)^2 with W = 2 D has (D x)^2 at both ends and 4 (D x)^2 with the sign."""
     model = linear_backend(symmetric=squared)
-    if squared:
-        model.module.mix.weight.data.zero_()
     adapter = noisy(Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0)))
-    found = Probe(make_samples(3), SEED).read(model, adapter).symmetric
-    assert found > 1e3 or found == 0.0 if squared else found == pytest.approx(symmetric, abs=1e-3)
+    model.module.mix.weight.data = 2 * adapter.weights()[Target("mix")].delta()
+    assert Probe(make_samples(3), SEED).read(model, adapter).symmetric == pytest.approx(symmetric, abs=1e-3)
+
+
+def test_masks_are_shifted_with_their_images(linear_backend, make_samples) -> None:
+    samples = [replace(sample, mask=sample.latent[:1]) for sample in make_samples(2)]
+    batch = Probe(samples, SEED)._batch(linear_backend(), 0, MIDDLE, shift=True)
+    assert not torch.equal(batch.latent[0], samples[0].latent)
+    for latent, mask in zip(batch.latent, batch.masks, strict=True):
+        assert torch.equal(mask, latent[:1])
 
 
 def test_an_overfitted_slider_explains_nothing_of_shifted_images(linear_backend, make_samples) -> None:
