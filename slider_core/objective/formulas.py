@@ -45,18 +45,12 @@ class TrainingTarget:
 
 @dataclass(frozen=True)
 class Formula:
-    """An objective. `target(backend, batch, share)` makes the training target; `share`: what part of the way from the other image
-    to this one belongs to this side's strength, times 2. `from_base`: measured from the frozen model's prediction, which needs
-    aligned pairs; other images are denoised then. `jitter`: how far a pair is moved at random unless the spec says."""
+    """An objective. `from_base(backend, batch, share)` measures the target from the frozen model's prediction on aligned pairs;
+    `share`: twice the part of the way between the two images that belongs to this side's strength. Without it, and for
+    other images, the images themselves are the target. `jitter`: how far a pair is moved at random unless the spec says."""
 
-    target: Callable[[Backend, Noised, torch.Tensor], TrainingTarget]
-    from_base: bool = False
+    from_base: Callable[[Backend, Noised, torch.Tensor], TrainingTarget] | None = None
     jitter: float = 0.0
-
-
-def denoise(_backend: Backend, batch: Noised, _share: torch.Tensor) -> TrainingTarget:
-    """The images themselves."""
-    return TrainingTarget(batch, batch.right)
 
 
 @torch.no_grad()
@@ -94,22 +88,23 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 FORMULAS: dict[Objective, Formula] = {
-    Objective.DISPLACEMENT: Formula(displacement, from_base=True, jitter=JITTER),
-    Objective.DENOISE_PAIRED: Formula(denoise),
-    Objective.DENOISE_ROTATING: Formula(denoise),
-    Objective.TEACHER_DIFFERENCE: Formula(teacher_difference, from_base=True),
+    Objective.DISPLACEMENT: Formula(displacement, JITTER),
+    Objective.DENOISE_PAIRED: Formula(),
+    Objective.DENOISE_ROTATING: Formula(),
+    Objective.TEACHER_DIFFERENCE: Formula(teacher_difference),
 }
 
 
 def from_base(drawn: Batch, spec: TrainSpec) -> bool:
     """Whether the batch is measured from the frozen model's prediction. Images that do not line up cannot be."""
-    return drawn.text_slider or (FORMULAS[spec.objective].from_base and (drawn.aligned or drawn.neutral))
+    return drawn.text_slider or (FORMULAS[spec.objective].from_base is not None and (drawn.aligned or drawn.neutral))
 
 
 def training_target(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSpec) -> TrainingTarget:
     """What `spec.objective` wants of the slider on a batch of images."""
+    formula = FORMULAS[spec.objective].from_base
+    if formula is None or not from_base(drawn, spec):
+        return TrainingTarget(batch, batch.right)
     strength = torch.tensor(drawn.strengths, device=batch.x.device).abs()
     span = strength + strength.roll(len(strength) // 2)  # from the negative's strength to the positive's
-    share = per_sample(2 * strength / span, batch.x)
-    formula = FORMULAS[spec.objective] if from_base(drawn, spec) else Formula(denoise)
-    return formula.target(backend, batch, share)
+    return formula(backend, batch, per_sample(2 * strength / span, batch.x))

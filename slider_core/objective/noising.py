@@ -29,7 +29,7 @@ EDGE = 1e-3  # the noise schedule's ends, which are not drawn
 def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     """A sentence for the user when pairs are trained as single images; else nothing."""
     paired = [s for s in samples if s.pair is not None and s.prompt_pair is None]
-    if not FORMULAS[spec.objective].from_base or not paired or any(s.aligned for s in paired):
+    if FORMULAS[spec.objective].from_base is None or not paired or any(s.aligned for s in paired):
         return ""
     return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
 
@@ -37,7 +37,7 @@ def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
 def timesteps_of(batch: Batch, spec: TrainSpec) -> Timesteps:
     """Which noise levels a batch is trained at. Images that an objective would measure from the base model, and that do not
     line up, are denoised, mostly in the middle: that measured better than evenly (docs/objectives.md)."""
-    denoised = FORMULAS[spec.objective].from_base and not from_base(batch, spec)
+    denoised = FORMULAS[spec.objective].from_base is not None and not from_base(batch, spec)
     if denoised and spec.timesteps is Timesteps.MODEL:
         return Timesteps.LOGIT_NORMAL
     return spec.timesteps

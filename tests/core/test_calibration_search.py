@@ -101,9 +101,8 @@ def test_the_file_says_the_same_in_its_own_strengths(linear_backend) -> None:
 def test_two_noises_agree_within_a_fifth(backend: TinyBackend, smile_run: Run) -> None:
     """A slider that was trained explains its images at one strength."""
     trainer = smile_run.trainer
-    units = [calibrate(backend, trainer.adapter, trainer.samples, seed).unit for seed in (0, 1)]
+    units = smile_run.measured[1].unit, calibrate(backend, trainer.adapter, trainer.samples, seed=1).unit
     assert max(units) / min(units) < 1.2
-    assert smile_run.measured[1].unit == units[0]
 
 
 def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[Sample]) -> None:
