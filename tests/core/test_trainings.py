@@ -8,6 +8,7 @@ from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.calibration import Calibration, Side
 from slider_core.train.trainer import Trainer
 from slider_core.train.trainings import Session
 
@@ -48,6 +49,8 @@ def test_another_origin_is_refused_and_the_difference_named(make) -> None:
     for key, value in MADE_OF.items():
         with refused("training.differs", "smile", f"{key}: {value} then, other now"):
             session.begin("smile", MADE_OF | {key: "other"}, refuse)
+    with refused("training.differs", "smile", "control: none then, canny now"):
+        session.begin("smile", MADE_OF | {"control": "canny"}, refuse)
     assert session.get("smile") is run
     session.begin("long", {"adapter": "x" * 500}, make)
     with refused("training.differs", "adapter") as fault:
@@ -104,7 +107,10 @@ def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -
     slider = run.slider()
     up = slider.weights[Target("mix")].tensors["lora_up.weight"]
     kept = up.clone()
+    run.measured = 2, Calibration(Side(best=2.0, end=4.0, curve=((2.0, 0.5),)), None, passes=1)
+    assert run.slider().info.calibration.unit == 1.0
     run.trainer.run(linear_backend(), 4)
+    assert run.slider().info.calibration is None, "it was measured at another step"
     assert torch.equal(up, kept)
     assert not torch.equal(run.slider().weights[Target("mix")].tensors["lora_up.weight"], kept)
     assert (slider.info.name, slider.info.step, slider.info.model) == ("smile", 2, "linear")
