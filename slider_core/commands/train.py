@@ -43,6 +43,8 @@ from .options import (
 )
 
 RUNS = "runs"  # beside the file that is written
+# options that are fields of a TrainSpec
+CHOICES = "steps", "lr", "batch", "seed", "objective", "timesteps", "schedule", "warmup", "optimizer", "accumulate", "ema"
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -95,21 +97,7 @@ def _add_adapter(command: argparse.ArgumentParser) -> None:
 
 def train_spec(args: argparse.Namespace) -> TrainSpec:
     """The training choices of the options."""
-    return chosen_spec(
-        args.preset,
-        steps=args.steps,
-        lr=args.lr,
-        batch=args.batch,
-        seed=args.seed,
-        objective=args.objective,
-        timesteps=args.timesteps,
-        schedule=args.schedule,
-        warmup=args.warmup,
-        neutral_weight=args.neutral_weight,
-        optimizer=args.optimizer,
-        accumulate=args.accumulate,
-        ema=args.ema,
-    )
+    return chosen_spec(args.preset, **{name: getattr(args, name) for name in (*CHOICES, "neutral_weight")})
 
 
 def adapter_spec(args: argparse.Namespace) -> AdapterSpec:

@@ -78,9 +78,9 @@ class Average:
     counts for nothing. Without either, nothing is copied.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
         self._parameters = list(parameters)
-        self._optimizer: Any = optimizer  # Schedule-Free has more methods than torch's class
+        self._optimizer = optimizer  # a torch.optim.Optimizer; Schedule-Free's has more methods
         self._free = callable(getattr(optimizer, "eval", None))
         self.ema: list[torch.Tensor] | None = None
         self.raw: list[torch.Tensor] | None = None  # the weights that are trained, while the parameters hold the average
