@@ -12,7 +12,7 @@ PACK = """
 import torch
 from comfy_api.latest import ComfyExtension, io
 from comfy.utils import ProgressBar
-from .slider_core.encode.text_latents import GREETING
+from .slider_core.words import GREETING
 
 
 class Hello(io.ComfyNode):
@@ -58,7 +58,7 @@ def hello(count: int) -> dict:
 
 def test_pack_is_registered_and_its_modules_are_reachable(throwaway: Any) -> None:
     assert throwaway.node_ids == {"RingHello"}
-    assert throwaway.core("encode.text_latents").GREETING == "hello"
+    assert throwaway.core("words").GREETING == "hello"
 
 
 def test_broken_pack_fails_with_the_reason(load_pack: Callable, tmp_path: Path) -> None:

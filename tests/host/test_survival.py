@@ -130,7 +130,7 @@ def test_another_choice_after_a_restart_is_an_error_that_names_it(prompt: dict, 
 
 
 def test_a_disk_that_is_full_is_said_and_costs_no_training(prompt: dict, run_graph, pack, comfy: Path, monkeypatch) -> None:
-    store = pack.core("lora.slider_file")
+    store = pack.core("lora.safe_files")
     prompt["6"]["inputs"]["steps"] = STOP
     run_graph(prompt, slider=("6", 0))
 

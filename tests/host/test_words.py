@@ -49,9 +49,9 @@ def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) 
     trainer = core("train.trainer").Trainer(adapter, samples, core("config.training").TrainSpec(steps=STEPS, lr=1e-3, warmup=0))
     trainer.run(backend, STEPS)
     assert all(loss > 0 for loss in trainer.losses)
-    assert min(trainer.readings[-1].explained) > 0, "both ends are nearer to what the words ask for"
+    assert min(trainer.readings[-1].explained) > 0, "both ends are nearer to the prompts' targets"
     found = core("train.calibration_search").calibrate(backend, adapter, samples)
-    assert found.shown == "the words"
+    assert found.shown == "the prompts"
     after = backend.module.state_dict()
     assert all(torch.equal(after[k], value) and after[k].data_ptr() == place for k, (value, place) in before.items())
 
@@ -96,4 +96,4 @@ def test_words_stay_beside_images_through_a_bucket(run_graph, pack) -> None:
     inputs = {"images": ["image", 0], "strength": 1.0, "captions": "", "dataset": ["pair", 0]}
     graph = {"pair": pair, "image": image, "bucket": {"class_type": "SliderBucket", "inputs": inputs}}
     whole = run_graph(graph, dataset=("bucket", 0))["dataset"]
-    assert (len(whole.words), len(whole.buckets)) == (1, 1)
+    assert (len(whole.text_sliders), len(whole.buckets)) == (1, 1)
