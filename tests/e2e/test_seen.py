@@ -131,7 +131,7 @@ def look_up(node: str, text: str, desk: Page) -> None:
         .filter(item => item.firstChild?.nodeName === 'CODE' && item.childNodes[1]?.data?.startsWith(' (')).length""")
     assert listed == len(re.findall(r"^- `\w+` \(", text, flags=re.MULTILINE))
     assert desk.evaluate("""() => { const page = document.querySelector('.node-help-content');
-        return page.scrollWidth <= page.clientWidth + 1; }"""), "nothing is wider than the panel"
+        return page.scrollWidth <= page.clientWidth + 1; }"""), f"{node}: wider than the panel"
 
 
 @pytest.mark.e2e
