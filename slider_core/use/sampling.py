@@ -1,6 +1,7 @@
 """One description of a sampling, for the live preview, the sweep and the prompt library alike.
 
-In: what a KSampler is given. Out: an immutable description; another prompt or seed is `dataclasses.replace`.
+In: what a KSampler is given, with 0 and "auto" for what the model likes. Out: an immutable description; another prompt or seed
+is `dataclasses.replace`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ..families.table import Preferences
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -27,3 +32,39 @@ class Sampling:
     scheduler: str = "simple"
     denoise: float = 1.0
     most_at_once: int = 0
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """The sampler's own settings, of which 0 and "auto" are left to the model."""
+
+    steps: int = 0
+    cfg: float = 0.0
+    sampler: str = AUTO
+    scheduler: str = AUTO
+
+    def for_model(self, likes: Preferences) -> SamplerSettings:
+        """With the model's preferences in the place of 0 and "auto"."""
+        drawing = likes.drawing
+        return SamplerSettings(
+            self.steps or drawing.steps,
+            self.cfg or drawing.cfg,
+            drawing.sampler if self.sampler == AUTO else self.sampler,
+            drawing.scheduler if self.scheduler == AUTO else self.scheduler,
+        )
+
+    def summary(self, likes: Preferences) -> str:
+        """What the model's family chose, in one sentence; empty where a person chose everything."""
+        drawing = likes.drawing
+        chosen = []
+        if not self.steps:
+            chosen.append(f"{drawing.steps} step{'s' if drawing.steps > 1 else ''}")
+        if not self.cfg:
+            chosen.append(f"cfg {drawing.cfg:g}")
+        if self.sampler == AUTO:
+            chosen.append(drawing.sampler)
+        if self.scheduler == AUTO:
+            chosen.append(drawing.scheduler)
+        if not chosen:
+            return ""
+        return f"Drawn as {likes.title} likes it: {', '.join(chosen)}."
