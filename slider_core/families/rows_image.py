@@ -199,10 +199,10 @@ IMAGE = (
         "qwen",
         "Qwen-Image",
         "qwen",
-        Drawing(50, 4.0, shift=3.1, source="image_qwen_Image_2512"),
+        Drawing(50, 4.0, source="image_qwen_Image_2512"),
         Training(512, FLOPS.format(60, 720)),
         size=1328,
-        variants=(Variant("Qwen-Image Lightning", r"lightning", Drawing(8, 1.0, shift=3.1, source="image_qwen_image")),),
+        variants=(Variant("Qwen-Image Lightning", r"lightning", Drawing(8, 1.0, source="image_qwen_image")),),
     ),
     Family(
         "lens",
