@@ -23,7 +23,8 @@ from ..slider_core.use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_val
 from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..slider_core.use.sampling import Sampling
 from ..slider_core.use.sweep import sweep_library
-from ..slider_core.with_comfy.sweep import SliderSampler, carrying, encoded
+from ..slider_core.with_comfy.sampling_request import carrying, encoded
+from ..slider_core.with_comfy.sweep import SliderSampler
 from .inputs import SamplerInputs, sampler_inputs, seed_input
 from .messages import executing_node
 from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket

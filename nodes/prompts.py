@@ -15,7 +15,8 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.with_comfy.sweep import SliderSampler, encoded, sample_library
+from ..slider_core.with_comfy.sampling_request import encoded
+from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
 from .dataset_places import walked
 from .frames import as_image
 from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input

@@ -15,7 +15,8 @@ from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.prompt_library import PromptLibrary
 from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
-from ..slider_core.with_comfy.sweep import SliderSampler, along, carrying, encoded, sweep_model
+from ..slider_core.with_comfy.sampling_request import carrying, encoded
+from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
 from .frames import as_image, frames_told
 from .inputs import SEEDS, SamplerInputs, most_at_once_input, sampler_inputs, seed_input, units_input
 from .running import encoded_before

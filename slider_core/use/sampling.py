@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..families.distilled import Distilled
 from ..families.table import Preferences
+from .prompt_library import PromptLibrary
 
 AUTO = "auto"
 
@@ -68,3 +70,22 @@ class SamplerSettings:
         if not chosen:
             return ""
         return f"Drawn as {likes.title} likes it: {', '.join(chosen)}."
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """What a person chose of a sampling, before the model is known: the strip of a training and a sweep are drawn by it.
+
+    `positive`, `negative`, `latent`: the host's objects, or None: `prompt`, an empty prompt, the family's size. `clip` encodes
+    the prompts. `library`: prompts in the place of `positive`.
+    """
+
+    settings: SamplerSettings = SamplerSettings()
+    prompt: str = ""
+    seed: int = 0
+    positive: Any = None
+    negative: Any = None
+    latent: Mapping[str, Any] | None = None
+    clip: Any = None
+    library: PromptLibrary | None = None
+    distilled: Distilled = Distilled.AUTO

@@ -24,6 +24,7 @@ from .control_hints import chain, control_in, models_of
 from .model_backend import ComfyBackend
 from .model_with_control import ControlBackend
 from .sampling import sample_latents
+from .sampling_request import encoded
 from .slider_apply import apply
 
 MOST_ROWS = 256
@@ -128,17 +129,6 @@ def along(dataset: Dataset, sampler: SliderSampler, result: SweepResult, disk: D
     height, width = result.images.shape[-2:]
     backend = ComfyBackend(sampler.model, sampler.vae)
     return pair_direction(dataset, backend, result.latents.shape[2:], (height, width), disk)
-
-
-def encoded(clip: Any, prompt: str) -> Any:
-    """CONDITIONING of a prompt."""
-    return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-
-
-def carrying(positive: Any, prompts: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompts with the ControlNet that `positive` carries, if it does."""
-    control = {key: value for key, value in positive[0][1].items() if key.startswith("control")}
-    return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
 
 
 def sample_library(
