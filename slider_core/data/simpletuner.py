@@ -5,15 +5,18 @@
      {"id": "plain", "instance_data_dir": "smile/neutral",  "caption_strategy": "filename"}]
 
 A backend without `slider_strength`, with null or with 0 is neutral. What has no meaning here is accepted with a note, a
-misspelt field is an error with the nearest name, and every fault of the file is reported at once.
+misspelt field is an error with the nearest name, and every fault of the file is reported at once. Of a backend that is switched
+off or holds no images nothing else is checked.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +30,31 @@ repeats resolution resolution_type crop crop_style crop_aspect disabled disable 
 """
 # known to SimpleTuner and without meaning here: where it caches, how it finds files, what other trainings need
 _IDLE = """
-aws_access_key_id aws_bucket_name aws_data_prefix aws_endpoint_url aws_region_name aws_secret_access_key audio cache_dir
-cache_dir_conditioning_image_embeds cache_dir_vae caption_filter_list caption_shuffle conditioning conditioning_data
-conditioning_image_embed_batch_size conditioning_image_embeds conditioning_type config crop_aspect_buckets csv_caption_column
-csv_file default delete_problematic_images delete_unwanted_images disable_multiline_split disable_validation end_epoch end_step
-hash_filenames ignore_epochs image_embeds is_regularisation_data is_regularization_data max_upscale_threshold
-maximum_aspect_ratio maximum_image_size metadata_backend metadata_update_interval minimum_aspect_ratio minimum_image_size
-num_frame_spacing parquet preserve_data_backend_cache scan_for_errors s2v_datasets skip_file_discovery source_dataset_id
-start_epoch start_step target_downsample_size text_cache_disable text_cache_ondemand text_embeds text_encoder_batch_size
-vae_cache_clear_each_epoch vae_cache_disable vae_cache_ondemand validation_use_idx video write_batch_size huggingface
-dataset_name huggingface_only
+audio auto_generated aws_access_key_id aws_bucket_name aws_data_prefix aws_endpoint_url aws_max_pool_connections aws_region_name
+aws_secret_access_key aws_session_token bbox_column bucket_report cache_dir cache_dir_conditioning_image_embeds cache_dir_vae
+cache_file_suffix caption_column caption_dropout_probability caption_file_extensions caption_filter_list caption_shuffle
+clear_cache_each_epoch compress_cache conditioning conditioning_config conditioning_data conditioning_image_embed_batch_size
+conditioning_image_embeds conditioning_type config crop_aspect_buckets csv csv_cache_dir csv_caption_column csv_file
+csv_url_column data_backend dataset_name default delete_nsfw_images delete_problematic_images delete_unwanted_images
+disable_after_epoch_step disable_multiline_split disable_validation distillation_cache end_epoch end_step
+fallback_caption_column filename_column grounding hash_filenames hf_token huggingface huggingface_only
+identifier_includes_extension ignore_epochs image_column image_embeds image_processing_batch_size instance_data_root is_i2v
+is_regularisation_data is_regularization_data lyrics_column max_num_samples max_upscale_threshold maximum_aspect_ratio
+maximum_image_size memory_filesystem_path memory_filesystem_size memory_filesystem_sudo metadata metadata_backend
+metadata_update_interval minimum_aspect_ratio minimum_image_size num_frame_spacing num_frames parquet path
+preserve_data_backend_cache read_batch_size revision s2v_datasets scan_for_errors shorten_filenames skip_file_discovery
+source_dataset_id split start_epoch start_step streaming target_downsample_size text_cache_disable text_cache_ondemand
+text_embeds text_encoder_batch_size timestep_sampling_offset train_batch_size vae_batch_size vae_cache_clear_each_epoch
+vae_cache_disable vae_cache_ondemand vae_cache_scan_behaviour validation_use_idx video video_column webshart write_batch_size
 """
 USED = tuple(_USED.split())
 IDLE = tuple(_IDLE.split())
-ELSEWHERE = ("text_embeds", "image_embeds", "conditioning_image_embeds", "conditioning", "audio", "eval")
+ELSEWHERE = (
+    *("text_embeds", "image_embeds", "conditioning_image_embeds", "conditioning", "audio", "eval", "caption", "grounding"),
+    "distillation_cache",
+)
+NEAR = 0.8  # how alike an unknown field is to a known one when it is a misspelling
+REMARK = re.compile(r"_|//|#|(?:comment|note|description)s?$", re.IGNORECASE)  # a field for readers
 STYLES = {"center": Crop.CENTER, "random": Crop.RANDOM, "corner": Crop.CENTER, "face": Crop.CENTER}
 MEGAPIXEL = 1e6
 LEAST_SIDE = 16  # pixels
@@ -56,6 +70,7 @@ class _Entry:
         self.name = str(fields.get("id") or f"number {number + 1}")
         self.faults: list[SliderError] = []
         self.notes: list[str] = []
+        self.used = True
 
     def fault(self, text: str, problem: str) -> None:
         self.faults.append(SliderError(f'Backend "{self.name}": {text}', f"dataset_file.{problem}"))
@@ -98,8 +113,13 @@ def _check_keys(entry: _Entry) -> None:
     if idle:
         entry.note(f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no meaning here.")
     for key in entry.fields:
-        if key not in USED and key not in IDLE:
-            entry.fault(f'field "{key}" is not known; {nearest(key, (*USED, *IDLE))}', "field")
+        if key in USED or key in IDLE or REMARK.match(key):
+            continue
+        meant = get_close_matches(key, (*USED, *IDLE), 1, NEAR)
+        if meant:
+            entry.fault(f'field "{key}" is not known; {nearest(key, meant)}', "field")
+        else:
+            entry.note(f'field "{key}" is not known and was left out.')
 
 
 def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
@@ -158,9 +178,10 @@ def _left_out(entry: _Entry) -> bool:
 
 def _bucket(entry: _Entry, base: Path) -> BucketSpec | None:
     """The bucket of a backend; None when it is left out or has a fault."""
-    _check_keys(entry)
-    if _left_out(entry):
+    entry.used = not _left_out(entry)
+    if not entry.used:
         return None
+    _check_keys(entry)
     where = entry.text("type") or "local"
     if where != "local":
         entry.fault(f'type "{where}" is not taken here: put the images into a local folder.', "type")
@@ -211,7 +232,7 @@ def read_dataset_file(path: Path) -> tuple[list[BucketSpec], list[str]]:
             buckets.append(bucket)
         faults += entry.faults
         notes += entry.notes
-    for name, count in Counter(entry.name for entry in entries).items():
+    for name, count in Counter(entry.name for entry in entries if entry.used).items():
         if count > 1:
             faults.append(SliderError(f'Two backends have the id "{name}".', "dataset_file.id"))
     if faults:

@@ -2,7 +2,8 @@
 
     {"plain": "a face", "slider_plus": {"prompt": "a face", "adapter_strength": 1.2}}
 
-An entry without `adapter_strength` is drawn at the strength that holds for all. A strength of 0 is a strength.
+An entry without `adapter_strength`, or with null, is drawn at the strength that holds for all. A strength of 0 is a strength.
+As SimpleTuner reads it: "1.2" is a number, `caption` or `tags` may stand for `prompt`, further fields have no meaning.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..config.checks import SliderError, nearest, need
 
-PROMPT = "prompt"
+PROMPTS = ("prompt", "caption", "tags")  # the first that is there counts
 STRENGTH = "adapter_strength"
+NEAR = 0.75  # how alike a field's name is to one of ours when it is a slip of the pen
 MOST_ENTRIES = 256
 MOST_BYTES = 1 << 20
 MOST_STRENGTH = 100.0
@@ -107,17 +110,32 @@ def _entry(name: str, value: Any, source: str) -> PromptEntry:
 
     if isinstance(value, str):
         return PromptEntry(name, value)
-    form = f'must be a text or {{"{PROMPT}": …, "{STRENGTH}": …}}, got {json.dumps(value)[:60]}.'
+    form = f'must be a text or {{"{PROMPTS[0]}": …, "{STRENGTH}": …}}, got {json.dumps(value)[:60]}.'
     require(isinstance(value, Mapping), form, "prompts.entry")
-    for key in value:
-        problem = f'has no field "{key}"; {nearest(key, [PROMPT, STRENGTH])}'
-        require(key in (PROMPT, STRENGTH), problem, "prompts.unknown_field")
-    require(isinstance(value.get(PROMPT), str), f'needs a text as "{PROMPT}".', "prompts.no_prompt")
-    if STRENGTH not in value:
-        return PromptEntry(name, value[PROMPT])
-    strength = value[STRENGTH]
-    is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+    for key in value:  # further fields are none of ours, but a slip of the pen must not lose a strength
+        known = key in (*PROMPTS, STRENGTH)
+        meant = [] if known else get_close_matches(key, (*PROMPTS, STRENGTH), 1, NEAR)
+        require(not meant, f'has no field "{key}"; {nearest(key, meant)}', "prompts.unknown_field")
+    prompt = next((value[key] for key in PROMPTS if value.get(key) is not None), None)
+    is_list = isinstance(prompt, list) and all(isinstance(tag, str) for tag in prompt)
+    if is_list:
+        prompt = ", ".join(cast(list[str], prompt))
+    require(isinstance(prompt, str), f'needs a text as "{PROMPTS[0]}" ({", ".join(PROMPTS[1:])}).', "prompts.no_prompt")
+    strength = value.get(STRENGTH)
+    if strength is None:
+        return PromptEntry(name, cast(str, prompt))
     limits = f"a number from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} is needed"
     problem = f"has the {STRENGTH} {json.dumps(strength)[:60]}; {limits}."
-    require(is_number and abs(strength) <= MOST_STRENGTH, problem, "prompts.strength")
-    return PromptEntry(name, value[PROMPT], float(strength))
+    number = _number(strength)
+    require(number is not None and abs(number) <= MOST_STRENGTH, problem, "prompts.strength")
+    return PromptEntry(name, cast(str, prompt), number)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or a text that is one; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

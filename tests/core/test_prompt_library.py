@@ -13,14 +13,15 @@ REFERENCE = """{
   "slider_minus": { "prompt": "same prompt", "adapter_strength": 0.5 }
 }"""
 GLOBAL = 0.8
-STRENGTHS = ('"1.2"', "true", "null", "NaN", "1e999", "-101", "1" + "0" * 400)
+STRENGTHS = ('"strong"', "true", "NaN", '"inf"', "[1]", "1e999", "-101", "1" + "0" * 400)
 WRONG = [
     *((f'{{"a": {{"prompt": "x", "adapter_strength": {value}}}}}', "prompts.strength", '"a"') for value in STRENGTHS),
     ('{"a": {"prompt": "x", "adapter_strenght": 1}}', "prompts.unknown_field", '"adapter_strength"'),
     ('{"a\\nb": 3}', "prompts.entry", '"a\\nb"'),
     ('{"fine": "x", "a": 3}', "prompts.entry", '"a"'),
     ('{"a": {"adapter_strength": 1}}', "prompts.no_prompt", '"a"'),
-    ('{"a": {"prompt": ["x"]}}', "prompts.no_prompt", '"a"'),
+    ('{"a": {"promt": "x"}}', "prompts.unknown_field", '"prompt"'),
+    ('{"a": {"prompt": [1]}}', "prompts.no_prompt", '"a"'),
     ('{"a": "x", "a": "y"}', "prompts.name_twice", '"a"'),
     ('{"a": {"prompt": "x", "prompt": "y"}}', "prompts.name_twice", '"prompt"'),
     ('{"a": "x",}', "prompts.not_json", "line 1"),
@@ -41,6 +42,18 @@ def test_the_references_example_is_read() -> None:
     )
     assert [entry.at(GLOBAL) for entry in entries] == [GLOBAL, 1.2, 0.5]
     assert [entry.among((-1.0, 0.0, 1.0)) for entry in entries] == [[-1.0, 0.0, 1.0], [1.2], [0.5]]
+
+
+def test_what_simpletuners_own_reader_takes_is_read() -> None:
+    for fields, expected in (
+        ('"prompt": "x", "adapter_strength": null', ("x", None)),
+        ('"prompt": "x", "adapter_strength": "-1.2"', ("x", -1.2)),
+        ('"caption": "x", "adapter_strength": 2', ("x", 2.0)),
+        ('"tags": ["x", "y"]', ("x, y", None)),
+        ('"prompt": "x", "caption": "y", "lyrics": "la", "bbox_entities": []', ("x", None)),
+    ):
+        (entry,) = parse_prompts(f'{{"a": {{{fields}}}}}').entries
+        assert (entry.prompt, entry.strength) == expected
 
 
 @pytest.mark.parametrize("written", ["0", "-0"])

@@ -83,6 +83,24 @@ def test_what_cannot_matter_is_noted(tmp_path: Path) -> None:
     assert [name in "".join(notes) for name in ("cache_dir_vae", "metadata_backend", "text_embeds")] == [True] * 3
 
 
+def test_what_is_unlike_any_field_is_noted_and_what_is_for_readers_is_not(tmp_path: Path) -> None:
+    fields = {"wholly_other": 1, "_comment": "a", "comment": "b", "Notes": "c", "read_batch_size": 2, "max_num_samples": 4}
+    specs, notes = read_dataset_file(written(tmp_path, PLUS | fields, MINUS))
+    assert len(specs) == 2
+    assert [name in "".join(notes) for name in ("wholly_other", "read_batch_size", "omment", "Notes")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_nothing_is_checked_of_a_backend_that_is_left_out(tmp_path: Path) -> None:
+    odd = {"id": "plus", "type": "huggingface", "slider_strenght": 1, "repeats": "x"}
+    for off in ({"disabled": True}, {"dataset_type": "caption"}, {"dataset_type": "distillation_cache"}):
+        assert len(read_dataset_file(written(tmp_path, PLUS, MINUS, odd | off))[0]) == 2
+
+
 FAULTS = [
     ({"slider_strenght": 1}, "field", '"slider_strength"'),
     ({"instance_data_dir": ""}, "folder", "instance_data_dir"),
