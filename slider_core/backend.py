@@ -23,11 +23,15 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 STATUS = Path("/proc/self/status")
 MEMINFO = Path("/proc/meminfo")
 RESET = Path("/proc/self/clear_refs")
+# in the text of a RuntimeError: torch's CPU and MPS allocators, NVIDIA's libraries, ComfyUI's dynamic VRAM
 OUT_OF_MEMORY = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
-)  # a RuntimeError of torch's CPU and MPS allocators
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "vram grow failed",
+)
 
 
 def format_bytes(size: float) -> str:

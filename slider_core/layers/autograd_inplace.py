@@ -9,7 +9,16 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+
+
+def storages(tensor: torch.Tensor) -> Iterator[torch.UntypedStorage]:
+    """The memory of a tensor; of a quantised one, which has none of its own, that of the tensors inside."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from storages(getattr(tensor, name))
+    else:
+        yield tensor.untyped_storage()
 
 
 class WithoutOut(TorchFunctionMode):
@@ -54,12 +63,13 @@ class _CopyBeforeChange(TorchDispatchMode):
         self.writes: dict[Any, list[tuple[int, str]]] = {}  # operation -> which arguments it writes into
 
     def save(self, tensor: torch.Tensor) -> _Saved:
-        at_address = self.saved.setdefault(tensor.untyped_storage().data_ptr(), weakref.WeakSet())
-        for saved in at_address:
-            if saved.tensor is tensor and saved.version == tensor._version:
-                return saved
+        for storage in storages(tensor):
+            for saved in self.saved.get(storage.data_ptr(), ()):
+                if saved.tensor is tensor and saved.version == tensor._version:
+                    return saved
         saved = _Saved(tensor)
-        at_address.add(saved)
+        for storage in storages(tensor):
+            self.saved.setdefault(storage.data_ptr(), weakref.WeakSet()).add(saved)
         return saved
 
     def _copy_saved(self, changing: Any) -> None:
@@ -68,8 +78,9 @@ class _CopyBeforeChange(TorchDispatchMode):
             for tensor in changing:
                 self._copy_saved(tensor)
         elif isinstance(changing, torch.Tensor):
-            for saved in self.saved.pop(changing.untyped_storage().data_ptr(), ()):
-                saved.tensor = saved.tensor.clone()
+            for storage in storages(changing):
+                for saved in self.saved.pop(storage.data_ptr(), ()):
+                    saved.tensor = saved.tensor.clone()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -77,7 +88,9 @@ class _CopyBeforeChange(TorchDispatchMode):
             self.writes[func] = _written_arguments(func)
         for place, name in self.writes[func]:
             self._copy_saved(args[place] if place < len(args) else kwargs.get(name))
-        return func(*args, **kwargs)
+        # as without this mode: below autograd a tensor subclass is not asked again, so `torch.Tensor(weight)` is a plain tensor
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **kwargs)
 
 
 def _written_arguments(operation: Any) -> list[tuple[int, str]]:

@@ -179,6 +179,9 @@ class _ComputedTwice(torch.autograd.Function):
             found: Sequence[torch.Tensor | None] = [None] * len(differentiable)
             if outputs:
                 found = torch.autograd.grad(outputs, differentiable, grads, allow_unused=True)
+        # the node of this block lives until the whole backward ends, and what the second run made must not
+        ctx.call.values = []
+        ctx.call.output = None
         remaining = iter(found)
         return None, None, *(next(remaining) if tensor.requires_grad else None for tensor in inputs)
 

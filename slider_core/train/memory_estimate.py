@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..backend import Backend
 from ..encode.encoder import Sample
-from ..layers.autograd_inplace import forgiving
+from ..layers.autograd_inplace import forgiving, storages
 from ..layers.blocks import blocks
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
@@ -49,14 +48,10 @@ class _SavedBytes:
         self.bytes = 0
 
     def keep(self, tensor: torch.Tensor) -> None:
-        if is_traceable_wrapper_subclass(tensor):
-            for name in tensor.__tensor_flatten__()[0]:
-                self.keep(getattr(tensor, name))
-            return
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.storages:
-            self.storages[storage._cdata] = StorageWeakRef(storage)
-            self.bytes += storage.nbytes()
+        for storage in storages(tensor):
+            if storage._cdata not in self.storages:
+                self.storages[storage._cdata] = StorageWeakRef(storage)
+                self.bytes += storage.nbytes()
 
 
 def _unpack(_nothing: None) -> torch.Tensor:

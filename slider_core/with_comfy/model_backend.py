@@ -42,10 +42,14 @@ _TRIALS: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDicti
 
 
 class HostMemory(Memory):
-    """The memory of ComfyUI's device, as ComfyUI counts it."""
+    """The memory of a model's device, as ComfyUI counts it: pages of weights that dynamic VRAM gives back at once are free."""
+
+    def __init__(self, patcher: Any) -> None:
+        super().__init__(torch.device(patcher.load_device))
+        self.patcher = patcher
 
     def free(self) -> int | None:
-        return int(comfy.model_management.get_free_memory(self.device))
+        return int(self.patcher.get_free_memory(self.device))
 
     def is_short(self, fault: BaseException) -> bool:
         return super().is_short(fault) or comfy.model_management.is_oom(fault)
@@ -69,7 +73,7 @@ class ComfyBackend:
         self.module = self.diffusion  # where the slider lies
         self.name = f"{type(model.model).__name__}/{type(self.module).__name__}"
         self.device = torch.device(model.load_device)
-        self.memory = HostMemory(self.device)
+        self.memory = HostMemory(model)
         self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
         self._controls = Running()

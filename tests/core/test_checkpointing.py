@@ -3,8 +3,10 @@
 The oracle is the same model without checkpointing and written without in-place changes.
 """
 
+import weakref
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -243,6 +245,57 @@ def test_less_is_remembered_between_forward_and_backward() -> None:
         return sum(sizes)
 
     assert saved(checkpointed(model, adapter.factors, remember)) < saved(forgiving(False)) / 2
+
+
+def test_a_block_computed_again_is_let_go_before_the_next() -> None:
+    model, adapter, x = setting()
+    inputs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def second_run(_block: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if torch.is_grad_enabled():
+            alive.append(sum(reference() is not None for reference in inputs))
+            inputs.append(weakref.ref(args[0]))
+
+    with checkpointed(model, adapter.factors, remember), at_strength(adapter, model, [1.0, -1.0]):
+        model(x)  # the first call tries the blocks out
+        out = model(x)
+        for block in model.blocks:
+            block.norm.register_forward_pre_hook(second_run)
+        out.sum().backward()
+    assert alive == [0] * len(model.blocks)
+
+
+def test_quantised_tensors_may_be_copied_while_forgiving() -> None:
+    class Wrapped(torch.Tensor):
+        """Like a quantised weight: no memory of its own."""
+
+        @staticmethod
+        def __new__(cls, inside: torch.Tensor) -> torch.Tensor:
+            return torch.Tensor._make_wrapper_subclass(cls, inside.shape, dtype=inside.dtype)
+
+        def __init__(self, inside: torch.Tensor) -> None:
+            self.inside = inside
+
+        def __tensor_flatten__(self) -> tuple[list[str], None]:
+            return ["inside"], None
+
+        @classmethod
+        def __tensor_unflatten__(cls, parts: dict[str, torch.Tensor], *_: Any) -> torch.Tensor:
+            return cls(parts["inside"])
+
+        @classmethod
+        def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*(a.inside if isinstance(a, Wrapped) else a for a in args), **(kwargs or {}))
+
+    inside = torch.zeros(3)
+    weight = torch.ones(3, requires_grad=True)
+    with forgiving(True):
+        product = weight * inside  # saves `inside`
+        Wrapped(inside).copy_(Wrapped(torch.ones(3)))
+        (grad,) = torch.autograd.grad(product.sum(), weight)
+    assert torch.equal(inside, torch.ones(3))
+    assert torch.equal(grad, torch.zeros(3))
 
 
 def test_no_gradient_no_second_run() -> None:

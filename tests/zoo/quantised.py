@@ -66,7 +66,7 @@ def gguf_layer(layer: nn.Module) -> None:
     class GgufLinear(comfy.ops.manual_cast.Linear):
         def get_weight(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
             weight = from_q8_0(tensor.data, tensor.meant, dtype) if tensor.kind else tensor.to(dtype)
-            return weight.as_subclass(torch.Tensor) if isinstance(weight, GgufTensor) else weight
+            return torch.Tensor(weight) if isinstance(weight, GgufTensor) else weight
 
         def cast_bias_weight(self, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
             bias = None if self.bias is None else self.get_weight(self.bias.to(input.device), input.dtype)
@@ -75,7 +75,7 @@ def gguf_layer(layer: nn.Module) -> None:
         def forward_comfy_cast_weights(self, input: torch.Tensor) -> torch.Tensor:
             if self.weight.kind is None:
                 out = super().forward_comfy_cast_weights(input)
-                return out.as_subclass(torch.Tensor) if isinstance(out, GgufTensor) else out
+                return torch.Tensor(out) if isinstance(out, GgufTensor) else out
             return nn.functional.linear(input, *self.cast_bias_weight(input))
 
     layer.__class__ = GgufLinear
