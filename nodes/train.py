@@ -13,9 +13,10 @@ from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.train.learning_rate import rate_note
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
-from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train
+from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train, until_ready
 from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
@@ -28,7 +29,7 @@ from .messages import MESSAGE_EVERY, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .train_inputs import TrainInputs, fine_inputs, lengths, main_inputs, optimizer_inputs
+from .train_inputs import TrainInputs, end_of_run, fine_inputs, lengths, main_inputs, optimizer_inputs
 
 START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
 CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
@@ -84,7 +85,7 @@ def snapshot(run: Run, model: Any) -> Slider:
 def remark(run: Run, begun: int, until: int, reset: bool, one_by_one: bool) -> str:
     """What a user should know of how this run of the graph ended."""
     if run.step == begun:
-        return " The training is already finished: raise total_steps to go on."
+        return " The training is already finished: a larger total_steps goes on."
     text = ""
     if one_by_one:
         text += " This model mixes the samples of a batch, so they ran one by one."
@@ -139,7 +140,10 @@ class SliderTrainStep(io.ComfyNode):
         if reset or None in (name, steps, total_steps, preset):
             return float("nan")
         steps, total_steps = lengths(preset, steps, total_steps)
-        return f"{name}: {min(SESSION.step(name) + steps, total_steps)}, finished early at {SESSION.ended_at(name)}"
+        if not steps and not total_steps:
+            return f"{name}: until it is ready, finished early at {SESSION.ended_at(name)}"
+        until = end_of_run(SESSION.step(name), steps, total_steps or SESSION.ready_at(name))
+        return f"{name}: {until}, finished early at {SESSION.ended_at(name)}"
 
     @classmethod
     def execute(
@@ -162,7 +166,7 @@ class SliderTrainStep(io.ComfyNode):
         request = TrainingRequest(name, dataset, targets.spec, chosen.train_spec(), layers, start_from, chosen.resolution)
         run = begin_in_node(backend, request, chosen.reset)
         begun = run.step
-        until = max(begun, min(total_steps, begun + steps))
+        until = end_of_run(begun, steps, total_steps or run.trainer.ready_at)
         autosave = Autosave(run, runs_folder(), chosen.saves())
         with showing(run, until, Strips(preview, model, vae)) as live:
             observer = NodeObserver(begun, until, live)
@@ -171,12 +175,15 @@ class SliderTrainStep(io.ComfyNode):
             if chosen.calibrate:
                 calibrate_run(run, backend, autosave, observer)
             live.draw()
+        until = until_ready(run, until)
         if run.step < until:
             run.ended_at = run.step
         slider = snapshot(run, model)
         memory = backend.memory.summary()
+        trainer = run.trainer
+        rate = rate_note(trainer.spec, trainer.probed)
         status = (
-            f"{name}: step {run.step} of {max(run.step, total_steps)}."
+            f"{name}: step {run.step} of {max(run.step, total_steps or trainer.ready_at)}.{rate}"
             f"{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
             f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
         )

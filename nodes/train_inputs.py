@@ -23,14 +23,15 @@ OBJECTIVE = (
     "displacement: learns what sets a pair apart. denoise_paired: Concept Sliders. denoise_rotating: SimpleTuner's cycle. "
     "teacher_difference: like ADDifT."
 )
-RATE = "0.0002 is where to begin on large models; the tiny demo model wants 0.002."
+RATE = "0: found by a probe of a few batches, for every model, rank and algorithm."
+ANY_RATE = "On: train at learning_rate even where it is far beyond what the probe finds."
 RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
 CHECKPOINTING = "On: gradient checkpointing: slower, much less memory, the same result. Off: only where memory is short."
 TIMESTEPS = "Noise levels to train at. few_step: only those of a sampler of few_steps steps (Turbo, Lightning, Schnell)."
 JITTER = "How far both images of a pair are shifted at random, share of the side. -1: as the objective has it."
 CALIBRATE = "On: after training, find the strength that shows what the images show, and make it 1."
 OPTIMIZER = (
-    "prodigy finds the rate itself: set learning_rate to 1. Some are packages of their own; the error names the pip command."
+    "prodigy finds the rate itself: leave learning_rate at 0. Some are packages of their own; the error names the pip command."
 )
 EMA = "Decay of an average of the weights, which is shown and saved: 0.99 is about the last 100 steps. 0: none."
 PRESET = "quick, balanced and careful set steps, total_steps, batch, warmup, schedule, accumulate and ema."
@@ -42,9 +43,9 @@ def main_inputs() -> list[io.Input]:
     """What is seen at once."""
     return [
         io.String.Input("name", default="my_slider", tooltip="The slider under training. The same name continues it."),
-        io.Int.Input("steps", default=300, min=1, max=MOST, tooltip="Steps to train each time the graph runs."),
-        io.Int.Input("total_steps", default=300, min=1, max=MOST, tooltip="Training ends here; later runs only hand it on."),
-        io.Float.Input("learning_rate", default=0.0002, min=1e-7, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
+        io.Int.Input("steps", default=0, min=0, max=MOST, tooltip="Steps to train each time the graph runs. 0: all."),
+        io.Int.Input("total_steps", default=0, min=0, max=MOST, tooltip="Training ends here. 0: when the slider is ready."),
+        io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
         io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
         io.Combo.Input("objective", options=Objective, default=Objective.DISPLACEMENT, tooltip=OBJECTIVE),
         io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
@@ -97,6 +98,7 @@ def optimizer_inputs() -> list[io.Input]:
             "accumulate", io.Int, 1, "Batches in one step, one after another: a larger batch without its memory.", min=1, max=1024
         ),
         option("ema", io.Float, 0.0, EMA, min=0.0, max=0.9999, step=0.001, round=0.0001),
+        option("any_rate", io.Boolean, False, ANY_RATE),
         option("preset", io.Combo, TrainPreset.CUSTOM, PRESET, options=TrainPreset, extra_dict=presets),
     ]
 
@@ -115,6 +117,11 @@ def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
     """(steps, total_steps) as the preset has them, else as they are."""
     preset_steps = preset_fields(TrainPreset(preset)).get("steps")
     return (preset_steps, preset_steps) if preset_steps else (steps, total_steps)
+
+
+def end_of_run(step: int, steps: int, end: int) -> int:
+    """The step that a run of the graph trains to: `steps` more, 0 for all, and not beyond the end of the training."""
+    return max(step, min(end, step + steps if steps else end))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +153,7 @@ class TrainInputs:
     warmup: int = 10
     accumulate: int = 1
     ema: float = 0.0
+    any_rate: bool = False
     preset: str = TrainPreset.CUSTOM.value
 
     def lengths(self) -> tuple[int, int]:

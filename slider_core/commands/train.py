@@ -20,6 +20,7 @@ from ..lora.header_fields import kinds
 from ..lora.lycoris_config import read_lycoris
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to, save_slider
+from ..train.learning_rate import rate_note
 from ..train.training_run import Run
 from ..train.training_saves import Autosave, run_file
 from ..train.trainings import Session
@@ -44,7 +45,10 @@ from .options import (
 
 RUNS = "runs"  # beside the file that is written
 # options that are fields of a TrainSpec
-CHOICES = "steps", "lr", "batch", "seed", "objective", "timesteps", "schedule", "warmup", "optimizer", "accumulate", "ema"
+CHOICES = (
+    *("steps", "lr", "batch", "seed", "objective", "timesteps", "schedule"),
+    *("warmup", "optimizer", "accumulate", "ema", "any_rate"),
+)
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -69,10 +73,11 @@ def add(commands: Commands, shared: Shared) -> None:
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=whole_number(10**6), default=TrainSpec.steps)
+    command.add_argument("--steps", type=number_or_0, default=0, help="0: until the slider is ready")
     command.add_argument("--seed", type=seed_number, default=0)
     command.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
-    command.add_argument("--lr", type=float, default=TrainSpec.lr)
+    command.add_argument("--lr", type=float, default=0.0, help="0: as a probe of a few batches finds it")
+    command.add_argument("--any-rate", action="store_true", help="train at --lr even where it is far beyond the probe's")
     command.add_argument("--timesteps", default=TrainSpec.timesteps.value, help=", ".join(t.value for t in Timesteps))
     command.add_argument("--schedule", default=TrainSpec.schedule.value, help=", ".join(s.value for s in Schedule))
     command.add_argument("--preset", default=TrainPreset.CUSTOM.value, help=", ".join(p.value for p in TrainPreset))
@@ -172,15 +177,15 @@ class Stoppable(Progress):
         return self._stop_requested()
 
 
-def _train(backend: TinyBackend, run: Run, steps: int, autosave: Autosave, calibrating: bool) -> None:
+def _train(backend: TinyBackend, run: Run, autosave: Autosave, calibrating: bool) -> None:
     """Up to the last step, then calibrated. Raises Stopped when the user stops it."""
     try:
         with finishing() as stop_requested:
             observer = Stoppable(stop_requested)
-            train(run, backend, steps, autosave, observer)
-            if run.step >= steps and calibrating:
+            train(run, backend, run.trainer.end, autosave, observer)
+            if run.step >= run.trainer.end and calibrating:
                 calibrate_run(run, backend, autosave, observer)
-        stopped = run.step < steps
+        stopped = run.step < run.trainer.end
     except KeyboardInterrupt:
         stopped = True
     if stopped:
@@ -204,10 +209,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if saved:
         say(f"Going on after step {training.step}.")
     saves = SaveSpec(every=args.checkpoint_every, keep=args.checkpoints_kept)
-    _train(backend, training, spec.steps, Autosave(training, args.out.parent / RUNS, saves), not args.no_calibration)
+    _train(backend, training, Autosave(training, args.out.parent / RUNS, saves), not args.no_calibration)
     slider = training.slider()
     save_slider(args.out, slider, dtype, overwrite=args.overwrite or args.resume)
     lost = lost_to(slider, dtype)
+    say(f"Step {training.step}.{rate_note(spec, training.trainer.probed)}")
     say(f"{training.verdict()} Saved {args.out}.{rounding(dtype, lost)}")
     say(training.calibrated)
     last = training.trainer.readings[-1]
@@ -216,6 +222,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "steps": training.step,
         "algorithm": adapter.algorithm.value if start is None else "/".join(kinds(slider.weights)),
         "objective": spec.objective.value,
+        "learning_rate": training.trainer.rate,
         "loss": training.trainer.losses[-1],
         "explained": {"positive": last.positive, "negative": last.negative},
         "verdict": training.verdict(),

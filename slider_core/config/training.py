@@ -59,7 +59,8 @@ class Weighting(str, Enum):
 
 @dataclass(frozen=True)
 class TrainSpec(JsonSpec):
-    """How to train. `batch` counts samples per step: with pairs, half of them positive and half negative."""
+    """How to train. `batch` counts samples per step: with pairs, half of them positive and half negative. `steps` 0: until the
+    slider is ready (train/progress_ready.py). `lr` 0: as a probe finds it (train/learning_rate.py)."""
 
     steps: int = 300
     lr: float = 2e-3
@@ -81,6 +82,7 @@ class TrainSpec(JsonSpec):
     optimizer: Optimizer = Optimizer.ADAMW
     accumulate: int = 1  # parts of a step, computed one after another: `batch` counts the samples of one part
     ema: float = 0.0  # decay of the average of the weights that is read and saved; 0: the weights themselves
+    any_rate: bool = False  # train at `lr` even where it is far beyond what the probe finds
 
     def __post_init__(self) -> None:
         self.convert("objective", Objective, "Objective")
@@ -93,10 +95,11 @@ class TrainSpec(JsonSpec):
         self._check_optimizer()
 
     def _check_numbers(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
+        for name, least in (("steps", 0), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
             self.check_whole(name, least)
-        self.check("checkpointing", isinstance(self.checkpointing, bool), "true or false")
-        self.check("lr", is_number(self.lr) and 0 < self.lr <= 10, "a positive number up to 10")
+        for name in ("checkpointing", "any_rate"):
+            self.check(name, isinstance(getattr(self, name), bool), "true or false")
+        self.check("lr", is_number(self.lr) and 0 <= self.lr <= 10, "0, for the probe's, or a number up to 10")
         self.check("seed", isinstance(self.seed, int) and abs(self.seed) < 2**63, "a whole number of 63 bits")
         for name in ("clip", "snr_gamma"):
             value = getattr(self, name)
@@ -117,10 +120,10 @@ class TrainSpec(JsonSpec):
         message = f"{name} averages the weights by itself: set ema to 0, got {self.ema!r}."
         need(not averages_twice, message, "train_spec.averages_twice")
         if self.optimizer is Optimizer.PRODIGY:
-            low = f"{name} finds the learning rate by itself, and lr multiplies it: set lr to 1 (0.1 to 10), got {self.lr!r}."
-            need(self.lr >= LEAST_FACTOR, low, "train_spec.lr_too_low")
+            low = f"{name} finds the learning rate by itself, and lr multiplies it: set lr to 0 or 1, got {self.lr!r}."
+            need(not self.lr or self.lr >= LEAST_FACTOR, low, "train_spec.lr_too_low")
         elif self.optimizer is not Optimizer.ADAMW:
-            high = f"lr {self.lr!r} is far too high for {name}: 0.0002 is where to begin on large models, 0.002 on the tiny one."
+            high = f"lr {self.lr!r} is far too high for {name}: 0 takes the rate that a probe finds."
             need(self.lr <= MOST_LR, high, "train_spec.lr_too_high")
 
     @property

@@ -86,14 +86,16 @@ def network_fields(weights: Weights) -> dict[str, str]:
     }
 
 
-def training_fields(training: TrainSpec, images: int, step: int, loss: float) -> dict[str, str]:
-    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, and the mean `loss`."""
+def training_fields(training: TrainSpec, images: int, step: int, loss: float, rate: float | None = None) -> dict[str, str]:
+    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, the mean `loss`, and the learning `rate`,
+    the spec's own unless given."""
+    lr = str(training.lr if rate is None else rate)
     return {
-        "ss_learning_rate": str(training.lr),
-        "ss_unet_lr": str(training.lr),
+        "ss_learning_rate": lr,
+        "ss_unet_lr": lr,
         "ss_lr_warmup_steps": str(training.warmup),
         "ss_optimizer": OPTIMIZERS[training.optimizer],
-        "ss_max_train_steps": str(training.steps),
+        "ss_max_train_steps": str(training.steps or step),
         "ss_steps": str(step),
         "ss_seed": str(training.seed),
         "ss_batch_size_per_device": str(training.batch),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from ..backend import Backend
 from ..config.checks import SliderError
-from ..config.training import Optimizer, Schedule, TrainSpec
+from ..config.training import Optimizer, TrainSpec
 from ..encode.encoder import Sample
 from ..layers.autograd_inplace import complains, forgiving
 from ..lora.slider_adapter import Adapter
@@ -26,19 +27,21 @@ from ..objective.batch import Batch, batch_parts
 from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..objective.step_loss import step_loss
+from .drawn import Drawn
+from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible, probed_rate
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
-from .progress import Probe, Reading
-from .progress_verdict import Explained, explain, judge
+from .progress import Probe, Reading, percent
+from .progress_ready import EVERY, MOST_STEPS, fall_of
+from .progress_verdict import Evidence, Explained, explain, judge
 
-FLOOR = 0.05  # what is left of the learning rate at the end of a schedule
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
 CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """A finished step: `step` counts finished steps; explained shares are the last reading's, None before the first."""
+    """A finished step: `step` counts finished steps; learned shares are the last reading's, None before the first."""
 
     step: int
     total: int
@@ -52,26 +55,11 @@ class StepReport:
         """One line for a progress bar."""
         explained = ""
         if self.explained_positive is not None and self.explained_negative is not None:
-            plus = _percent(self.explained_positive)
-            minus = _percent(self.explained_negative)
-            explained = f"explained: plus {plus}, minus {minus}, "
+            plus = percent(self.explained_positive)
+            minus = percent(self.explained_negative)
+            explained = f"learned: plus {plus}, minus {minus}, "
         memory = f", peak {self.memory}" if self.memory else ""
         return f"step {self.step}/{self.total}, {explained}{self.seconds_left:.0f} s left{memory}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:+.1%}" if share > -10 else "below -999%"
-
-
-def learning_rate(spec: TrainSpec, step: int) -> float:
-    """The rate of `step` (from 0): a linear warm-up, then the schedule over `spec.steps`. Schedule-Free needs none."""
-    warm = min(1.0, (step + 1) / max(1, spec.warmup))
-    if spec.schedule is Schedule.CONSTANT or spec.optimizer is Optimizer.SCHEDULE_FREE:
-        return spec.lr * warm
-    way = min(1.0, step / spec.steps)
-    if spec.schedule is Schedule.LINEAR:
-        return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 - way))
-    return spec.lr * warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * way)) / 2)
 
 
 class Trainer:
@@ -94,8 +82,9 @@ class Trainer:
         self._scale = 1.0
         self._highest_scale = 1.0
         self._calm = 0  # steps since the scale was last changed
-        self._probe = Probe(self.samples, spec.seed)
-        self.source = "images" if self._probe.samples[0].prompt_pair is None else "prompts"
+        self.probed: float | None = None  # the learning rate that the probe has found
+        self._probe = Probe(self.samples, spec.seed, spec.objective)
+        self.wanted = self._probe.wanted
 
     def run(
         self,
@@ -105,22 +94,85 @@ class Trainer:
         read_every: int = 20,
     ) -> None:
         """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
-        the run as well; what was learned stays. Progress is read every `read_every` steps and at the end.
+        the run as well; what was learned stays. Progress is read every `read_every` steps and at the end; without a number of
+        steps every EVERY steps, and the slider's being ready ends the run too.
 
         Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
         """
+        until = until if self.spec.steps else min(until, self.end)
         if self.step >= until:
             with backend.borrowed():
                 self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
+        with self._in_training(backend):
+            if not self.spec.lr and self.probed is None:
+                self._probe_rate(backend)
+            self._run_steps(backend, until, on_step, read_every if self.spec.steps else EVERY)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _in_training(self, backend: Backend) -> Iterator[None]:
+        """Within the block the model is borrowed, the slider attached and as much computed at once as memory has room for."""
         self._begin_scale(backend)
         backend.memory.begin()
         with backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
             moments = 0 if self.optimizer.state else optimizer_sizes(self.spec)
             with self.fallback.in_force(backend, self.samples, self.spec, moments):
-                self._run_steps(backend, until, on_step, read_every)
-        self.optimizer.zero_grad(set_to_none=True)
+                yield
+
+    @property
+    def end(self) -> int:
+        """The last step: as it was set, or where the slider is ready."""
+        return self.spec.steps or self.ready_at
+
+    @property
+    def ready_at(self) -> int:
+        """The step at which the readings end the training of a slider that is ready; until it is, the most steps."""
+        fall = fall_of(self.readings)
+        return fall[1] if fall else MOST_STEPS
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate: as it was set, or as the probe has found it. Prodigy finds its own, and 1 multiplies it."""
+        if self.spec.lr:
+            return self.spec.lr
+        if self.spec.optimizer is Optimizer.PRODIGY:
+            return 1.0
+        return UNKNOWN if self.probed is None else self.probed
+
+    def check_rate(self, backend: Backend) -> None:
+        """Before the first step at a rate that was set: SliderError where it is far beyond what the probe finds."""
+        spec = self.spec
+        if not spec.lr or self.step or spec.any_rate or spec.optimizer is Optimizer.PRODIGY:
+            return
+        if self.probed is None:
+            with self._in_training(backend):
+                self._probe_rate(backend)
+            self.optimizer.zero_grad(set_to_none=True)
+        need_plausible(spec, self.probed)
+
+    def _probe_rate(self, backend: Backend) -> None:
+        """Find the learning rate for the weights as they are, which stay so."""
+        if self.spec.optimizer is Optimizer.PRODIGY:
+            return
+        parameters = self.adapter.parameters()
+        gradients = [torch.zeros_like(p) for p in parameters]
+        for number in range(BATCHES):
+            batch = self._plan.batch(self.step + number)
+            self.fallback.attempt(backend, lambda within, batch=batch: self._gradients(within, batch))  # type: ignore[misc]
+            for total, p in zip(gradients, parameters, strict=True):
+                if p.grad is not None:
+                    total += p.grad
+        before = self.fallback.attempt(backend, lambda within: self._probe.meter.moved(within, self.adapter))
+
+        def moved_share() -> float:
+            return self.fallback.attempt(
+                backend,
+                lambda within: self._probe.moved_share(within, self._probe.meter.moved(within, self.adapter), before),
+            )
+
+        self.probed = probed_rate(parameters, gradients, moved_share)
 
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
@@ -131,6 +183,7 @@ class Trainer:
             loss = self._one_step(backend)
             if self.step == until or self.step % read_every == 0:
                 self.fallback.attempt(backend, self._read_progress)
+                until = until if self.spec.steps else min(until, max(self.step, self.end))
             if on_step is None:
                 continue
             pace = (time.monotonic() - start) / (self.step - first)
@@ -164,8 +217,9 @@ class Trainer:
 
     def _one_step(self, backend: Backend) -> float:
         batch = self._plan.batch(self.step)
+        fall = None if self.spec.steps else fall_of(self.readings)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.spec, self.step)
+            group["lr"] = learning_rate(self.spec, self.step, self.rate, fall)
         with self.average.trained():
             value = self.fallback.attempt(backend, lambda within: self._gradients(within, batch))
             self.optimizer.step()
@@ -203,7 +257,7 @@ class Trainer:
             self._calm = 0
 
     def _not_finite(self, what: str) -> SliderError:
-        message = f"{what} at step {self.step + 1}: lower the learning rate (now {self.spec.lr:g})."
+        message = f"{what} at step {self.step + 1}: lower the learning rate (now {self.rate:g})."
         return SliderError(message, "training.not_finite")
 
     def _grow(self) -> None:
@@ -230,11 +284,17 @@ class Trainer:
     def _read_progress(self, backend: Backend) -> None:
         self.readings.append(self._probe.read(backend, self.adapter, self.step))
 
-    def verdict(self, explained: Explained | None = None) -> str:
-        """A message: does the slider work, and on both sides? `explained`: what a calibration says of that."""
-        verdict = judge(self.readings, self.adapter.finite(), explained)
-        message = explain(verdict, self.readings[-1] if self.readings else None, explained, self.source)
-        return message + unaligned_note(self.samples, self.spec)
+    def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
+        """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""
+        return Evidence(self.readings, self.adapter.finite(), self.wanted, explained, drawn)
+
+    def verdict(self) -> str:
+        """A message: does the slider work, and on both sides?"""
+        return self.explained_verdict(self.evidence())
+
+    def explained_verdict(self, evidence: Evidence) -> str:
+        """The verdict on the evidence, as a message."""
+        return explain(judge(evidence), evidence) + unaligned_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to continue exactly: adapter, optimizer, EMA, step, losses, readings; a copy."""
@@ -250,6 +310,7 @@ class Trainer:
             "step": self.step,
             "losses": list(self.losses),
             "readings": [astuple(reading) for reading in self.readings],
+            "probed": self.probed,
         }
 
     @torch.inference_mode(False)
@@ -261,3 +322,4 @@ class Trainer:
         self.step = state["step"]
         self.losses = list(state["losses"])
         self.readings = [Reading(*reading) for reading in state["readings"]]
+        self.probed = state["probed"]

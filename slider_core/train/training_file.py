@@ -1,7 +1,7 @@
 """A run on disk: all it takes to go on exactly where it stopped, in one safetensors file that holds no code.
 
 tensors   adapter/<layer>/<n>, optimizer/<parameter>/<name>[/<name>], ema/<n>, losses
-header    KEY: JSON with the name, the fingerprint, the training choices, the step, the readings, the optimizer's groups
+header    KEY: JSON with the name, the fingerprint, the training choices, the step, readings, probed rate, optimizer's groups
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..lora.safetensors_file import read_tensors
 from .progress import Reading
 from .trainer import Trainer
 
-KEY, VERSION = "slider_run", 1
+KEY, VERSION = "slider_run", 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "training": trainer.spec.to_json(),
         "step": state["step"],
         "readings": state["readings"],
+        "probed": state["probed"],
         "groups": state["optimizer"]["param_groups"],
         "optimizer": plain,
     }
@@ -132,6 +133,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> di
         "step": int(header["step"]),
         "losses": tensors["losses"].tolist(),
         "readings": [astuple(Reading(*reading)) for reading in header["readings"]],
+        "probed": header["probed"],
     }
 
 

@@ -14,7 +14,9 @@ from ..lora.info import SliderInfo
 from ..lora.slider_file import Slider
 from .calibration import Calibration, calibrated
 from .calibration_search import calibrate
+from .drawn import Drawn, drawn_effect
 from .optimizers import optimizer_sizes
+from .progress_verdict import USELESS, Evidence, judge
 from .trainer import Trainer
 
 LOSSES = 50  # the last ones, whose mean a file records
@@ -31,6 +33,7 @@ class Run:
     spec: AdapterSpec | None = None  # None where the slider came out of a file
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # a message
+    drawn: Drawn | None = None  # what was drawn at the calibrated ends
     ended_at: int = 0  # the step at which the user last asked to finish early
     saved: int = 0  # the step that its file holds
 
@@ -52,6 +55,9 @@ class Run:
         try:
             within = trainer.fallback.within(backend)
             calibration = calibrate(within, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
+            self.drawn = None
+            with within.borrowed():
+                self.drawn = drawn_effect(within, trainer.adapter, trainer.samples, calibration.unit, trainer.spec.seed)
         except Exception as fault:
             if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
                 raise
@@ -63,12 +69,21 @@ class Run:
             self.calibrated = calibration.summary()
         return self.calibrated
 
-    def verdict(self) -> str:
-        """A message: does the slider work? A calibration of the slider as it stands is taken into account."""
+    def evidence(self) -> Evidence:
+        """What there is to judge the slider by; a calibration of the slider as it stands is a part of it."""
         if self.measured is None or not self.calibrated_now:
-            return self.trainer.verdict()
+            return self.trainer.evidence()
         calibration = self.measured[1]
-        return self.trainer.verdict((calibration.plus is not None, calibration.minus is not None))
+        return self.trainer.evidence((calibration.plus is not None, calibration.minus is not None), self.drawn)
+
+    def verdict(self) -> str:
+        """A message: does the slider work?"""
+        return self.trainer.explained_verdict(self.evidence())
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether it has an effect, and one that does not burn what the model draws."""
+        return judge(self.evidence()) not in USELESS
 
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what its file says of it; calibrated, if that was done at this step."""
@@ -102,7 +117,7 @@ class Run:
             images=images,
             trained_strengths=tuple(sorted(set(strengths))),
             range=(min([0.0, *strengths]), max([0.0, *strengths])),
-            other=training_fields(trainer.spec, len(shown), trainer.step, loss),
+            other=training_fields(trainer.spec, len(shown), trainer.step, loss, trainer.rate),
             **fingerprint,
         )
         if info.start:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec
+from .progress_ready import MOST_STEPS
 from .trainer import Trainer
 from .training_file import load_run
 from .training_run import Run
@@ -38,6 +39,10 @@ class Session:
     def step(self, name: str) -> int:
         """Finished steps of that run, 0 when there is none."""
         return self._runs[name].step if name in self._runs else 0
+
+    def ready_at(self, name: str) -> int:
+        """The step at which that run is ready, as far as it is known; the most steps when there is none."""
+        return self._runs[name].trainer.ready_at if name in self._runs else MOST_STEPS
 
     def ended_at(self, name: str) -> int:
         """The step at which that run was last finished early, 0 when it never was."""

@@ -112,13 +112,14 @@ def begin(
 
     adapter_spec = request.adapter if request.start is None else None
     run = session.begin(request.name, fingerprint(backend, request), make, adapter_spec, saved)
-    if run.step < request.spec.steps:
+    if not request.spec.steps or run.step < request.spec.steps:
         run.trainer.adopt(request.spec)
     return run
 
 
 def train(run: Run, backend: Backend, until: int, autosave: Autosave | None = None, observer: Observer | None = None) -> None:
-    """Train up to step `until`, or until the observer requests a stop; saved at the end, however that comes.
+    """Train up to step `until`, until the slider is ready where no number of steps is set, or until the observer requests a stop;
+    saved at the end, however that comes.
 
     For every pause the trainer is left, so that the borrowed model is back in its place; a step depends on the seed and its
     number only, so the pauses change nothing.
@@ -131,14 +132,20 @@ def train(run: Run, backend: Backend, until: int, autosave: Autosave | None = No
         watch.after_step(report)
         return watch.stop_requested() or watch.pause_due(report)
 
+    run.trainer.check_rate(backend)
     with autosave or nullcontext():
         while True:
             run.trainer.run(backend, until, on_step)
-            if run.step >= until or watch.stop_requested():
+            if run.step >= until_ready(run, until) or watch.stop_requested():
                 return
             watch.pause()
             if watch.stop_requested():
                 return
+
+
+def until_ready(run: Run, until: int) -> int:
+    """The step at which a training up to `until` ends: earlier where no number of steps is set and the slider is ready."""
+    return until if run.trainer.spec.steps else min(until, run.trainer.end)
 
 
 def calibrate_run(run: Run, backend: Backend, autosave: Autosave | None = None, observer: Observer | None = None) -> None:
@@ -155,6 +162,6 @@ def calibrate_run(run: Run, backend: Backend, autosave: Autosave | None = None, 
 def trained(backend: Backend, request: TrainingRequest, observer: Observer | None = None) -> Run:
     """A run from its first to its last step, calibrated, in memory alone."""
     run = begin(Session(), backend, request)
-    train(run, backend, request.spec.steps, observer=observer)
+    train(run, backend, run.trainer.end, observer=observer)
     calibrate_run(run, backend, observer=observer)
     return run

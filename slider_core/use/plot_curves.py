@@ -67,12 +67,12 @@ def running_mean(values: Sequence[float], width: int, most: int = BINS) -> list[
 
 
 def draw_training(losses: Sequence[float], readings: Sequence[Reading], name: str) -> Image.Image:
-    """A training as it went, 900 x 800: the gain of both signs above, the loss below; with axes alone before the first step."""
+    """A training as it went, 900 x 800: what both signs learned above, the loss below; axes alone before the first step."""
     last = max([1, len(losses), *(reading.step for reading in readings)])
     ticks = {float(n): f"{n:g}" for n in round_numbers(0, last) if n == int(n)}
     span = (0.0, float(last))
     empty = "" if losses else "Not trained yet."
-    gain = Panel(f"{name}: gain, what is explained of the images", "step", "% of the error", ticks, span, empty)
+    gain = Panel(f"{name}: what was learned of the difference", "step", "% of it", ticks, span, empty)
     loss = Panel("loss", "step", "", ticks, span, empty)
     canvas = Image.new("RGB", (PANEL[0], 2 * PANEL[1]), PAPER)
     canvas.paste(draw_lines(gain, _gain_lines(readings), PANEL), (0, 0))

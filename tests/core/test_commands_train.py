@@ -93,7 +93,7 @@ def spec_of(*options: str) -> TrainSpec:
 def test_the_options_are_the_fields() -> None:
     spec = spec_of("--optimizer", "schedule_free", "--warmup", "0", "--accumulate", "3", "--schedule", "linear")
     assert (spec.optimizer, spec.warmup, spec.accumulate, spec.schedule.value) == (Optimizer.SCHEDULE_FREE, 0, 3, "linear")
-    assert spec_of() == TrainSpec()
+    assert spec_of() == TrainSpec(steps=0, lr=0.0)
 
 
 def test_a_preset_sets_its_fields_and_leaves_the_others() -> None:
@@ -101,7 +101,7 @@ def test_a_preset_sets_its_fields_and_leaves_the_others() -> None:
         spec = spec_of("--preset", preset.value, "--lr", "0.5", "--steps", "7", "--batch", "3", "--seed", "5")
         assert {name: getattr(spec, name) for name in fields} == fields
         assert (spec.lr, spec.seed) == (0.5, 5)
-    assert spec_of("--preset", "balanced") == TrainSpec()
+    assert spec_of("--preset", "balanced") == TrainSpec(lr=0.0)
     assert PRESETS[TrainPreset.QUICK]["steps"] < TrainSpec.steps < PRESETS[TrainPreset.CAREFUL]["steps"]
     assert "ema" not in preset_fields(TrainPreset.CAREFUL, Optimizer.SCHEDULE_FREE)
     with refused("train_preset.unknown", '"quick"'):

@@ -16,7 +16,7 @@ SPECS = [
     SaveSpec(every=5),
 ]
 WRONG: list[tuple[type[JsonSpec], dict, str]] = [
-    (TrainSpec, {"steps": 0}, "train_spec.steps"),
+    (TrainSpec, {"steps": -1}, "train_spec.steps"),
     (TrainSpec, {"lr": NAN}, "train_spec.lr"),
     (TrainSpec, {"batch": 3}, "train_spec.batch"),
     (TrainSpec, {"objective": "denoise_pared"}, "objective.unknown"),

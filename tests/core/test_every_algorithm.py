@@ -22,6 +22,7 @@ from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider, save_slider
 from slider_core.lora.strength import at_strength
+from slider_core.train.progress_verdict import Verdict, judge
 from slider_core.train.trainer import Trainer
 from slider_core.train.trainings_driver import TrainingRequest, trained
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
@@ -69,7 +70,7 @@ def test_every_algorithm_moves_the_eyes_both_ways(backend: TinyBackend, training
     write_pairs(tmp_path / "eyes", make_pairs("eyes", 6, seed=3))
     dataset, spec = read_dataset(bucket_folders(tmp_path / "eyes")), TrainSpec(steps=training.steps, lr=training.lr)
     run = trained(backend, TrainingRequest("eyes", dataset, training.spec, spec))
-    assert run.verdict() == "Works on both sides."
+    assert judge(run.evidence()) is Verdict.WORKS
     slider = run.slider()
     assert slider.info.calibration.calibrated
     sweep = SweepSpec(strengths=STRENGTHS, seeds=SEEDS, steps=SAMPLER_STEPS)

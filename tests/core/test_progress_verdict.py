@@ -1,64 +1,80 @@
-"""Every verdict from a reading that shows it, each with a cause and something to change."""
+"""Every verdict from evidence that shows it, each with a cause and something to change."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from slider_core.train.displacement import Wanted
+from slider_core.train.drawn import Drawn
 from slider_core.train.progress import Reading
-from slider_core.train.progress_verdict import Verdict, explain, judge
+from slider_core.train.progress_verdict import USELESS, Evidence, Verdict, explain, judge
 
-READINGS = {
-    Verdict.UNTRAINED: None,
-    Verdict.NOT_FINITE: Reading(9, math.nan, 0.1, 0.1, 0.1),
-    Verdict.NOTHING_LEARNED: Reading(9, 5e-4, -5e-4, 3.0, 0.0),
-    Verdict.BURNT: Reading(9, 0.1, -2.0, 0.1, 0.1),
-    Verdict.SAME_ENDS: Reading(9, 0.05, -0.02, 1.5, 0.1),
-    Verdict.HARMS: Reading(9, -0.05, -0.02, 0.1, 0.1),
-    Verdict.ONE_SIDED: Reading(9, 0.05, -0.02, 0.1, 0.1),
-    Verdict.OVERFITTING: Reading(9, 0.06, 0.04, 0.1, 0.01),
-    Verdict.WORKS: Reading(9, 0.06, 0.04, 0.1, 0.05),
+GOOD = Reading(90, 0.4, 0.3, 0.1, 0.3, 1.0, 0.35)
+EVIDENCE = {
+    Verdict.UNTRAINED: Evidence([]),
+    Verdict.NOT_FINITE: Evidence([replace(GOOD, positive=math.nan)]),
+    Verdict.NOTHING_LEARNED: Evidence([Reading(9, 5e-4, -5e-4, 3.0)]),
+    Verdict.BURNT: Evidence([replace(GOOD, negative=-2.0)]),
+    Verdict.SAME_ENDS: Evidence([replace(GOOD, symmetric=1.5)]),
+    Verdict.HARMS: Evidence([replace(GOOD, positive=-0.05, negative=-0.02)]),
+    Verdict.ONE_SIDED: Evidence([replace(GOOD, negative=-0.02)]),
+    Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)]),
+    Verdict.TOO_WEAK: Evidence([Reading(2, 0.01, 0.01, strength=9.0, reach=0.02), Reading(4, 0.03, 0.03, 0, 0.03, 8.0, 0.05)]),
+    Verdict.LIMITED: Evidence([Reading(60, 0.04, 0.04, 0, 0.04, 1.0, 0.04), Reading(90, 0.04, 0.04, 0, 0.04, 1.0, 0.04)]),
+    Verdict.WORKS: Evidence([GOOD]),
 }
 
 
-def test_each_verdict_has_a_reading_and_a_message_of_its_own() -> None:
+def test_each_verdict_has_evidence_and_a_message_of_its_own() -> None:
     messages = set()
-    for verdict, last in READINGS.items():
-        assert judge([last] if last else [], finite=True) is verdict
-        messages.add(explain(verdict, last))
+    for verdict, evidence in EVIDENCE.items():
+        assert judge(evidence) is verdict
+        messages.add(explain(verdict, evidence))
     assert len(messages) == len(Verdict)
+    assert set(Verdict) > USELESS
+
+
+@pytest.mark.parametrize("sides", [("minus",), ("plus",), ("plus", "minus")])
+def test_the_weak_sides_are_named(sides: tuple[str, ...]) -> None:
+    weak = {{"plus": "positive", "minus": "negative"}[side]: -9.0 for side in sides}
+    evidence = Evidence([replace(GOOD, **weak)])
+    burnt = explain(Verdict.BURNT, evidence)
+    assert [side for side in ("plus", "minus") if side in burnt] == list(sides)
+    assert sides[0] in explain(Verdict.ONE_SIDED, evidence)
 
 
 @pytest.mark.parametrize(
-    ("readings", "sides"), [((0.1, -2.0), ("minus",)), ((-2.0, 0.1), ("plus",)), ((-9.0, -9.0), ("plus", "minus"))]
+    ("drawn", "verdict"),
+    [
+        (Drawn(1.0, 1.0), Verdict.WORKS),
+        (Drawn(None, 1.0), Verdict.WORKS),  # prompts have no images
+        (Drawn(0.05, 1.0), Verdict.LIMITED),  # three identical faces
+        (Drawn(9.0, 1.0), Verdict.BURNT),
+        (Drawn(1.0, 3.0), Verdict.BURNT),
+    ],
 )
-def test_the_weak_sides_are_named(readings: tuple[float, float], sides: tuple[str, ...]) -> None:
-    burnt = explain(Verdict.BURNT, Reading(9, *readings))
-    assert [side for side in ("plus", "minus") if side in burnt] == list(sides)
-    if len(sides) == 1:
-        assert sides[0] in explain(Verdict.ONE_SIDED, Reading(9, *readings))
+def test_pictures_that_were_drawn_have_a_say(drawn: Drawn, verdict: Verdict) -> None:
+    assert judge(replace(EVIDENCE[Verdict.WORKS], drawn=drawn)) is verdict
 
 
-def test_weights_that_are_not_finite_outdo_any_reading() -> None:
-    assert judge([READINGS[Verdict.WORKS]], finite=False) is Verdict.NOT_FINITE
+def test_weights_that_are_not_finite_outdo_any_reading_and_the_last_reading_counts() -> None:
+    assert judge(Evidence([GOOD], finite=False)) is Verdict.NOT_FINITE
+    assert judge(Evidence([*EVIDENCE[Verdict.HARMS].readings, GOOD])) is Verdict.WORKS
 
 
-def test_the_last_reading_counts() -> None:
-    assert judge([READINGS[Verdict.HARMS], READINGS[Verdict.WORKS]], finite=True) is Verdict.WORKS
-
-
-def test_a_small_gain_on_moved_images_says_nothing_while_the_gain_itself_is_small() -> None:
-    assert judge([Reading(9, 0.01, 0.01, 0.1, 0.0)], finite=True) is Verdict.WORKS
+def test_images_that_do_not_line_up_are_judged_by_what_the_noise_leaves() -> None:
+    small = Evidence([Reading(90, 0.01, 0.01, 0.1, 0.01, 1.0, 0.01)])
+    assert judge(small) is Verdict.LIMITED
+    assert judge(replace(small, wanted=Wanted.IMAGES)) is Verdict.WORKS
 
 
 def test_a_calibration_knows_better_than_one_strength() -> None:
-    loud = READINGS[Verdict.HARMS]  # too strong at the images' strength, right at a tenth of it
-    assert judge([loud], True, (True, True)) is Verdict.WORKS
-    assert judge([READINGS[Verdict.BURNT]], True, (True, True)) is Verdict.WORKS
-    assert judge([READINGS[Verdict.WORKS]], True, (True, False)) is Verdict.ONE_SIDED
-    assert explain(Verdict.ONE_SIDED, READINGS[Verdict.WORKS], (True, False)).startswith("The minus side")
-    assert judge([READINGS[Verdict.WORKS]], True, (False, False)) is Verdict.HARMS
-    assert judge([READINGS[Verdict.NOTHING_LEARNED]], True, (False, False)) is Verdict.NOTHING_LEARNED
-
-
-def test_a_reading_just_below_zero_may_be_noise() -> None:
-    assert judge([Reading(9, -0.005, 0.004, 0.1, 0.0)], True) is Verdict.WORKS
+    loud = EVIDENCE[Verdict.HARMS]  # too strong at the images' strength, right at a tenth of it
+    for evidence, explained, verdict in (
+        (loud, (True, True), Verdict.WORKS),
+        (EVIDENCE[Verdict.BURNT], (True, True), Verdict.WORKS),
+        (EVIDENCE[Verdict.WORKS], (True, False), Verdict.ONE_SIDED),
+        (EVIDENCE[Verdict.WORKS], (False, False), Verdict.HARMS),
+    ):
+        assert judge(replace(evidence, explained=explained)) is verdict

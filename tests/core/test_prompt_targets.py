@@ -27,6 +27,7 @@ from slider_core.objective.batch_plan import plan
 from slider_core.objective.prompt_targets import limit_contrast, measured_on, prompt_targets, with_prompt_targets
 from slider_core.objective.step_loss import step_loss
 from slider_core.train.calibration_search import calibrate
+from slider_core.train.displacement import Wanted
 from slider_core.train.trainer import Trainer
 from slider_core.train.training_run import Run
 from slider_core.train.trainings import Session
@@ -135,7 +136,7 @@ def test_a_slider_from_words_learns_and_is_calibrated_on_the_words(backend: Tiny
     assert min(trainer.readings[-1].explained) > 0.1, "of what the words ask for"
     found = calibrate(backend, trainer.adapter, told)
     assert found.summary().startswith("Strength 1 = the prompts")
-    assert trainer.source == "prompts"
+    assert trainer.wanted is Wanted.PROMPTS
     assert found.plus.explained > 0.1
     assert found.minus.explained > 0.1
     assert all(torch.equal(p, before[n]) for n, p in backend.module.named_parameters())

@@ -148,8 +148,8 @@ def test_reports_count_the_steps_and_carry_the_last_reading(trainer) -> None:
     first, second, third = (reading.positive for reading in one.readings)
     assert [r.explained_positive for r in reports] == [None] * 4 + [first] * 5 + [second] * 2 + [third]
     assert reports[-1].seconds_left == 0
-    assert f"step {STEPS}/{STEPS}, explained: plus " in reports[-1].summary()
-    assert "explained" not in reports[0].summary()
+    assert f"step {STEPS}/{STEPS}, learned: plus " in reports[-1].summary()
+    assert "learned" not in reports[0].summary()
 
 
 def test_training_leaves_the_global_generator_alone(trainer) -> None:

@@ -311,4 +311,4 @@ def test_choices_after_the_end_do_not_enter_the_file(prompt: dict, run_graph) ->
     prompt["6"]["inputs"] |= {"learning_rate": 0.5, "training_seed": 77}
     again = run_graph(prompt, slider=("6", 0), status=("6", 3))
     assert again["slider"].info.training == first.info.training
-    assert "raise total_steps" in again["status"]
+    assert "total_steps" in again["status"]

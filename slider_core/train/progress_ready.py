@@ -1,0 +1,62 @@
+"""When is a slider ready? Where nobody has set a number of steps, the readings decide.
+
+It learns at a constant rate until what it has learned is flat: over the last third of its steps the learned share (progress.py)
+has grown by less than GROWTH of itself, and the strength that best explains what is wanted lies near 1. Then the rate falls for
+FALL of the steps so far, in which the last noise leaves the weights, and the training is over. MOST_STEPS bounds it. All of it
+follows from the readings, so a training that is stopped and continued ends where the same one in one piece does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .progress import Reading
+
+EVERY = 30  # steps between two readings that decide
+LEAST_STEPS, MOST_STEPS = 90, 1500
+GROWTH, SMALL = 0.08, 0.004  # of the learned share, over the last third of the steps; and in shares
+UNFINISHED = 1.25  # best strength: above it there is more to learn
+PATIENCE = 600  # steps, after which a flat share is enough: some sliders never come near 1
+FALL, LEAST_FALL = 0.3, 30
+
+
+def fall_of(readings: Sequence[Reading]) -> tuple[int, int] | None:
+    """(first step, end) of the falling rate; None while the slider is not ready."""
+    decisive = [reading for reading in readings if reading.step % EVERY == 0]
+    for count, reading in enumerate(decisive, 1):
+        if reading.step >= LEAST_STEPS and _is_flat(decisive[:count]):
+            return reading.step, min(MOST_STEPS, reading.step + _fall_steps(reading.step))
+    last = MOST_STEPS - _fall_steps(round(MOST_STEPS / (1 + FALL)))
+    if decisive and decisive[-1].step + EVERY >= last:
+        return last, MOST_STEPS
+    return None
+
+
+def _fall_steps(step: int) -> int:
+    return max(LEAST_FALL, math.ceil(FALL * step / EVERY) * EVERY)
+
+
+def _is_flat(decisive: Sequence[Reading]) -> bool:
+    """Whether the last reading is no better than those of two thirds of its steps."""
+    last = decisive[-1]
+    if last.strength > UNFINISHED and last.step < PATIENCE:
+        return False
+    before = [reading.mean for reading in decisive if reading.step <= 2 / 3 * last.step]
+    recent = [reading.mean for reading in decisive if reading.step > 2 / 3 * last.step]
+    if not before:
+        return False
+    growth = max(recent) - max(before)
+    return growth < max(SMALL, GROWTH * abs(max(recent)))
+
+
+def steps_more(readings: Sequence[Reading]) -> int:
+    """About how many more steps a slider wants that is not ready: at the pace at which its share grew, until it would be flat."""
+    if len(readings) < 2:
+        return 0
+    last = readings[-1]
+    before = max((r for r in readings if r.step <= 2 / 3 * last.step), key=lambda r: r.step, default=readings[0])
+    if last.strength <= UNFINISHED and last.mean - before.mean < max(SMALL, GROWTH * abs(last.mean)):
+        return 0
+    wanted = min(4.0, max(1.5, last.strength))
+    return min(MOST_STEPS, max(EVERY, round(last.step * (wanted - 1) / EVERY) * EVERY))

@@ -1,0 +1,69 @@
+"""The probe finds the rate that moves the model by a fixed share of what is wanted, and leaves the weights alone."""
+
+import math
+
+import pytest
+import torch
+from core.faults import refused
+from torch import nn
+
+from slider_core.config.lora import AdapterSpec, Algorithm
+from slider_core.config.training import Optimizer, TrainSpec
+from slider_core.layers.select import select
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.learning_rate import LEAST, SHARE, UNKNOWN, probed_rate
+from slider_core.train.trainer import Trainer
+from slider_core.with_tiny.model import TinyBackend
+
+GAINS = (1e-2, 12.0, 50.0, 1000.0)  # displacement per unit of the rate, in units of what is wanted
+
+
+@pytest.mark.parametrize("gain", GAINS)
+def test_the_rate_moves_a_fixed_share_of_what_is_wanted(gain: float) -> None:
+    parameter = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    before = parameter.detach().clone()
+    rate = probed_rate([parameter], [torch.tensor([5.0, -1e-9, 0.0])], lambda: gain * float((parameter - before).abs().max()))
+    assert rate == pytest.approx(min(1.0, SHARE / gain), rel=2e-2)
+    assert torch.equal(parameter, before)
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.0, UNKNOWN), (math.nan, LEAST)])
+def test_where_nothing_can_be_measured_there_is_a_rate_all_the_same(share: float, rate: float) -> None:
+    found = probed_rate([nn.Parameter(torch.ones(1))], [torch.ones(1)], lambda: share)
+    assert found <= max(rate, UNKNOWN)
+    assert found > 0
+
+
+@pytest.fixture
+def trainer(backend: TinyBackend, samples):
+    def make(spec: TrainSpec, **options: object) -> Trainer:
+        adapter = Adapter.create(backend.module, select(backend.module), AdapterSpec(**options), seed=1)
+        return Trainer(adapter, samples, spec)
+
+    return make
+
+
+def test_the_rate_follows_the_size_of_the_adapter(backend: TinyBackend, trainer) -> None:
+    rates = {}
+    for options in ({"rank": 1, "alpha": 1.0}, {"rank": 32, "alpha": 32.0}, {"algorithm": Algorithm.FULL}):
+        one = trainer(TrainSpec(steps=1, lr=0.0), **options)
+        one.run(backend, 1)
+        assert one.rate == one.probed
+        rates[str(options)] = one.rate
+    low, high, full = rates.values()
+    assert low > 3 * high > 3 * full
+
+
+def test_a_rate_far_beyond_the_probes_is_questioned_before_the_first_step(backend: TinyBackend, trainer) -> None:
+    one = trainer(TrainSpec(steps=1, lr=0.5))
+    weights = [p.detach().clone() for p in one.adapter.parameters()]
+    with refused("training.rate_far_beyond", 0.5, "--any-rate"):
+        one.check_rate(backend)
+    for before, after in zip(weights, one.adapter.parameters(), strict=True):
+        assert torch.equal(before, after)
+    for spec in (
+        TrainSpec(steps=1, lr=0.5, any_rate=True),
+        TrainSpec(steps=1, lr=2 * one.probed),
+        TrainSpec(steps=1, lr=1.0, optimizer=Optimizer.PRODIGY),
+    ):
+        trainer(spec).check_rate(backend)

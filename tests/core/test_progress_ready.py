@@ -1,0 +1,73 @@
+"""A training without a number of steps ends when what was learned is flat, and no sooner."""
+
+import pytest
+import torch
+
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import TrainSpec
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.learning_rate import learning_rate
+from slider_core.train.progress import Reading
+from slider_core.train.progress_ready import EVERY, LEAST_STEPS, MOST_STEPS, fall_of, steps_more
+from slider_core.train.trainer import Trainer
+
+
+def readings(shares: list[float], strength: float = 1.0) -> list[Reading]:
+    return [Reading(EVERY * (n + 1), share, share, 0.0, share, strength, share) for n, share in enumerate(shares)]
+
+
+def rising(count: int) -> list[float]:
+    return [0.02 * n for n in range(count)]
+
+
+def test_a_flat_share_ends_the_training_with_a_fall() -> None:
+    flat = readings([0.3] * 10)
+    assert fall_of(flat[:1]) is None
+    first, end = fall_of(flat)
+    assert first == LEAST_STEPS
+    assert end > first
+    assert fall_of([*flat, Reading(first + 7, 9.0, 9.0)]) == (first, end), "only readings at the fixed steps decide"
+
+
+@pytest.mark.parametrize("unfinished", [readings(rising(12)), readings([0.3] * 12, strength=2.0)], ids=["rising", "strength"])
+def test_a_slider_that_is_not_done_goes_on(unfinished: list[Reading]) -> None:
+    assert fall_of(unfinished) is None
+    assert steps_more(unfinished) > 0
+
+
+def test_the_most_steps_bound_it() -> None:
+    first, end = fall_of(readings(rising(MOST_STEPS // EVERY)))
+    assert (first < end, end) == (True, MOST_STEPS)
+
+
+def test_the_rate_stays_and_then_falls() -> None:
+    spec = TrainSpec(steps=0, lr=0.0, warmup=10)
+    assert [learning_rate(spec, step, 2.0) for step in (9, 500)] == [2.0, 2.0]
+    rates = [learning_rate(spec, step, 2.0, (100, 140)) for step in range(90, 141)]
+    assert rates[:10] == [2.0] * 10
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def trainer(linear_backend, samples: list[Sample], spec: TrainSpec) -> tuple[Trainer, object]:
+    model = linear_backend()
+    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0), seed=1)
+    return Trainer(adapter, samples, spec), model
+
+
+def test_a_training_that_decides_by_itself_is_the_same_in_parts(linear_backend, make_samples) -> None:
+    spec = TrainSpec(steps=0, lr=0.0, seed=3)
+    whole, model = trainer(linear_backend, make_samples(5), spec)
+    whole.run(model, whole.end)
+    assert LEAST_STEPS < whole.step == whole.end < MOST_STEPS
+    parts, model = trainer(linear_backend, make_samples(5), spec)
+    for until in (45, whole.step - 5):
+        parts.run(model, until)
+    again, model = trainer(linear_backend, make_samples(5), spec)
+    again.load_state_dict(parts.state_dict())
+    again.run(model, again.end)
+    assert (again.step, again.losses, again.rate) == (whole.step, whole.losses, whole.rate)
+    for mine, theirs in zip(again.adapter.parameters(), whole.adapter.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
