@@ -25,7 +25,7 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength
 from slider_core.with_tiny.model import TinyBackend, sinusoid
 
-SIZE, PATCH, WIDTH, DEPTH, HEADS, EXTREME = 32, 4, 128, 5, 4, 0.9
+SIZE, PATCH, WIDTH, DEPTH, HEADS, EXTREME = 32, 4, 96, 4, 4, 0.9
 WEIGHTS = Path(__file__).with_name("heads.safetensors")
 ATTRIBUTES = ("smile", "eye", "size")  # what sliders are trained on
 OTHERS = ("hair", "turn", "light")  # what they should leave alone

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from heads import WEIGHTS, Heads, caption, heads, render, tokens  # noqa: E402
 
-RENDERS, CENTRE = 20_000, 0.4  # sigma = sigmoid(1.1 normal + CENTRE)
+RENDERS, BATCH, CENTRE = 20_000, 20, 0.4  # sigma = sigmoid(1.1 normal + CENTRE)
 
 
 def train_reader(model: Heads, images: torch.Tensor, numbers: torch.Tensor, steps: int, generator: torch.Generator) -> float:
@@ -58,10 +58,10 @@ def train_model(
     while done < steps and way < 1:
         way = max(done / steps, (time.time() - start) / seconds)
         optimizer.param_groups[0]["lr"] = 1.5e-3 * min(1.0, (done + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * min(1.0, way)))
-        pick = torch.randint(len(images), (32,), generator=generator)
+        pick = torch.randint(len(images), (BATCH,), generator=generator)
         x0 = images[pick].float() / 127.5 - 1
-        words = torch.where(torch.rand(32, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
-        sigma = torch.sigmoid(1.1 * torch.randn(32, generator=generator) + CENTRE)
+        words = torch.where(torch.rand(BATCH, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
+        sigma = torch.sigmoid(1.1 * torch.randn(BATCH, generator=generator) + CENTRE)
         noise = torch.randn(x0.shape, generator=generator)
         s = sigma[:, None, None, None]
         velocity = model.diffusion_model((1 - s) * x0 + s * noise, sigma * 1000, model.text(words))
@@ -86,8 +86,8 @@ def train_model(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--seconds", type=float, default=1400, help="the model's training ends here at the latest")
-    parser.add_argument("--reader-steps", type=int, default=1200)
+    parser.add_argument("--seconds", type=float, default=1200, help="the model's training ends here at the latest")
+    parser.add_argument("--reader-steps", type=int, default=900)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from .progress import Reading
 
 EVERY = 30  # steps between two readings that decide
-LEAST_STEPS, MOST_STEPS = 90, 1500
-GROWTH, SMALL = 0.08, 0.004  # of the learned share, over the last third of the steps; and in shares
+LEAST_STEPS, MOST_STEPS = 120, 1500
+GROWTH, SMALL = 0.06, 0.004  # of the learned share, over the last third of the steps; and in shares
 UNFINISHED = 1.25  # best strength: above it there is more to learn
 PATIENCE = 600  # steps, after which a flat share is enough: some sliders never come near 1
-FALL, LEAST_FALL = 0.3, 30
+FALL, LEAST_FALL = 0.5, 30
 
 
 def fall_of(readings: Sequence[Reading]) -> tuple[int, int] | None:
@@ -52,11 +52,13 @@ def _is_flat(decisive: Sequence[Reading]) -> bool:
 
 def steps_more(readings: Sequence[Reading]) -> int:
     """About how many more steps a slider wants that is not ready: at the pace at which its share grew, until it would be flat."""
-    if len(readings) < 2:
+    if not readings:
         return 0
     last = readings[-1]
-    before = max((r for r in readings if r.step <= 2 / 3 * last.step), key=lambda r: r.step, default=readings[0])
-    if last.strength <= UNFINISHED and last.mean - before.mean < max(SMALL, GROWTH * abs(last.mean)):
+    before = [reading.mean for reading in readings if reading.step <= 2 / 3 * last.step]
+    flat = bool(before) and last.mean - max(before) < max(SMALL, GROWTH * abs(last.mean))
+    if flat and last.strength <= UNFINISHED:
         return 0
-    wanted = min(4.0, max(1.5, last.strength))
-    return min(MOST_STEPS, max(EVERY, round(last.step * (wanted - 1) / EVERY) * EVERY))
+    factor = min(4.0, max(1.5, last.strength))
+    more = max(LEAST_STEPS - last.step, last.step * (factor - 1))
+    return min(MOST_STEPS, max(EVERY, round(more / EVERY) * EVERY))

@@ -21,6 +21,7 @@ WORSE = -0.01  # below that a side is harmed; above it a reading may be noise
 BURNT = -1.0  # twice as far from what is wanted as the base model: more steps do not fix that
 SAME_ENDS = 1.0  # the symmetric part as large as the antisymmetric one
 OVERFITTED, WORTH = 0.25, 0.02  # shifted score as part of the learned share; the share from which on that counts
+MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must be than these are better
 LEAST_REACH = 0.1  # share of what pairs or prompts show that a slider must reach at its best strength
 LEAST_GAIN = 0.002  # the same of the whole error of images that do not line up
 LEAST_DRAWN, MOST_DRAWN = 0.2, 2.5  # distances of a pair's images that the drawn ends must lie apart, and may
@@ -85,17 +86,27 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict.SAME_ENDS
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
-    if last.mean > WORTH and last.shifted < OVERFITTED * last.mean:
+    if _is_overfitted(evidence, last):
         return Verdict.OVERFITTING
     if _has_effect(evidence, last):
         return Verdict.WORKS
-    return Verdict.TOO_WEAK if last.strength > UNFINISHED and steps_more(evidence.readings) else Verdict.LIMITED
+    return Verdict.TOO_WEAK if last.strength > UNFINISHED else Verdict.LIMITED
 
 
 def _burnt_pictures(drawn: Drawn | None) -> bool:
     if drawn is None:
         return False
     return drawn.contrast > MOST_CONTRAST or (drawn.distance is not None and drawn.distance > MOST_DRAWN)
+
+
+def _is_overfitted(evidence: Evidence, last: Reading) -> bool:
+    """Whether it knows these very images alone: moved ones are explained no more, and what it draws shows little of them."""
+    if last.mean <= WORTH or last.shifted >= OVERFITTED * last.mean:
+        return False
+    drawn = evidence.drawn
+    if drawn is None or drawn.distance is None:
+        return last.shifted < -MOVED_HARM * last.mean
+    return drawn.distance < 2 * LEAST_DRAWN
 
 
 def _has_effect(evidence: Evidence, last: Reading) -> bool:

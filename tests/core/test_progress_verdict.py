@@ -19,7 +19,7 @@ EVIDENCE = {
     Verdict.SAME_ENDS: Evidence([replace(GOOD, symmetric=1.5)]),
     Verdict.HARMS: Evidence([replace(GOOD, positive=-0.05, negative=-0.02)]),
     Verdict.ONE_SIDED: Evidence([replace(GOOD, negative=-0.02)]),
-    Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)]),
+    Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)], drawn=Drawn(0.3, 1.0)),
     Verdict.TOO_WEAK: Evidence([Reading(2, 0.01, 0.01, strength=9.0, reach=0.02), Reading(4, 0.03, 0.03, 0, 0.03, 8.0, 0.05)]),
     Verdict.LIMITED: Evidence([Reading(60, 0.04, 0.04, 0, 0.04, 1.0, 0.04), Reading(90, 0.04, 0.04, 0, 0.04, 1.0, 0.04)]),
     Verdict.WORKS: Evidence([GOOD]),
