@@ -38,7 +38,8 @@ from slider_core.encode.encoder import Sample, encode  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.calibration_search import calibrate  # noqa: E402
-from slider_core.train.trainer import StepReport, Trainer  # noqa: E402
+from slider_core.train.step_report import StepReport  # noqa: E402
+from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.use.sweep import sweep  # noqa: E402
 from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402

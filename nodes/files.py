@@ -10,9 +10,9 @@ from comfy_api.latest import io, ui
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.config.lora import FileDtype, FileFormat
+from ..slider_core.config.names import file_stem
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
-from ..slider_core.train.training_saves import file_stem
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.slider_saving import save_proven
 from .messages import say

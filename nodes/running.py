@@ -8,7 +8,7 @@ import comfy.utils
 import folder_paths
 
 from ..slider_core.encode.disk_cache import DiskCache
-from ..slider_core.train.trainer import StepReport
+from ..slider_core.train.step_report import StepReport
 from ..slider_core.train.trainings import Session
 from ..slider_core.train.trainings_driver import Observer
 from .live import Live

@@ -13,7 +13,7 @@ from ..config.lora import FileDtype
 from ..data.bucket_spec import CaptionFrom, Crop, DatasetSpec, Pairing, TextSliderSpec, Unequal, held
 from ..data.dataset import Dataset, add_text_slider, bucket_folders, read_dataset
 from ..data.simpletuner import read_dataset_file
-from ..train.trainer import StepReport
+from ..train.step_report import StepReport
 from ..train.trainings_driver import Observer
 
 Commands = Any  # what argparse's add_subparsers returns: its class is private

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import SliderError, choice, need
+from ..config.checks import choice, need
 from ..config.lora import AdapterSpec, Algorithm, FileDtype
+from ..config.regular_files import read_text
 from ..config.training import Objective, Optimizer, SaveSpec, Schedule, Timesteps, TrainPreset, TrainSpec, chosen_spec
 from ..lora.header_fields import kinds
 from ..lora.lycoris_config import read_lycoris
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to, save_slider
+from ..train.interrupts import SIGNALS
 from ..train.learning_rate import rate_note
 from ..train.training_run import Run
 from ..train.training_saves import Autosave, run_file
@@ -116,11 +118,7 @@ def adapter_spec(args: argparse.Namespace) -> AdapterSpec:
     )
     if args.lycoris_config is None:
         return spec
-    try:
-        text = args.lycoris_config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        message = f"Cannot read {args.lycoris_config} ({fault}): give a JSON file in UTF-8."
-        raise SliderError(message, "lycoris_config.unreadable") from None
+    text = read_text(args.lycoris_config, "LyCORIS configuration", "lycoris_config.unreadable")
     spec, notes = read_lycoris(text, spec)
     for note in notes:
         say(f"Note: {note}.")
@@ -148,23 +146,29 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def finishing() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C only requests a stop: whether it came is what the callable returns. The second one stops
-    at once."""
+    """Within the block the first Ctrl-C or SIGTERM only requests a stop: whether it came is what the callable returns. The second
+    one stops at once."""
     presses: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
 
     def request(_signal: int, _frame: object) -> None:
         presses.append(True)
-        signal.signal(signal.SIGINT, before)
+        for number in SIGNALS:
+            signal.signal(number, stop)
 
-    signal.signal(signal.SIGINT, request)
+    for number in SIGNALS:
+        signal.signal(number, request)
     try:
         yield lambda: bool(presses)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 class Stoppable(Progress):
@@ -209,8 +213,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if saved:
         say(f"Going on after step {training.step}.")
     saves = SaveSpec(every=args.checkpoint_every, keep=args.checkpoints_kept)
-    _train(backend, training, Autosave(training, args.out.parent / RUNS, saves), not args.no_calibration)
+    autosave = Autosave(training, args.out.parent / RUNS, saves)
+    _train(backend, training, autosave, not args.no_calibration)
     slider = training.slider()
+    if training.saved_as != training.name:  # another process trains under this name: its file stays
+        args.out = args.out.with_stem(training.saved_as)
+        say(autosave.summary())
     save_slider(args.out, slider, dtype, overwrite=args.overwrite or args.resume)
     lost = lost_to(slider, dtype)
     say(f"Step {training.step}.{rate_note(spec, training.trainer.probed)}")

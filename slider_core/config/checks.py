@@ -7,11 +7,17 @@ import difflib
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 Spec = TypeVar("Spec", bound="JsonSpec")
+MOST_DIGITS = 40  # of a number in a JSON text
+MOST_WHOLE = 10**7  # of a count that names no other limit
+LONGEST_NAME = 100  # characters of a name that is compared with others: the comparison is slow
+ODD_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)|[\ud800-\udfff\0]")  # in a JSON text: half a character, or NUL
+SHOWN = 60  # characters of a value in a message
 
 
 class SliderError(ValueError):
@@ -21,13 +27,35 @@ class SliderError(ValueError):
     """
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(clean_text(message))
         self.code = code
+
+
+def clean_text(text: str) -> str:
+    """Text that every file and screen takes: halves of a surrogate pair joined, or replaced where they are alone; no NUL."""
+    if text.isascii():
+        return text.replace("\0", "")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its beginning."""
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+        return f"a number of more than {MOST_DIGITS} digits"  # Python refuses to write one of thousands
+    text = clean_text(value if isinstance(value, str) else repr(value))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def reason(fault: BaseException) -> str:
+    """What went wrong, in words for a user: of the system's errors without their number and path."""
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror[:1].lower() + fault.strerror[1:]
+    return " ".join(str(fault).split())[:200] or type(fault).__name__
 
 
 def nearest(name: str, options: Sequence[str]) -> str:
     """`did you mean "x"?` when an option is close to `name`, else the list of options."""
-    close = difflib.get_close_matches(name, options, n=1)
+    close = difflib.get_close_matches(name[:LONGEST_NAME], options, n=1)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(options)}."
 
 
@@ -36,8 +64,8 @@ def choice(kind: type[Enum], value: Any, what: str) -> Any:
     try:
         return kind(value)
     except ValueError:
-        members = nearest(str(value), [member.value for member in kind])
-        raise SliderError(f'{what} "{value}" is not known; {members}', f"{_subject(kind)}.unknown") from None
+        members = nearest(shown(value), [member.value for member in kind])
+        raise SliderError(f'{what} "{shown(value)}" is not known; {members}', f"{_subject(kind)}.unknown") from None
 
 
 def need(ok: bool, message: str, code: str = "") -> None:
@@ -46,11 +74,57 @@ def need(ok: bool, message: str, code: str = "") -> None:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite number that a float can hold."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def parse_json(text: str | bytes, source: str, code: str, fix: str = "") -> Any:
+    """The value of a JSON text. SliderError with that code, which names `source`, for what is none: and for a name that is there
+    twice in one object ("json.twice"), a number beyond a float or of more than MOST_DIGITS digits, NaN, and deep nesting."""
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names: set[str] = set()
+            twice = next(name for name, _ in pairs if name in names or names.add(name))  # type: ignore[func-returns-value]
+            raise SliderError(f'{source}: "{shown(twice)}" is there twice; keep one of each name.', "json.twice")
+        return fields
+
+    def refuse(number: str) -> NoReturn:
+        raise SliderError(f"{source}: the number {shown(number)} is out of range. {fix}".rstrip(), code)
+
+    def whole(number: str) -> int:
+        return int(number) if len(number) <= MOST_DIGITS else refuse(number)
+
+    def real(number: str) -> float:
+        return float(number) if math.isfinite(float(number)) else refuse(number)
+
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        value = json.loads(decoded, object_pairs_hook=distinct, parse_int=whole, parse_float=real, parse_constant=refuse)
+        return _clean(value) if ODD_ESCAPE.search(decoded) else value
+    except json.JSONDecodeError as fault:
+        problem = f"at line {fault.lineno}, column {fault.colno}: {fault.msg}"
+    except UnicodeDecodeError as fault:
+        problem = f"(byte {fault.start} is not UTF-8)"
+    except RecursionError:
+        problem = "(nested too deep)"
+    raise SliderError(f"{source}: not valid JSON {problem}. {fix}".rstrip(), code)
+
+
+def _clean(value: Any) -> Any:
+    """The same value with each text in it cleaned."""
+    if isinstance(value, dict):
+        return {clean_text(name): _clean(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    return clean_text(value) if isinstance(value, str) else value
 
 
 class JsonSpec:
@@ -63,10 +137,11 @@ class JsonSpec:
 
     def check(self, name: str, ok: bool, requirement: str) -> None:
         """SliderError with the code train_spec.lr, that says what the field must be and what it is."""
-        need(ok, f"{name} must be {requirement}, got {getattr(self, name)!r}.", f"{self.subject()}.{name}")
+        need(ok, f"{name} must be {requirement}, got {shown(getattr(self, name))}.", f"{self.subject()}.{name}")
 
-    def check_whole(self, name: str, least: int) -> None:
-        self.check(name, is_whole(getattr(self, name), least), f"a whole number from {least}")
+    def check_whole(self, name: str, least: int, most: int = MOST_WHOLE) -> None:
+        whole = is_whole(getattr(self, name), least) and getattr(self, name) <= most
+        self.check(name, whole, f"a whole number from {least} to {most}")
 
     def convert(self, name: str, kind: type[Enum], label: str) -> None:
         """The field as a member of `kind`, also where it came as text."""
@@ -78,10 +153,7 @@ class JsonSpec:
     @classmethod
     def from_json(cls: type[Spec], text: str) -> Spec:
         code = cls.subject()
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as fault:
-            raise SliderError(f"{cls.__name__}: not valid JSON ({fault}).", f"{code}.not_json") from None
+        values = parse_json(text, cls.__name__, f"{code}.not_json")
         message = f"{cls.__name__}: a JSON object is needed, got {type(values).__name__}."
         need(isinstance(values, dict), message, f"{code}.not_json")
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any
 from .checks import JsonSpec, choice, is_number, need
 
 LEAST_FACTOR = 0.1  # of the rate that prodigy finds
+MOST_PARTS = 4096  # samples of a step's part, parts of a step
 MOST_LR = 0.1  # of the other optional optimizers
 
 
@@ -90,13 +91,16 @@ class TrainSpec(JsonSpec):
         self.convert("timesteps", Timesteps, "Timesteps")
         self.convert("schedule", Schedule, "Schedule")
         self.convert("weighting", Weighting, "Weighting")
+        self.check("window", isinstance(self.window, (tuple, list)), "two rising noise levels from 0 to 1")
         object.__setattr__(self, "window", tuple(self.window))
         self._check_numbers()
         self._check_optimizer()
 
     def _check_numbers(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("warmup", 0), ("few_steps", 1), ("accumulate", 1)):
-            self.check_whole(name, least)
+        for name in ("steps", "warmup"):
+            self.check_whole(name, 0)
+        for name in ("batch", "few_steps", "accumulate"):
+            self.check_whole(name, 1, MOST_PARTS)
         for name in ("checkpointing", "any_rate"):
             self.check(name, isinstance(getattr(self, name), bool), "true or false")
         self.check("lr", is_number(self.lr) and 0 <= self.lr <= 10, "0, for the probe's, or a number up to 10")

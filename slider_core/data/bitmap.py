@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from ..config.checks import SliderError, need
+from ..config.checks import SliderError, need, reason
+from ..config.regular_files import open_file
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 CLIP_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".gif")
@@ -69,7 +70,7 @@ def naming(path: Path, what: str) -> Iterator[None]:
         detail = f"has more than {_millions()} pixels"
         raise SliderError(f"{what} is too large: {path} {detail}. Scale it down.", f"{what.lower()}.too_large") from None
     except Exception as fault:  # a damaged file can make a decoder fail in nearly any way
-        raise unreadable(path, what, " ".join(str(fault).split()) or type(fault).__name__) from None
+        raise unreadable(path, what, reason(fault)) from None
 
 
 def unreadable(path: Path, what: str, reason: object) -> SliderError:
@@ -108,7 +109,7 @@ def opened(path: Path, what: str = "Image") -> Iterator[ImageFile.ImageFile]:
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     # a file object and no path: Pillow would map a BMP into memory, and die with it if the file shrank meanwhile
-    with _strict(), naming(path, what), path.open("rb") as file, Image.open(file, formats=formats) as image:
+    with _strict(), naming(path, what), open_file(path) as file, Image.open(file, formats=formats) as image:
         check_size(path, what, *image.size)
         yield image
 

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from ..config.checks import SliderError, need
+from ..config.regular_files import open_file
 from . import bitmap
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Colour, Look
 
@@ -171,7 +172,7 @@ def _container(av: Any, path: Path) -> Iterator[tuple[Any, Any]]:
     """The bitmap.opened file and its first video stream. The demuxer is chosen here and gets a file object: by itself, FFmpeg
     would follow a play list to other files and addresses."""
     limit = {"max_pixels": str(bitmap.MOST_PIXELS)}
-    with bitmap.naming(path, "Video"), path.open("rb") as file:
+    with bitmap.naming(path, "Video"), open_file(path) as file:
         start = file.read(8)
         is_matroska = start[:4] == MATROSKA
         contents = "Its content is neither MP4, QuickTime, WebM nor Matroska"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from ..config.checks import JsonSpec, choice, is_number, is_whole, need
+from ..config.checks import JsonSpec, choice, clean_text, is_number, is_whole, need
 
 
 class CaptionFrom(str, Enum):
@@ -159,10 +159,10 @@ class TextSliderSpec(JsonSpec):
         for name in ("target", "positive", "negative"):
             prompt = getattr(self, name)
             need(isinstance(prompt, str), f"The {name} prompt must be text, got {prompt!r}.", "text_slider.prompt")
-            object.__setattr__(self, name, " ".join(prompt.split()))
+            object.__setattr__(self, name, clean_text(" ".join(prompt.split())))
         same = f'positive and negative say the same ("{self.positive}"): say what the two ends are.'
         need(self.positive != self.negative, same, "text_slider.same")
-        attributes = dict.fromkeys(" ".join(attribute.split()) for attribute in self.hold)
+        attributes = dict.fromkeys(clean_text(" ".join(attribute.split())) for attribute in self.hold)
         attributes.pop("", None)
         object.__setattr__(self, "hold", tuple(attributes))
         for name in ("guidance", "weight"):

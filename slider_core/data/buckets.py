@@ -15,12 +15,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..config.checks import SliderError, need
+from ..config.checks import SliderError, clean_text, need
+from ..config.regular_files import inside, naming, open_file, read_text
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Look
 from .bitmap_clip import by_number, frame_files, look
 from .bucket_spec import BucketSpec, CaptionFrom
 
 GRAPH = "graph"  # in the place of a folder
+MOST_CAPTION = 64 << 10  # bytes
 BLOCK = 1 << 20  # bytes that are hashed at once
 COPY = 600 * 600  # pixels of a small copy: more than the doctor's 256 x 256 and a preview's 512 x 512, which crop it
 COPIES = 256 * 1024**2  # bytes of a dataset's small copies: more than 200 of them, the most that are looked at
@@ -68,13 +70,7 @@ class Bucket:
 
 def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
     """Whether the real place of `path` lies outside all `roots` (None: nothing is outside)."""
-    if roots is None:
-        return False
-    try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # gone, or a loop of links
-        return True
-    return not any(real.is_relative_to(root.resolve()) for root in roots)
+    return not inside(path, roots)
 
 
 def _caption(path: Path, spec: BucketSpec, roots: Sequence[Path] | None) -> str:
@@ -85,7 +81,7 @@ def _caption(path: Path, spec: BucketSpec, roots: Sequence[Path] | None) -> str:
         caption = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
     elif spec.captions is CaptionFrom.TEXTFILE:
         caption = _caption_beside(path, roots)
-    return f"{spec.trigger} {caption}".strip()
+    return clean_text(f"{spec.trigger} {caption}".strip())
 
 
 def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
@@ -96,12 +92,7 @@ def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
         return ""
     if escapes(text, roots):
         raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.", "caption.outside")
-    try:
-        return " ".join(text.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        raise SliderError(f"Caption is not UTF-8 text: {text}. Save it anew as UTF-8.", "caption.encoding") from None
-    except OSError as fault:
-        raise SliderError(f"Caption cannot be read: {text} ({fault.strerror}). Check its rights.", "caption.unreadable") from None
+    return " ".join(read_text(text, "Caption", "caption.unreadable", MOST_CAPTION).split())
 
 
 def _content(path: Path) -> str:
@@ -109,7 +100,7 @@ def _content(path: Path) -> str:
     files = frame_files(path) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
+        with naming("Image", file, "image.unreadable"), open_file(file) as stream:
             while block := stream.read(BLOCK):
                 digest.update(block)
     return digest.hexdigest()
@@ -136,7 +127,9 @@ def _read_sample(path: Path, spec: BucketSpec, roots: Sequence[Path] | None, cop
 def image_files(folder: Path) -> list[Path]:
     """Images, clips and folders of frames in a bucket's folder, in the order of their names; hidden ones are left out."""
     files = []
-    for path in folder.iterdir():
+    with naming("Folder", folder, "folder.unreadable"):
+        content = list(folder.iterdir())
+    for path in content:
         is_image = path.suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) and (path.is_file() or path.is_symlink())
         if path.name[0] != "." and (is_image or path.is_dir()):
             files.append(path)

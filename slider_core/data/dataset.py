@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..config.checks import SliderError, need
+from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
 from .buckets import GRAPH, Bucket, ImageSample, image_files, joined, read_bucket
@@ -68,7 +69,9 @@ def _folders_in(root: Path) -> list[Path]:
     need(not root.is_file(), f"{root} is neither a folder nor a dataset file. {advice}", "dataset.no_folder")
     kind = "file" if root.suffix.lower() == ".json" else "folder"
     need(root.is_dir(), f"Dataset {kind} not found: {root}. {advice}", "dataset.missing")
-    folders = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: path.name.lower())
+    with naming("Folder", root, "dataset.unreadable"):
+        content = list(root.iterdir())
+    folders = sorted((path for path in content if path.is_dir()), key=lambda path: path.name.lower())
     names = {folder.name.lower() for folder in folders}
     same = f"{root} holds folders whose names differ only in upper and lower case. Keep one of each."
     need(len(names) == len(folders), same, "dataset.letter_case")

@@ -12,7 +12,6 @@ off or holds no images nothing else is checked.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import SliderError, nearest, need
+from ..config.checks import LONGEST_NAME, SliderError, is_number, nearest, need, shown
+from ..config.regular_files import open_file, read_json
 from .bucket_spec import BucketSpec, CaptionFrom, Crop
 from .buckets import joined
 
@@ -59,6 +59,11 @@ STYLES = {"center": Crop.CENTER, "random": Crop.RANDOM, "corner": Crop.CENTER, "
 MEGAPIXEL = 1e6
 LEAST_SIDE = 16  # pixels
 MOST_SIDE = 16384
+MOST_BACKENDS = 1000
+MOST_BYTES = 4 << 20  # of a dataset file
+MOST_FIELDS = 200  # of a backend
+MOST_UNKNOWN = 1000  # fields
+MOST_FAULTS = 20  # that are told at once
 MOST_HEAD = 64 * 1024  # bytes of a JSON file that are looked at to tell what it is
 
 
@@ -67,7 +72,7 @@ class _Entry:
 
     def __init__(self, number: int, fields: Mapping[str, Any]) -> None:
         self.fields = fields
-        self.name = str(fields.get("id") or f"number {number + 1}")
+        self.name = shown(fields.get("id") or f"number {number + 1}")
         self.faults: list[SliderError] = []
         self.notes: list[str] = []
         self.used = True
@@ -82,29 +87,29 @@ class _Entry:
         value = self.fields.get(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            self.fault(f"{key} must be a number, got {json.dumps(value)}.", "number")
+        if not is_number(value):
+            self.fault(f"{key} must be a number, got {shown(json.dumps(value))}.", "number")
             return default
         return value
 
     def flag(self, key: str) -> bool:
         value = self.fields.get(key)
         if not isinstance(value, bool | None):
-            self.fault(f"{key} must be true or false, got {json.dumps(value)}.", "flag")
+            self.fault(f"{key} must be true or false, got {shown(json.dumps(value))}.", "flag")
         return value is True
 
     def text(self, key: str) -> str:
         value = self.fields.get(key) or ""
         if isinstance(value, str):
             return value
-        self.fault(f"{key} must be text, got {json.dumps(value)}.", "text")
+        self.fault(f"{key} must be text, got {shown(json.dumps(value))}.", "text")
         return ""
 
     def one_of(self, key: str, default: str, choices: Sequence[str], refused: str = "is not known") -> str:
         """A text that is one of `choices`; a fault that names the nearest otherwise."""
         value = self.text(key) or default
         if value and value not in choices:
-            self.fault(f'{key} "{value}" {refused}; {nearest(value, list(choices))}', key)
+            self.fault(f'{key} "{shown(value)}" {refused}; {nearest(value, list(choices))}', key)
         return value
 
 
@@ -115,11 +120,11 @@ def _check_keys(entry: _Entry) -> None:
     for key in entry.fields:
         if key in USED or key in IDLE or REMARK.match(key):
             continue
-        meant = get_close_matches(key, (*USED, *IDLE), 1, NEAR)
+        meant = get_close_matches(key[:LONGEST_NAME], (*USED, *IDLE), 1, NEAR)
         if meant:
-            entry.fault(f'field "{key}" is not known; {nearest(key, meant)}', "field")
+            entry.fault(f'field "{shown(key)}" is not known; {nearest(key, meant)}', "field")
         else:
-            entry.note(f'field "{key}" is not known and was left out.')
+            entry.note(f'field "{shown(key)}" is not known and was left out.')
 
 
 def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
@@ -208,15 +213,16 @@ def _bucket(entry: _Entry, base: Path) -> BucketSpec | None:
 
 def _backends(path: Path) -> list[dict[str, Any]]:
     """What a dataset file holds; SliderError when it is no list of objects."""
-    try:
-        backends = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as fault:
-        raise SliderError(f"Dataset file cannot be read: {path} ({fault}).", "dataset_file.unreadable") from None
-    except (json.JSONDecodeError, RecursionError) as fault:
-        raise SliderError(f"Dataset file {path} is no valid JSON ({fault}).", "dataset_file.json") from None
+    backends: Any = read_json(path, "Dataset file", "dataset_file.unreadable", MOST_BYTES, "dataset_file.json")
     listed = isinstance(backends, list) and len(backends) > 0 and all(isinstance(entry, dict) for entry in backends)
     wanted = "a list of backends is needed, each with an id and an instance_data_dir"
     need(listed, f"Dataset file {path}: {wanted}.", "dataset_file.list")
+    many = f"Dataset file {path}: {len(backends)} backends; {MOST_BACKENDS} at most, of {MOST_FIELDS} fields."
+    small = len(backends) <= MOST_BACKENDS and all(len(entry) <= MOST_FIELDS for entry in backends)
+    need(small, many, "dataset_file.too_many")
+    unknown = sum(key not in USED and key not in IDLE for entry in backends for key in entry)
+    foreign = f"Dataset file {path}: {unknown} fields in it are not known; {MOST_UNKNOWN} at most."
+    need(unknown <= MOST_UNKNOWN, foreign, "dataset_file.too_many")  # each is compared with all that are known
     return backends
 
 
@@ -236,7 +242,10 @@ def read_dataset_file(path: Path) -> tuple[list[BucketSpec], list[str]]:
         if count > 1:
             faults.append(SliderError(f'Two backends have the id "{name}".', "dataset_file.id"))
     if faults:
-        raise joined([SliderError(f"{path.name}: {fault}", fault.code) for fault in faults])
+        told = [SliderError(f"{path.name}: {fault}", fault.code) for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            told.append(SliderError(f"{path.name}: and {len(faults) - MOST_FAULTS} more faults.", "dataset_file.more"))
+        raise joined(told)
     return buckets, notes
 
 
@@ -245,8 +254,8 @@ def is_dataset_file(path: Path) -> bool:
     if path.suffix.lower() != ".json":
         return False
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(MOST_HEAD)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") and b"instance_data_dir" in head

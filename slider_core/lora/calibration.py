@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from ..config.checks import as_tuple, is_number
+from ..config.checks import as_tuple, is_number, parse_json
 
 MOST_UNIT = 1e6
 Curve = tuple[tuple[float, float], ...]
@@ -47,7 +46,7 @@ class CalibrationInfo:
     @classmethod
     def from_json(cls, text: str) -> CalibrationInfo:
         """ValueError or another fault of Python's own where the text is none."""
-        values = json.loads(text).items()
+        values = parse_json(text, "calibration", "calibration.not_json").items()
         calibration = cls(**{name: as_tuple(value) for name, value in values if name in cls.__dataclass_fields__})
         unit = calibration.unit
         if unit is not None and not (is_number(unit) and 0 < unit < MOST_UNIT):

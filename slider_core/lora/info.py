@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..config.checks import choice, need
+from ..config.checks import MOST_DIGITS, choice, clean_text, is_number, need, parse_json
 from ..config.lora import FileDtype, FileFormat
 from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
@@ -30,13 +30,25 @@ DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 
 
 def _range(text: str) -> tuple[float, float]:
-    low, high = json.loads(text)
+    low, high = _json(text)
+    if not is_number(low) or not is_number(high):
+        raise ValueError("a range is of numbers")
     return float(low), float(high)
+
+
+def _json(text: str) -> Any:
+    return parse_json(text, "header", "slider_info.damaged")
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS or int(text) < 0:
+        raise ValueError("no count of steps")
+    return int(text)
 
 
 def _slices(text: str) -> Slices:
     layers: dict[str, list[tuple[int, int]]] = {}
-    for layer, parts in json.loads(text).items():
+    for layer, parts in _json(text).items():
         layers[str(layer)] = [(int(start), int(stop)) for start, stop in parts]
     for layer, parts in layers.items():
         ends = [end for part in sorted(parts) for end in part]
@@ -55,10 +67,10 @@ TEXTS = (
 READERS: dict[str, Callable[[str], Any]] = {
     "range": _range,
     "calibration": CalibrationInfo.from_json,
-    "step": int,
-    "explained": lambda text: dict(json.loads(text)),
-    "images": lambda text: dict(json.loads(text)),
-    "trained_strengths": lambda text: tuple(json.loads(text)),
+    "step": _whole,
+    "explained": lambda text: dict(_json(text)),
+    "images": lambda text: dict(_json(text)),
+    "trained_strengths": lambda text: tuple(_json(text)),
     "place": Place,
     "file_format": FileFormat,
     "slices": _slices,
@@ -104,6 +116,12 @@ class SliderInfo:
     damaged: tuple[str, ...] = ()  # fields that could not be read
     # written as it is: kohya's ss_* fields of the training, and what other programs wrote
     other: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Half a character, as a text cut by JavaScript has, would make a header that no program reads."""
+        for name in (*TEXTS, "title", "thumbnail"):
+            object.__setattr__(self, name, clean_text(getattr(self, name)))
+        object.__setattr__(self, "other", {clean_text(key): clean_text(value) for key, value in self.other.items()})
 
     @classmethod
     def from_header(cls, header: Mapping[str, str]) -> SliderInfo:

@@ -12,10 +12,12 @@ import fnmatch
 import json
 from typing import Any
 
-from ..config.checks import SliderError, nearest, need
+from ..config.checks import SliderError, is_number, nearest, need, parse_json, shown
 from ..config.lora import TUCKER, AdapterSpec, Algorithm, Preset
 
 WHERE = "LyCORIS configuration"
+MOST_CHARACTERS = 1 << 20
+MOST_NAMES = 10_000  # in one of its lists
 TAKEN = (Algorithm.LOCON, Algorithm.LOHA, Algorithm.LOKR, Algorithm.FULL, Algorithm.GLORA)
 ALGORITHMS = {"lora": Algorithm.LOCON} | {algorithm.value: algorithm for algorithm in TAKEN}
 WITHOUT_SIGN = {
@@ -55,7 +57,7 @@ def _object(value: Any, what: str, keys: tuple[str, ...] | None = None) -> Confi
         raise SliderError(message, "lycoris_config.no_object")
     for key in value:
         if keys is not None and key not in keys:
-            message = f'{WHERE}: {what} has "{key}", which is not known; {nearest(key, keys)}'
+            message = f'{WHERE}: {what} has "{shown(key)}", which is not known; {nearest(key, keys)}'
             raise SliderError(message, "lycoris_config.key")
     return value
 
@@ -73,8 +75,8 @@ def _names(preset: Config, *keys: str) -> tuple[str, ...]:
     names: list[str] = []
     for key in keys:
         value = preset.get(key, [])
-        listed = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-        need(listed, f"{WHERE}: {key} must be a list of names.", "lycoris_config.names")
+        listed = isinstance(value, list) and all(isinstance(name, str) and name for name in value) and len(value) <= MOST_NAMES
+        need(listed, f"{WHERE}: {key} must be a list of names, {MOST_NAMES} at most.", "lycoris_config.names")
         names += value
     return tuple(dict.fromkeys(names))
 
@@ -84,13 +86,13 @@ def _whole(config: Config, key: str, default: int = 0) -> int:
     value = config.get(key)
     if value is None:
         return default
-    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
-    need(whole, f"{WHERE}: {key} must be a whole number, got {json.dumps(value)}.", "lycoris_config.number")
+    whole = is_number(value) and value == int(value) and abs(value) < MOST_CHARACTERS
+    need(whole, f"{WHERE}: {key} must be a whole number, got {shown(json.dumps(value))}.", "lycoris_config.number")
     return int(value)
 
 
 def _algorithm(config: Config) -> Algorithm:
-    name = str(config.get("algo") or "lora").lower()
+    name = shown(config.get("algo") or "lora").lower()
     if name in WITHOUT_SIGN:
         raise SliderError(f'{WHERE}: "{name}" makes no slider: {WITHOUT_SIGN[name]}.', "lycoris_config.no_sign")
     message = f'{WHERE}: algo "{name}" is not known; {nearest(name, list(ALGORITHMS))}'
@@ -167,11 +169,8 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
     Layers that it does not choose are those of `otherwise`. LyCORIS' own defaults hold: linear_dim 4, linear_alpha 1. Raises
     SliderError that names the key for what is not known, and for what cannot be a slider.
     """
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as fault:
-        raise SliderError(f"{WHERE}: not valid JSON ({fault}).", "lycoris_config.no_json") from None
-    config = _object(value, "the configuration", KEYS)
+    need(len(text) <= MOST_CHARACTERS, f"{WHERE}: {len(text)} characters; {MOST_CHARACTERS} at most.", "lycoris_config.too_large")
+    config = _object(parse_json(text, WHERE, "lycoris_config.no_json"), "the configuration", KEYS)
     for key in MUST_BE_OFF:
         off = str(config.get(key)).strip().lower() in OFF
         need(off, f"{WHERE}: {key} is not taken here; leave it out.", "lycoris_config.not_taken")

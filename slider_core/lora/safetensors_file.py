@@ -1,28 +1,118 @@
-"""safetensors files as bytes: reading one, the hash of its tensors, another header before the same tensors."""
+"""safetensors files as bytes: reading one, the hash of its tensors, another header before the same tensors.
+
+A file is read into memory of our own and not mapped: a file that shrinks, or a network drive that goes away, is then an error
+of one read and not the end of the process. No tensor is made before the header's claims are seen to be the file's own size.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, is_whole, need, parse_json, reason, shown
+from ..config.regular_files import open_file
+
+HEADER_MOST = 32 << 20  # bytes of a header that are read
+DIMENSIONS_MOST = 8
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, header) of a safetensors file. SliderError when it is damaged or something else."""
     try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            return state, dict(file.metadata() or {})
-    except (SafetensorError, OSError) as fault:
-        message = f"Slider file cannot be read: {path} ({fault}). It is damaged or no safetensors file."
-        raise SliderError(message, "file.not_safetensors") from None
+        with open_file(path) as file:
+            fields, metadata, begin = _read_header(file)
+            end = _checked(fields)
+            size = file.seek(0, 2)
+            need(size == begin + end, f"it has {size} bytes, and its header says {begin + end}", "")
+            file.seek(begin)
+            return _read_all(file, fields), metadata
+    except (OSError, ValueError) as fault:
+        message = f"Slider file cannot be read: {path} ({reason(fault).rstrip('.')}). It is damaged or no safetensors file."
+        code = fault.code if isinstance(fault, SliderError) else ""
+        raise SliderError(message, code or "file.not_safetensors") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The header's texts alone. OSError or ValueError when it cannot be read."""
+    with open_file(path) as file:
+        return _read_header(file)[1]
+
+
+def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str], int]:
+    """(tensors' fields by name, texts, where the tensors begin)."""
+    length = int.from_bytes(_exactly(file, 8), "little")
+    need(length <= HEADER_MOST, f"a header of {length} bytes", "")
+    fields = parse_json(_exactly(file, length), "its header", "")
+    need(isinstance(fields, dict), "its header is no JSON object", "")
+    metadata = fields.pop("__metadata__", None) or {}
+    texts = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
+    need(texts, "its header's texts are none", "")
+    return fields, metadata, 8 + length
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    content = file.read(size)
+    need(len(content) == size, "it ends too early", "")
+    return content
+
+
+def _checked(fields: Mapping[str, Any]) -> int:
+    """How many bytes the tensors of a header take, one after another. SliderError where they overlap or do not fit."""
+    spans = []
+    for name, field in fields.items():
+        need(isinstance(field, dict), f"{shown(name)} is no tensor", "")
+        dtype: Any = field.get("dtype")
+        shape: Any = field.get("shape")
+        offsets: Any = field.get("data_offsets")
+        need(isinstance(dtype, str) and dtype in DTYPES, f"{shown(name)} has the type {shown(dtype)}", "")
+        small = isinstance(shape, list) and len(shape) <= DIMENSIONS_MOST and all(is_whole(side, 0) for side in shape)
+        placed = isinstance(offsets, list) and len(offsets) == 2 and all(is_whole(place, 0) for place in offsets)
+        need(small and placed, f"{shown(name)} has no size or place", "")
+        size = math.prod(shape) * DTYPES[dtype].itemsize
+        need(offsets[1] - offsets[0] == size, f"{shown(name)} claims {shown(shape)} numbers and holds others", "")
+        spans.append(tuple(offsets))
+    end = 0
+    for start, stop in sorted(spans):
+        need(start == end, "its tensors overlap, or leave gaps", "")
+        end = stop
+    return end
+
+
+def _read_all(file: BinaryIO, fields: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors in the header's order, each in memory of its own."""
+    tensors = {}
+    for name, field in sorted(fields.items(), key=lambda entry: entry[1]["data_offsets"]):
+        dtype = DTYPES[field["dtype"]]
+        tensors[name] = torch.empty(field["shape"], dtype=dtype, device="cpu")
+        content = tensors[name].view(-1).view(torch.uint8).numpy().data if tensors[name].numel() else memoryview(b"")
+        done = 0
+        while done < len(content):
+            count = file.readinto(content[done:])  # type: ignore[attr-defined]
+            need(bool(count), "it ends too early", "")
+            done += count
+    return {name: tensors[name] for name in fields}
 
 
 def _header_end(content: bytes) -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, need, shown
 from ..config.lora import AdapterSpec
 from ..layers.layer import Aliases, Target, find_layer
 from .algorithm import LayerWeight, Trainable
@@ -125,7 +125,11 @@ class Adapter:
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Sequence[torch.Tensor]]) -> None:
-        """Copy `state` in, all or none. SliderError where a layer is missing or has another shape."""
+        """Copy `state` in, all or none. SliderError where a layer is missing, unknown or has another shape."""
+        names = {str(target) for target in self._parts}
+        stray = next((name for name in state if name not in names), None)
+        message = f'The saved slider has a layer "{shown(stray)}" that this model or choice of layers has not.'
+        need(stray is None, message, "resume.unknown_layer")
         for target, part in self._parts.items():
             shapes = [p.shape for p in part.parameters()]
             if str(target) not in state:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..config.checks import SliderError, need
@@ -28,7 +29,7 @@ from .formats.registry import FORMATS
 from .from_state import from_state
 from .info import SliderInfo
 from .pickle_file import PICKLES, read_pickle
-from .safe_files import atomic_write, write_folder
+from .safe_files import atomic_write, recover, write_folder
 from .safetensors_file import data_hash, read_tensors, with_header
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
@@ -93,9 +94,22 @@ def save_slider(
     tensors = save(state)
     content = with_header(tensors, slider.info.header(slider.weights, data_hash(tensors), form, dtype))
     if config is None:
-        atomic_write(path, content, overwrite)
+        atomic_write(path, content, overwrite, _check_written)
     else:
-        write_folder(path, {PEFT_CONFIG: json.dumps(config, indent=2).encode(), PEFT_WEIGHTS: content}, overwrite)
+        files = {PEFT_CONFIG: json.dumps(config, indent=2).encode(), PEFT_WEIGHTS: content}
+        write_folder(path, files, overwrite, _check_written)
+
+
+def _check_written(path: Path) -> None:
+    """SliderError unless the file that was just written can be read, here and by the library that others read it with."""
+    load_slider(path)
+    file = path / PEFT_WEIGHTS if path.is_dir() else path
+    try:
+        with safe_open(file, framework="pt") as written:
+            written.metadata()
+    except SafetensorError as fault:
+        message = f"{path.name}: its header cannot be read back ({fault}): not written. Change the labels."
+        raise SliderError(message, "file.not_readable") from None
 
 
 def _state(slider: Slider, form: FileFormat, aliases: Aliases | None) -> State:
@@ -155,6 +169,7 @@ def load_slider(path: Path) -> Slider:
 
 def _file(path: Path) -> Path:
     """The file of tensors that a path means: itself, or the one in a PEFT folder."""
+    recover(path)
     if path.is_dir():
         inside = [path / name for name in PEFT_FILES if (path / name).is_file()]
         message = f"{path} is a folder that holds no {PEFT_WEIGHTS}. Give a slider file or a PEFT folder."

@@ -24,6 +24,7 @@ from torch import nn
 
 from ..config.checks import SliderError, need
 from ..config.training import Optimizer, TrainSpec
+from .interrupts import uninterrupted
 
 BETAS = (0.9, 0.99)
 PACKAGES = {Optimizer.PRODIGY: "prodigyopt", Optimizer.ADAMW8BIT: "bitsandbytes", Optimizer.SCHEDULE_FREE: "schedulefree"}
@@ -60,6 +61,18 @@ def make_optimizer(spec: TrainSpec, parameters: Sequence[nn.Parameter]) -> torch
     return torch.optim.AdamW(parameters, betas=BETAS, **plain)
 
 
+@torch.inference_mode(False)
+def moments_of(spec: TrainSpec, parameter: nn.Parameter) -> dict[str, Any]:
+    """What the optimizer of `spec` keeps of a parameter of that shape after a step: found by a step on a copy."""
+    copy = nn.Parameter(parameter.detach().clone())
+    copy.grad = torch.full_like(copy, 1e-3)
+    optimizer: Any = make_optimizer(spec, [copy])
+    if callable(getattr(optimizer, "train", None)):
+        optimizer.train()
+    optimizer.step()
+    return dict(optimizer.state[copy])
+
+
 def optimizer_sizes(spec: TrainSpec) -> int:
     """What the optimizer and the average keep, in sizes of the adapter, rounded up."""
     average = 0
@@ -90,11 +103,13 @@ class Average:
     @contextmanager
     def trained(self) -> Iterator[None]:
         """Within the block the parameters hold the weights that are trained, bit for bit."""
-        self._hide()
+        with uninterrupted():
+            self._hide()
         try:
             yield
         finally:
-            self._show()
+            with uninterrupted():
+                self._show()
 
     @torch.no_grad()
     def follow(self, decay: float, step: int) -> None:

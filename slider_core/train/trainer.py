@@ -1,7 +1,7 @@
 """The loop: warm-up, schedule, accumulation, clipping, guards, progress. It knows no file and no screen: `on_step` reports.
 
 A step is a pure function of (weights, optimizer state, seed, step number), so `state_dict` is enough to go on exactly where
-a run stopped. A step either finishes or leaves the weights as the last finished step had them.
+a run stopped. A step finishes or leaves the weights as they were; steps that explode are undone (guard.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -28,38 +28,19 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..objective.step_loss import step_loss
 from .drawn import Drawn
+from .guard import KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
+from .interrupts import uninterrupted
 from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible, probed_rate
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
-from .progress import Probe, Reading, percent
+from .progress import Probe, Reading
 from .progress_ready import EVERY, MOST_STEPS, fall_of
 from .progress_verdict import Evidence, Explained, explain, judge
+from .step_report import StepReport
 
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
+LOSS_FIELDS = ("objective", "timesteps", "window", "weighting", "snr_gamma", "neutral_weight")  # what a loss's size depends on
 CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """A finished step: `step` counts finished steps; learned shares are the last reading's, None before the first."""
-
-    step: int
-    total: int
-    loss: float
-    explained_positive: float | None
-    explained_negative: float | None
-    seconds_left: float
-    memory: str = ""  # the most that was in use so far, for a reader
-
-    def summary(self) -> str:
-        """One line for a progress bar."""
-        explained = ""
-        if self.explained_positive is not None and self.explained_negative is not None:
-            plus = percent(self.explained_positive)
-            minus = percent(self.explained_negative)
-            explained = f"learned: plus {plus}, minus {minus}, "
-        memory = f", peak {self.memory}" if self.memory else ""
-        return f"step {self.step}/{self.total}, {explained}{self.seconds_left:.0f} s left{memory}"
 
 
 class Trainer:
@@ -74,6 +55,8 @@ class Trainer:
         self.adapter = adapter
         self.samples = tuple(samples)
         self.spec = spec
+        self._guard = Guard()
+        self._changing = False  # whether a step is changing the weights
         self._use_optimizer(spec)
         self.step = 0
         self.losses: list[float] = []
@@ -97,17 +80,21 @@ class Trainer:
         the run as well; what was learned stays. Progress is read every `read_every` steps and at the end; without a number of
         steps every EVERY steps, and the slider's being ready ends the run too.
 
-        Raises SliderError when a loss or gradient is not finite; the weights of the last good step stay.
+        Raises SliderError when a step explodes; the last good state stays, and going on from there at a lower rate works.
         """
         until = until if self.spec.steps else min(until, self.end)
-        if self.step >= until:
+        every = read_every if self.spec.steps else EVERY
+        if self.step >= until and not self._lacks_reading(until, every):
             with backend.borrowed():
                 self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
         with self._in_training(backend):
             if not self.spec.lr and self.probed is None:
                 self._probe_rate(backend)
-            self._run_steps(backend, until, on_step, read_every if self.spec.steps else EVERY)
+            if self._lacks_reading(until, every):  # an interrupt came before it
+                self.fallback.attempt(backend, self._read_progress)
+            self._keep()
+            self._run_steps(backend, until, on_step, every)
         self.optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
@@ -135,10 +122,8 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The highest learning rate: as it was set, or as the probe has found it. Prodigy finds its own, and 1 multiplies it."""
-        if self.spec.lr:
-            return self.spec.lr
-        if self.spec.optimizer is Optimizer.PRODIGY:
-            return 1.0
+        if self.spec.lr or self.spec.optimizer is Optimizer.PRODIGY:
+            return self.spec.lr or 1.0
         return UNKNOWN if self.probed is None else self.probed
 
     def check_rate(self, backend: Backend) -> None:
@@ -160,19 +145,19 @@ class Trainer:
         gradients = [torch.zeros_like(p) for p in parameters]
         for number in range(BATCHES):
             batch = self._plan.batch(self.step + number)
-            self.fallback.attempt(backend, lambda within, batch=batch: self._gradients(within, batch))  # type: ignore[misc]
+            try:
+                self.fallback.attempt(backend, lambda within, batch=batch: self._gradients(within, batch))  # type: ignore[misc]
+            except NotFiniteError as fault:
+                raise self._undone(fault.code, str(fault)) from None
             for total, p in zip(gradients, parameters, strict=True):
                 if p.grad is not None:
                     total += p.grad
         before = self.fallback.attempt(backend, lambda within: self._probe.meter.moved(within, self.adapter))
 
-        def moved_share() -> float:
-            return self.fallback.attempt(
-                backend,
-                lambda within: self._probe.moved_share(within, self._probe.meter.moved(within, self.adapter), before),
-            )
+        def share(within: Backend) -> float:
+            return self._probe.moved_share(within, self._probe.meter.moved(within, self.adapter), before)
 
-        self.probed = probed_rate(parameters, gradients, moved_share)
+        self.probed = probed_rate(parameters, gradients, lambda: self.fallback.attempt(backend, share))
 
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
@@ -181,9 +166,13 @@ class Trainer:
         first = self.step
         while self.step < until:
             loss = self._one_step(backend)
-            if self.step == until or self.step % read_every == 0:
+            if self._lacks_reading(until, read_every):
                 self.fallback.attempt(backend, self._read_progress)
                 until = until if self.spec.steps else min(until, max(self.step, self.end))
+                if self._guard.exploded_reading([reading.mean for reading in self.readings]):
+                    raise self._undone("training.exploded", f"The explained share is {self.readings[-1].mean:.0f}")
+            if self.step % KEEP_EVERY == 0:
+                self._keep()
             if on_step is None:
                 continue
             pace = (time.monotonic() - start) / (self.step - first)
@@ -191,6 +180,29 @@ class Trainer:
             seconds_left = pace * (until - self.step)
             if on_step(StepReport(self.step, until, loss, plus, minus, seconds_left, backend.memory.summary())):
                 break
+
+    def _lacks_reading(self, until: int, read_every: int) -> bool:
+        return lacks_reading(self.readings[-1].step if self.readings else 0, self.step, until, read_every)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the state is worth to take the place of another."""
+        return not self._guard.suspect(self.losses) and self.adapter.finite()
+
+    def _keep(self) -> None:
+        """Keep this state as the last good one, unless it is not."""
+        if self._guard.state is None or (self._guard.step != self.step and self.sound):
+            self._guard.state = self.state_dict()
+
+    def _undo(self) -> None:
+        if self._guard.state is not None:
+            self._load(self._guard.state)
+
+    def _undone(self, code: str, what: str) -> SliderError:
+        """Go back to the last good state; the error that says so."""
+        step = self.step + 1
+        self._undo()
+        return undone(code, f"{what} at step {step}", self.rate, self.step)
 
     def _begin_scale(self, backend: Backend) -> None:
         """The loss scale of a float16 model; a run in parts goes on with the one it had."""
@@ -203,9 +215,12 @@ class Trainer:
         """Go on with other choices (steps, lr, batch, objective, seed, optimizer) from the next step."""
         self._plan = plan(self.samples, spec)
         if spec.optimizer is not self.spec.optimizer:
+            self._guard.forget(self._guard.first)
             self._use_optimizer(spec)  # begins anew, from the weights that are read
         elif self.average.ema is not None and not spec.ema:
             self.average.end()
+        if any(getattr(spec, name) != getattr(self.spec, name) for name in LOSS_FIELDS):
+            self._guard.forget(len(self.losses))
         self.spec = spec
         for group in self.optimizer.param_groups:
             group["weight_decay"] = spec.weight_decay
@@ -220,12 +235,22 @@ class Trainer:
         fall = None if self.spec.steps else fall_of(self.readings)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step, self.rate, fall)
-        with self.average.trained():
-            value = self.fallback.attempt(backend, lambda within: self._gradients(within, batch))
-            self.optimizer.step()
-            self.average.follow(self.spec.ema, self.step + 1)
-        self.step += 1
-        self.losses.append(value)
+        try:
+            with self.average.trained():
+                value = self.fallback.attempt(backend, lambda within: self._gradients(within, batch))
+                with uninterrupted():
+                    self._changing = True
+                    self.optimizer.step()
+                    self.average.follow(self.spec.ema, self.step + 1)
+                    self.step += 1
+                    self.losses.append(value)
+                    self._changing = False
+        except NotFiniteError as fault:
+            raise self._undone(fault.code, str(fault)) from None
+        finally:
+            if self._changing:  # an optimizer that broke off half way
+                self._changing = False
+                self._undo()
         return value
 
     def _gradients(self, backend: Backend, batch: Batch) -> float:
@@ -241,8 +266,9 @@ class Trainer:
                     raise
                 self.fallback.forgive = True  # the model adds in place to what it has saved: allow that from here on
                 continue
-            if not math.isfinite(loss):
-                raise self._not_finite(f"The loss is {loss}")
+            if self._guard.exploded(loss, self.losses):
+                code = "training.exploded" if math.isfinite(loss) else "training.not_finite"
+                raise NotFiniteError(f"The loss is {loss:.3g}", code)
             parameters = self.adapter.parameters()
             for p in parameters:
                 if p.grad is not None:
@@ -252,13 +278,9 @@ class Trainer:
                 self._grow()
                 return loss
             if self._scale <= 1:
-                raise self._not_finite("No finite gradient")
+                raise NotFiniteError("No finite gradient", "training.not_finite")
             self._scale = self._scale / 2
             self._calm = 0
-
-    def _not_finite(self, what: str) -> SliderError:
-        message = f"{what} at step {self.step + 1}: lower the learning rate (now {self.rate:g})."
-        return SliderError(message, "training.not_finite")
 
     def _grow(self) -> None:
         """One overflow must not leave the rest of a long run with a small scale."""
@@ -302,20 +324,23 @@ class Trainer:
         if self.average.raw is not None:
             trained = iter(self.average.raw)
             adapter = {layer: [next(trained).cpu().clone() for _ in some] for layer, some in adapter.items()}
-        ema = self.average.ema
         return {
             "adapter": adapter,
-            "ema": None if ema is None else [mean.cpu().clone() for mean in ema],
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "ema": on_cpu(self.average.ema),
+            "optimizer": on_cpu(self.optimizer.state_dict()),
             "step": self.step,
             "losses": list(self.losses),
             "readings": [astuple(reading) for reading in self.readings],
             "probed": self.probed,
         }
 
-    @torch.inference_mode(False)
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
+        self._guard.forget()
+        self._load(state)
+
+    @torch.inference_mode(False)
+    def _load(self, state: dict[str, Any]) -> None:
         self.adapter.load_state(state["adapter"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
         self.average.load(state.get("ema"))

@@ -7,6 +7,7 @@ header    KEY: JSON with the name, the fingerprint, the training choices, the st
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -15,14 +16,17 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, is_number, is_whole, need, parse_json, reason, shown
 from ..config.training import TrainSpec
 from ..lora.safe_files import atomic_write
-from ..lora.safetensors_file import read_tensors
+from ..lora.safetensors_file import read_metadata, read_tensors
+from .optimizers import moments_of
 from .progress import Reading
 from .trainer import Trainer
 
 KEY, VERSION = "slider_run", 2
+MOST_STEPS = 10**9
+NO_NUMBERS = ("nan", "inf", "-inf")  # what JSON has no numbers for, as text
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class SavedRun:
     fingerprint: dict[str, str]
     training: TrainSpec
     state: dict[str, Any]
+    mark: str = ""  # of this save alone: another save, another mark
 
     @property
     def step(self) -> int:
@@ -42,11 +47,24 @@ class SavedRun:
     def restore(self, trainer: Trainer) -> None:
         """Put a fresh trainer of the same slider where the run was."""
         trainer.adopt(self.training)  # its optimizer is the one whose state this is
+        check_fits(self.state, trainer)
         trainer.load_state_dict(self.state)
 
 
-def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> None:
-    """Write the run as it stands, in place of an older file. SliderError when that fails; the older file is intact then."""
+def mark_of(path: Path) -> str:
+    """The mark of the run that lies there; empty where there is none that can be read."""
+    try:
+        header = parse_json(read_metadata(path)[KEY], "run", "")
+        return str(header.get("mark") or header["name"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> str:
+    """Write the run as it stands, in place of an older file, once it reads back; its mark. SliderError when that fails; the older
+    file is intact then."""
+    message = f"{path}: the run's weights are not finite and were not saved; the file before stays."
+    need(trainer.adapter.finite(), message, "resume.not_finite")
     state = trainer.state_dict()
     tensors = {"losses": torch.tensor(state["losses"], dtype=torch.float64)}
     for layer, parts in state["adapter"].items():
@@ -60,16 +78,36 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
     header = {
         "version": VERSION,
         "name": name,
+        "mark": uuid.uuid4().hex,
         "fingerprint": dict(fingerprint),
         "training": trainer.spec.to_json(),
         "step": state["step"],
-        "readings": state["readings"],
+        "readings": _as_json(state["readings"]),
         "probed": state["probed"],
-        "groups": state["optimizer"]["param_groups"],
-        "optimizer": plain,
+        "groups": _as_json(state["optimizer"]["param_groups"]),
+        "optimizer": _as_json(plain),
     }
     content = save({key: value.contiguous() for key, value in tensors.items()}, {KEY: json.dumps(header)})
-    atomic_write(path, content, overwrite=True)
+    atomic_write(path, content, overwrite=True, check=load_run)
+    return str(header["mark"])
+
+
+def _as_json(value: Any) -> Any:
+    """Nested values for JSON, which has no text for numbers that are not finite: Prodigy's settings have one."""
+    if isinstance(value, dict):
+        return {key: _as_json(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(part) for part in value]
+    return str(value) if isinstance(value, float) and not is_number(value) else value
+
+
+def _out_of_json(value: Any) -> Any:
+    """What `_as_json` was given, but for tuples."""
+    if isinstance(value, dict):
+        return {key: _out_of_json(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_out_of_json(part) for part in value]
+    return float(value) if value in NO_NUMBERS else value
 
 
 def _take_tensors(entries: Mapping[str, Any], place: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -90,12 +128,12 @@ def load_run(path: Path) -> SavedRun:
     """Read what `save_run` wrote. SliderError when the file is damaged or something else."""
     tensors, metadata = read_tensors(path)
     try:
-        header = json.loads(metadata[KEY])
+        header = _out_of_json(parse_json(metadata[KEY], "its header", "resume.damaged"))
         same_version = header["version"] == VERSION
         run = _run(header, tensors) if same_version else None
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        reason = f"{type(fault).__name__}: {fault}"
-        message = f"{path} is not a valid resume file ({reason}): train under a new name, or reset."
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as fault:
+        why = reason(fault).rstrip(".") if isinstance(fault, SliderError) else f"{type(fault).__name__}: {reason(fault)}"
+        message = f"{path} is not a valid resume file ({why}): train under a new name, or reset."
         raise SliderError(message, "resume.damaged") from None
     if run is None:
         message = f"{path} was written by another version of this program: train under a new name, or reset."
@@ -105,36 +143,103 @@ def load_run(path: Path) -> SavedRun:
 
 def _run(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> SavedRun:
     fingerprint = {key: str(value) for key, value in header["fingerprint"].items()}
-    return SavedRun(str(header["name"]), fingerprint, TrainSpec.from_json(header["training"]), _state(header, tensors))
+    state = _state(header, tensors)
+    _check_numbers(header, tensors)
+    mark = str(header.get("mark") or header["name"])
+    return SavedRun(str(header["name"]), fingerprint, TrainSpec.from_json(header["training"]), state, mark)
+
+
+def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """SliderError that names the first value that no run can have."""
+    step = header["step"]
+    need(is_whole(step, 0) and step <= MOST_STEPS, f"step {shown(step)} is no count of steps", "")
+    losses = tensors["losses"]
+    need(losses.ndim == 1 and len(losses) == step, f"{losses.numel()} losses after {step} steps", "")
+    for reading in header["readings"]:
+        numbers = isinstance(reading, list) and all(isinstance(value, float) or is_number(value) for value in reading)
+        need(numbers and is_whole(reading[0], 0) and reading[0] <= step, f"the reading {shown(reading)} is none", "")
+    probed = header["probed"]
+    need(probed is None or (is_number(probed) and probed > 0), f"{shown(probed)} is no learning rate", "")
+    for name, value in tensors.items():
+        need(not value.is_floating_point() or bool(value.isfinite().all()), f"{shown(name)} is not finite", "")
+
+
+def check_fits(state: Mapping[str, Any], trainer: Trainer) -> None:
+    """SliderError unless the state of an optimizer and the average are those that this trainer would have itself."""
+    parameters = trainer.adapter.parameters()
+    shapes = [tuple(p.shape) for p in parameters]
+    ema = [tuple(mean.shape) for mean in state["ema"] or []]
+    need(not ema or ema == shapes, "The saved average has other sizes than the slider: train under a new name.", "resume.average")
+    moments, groups = state["optimizer"]["state"], state["optimizer"]["param_groups"]
+    own = trainer.optimizer.state_dict()["param_groups"]
+    same = isinstance(groups, list) and len(groups) == len(own) and all(map(_same_group, groups, own))
+    need(same, f"The optimizer's settings in the saved run are none of {trainer.spec.optimizer.value}.", "resume.optimizer")
+    stray = next((number for number in moments if number >= len(shapes)), None)
+    need(stray is None, f"The saved optimizer has a state of parameter {stray}, and there are {len(shapes)}.", "resume.optimizer")
+    for number, entries in moments.items():
+        expected = _sizes(moments_of(trainer.spec, parameters[number]))
+        saved = _sizes(entries)
+        message = f"The optimizer's state of parameter {number} is {shown(saved)}, and {shown(expected)} is needed."
+        need(saved == expected, f"{message} Train under a new name.", "resume.optimizer")
+
+
+def _same_group(group: Any, own: Mapping[str, Any]) -> bool:
+    if not isinstance(group, dict) or not own.keys() <= group.keys() or group["params"] != own["params"]:
+        return False
+    added = [_kind(value) for name, value in group.items() if name not in own]  # some add to them as they go
+    return all(_kind(group[name]) == _kind(value) for name, value in own.items()) and set(added) <= {"number", bool}
+
+
+def _kind(value: Any) -> object:
+    """What a setting is: two of one kind may stand for each other."""
+    if isinstance(value, (list, tuple)):
+        return [_kind(part) for part in value]
+    return "number" if is_number(value) or isinstance(value, float) else type(value)
+
+
+def _sizes(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The shapes of an optimizer's tensors by name, and the kinds of what else it keeps."""
+    sizes: dict[str, Any] = {}
+    for name, value in sorted(entries.items()):
+        if isinstance(value, Mapping):
+            sizes[name] = _sizes(value)
+        else:
+            sizes[name] = tuple(value.shape) if isinstance(value, torch.Tensor) else _kind(value)
+    return sizes
 
 
 def _state(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The state of a trainer out of a file's header and tensors."""
     adapter: dict[str, dict[int, torch.Tensor]] = {}
-    moments: dict[int, dict[str, Any]] = {int(number): dict(entries) for number, entries in header["optimizer"].items()}
+    moments: dict[int, dict[str, Any]] = {_number(number): dict(entries) for number, entries in header["optimizer"].items()}
     ema: dict[int, torch.Tensor] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition("/")
         place, _, last = rest.rpartition("/")
         if kind == "adapter":
-            adapter.setdefault(place, {})[int(last)] = value
+            adapter.setdefault(place, {})[_number(last)] = value
         elif kind == "optimizer":
             number, *path = place.split("/")
-            entries = moments.setdefault(int(number), {})
+            entries = moments.setdefault(_number(number), {})
             for name in path:
                 entries = entries.setdefault(name, {})
             entries[last] = value
         elif kind == "ema":
-            ema[int(last)] = value
+            ema[_number(last)] = value
     return {
         "adapter": {layer: _in_order(parts) for layer, parts in adapter.items()},
         "optimizer": {"state": moments, "param_groups": header["groups"]},
         "ema": _in_order(ema) or None,
-        "step": int(header["step"]),
+        "step": header["step"],
         "losses": tensors["losses"].tolist(),
-        "readings": [astuple(Reading(*reading)) for reading in header["readings"]],
+        "readings": [astuple(Reading(*values)) for values in header["readings"]],
         "probed": header["probed"],
     }
+
+
+def _number(text: str) -> int:
+    need(text.isascii() and text.isdigit() and len(text) < 10, f"{shown(text)} is no number of a parameter", "")
+    return int(text)
 
 
 def _in_order(numbered: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:

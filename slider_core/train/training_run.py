@@ -36,6 +36,11 @@ class Run:
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
     ended_at: int = 0  # the step at which the user last asked to finish early
     saved: int = 0  # the step that its file holds
+    saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
+    mark: str | None = None  # of its file, as it was read or written last; None where it was neither
+
+    def __post_init__(self) -> None:
+        self.saved_as = self.saved_as or self.name
 
     @property
     def step(self) -> int:

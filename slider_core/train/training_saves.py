@@ -5,12 +5,12 @@
     <folder>/<name>_step000100.safetensors      a checkpoint, a slider too
 
 Every file is written beside its place and renamed, so a program that is killed leaves the old one or the new one. A full disk
-does not stop the training: what cannot be saved is reported, and tried again at the next autosave.
+does not stop the training: what cannot be saved is reported, and tried again at the next autosave. Another process may train
+under the same name: what it has saved meanwhile is never replaced, and this run goes on under a name of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Sequence
@@ -18,24 +18,17 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, reason
+from ..config.names import file_stem
 from ..config.training import SaveSpec
+from ..lora.safe_files import locked, tidy
 from ..lora.slider_file import save_slider
+from .interrupts import uninterrupted
 from .progress import Reading
-from .training_file import save_run
+from .training_file import mark_of, save_run
 from .training_run import Run
 
-LONGEST = 80  # characters of a name in a file name
 ENDING, RUN_ENDING = ".safetensors", ".run.safetensors"
-RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)?(\..*)?")  # names that Windows does not take
-
-
-def file_stem(name: str) -> str:
-    """A slider's name as a file name of its own, on every system."""
-    plain = re.sub(r"[^\w .-]", "_", name)[:LONGEST].strip(" .")
-    if plain == name and not RESERVED.fullmatch(plain):
-        return plain
-    return f"{plain or 'slider'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def run_file(root: Path, name: str) -> Path:
@@ -50,11 +43,25 @@ class Autosave:
     def __init__(self, run: Run, root: Path, spec: SaveSpec) -> None:
         self.run = run
         self.spec = spec
-        self.file = run_file(root, run.name)
-        self.folder = self.file.parent
-        self.stem = file_stem(run.name)
+        self.root = root
         self.trouble = ""  # why the last attempt failed
+        self.note = ""  # that it is saved under another name, and why
         self._saved_at = time.monotonic()
+        if run.mark is None:  # what lies there may be replaced: who began the run was asked
+            run.mark = mark_of(run_file(root, run.saved_as))
+        tidy(self.folder)
+
+    @property
+    def stem(self) -> str:
+        return file_stem(self.run.saved_as)
+
+    @property
+    def file(self) -> Path:
+        return run_file(self.root, self.run.saved_as)
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
 
     @property
     def slider_file(self) -> Path:
@@ -70,6 +77,8 @@ class Autosave:
     def after_step(self) -> None:
         """Save when it is time. Call it when a step is finished."""
         step = self.run.step
+        if not self.run.trainer.sound:  # it may be about to explode: what is on disk is better
+            return
         if self.spec.every and step % self.spec.every == 0:
             self._checkpoint(step)
         if time.monotonic() - self._saved_at >= self.spec.seconds:
@@ -78,14 +87,31 @@ class Autosave:
     def save(self) -> None:
         """Save the run and the slider as they stand. What goes wrong is in `trouble`."""
         try:
-            save_run(self.file, self.run.name, self.run.fingerprint, self.run.trainer)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with uninterrupted(), locked(self.root):
+                self._make_way()
+                self.run.mark = save_run(self.file, self.run.saved_as, self.run.fingerprint, self.run.trainer)
         except SliderError as fault:
             self.trouble = str(fault)
+        except OSError as fault:
+            self.trouble = f"Cannot write to {self.folder} ({reason(fault)}). Choose a folder that can be written."
         else:
             self.run.saved = self.run.step
             self.trouble = ""
             self.save_slider()
         self._saved_at = time.monotonic()
+
+    def _make_way(self) -> None:
+        """Take another name when what lies under this one is no longer what this run has read or written there."""
+        if mark_of(self.file) in ("", self.run.mark):
+            return
+        taken = self.run.saved_as
+        number = 2
+        while mark_of(run_file(self.root, f"{self.run.name}-{number}")):
+            number += 1
+        self.run.saved_as = f"{self.run.name}-{number}"
+        self.run.mark = ""
+        self.note = f' Another process has saved a run "{taken}" meanwhile: this one goes on as "{self.run.saved_as}".'
 
     def save_slider(self) -> None:
         """Save the slider alone: when it has changed but for its training, as by a calibration."""
@@ -103,8 +129,8 @@ class Autosave:
     def summary(self) -> str:
         """One sentence for the user."""
         if self.trouble:
-            return f"Not saved: {self.trouble}"
-        return f"Saved up to step {self.run.saved} in {Path(*self.folder.parts[-3:]).as_posix().lstrip('/')}/."
+            return f"Not saved: {self.trouble}{self.note}"
+        return f"Saved up to step {self.run.saved} in {Path(*self.folder.parts[-3:]).as_posix().lstrip('/')}/.{self.note}"
 
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints on disk, by step."""

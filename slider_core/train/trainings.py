@@ -76,6 +76,7 @@ class Session:
             if on_disk is not None:
                 on_disk.restore(run.trainer)
                 run.saved = on_disk.step
+                run.mark = on_disk.mark
             self._runs[name] = run
         self._free_memory(name)
         return run

@@ -24,7 +24,8 @@ from ..lora.formats.native import to_native
 from ..lora.safetensors_file import tensor_hash
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
-from .trainer import StepReport, Trainer
+from .step_report import StepReport
+from .trainer import Trainer
 from .training_run import Run
 from .training_saves import Autosave
 from .trainings import Session

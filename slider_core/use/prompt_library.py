@@ -15,13 +15,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from ..config.checks import SliderError, nearest, need
+from ..config.checks import LONGEST_NAME, nearest, need, parse_json, shown
+from ..config.regular_files import MOST_TEXT, read_text
 
 PROMPTS = ("prompt", "caption", "tags")  # the first that is there counts
 STRENGTH = "adapter_strength"
 NEAR = 0.75  # how alike a field's name is to one of ours when it is a slip of the pen
 MOST_ENTRIES = 256
-MOST_BYTES = 1 << 20
 MOST_STRENGTH = 100.0
 EXAMPLE = '{"plain": "a face", "plus": {"prompt": "a face", "adapter_strength": 1.2}}'
 
@@ -68,35 +68,14 @@ class PromptLibrary:
 
 def read_prompts(path: Path) -> PromptLibrary:
     """A prompt library file. SliderError when it cannot be read or says something that has no meaning."""
-    try:
-        size = path.stat().st_size
-        need(size <= MOST_BYTES, f"{path} is larger than {MOST_BYTES >> 20} MB: that is no prompt library.", "prompts.too_large")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise SliderError(f"Prompt library {path} cannot be read ({fault}).", "prompts.unreadable") from None
-    return parse_prompts(text, str(path))
+    return parse_prompts(read_text(path, "Prompt library", "prompts.unreadable"), str(path))
 
 
 def parse_prompts(text: str, source: str = "Prompt library") -> PromptLibrary:
     """A prompt library from JSON text. SliderError that names the entry and what is wrong with it."""
-
-    def without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        names = set()
-        for name, _ in pairs:
-            message = f"{source}: {json.dumps(name, ensure_ascii=False)} is there twice; give each a name of its own."
-            need(name not in names, message, "prompts.name_twice")
-            names.add(name)
-        return dict(pairs)
-
-    try:
-        library = json.loads(text, object_pairs_hook=without_repetition)
-    except SliderError:
-        raise
-    except (RecursionError, ValueError) as fault:
-        problem = f"({fault})"
-        if isinstance(fault, json.JSONDecodeError):
-            problem = f"at line {fault.lineno}, column {fault.colno}: {fault.msg}"
-        raise SliderError(f"{source}: not valid JSON {problem}. Like {EXAMPLE}", "prompts.not_json") from None
+    message = f"{source}: {len(text)} characters; {MOST_TEXT} at most."
+    need(len(text) <= MOST_TEXT, message, "prompts.too_many")
+    library = parse_json(text, source, "prompts.not_json", f"Like {EXAMPLE}")
     is_library = isinstance(library, dict) and len(library) > 0
     need(is_library, f"{source}: names with prompts are needed, like {EXAMPLE}", "prompts.empty")
     count = len(library)
@@ -106,16 +85,16 @@ def parse_prompts(text: str, source: str = "Prompt library") -> PromptLibrary:
 
 def _entry(name: str, value: Any, source: str) -> PromptEntry:
     def require(ok: bool, problem: str, code: str) -> None:
-        need(ok, f"{source}: entry {json.dumps(name, ensure_ascii=False)} {problem}", code)
+        need(ok, f"{source}: entry {json.dumps(shown(name), ensure_ascii=False)} {problem}", code)
 
     if isinstance(value, str):
         return PromptEntry(name, value)
-    form = f'must be a text or {{"{PROMPTS[0]}": …, "{STRENGTH}": …}}, got {json.dumps(value)[:60]}.'
+    form = f'must be a text or {{"{PROMPTS[0]}": …, "{STRENGTH}": …}}, got {shown(json.dumps(value))}.'
     require(isinstance(value, Mapping), form, "prompts.entry")
     for key in value:  # further fields are none of ours, but a slip of the pen must not lose a strength
         known = key in (*PROMPTS, STRENGTH)
-        meant = [] if known else get_close_matches(key, (*PROMPTS, STRENGTH), 1, NEAR)
-        require(not meant, f'has no field "{key}"; {nearest(key, meant)}', "prompts.unknown_field")
+        meant = [] if known else get_close_matches(key[:LONGEST_NAME], (*PROMPTS, STRENGTH), 1, NEAR)
+        require(not meant, f'has no field "{shown(key)}"; {nearest(key, meant)}', "prompts.unknown_field")
     prompt = next((value[key] for key in PROMPTS if value.get(key) is not None), None)
     is_list = isinstance(prompt, list) and all(isinstance(tag, str) for tag in prompt)
     if is_list:
@@ -125,7 +104,7 @@ def _entry(name: str, value: Any, source: str) -> PromptEntry:
     if strength is None:
         return PromptEntry(name, cast(str, prompt))
     limits = f"a number from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} is needed"
-    problem = f"has the {STRENGTH} {json.dumps(strength)[:60]}; {limits}."
+    problem = f"has the {STRENGTH} {shown(json.dumps(strength))}; {limits}."
     number = _number(strength)
     require(number is not None and abs(number) <= MOST_STRENGTH, problem, "prompts.strength")
     return PromptEntry(name, cast(str, prompt), number)

@@ -234,7 +234,8 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     with refused("image.no_file", tmp_path):
         load_image(tmp_path)
-    refused_both(Path("nul\0.png"), "image.unreadable")
+    with refused("image.unreadable", "null byte"):
+        look(Path("nul\0.png"))
     (tmp_path / "loop.png").symlink_to(tmp_path / "pool.png")
     (tmp_path / "pool.png").symlink_to(tmp_path / "loop.png")
     refused_both(tmp_path / "loop.png", "image.unreadable")

@@ -210,7 +210,7 @@ def test_train_refuses_a_place_before_it_trains(tmp_path: Path, data: Path, refu
     refused([*train, tmp_path / "file.safetensors"], "file.exists", tmp_path / "file.safetensors")
     refused([*train, tmp_path / "s"], "file.ending", tmp_path / "s")
     refused([*train, tmp_path / "file.safetensors/far/s.safetensors"], "", tmp_path / "file.safetensors/far")
-    refused([*train, tmp_path / f"{LONG}.safetensors"], "", tmp_path / LONG)
+    refused([*train, tmp_path / f"{LONG}.safetensors"], "file.name_too_long", LONG[:60])
 
 
 def test_train_and_sweep_end_to_end(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

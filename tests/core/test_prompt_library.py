@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from core.refusal import refused
 
-from slider_core.use.prompt_library import MOST_BYTES, MOST_ENTRIES, PromptEntry, parse_prompts, read_prompts
+from slider_core.config.regular_files import MOST_TEXT
+from slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, parse_prompts, read_prompts
 
 REFERENCE = """{
   "plain": "regular prompt",
@@ -13,17 +14,19 @@ REFERENCE = """{
   "slider_minus": { "prompt": "same prompt", "adapter_strength": 0.5 }
 }"""
 GLOBAL = 0.8
-STRENGTHS = ('"strong"', "true", "NaN", '"inf"', "[1]", "1e999", "-101", "1" + "0" * 400)
+STRENGTHS = ('"strong"', "true", '"inf"', "[1]", "-101")
+NO_NUMBERS = ("NaN", "1e999", "1" + "0" * 400, "-1" + "0" * 5000)
 WRONG = [
     *((f'{{"a": {{"prompt": "x", "adapter_strength": {value}}}}}', "prompts.strength", '"a"') for value in STRENGTHS),
+    *((f'{{"a": {{"prompt": "x", "adapter_strength": {value}}}}}', "prompts.not_json", value[:60]) for value in NO_NUMBERS),
     ('{"a": {"prompt": "x", "adapter_strenght": 1}}', "prompts.unknown_field", '"adapter_strength"'),
     ('{"a\\nb": 3}', "prompts.entry", '"a\\nb"'),
     ('{"fine": "x", "a": 3}', "prompts.entry", '"a"'),
     ('{"a": {"adapter_strength": 1}}', "prompts.no_prompt", '"a"'),
     ('{"a": {"promt": "x"}}', "prompts.unknown_field", '"prompt"'),
     ('{"a": {"prompt": [1]}}', "prompts.no_prompt", '"a"'),
-    ('{"a": "x", "a": "y"}', "prompts.name_twice", '"a"'),
-    ('{"a": {"prompt": "x", "prompt": "y"}}', "prompts.name_twice", '"prompt"'),
+    ('{"a": "x", "a": "y"}', "json.twice", '"a"'),
+    ('{"a": {"prompt": "x", "prompt": "y"}}', "json.twice", '"prompt"'),
     ('{"a": "x",}', "prompts.not_json", "line 1"),
     ("[" * 100_000, "prompts.not_json", ""),
     ("", "prompts.not_json", "line 1"),
@@ -86,6 +89,6 @@ def test_a_file_is_read_with_its_byte_order_mark_and_named_when_it_cannot_be(tmp
     for path in (file, tmp_path / "none.json", tmp_path):
         with refused("prompts.unreadable", path):
             read_prompts(path)
-    file.write_bytes(b" " * (MOST_BYTES + 1))
-    with refused("prompts.too_large", file):
+    file.write_bytes(b" " * (MOST_TEXT + 1))
+    with refused("file.too_large", file):
         read_prompts(file)

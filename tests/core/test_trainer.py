@@ -13,7 +13,8 @@ from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train import trainer as trainer_module
-from slider_core.train.trainer import StepReport, Trainer, learning_rate
+from slider_core.train.step_report import StepReport
+from slider_core.train.trainer import Trainer, learning_rate
 from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP, PAIRS, NEUTRAL = 12, 7, 5, 2

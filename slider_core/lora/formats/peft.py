@@ -6,7 +6,6 @@ Alpha stands in the configuration, a DoRA's magnitude is a tensor. peft.PeftMode
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 from ...config.checks import SliderError, need
 from ...config.lora import FileFormat
+from ...config.regular_files import read_json
 from ...layers.layer import Aliases, Target
 from ..algorithm import LayerWeight
 from ..algorithms.lora import DOWN, UP
@@ -27,6 +27,7 @@ PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_FILES = (PEFT_WEIGHTS, "adapter_model.bin")
 PREFIX = "base_model.model."
 MOST_ALPHA = 1e6
+MOST_BYTES = 8 << 20  # of a configuration
 
 
 class Peft(Format):
@@ -93,10 +94,7 @@ def peft_config(path: Path) -> dict[str, Any] | None:
     beside = path.with_name(PEFT_CONFIG)
     if path.name not in PEFT_FILES or not beside.is_file():
         return None
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as fault:
-        raise SliderError(f"{beside} cannot be read ({fault}).", "peft.config") from None
+    config: Any = read_json(beside, "PEFT configuration", "peft.config", MOST_BYTES)
     lora = isinstance(config, dict) and config.get("peft_type", "LORA") == "LORA"
     need(lora, f"{beside}: a LoRA of PEFT is needed, and this is none.", "peft.no_lora")
     return config
