@@ -1,13 +1,13 @@
 """The nodes, in the order of use."""
 
-from . import apply, calibrate, dataset, demo, files, finding, live_preview, prompts, stack, sweep, target, text_pair, train
+from . import apply, calibrate, dataset, demo, files, finding, prompts, sampling, stack, sweep, target, text_pair, train
 
 NODES = [
     *demo.NODES,
     *dataset.NODES,
     *text_pair.NODES,
     *target.NODES,
-    *live_preview.NODES,
+    *sampling.NODES,
     *train.NODES,
     *calibrate.NODES,
     *apply.NODES,

@@ -1,6 +1,5 @@
 """Inputs that several nodes share, and what they mean together."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +8,15 @@ from comfy_api.latest import io
 
 from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.sampling import Sampling
+from ..slider_core.use.sampling import AUTO, SamplerSettings
 from ..slider_core.use.schedule import Mode, Window, parse_points
 from ..slider_core.with_comfy.slider_apply import apply
 from .sockets import option
 
 SEEDS = 0xFFFFFFFFFFFFFFFF
-GUIDANCE = "Guidance: 1 for the demo model and distilled models, 5 to 8 for SD and SDXL."
+SAMPLER_STEPS = "Sampler steps. 0: as the model's family is drawn (docs/settings.md)."
+GUIDANCE = "Guidance scale. 0: as the model's family is drawn."
+AS_KSAMPLER = "As in KSampler. auto: as the model's family is drawn."
 UNITS = "calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA loader takes."
 START = "The slider acts from here on. 0.2 to 0.4 leaves the layout of the picture as it is."
 END = "The slider acts up to here. 0 is the first sigma of the model's schedule, 1 the last."
@@ -38,12 +39,14 @@ def seed_input(name: str, tooltip: str, counts: bool = True) -> io.Int.Input:
 
 
 def sampler_inputs() -> list[io.Input]:
-    """The sampler settings, as a KSampler has them."""
+    """The sampler settings, as a KSampler has them, and 0 or auto for what the model likes."""
+    samplers = [AUTO, *comfy.samplers.KSampler.SAMPLERS]
+    schedulers = [AUTO, *comfy.samplers.KSampler.SCHEDULERS]
     return [
-        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampler steps."),
-        io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=GUIDANCE),
-        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler", tooltip="As in KSampler."),
-        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple", tooltip="As in KSampler."),
+        io.Int.Input("steps", default=0, min=0, max=1000, tooltip=SAMPLER_STEPS),
+        io.Float.Input("cfg", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=GUIDANCE),
+        io.Combo.Input("sampler_name", options=samplers, default=AUTO, tooltip=AS_KSAMPLER),
+        io.Combo.Input("scheduler", options=schedulers, default=AUTO, tooltip=AS_KSAMPLER),
     ]
 
 
@@ -56,15 +59,13 @@ def most_at_once_input() -> io.Int.Input:
 class SamplerInputs:
     """What those inputs give, by their names."""
 
-    steps: int
-    cfg: float
-    sampler_name: str
-    scheduler: str
-    most_at_once: int = 0
+    steps: int = 0
+    cfg: float = 0.0
+    sampler_name: str = AUTO
+    scheduler: str = AUTO
 
-    def sampling(self, positive: Any, negative: Any, latent: Mapping[str, Any], seed: int) -> Sampling:
-        settings = self.steps, self.cfg, self.sampler_name, self.scheduler
-        return Sampling(positive, negative, latent, seed, *settings, most_at_once=self.most_at_once)
+    def settings(self) -> SamplerSettings:
+        return SamplerSettings(self.steps, self.cfg, self.sampler_name, self.scheduler)
 
 
 def units_input() -> io.Combo.Input:

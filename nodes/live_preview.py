@@ -1,4 +1,4 @@
-"""SliderLivePreview: how the strip is drawn that Slider Train Step shows while it trains, and the drawing of it.
+"""The strip that Slider Train Step shows while it trains, as Slider Sampling says.
 
 With a prompt library it is the validation of the training: an entry without a strength is a row at all of the strip's
 strengths, one with a strength is a picture at it.
@@ -6,14 +6,13 @@ strengths, one with a strength is a picture at it.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 import torch
-from comfy_api.latest import io
 from PIL import Image
 
 from ..slider_core.config.checks import SliderError, need
@@ -21,13 +20,11 @@ from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
 from ..slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
-from ..slider_core.use.sampling import Sampling
+from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.use.sweep import sweep_library
-from ..slider_core.with_comfy.sampling_request import carrying, encoded
+from ..slider_core.with_comfy.sampling_request import ModelSampling, on_model
 from ..slider_core.with_comfy.sweep import SliderSampler
-from .inputs import SamplerInputs, sampler_inputs, seed_input
 from .messages import executing_node
-from .sockets import TRAINING_MENU, PreviewSocket, PromptsSocket
 
 MOST_IMAGES = MOST_ENTRIES  # in one live strip
 QUALITY = 90
@@ -40,13 +37,12 @@ def first_line(fault: Exception) -> str:
 
 @dataclass(frozen=True)
 class LivePreview:
-    """What flows on the socket: what is drawn, and how often; `every` 0 is at the end only."""
+    """What is drawn, and how often; `every` 0 is at the end only."""
 
-    sampling: Sampling
+    drawing: ModelSampling
     strengths: tuple[float, ...]
     every: int
     library: PromptLibrary | None = None
-    positives: Mapping[str, Any] = field(default_factory=dict)  # the library's prompts, encoded
 
     def strip(self, sampler: SliderSampler) -> Image.Image:
         """What is shown: one prompt at all strengths, or the library."""
@@ -57,15 +53,18 @@ class LivePreview:
 
     def images(self, sampler: SliderSampler) -> torch.Tensor:
         """(strengths, 3, H, W) of the prompt, in one sampling call where the model and the sampler allow that."""
-        images, _ = sampler.images(self.sampling, self.strengths)
+        images, _ = sampler.images(self.drawing.sampling, self.strengths)
         return images.detach().float().cpu().clamp(0, 1)
 
     def entry_images(self, library: PromptLibrary, sampler: SliderSampler) -> list[torch.Tensor]:
         """The images of each entry; one sampling for each distinct prompt. SliderError that names the entry."""
 
+        names = {prompt: name for name, prompt in library.prompts().items()}
+
         def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
+            positive = self.drawing.positives[names[entry.prompt]]
             try:
-                return sampler.images(replace(self.sampling, positive=self.positives[entry.prompt]), strengths)[0]
+                return sampler.images(replace(self.drawing.sampling, positive=positive), strengths)[0]
             except Exception as fault:  # ComfyUI's stop is no Exception
                 raise SliderError(f'entry "{entry.name}": {first_line(fault)}', "preview.entry") from fault
 
@@ -83,11 +82,10 @@ class LivePreview:
 
 
 class Strips:
-    """The live strips of one training: drawn on `model`, kept as one file of ComfyUI's temporary folder."""
+    """The live strips of one training, kept as one file of ComfyUI's temporary folder."""
 
-    def __init__(self, preview: LivePreview | None, model: Any, vae: Any) -> None:
+    def __init__(self, preview: LivePreview | None, vae: Any) -> None:
         self.preview = preview
-        self._model = model
         self._vae = vae
         self.shown: dict[str, Any] | None = None  # as ComfyUI's /view wants it, and the step
         self.trouble = ""
@@ -126,12 +124,12 @@ class Strips:
             self.shown = self._file(slider, step)
             self.drawn += 1
         except Exception as fault:  # the training is worth more than any picture of it; ComfyUI's stop is no Exception
-            logging.getLogger(__name__).warning("Slider Live Preview at step %d", step, exc_info=True)
+            logging.getLogger(__name__).warning("live strip at step %d", step, exc_info=True)
             self.trouble = f"No live strip: {first_line(fault)}"
         self.seconds += time.monotonic() - start
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
-        strip = self.preview.strip(SliderSampler(self._model, self._vae, slider))
+        strip = self.preview.strip(SliderSampler(self.preview.drawing.model, self._vae, slider))
         folder = Path(folder_paths.get_temp_directory())
         folder.mkdir(parents=True, exist_ok=True)
         name = f"slider_live_{executing_node().replace(':', '_')}.jpg"
@@ -141,71 +139,24 @@ class Strips:
         return {"filename": name, "subfolder": "", "type": "temp", "step": step}
 
 
-def encoded_library(library: PromptLibrary, clip: Any, strengths: int) -> dict[str, Any]:
-    """Each distinct prompt of a library, encoded. SliderError for what cannot be, or is too much to be drawn again and again."""
-    need(clip is not None, "Slider Live Preview: prompts need clip to encode them; connect it.", "preview.no_clip")
+def checked_size(library: PromptLibrary, strengths: int) -> None:
+    """SliderError for a library that is too much to be drawn again and again."""
     single = sum(entry.strength is not None for entry in library.entries)
     rows = len(library.entries) - single
     count = rows * strengths + single
     need(
         count <= MOST_IMAGES,
-        f"Slider Live Preview: {rows} entries at {strengths} strengths and {single} at their own are {count} pictures; "
-        f"{MOST_IMAGES} at most. Write fewer strengths, or give entries an adapter_strength.",
+        f"Slider Train Step: {rows} entries at {strengths} strengths and {single} at their own are {count} pictures; "
+        f"{MOST_IMAGES} at most. Write fewer strip_strengths, or give entries an adapter_strength.",
         "preview.size",
     )
-    positives = {}
-    for name, prompt in library.prompts().items():
-        try:
-            positives[prompt] = encoded(clip, prompt)
-        except Exception as fault:
-            message = f'Slider Live Preview: entry "{name}" cannot be encoded: {first_line(fault)}'
-            raise SliderError(message, "preview.encode") from fault
-    return positives
 
 
-class SliderLivePreview(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="SliderLivePreview",
-            display_name="Slider Live Preview",
-            category=TRAINING_MENU,
-            description="A strip that Slider Train Step shows while it trains, always from the same noise: connect it there.",
-            search_aliases=["slider live strip", "training preview", "sample while training"],
-            inputs=[
-                io.Conditioning.Input("positive", tooltip="The prompt of the strip, as for KSampler."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, as for KSampler."),
-                io.Latent.Input("latent_image", tooltip="Size of the pictures, e.g. from Empty Latent Image."),
-                io.String.Input("strengths", default="-1, 0, 1", tooltip="A list, or a range start:stop:step."),
-                # the browser puts a new number into whatever is called seed
-                seed_input("strip_seed", "Noise of every strip: they differ by what was learned alone.", counts=False),
-                *sampler_inputs(),
-                io.Int.Input("every", default=50, min=0, max=100000, tooltip="Steps between two strips. 0: only at the end."),
-                PromptsSocket.Input("prompts", optional=True, tooltip="In place of positive, from Slider Prompt Library."),
-                io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts; needed only with prompts."),
-            ],
-            outputs=[PreviewSocket.Output(display_name="preview", tooltip="For Slider Train Step.")],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        positive: Any,
-        negative: Any,
-        latent_image: dict[str, Any],
-        strengths: str,
-        strip_seed: int,
-        every: int,
-        prompts: PromptLibrary | None = None,
-        clip: Any = None,
-        **sampler: Any,
-    ) -> io.NodeOutput:
-        sampling = SamplerInputs(**sampler).sampling(positive, negative, latent_image, strip_seed)
-        columns = parse_strengths(strengths)
-        positives = {}
-        if prompts is not None:
-            positives = carrying(positive, encoded_library(prompts, clip, len(columns)))
-        return io.NodeOutput(LivePreview(sampling, columns, every, prompts, positives))
-
-
-NODES = [SliderLivePreview]
+def live_preview(
+    request: SamplingRequest, model: Any, files: Sequence[str], clip: Any, strengths: str, every: int
+) -> LivePreview:
+    """The strip of a training on `model`, its prompts encoded. SliderError where it cannot be drawn."""
+    columns = parse_strengths(strengths)
+    if request.library is not None:
+        checked_size(request.library, len(columns))
+    return LivePreview(on_model(request, model, files, clip), columns, every, request.library)

@@ -15,17 +15,19 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.with_comfy.sampling_request import encoded
+from ..slider_core.use.sampling import SamplingRequest
+from ..slider_core.with_comfy.sampling_request import on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
 from .dataset_places import walked
 from .frames import as_image
+from .graph_files import model_files
 from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
 from .sockets import USE_MENU, PromptsSocket, SliderSocket
 
 NO_FILE = "none"
 LIBRARY = "JSON: a name and a text, or a name and a prompt with an adapter_strength."
 FILE = "A JSON file of the input folder, in place of the text above."
-DRAWN_WITH = ("model", "clip", "vae", "slider", "latent_image")
+DRAWN_WITH = ("model", "clip", "vae", "slider")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class DrawInputs(SamplerInputs):
     latent_image: dict[str, Any] | None = None
     negative: Any = None
     units: str = Units.CALIBRATED.value
+    most_at_once: int = 0
 
     def complete(self) -> bool:
         """Whether the library is to be drawn. SliderError when something is missing for that."""
@@ -73,9 +76,10 @@ class SliderPromptLibrary(io.ComfyNode):
             display_name="Slider Prompt Library",
             category=USE_MENU,
             description="Named prompts, each at a strength of its own, as SimpleTuner writes them. With a model and a slider "
-            "connected, every entry is drawn; prompts goes to Slider Strength Sweep and to Slider Live Preview.",
+            "connected, every entry is drawn; prompts goes to Slider Sampling.",
             search_aliases=["validation prompts", "adapter_strength", "user prompt library"],
             is_output_node=True,
+            hidden=[io.Hidden.prompt],
             inputs=[
                 io.String.Input("library", default=EXAMPLE, multiline=True, tooltip=LIBRARY),
                 io.Combo.Input("file", options=[NO_FILE, *library_files()], default=NO_FILE, tooltip=FILE),
@@ -86,13 +90,13 @@ class SliderPromptLibrary(io.ComfyNode):
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts. Needed only to draw."),
                 io.Vae.Input("vae", optional=True, tooltip="Needed only to draw."),
                 SliderSocket.Input("slider", optional=True, tooltip="Needed only to draw."),
-                io.Latent.Input("latent_image", optional=True, tooltip="Size of the pictures. Needed only to draw."),
+                io.Latent.Input("latent_image", optional=True, tooltip="Size of the pictures; without it the family's."),
                 io.Conditioning.Input("negative", optional=True, tooltip="The negative prompt; without it an empty one."),
                 units_input(),
                 most_at_once_input(),
             ],
             outputs=[
-                PromptsSocket.Output(display_name="prompts", tooltip="For Slider Strength Sweep and Slider Live Preview."),
+                PromptsSocket.Output(display_name="prompts", tooltip="For Slider Sampling."),
                 io.Image.Output(display_name="grid", tooltip="Every entry with its name and strength."),
                 io.Image.Output(display_name="images", tooltip="One picture for each entry, in order."),
                 io.String.Output(display_name="report", tooltip="The entries, and how they were drawn."),
@@ -112,21 +116,22 @@ class SliderPromptLibrary(io.ComfyNode):
         if not draw.complete():
             summary = prompts.summary(strength)
             return io.NodeOutput(prompts, ExecutionBlocker(None), ExecutionBlocker(None), summary, ui=ui.PreviewText(summary))
-        negative = encoded(draw.clip, "") if draw.negative is None else draw.negative
-        sampling = draw.sampling(None, negative, draw.latent_image, draw.seed)
-        sampler = SliderSampler(draw.model, draw.vae, draw.slider, draw.units)
+        conditioning = None, draw.negative, draw.latent_image, draw.clip
+        request = SamplingRequest(draw.settings(), "", draw.seed, *conditioning, prompts)
+        drawing = on_model(request, draw.model, model_files(cls.hidden.prompt), most_at_once=draw.most_at_once)
+        sampler = SliderSampler(drawing.model, draw.vae, draw.slider, draw.units)
         bar = comfy.utils.ProgressBar(len(prompts.groups()))
-        images = sample_library(prompts, strength, sampler, sampling, draw.clip, lambda: bar.update(1))
-        return drawn(cls, prompts, images, strength, sampler)
+        images = sample_library(prompts, strength, sampler, drawing, lambda: bar.update(1))
+        return drawn(cls, prompts, images, strength, f"{sampler.summary()} {drawing.summary}".strip(), draw.slider.info.name)
 
 
 def drawn(
-    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, sampler: SliderSampler
+    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, how: str, name: str
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    grid = as_image(draw_entries(images, labels, sampler.slider.info.name))
-    summary = f"{library.summary(strength)} {sampler.summary()}"
+    grid = as_image(draw_entries(images, labels, name))
+    summary = f"{library.summary(strength)} {how}"
     return io.NodeOutput(library, grid, images.movedim(1, -1), summary, ui=ui.PreviewImage(grid, cls=cls))
 
 

@@ -12,7 +12,7 @@ TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.lora.slider_file.Slider: an immutable snapshot of trained weights
 PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.use.prompt_library.PromptLibrary
 SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.use.sweep_export.ShownSweep
-PreviewSocket = io.Custom("SLIDER_PREVIEW")  # nodes.live_preview.LivePreview: how the strip of a training is drawn
+SamplingSocket = io.Custom("SLIDER_SAMPLING")  # slider_core.use.sampling.SamplingRequest: how strips and sweeps are drawn
 
 
 def option(name: str, kind: Any, default: Any, tooltip: str, **limits: Any) -> Any:

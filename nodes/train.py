@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
+from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.learning_rate import rate_note
@@ -18,16 +19,19 @@ from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train, until_ready
 from ..slider_core.use.plot_curves import draw_training
+from ..slider_core.use.sampling import SamplingRequest
+from ..slider_core.with_comfy.family import preferences_of, shifted
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.model_with_control import backend_for
 from ..slider_core.with_comfy.proof import Proof
 from .frames import as_image
+from .graph_files import model_files
 from .live import showing
-from .live_preview import LivePreview, Strips
+from .live_preview import Strips, live_preview
 from .messages import MESSAGE_EVERY, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
-from .sockets import TRAINING_MENU, DatasetSocket, PreviewSocket, SliderSocket, TargetsSocket
+from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket
 from .target import Targets
 from .train_inputs import TrainInputs, end_of_run, fine_inputs, lengths, main_inputs, optimizer_inputs
 
@@ -107,6 +111,7 @@ class SliderTrainStep(io.ComfyNode):
             "The model itself is not changed. Stop keeps what was learned.",
             search_aliases=["train slider", "concept slider", "train lora"],
             has_intermediate_output=True,
+            hidden=[io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", tooltip="The model to train on. It is borrowed, and the same afterwards."),
                 io.Clip.Input("clip", tooltip="Encodes the captions."),
@@ -116,7 +121,9 @@ class SliderTrainStep(io.ComfyNode):
                 *main_inputs(),
                 *fine_inputs(),
                 SliderSocket.Input("start_from", optional=True, tooltip=START_FROM),
-                PreviewSocket.Input("preview", optional=True, tooltip="A strip to watch while it trains (Slider Live Preview)."),
+                SamplingSocket.Input(
+                    "sampling", optional=True, tooltip="A strip to watch while it trains, drawn by Slider Sampling."
+                ),
                 *optimizer_inputs(),
                 io.Conditioning.Input("control", optional=True, tooltip=CONTROL),
             ],
@@ -154,21 +161,29 @@ class SliderTrainStep(io.ComfyNode):
         dataset: Dataset,
         targets: Targets,
         start_from: Slider | None = None,
-        preview: LivePreview | None = None,
+        sampling: SamplingRequest | None = None,
         control: Any = None,
         **inputs: Any,
     ) -> io.NodeOutput:
+        files = model_files(cls.hidden.prompt)
+        likes = preferences_of(model, files, Distilled.AUTO if sampling is None else sampling.distilled)
         chosen = TrainInputs(**inputs)
+        took = chosen.taken(likes)
+        chosen = chosen.for_model(likes)
         name = chosen.name
+        preview = None
+        if sampling is not None:
+            preview = live_preview(sampling, model, files, clip, chosen.strip_strengths, chosen.strip_every)
+            took = f"{took} {preview.drawing.summary}".strip()
         steps, total_steps = chosen.lengths()
-        backend = backend_for(model, vae, clip, targets.control_net, control, chosen.checkpointing)
+        backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, control, chosen.checkpointing)
         layers = targets.selection.targets
         request = TrainingRequest(name, dataset, targets.spec, chosen.train_spec(), layers, start_from, chosen.resolution)
         run = begin_in_node(backend, request, chosen.reset)
         begun = run.step
         until = end_of_run(begun, steps, total_steps or run.trainer.ready_at)
         autosave = Autosave(run, runs_folder(), chosen.saves())
-        with showing(run, until, Strips(preview, model, vae)) as live:
+        with showing(run, until, Strips(preview, vae)) as live:
             observer = NodeObserver(begun, until, live)
             with training_here():
                 train(run, backend, until, autosave, observer)
@@ -187,6 +202,8 @@ class SliderTrainStep(io.ComfyNode):
             f"{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
             f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
         )
+        if took:
+            status += f" {took}"
         if memory:
             status += f" Peak memory {memory}."
         say(status)

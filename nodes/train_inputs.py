@@ -1,6 +1,6 @@
 """The inputs of Slider Train Step, and how they become a TrainSpec."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -17,6 +17,8 @@ from ..slider_core.config.training import (
     chosen_spec,
     preset_fields,
 )
+from ..slider_core.families.table import Preferences
+from ..slider_core.use.sampling import AUTO
 from .sockets import option
 
 OBJECTIVE = (
@@ -27,7 +29,7 @@ RATE = "0: found by a probe of a few batches, for every model, rank and algorith
 ANY_RATE = "On: train at learning_rate even where it is far beyond what the probe finds."
 RESET = "On: every run begins anew, and what was trained under this name is discarded. Switch it off again afterwards."
 CHECKPOINTING = "On: gradient checkpointing: slower, much less memory, the same result. Off: only where memory is short."
-TIMESTEPS = "Noise levels to train at. few_step: only those of a sampler of few_steps steps (Turbo, Lightning, Schnell)."
+TIMESTEPS = "Noise levels to train at. few_step: those of a distilled model's sampler alone. auto: few_step for such a model."
 JITTER = "How far both images of a pair are shifted at random, share of the side. -1: as the objective has it."
 CALIBRATE = "On: after training, find the strength that shows what the images show, and make it 1."
 OPTIMIZER = (
@@ -46,7 +48,7 @@ def main_inputs() -> list[io.Input]:
         io.Int.Input("steps", default=0, min=0, max=MOST, tooltip="Steps to train each time the graph runs. 0: all."),
         io.Int.Input("total_steps", default=0, min=0, max=MOST, tooltip="Training ends here. 0: when the slider is ready."),
         io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
-        io.Int.Input("batch", default=4, min=1, max=64, tooltip="Images per step: with pairs, half of them positive."),
+        io.Int.Input("batch", default=0, min=0, max=64, tooltip="Images per step: with pairs, half of them positive. 0: 4."),
         io.Combo.Input("objective", options=Objective, default=Objective.DISPLACEMENT, tooltip=OBJECTIVE),
         io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
         resolution_input(),
@@ -57,15 +59,15 @@ def main_inputs() -> list[io.Input]:
 
 def resolution_input() -> io.Int.Input:
     """The size at which a dataset's images are encoded."""
-    tooltip = "Size in pixels (side of a square of the same area). 0: 512, or 64 on the demo model."
+    tooltip = "Size in pixels (side of a square of the same area). 0: as the model's family is trained (docs/settings.md)."
     return io.Int.Input("resolution", default=0, min=0, max=4096, step=8, advanced=True, tooltip=tooltip)
 
 
 def fine_inputs() -> list[io.Input]:
     """What seldom needs a change, folded away."""
     return [
-        option("timesteps", io.Combo, Timesteps.MODEL, TIMESTEPS, options=Timesteps),
-        option("few_steps", io.Int, 4, "The sampler's steps, for few_step.", min=1, max=100),
+        option("timesteps", io.Combo, AUTO, TIMESTEPS, options=[AUTO, *(kind.value for kind in Timesteps)]),
+        option("few_steps", io.Int, 0, "The sampler's steps, for few_step. 0: the model's.", min=0, max=100),
         option("noise_from", io.Float, 0.0, "Lowest noise level to train at: 0 is clean.", **SHARE),
         option("noise_to", io.Float, 1.0, "Highest noise level to train at: 1 is pure noise.", **SHARE),
         option("weighting", io.Combo, Weighting.AUTO, "Loss weighting. auto: as the objective has it.", options=Weighting),
@@ -81,6 +83,8 @@ def fine_inputs() -> list[io.Input]:
             step=0.05,
         ),
         option("calibrate", io.Boolean, True, CALIBRATE),
+        option("strip_strengths", io.String, "-1, 0, 1", "Strengths of the strip: a list, or a range start:stop:step."),
+        option("strip_every", io.Int, 50, "Steps between two strips. 0: only at the end.", min=0, max=MOST),
         option(
             "checkpoint_every", io.Int, 0, "Keep the slider every so many steps in output/sliders. 0: never.", min=0, max=MOST
         ),
@@ -138,8 +142,8 @@ class TrainInputs:
     resolution: int
     reset: bool
     checkpointing: bool = True
-    timesteps: str = Timesteps.MODEL.value
-    few_steps: int = 4
+    timesteps: str = AUTO
+    few_steps: int = 0
     noise_from: float = 0.0
     noise_to: float = 1.0
     weighting: str = Weighting.AUTO.value
@@ -147,6 +151,8 @@ class TrainInputs:
     jitter: float = -1.0
     neutral_weight: float = 1.0
     calibrate: bool = True
+    strip_strengths: str = "-1, 0, 1"
+    strip_every: int = 50
     checkpoint_every: int = 0
     checkpoints_kept: int = 3
     optimizer: str = Optimizer.ADAMW.value
@@ -155,6 +161,31 @@ class TrainInputs:
     ema: float = 0.0
     any_rate: bool = False
     preset: str = TrainPreset.CUSTOM.value
+
+    def for_model(self, likes: Preferences) -> "TrainInputs":
+        """With what the model's family wants in the place of 0 and auto."""
+        automatic = Timesteps.FEW_STEP.value if likes.few_steps else Timesteps.MODEL.value
+        return replace(
+            self,
+            resolution=self.resolution or likes.training.resolution,
+            batch=self.batch or likes.training.batch,
+            timesteps=automatic if self.timesteps == AUTO else self.timesteps,
+            few_steps=self.few_steps or likes.few_steps or TrainSpec.few_steps,
+        )
+
+    def taken(self, likes: Preferences) -> str:
+        """What the model's family chose, in one sentence; empty where a person chose everything."""
+        chosen = []
+        if not self.resolution:
+            chosen.append(f"{likes.training.resolution} pixels")
+        if not self.batch:
+            chosen.append(f"batch {likes.training.batch}")
+        if self.timesteps == AUTO and likes.few_steps:
+            chosen.append(f"the noise levels of {likes.few_steps} sampler steps")
+        if not chosen:
+            return ""
+        named = f" (by the name {likes.reason})" if likes.reason else ""
+        return f"Trained as {likes.title}{named}: {', '.join(chosen)}."
 
     def lengths(self) -> tuple[int, int]:
         """(steps of this run of the graph, steps in all)."""

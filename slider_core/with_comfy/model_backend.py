@@ -32,6 +32,7 @@ from .autograd_frozen import frozen_layers
 from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
 from .control_hints import Hints, Running, control_in, models_of
 from .control_rows import control_of_rows, joinable, joined
+from .family import preferences_of
 from .fingerprint import base_fingerprint, carried_fingerprint, patched_fingerprint
 from .layer_names import on_model
 from .live_slider import live_sliders
@@ -81,7 +82,7 @@ class ComfyBackend:
         latent_format = model.model.latent_format
         self._downscale = getattr(latent_format, "spacial_downscale_ratio", 8)
         self.image_step = max(16, 2 * self._downscale) if self._downscale > 1 else 8
-        self.resolution = 64 if self._downscale == 1 and self.name.endswith("TinyTransformer") else 512
+        self.resolution = preferences_of(model).training.resolution
 
     # --- where a slider lies
 

@@ -24,7 +24,7 @@ from .control_hints import chain, control_in, models_of
 from .model_backend import ComfyBackend
 from .model_with_control import ControlBackend
 from .sampling import sample_latents
-from .sampling_request import encoded
+from .sampling_request import ModelSampling
 from .slider_apply import apply
 
 MOST_ROWS = 256
@@ -135,14 +135,14 @@ def sample_library(
     library: PromptLibrary,
     strength: float,
     sampler: SliderSampler,
-    sampling: Sampling,
-    clip: Any,
+    drawing: ModelSampling,
     on_group: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling."""
+    names = {prompt: name for name, prompt in library.prompts().items()}
 
     def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
-        images, _ = sampler.images(replace(sampling, positive=encoded(clip, entry.prompt)), strengths)
+        images, _ = sampler.images(replace(drawing.sampling, positive=drawing.positives[names[entry.prompt]]), strengths)
         on_group()
         return images
 

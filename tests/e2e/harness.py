@@ -259,7 +259,7 @@ def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
     """Some nodes of the quickstart in API format, with a training of a few steps unless `training` says otherwise."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     inputs = graph["6"]["inputs"]
-    del inputs["preview"]
+    del inputs["sampling"]
     inputs |= {"steps": 4, "total_steps": 4, "calibrate": False} | training
     return {key: graph[key] for key in nodes}
 

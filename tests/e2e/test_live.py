@@ -31,10 +31,10 @@ NODE_SIZE = "() => [...window.app.graph._nodes.find(n => n.type === 'SliderTrain
 def watched_graph() -> dict[str, Any]:
     """The quickstart's training with a live preview, and the picture of its curve."""
     graph = harness.small_graph("1", "2", "5", "6", "7", "8", "9", name="watched", steps=MORE_STEPS, total_steps=MORE_STEPS)
-    graph["6"]["inputs"]["preview"] = ["20", 0]
-    prompts = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "strengths": "-1, 0, 1"}
-    sampler = {"steps": 8, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "every": 8, "strip_seed": 7}
-    graph["20"] = {"class_type": "SliderLivePreview", "inputs": prompts | sampler}
+    graph["6"]["inputs"] |= {"sampling": ["20", 0], "strip_every": 8}
+    prompts = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "prompt": ""}
+    sampler = {"steps": 8, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "picture_seed": 7}
+    graph["20"] = {"class_type": "SliderSampling", "inputs": prompts | sampler}
     graph["21"] = {"class_type": "PreviewImage", "inputs": {"images": ["6", 4]}}
     return graph
 

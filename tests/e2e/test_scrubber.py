@@ -8,6 +8,7 @@ from pathlib import Path
 import harness
 import pytest
 import torch
+from graphs import sweep_nodes
 from playwright.sync_api import Locator, Page
 from rings import find_chromium
 
@@ -26,13 +27,10 @@ GRAPH = {
     "3": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a face with tan skin on a blue background"}},
     "4": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
     "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-    "6": {
-        "class_type": "SliderStrengthSweep",
-        "inputs": {
-            "model": ["1", 0], "slider": ["2", 0], "positive": ["3", 0], "negative": ["4", 0], "vae": ["1", 2],
-            "latent_image": ["5", 0], "strengths": "1, -2, 0, -0.5", "seed": 7, "rows": 2, **SAMPLED,
-        },
-    },
+    **sweep_nodes({
+        "model": ["1", 0], "slider": ["2", 0], "positive": ["3", 0], "negative": ["4", 0], "vae": ["1", 2],
+        "latent_image": ["5", 0], "strengths": "1, -2, 0, -0.5", "seed": 7, "rows": 2, **SAMPLED,
+    }, "6", "9"),
     "7": {"class_type": "SliderLoRAApply", "inputs": {"model": ["1", 0], "slider": ["2", 0], "strength": 0.3, "file": "none"}},
     "8": {
         "class_type": "SaveSliderSweep",

@@ -253,7 +253,7 @@ def _unwatched(prompt: dict[str, dict]) -> dict[str, dict]:
     """Without links to a live preview that this part of a graph leaves out."""
 
     def kept(inputs: dict) -> dict:
-        return {k: v for k, v in inputs.items() if k != "preview" or v[0] in prompt}
+        return {k: v for k, v in inputs.items() if k not in ("preview", "sampling") or v[0] in prompt}
 
     return {name: node | {"inputs": kept(node["inputs"])} for name, node in prompt.items()}
 

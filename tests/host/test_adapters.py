@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from graphs import sweep_inputs, sweep_nodes
 from products import in_turn
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
@@ -27,7 +28,8 @@ def prompt() -> dict:
     """The quickstart in API form, short: model 1, dataset 2, targets 5, training 6, sweep 10, save 19."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.01, "calibrate": False}
-    graph["10"]["inputs"] |= {"rows": 1, "steps": 4, "strengths": "-1, 0, 2.5"}
+    graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 2.5"}
+    graph["20"]["inputs"] |= {"steps": 4}
     graph["12"]["inputs"]["steps"] = 4
     return graph
 
@@ -35,7 +37,7 @@ def prompt() -> dict:
 def with_stock(prompt: dict, name: str, strength: float) -> dict:
     loader = {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["1", 0], "lora_name": name, "strength_model": strength}}
     graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")} | {"11": loader}
-    sweep = prompt["10"]["inputs"]
+    sweep = sweep_inputs(prompt)
     graph["12"]["inputs"] |= {k: sweep[k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
     return graph
 
@@ -54,7 +56,7 @@ def test_trained_swept_in_one_call_and_saved(algorithm: str, prompt: dict, run_g
     prompt["5"]["inputs"]["algorithm"] = algorithm
     save = save_key(prompt)
     prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
-    graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
+    graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", "20", save)}
     run = run_graph(graph, slider=("6", 0), images=("10", 1), name=(save, 0), report=(save, 1))
     assert all(bool(t.isfinite().all()) for w in run["slider"].weights.values() for t in w.tensors.values())
     assert "ComfyUI's own LoRA loader gives the same: 20 layers" in run["report"]
@@ -137,10 +139,9 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
     prompt[save]["inputs"] |= {"format": "kohya", "filename_prefix": "sliders/kohya"}
     name = run_graph(trained(prompt) | {save: prompt[save]}, name=(save, 0))["name"]
     load = {"class_type": "LoadSliderLoRA", "inputs": {"file": name}}
-    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "10", "12", "13")} | {"load": load}
-    graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": prompt["10"]["inputs"] | {"slider": ["load", 0]}}
+    sweep = sweep_inputs(prompt) | {"slider": ["load", 0]}
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9", "12", "13")} | {"load": load} | sweep_nodes(sweep)
     graph["11"] = {"class_type": "SliderLoRAApply", "inputs": {"model": ["1", 0], "strength": 2.5, "slider": ["load", 0]}}
-    sweep = prompt["10"]["inputs"]
     graph["12"]["inputs"] |= {k: sweep[k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
     run = run_graph(graph, images=("10", 1), applied=("13", 0))
     assert (run["images"][2] - run["applied"][0]).abs().max() < TOLERANCE
@@ -163,7 +164,7 @@ def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(pro
     save = save_key(prompt)
     prompt[save]["inputs"] |= {"filename_prefix": "sliders/told", "minus": "frown", "plus": "smile", "preview": ["10", 0]}
     prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
-    graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", save)}
+    graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", "20", save)}
     first = run_graph(graph, name=(save, 0))["name"]
     told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).info
     assert (told.minus, told.plus) == ("frown", "smile")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import sweep_inputs, sweep_nodes
 from safetensors.torch import save_file
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
@@ -159,8 +160,8 @@ def test_the_file_holds_the_slider_alone_and_needs_no_assistant(
 def test_strengths_do_not_scale_it(way: str, prompt: dict, lora: dict, run_graph, forget, pack) -> None:
     """A sweep on the MODEL with the assistant is Slider LoRA Apply on it at each strength: at 0 the picture of that MODEL."""
     graph = carrying(prompt, LOADERS[way]) | {k: prompt[k] for k in ("7", "8", "9")}
-    sweep = prompt["10"]["inputs"] | {"model": ["lora", 0], "rows": 1, "steps": 4, "strengths": "-2, 0, 1"}
-    graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep}
+    sweep = sweep_inputs(prompt) | {"model": ["lora", 0], "rows": 1, "steps": 4, "strengths": "-2, 0, 1"}
+    graph |= sweep_nodes(sweep)
     run = run_graph(graph, slider=("6", 0), images=("10", 1))
     for column, strength in enumerate((-2.0, 0.0, 1.0)):
         alone = {k: graph[k] for k in ("1", "7", "8", "9", "lora")} | {"6": run_graph.give(run["slider"]), "13": prompt["13"]}

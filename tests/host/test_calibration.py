@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from graphs import sweep_inputs
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
@@ -15,7 +16,8 @@ STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
 def prompt() -> dict:
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004}
-    graph["10"]["inputs"] |= {"rows": 1, "steps": 4, "strengths": "-1, 0, 1"}
+    graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 1"}
+    graph["20"]["inputs"]["steps"] = 4
     graph["12"]["inputs"]["steps"] = 4
     return graph
 
@@ -47,7 +49,7 @@ def test_training_ends_with_a_calibration_that_apply_and_the_sweep_read(prompt: 
     for column, strength in ((0, -1.0), (2, 1.0)):
         calibrated = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
         assert torch.equal(calibrated, drawn(prompt, run_graph, run["slider"], strength, "raw"))
-        prompt["12"]["inputs"] |= {k: prompt["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
+        prompt["12"]["inputs"] |= {k: sweep_inputs(prompt)[k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
         again = drawn(prompt, run_graph, run["slider"], strength, "calibrated")
         assert (run["images"][column] - again[0]).abs().max() < TOLERANCE
     info = run_graph({"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}}, info=("load", 1))["info"]

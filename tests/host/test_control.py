@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import sweep_nodes
 from zoo.animals import tiny
 from zoo.model import _fill, build_tiny, conditioning, model_config
 
@@ -492,10 +493,8 @@ def test_the_nodes_train_save_apply_and_sweep_a_slider_in_a_controlnet(small: di
         "class_type": "SaveSliderLoRA",
         "inputs": {"slider": ["train", 0], "filename_prefix": "leaf", "dtype": "fp32"},
     }
-    graph["sweep"] = {
-        "class_type": "SliderStrengthSweep",
-        "inputs": sampler | asked | {"slider": ["train", 0], "vae": ["vae", 0], "strengths": "-2, 0, 2", "rows": 1},
-    }
+    swept = {"slider": ["train", 0], "vae": ["vae", 0], "strengths": "-2, 0, 2", "rows": 1}
+    graph |= sweep_nodes(sampler | asked | swept, "sweep")
     run = run_graph(graph, slider=("train", 0), lora=("train", 1), name=("save", 0), images=("sweep", 1), report=("layers", 1))
     assert run["slider"].info.in_controlnet
     assert "the layers are those of the ControlNet" in run["report"]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from graphs import sweep_nodes
 from PIL import Image
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
@@ -29,16 +30,17 @@ LIBRARY = {  # two prompts: three entries of one, one of the other
 def prompt() -> dict:
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
-    graph["6"]["inputs"].pop("preview", None)
+    graph["6"]["inputs"].pop("sampling", None)
     return {k: graph[k] for k in (*TRAINING, *PROMPTS)}
 
 
 def watched(prompt: dict, **own: object) -> dict:
     """The graph with a live preview of few sampler steps."""
-    inputs = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "strengths": "-1, 0, 1", "steps": 2}
-    inputs |= {"cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "every": EVERY, "strip_seed": 7}
-    train = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"preview": ["live", 0]}}
-    return prompt | {"live": {"class_type": "SliderLivePreview", "inputs": inputs | own}, "6": train}
+    inputs = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "steps": 2}
+    inputs |= {"cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "prompt": "", "picture_seed": 7}
+    strip = {"strip_strengths": own.pop("strengths", "-1, 0, 1"), "strip_every": own.pop("every", EVERY)}
+    train = {"class_type": "SliderTrainStep", "inputs": prompt["6"]["inputs"] | {"sampling": ["live", 0]} | strip}
+    return prompt | {"live": {"class_type": "SliderSampling", "inputs": inputs | own}, "6": train}
 
 
 def validated(prompt: dict, library: dict = LIBRARY, **own: object) -> dict:
@@ -123,9 +125,8 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
     )  # the real one is slow
     prompt["6"]["inputs"] |= {"calibrate": True, "learning_rate": 0.02}
     graph = watched(prompt, every=0)
-    sweep = {k: v for k, v in graph["live"]["inputs"].items() if k not in ("every", "strip_seed")}
-    sweep |= {"seed": 7, "rows": 1, "model": ["1", 0]}
-    graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep | {"vae": ["1", 2], "slider": ["6", 0]}}
+    sweep = {"sampling": ["live", 0], "strengths": "-1, 0, 1", "rows": 1, "model": ["1", 0], "vae": ["1", 2]}
+    graph["10"] = {"class_type": "SliderStrengthSweep", "inputs": sweep | {"slider": ["6", 0]}}
     images = run_graph(graph, images=("10", 1))["images"]
     assert len(drawn) == 1, "every 0 draws at the end alone"
     assert torch.equal(drawn[0].movedim(1, -1), images)
@@ -298,7 +299,7 @@ def test_a_library_is_drawn_as_the_library_node_and_the_sweep_draw_it(prompt: di
     flat = graph["library"]["inputs"] | same | {"library": json.dumps(expected)}
     graph["20"] = {"class_type": "SliderPromptLibrary", "inputs": flat}
     sweep = {k: v for k, v in same.items() if k != "clip"} | {"positive": ["blue", 0], "strengths": "-1, 0, 1", "rows": 1}
-    graph["21"] = {"class_type": "SliderStrengthSweep", "inputs": sweep}
+    graph |= sweep_nodes(sweep, "21")
     graph["blue"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a blue face"}}
     run = run_graph(graph, images=("20", 2), blue=("21", 1))
     plain, other, zero, minus = drawn[-1]
@@ -314,7 +315,7 @@ def test_a_library_is_drawn_as_the_library_node_and_the_sweep_draw_it(prompt: di
 
 
 def test_prompts_are_encoded_once_before_the_training(prompt: dict, run_graph, pack, monkeypatch, drawn) -> None:
-    node, texts = pack.part("nodes.live_preview"), []
+    node, texts = pack.core("with_comfy.sampling_request"), []
     real = node.encoded
 
     def encoded(clip: object, text: str) -> object:
@@ -347,25 +348,21 @@ def test_a_library_that_fails_names_its_entry_and_costs_no_training(prompt: dict
 
 
 @pytest.mark.parametrize(
-    ("library", "own", "message"),
+    ("library", "message"),
     [
-        ({"a": 3}, {}, 'entry "a" must be a text'),
-        ({str(n): "x" for n in range(100)}, {}, "100 entries at 3 strengths and 0 at their own are 300 pictures; 256 at most"),
-        (LIBRARY, {"clip": None}, "prompts need clip to encode them"),
+        ({"a": 3}, 'entry "a" must be a text'),
+        ({str(n): "x" for n in range(100)}, "100 entries at 3 strengths and 0 at their own are 300 pictures; 256 at most"),
     ],
 )
-def test_a_library_is_refused_before_anything_is_trained(
-    library: dict, own: dict, message: str, prompt: dict, run_graph, pack
-) -> None:
+def test_a_library_is_refused_before_anything_is_trained(library: dict, message: str, prompt: dict, run_graph, pack) -> None:
     graph = validated(prompt, library)
-    graph["live"]["inputs"] = {k: v for k, v in (graph["live"]["inputs"] | own).items() if v is not None}
     with pytest.raises(run_graph.Error, match=message):
         run_graph(graph, slider=("6", 0))
     assert pack.part("nodes.running").SESSION.step("smile") == 0
 
 
 def test_a_prompt_that_cannot_be_encoded_is_named(prompt: dict, run_graph, pack, monkeypatch) -> None:
-    node = pack.part("nodes.live_preview")
+    node = pack.core("with_comfy.sampling_request")
     real = node.encoded
 
     def encoded(clip: object, text: str) -> object:

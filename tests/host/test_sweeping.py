@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from graphs import sweep_inputs, sweep_nodes
 from PIL import Image
 from products import FULL
 from zoo.animals import TINY, tiny
@@ -39,13 +40,12 @@ def prompt(pack, run_graph) -> dict:
     model = run_graph({"1": graph["1"]}, model=("1", 0))["model"]
     slider = slider_of(pack, model.model.diffusion_model, name="shaken", plus="up", minus="down")
     graph["6"] = run_graph.give(slider)
-    graph["10"]["inputs"] |= {"strengths": "-0.3, 0, 0.2", "rows": 1, "steps": 2}
+    graph["10"]["inputs"] = sweep_inputs(graph) | {"strengths": "-0.3, 0, 0.2", "rows": 1, "steps": 2}
     return graph
 
 
 def sweep_of(graph: dict, **inputs: object) -> dict:
-    found = {k: graph[k] for k in ("1", "6", "7", "8", "9", "10")}
-    return found | {"10": {"class_type": "SliderStrengthSweep", "inputs": graph["10"]["inputs"] | inputs}}
+    return {k: graph[k] for k in ("1", "6", "7", "8", "9")} | sweep_nodes(graph["10"]["inputs"] | inputs)
 
 
 def one(graph: dict, strength: float, text: str | None = None, **others: object) -> dict:
@@ -255,7 +255,7 @@ def test_a_library_alone_is_read_and_nothing_is_drawn(run_graph, comfy: Path) ->
     ("inputs", "says"),
     [
         ({"library": '{"a": {"prompt": "x", "adapter_strenght": 1}}'}, 'entry "a" has no field "adapter_strenght"; did you mean'),
-        ({"library": '{"a": "x"}', "model": ["1", 0]}, "to draw it needs clip, vae, slider, latent_image too"),
+        ({"library": '{"a": "x"}', "model": ["1", 0]}, "to draw it needs clip, vae, slider too"),
     ],
 )
 def test_a_wrong_library_is_refused_in_a_line(inputs: dict, says: str, prompt: dict, run_graph) -> None:

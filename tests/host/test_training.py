@@ -19,7 +19,8 @@ def prompt() -> dict:
     """The quickstart in API form, short: what is tested here does not need a finished slider."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
-    graph["10"]["inputs"] |= {"rows": 1, "steps": 4}
+    graph["10"]["inputs"] |= {"rows": 1}
+    graph["20"]["inputs"] |= {"steps": 4}
     for sampler in ("12", "16"):
         graph[sampler]["inputs"]["steps"] = 6
     return graph
@@ -164,7 +165,8 @@ def test_strength_zero_equals_no_node_at_all(prompt: dict, run_graph) -> None:
     ("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0), ("seeds_2", 1.0), ("dpm_adaptive", 1.0)]
 )
 def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, prompt: dict, run_graph) -> None:
-    prompt["10"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg, "steps": 6, "strengths": "-1, 0, 1.5"}
+    prompt["10"]["inputs"] |= {"strengths": "-1, 0, 1.5"}
+    prompt["20"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg, "steps": 6}
     run = run_graph(prompt, slider=("6", 0), images=("10", 1))
     for column, strength in enumerate((-1.0, 0.0, 1.5)):
         graph = apply_only(prompt, run["slider"], run_graph, strength)
