@@ -185,12 +185,12 @@ def test_many_readings_are_few_points_and_none_that_json_lacks(pack) -> None:
 
 def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
     live, node = pack.part("nodes.live"), pack.part("nodes.live_preview")
-    strips = node.Strips(node.LivePreview(None, (), 10), None, None)
+    strips = node.Strips(node.LivePreview(None, (), 10), None)
     assert live.seconds_left(10, 0, 30, 20.0, strips) == 40.0
     strips.drawn, strips.seconds = 1, 6.0
     assert [strips.left(step, 30) for step in (9, 10, 11, 20, 21, 29)] == [3, 3, 2, 2, 1, 1]
     assert live.seconds_left(11, 1, 30, 26.0, strips) == 19 * 2.0 + 2 * 6.0
-    assert live.seconds_left(20, 10, 20, 20.0, node.Strips(None, None, None)) == 0.0
+    assert live.seconds_left(20, 10, 20, 20.0, node.Strips(None, None)) == 0.0
 
 
 def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
