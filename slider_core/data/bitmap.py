@@ -7,11 +7,14 @@ to let such images pass. The cost: images are decoded one at a time, because tho
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +23,14 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from ..config.checks import SliderError, need, reason
 from ..config.regular_files import open_file
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".avif", ".tif", ".tiff")
+PLUGINS = {  # endings that Pillow reads with a package: its module, and its name for pip
+    ".heic": ("pillow_heif", "pillow-heif"),
+    ".heif": ("pillow_heif", "pillow-heif"),
+    ".jxl": ("pillow_jxl", "pillow-jxl-plugin"),
+}
 CLIP_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".gif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF", "TIFF", "HEIF", "JXL")
 MOST_PIXELS = 100_000_000
 LEAST_SIDE = 8
 RANGES = (1.0, 255.0, 65535.0)  # of a float image: the first that holds its greatest value
@@ -42,6 +50,20 @@ class Look:
     frames: int
     notes: tuple[str, ...]
     copy: Image.Image | None = field(default=None, compare=False, repr=False)
+
+
+@cache
+def plugin_endings() -> tuple[str, ...]:
+    """Endings that are read because the package for them is installed; it is loaded with the first question."""
+    readable = []
+    for ending, (module, _) in PLUGINS.items():
+        if importlib.util.find_spec(module) is None:
+            continue
+        loaded = importlib.import_module(module)
+        if hasattr(loaded, "register_heif_opener"):
+            loaded.register_heif_opener()
+        readable.append(ending)
+    return tuple(readable)
 
 
 @contextmanager

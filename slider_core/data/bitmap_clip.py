@@ -96,8 +96,9 @@ def by_number(name: str) -> list[tuple[bool, int, str]]:
 
 def frame_files(path: Path) -> list[Path]:
     """The images in a folder of frames, in their order."""
+    endings = (*IMAGE_ENDINGS, *bitmap.plugin_endings())
     with bitmap.naming(path, "Folder"):
-        files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and file.name[0] != "."]
+        files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.name[0] != "."]
     return sorted(files, key=lambda file: (by_number(file.name), file.name))
 
 

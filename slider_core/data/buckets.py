@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from ..config.checks import SliderError, clean_text, need
+from ..config.checks import SliderError, clean_text, need, parse_json
 from ..config.regular_files import inside, naming, open_file, read_text
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Look
-from .bitmap_clip import by_number, frame_files, look
+from .bitmap_clip import frame_files, look
+from .bucket_files import BucketFiles, bucket_files, endings, in_order, is_hidden
 from .bucket_spec import BucketSpec, CaptionFrom
 
+CAPTION_KEYS = ("caption", "prompt", "text", "description", "tags")
 GRAPH = "graph"  # in the place of a folder
 MOST_CAPTION = 64 << 10  # bytes
 BLOCK = 1 << 20  # bytes that are hashed at once
@@ -32,8 +34,9 @@ COPIES = 256 * 1024**2  # bytes of a dataset's small copies: more than 200 of th
 class ImageSample:
     """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the caption.
 
-    `pixels` (3, H, W) in [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W). `copy`: RGB or RGBA,
-    small, of a clip the first frame; None beyond the first images of a large bucket.
+    `mask_file`: an image, dark where it is not trained on. `inside`: the folder below the bucket's own. `pixels` (3, H, W) in
+    [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W). `copy`: RGB or RGBA, small, of a clip the
+    first frame; None beyond the first images of a large bucket.
     """
 
     path: Path
@@ -46,11 +49,13 @@ class ImageSample:
     pixels: torch.Tensor | None = field(default=None, compare=False, repr=False)
     mask: torch.Tensor | None = field(default=None, compare=False, repr=False)
     frames: int = 1
+    inside: str = ""
+    mask_file: Path | None = None
     copy: Image.Image | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return f"{self.inside}/{self.path.stem}" if self.inside else self.path.stem
 
     @property
     def is_clip(self) -> bool:
@@ -66,6 +71,7 @@ class Bucket:
     spec: BucketSpec
     image_samples: tuple[ImageSample, ...]
     notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()  # what in its folder was not used, or not as an image
 
 
 def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
@@ -73,26 +79,37 @@ def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
     return not inside(path, roots)
 
 
-def _caption(path: Path, spec: BucketSpec, roots: Sequence[Path] | None) -> str:
+def _caption(path: Path, spec: BucketSpec, text: Path | None, roots: Sequence[Path] | None) -> str:
+    """The caption of an image with the caption file `text` beside it."""
     caption = ""
     if spec.caption is not None or spec.captions is CaptionFrom.INSTANCEPROMPT:
         caption = spec.caption or ""
     elif spec.captions is CaptionFrom.FILENAME:
         caption = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
-    elif spec.captions is CaptionFrom.TEXTFILE:
-        caption = _caption_beside(path, roots)
+    elif spec.captions is CaptionFrom.TEXTFILE and text is not None:
+        caption = _caption_in(text, roots)
     return clean_text(f"{spec.trigger} {caption}".strip())
 
 
-def _caption_beside(path: Path, roots: Sequence[Path] | None) -> str:
-    """The text of the caption file beside an image; empty where there is none."""
-    files = [path.with_suffix(ending) for ending in (".txt", ".TXT", ".Txt")]
-    text = next((file for file in files if file.is_file()), None)
-    if text is None:
-        return ""
+def _caption_in(text: Path, roots: Sequence[Path] | None) -> str:
+    """The text of a caption file: of a .json what stands under `caption` or the like."""
     if escapes(text, roots):
         raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.", "caption.outside")
-    return " ".join(read_text(text, "Caption", "caption.unreadable", MOST_CAPTION).split())
+    content = read_text(text, "Caption", "caption.unreadable", MOST_CAPTION)
+    if text.suffix.lower() == ".json":
+        content = _caption_of_json(text, content)
+    return " ".join(content.split())
+
+
+def _caption_of_json(path: Path, content: str) -> str:
+    value = parse_json(content, f"Caption {path}", "caption.json", "Mend or remove it.")
+    if isinstance(value, dict):
+        value = next((value[key] for key in CAPTION_KEYS if value.get(key) is not None), "")
+    if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+        value = ", ".join(value)
+    form = f"Caption {path} must hold a text, or one under {', '.join(CAPTION_KEYS)}."
+    need(isinstance(value, str), form, "caption.json")
+    return str(value)
 
 
 def _content(path: Path) -> str:
@@ -110,41 +127,45 @@ def _digest(content: str, caption: str) -> str:
     return hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
 
 
-def _read_sample(path: Path, spec: BucketSpec, roots: Sequence[Path] | None, copy_pixels: int) -> tuple[ImageSample, Look]:
-    """Open an image to its last byte and read its caption; SliderError when it is damaged or no image."""
+def _read_sample(
+    path: Path, spec: BucketSpec, files: BucketFiles, roots: Sequence[Path] | None, copy_pixels: int
+) -> tuple[ImageSample, Look]:
+    """Open an image and its mask to the last byte and read its caption; SliderError when one is damaged or no image."""
     frames = frame_files(path) if path.is_dir() else []
-    for file in (path, *frames):
+    mask = files.masks.get(path)
+    for file in (path, *frames, *([mask] if mask else [])):
         outside = f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there."
         need(not escapes(file, roots), outside, "image.outside")
     seen = look(path, copy_pixels)
-    caption = _caption(path, spec, roots)
+    caption = _caption(path, spec, files.captions.get(path), roots)
     content = _content(path)
+    if mask is not None:
+        look(mask)
+        content = _digest(content, _content(mask))
     size = (seen.width, seen.height)
     digest = _digest(content, caption)
-    return ImageSample(path, caption, spec.strength, *size, digest, content, frames=seen.frames, copy=seen.copy), seen
+    sample = ImageSample(path, caption, spec.strength, *size, digest, content, frames=seen.frames, copy=seen.copy)
+    return replace(sample, inside=files.inside(path), mask_file=mask), seen
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Images, clips and folders of frames in a bucket's folder, in the order of their names; hidden ones are left out."""
-    files = []
+    """Images, clips and folders in a bucket's own folder, in the order of their names; hidden ones are left out."""
     with naming("Folder", folder, "folder.unreadable"):
-        content = list(folder.iterdir())
-    for path in content:
-        is_image = path.suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) and (path.is_file() or path.is_symlink())
-        if path.name[0] != "." and (is_image or path.is_dir()):
-            files.append(path)
-    return sorted(files, key=lambda file: (by_number(file.name), file.name))
+        content = [path for path in folder.iterdir() if not is_hidden(path)]
+    return in_order([p for p in content if p.is_dir() or (p.suffix.lower() in endings() and (p.is_file() or p.is_symlink()))])
 
 
-def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None) -> list[Path]:
+def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None, clips: bool) -> BucketFiles:
     """The files of a bucket; SliderError when there are none."""
     folder = Path(spec.folder)
     outside = escapes(folder, roots) and (folder.exists() or folder.is_symlink())
     need(not outside, f"Folder {folder} leads outside the folders for datasets. Copy it there.", "folder.outside")
     gone = f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".'
     need(folder.is_dir(), gone, "folder.missing")
-    files = image_files(folder)
-    need(bool(files), f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)}).", "folder.empty")
+    files = bucket_files(folder, clips)
+    there = f" There: {'; '.join(files.unused)}." if files.unused else ""
+    empty = f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)}).{there}"
+    need(bool(files.images), empty, "folder.empty")
     return files
 
 
@@ -163,19 +184,24 @@ def read_bucket(
     roots: Sequence[Path] | None = None,
     on_image: Callable[[], None] | None = None,
     buckets: int = 2,
+    clips: bool = False,
 ) -> tuple[Bucket, list[SliderError]]:
-    """The images of one folder, sorted by name, and the faults found on the way. `buckets` share the memory for copies."""
+    """The images of one folder, sorted by name, and the faults found on the way. `buckets` share the memory for copies.
+
+    `clips`: a folder of images inside it is one clip.
+    """
     try:
-        files = _folder_files(spec, roots)
+        files = _folder_files(spec, roots, clips)
     except SliderError as fault:
         return Bucket(spec, ()), [fault]
     samples: list[ImageSample] = []
     faults: list[SliderError] = []
     notes: list[str] = []
     copies_left = COPIES // buckets if spec.strength else 0  # neutral images are not looked at
-    for path in files:
+    for path in files.images:
         try:
-            sample, seen = _read_sample(path, spec, roots, copy_pixels(spec.resolution) if copies_left > 0 else 0)
+            pixels = copy_pixels(spec.resolution) if copies_left > 0 else 0
+            sample, seen = _read_sample(path, spec, files, roots, pixels)
             if seen.copy:
                 copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
             samples.append(sample)
@@ -184,7 +210,7 @@ def read_bucket(
             faults.append(fault)
         if on_image:
             on_image()
-    return Bucket(spec, tuple(samples), tuple(notes)), faults
+    return Bucket(spec, tuple(samples), tuple(notes), tuple(files.unused)), faults
 
 
 def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[str], mask_BHW: torch.Tensor | None) -> Bucket:

@@ -20,8 +20,9 @@ from pathlib import Path
 from ..config.checks import SliderError, need
 from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
+from .bucket_files import bucket_files
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
-from .buckets import GRAPH, Bucket, ImageSample, image_files, joined, read_bucket
+from .buckets import GRAPH, Bucket, ImageSample, joined, read_bucket
 from .buckets_paired import match_pairs, sides_of, unequal_sides
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
@@ -47,6 +48,11 @@ class Dataset:
     @property
     def image_samples(self) -> tuple[ImageSample, ...]:
         return tuple(sample for bucket in self.buckets for sample in bucket.image_samples)
+
+    @property
+    def unused(self) -> list[str]:
+        """What in its folders was not used, or not as an image."""
+        return [line for bucket in self.buckets for line in bucket.unused]
 
     @property
     def digest(self) -> str:
@@ -130,7 +136,9 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     positive, negative = sides_of(buckets)
     lines = [*map(_line, buckets), *notes]
     for bucket in buckets:
+        lines += [f"{line}." for line in bucket.unused]
         lines += bucket.notes
+    lines += _one_sided_captions(positive, negative)
     if not positive or not negative:
         return Dataset(tuple(buckets), (), "\n".join(lines), spec)
     stops = spec.unequal is Unequal.STOP and spec.pairing is not Pairing.RANDOM
@@ -144,6 +152,15 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     _check_clips(buckets, pairs, spec)
     lines.append(f"{len(pairs)} pairs, {how}." if pairs else f"Pairs are {how}.")
     return Dataset(tuple(buckets), tuple(pairs), "\n".join(lines), spec)
+
+
+def _one_sided_captions(positive: Sequence[ImageSample], negative: Sequence[ImageSample]) -> list[str]:
+    """A line where one side has captions and the other has none: words would tell the sides apart."""
+    counts = [sum(bool(sample.caption) for sample in side) for side in (positive, negative)]
+    if not positive or not negative or all(counts) or not any(counts):
+        return []
+    having, lacking = ("positive", "negative") if counts[0] else ("negative", "positive")
+    return [f"Captions on one side only: {max(counts)} {having} images have one, no {lacking} image does. Give both the same."]
 
 
 def _check_clips(buckets: Sequence[Bucket], pairs: Iterable[tuple[ImageSample, ImageSample]], spec: DatasetSpec) -> None:
@@ -186,7 +203,8 @@ def read_dataset(
     bucket, damaged image, no positive or no negative bucket, unequal counts.
     """
     done = 0
-    total = sum(len(image_files(Path(s.folder))) for s in specs if Path(s.folder).is_dir())
+    clips = spec is not None and spec.frames > 1
+    total = sum(len(bucket_files(Path(s.folder), clips).images) for s in specs if Path(s.folder).is_dir())
 
     def step() -> None:
         nonlocal done
@@ -197,7 +215,7 @@ def read_dataset(
     buckets: list[Bucket] = []
     faults: list[SliderError] = []
     for bucket_spec in specs:
-        bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs))
+        bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs), clips)
         buckets.append(bucket)
         faults += bucket_faults
     for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):

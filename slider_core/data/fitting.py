@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..config.checks import need
 from .bitmap import load_image, over
@@ -23,6 +23,7 @@ from .buckets import ImageSample
 from .dataset import Dataset
 
 CENTER = (0.5, 0.5)
+BLACK = (0, 0, 0)
 CUT = 0.2  # the share of an image from which on its crop is reported
 
 
@@ -136,8 +137,11 @@ def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
     if sample.is_clip:
         return Pixels(load_clip(sample.path, spec.frames, spec.rgb))
     picture = load_image(sample.path)
-    masked = spec.alpha is Alpha.MASK and picture.mode == "RGBA"
-    return Pixels([over(picture, spec.rgb)], picture.getchannel("A") if masked else None)
+    mask = picture.getchannel("A") if spec.alpha is Alpha.MASK and picture.mode == "RGBA" else None
+    if sample.mask_file is not None:
+        beside = over(load_image(sample.mask_file), BLACK).convert("L").resize(picture.size, Image.Resampling.BILINEAR)
+        mask = beside if mask is None else ImageChops.multiply(mask, beside)
+    return Pixels([over(picture, spec.rgb)], mask)
 
 
 def small_image(at: Fitted, spec: DatasetSpec) -> torch.Tensor:

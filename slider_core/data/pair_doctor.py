@@ -58,6 +58,7 @@ class PairsReport:
 
     pairs: tuple[PairFigures, ...]
     findings: tuple[Finding, ...]
+    unused: int = 0  # lines of the dataset's own report about what was not used
 
     def of(self, pair: str | None) -> list[Finding]:
         return [f for f in self.findings if f.pair == pair]
@@ -78,6 +79,10 @@ class PairsReport:
             if rest:
                 more = ", ..." if len(rest) > 20 else ""
                 lines.append(f"{kind.value.capitalize()}, {len(rest)} more: {', '.join(rest[:20])}{more}.")
+        if self.unused and not lines:
+            return [
+                f"No fault found in the pairs themselves; {counted(self.unused, 'line')} above about files that were not used."
+            ]
         return lines or ["Nothing found that would hurt."]
 
 
@@ -216,8 +221,8 @@ def _duplicates(pairs: list[PairFigures], side: str) -> Iterator[Finding]:
             yield _finding(Kind.DUPLICATE, pairs[i].name, what, "Remove one, unless it shall count twice.")
 
 
-def examine(images: Iterable[PairImages]) -> PairsReport:
-    """Check every pair, and the pairs as a whole. Each is read once, in turn.
+def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
+    """Check every pair, and the pairs as a whole. Each is read once, in turn. `unused`: lines about files that are no images.
 
     Raises SliderError for a pair of two shapes, a tensor that is no image, or values that are not finite.
     """
@@ -233,4 +238,4 @@ def examine(images: Iterable[PairImages]) -> PairsReport:
     findings += _duplicates(pairs, "negative")
     rank = {kind: i for i, kind in enumerate(Kind)}
     findings.sort(key=lambda f: (rank[f.kind], by_number(f.pair or ""), f.text))
-    return PairsReport(in_turn, tuple(findings))
+    return PairsReport(in_turn, tuple(findings), unused)

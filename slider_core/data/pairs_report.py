@@ -65,7 +65,7 @@ def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
     """(the contact sheet, the report in lines)."""
     fitted = fittings(dataset, _side(dataset), STEP)
     images = _pair_images(fitted, dataset.spec)
-    report = examine(images)
+    report = examine(images, len(dataset.unused))
     if images:
         lines = [*sizes_report(fitted)[1:], *report.lines()]
     elif dataset.spec.pairing is Pairing.RANDOM:

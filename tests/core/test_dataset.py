@@ -294,4 +294,5 @@ def test_an_image_and_a_clip_make_no_pair(tmp_path: Path) -> None:
         put(tmp_path / "negative" / "1" / f"{number}.png")
     with refused("dataset.image_and_clip", "1.png"):
         read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=3))
-    assert len(read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=1)).pairs) == 1
+    whole = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
+    assert [sample.name for sample in whole.image_samples] == ["1", "1/0", "1/1", "1/2"]

@@ -1,0 +1,185 @@
+"""What a bucket's folder holds: images, the mask and the caption of each, and a line for everything that is used as nothing.
+
+Subfolders are walked, as SimpleTuner does; where clips are asked for, a folder of images is a clip. A mask is an image whose name
+is that of another one with `-masklabel`, `_mask` or the like behind it, or one of the same name in a folder `masks` inside the
+bucket or `<bucket>_mask` beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config.regular_files import naming
+from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, PLUGINS, plugin_endings
+from .bitmap_clip import by_number
+
+CAPTION_ENDINGS = (".txt", ".caption", ".json")  # the first that lies beside an image counts
+IGNORED = {".ds_store", "thumbs.db", "desktop.ini"}  # what file managers leave behind
+MASK = re.compile(r"(.+?)[-_. ](?:masklabel|mask|condlabel)$", re.IGNORECASE)
+MASK_FOLDERS = ("mask", "masks", "masklabel")
+DEEPEST = 8  # folders below the bucket's own
+NAMED = 5  # files that a line names
+ODD = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "device"), (stat.S_ISCHR, "device"))
+
+
+@dataclass
+class BucketFiles:
+    """`images`: images, clips and folders of frames in the order of their names; `masks` and `captions` by image.
+
+    `unused`: a line for each kind of thing that is not used, or used as something else than an image."""
+
+    folder: Path
+    images: list[Path] = field(default_factory=list)
+    masks: dict[Path, Path] = field(default_factory=dict)
+    captions: dict[Path, Path] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+
+    def inside(self, image: Path) -> str:
+        """The folder of an image below the bucket's own, with forward slashes; empty for the bucket's."""
+        return image.parent.relative_to(self.folder).as_posix().removeprefix(".")
+
+    def line(self, paths: Sequence[Path], what: str) -> None:
+        """A line about several files; none for none."""
+        if not paths:
+            return
+        names = ", ".join(path.relative_to(self.folder.parent).as_posix() for path in paths[:NAMED])
+        more = f", and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        self.unused.append(f"{names}{more}: {what}")
+
+
+def endings() -> tuple[str, ...]:
+    """What an image or a clip may end in, on this machine."""
+    return (*IMAGE_ENDINGS, *plugin_endings(), *CLIP_ENDINGS)
+
+
+def is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in IGNORED
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """By name, the numbers in it by value."""
+    return sorted(paths, key=lambda path: (by_number(path.name), path.name))
+
+
+def walked(folder: Path, clips: bool, found: BucketFiles, deep: int = 0, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Every file below `folder`, and where `clips` are asked for every folder of images; what is hidden is left out."""
+    real = os.path.realpath(folder)
+    if deep > DEEPEST or real in above:
+        found.line([folder], "not read: a folder too deep, or a link that goes round")
+        return
+    with naming("Folder", folder, "folder.unreadable"):
+        content = in_order(list(folder.iterdir()))
+    hidden = [path for path in content if is_hidden(path)]
+    found.line([path for path in hidden if path.name.lower() not in IGNORED], "hidden, left out")
+    kept = [path for path in content if path not in hidden]
+    yield from (path for path in kept if not path.is_dir())
+    for inner in (path for path in kept if path.is_dir()):
+        inside = [path for path in inner.iterdir() if not is_hidden(path)]
+        is_clip = clips and any(path.suffix.lower() in endings() for path in inside)
+        if is_clip and inner.name.lower() not in MASK_FOLDERS:
+            yield inner
+        elif inside:
+            yield from walked(inner, clips, found, deep + 1, (*above, real))
+        else:
+            found.line([inner], "an empty folder")
+
+
+def bucket_files(folder: Path, clips: bool = False) -> BucketFiles:
+    """Everything in a bucket's folder. `clips`: a folder of images is one clip, else its images are images of the bucket."""
+    found = BucketFiles(folder)
+    files = list(walked(folder, clips, found))
+    images = [path for path in files if path.is_dir() or (path.suffix.lower() in endings() and _may_be_read(path))]
+    _sort_out_masks(found, images)
+    _find_captions(found, files)
+    used = {*images, *found.captions.values()}
+    _name_unused(found, [path for path in files if path not in used])
+    return found
+
+
+def _may_be_read(path: Path) -> bool:
+    """A file, or a link that leads nowhere, which the reader names as a fault."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _sort_out_masks(found: BucketFiles, images: Sequence[Path]) -> None:
+    """Which of the images are masks of others; a line for those, and for what only looks like one."""
+    by_name = {_key(path): path for path in images}
+    masks: dict[Path, Path] = {}
+    alone = []
+    for path in images:
+        match = MASK.match(path.stem)
+        owner = by_name.get(_key(path.with_name(f"{match[1]}.png"))) if match else None
+        in_folder = path.parent.name.lower() in MASK_FOLDERS and path.parent != found.folder
+        if in_folder:
+            stem = match[1] if match else path.stem
+            owner = by_name.get(_key(path.parent.parent / f"{stem}.png"))
+        if owner is not None and owner != path:
+            masks[owner] = path
+        elif match or in_folder:
+            alone.append(path)
+    twins = _twin_masks(found.folder, [path for path in images if path not in masks.values()])
+    found.images = [path for path in images if path not in masks.values()]
+    found.masks = {**twins, **masks}
+    found.line(list(found.masks.values()), "used as masks: where they are dark an image is not trained on")
+    found.line(alone, "used as images, although named like masks: no image of that name lies beside them")
+
+
+def _key(path: Path) -> tuple[Path, str]:
+    return path.parent, path.stem.lower()
+
+
+def _twin_masks(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
+    """Masks in a folder beside the bucket, such as positive_mask/ or masks/positive/, by image."""
+    twins = {}
+    sides = [folder.with_name(f"{folder.name}{mark}{name}") for mark in "-_" for name in MASK_FOLDERS]
+    sides += [folder.parent / name / folder.name for name in MASK_FOLDERS]
+    for side in sides:
+        if not side.is_dir():
+            continue
+        masks = {path.stem.lower(): path for path in side.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
+        for image in images:
+            mask = masks.get(image.stem.lower()) if image.parent == folder else None
+            if mask is not None:
+                twins[image] = mask
+    return twins
+
+
+def _find_captions(found: BucketFiles, files: Sequence[Path]) -> None:
+    texts: dict[tuple[Path, str], dict[str, Path]] = {}
+    for path in files:
+        ending = path.suffix.lower()
+        if ending in CAPTION_ENDINGS and path.is_file():
+            texts.setdefault((path.parent, path.stem), {}).setdefault(ending, path)
+    for image in found.images:
+        beside = texts.get((image.parent, image.stem), {})
+        first = next((beside[ending] for ending in CAPTION_ENDINGS if ending in beside), None)
+        if first is not None:
+            found.captions[image] = first
+
+
+def _name_unused(found: BucketFiles, paths: Sequence[Path]) -> None:
+    """A line for each kind of file that nothing is made of."""
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kinds.setdefault(_kind(path), []).append(path)
+    for kind, of_kind in kinds.items():
+        found.line(of_kind, f"not used, {kind}")
+
+
+def _kind(path: Path) -> str:
+    """Why a file is not used."""
+    ending = path.suffix.lower()
+    mode = path.stat().st_mode if path.exists() else 0
+    odd = [name for is_one, name in ODD if is_one(mode)]
+    if odd:
+        return f"a {odd[0]} and no file"
+    if ending in PLUGINS:
+        return f"its format needs a package: pip install {PLUGINS[ending][1]}"
+    if ending in CAPTION_ENDINGS:
+        return "a caption without an image of its name, or beside another caption"
+    return f"{ending or 'no ending'} is neither an image nor a caption here"
