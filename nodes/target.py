@@ -150,7 +150,7 @@ class SliderTargetInjector(io.ComfyNode):
             notes = [*notes, "the layers are those of the ControlNet"]
         report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
         say(report)
-        return io.NodeOutput(Targets(spec, selection, control_net), report)
+        return io.NodeOutput(Targets(selection.spec or spec, selection, control_net), report)
 
 
 NODES = [SliderTargetInjector]

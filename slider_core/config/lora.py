@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .checks import JsonSpec, SliderError, is_number, need
@@ -68,7 +68,9 @@ class AdapterSpec(JsonSpec):
     """What is trained: an algorithm, its size, and the layers. In a LoRA the update of a weight is strength * alpha / rank * B A.
 
     `conv_rank` and `conv_alpha` are for convolutions with a kernel larger than 1 (None: as for the others; rank 0 leaves them
-    out), and the pattern tuples override both per layer. `names` choose layers beside `patterns`: the end of a path, another
+    out), and the pattern tuples override both per layer; `sizes_by_name` become such patterns when the model is known.
+
+    `names` choose layers beside `patterns`: the end of a path, another
     program's name for a layer, or a class, as the `target_module` of a LyCORIS preset has them.
     """
 
@@ -88,6 +90,8 @@ class AdapterSpec(JsonSpec):
     factor: int = -1  # LoKr: the size of the first Kronecker factor; -1 as near to the square root as it goes
     full_matrix: bool = False  # LoKr: the second factor without a rank
     decompose_both: bool = False  # LoKr: the first factor with a rank too
+    factor_pattern: Patterned = ()  # LoKr: the factor of single layers
+    sizes_by_name: tuple[tuple[str, str, float], ...] = ()  # (a name as in `names`, the field that it adds to, value)
     tucker: bool = False  # LoCon, LoHa, LoKr on kernels larger than 1: a core tensor between small factors
 
     def __post_init__(self) -> None:
@@ -128,7 +132,7 @@ class AdapterSpec(JsonSpec):
             need(positive, f"{name} must be a positive number, got {alpha!r}.", "adapter_spec.alpha")
 
     def _check_patterns(self) -> None:
-        for pattern, _ in (*self.rank_pattern, *self.alpha_pattern):
+        for pattern, _ in (*self.rank_pattern, *self.alpha_pattern, *self.factor_pattern):
             try:
                 re.compile(pattern)
             except re.error as fault:
@@ -141,6 +145,10 @@ class AdapterSpec(JsonSpec):
         self.check("factor", factor_fits, "-1 or a whole number from 1")
         self._check_option("init", self.init is not Init.KAIMING, PEFTS)
         self._check_option("factor", self.factor != -1, LOKR)
+        for pattern, factor in self.factor_pattern:
+            whole = isinstance(factor, int) and (factor == -1 or factor >= 1)
+            need(whole, f'factor of "{pattern}" must be -1 or a whole number from 1, got {factor!r}.', "adapter_spec.factor")
+        self._check_option("factor_pattern", bool(self.factor_pattern), LOKR)
         self._check_option("full_matrix", self.full_matrix, LOKR)
         self._check_option("decompose_both", self.decompose_both, LOKR)
         self._check_option("tucker", self.tucker, TUCKER)
@@ -159,6 +167,12 @@ class AdapterSpec(JsonSpec):
         if large_kernel and self.conv_alpha:
             alpha = self.conv_alpha
         return int(_first_match(self.rank_pattern, path, rank)), float(_first_match(self.alpha_pattern, path, alpha))
+
+    def at(self, path: str) -> AdapterSpec:
+        """The spec for the layer at `path` alone, with its own factor."""
+        if not self.factor_pattern:
+            return self
+        return replace(self, factor=int(_first_match(self.factor_pattern, path, self.factor)), factor_pattern=())
 
 
 def _first_match(patterns: Patterned, path: str, default: float) -> float:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
 from ..config.checks import SliderError, need
 from ..config.lora import AdapterSpec
 from .layer import Aliases, Target, weight_of
+
+FOREIGN_CLASSES = (  # the end of a class's name in diffusers or SimpleTuner, and what is in the names of the layers inside
+    (r"(?:Attention|Attn)$", r"(?:^|\.)(?:\w+_)?(?:attn|attention)(?:\d|_\w+)?\."),
+    (r"(?:FeedForward|FFN|MLP)$", r"(?:^|\.)(?:\w+_)?(?:ff|ffn|mlp|feed_forward)(?:_\w+)?\."),
+    (r"(?:Transformer\w*|UNet\w*)Model$", r"(?:^|\.)\w*blocks\."),
+)
 
 
 def matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -36,7 +44,8 @@ def custom(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, 
         if not named:
             unmatched.append(name)
     names = ", ".join(unmatched)
-    message = f"None of the names {names} means a layer of this model; its first layers are: {', '.join(paths[:3])}."
+    first = f"its first layers are: {', '.join(paths[:3])}"
+    message = f'None of the names {names} means a layer of this model; {first}. Use the preset "auto" without a list of names.'
     need(not spec.names or len(unmatched) < len(spec.names), message, "target.names_unmatched")
     warning = f"No layer of this model has these names: {names}." if unmatched else ""
     return unite(diffusion_model, paths, targets), warning
@@ -61,7 +70,29 @@ def _by_name(diffusion_model: nn.Module, paths: Sequence[str], name: str, aliase
     for parent, module in diffusion_model.named_modules():
         if type(module).__name__ == name:
             targets += [Target(path) for path in paths if not parent or f"{path}.".startswith(f"{parent}.")]
-    return targets or [target for alias, target in aliases.items() if ending.search(alias)]
+    targets = targets or [target for alias, target in aliases.items() if ending.search(alias)]
+    return targets or _by_foreign_class(paths, name, aliases)
+
+
+def _by_foreign_class(paths: Sequence[str], name: str, aliases: Aliases) -> list[Target]:
+    """What a class of diffusers' stands for, such as Flux2Attention: layers by diffusers' names, else by the model's own."""
+    pattern = next((inside for ending, inside in FOREIGN_CLASSES if re.search(ending, name)), None)
+    if pattern is None:
+        return []
+    dotted = [alias for alias in aliases if "." in alias]
+    targets = [aliases[alias] for alias in matching(dotted, (pattern,))]
+    return targets or list(map(Target, matching(paths, (pattern,))))
+
+
+def sized(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, aliases: Aliases) -> AdapterSpec:
+    """The spec with `sizes_by_name` as patterns on this model's paths, after those that it has."""
+    patterns: dict[str, Any] = {}
+    for name, which, value in spec.sizes_by_name:
+        named = dict.fromkeys(target.path for target in _by_name(diffusion_model, paths, name, aliases))
+        if named:
+            patterns.setdefault(which, []).append((f"^(?:{'|'.join(map(re.escape, named))})$", value))
+    merged: dict[str, Any] = {which: (*getattr(spec, which), *added) for which, added in patterns.items()}
+    return replace(spec, sizes_by_name=(), **merged) if spec.sizes_by_name else spec
 
 
 def unite(diffusion_model: nn.Module, paths: Sequence[str], targets: Iterable[Target]) -> list[Target]:

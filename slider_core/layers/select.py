@@ -19,7 +19,7 @@ from ..config.checks import nearest, need
 from ..config.lora import AdapterSpec, Algorithm, Preset
 from .architecture import Architecture
 from .layer import Aliases, Target, find_layer, large_kernel, layers, weight_of
-from .patterns import custom, matching
+from .patterns import custom, matching, sized
 from .recognise import ARCHITECTURES, guess, recognise
 
 MOST_KINDS = 24  # lines of a report's list
@@ -39,6 +39,7 @@ class Selection:
     text_layers: tuple[str, ...]
     per_rank: int
     warning: str = ""
+    spec: AdapterSpec | None = None  # what was asked for, with sizes by name as patterns on this model's paths
 
     def kinds(self) -> list[str]:
         """The targets with block numbers left out, each kind once: `blocks.*.attn1.to_q (24)`."""
@@ -91,6 +92,7 @@ def survey(diffusion_model: nn.Module, spec: AdapterSpec | None = None, aliases:
     """
     spec = spec or AdapterSpec()
     paths = list(layers(diffusion_model))
+    spec = sized(diffusion_model, paths, spec, aliases or {})
     architecture, warning = None, ""
     if spec.preset == Preset.CUSTOM.value:
         candidates, warning = custom(diffusion_model, paths, spec, aliases or {})
@@ -117,7 +119,7 @@ def survey(diffusion_model: nn.Module, spec: AdapterSpec | None = None, aliases:
     chosen = [target.path for target in targets]
     text = matching(paths, architecture.text) if architecture else []
     text_layers = tuple(path for path in text if path not in chosen)
-    return Selection(rule, tuple(targets), text_layers, per_rank, f"{warning} {_unmatched(spec, chosen)}".strip())
+    return Selection(rule, tuple(targets), text_layers, per_rank, f"{warning} {_unmatched(spec, chosen)}".strip(), spec)
 
 
 def _unmatched(spec: AdapterSpec, paths: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed:
             layer = find_layer(module, target)
             size = Size(*spec.size(target.path, large_kernel(layer)))
             if size.rank:
-                parts[target] = weight.fresh(layer, target, size, spec)
+                parts[target] = weight.fresh(layer, target, size, spec.at(target.path))
     if not parts:
         raise SliderError("A conv_rank of 0 leaves no layer to train.", "adapter_spec.no_layer")
     return parts

@@ -47,6 +47,7 @@ PRESET_KEYS = (
     *("enable_conv", "target_module", "target_name", "module_algo_map", "name_algo_map", "lora_prefix", "use_fnmatch"),
     *("unet_target_module", "unet_target_name", "text_encoder_target_module", "text_encoder_target_name", "exclude_name"),
 )
+MODULE_KEYS = ("algo", "dim", "alpha", "factor")  # of one class in module_algo_map
 Config = dict[str, Any]
 
 
@@ -120,8 +121,12 @@ class _Layers:
         self.ranks: list[tuple[str, float]] = []
         self.alphas: list[tuple[str, float]] = []
         self.convolutions = _flag(preset, "enable_conv", True)
-        message = f"{WHERE}: module_algo_map is not taken here; use name_algo_map with dim and alpha."
-        need(not preset.get("module_algo_map"), message, "lycoris_config.module_map")
+        self.by_class: list[tuple[str, str, float]] = []
+        self.algorithms: set[str] = set()
+        modules = _object(preset.get("module_algo_map") or {}, "module_algo_map")
+        for name, sizes in modules.items():
+            self._add_class(name, _object(sizes, f'module_algo_map["{name}"]', MODULE_KEYS))
+        self.mapped_only = bool(modules) and set(self.names) <= set(modules) and not self.patterns
         for name, sizes in _object(preset.get("name_algo_map") or {}, "name_algo_map").items():
             self._add(name, _object(sizes, f'name_algo_map["{name}"]', ("dim", "alpha")))
 
@@ -139,6 +144,23 @@ class _Layers:
         if "alpha" in sizes:
             self.alphas.append((pattern, sizes["alpha"]))
 
+    def _add_class(self, name: str, sizes: Config) -> None:
+        self.algorithms.add(str(sizes.get("algo") or "").lower())
+        for key, which in (("dim", "rank_pattern"), ("alpha", "alpha_pattern"), ("factor", "factor_pattern")):
+            if sizes.get(key) is not None:
+                value = sizes[key] if key == "alpha" else _whole(sizes, key)
+                self.by_class.append((name, which, value))
+
+    def algorithm_of(self, config: Config) -> Config:
+        """The configuration with the algorithm that all its classes name, which is one for all layers here."""
+        named = {algorithm or str(config.get("algo") or "lora").lower() for algorithm in self.algorithms}
+        own = str(config.get("algo") or "lora").lower()
+        only = named if self.mapped_only else named | {own}
+        listed = " and ".join(sorted(only))
+        mixed = f"{WHERE}: module_algo_map mixes {listed}; a slider has one algorithm for all its layers."
+        need(len(only) <= 1, mixed, "lycoris_config.mixed")
+        return config | {"algo": next(iter(only), own)}
+
     def chosen(self, spec: AdapterSpec) -> AdapterSpec:
         """The spec with these layers, or with its own where none are chosen."""
         if self.names or self.patterns:
@@ -147,6 +169,8 @@ class _Layers:
         if not self.convolutions:
             spec = dataclasses.replace(spec, conv_rank=0)
         exclude = (*spec.exclude, *self.exclude)
+        by_class = [size for size in self.by_class if size[1] != "factor_pattern" or spec.algorithm is Algorithm.LOKR]
+        spec = dataclasses.replace(spec, sizes_by_name=tuple(by_class))
         return dataclasses.replace(spec, exclude=exclude, rank_pattern=tuple(self.ranks), alpha_pattern=tuple(self.alphas))
 
 
@@ -176,9 +200,10 @@ def read_lycoris(text: str, otherwise: AdapterSpec) -> tuple[AdapterSpec, list[s
         need(off, f"{WHERE}: {key} is not taken here; leave it out.", "lycoris_config.not_taken")
     message = f"{WHERE}: preset names LyCORIS' own lists; write apply_preset with target_module or target_name."
     need("preset" not in config, message, "lycoris_config.preset")
-    algorithm = _algorithm(config)
     preset = _object(config.get("apply_preset", {}), "apply_preset", PRESET_KEYS)
     layers = _Layers(preset)
+    config = layers.algorithm_of(config)
+    algorithm = _algorithm(config)
     lokr = algorithm is Algorithm.LOKR
     spec = AdapterSpec(
         rank=_whole(config, "linear_dim") or AdapterSpec.rank,

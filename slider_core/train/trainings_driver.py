@@ -86,7 +86,10 @@ def make_adapter(backend: Backend, request: TrainingRequest, place: Callable[[Sl
     """
     backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
     spec = request.adapter
-    targets = survey(backend.module, spec).targets if request.targets is None else request.targets
+    targets = request.targets
+    if targets is None:
+        selection = survey(backend.module, spec)
+        targets, spec = selection.targets, selection.spec or spec
     if request.start is None:
         return Adapter.create(backend.module, targets, spec, seed=request.spec.seed, device=backend.device)
     start = place(request.start) if place else request.start.cut()

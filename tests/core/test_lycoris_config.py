@@ -7,6 +7,7 @@ The oracle is LyCORIS' own network on the embedded model: which layers it takes,
 import json
 
 import pytest
+from lycoris.modules.lokr import LokrModule
 from lycoris.wrapper import LycorisNetwork, network_module_dict
 from torch import nn
 
@@ -192,7 +193,8 @@ REFUSED = [  # the configuration, the code's second half, what is named
     ({"apply_preset": ["attn"]}, "no_object", "apply_preset"),
     ({"apply_preset": {"target_module": "attn"}}, "names", "target_module"),
     ({"apply_preset": {"target_name": [1]}}, "names", "target_name"),
-    ({"apply_preset": {"module_algo_map": {"Linear": {"dim": 2}}}}, "module_map", "name_algo_map"),
+    ({"algo": "lokr", "apply_preset": {"module_algo_map": {"A": {"algo": "lora"}, "B": {}}}}, "mixed", "lokr"),
+    ({"apply_preset": {"module_algo_map": {"Linear": {"dims": 2}}}}, "key", '"dim"'),
     ({"apply_preset": {"name_algo_map": {"proj": {"algo": "loha"}}}}, "key", '"algo"'),
     ({"apply_preset": {"name_algo_map": [1]}}, "no_object", "name_algo_map"),
     *(({key: 0.1}, "not_taken", key) for key in MUST_BE_OFF),
@@ -224,7 +226,7 @@ def test_what_an_adapter_cannot_be_is_refused() -> None:
 
 def test_a_preset_that_chooses_nothing_is_an_error_not_silence(backend: TinyBackend) -> None:
     for preset in (
-        {"target_module": ["conv_in", "Transformer2DModel"]},
+        {"target_module": ["conv_in", "Resampler"]},
         {"target_name": ["attn1"]},
         {"target_name": ["attn1("]},
         {"target_name": ["proj_in"], "exclude_name": ["proj"]},
@@ -238,6 +240,39 @@ def test_a_class_under_target_module_means_every_layer_in_it(backend: TinyBacken
     found = paths(backend.module, {"apply_preset": {"target_module": ["TimeEmbedding", "FeedForward"]}})
     feed = {f"blocks.{i}.ff.net.{n}" for i in range(DEPTH) for n in (0, 2)}
     assert found == feed | {"time_embedding.linear_1", "time_embedding.linear_2"}
+
+
+SHIPPED = [  # the shapes of the 29 files that SimpleTuner ships: the classes with their factors
+    {"Attention": 16, "FeedForward": 8},
+    {"Cosmos3PackedMoTAttention": 25},
+    {"Flux2Attention": 2, "Flux2FeedForward": 4, "Flux2ParallelSelfAttention": 2},
+    {"Kandinsky5Attention": 2, "Kandinsky5FeedForward": 4},
+    {"MMDiTAttention": 2, "SwiGLUFFN": 4},
+    {"BriaTransformer2DModel": 25},
+]
+
+
+@pytest.mark.parametrize("factors", SHIPPED, ids="-".join)
+def test_factors_by_class_reach_the_layers_of_that_kind(backend: TinyBackend, factors: dict) -> None:
+    preset = {"target_module": list(factors), "module_algo_map": {name: {"factor": n} for name, n in factors.items()}}
+    config = {"algo": "lokr", "full_matrix": True, "linear_dim": 10000, "linear_alpha": 1, "factor": 4, "apply_preset": preset}
+    spec, _ = read_lycoris(json.dumps(config), AdapterSpec())
+    found = survey(backend.module, spec)
+    weights = Adapter.create(backend.module, found.targets, found.spec).weights()
+    for target, weight in weights.items():
+        wanted = next((n for name, n in factors.items() if ("Attention" in name) == ("attn" in target.path)), None)
+        wanted = wanted or next(iter(factors.values()))
+        expected = LokrModule("x", backend.module.get_submodule(target.path), 1.0, 10000, 1, factor=wanted, full_matrix=True)
+        assert weight.tensors["lokr_w1"].shape == expected.lokr_w1.shape, target
+    assert len(weights) == len(found.targets) > 0
+
+
+def test_an_algorithm_rank_and_alpha_by_class_are_taken(backend: TinyBackend, lycoris: type) -> None:
+    preset = {"target_module": ["Attention"], "module_algo_map": {"Attention": {"algo": "lora", "dim": 8, "alpha": 4}}}
+    spec, _ = read_lycoris(json.dumps({"algo": "lokr", "linear_dim": 16, "apply_preset": preset}), AdapterSpec())
+    found = survey(backend.module, spec)
+    weights = Adapter.create(backend.module, found.targets, found.spec).weights()
+    assert {(w.kind, w.rank, w.alpha) for w in weights.values()} == {(Kind.LORA, 8, 4.0)}
 
 
 def test_classes_are_taken_as_lycoris_takes_them(backend: TinyBackend, lycoris: type) -> None:
