@@ -6,7 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..slider_core.config.checks import SliderError
+from ..slider_core.config.checks import SliderError, need
+from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.data.bucket_spec import BucketSpec
 from ..slider_core.data.buckets import Bucket, joined, read_bucket
@@ -94,6 +95,8 @@ def locate(name: str) -> Path:
     own = name.removeprefix(DEMO_PREFIX)
     for root in [DEMO] if own != name else roots():
         if own in datasets(root):
+            message = f'Dataset "{name}" leads outside the folders for datasets. Copy it there.'
+            need(own != name or inside(root / own, roots()), message, "dataset.outside")
             return root / own
     places = ", ".join(str(root) for root in roots())
     raise SliderError(f'Dataset folder "{name}" not found under {places}. Press R to refresh the list.', "dataset.not_found")

@@ -8,9 +8,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.config.checks import SliderError
+from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.lora import FileDtype, FileFormat
-from ..slider_core.config.names import file_stem
+from ..slider_core.config.names import check_file_name, file_stem
+from ..slider_core.config.regular_files import inside
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.use.plot_grids import to_pil
@@ -48,8 +49,10 @@ def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, s
         raise SliderError(
             f'filename_prefix "{prefix}" must stay under {called} ({str(fault).splitlines()[0]}).', "file.outside"
         ) from None
-    if not name.strip(". "):
-        raise SliderError(f'filename_prefix "{prefix}" has no name at its end: write {example}.', "file.no_name")
+    need(bool(name.strip(". ")), f'filename_prefix "{prefix}" has no name at its end: write {example}.', "file.no_name")
+    check_file_name(name, "filename_prefix")
+    outside = f'filename_prefix "{prefix}" leads out of {called}, by a link: choose another folder.'
+    need(inside(Path(folder), [Path(root)]), outside, "file.outside")
     return folder, name, counter, inner
 
 

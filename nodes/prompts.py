@@ -10,7 +10,8 @@ import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..slider_core.config.checks import SliderError
+from ..slider_core.config.checks import SliderError, need, shown
+from ..slider_core.config.regular_files import inside
 from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
@@ -65,7 +66,10 @@ def chosen(library: str, file: str) -> PromptLibrary:
     """The library of the file, or else of the text. SliderError when neither is one."""
     if file == NO_FILE:
         return parse_prompts(library)
-    return read_prompts(Path(folder_paths.get_input_directory()) / file)
+    root = Path(folder_paths.get_input_directory())
+    message = f'Prompt library "{shown(file)}" is not in ComfyUI\'s input folder, or leads out of it. Copy it there.'
+    need(inside(root / file, [root]), message, "prompts.outside")
+    return read_prompts(root / file)
 
 
 class SliderPromptLibrary(io.ComfyNode):
@@ -106,8 +110,10 @@ class SliderPromptLibrary(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = NO_FILE, **_choices: object) -> str:
         """Changes when the file changes."""
-        path = Path(folder_paths.get_input_directory()) / (file or NO_FILE)
-        return str(path.stat().st_mtime_ns) if file not in (None, NO_FILE) and path.is_file() else str(file)
+        root = Path(folder_paths.get_input_directory())
+        path = root / (file or NO_FILE)
+        there = file not in (None, NO_FILE) and inside(path, [root]) and path.is_file()
+        return str(path.stat().st_mtime_ns) if there else str(file)
 
     @classmethod
     def execute(cls, library: str, file: str, strength: float, **inputs: Any) -> io.NodeOutput:
