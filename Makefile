@@ -57,6 +57,7 @@ bench-smoke: $(VENV)/.stamp-package
 # ComfyUI's packages first: its three torch packages must be chosen together
 setup: comfyui
 	@$(MAKE) --no-print-directory $(VENV)/.stamp-tools
+	@if [ -n "$$($(PY) tests/rings.py --comfyui)" ]; then $(MAKE) --no-print-directory $(VENV)/.stamp-peers; fi
 
 # the stamp is named by the checksum of ComfyUI's requirements, so that an update of ComfyUI sets up again
 comfyui: $(VENV)/.stamp-venv
@@ -91,6 +92,11 @@ $(VENV)/.stamp-tools: pyproject.toml | $(VENV)/.stamp-venv
 	@echo "setup: test tools"
 	@$(PIP) --editable ".[test]"
 	@touch $@ $(VENV)/.stamp-package
+
+$(VENV)/.stamp-peers: pyproject.toml | $(VENV)/.stamp-venv
+	@echo "setup: programs that read our files (diffusers)"
+	@$(PIP) --editable ".[peers]"
+	@touch $@
 
 clean:
 	rm -rf "$(VENV)" build "$(OUT)" .pytest_cache .ruff_cache .mypy_cache *.egg-info

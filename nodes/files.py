@@ -12,15 +12,22 @@ from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.lora import FileDtype, FileFormat
 from ..slider_core.config.names import check_file_name, file_stem
 from ..slider_core.config.regular_files import inside
+from ..slider_core.lora.manager_files import manager_files as sidecars
+from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.use.plot_grids import to_pil
+from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
 from .messages import say
 from .sockets import USE_MENU, SliderSocket, option
 
 DTYPE = "Number format. bf16 and fp16 halve the file; how much they round the slider is reported after saving."
-FORMAT = "native: every loader of ComfyUI. kohya: lora_unet_ keys. diffusers, lycoris, peft (a folder): for those programs."
+FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris, peft (a folder): for those programs."
+TRIGGER = "A word that a prompt must hold for the slider to act, for LoRA managers. Most sliders need none."
+MANAGER = (
+    "Also write what ComfyUI-Lora-Manager shows: a .metadata.json with range, base model and trigger, and the preview picture."
+)
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
@@ -68,12 +75,23 @@ def own_place(slider: Slider) -> str:
     return f"sliders/{file_stem(slider.info.name or 'my_slider')}"
 
 
-def described(slider: Slider, minus: str = "", plus: str = "", preview: torch.Tensor | None = None) -> Slider:
-    """The slider with the user's labels and picture in its header."""
+def described(slider: Slider, minus: str = "", plus: str = "", preview: torch.Tensor | None = None, trigger: str = "") -> Slider:
+    """The slider with the user's labels, trigger word and picture in its header."""
     info = slider.info.labelled(minus, plus)
+    info = replace(info, trigger=trigger.strip() or info.trigger)
     if preview is not None:
         info = replace(info, thumbnail=thumbnail(to_pil(preview[0].movedim(-1, 0))))
     return replace(slider, info=info)
+
+
+def write_manager_files(file: Path, slider: Slider, overwrite: bool, model: Any) -> str:
+    """Put what ComfyUI-Lora-Manager reads beside a saved slider. A line that says so."""
+    if model is not None and not slider.info.architecture:
+        slider = replace(slider, info=replace(slider.info, architecture=architecture(model)))
+    files = sidecars(file, slider.info)
+    for place, content in files.items():
+        atomic_write(place, content, overwrite)
+    return f"Beside it, for a LoRA manager: {', '.join(sorted(place.name for place in files))}"
 
 
 class SaveSliderLoRA(io.ComfyNode):
@@ -99,6 +117,8 @@ class SaveSliderLoRA(io.ComfyNode):
                 option("overwrite", io.Boolean, False, "On: the name gets no number, and the file of that name is replaced."),
                 option("minus", io.String, "", "What -1 shows: sad, day, thin."),
                 option("plus", io.String, "", "What +1 shows: smiling, night, thick."),
+                option("trigger", io.String, "", TRIGGER),
+                option("manager_files", io.Boolean, False, MANAGER),
                 io.Model.Input("model", optional=True, tooltip=MODEL),
                 io.Image.Input("preview", optional=True, tooltip="A strip or picture for the file's thumbnail."),
             ],
@@ -117,6 +137,7 @@ class SaveSliderLoRA(io.ComfyNode):
         format: str = FileFormat.NATIVE.value,
         overwrite: bool = False,
         model: Any = None,
+        manager_files: bool = False,
         **description: Any,
     ) -> io.NodeOutput:
         form = FileFormat(format)
@@ -124,6 +145,8 @@ class SaveSliderLoRA(io.ComfyNode):
         slider = described(slider, **description)
         notes = save_proven(path, slider, form, FileDtype(dtype), overwrite, model)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
+        if manager_files:
+            notes.append(write_manager_files(file, slider, overwrite, model))
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
         report = "\n".join([f"Saved models/loras/{listed}", *notes])
         say(report)

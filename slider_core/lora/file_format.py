@@ -35,23 +35,16 @@ class Format:
         """A layer's change as those who read the format understand it."""
         return weight.for_comfyui()
 
-    def write(self, weights: Weights, aliases: Aliases | None = None) -> State:  # noqa: ARG002
-        """Tensors by key. `aliases`: other programs' names of the model's layers."""
+    def write(self, weights: Weights, aliases: Aliases | None = None, architecture: str = "") -> State:  # noqa: ARG002
+        """Tensors by key. `aliases`: other programs' names of the model's layers; `architecture`: ComfyUI's class of it."""
         state: State = {}
         for path, weight in by_layer(weights).items():
             state |= self.layer_state(path, self.converted(weight, path))
         return state
 
     def layer_state(self, path: str, weight: LayerWeight) -> State:
-        """One layer's tensors by key: the two factors of a LoRA by this format's endings, all others by LyCORIS' names."""
-        endings = {} if weight.has_core else {DOWN: self.lora[0], UP: self.lora[1]}
-        state: State = {}
-        for name, tensor in weight.file_tensors().items():
-            state[self.stem(path) + endings.get(name, f".{name}")] = tensor
-        if weight.kind is not Kind.FULL:
-            alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
-            state[f"{self.stem(path)}.alpha"] = torch.tensor(float(alpha))
-        return state
+        """One layer's tensors by key."""
+        return tensors_by_key(self.stem(path), weight, self.lora)
 
     def config(self, weights: Weights) -> dict[str, Any] | None:  # noqa: ARG002
         """What lies beside the tensors as JSON, where the format is a folder."""
@@ -60,6 +53,18 @@ class Format:
     def understood(self, weight: LayerWeight) -> LayerWeight:
         """A layer's change out of a file whose header names this format."""
         return weight
+
+
+def tensors_by_key(stem: str, weight: LayerWeight, lora: tuple[str, str]) -> State:
+    """One layer's tensors by key: the two factors of a LoRA by the endings `lora`, all others by LyCORIS' names."""
+    endings = {} if weight.has_core else {DOWN: lora[0], UP: lora[1]}
+    state: State = {}
+    for name, tensor in weight.file_tensors().items():
+        state[stem + endings.get(name, f".{name}")] = tensor
+    if weight.kind is not Kind.FULL:
+        alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
+        state[f"{stem}.alpha"] = torch.tensor(float(alpha))
+    return state
 
 
 def need_lora(weight: LayerWeight, path: str, reader: str) -> None:

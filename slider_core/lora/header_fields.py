@@ -13,11 +13,11 @@ from .file_format import Weights
 
 Slices = Mapping[str, Sequence[OutputSlice]]  # of fused layers, by path
 
-# ComfyUI's class in supported_models -> (modelspec's architecture, kohya's name of the base)
+# ComfyUI's class in supported_models -> (modelspec's architecture, the name of the base as trainers and LoRA managers spell it)
 ARCHITECTURES = {
-    "SD15": ("stable-diffusion-v1", "sd_v1"),
-    "SD20": ("stable-diffusion-v2", "sd_v2"),
-    "SD21UnclipL": ("stable-diffusion-v2", "sd_v2"),
+    "SD15": ("stable-diffusion-v1", "sd_1.5"),
+    "SD20": ("stable-diffusion-v2", "sd_2.1"),
+    "SD21UnclipL": ("stable-diffusion-v2", "sd_2.1"),
     "SDXL": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),
     "SDXLRefiner": ("stable-diffusion-xl-v1-refiner", "sdxl_refiner_v1-0"),
     "SSD1B": ("stable-diffusion-xl-v1-base", "sdxl_base_v1-0"),

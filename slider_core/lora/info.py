@@ -26,6 +26,7 @@ from .header_fields import Slices, base_names, kinds, network_fields, rank_and_a
 TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
+TRIGGER = "modelspec.trigger_phrase"
 DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 
 
@@ -85,6 +86,7 @@ class SliderInfo:
     title: str = ""  # modelspec's, where another program wrote one that is not the name
     minus: str = ""  # what strength -1 shows
     plus: str = ""
+    trigger: str = ""  # what a prompt must hold for the slider to act
     range: tuple[float, float] | None = None  # of useful strengths
     calibration: CalibrationInfo | None = None
     place: Place = Place.DIFFUSION_MODEL
@@ -143,7 +145,8 @@ class SliderInfo:
         if "modelspec.architecture" in header:
             architecture = header["modelspec.architecture"].removesuffix("/lora")
             values["base_names"] = architecture, header.get("ss_base_model_version", architecture)
-        return cls(**values, thumbnail=header.get(THUMBNAIL, ""), damaged=tuple(damaged), other=_others(header))
+        values |= {"thumbnail": header.get(THUMBNAIL, ""), "trigger": header.get(TRIGGER, "")}
+        return cls(**values, damaged=tuple(damaged), other=_others(header))
 
     def header(self, weights: Mapping[Target, LayerWeight], digest: str, form: FileFormat, dtype: FileDtype) -> dict[str, str]:
         """The whole header of a file of these weights in that format, whose tensors have that SHA-256."""
@@ -172,7 +175,6 @@ class SliderInfo:
             **network_fields(weights),
             "ss_mixed_precision": dtype.value,
             "sshs_model_hash": digest,
-            "sshs_legacy_hash": digest[:8],
         }
 
     def _own_fields(self) -> dict[str, str]:
@@ -190,10 +192,15 @@ class SliderInfo:
             fields["slider_place"] = self.place.value
         if self.thumbnail:
             fields[THUMBNAIL] = self.thumbnail
+        if self.trigger:
+            fields[TRIGGER] = self.trigger
         if self.minus or self.plus:
-            ends = f"from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1)"
-            fields[DESCRIPTION] = f"Slider {ends}. Use strengths on both sides of 0."
+            fields[DESCRIPTION] = self.ends()
         return fields
+
+    def ends(self) -> str:
+        """What both ends show, in a sentence."""
+        return f"Slider from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1). Use strengths on both sides of 0."
 
     def _base_names(self) -> tuple[str, str]:
         """modelspec's and kohya's names of the base model: of ComfyUI's class, of the file that was read, of the backend."""
@@ -253,7 +260,7 @@ def _others(header: Mapping[str, str]) -> dict[str, str]:
     paths."""
     ours = "slider_file" in header or "slider_training" in header
     written = SliderInfo().header({}, "", FileFormat.NATIVE, FileDtype.FP32).keys() - {DATE, DESCRIPTION}
-    understood = {*written, THUMBNAIL, *(f"slider_{name}" for name in (*TEXTS, *READERS))}
+    understood = {*written, THUMBNAIL, TRIGGER, *(f"slider_{name}" for name in (*TEXTS, *READERS))}
     other = {}
     for key, value in header.items():
         if key not in understood and (ours or key.startswith(("slider_", "modelspec."))):

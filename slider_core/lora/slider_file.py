@@ -117,7 +117,7 @@ def _state(slider: Slider, form: FileFormat, aliases: Aliases | None) -> State:
     message = "This slider's layers are named by another program: connect the model, so that they can be found."
     need(slider.placed, message, "slider.not_placed")
     if not slider.info.in_controlnet:
-        return FORMATS[form].write(slider.weights, aliases)
+        return FORMATS[form].write(slider.weights, aliases, slider.info.architecture)
     message = f"A slider for a ControlNet is saved as native: no program reads one as {form.value}."
     need(form is FileFormat.NATIVE, message, "format.controlnet")
     return to_native(slider.weights, slider.info.place.prefix)

@@ -23,6 +23,7 @@ from ..config.checks import SliderError, need
 from ..config.lora import FileFormat
 from ..lora.combine import by_layer
 from ..lora.formats.native import PREFIX, to_native
+from ..lora.safetensors_file import read_tensors
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..lora.strength import at_strength
@@ -30,7 +31,7 @@ from .layer_names import load, on_model
 from .merged_slider import control_patches, stock_lora
 from .model_backend import ComfyBackend
 
-BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.DIFFUSERS)  # what ComfyUI's loader reads on any architecture
+BY_STOCK = (FileFormat.NATIVE, FileFormat.KOHYA)  # what ComfyUI's loader reads on any architecture
 LAYER = 1e-4  # largest deviation of a layer, as a share of the slider's change
 FORWARD = 1e-3  # largest deviation of the model's output, as a share of the slider's effect
 ROUNDINGS = 4  # how many factors of a change a number format may round
@@ -157,9 +158,17 @@ class Trial:
         return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
 
 
-def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tensor]:
+def stock_reads(path: Path, form: FileFormat, model: Any) -> bool:
+    """Whether ComfyUI's own loaders know every layer of a file."""
+    if form is not FileFormat.DIFFUSERS:
+        return form in BY_STOCK
+    known = comfy.lora.model_lora_keys_unet(model.model, {})
+    return all(key.split(".lora_")[0].removesuffix(".alpha") in known for key in read_tensors(path)[0])
+
+
+def _read_back(path: Path, by_stock: bool, model: Any) -> dict[str, torch.Tensor]:
     """The file as native tensors that ComfyUI's loader takes: as it is, or by our own reader where ComfyUI has none."""
-    if form in BY_STOCK:
+    if by_stock:
         return comfy.utils.load_torch_file(str(path), safe_load=True)
     return to_native(on_model(load_slider(path), model).weights)
 
@@ -167,12 +176,15 @@ def _read_back(path: Path, form: FileFormat, model: Any) -> dict[str, torch.Tens
 def proven_on_model(path: Path, slider: Slider, model: Any, form: FileFormat, eps: float) -> str:
     """Read a file back through ComfyUI's loader and compare it with `slider`. A summary; SliderError if they differ."""
     slider = replace(on_model(slider, model), proof=slider.proof)
-    reader = "ComfyUI's own LoRA loader" if form in BY_STOCK else "This pack's reader with ComfyUI's LoRA loader"
+    by_stock = stock_reads(path, form, model)
+    reader = "ComfyUI's own LoRA loader" if by_stock else "This pack's reader with ComfyUI's LoRA loader"
     with torch.inference_mode():
         load(model)
-        trial = Trial(model, _read_back(path, form, model), slider, eps)
+        trial = Trial(model, _read_back(path, by_stock, model), slider, eps)
         count, worst = trial.layers()
         summary = f"{reader} gives the same: {count} layers, apart by {worst:.1e} of their change at most"
+        if form is FileFormat.DIFFUSERS and not by_stock:
+            summary = f"Load LoRA does not know diffusers' names of this model. {summary}"
         quantised = len(by_layer(slider.weights)) - count
         if quantised:
             summary += f" ({quantised} quantised layers were not compared)"

@@ -17,6 +17,7 @@ from torch import nn
 
 from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
 from slider_core.layers.layer import Target
+from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import Slider, save_slider
 from slider_core.lora.strength import at_strength, attached
@@ -177,7 +178,7 @@ def change_by_peft(net: nn.Module, adapter: Adapter, chosen: Variant) -> dict[st
 
 def saved(folder: Path, adapter: Adapter, form: FileFormat, **options: object) -> Path:
     path = folder / ("slider" if form is FileFormat.PEFT else "slider.safetensors")
-    save_slider(path, Slider(adapter.weights()), form=form, **options)
+    save_slider(path, Slider(adapter.weights(), SliderInfo(architecture="Flux")), form=form, **options)
     return path
 
 

@@ -33,25 +33,28 @@ from torch import nn
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import Algorithm, FileDtype, FileFormat
 from slider_core.layers.layer import Target
+from slider_core.lora.algorithms.lora import DOWN, UP, LoraWeight
 from slider_core.lora.combine import cut
 from slider_core.lora.formats.diffusers import Diffusers
+from slider_core.lora.formats.kohya import Kohya
 from slider_core.lora.from_state import from_state
 from slider_core.lora.keys import placed, with_ratio
 from slider_core.lora.loader_notes import loader_notes
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider, save_slider
 
-ATTENTION = "transformer.blk.attn.to_"
+BLOCK = "transformer.single_transformer_blocks.0"
+ATTENTION = f"{BLOCK}.attn.to_"
 ALIASES = {
-    "transformer.blk.conv_in": Target("conv3"),
-    "transformer.blk.proj": Target("conv1"),
-    "transformer.blk.up": Target("plain"),
+    "transformer.x_embedder": Target("conv3"),
+    "transformer.context_embedder": Target("conv1"),
+    "transformer.proj_out": Target("plain"),
     f"{ATTENTION}q": Target("fused", (0, WIDE)),
     f"{ATTENTION}k": Target("fused", (WIDE, 2 * WIDE)),
     f"{ATTENTION}v": Target("fused", (2 * WIDE, 3 * WIDE)),
-    f"{ATTENTION}qkv": Target("fused"),
-    f"{ATTENTION}out.0": Target("bare"),
-    "lora_unet_blk_attn_to_q": Target("fused", (0, WIDE)),  # another program's: not for writing
+    f"{BLOCK}.proj_out": Target("bare"),
+    "lora_unet_blk_attn_to_q": Target("fused", (0, WIDE)),  # other programs': not for writing
+    "blocks.0.attn.a_to_qkv": Target("fused"),
 }
 KINDS = {FileDtype.FP16: torch.float16, FileDtype.BF16: torch.bfloat16}
 EXACT = (".alpha", ".dora_scale", ".lora_magnitude_vector")
@@ -100,7 +103,7 @@ def test_what_a_format_cannot_hold_is_refused_with_a_way_out(net: Net, form: Fil
             continue
         with pytest.raises(SliderError, match=r"choose .*native") as fault:
             saved(tmp_path, slider_on(net, chosen), form, aliases=ALIASES)
-        assert fault.value.code in ("format.only_lora", "format.no_dora")
+        assert fault.value.code in ("format.only_lora", "format.no_dora", "format.bias")
     assert not list(tmp_path.iterdir())
 
 
@@ -287,54 +290,61 @@ def test_a_slider_that_is_a_dora_in_part_is_no_peft_folder(net: Net, tmp_path: P
     torch.testing.assert_close(again, live(net, Adapter.from_weights(net, weights), x), **CLOSE)
 
 
-# --- diffusers
+# --- kohya and diffusers
+
+
+def test_a_unet_of_sd_1_is_named_by_diffusers_paths_and_that_of_sdxl_by_the_checkpoints() -> None:
+    """sd-scripts trains the one as diffusers' class and the other as the released one."""
+    path, theirs = "input_blocks.1.1.proj_in", "lora_unet_down_blocks_0_attentions_0_proj_in"
+    weights = {Target(path): LoraWeight({DOWN: torch.ones(1, 3), UP: torch.ones(4, 1)}, 1.0)}
+    aliases = {theirs: Target(path), "lora_unet_input_blocks_1_1_proj_in": Target(path)}
+    for architecture, stem in (("SD15", theirs), ("SDXL", "lora_unet_input_blocks_1_1_proj_in")):
+        assert {key.split(".")[0] for key in Kohya().write(weights, aliases, architecture)} == {stem}
+        state = Diffusers().write(weights, aliases, architecture)
+        assert set(state) == {f"{theirs}.{end}" for end in ("lora_down.weight", "lora_up.weight", "alpha")}
+    for known, architecture in ((None, "SD15"), (None, ""), (aliases, "")):
+        with pytest.raises(SliderError) as fault:
+            Kohya().write(weights, known, architecture)
+        assert fault.value.code == "format.no_aliases"
 
 
 def fused_names(adapter: Adapter, left_out: tuple[str, ...] = ()) -> set[str]:
     """Ends of the names under which the fused layer is written, with ComfyUI's names but for some."""
     aliases = {name: target for name, target in ALIASES.items() if not name.endswith(left_out)}
-    state = Diffusers().write(adapter.weights(), aliases)
-    names = {key.removeprefix(ATTENTION).split(".lora")[0] for key in state if key.startswith(ATTENTION)}
-    return names - {"out.0"}
+    state = Diffusers().write(adapter.weights(), aliases, "Flux")
+    return {key.removeprefix(ATTENTION).split(".lora")[0] for key in state if key.startswith(ATTENTION)}
 
 
 def test_a_fused_layer_comes_apart_into_its_q_k_and_v(net: Net) -> None:
     adapter = slider_on(net, VARIANTS["lora"])
     assert fused_names(adapter) == {"q", "k", "v"}
-    state = Diffusers().write(adapter.weights(), ALIASES)
+    state = Diffusers().write(adapter.weights(), ALIASES, "Flux")
     change = torch.cat([state[f"{ATTENTION}{n}.lora_B.weight"] @ state[f"{ATTENTION}{n}.lora_A.weight"] for n in "qkv"])
     torch.testing.assert_close(change, adapter.weights()[Target("fused")].delta())
     assert not any("alpha" in key for key in state), "diffusers takes alpha from elsewhere"
 
 
-@pytest.mark.parametrize(
-    ("place", "left_out", "names"),
-    [
-        ("two slices", (), {"q", "v"}),
-        ("one slice", ("_q", "_k", "_v"), {"qkv"}),
-        ("whole layers", ("to_v",), {"qkv"}),
-        ("one slice", ("to_v", "to_qkv"), {"q", "k"}),
-    ],
-)
-def test_names_of_slices_where_they_are_enough_else_that_of_the_whole(
-    net: Net, place: str, left_out: tuple[str, ...], names: set[str]
-) -> None:
+@pytest.mark.parametrize(("place", "left_out", "names"), [("two slices", (), {"q", "v"}), ("one slice", ("to_v",), {"q", "k"})])
+def test_slices_that_do_not_move_need_no_name(net: Net, place: str, left_out: tuple[str, ...], names: set[str]) -> None:
     assert fused_names(slider_on(net, VARIANTS["lora"], place), left_out) == names
 
 
 def test_without_a_name_nothing_is_written(net: Net, tmp_path: Path) -> None:
     adapter = slider_on(net, VARIANTS["lora"])
     with pytest.raises(SliderError, match='"fused"') as fault:
-        fused_names(adapter, ("to_v", "to_qkv"))
+        fused_names(adapter, ("to_v",))
     assert fault.value.code == "format.no_name"
     for aliases, code in (
-        ({}, "format.no_names"),
-        ({"lora_unet_plain": Target("plain")}, "format.no_names"),
+        ({}, "format.no_name"),
+        ({"lora_unet_plain": Target("plain")}, "format.no_name"),
         (None, "format.no_aliases"),
     ):
         with pytest.raises(SliderError) as fault:
             saved(tmp_path, adapter, FileFormat.DIFFUSERS, aliases=aliases)
         assert fault.value.code == code
+    with pytest.raises(SliderError) as fault:
+        Diffusers().write(adapter.weights(), ALIASES, "HunyuanDiT")
+    assert fault.value.code == "format.no_names"
     foreign = load_slider(saved(tmp_path, adapter, FileFormat.KOHYA))
     with pytest.raises(SliderError) as fault:
         save_slider(tmp_path / "again.safetensors", foreign)

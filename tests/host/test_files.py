@@ -41,7 +41,9 @@ class Case:
             for p in self.adapter.parameters():
                 p.add_(torch.randn(p.shape, generator=generator) * 0.05)
             self.adapter.read_base(self.module)
-        self.slider = self.core("lora.slider_file").Slider(self.adapter.weights(), self.core("lora.info").SliderInfo(name=title))
+        self.slider = self.core("lora.slider_file").Slider(
+            self.adapter.weights(), self.core("lora.info").SliderInfo(name=title, architecture=self.entry.name)
+        )
         self.cond = self.core("backend").Conditioning("x", conditioning(self.entry, 0))
         self.x = torch.randn(1, *self.entry.latent, generator=generator)
 
@@ -119,11 +121,14 @@ def test_the_stock_loader_does_what_the_live_slider_did(title: str, algorithm: s
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_diffusers_names_where_comfyui_has_them(title: str, cases, loras: Path, pack) -> None:
+def test_diffusers_files_in_comfyuis_loader_where_its_table_has_the_names(title: str, cases, loras: Path, pack) -> None:
+    """What diffusers does with them: test_peers.py."""
+    stock = pack.core("with_comfy.proof").stock_reads
     for algorithm in ALGORITHMS:
         case, name = cases(title, algorithm), f"diffusers {algorithm} {title}.safetensors"
         if algorithm in LORAS and title != "WAN21_T2V":
-            case.save(loras / name, "diffusers")
+            file, form = case.save(loras / name, "diffusers"), pack.core("config.lora").FileFormat.DIFFUSERS
+            assert stock(file, form, case.model)
             assert case.agrees(by_stock(case, name, -1.0), -1.0), algorithm
             continue
         with pytest.raises(pack.core("config.checks").SliderError, match="choose native"):
@@ -316,8 +321,8 @@ def test_a_file_that_does_otherwise_is_not_saved(fault: str, cases, pack, tmp_pa
     native = pack.core("lora.formats.registry").FORMATS[pack.core("config.lora").FileFormat.NATIVE]
     before = native.write
 
-    def wrong(weights: Any, aliases: Any) -> dict[str, torch.Tensor]:
-        state = before(weights, aliases)
+    def wrong(weights: Any, aliases: Any, architecture: str) -> dict[str, torch.Tensor]:
+        state = before(weights, aliases, architecture)
         first = next(k for k in state if k.endswith("lora_B.weight"))
         if fault == "left out":
             return {k: v for k, v in state.items() if not k.startswith(first.split(".lora_")[0])}
@@ -416,8 +421,8 @@ def test_sliders_of_half_precision_models_are_saved_and_wrong_files_are_not(
     native = pack.core("lora.formats.registry").FORMATS[form.NATIVE]
     before = native.write
 
-    def wrong(weights: Any, aliases: Any) -> dict[str, torch.Tensor]:
-        state = before(weights, aliases)
+    def wrong(weights: Any, aliases: Any, architecture: str) -> dict[str, torch.Tensor]:
+        state = before(weights, aliases, architecture)
         if algorithm == "full":
             return {k: v for k, v in state.items() if not k.endswith("diff_b")}
         return {k: v * 1.02 if k.endswith("lora_B.weight") else v for k, v in state.items()}

@@ -41,7 +41,7 @@ class Peft(Format):
         ".lora_magnitude_vector": MAGNITUDE,
     }
 
-    def write(self, weights: Weights, aliases: Aliases | None = None) -> State:  # noqa: ARG002
+    def write(self, weights: Weights, aliases: Aliases | None = None, architecture: str = "") -> State:  # noqa: ARG002
         state: State = {}
         for path, weight in by_layer(weights).items():
             need_lora(weight, path, "A PEFT folder")
