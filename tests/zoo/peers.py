@@ -23,7 +23,7 @@ from .model import build_tiny
 Core = Callable[[str], ModuleType]  # gives a module of slider_core by name: the pack's own in a test
 STRENGTHS = (1.0, -1.0, 2.5)
 # their names in diffusers stand in no table of ComfyUI: a save as diffusers is refused until ours knows them
-NAMELESS = ("Flux2 dev", "Lumina2", "WAN21_T2V", "WAN21_I2V", "WAN22_T2V", "LTXV", "HunyuanVideo")
+NAMELESS = ("Lumina2", "WAN21_T2V", "WAN21_I2V", "WAN22_T2V", "LTXV", "HunyuanVideo")
 ONLY_HERE = {"ZImage": ("t_embedder.",)}  # layers whose size in the tiny model is another in diffusers' class
 
 HEADS = {"num_attention_heads": 2, "attention_head_dim": 16}
