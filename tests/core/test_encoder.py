@@ -1,4 +1,5 @@
-"""Every image is decoded and encoded once, both of a pair alike; from the disk the second time; masks count."""
+"""Every image is decoded and encoded once, both of a pair alike; import os
+from the disk the second time; masks count."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -63,8 +64,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     load = ImageFile.ImageFile.load
 
     def counted(self: ImageFile.ImageFile) -> object:
-        if self.tile and getattr(self.fp, "name", None):
-            count["/".join(Path(self.fp.name).parts[-2:])] += 1
+        name = getattr(self.fp, "name", None)
+        if self.tile and name is not None:
+            path = os.readlink(f"/proc/self/fd/{name}") if isinstance(name, int) else name
+            count["/".join(Path(path).parts[-2:])] += 1
         return load(self)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", counted)
