@@ -1,6 +1,6 @@
-"""Every image is decoded and encoded once, both of a pair alike; import os
-from the disk the second time; masks count."""
+"""Every image is decoded and encoded once, both of a pair alike; from the disk the second time; masks count."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
