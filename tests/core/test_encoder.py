@@ -1,6 +1,5 @@
 """Every image is decoded and encoded once, both of a pair alike; from the disk the second time; masks count."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +65,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     def counted(self: ImageFile.ImageFile) -> object:
         name = getattr(self.fp, "name", None)
         if self.tile and name is not None:
-            path = os.readlink(f"/proc/self/fd/{name}") if isinstance(name, int) else name
+            path = Path(f"/proc/self/fd/{name}").readlink() if isinstance(name, int) else name
             count["/".join(Path(path).parts[-2:])] += 1
         return load(self)
 
