@@ -14,10 +14,11 @@ from ..slider_core.data.bucket_spec import Alpha, BucketSpec, CaptionFrom, Crop,
 from ..slider_core.data.buckets import graph_bucket
 from ..slider_core.data.dataset import Dataset, assembled, bucket_folders, read_dataset
 from ..slider_core.data.fitting import Fitted, small_image
-from ..slider_core.data.pairs_report import examine_dataset
+from ..slider_core.data.pairs_report import Examination, examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_places import DEMO, NO_FOLDER, choices, folder_bucket, image_folders, locate, roots, stamps
 from .frames import as_image
+from .pair_findings import findings_shown
 from .sockets import DATASET_MENU, DatasetSocket, option
 
 PREVIEW = 512
@@ -37,10 +38,9 @@ def previews(dataset: Dataset, side: int) -> torch.Tensor:
     return torch.stack(images).movedim(1, -1)
 
 
-def sheet(dataset: Dataset) -> tuple[torch.Tensor, str]:
-    """((1, H, W, 3) the contact sheet, the report with what the pair doctor says)."""
-    picture, lines = examine_dataset(dataset)
-    return as_image(picture), "\n".join([dataset.report, *lines])
+def sheet(dataset: Dataset, examination: Examination) -> tuple[str, torch.Tensor]:
+    """(the report with what the pair doctor says, (1, H, W, 3) the contact sheet)."""
+    return "\n".join([dataset.report, *examination.lines]), as_image(examination.sheet)
 
 
 UNEQUAL = "When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more often."
@@ -85,6 +85,7 @@ class LoadSliderDataset(io.ComfyNode):
             "(less of it), and optionally neutral/; or a dataset file (SimpleTuner's dataloader JSON). Put it into ComfyUI's "
             "input or datasets folder and press R. 4 to 6 pairs are enough to start.",
             search_aliases=["concept slider images", "image pairs", "before after", "dataloader json"],
+            has_intermediate_output=True,  # what the node shows comes again when it is not run anew
             inputs=[
                 io.Combo.Input("folder", options=choices(), tooltip="A folder with positive/ and negative/, or a dataset file."),
                 io.Float.Input("strength", default=1.0, min=0.05, max=10.0, step=0.05, advanced=True, tooltip=STRENGTH),
@@ -135,8 +136,10 @@ class LoadSliderDataset(io.ComfyNode):
             buckets, notes = read_dataset_file(place)
         bar = comfy.utils.ProgressBar(1)
         dataset = read_dataset(buckets, spec, [*roots(), DEMO], bar.update_absolute, notes)
-        picture, report = sheet(dataset)
-        return io.NodeOutput(dataset, previews(dataset, 0), previews(dataset, 1), report, picture)
+        examination = examined(dataset)
+        shown = {"slider_dataset": [findings_shown(folder, dataset, examination)]}
+        sides = previews(dataset, 0), previews(dataset, 1)
+        return io.NodeOutput(dataset, *sides, *sheet(dataset, examination), ui=shown)
 
 
 class SliderBucket(io.ComfyNode):
@@ -206,8 +209,7 @@ class SliderBucket(io.ComfyNode):
         before = dataset.buckets if dataset else ()
         spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
         whole = replace(assembled([*before, bucket], spec), text_sliders=dataset.text_sliders if dataset else ())
-        picture, report = sheet(whole)
-        return io.NodeOutput(whole, report, picture)
+        return io.NodeOutput(whole, *sheet(whole, examined(whole)))
 
 
 NODES = [LoadSliderDataset, SliderBucket]

@@ -3,6 +3,7 @@
 from aiohttp import web
 from server import PromptServer
 
+from .dataset_routes import add_dataset_routes
 from .live import states
 from .running import finish
 
@@ -11,7 +12,9 @@ def add_routes(server: PromptServer) -> None:
     """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step.
 
     GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session.
+    /slider_lora/dataset: the images of a dataset's folder (dataset_routes.py).
     """
+    add_dataset_routes(server)
 
     @server.routes.get("/slider_lora/progress")
     async def _progress(_request: web.Request) -> web.Response:

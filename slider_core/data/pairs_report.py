@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from PIL import Image
@@ -12,13 +14,14 @@ from .bucket_spec import DatasetSpec, Pairing
 from .buckets import ImageSample
 from .dataset import Dataset
 from .fitting import Fitted, fittings, sizes_report, small_image
-from .pair_check import PairImages
-from .pair_doctor import examine
+from .pair_check import PairImages, plain
+from .pair_doctor import Finding, examine
 from .pair_sheet import contact_sheet
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
 STEP = 8
 FIRST = 100  # pairs that are looked at
+Files = tuple[Path, Path]  # the positive and the negative of a pair
 
 
 def _side(dataset: Dataset) -> int:
@@ -26,7 +29,19 @@ def _side(dataset: Dataset) -> int:
     return max(STEP, min(SIDE, round(median(sides))))
 
 
-def _pair_images(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[PairImages]:
+@dataclass(frozen=True)
+class Examination:
+    """What the pair doctor says: a contact sheet, a report in lines; apart from it the summary, the findings about all pairs, and
+    for each pair that was examined its (positive, negative) files and the findings about it."""
+
+    sheet: Image.Image
+    lines: list[str]
+    summary: str
+    of_all: list[str]
+    of_pairs: list[tuple[Files, list[str]]]
+
+
+def _pair_images(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[tuple[Files, PairImages]]:
     """The first pairs of a dataset, as they were fitted; an image is not shown again with another partner."""
     paired = [one for one in fitted if one.pair is not None and not one.flip][: 2 * FIRST]
     count = Counter(one.image_sample.path.name for one in paired[::2])
@@ -38,17 +53,16 @@ def _pair_images(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[PairImages
         if id(positive) in seen or id(negative) in seen:
             continue
         seen |= {id(positive), id(negative)}
-        pairs.append(
-            PairImages(
-                _name(positive, negative, count[positive.path.name] > 1),
-                small_image(plus, spec),
-                small_image(minus, spec),
-                positive.caption,
-                negative.caption,
-                (positive.width, positive.height),
-                (negative.width, negative.height),
-            )
+        images = PairImages(
+            _name(positive, negative, count[positive.path.name] > 1),
+            small_image(plus, spec),
+            small_image(minus, spec),
+            positive.caption,
+            negative.caption,
+            (positive.width, positive.height),
+            (negative.width, negative.height),
         )
+        pairs.append(((positive.path, negative.path), images))
     return pairs
 
 
@@ -61,10 +75,11 @@ def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
     return names[0] if names[0] == names[1] else " / ".join(names)
 
 
-def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
-    """(the contact sheet, the report in lines)."""
+def examined(dataset: Dataset) -> Examination:
+    """The pair doctor's examination of a dataset's first pairs."""
     fitted = fittings(dataset, _side(dataset), STEP)
-    images = _pair_images(fitted, dataset.spec)
+    pairs = _pair_images(fitted, dataset.spec)
+    images = [pair for _, pair in pairs]
     report = examine(images, len(dataset.unused))
     if images:
         lines = [*sizes_report(fitted)[1:], *report.lines()]
@@ -78,4 +93,18 @@ def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
         lines.append(f"Not examined, because they show an image again with another partner: {again}.")
     elif rest > 0:
         lines.append(f"The first {len(images)} pairs were examined, {rest} were not.")
-    return contact_sheet(images, report), lines
+    of_pairs = [(files, [_alone(finding) for finding in report.of(pair.name)]) for files, pair in pairs]
+    of_all = [finding.text for finding in report.of(None)]
+    return Examination(contact_sheet(images, report), lines, report.summary, of_all, of_pairs)
+
+
+def _alone(finding: Finding) -> str:
+    """A finding as a sentence beside the pair that it is about."""
+    sentence = finding.text.removeprefix(f"{plain(finding.pair or '')}: ")
+    return sentence[:1].upper() + sentence[1:]
+
+
+def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
+    """(the contact sheet, the report in lines)."""
+    examination = examined(dataset)
+    return examination.sheet, examination.lines

@@ -1,0 +1,156 @@
+"""What the panel of Load Slider Dataset asks of the server: the pairs of a folder, moves of its images, the doctor's findings.
+
+Images come in by ComfyUI's own /upload/image. Only folders of ComfyUI's input folder are changed, and nothing is deleted.
+"""
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from aiohttp import web
+from comfy.cli_args import args
+from server import PromptServer
+
+from ..slider_core.config.checks import SliderError, need
+from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS
+from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
+from ..slider_core.data.dataset import bucket_folders, read_dataset
+from ..slider_core.data.folder_files import SIDES, FolderRows, Move, folder_rows, move_files, side_folder
+from ..slider_core.data.pairs_report import examined
+from ..slider_core.data.simpletuner import read_dataset_file
+from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
+from .pair_findings import findings_shown
+
+PREFIX = "/slider_lora/dataset"
+UNASKED_FILES, UNASKED_BYTES = 240, 400_000_000  # a larger dataset is examined only when asked for
+FINDINGS_KEPT = 16
+FINDINGS: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by folder and the state of its files
+FRAMES = "frames"
+EXAMINING, MOVING = threading.Lock(), threading.Lock()
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def limits() -> dict[str, Any]:
+    """What a file must be to be taken."""
+    most_bytes = round(args.max_upload_size * 1024 * 1024)
+    return {"images": IMAGE_ENDINGS, "clips": CLIP_ENDINGS, "bytes": most_bytes, "pixels": MOST_PIXELS, "side": LEAST_SIDE}
+
+
+def editable(name: str) -> Path:
+    """The folder of a choice when its images may be moved; SliderError that says why not."""
+    need(not name.startswith(DEMO_PREFIX), "These pairs come with the pack.", "edit.demo")
+    place = locate(name)
+    need(place.is_dir(), "A dataset file says itself where its images lie.", "edit.file")
+    home = Path(folder_paths.get_input_directory()).resolve()
+    inside = place.resolve().is_relative_to(home) and place.resolve() != home
+    need(inside, "This folder lies outside ComfyUI's input folder.", "edit.outside")
+    by_strength = any(path.name.lower().startswith("strength") for path in place.iterdir())
+    need(not by_strength, "Folders that are named by a strength are arranged by hand.", "edit.strength")
+    return place
+
+
+def file_stamps(place: Path, found: FolderRows) -> dict[str, str]:
+    """For each image a text that stays with it when it is renamed, for the address of its picture; FRAMES for a folder."""
+    files = {"positive": [row[0] for row in found.rows], "negative": [row[1] for row in found.rows], "neutral": found.neutral}
+    known = {}
+    for side, names in files.items():
+        for name in filter(None, names):
+            path = side_folder(place, side) / name
+            status = path.stat()
+            known[f"{side}/{name}"] = FRAMES if path.is_dir() else f"{status.st_mtime_ns:x}-{status.st_size:x}"
+    return known
+
+
+def listing(name: str) -> dict[str, Any]:
+    """The pairs of a choice where they can be arranged, else why not."""
+    listed = {"folder": name, "choices": choices(), "limits": limits(), "editable": False, "why": ""}
+    try:
+        place = editable(name)
+    except SliderError as fault:
+        return listed | {"why": str(fault)}
+    found = folder_rows(place)
+    home = Path(folder_paths.get_input_directory())
+    subfolders = {side: side_folder(place, side).relative_to(home).as_posix() for side in SIDES}
+    shown = {"rows": found.rows, "by_name": found.by_name, "neutral": found.neutral, "subfolders": subfolders}
+    return listed | shown | {"editable": True, "stamps": file_stamps(place, found)}
+
+
+def _files(place: Path) -> list[Path]:
+    return [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
+
+
+def findings(name: str, asked: bool) -> dict[str, Any]:
+    """The doctor's findings about a choice as it lies on disk, with the node's defaults; {"waits": files} for a large one unless
+    `asked`. SliderError for what cannot be read."""
+    place = locate(name)
+    files = _files(place)
+    large = len(files) > UNASKED_FILES or sum(path.stat().st_size for path in files) > UNASKED_BYTES
+    key = f"{name} {stamps([place])}"
+    with EXAMINING:
+        if key not in FINDINGS:
+            if large and not asked:
+                return {"folder": name, "waits": len(files)}
+            specs, notes = (bucket_folders(place), []) if place.is_dir() else read_dataset_file(place)
+            dataset = read_dataset(specs, DatasetSpec(unequal=Unequal.BALANCE), [*roots(), DEMO], None, notes)
+            FINDINGS[key] = findings_shown(name, dataset, examined(dataset))
+        FINDINGS.move_to_end(key)
+        while len(FINDINGS) > FINDINGS_KEPT:
+            FINDINGS.popitem(last=False)
+        return FINDINGS[key]
+
+
+def _moves_of(request: object) -> tuple[str, list[Move]]:
+    """The choice and the moves of {"folder": choice, "moves": [[from, to], ...]}."""
+    form = 'The request needs {"folder": name, "moves": [[from, to], ...]}.'
+    if not isinstance(request, dict) or not isinstance(request.get("moves"), list):
+        raise SliderError(form, "edit.request")
+    name, moves = request.get("folder"), request["moves"]
+    texts = [name, *(place for move in moves for place in (move if isinstance(move, list) else [None]))]
+    need(all(isinstance(text, str) for text in texts) and all(len(move) == 2 for move in moves), form, "edit.request")
+    return name, [(source, target) for source, target in moves]
+
+
+def moved(request: object) -> dict[str, Any]:
+    """Do the moves of a request. Gives them as they were done, and the pairs as they are now."""
+    name, moves = _moves_of(request)
+    with MOVING:
+        done = move_files(editable(name), moves)
+    return {"moved": done, "listing": listing(name)}
+
+
+def _answering(work: Callable[..., dict[str, Any]], asked: Callable[[web.Request], Awaitable[tuple[Any, ...]]]) -> Handler:
+    """A handler that does `work` beside the event loop, and answers a fault of the user's with its message."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await asyncio.to_thread(work, *await asked(request)))
+        except SliderError as fault:
+            return web.json_response({"error": str(fault), "code": fault.code}, status=400)
+
+    return handle
+
+
+async def _folder(request: web.Request) -> tuple[str]:
+    return (request.query.get("folder", ""),)
+
+
+async def _folder_asked(request: web.Request) -> tuple[str, bool]:
+    return request.query.get("folder", ""), request.query.get("asked") == "1"
+
+
+async def _json(request: web.Request) -> tuple[object]:
+    try:
+        return (await request.json(),)
+    except ValueError:
+        return (None,)
+
+
+def add_dataset_routes(server: PromptServer) -> None:
+    """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`."""
+    server.routes.get(PREFIX)(_answering(listing, _folder))
+    server.routes.get(f"{PREFIX}/findings")(_answering(findings, _folder_asked))
+    server.routes.post(f"{PREFIX}/move")(_answering(moved, _json))

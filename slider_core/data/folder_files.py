@@ -1,0 +1,184 @@
+"""The images in a dataset's folder as rows of pairs, and moving them: swap, order anew, take away. Nothing is ever deleted or
+written over: what is taken away lies in removed/, and all moves of a call happen or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, count, zip_longest
+from pathlib import Path
+
+from ..config.checks import SliderError, need
+from .bitmap_clip import by_number
+from .bucket_spec import Pairing
+from .buckets import ImageSample, image_files
+from .buckets_paired import match_pairs
+
+SIDES = ("positive", "negative", "neutral")
+REMOVED = "removed"
+MOST_MOVES = 2000
+CAPTIONS = (".txt", ".TXT", ".Txt")
+RESERVED = '<>:"/\\|?*'  # in a file name on some system
+Move = tuple[str, str]  # "positive/01.png" -> "negative/01.png"
+Row = tuple[str | None, str | None]  # file names of a pair, positive and negative; None where there is none yet
+
+
+@dataclass(frozen=True)
+class FolderRows:
+    """`rows` as a training would pair them, then what has no partner; `by_name`: because their names are the same."""
+
+    rows: tuple[Row, ...]
+    by_name: bool
+    neutral: tuple[str, ...]
+
+
+def side_folder(folder: Path, side: str) -> Path:
+    """The folder of a side under the name that it has, in whatever letters; as it would be made where there is none."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return next((path for path in inside if path.is_dir() and path.name.lower() == side), folder / side)
+
+
+def _samples(folder: Path, side: str) -> list[ImageSample]:
+    """The images of a side by path alone: nothing is opened."""
+    place = side_folder(folder, side)
+    files = image_files(place) if place.is_dir() else []
+    return [ImageSample(path, "", 0.0, 1, 1, "") for path in files]
+
+
+def folder_rows(folder: Path) -> FolderRows:
+    """The pairs of a folder as they are now, also of one that is being filled and lacks some."""
+    positive, negative = _samples(folder, "positive"), _samples(folder, "negative")
+    neutral = tuple(sample.path.name for sample in _samples(folder, "neutral"))
+    pairs = match_pairs(positive, negative, Pairing.AUTO)[0] if positive and negative else []
+    names = [[sample.name.lower() for sample in side] for side in (positive, negative)]
+    unique = all(len(set(side)) == len(side) for side in names)
+    if unique and all(plus.name.lower() == minus.name.lower() for plus, minus in pairs):
+        return FolderRows(_rows_by_name(positive, negative), True, neutral)
+    by_order = zip_longest([sample.path.name for sample in positive], [sample.path.name for sample in negative])
+    return FolderRows(tuple(by_order), False, neutral)
+
+
+def _rows_by_name(positive: Sequence[ImageSample], negative: Sequence[ImageSample]) -> tuple[Row, ...]:
+    plus, minus = ({sample.name.lower(): sample.path.name for sample in side} for side in (positive, negative))
+    names = sorted(plus.keys() | minus.keys(), key=by_number)
+    return tuple((plus.get(name), minus.get(name)) for name in names)
+
+
+def _parts(place: str, sides: Sequence[str]) -> tuple[str, str]:
+    """(side, file name) of "positive/01.png"."""
+    side, _, name = place.partition("/")
+    need(side in sides, f'"{place}" is no place for an image. Give {", ".join(sides)} and the name of a file.', "move.place")
+    return side, name
+
+
+def _need_plain(name: str) -> None:
+    """SliderError for a name that some system does not take, or that could lead elsewhere."""
+    plain = name.isprintable() and not set(name) & set(RESERVED) and name[:1] not in ("", ".") and name[-1] not in ". "
+    need(plain, f'"{name}" cannot be the name of a file everywhere. Use letters, digits, - and _.', "move.name")
+
+
+def _inside(folder: Path, side: str) -> Path:
+    """The folder of a side; SliderError where a link leads out of the dataset's folder."""
+    place = side_folder(folder, side)
+    inside = place.resolve().is_relative_to(folder.resolve()) and not place.is_symlink()
+    need(inside, f"Folder {place} is a link. Arrange its images by hand.", "move.outside")
+    return place
+
+
+def _source(folder: Path, place: str) -> Path:
+    side, name = _parts(place, (*SIDES, REMOVED))
+    place_in = _inside(folder, side)
+    file = place_in / name
+    there = place_in.is_dir() and file in image_files(place_in)
+    need(there, f"{file} is not there any more. Look at the pairs again.", "move.missing")
+    return file
+
+
+def _target(folder: Path, place: str, source: Path) -> Path:
+    """Where a file goes; into removed/ under a name that is free."""
+    if place == REMOVED:
+        return _free(_inside(folder, REMOVED) / f"{source.parent.name} {source.name}")
+    side, name = _parts(place, SIDES)
+    _need_plain(name)
+    same = Path(name).suffix.lower() == source.suffix.lower()
+    need(same, f"{source.name} cannot become {name}: its ending says what it is. Keep it.", "move.ending")
+    return _inside(folder, side) / name
+
+
+def _free(file: Path) -> Path:
+    """The file's own name, or one with a number: no other file begins so, thus its caption finds a place too."""
+    taken = {path.stem.lower() for path in file.parent.iterdir()} if file.parent.is_dir() else set()
+    stems = chain([file.stem], (f"{file.stem} ({n})" for n in count(2)))
+    return file.with_name(next(stem for stem in stems if stem.lower() not in taken) + file.suffix)
+
+
+def _caption(image: Path) -> Path | None:
+    """The caption beside an image, unless another image has it too."""
+    text = next((image.with_suffix(ending) for ending in CAPTIONS if image.with_suffix(ending).is_file()), None)
+    shared = sum(other.stem == image.stem for other in image_files(image.parent)) > 1
+    return None if shared else text
+
+
+def _steps(folder: Path, moves: Sequence[Move]) -> dict[Path, Path]:
+    """Every file that moves with its new place; SliderError where two would meet."""
+    steps: dict[Path, Path] = {}
+    for source, target in moves:
+        file = _source(folder, source)
+        need(file not in steps, f"{source} is moved twice. Name it once.", "move.twice")
+        steps[file] = _target(folder, target, file)
+    for image, place in list(steps.items()):
+        caption = _caption(image)
+        if caption is not None:
+            steps[caption] = place.with_suffix(caption.suffix)
+    taken: set[str] = set()
+    for file, place in steps.items():
+        name = str(place).lower()
+        free = name not in taken and (place in steps or not os.path.lexists(place) or place == file)
+        need(free, f"{place} is there already. Move it first.", "move.taken")
+        taken.add(name)
+    return steps
+
+
+@contextmanager
+def _all_or_none() -> Iterator[list[tuple[Path, Path]]]:
+    """What is renamed within the block is put back when it fails."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        yield done
+    except OSError as fault:
+        for before, after in reversed(done):
+            after.rename(before)
+        what = f"{fault.filename} cannot be moved ({fault.strerror}). Nothing was changed; check its rights."
+        raise SliderError(what, "move.refused") from fault
+
+
+def move_files(folder: Path, moves: Sequence[Move]) -> list[Move]:
+    """Move images between the sides of a dataset's folder, each with its caption. Gives the moves as they were done.
+
+    The target "removed" stands for a free name in removed/. SliderError for a file that is gone, a name that is taken, a link
+    that leads out of the folder; then nothing is changed.
+    """
+    need(len(moves) <= MOST_MOVES, f"{len(moves)} moves at once, {MOST_MOVES} at most. Make fewer.", "move.many")
+    steps = _steps(folder, moves)
+    with _all_or_none() as done:
+        for place in steps.values():
+            place.parent.mkdir(exist_ok=True)
+        waiting = []
+        for number, (file, place) in enumerate(steps.items()):
+            between = file.with_name(f".moving {number} {file.name}")
+            file.rename(between)
+            done.append((file, between))
+            waiting.append((between, place))
+        for between, place in waiting:
+            between.rename(place)
+            done.append((between, place))
+    files = list(steps.items())[: len(moves)]
+    return [(place_of(folder, file), place_of(folder, place)) for file, place in files]
+
+
+def place_of(folder: Path, file: Path) -> str:
+    """positive/01.png of a file, its side in small letters."""
+    side, name = file.relative_to(folder).parts
+    return f"{side.lower()}/{name}"

@@ -1,0 +1,117 @@
+"""Rows of a dataset's folder, and its images moved between them: nothing lost, nothing written over, nothing outside touched."""
+
+from pathlib import Path
+
+import pytest
+from core.faults import refused
+from core.test_dataset import BLUE, RED, put, sides
+
+from slider_core.data.dataset import bucket_folders, read_dataset
+from slider_core.data.folder_files import folder_rows, move_files
+from slider_core.data.pairs_report import examined
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_rows_are_the_pairs_that_a_training_makes(tmp_path: Path) -> None:
+    cases = (
+        (["2.png", "10.png"], ["10.PNG", "2.jpg"], [("2.png", "2.jpg"), ("10.png", "10.PNG")], True),
+        (["a.png", "b.png"], ["x.png", "y.png"], [("a.png", "x.png"), ("b.png", "y.png")], False),
+        (["a.png", "b.png", "c.png"], ["c.png"], [("a.png", None), ("b.png", None), ("c.png", "c.png")], True),
+        (["a.png", "b.png"], ["x.png"], [("a.png", "x.png"), ("b.png", None)], False),
+        ([], ["x.png"], [(None, "x.png")], True),
+        (["1.png", "1.jpg"], ["1.png", "2.png"], [("1.jpg", "1.png"), ("1.png", "2.png")], False),
+    )
+    for n, (positive, negative, rows, by_name) in enumerate(cases):
+        root = sides(tmp_path / str(n), positive, negative)
+        found = folder_rows(root)
+        assert (list(found.rows), found.by_name) == (rows, by_name)
+        if all(all(row) for row in rows):
+            pairs = read_dataset(bucket_folders(root)).pairs
+            assert {(plus.path.name, minus.path.name) for plus, minus in pairs} == set(rows)
+    assert folder_rows(tmp_path / "none").rows == ()
+
+
+def test_images_change_places_with_their_captions_and_nothing_is_lost(tmp_path: Path) -> None:
+    put(tmp_path / "Positive/01.png", RED, caption="a face")
+    put(tmp_path / "Positive/02.png", BLUE)
+    put(tmp_path / "negative/01.jpg", BLUE, caption="another")
+    before = contents(tmp_path)
+    swap = [("positive/01.png", "negative/01.png"), ("negative/01.jpg", "positive/01.jpg")]
+    done = move_files(tmp_path, swap)
+    after = contents(tmp_path)
+    assert done == swap
+    assert after["negative/01.png"] == before["Positive/01.png"]
+    assert (after["negative/01.txt"], after["Positive/01.txt"]) == (before["Positive/01.txt"], before["negative/01.txt"])
+    move_files(tmp_path, [(target, source) for source, target in done])
+    assert contents(tmp_path) == before
+    for _ in range(2):  # removed twice under one name
+        gone = move_files(tmp_path, [("positive/01.png", "removed")])
+        assert "positive/01.png" not in contents(tmp_path)
+        put(tmp_path / "Positive/01.png", BLUE)
+    assert gone == [("positive/01.png", "removed/Positive 01 (2).png")]
+    assert contents(tmp_path)["removed/Positive 01.txt"] == b"a face"
+    assert folder_rows(tmp_path).rows[0] == ("01.png", "01.jpg")
+    two = move_files(tmp_path, [("positive/01.png", "positive/02.png"), ("positive/02.png", "positive/01.png")])
+    assert len(two) == 2
+
+
+MOVES = (
+    ([("positive/01.png", "positive/02.png")], "move.taken"),
+    ([("positive/01.png", "positive/03.png"), ("positive/02.png", "positive/03.PNG")], "move.taken"),
+    ([("positive/01.png", "negative/01.png"), ("positive/01.png", "negative/09.png")], "move.twice"),
+    ([("positive/01.png", "positive/01.jpg")], "move.ending"),
+    ([("positive/09.png", "positive/08.png")], "move.missing"),
+    ([("positive/../../secret.png", "positive/08.png")], "move.missing"),
+    ([("positive/01.png", "positive/../../08.png")], "move.name"),
+    ([("positive/01.png", "positive/.png")], "move.name"),
+    ([("positive/01.png", "positive/a:b.png")], "move.name"),
+    ([("positive/01.png", "../positive/08.png")], "move.place"),
+    ([("../secret.png", "positive/08.png")], "move.place"),
+    ([("linked/01.png", "positive/08.png")], "move.place"),
+    ([("neutral/secret.png", "positive/08.png")], "move.outside"),
+    ([("positive/01.png", "neutral/01.png")], "move.outside"),
+    ([("positive/01.png", "positive/03.png")] * 2001, "move.many"),
+)
+
+
+@pytest.mark.parametrize(("moves", "code"), MOVES)
+def test_a_move_that_would_lose_a_file_or_reach_outside_changes_nothing(moves: list, code: str, tmp_path: Path) -> None:
+    root = sides(tmp_path / "set", ["01.png", "02.png"], ["05.png"])
+    put(tmp_path / "secret.png")
+    put(tmp_path / "elsewhere" / "secret.png")
+    (root / "neutral").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    before = contents(tmp_path)
+    with refused(code):
+        move_files(root, moves)
+    assert contents(tmp_path) == before
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = sides(tmp_path, ["01.png", "02.png"], ["05.png"])
+    before, rename, count = contents(root), Path.rename, 0
+
+    def failing(file: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise OSError(13, "no", str(file))
+        return rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with refused("move.refused"):
+        move_files(root, [("positive/01.png", "positive/02.png"), ("positive/02.png", "positive/01.png")])
+    assert contents(root) == before
+
+
+def test_the_examination_names_the_pair_of_each_finding(tmp_path: Path) -> None:
+    for name, colours in (("01", (RED, RED)), ("02", (RED, BLUE))):
+        for side, colour in zip(("positive", "negative"), colours, strict=True):
+            put(tmp_path / side / f"{name}.png", colour, (64, 64))
+    found = {files[0].name: " ".join(lines) for files, lines in examined(read_dataset(bucket_folders(tmp_path))).of_pairs}
+    assert list(found) == ["01.png", "02.png"]
+    assert "(0.00%)" in found["01.png"]
+    assert "(0.00%)" not in found["02.png"]
+    assert "01.png" not in found["01.png"]

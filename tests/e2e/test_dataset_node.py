@@ -1,0 +1,89 @@
+"""Load Slider Dataset in both canvases: images chosen, pasted and dropped on it, arranged by keys, examined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import harness
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+from rings import find_chromium
+
+SIZE = (96, 96)
+VALUE = "() => window.app.graph._nodes.find(n => n.type === 'LoadSliderDataset').widgets.find(w => w.name === 'folder').value"
+GIVE = """async ([selector, kind, name]) => {
+    const picture = new OffscreenCanvas(32, 32), brush = picture.getContext('2d');
+    brush.fillStyle = kind === 'paste' ? '#248' : '#842';
+    brush.fillRect(0, 0, 32, 32);
+    const given = new DataTransfer(), place = document.querySelector(selector);
+    given.items.add(new File([await picture.convertToBlob()], name, {type: 'image/png'}));
+    const way = {bubbles: true, cancelable: true};
+    place.focus();
+    if (kind === 'drop') place.dispatchEvent(new DragEvent('drop', {dataTransfer: given, ...way}));
+    else place.dispatchEvent(new ClipboardEvent('paste', {clipboardData: given, ...way}));
+}"""
+
+
+def images(folder: Path, side: str, colours: tuple[str, ...]) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{n}_{side}.png" for n in range(len(colours))]
+    for path, colour in zip(paths, colours, strict=True):
+        Image.new("RGB", SIZE, colour).save(path)
+    return paths
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
+def test_images_are_given_to_the_node_arranged_and_examined(vue: bool, server: harness.Server, tmp_path: Path) -> None:
+    name = "grin_vue" if vue else "grin_classic"
+    home = server.base / "input" / name
+    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": vue}) as page:
+        harness.lay(page, harness.small_graph("2"))
+        panel = page.locator(".slider-dataset")
+        panel.get_by_text("6 pairs").wait_for(timeout=30_000)  # the shipped pairs, examined by themselves
+        expect(panel.locator("img.sheet")).to_have_count(1)
+        panel.get_by_label("Name of a new set").fill(name)
+        for side, colours in (("positive", ("red", "blue")), ("negative", ("red", "navy"))):
+            panel.locator(f".zone.{side} input").set_input_files(images(tmp_path, side, colours))
+            panel.get_by_text("2 files added.").wait_for(timeout=30_000)
+        assert page.evaluate(VALUE) == name
+        expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
+        expect(panel.locator(".row").first.locator(".words")).to_contain_text("0.00%", timeout=30_000)
+        harness.screenshot(page, f"dataset-{name}")
+        refuse(page, tmp_path)
+        arrange(page, home)
+        page.evaluate(GIVE, [".zone.positive", "drop", "face.png"])
+        expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=30_000)
+        page.evaluate(GIVE, [".zone.negative", "paste", "image.png"])
+        expect(panel.locator(".title")).to_have_text(f"{name}: 3 pairs", timeout=30_000)
+        assert (home / "negative" / "face.png").is_file()
+        assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
+        assert not harness.page_errors(page)
+
+
+def refuse(page: Page, folder: Path) -> None:
+    for name, content in (("clip.mp4", b"film"), ("notes.txt", b"text"), ("broken.png", b"nonsense")):
+        (folder / name).write_bytes(content)
+        page.locator(".zone.neutral input").set_input_files(folder / name)
+        expect(page.locator(".slider-dataset .faults")).to_contain_text(name, timeout=20_000)
+
+
+def arrange(page: Page, home: Path) -> None:
+    """Swap, exchange by keys, remove, undo."""
+    panel, file = page.locator(".slider-dataset"), home / "positive" / "0_positive.png"
+    page.get_by_label("Swap pair 2").click()
+    expect(panel.locator(".status")).to_contain_text("Pair 2 swapped", timeout=20_000)
+    assert Image.open(home / "positive" / "1_positive.png").getpixel((0, 0)) == (0, 0, 128)
+    for key in ("positive 0", "positive 1"):
+        panel.locator(f'[data-key="{key}"]').focus()
+        page.keyboard.press("Enter")
+    expect(panel.locator(".status")).to_contain_text("moved", timeout=20_000)
+    assert Image.open(file).getpixel((0, 0)) == (0, 0, 128)
+    panel.locator('[data-key="positive 0"]').focus()
+    page.keyboard.press("Delete")
+    expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=20_000)
+    assert (home / "removed" / "positive 0_positive.png").is_file()
+    panel.get_by_role("button", name="undo", exact=True).click()
+    expect(panel.locator(".title")).to_contain_text("2 pairs", timeout=20_000)
+    assert file.is_file()

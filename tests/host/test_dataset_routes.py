@@ -1,0 +1,52 @@
+"""What the panel of Load Slider Dataset is answered: listings, moves, findings; only ComfyUI's input folder is ever changed."""
+
+from pathlib import Path
+
+import pytest
+from host.test_datasets import copied
+
+
+def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
+    routes = pack.part("nodes.dataset_routes")
+    copied(pack.root / "demo_pairs" / "smile", comfy / "input" / "dropped")
+    listed = routes.listing("dropped")
+    assert listed["editable"]
+    assert listed["by_name"]
+    assert len(listed["rows"]) == 6
+    assert listed["subfolders"]["neutral"] == "dropped/neutral"
+    swap = [["positive/03.png", "negative/03.png"], ["negative/03.png", "positive/03.png"]]
+    answer = routes.moved({"folder": "dropped", "moves": swap})
+    assert [list(move) for move in answer["moved"]] == swap
+    assert answer["listing"]["stamps"]["positive/03.png"] == listed["stamps"]["negative/03.png"]
+    found = routes.findings("dropped", False)
+    assert [pair["positive"] for pair in found["pairs"] if pair["words"]] == ["03.png"]
+    assert (comfy / "temp" / found["sheet"]["filename"]).is_file()
+
+
+def test_what_may_not_be_changed_says_why(pack, comfy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = pack.part("nodes.dataset_routes")
+    error = pack.core("config.checks").SliderError
+    faces = pack.root / "demo_pairs" / "smile"
+    copied(faces, tmp_path / "elsewhere")
+    (comfy / "input" / "led_away").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    copied(faces, comfy / "input" / "by_hand")
+    (comfy / "input" / "by_hand" / "strength_+0.5").mkdir()
+    moves = [["positive/01.png", "removed"]]
+    for name, code in (
+        ("demo: smile", "edit.demo"),
+        ("led_away", "edit.outside"),
+        ("by_hand", "edit.strength"),
+        ("../elsewhere", "dataset.not_found"),
+    ):
+        assert not routes.listing(name)["editable"]
+        with pytest.raises(error) as fault:
+            routes.moved({"folder": name, "moves": moves})
+        assert fault.value.code == code
+    for request in (None, [], {"folder": 1, "moves": []}, {"folder": "x", "moves": [["a"]]}, {"folder": "x", "moves": [1]}):
+        with pytest.raises(error) as fault:
+            routes.moved(request)
+        assert fault.value.code == "edit.request"
+    monkeypatch.setattr(routes, "UNASKED_FILES", 3)
+    copied(faces, comfy / "input" / "large")
+    assert routes.findings("large", False)["waits"] == 12
+    assert routes.findings("large", True)["pairs"]

@@ -1,0 +1,57 @@
+// Run by tests/core/test_web.py, or by hand: node --test tests/web/
+import assert from "node:assert/strict"
+import test from "node:test"
+import { damage, refusal, sortedOut } from "../../web/dataset_files.mjs"
+import { exchanged, freeCell, freeFolder, movesOf, pairMoved, safeName, tableOf, uploadNames, wordsOf } from "../../web/dataset_rows.mjs"
+
+const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
+const ordered = tableOf({ rows: [["a.png", "x.jpg"], ["b.png", "y.png"]], by_name: false })
+const cell = (side, row) => ({ side, row })
+const limits = { images: [".png", ".jpg"], clips: [".mp4", ".gif"], bytes: 100e6, pixels: 1e6, side: 8 }
+
+test("a pair shares its name whatever is moved, and endings stay with their files", () => {
+  assert.deepEqual(movesOf(named), [])
+  assert.deepEqual(movesOf(ordered), [["negative/x.jpg", "negative/a.jpg"], ["negative/y.png", "negative/b.png"]])
+  const cases = [
+    [cell("positive", 0), cell("negative", 0), [["negative/1.jpg", "positive/1.jpg"], ["positive/1.png", "negative/1.png"]]],
+    [cell("positive", 1), cell("negative", 1), [["positive/2.png", "negative/2.png"]]],
+    [cell("positive", 0), cell("neutral", 0), [["neutral/n.png", "positive/1.png"], ["positive/1.png", "neutral/1.png"]]],
+    [cell("neutral", 0), freeCell(named, "negative"), [["neutral/n.png", "negative/2.png"]]],
+    [cell("neutral", 0), freeCell(named, "positive"), [["neutral/n.png", "positive/n.png"]]],
+  ]
+  for (const [from, to, moves] of cases) assert.deepEqual(movesOf(exchanged(named, from, to)), moves)
+  assert.equal(movesOf(pairMoved(named, 0, 1)).length, 3)
+  assert.equal(pairMoved(named, 0, -1), named)
+})
+
+test("an upload fills places that wait in turn, unless a name says its partner", () => {
+  const names = (table, side, files) => uploadNames(table, side, files).map(({ place, name }) => `${files[place]} ${name}`)
+  assert.deepEqual(names(named, "negative", ["b.jpg", "a10.png", "a9.png"]), ["a9.png 2.png", "a10.png a10.png", "b.jpg b.jpg"])
+  assert.deepEqual(names(named, "negative", ["0.png", "2.jpg"]), ["0.png 0.png", "2.jpg 2.jpg"])
+  assert.deepEqual(names(named, "positive", ["1.png", "1.jpg"]), ["1.jpg 1 2.jpg", "1.png 1.png"])
+  assert.equal(safeName("a..b.png"), "a.b.png")
+  assert.equal(freeFolder("smile", ["Smile", "demo: smile"]), "smile 2")
+  assert.equal(freeFolder("../", []), "my slider")
+  assert.deepEqual(wordsOf(named, [{ positive: "1.png", negative: "1.jpg", words: ["w"] }]), [["w"], []])
+})
+
+test("a folder's sides and captions are taken as they are; the rest goes where it was dropped", () => {
+  const file = (path) => ({ path, file: { name: path.split("/").at(-1) } })
+  const files = ["/smile/positive/1.png", "/smile/positive/1.txt", "/smile/Negative/1.png", "/smile/.DS_Store", "/smile/3.png"].map(file)
+  const { sides, homeless, name } = sortedOut(files, null)
+  assert.deepEqual(Object.keys(sides), ["positive", "negative"])
+  assert.equal(sides.positive[0].caption.name, "1.txt")
+  assert.deepEqual([homeless, name], [["3.png"], "smile"])
+})
+
+test("what cannot be taken is refused with its name", async () => {
+  const file = (name, size = 5, type = "") => ({ name, size, type })
+  for (const bad of [file("a.mp4"), file("a.avi", 5, "video/x"), file("a.txt"), file("a.heic"), file("a.png", 0), file("a.png", 200e6)])
+    assert.ok(refusal(bad, limits, 1).startsWith(bad.name), bad.name)
+  for (const good of [file("a.PNG"), file("a.gif")]) assert.equal(refusal(good, limits, 1), "")
+  assert.equal(refusal(file("a.mp4"), limits, 9), "")
+  const size = (width, height) => async () => ({ width, height })
+  assert.equal(await damage(file("a.png"), limits, size(64, 64)), "")
+  for (const decode of [size(4, 64), size(2000, 2000), async () => Promise.reject(new Error())])
+    assert.match(await damage(file("a.png"), limits, decode), /^a\.png/)
+})

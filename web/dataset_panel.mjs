@@ -1,0 +1,251 @@
+// What the panel of Load Slider Dataset does: it takes files, moves images, asks the pair doctor. The server and the node are given.
+
+import { damage, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
+import { endingOf, exchanged, freeCell, freeFolder, imageAt, movesOf, nameOf, pairMoved, stemOf, tableOf, TITLES, uploadNames, wordsOf } from "./dataset_rows.mjs"
+import { makeView } from "./dataset_view.mjs"
+
+const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
+const EMPTY = { listing: {}, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
+let dragged = null // { panel, at } while a thumbnail is dragged
+
+/**
+ * {element, show(), findings(data), take(side, files), paste}. `server`: list, findings, move, upload, fileUrl, open.
+ * `node`: folder(), frames(), choices(list), choose(name).
+ */
+export function makePanel(document, server, node) {
+  const state = { ...EMPTY, folder: "", name: "", naming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
+  let asked = 0 // the newest question to the server; answers to older ones are late
+  let work = Promise.resolve()
+  let pasted = 0
+  const self = {}
+
+  state.urlOf = (place, stamp) => {
+    const [side, filename] = [place.slice(0, place.indexOf("/")), nameOf(place)]
+    return server.fileUrl({ filename, subfolder: state.listing.subfolders[side], type: "input", stamp })
+  }
+  const render = () => view.render(state)
+
+  /** One thing after the other; what goes wrong is said. */
+  function run(action) {
+    work = work.then(action).catch((fault) => state.faults.push(fault.message)).then(() => {
+      state.busy = ""
+      render()
+    })
+    return work
+  }
+
+  function adopt(listing) {
+    const table = tableOf(listing)
+    Object.assign(state, { listing, table, editable: Boolean(listing.editable), why: listing.why, folder: listing.folder, picked: null, findings: null, examining: false })
+    state.words = wordsOf(table, [])
+    node.choices(listing.choices)
+    render()
+    examine(false)
+  }
+
+  async function examine(wanted) {
+    const complete = state.table.rows.some((row) => row.positive && row.negative)
+    if (!state.folder || (state.editable && !complete)) return
+    const number = ++asked
+    state.examining = true
+    render()
+    const findings = await server.findings(state.folder, wanted).catch((fault) => ({ error: fault.message, pairs: [] }))
+    if (number === asked) self.findings(findings)
+  }
+
+  self.findings = (findings) => {
+    if (findings.folder !== undefined && findings.folder !== state.folder) return
+    asked++
+    Object.assign(state, { findings, examining: false, words: wordsOf(state.table, findings.pairs ?? []) })
+    render()
+  }
+
+  self.show = () => {
+    const folder = node.folder()
+    if (folder !== state.folder) Object.assign(state, { naming: false, undo: [], done: "", faults: [] })
+    const number = ++asked
+    return server.list(folder).then((listing) => number === asked && adopt(listing), (fault) => {
+      Object.assign(state, EMPTY, { folder, faults: [fault.message] })
+      render()
+    })
+  }
+
+  async function move(moves, done) {
+    if (!moves.length) return
+    const answer = await server.move(state.folder, moves)
+    Object.assign(state, { undo: answer.moved.map(([from, to]) => [to, from]), done })
+    adopt(answer.listing)
+  }
+
+  function arrange(table, done) {
+    state.faults = []
+    return run(() => move(movesOf(table), done))
+  }
+
+  /** The files that can be taken; the reasons of the others are put into `faults`. */
+  async function sound(files) {
+    const limits = state.listing.limits ?? LIMITS
+    const taken = []
+    for (const one of files) {
+      const fault = refusal(one.file, limits, node.frames()) || (await damage(one.file, limits, server.decode))
+      if (fault) state.faults.push(fault)
+      else taken.push(one)
+    }
+    return taken
+  }
+
+  /** How many of the files the server took. */
+  async function uploadSide(subfolder, side, files, table) {
+    const names = uploadNames(table, side, files.map(({ file }) => file.name))
+    let taken = 0
+    for (const [count, { place, name }] of names.entries()) {
+      const { file, caption } = files[place]
+      state.busy = `${TITLES[side]}: ${count + 1} of ${files.length}, ${file.name}`
+      render()
+      try {
+        await server.upload(file, name, subfolder)
+        if (caption) await server.upload(caption, `${stemOf(name)}.txt`, subfolder)
+        taken++
+      } catch (fault) {
+        state.faults.push(fault.message)
+      }
+    }
+    return taken
+  }
+
+  /** The files of each side that can be taken: {sides, name}. */
+  async function looked(side, coming) {
+    state.busy = "Looking at the files."
+    render()
+    const { sides, homeless, name } = sortedOut(await coming, side)
+    if (homeless.length) state.faults.push(`${homeless.slice(0, 3).join(", ")}: drop on more, less or leave alone, so that the side is known.`)
+    const good = {}
+    for (const [key, files] of Object.entries(sides)) {
+      const taken = await sound(files)
+      if (taken.length) good[key] = taken
+    }
+    return { sides: good, name }
+  }
+
+  async function receive(side, coming) {
+    const { sides, name } = await looked(side, coming)
+    if (!Object.keys(sides).length) return
+    const own = state.editable && !state.naming
+    const folder = own ? state.folder : freeFolder(state.name || name, state.listing.choices ?? [])
+    if (own) await move(movesOf(state.table), "") // images that only stand in order get the names of their pairs first
+    const { subfolders } = state.listing
+    let count = 0
+    for (const [key, files] of Object.entries(sides)) {
+      const table = own ? tableOf(await server.list(folder)) : EMPTY.table
+      count += await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+    }
+    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.`)
+  }
+
+  /** The folder as it is now, chosen in the node. */
+  async function settle(folder, done) {
+    const listing = await server.list(folder)
+    Object.assign(state, { naming: false, name: "", undo: [], done })
+    adopt(listing)
+    node.choose(folder)
+    server.changed(folder, self)
+  }
+
+  self.take = (side, coming) => {
+    Object.assign(state, { faults: [], done: "", picked: null })
+    return run(() => receive(side, coming))
+  }
+
+  self.paste = (side, files) => {
+    const named = files.map((file) => new File([file], pastedName(file.name, ++pasted), { type: file.type }))
+    return self.take(side, Promise.resolve(named.map((file) => ({ file, path: file.name }))))
+  }
+
+  const changed = (promise) => promise.then(() => server.changed(state.folder, self))
+
+  function putDown(to) {
+    const from = state.picked
+    state.picked = null
+    if (from.side === to.side && from.row === to.row) return render()
+    changed(arrange(exchanged(state.table, from, to), `${nameOf(imageAt(state.table, from))} moved.`))
+  }
+
+  const actions = {
+    take: self.take,
+    pick(at) {
+      if (state.picked) return putDown(at)
+      if (!imageAt(state.table, at)) return
+      state.picked = at
+      render()
+    },
+    pickZone(side) {
+      if (!state.picked) return false
+      putDown(freeCell(state.table, side))
+      return true
+    },
+    unpick() {
+      if (!state.picked) return
+      state.picked = null
+      render()
+    },
+    drag(event, at) {
+      if (!imageAt(state.table, at)) return
+      event.dataTransfer.setData("text/plain", nameOf(imageAt(state.table, at)))
+      event.dataTransfer.effectAllowed = "move"
+      dragged = { panel: self, at }
+      event.target.addEventListener("dragend", () => (dragged = null), { once: true })
+    },
+    dragging: () => dragged?.panel === self,
+    dropped(element) {
+      if (!element) return
+      state.picked = dragged.at
+      const [side, row] = (element.dataset.key ?? "").split(" ")
+      if (side === "zone") actions.pickZone(element.dataset.side)
+      else putDown({ side, row: Number(row) })
+    },
+    swap(row) {
+      changed(arrange(exchanged(state.table, { side: "positive", row }, { side: "negative", row }), `Pair ${row + 1} swapped.`))
+    },
+    move(row, by) {
+      changed(arrange(pairMoved(state.table, row, by), `Pair ${row + 1} is pair ${row + 1 + by} now.`))
+    },
+    remove(places) {
+      const names = places.map(nameOf).join(", ")
+      state.faults = []
+      changed(run(() => move(places.map((place) => [place, "removed"]), `${names}: now in ${state.folder}/removed.`)))
+    },
+    removePicked() {
+      actions.remove([imageAt(state.table, state.picked)])
+    },
+    undo() {
+      const moves = state.undo
+      state.faults = []
+      changed(run(async () => {
+        await move(moves, "Undone.")
+        state.undo = []
+      }))
+    },
+    naming() {
+      Object.assign(state, { naming: !state.naming, faults: [], done: "" })
+      render()
+      if (state.naming) view.focusName()
+    },
+    name(text) {
+      state.name = text
+    },
+    examine: () => examine(true),
+    open: server.open,
+  }
+
+  const view = makeView(document, actions)
+  self.element = view.element
+  self.folder = () => state.folder
+  render()
+  return self
+}
+
+/** The ending of a file that the clipboard gives by its type alone. */
+export function typed(file) {
+  const known = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/bmp": ".bmp", "image/avif": ".avif", "image/gif": ".gif" }
+  return endingOf(file.name) || !known[file.type] ? file : new File([file], `image${known[file.type]}`, { type: file.type })
+}

@@ -1,0 +1,134 @@
+// The pairs of a dataset's folder as a table, and what moving an image means for the names of files. No page, no network.
+// A place is "positive/01.png"; a row is { stem, positive, negative } of places or null; a table { rows, neutral: [places] }.
+
+export const SIDES = ["positive", "negative", "neutral"]
+export const TITLES = { positive: "more", negative: "less", neutral: "leave alone" }
+const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" })
+
+export function nameOf(place) {
+  return place.slice(place.lastIndexOf("/") + 1)
+}
+
+/** The name without its ending, as Python's Path.stem. */
+export function stemOf(place) {
+  const name = nameOf(place)
+  const dot = name.lastIndexOf(".")
+  return dot > 0 ? name.slice(0, dot) : name
+}
+
+export function endingOf(place) {
+  return nameOf(place).slice(stemOf(place).length)
+}
+
+/** `stem`, or it with a number, so that `taken` (in small letters) has it not; and takes it. */
+export function uniqueStem(stem, taken) {
+  let free = stem
+  for (let n = 2; taken.has(free.toLowerCase()); n++) free = `${stem} ${n}`
+  taken.add(free.toLowerCase())
+  return free
+}
+
+/** The table of what the server lists. */
+export function tableOf({ rows = [], neutral = [], by_name = true }) {
+  const taken = new Set()
+  const named = rows.map(([positive, negative]) => {
+    const stem = stemOf(positive ?? negative)
+    return {
+      stem: by_name ? stem : uniqueStem(stem, taken),
+      positive: positive && `positive/${positive}`,
+      negative: negative && `negative/${negative}`,
+    }
+  })
+  return { rows: named, neutral: neutral.map((name) => `neutral/${name}`) }
+}
+
+/** What lies in a cell { side, row }; null in an empty one. */
+export function imageAt({ rows, neutral }, { side, row }) {
+  return (side === "neutral" ? neutral[row] : rows[row]?.[side]) ?? null
+}
+
+function put(table, { side, row }, place) {
+  if (side === "neutral") table.neutral[row] = place
+  else if (table.rows[row]) table.rows[row][side] = place
+  else if (place) {
+    const taken = new Set(table.rows.map((other) => other.stem.toLowerCase()))
+    table.rows.push({ positive: null, negative: null, [side]: place, stem: uniqueStem(stemOf(place), taken) })
+  }
+}
+
+/** A table in which the images of two cells have changed places; either cell may be empty. */
+export function exchanged(table, from, to) {
+  const next = { rows: table.rows.map((row) => ({ ...row })), neutral: [...table.neutral] }
+  const [moving, other] = [imageAt(table, from), imageAt(table, to)]
+  put(next, to, moving)
+  put(next, from, other)
+  next.neutral = next.neutral.filter(Boolean)
+  return next
+}
+
+/** A table in which a pair has changed places with the one before (-1) or after it (1); the same one at either end. */
+export function pairMoved(table, row, by) {
+  const to = row + by
+  if (!table.rows[row] || !table.rows[to]) return table
+  const sides = ["positive", "negative"]
+  return sides.reduce((moved, side) => exchanged(moved, { side, row }, { side, row: to }), table)
+}
+
+/** The first cell of a side that is empty. */
+export function freeCell({ rows, neutral }, side) {
+  if (side === "neutral") return { side, row: neutral.length }
+  const row = rows.findIndex((candidate) => !candidate[side])
+  return { side, row: row < 0 ? rows.length : row }
+}
+
+/** The renames [[from, to], ...] that make the folder look like the table: a pair shares its name, an ending stays. */
+export function movesOf({ rows, neutral }) {
+  const moves = []
+  const move = (from, to) => from.toLowerCase() !== to.toLowerCase() && moves.push([from, to])
+  for (const row of rows)
+    for (const side of ["positive", "negative"]) if (row[side]) move(row[side], `${side}/${row.stem}${endingOf(row[side])}`)
+  const stays = neutral.filter((place) => place.startsWith("neutral/"))
+  const taken = new Set(stays.map((place) => stemOf(place).toLowerCase()))
+  for (const place of neutral.filter((candidate) => !stays.includes(candidate)))
+    move(place, `neutral/${uniqueStem(stemOf(place), taken)}${endingOf(place)}`)
+  return moves
+}
+
+/** A name that every system takes; ComfyUI's /view refuses two dots. */
+export function safeName(name) {
+  const ending = endingOf(name)
+  const stem = stemOf(name).normalize("NFC").replace(/[<>:"/\\|?*\p{C}]+/gu, "_").replace(/\.{2,}/g, ".").replace(/^[. ]+|[. ]+$/g, "")
+  return (stem || "image") + ending
+}
+
+/**
+ * The names under which files are uploaded to a side, in the order of `names` as people count. Where none of them is called like
+ * an image that waits for its partner, they become the partners in turn; else they keep their names.
+ */
+export function uploadNames({ rows }, side, names) {
+  const sorted = names.map((name, place) => ({ place, name: safeName(name) })).sort((a, b) => COLLATOR.compare(a.name, b.name))
+  const half = side === "neutral" ? [] : rows.filter((row) => !row[side]).map((row) => row.stem)
+  const same = (stem) => sorted.some(({ name }) => stemOf(name).toLowerCase() === stem.toLowerCase())
+  const partners = half.some(same) ? [] : [...half]
+  const files = new Map(rows.filter((row) => row[side]).map((row) => [row.stem.toLowerCase(), nameOf(row[side]).toLowerCase()]))
+  return sorted.map(({ place, name }) => {
+    let stem = partners.shift() ?? stemOf(name)
+    const other = files.get(stem.toLowerCase()) // the very same name is left to the server, which knows whether it is the same picture
+    if (other && other !== name.toLowerCase()) stem = uniqueStem(stem, new Set(files.keys()))
+    files.set(stem.toLowerCase(), `${stem}${endingOf(name)}`.toLowerCase())
+    return { place, name: stem + endingOf(name) }
+  })
+}
+
+/** The words under each row: those of the examined pair that has the same files. */
+export function wordsOf({ rows }, pairs = []) {
+  const of = new Map(pairs.map(({ positive, negative, words }) => [`positive/${positive}|negative/${negative}`, words]))
+  return rows.map((row) => of.get(`${row.positive}|${row.negative}`) ?? [])
+}
+
+/** A name for a new folder that none of the `choices` has. */
+export function freeFolder(wanted, choices) {
+  const plain = safeName(String(wanted ?? "").trim()).replace(/[. ]+$/, "")
+  const taken = new Set(choices.map((choice) => choice.toLowerCase()))
+  return uniqueStem(plain === "image" || !plain ? "my slider" : plain, taken)
+}

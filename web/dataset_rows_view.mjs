@@ -1,0 +1,101 @@
+// The pairs of a dataset's folder as thumbnails, and the doctor's findings under them: elements made of a state, no network.
+
+import { imageAt, nameOf, TITLES } from "./dataset_rows.mjs"
+import { part } from "./dataset_style.mjs"
+
+const FRAMES = "frames"
+const CLIP = /\.(mp4|mov|webm|mkv)$/i
+
+export const keyOf = ({ side, row }) => `${side} ${row}`
+
+function picture(document, place, { stamps, urlOf }) {
+  const stamp = stamps?.[place] ?? ""
+  if (stamp === FRAMES) return part(document, "span", {}, `frames: ${nameOf(place)}`)
+  const src = urlOf(place, stamp)
+  if (CLIP.test(place)) return part(document, "video", { src, muted: "", preload: "metadata" })
+  return part(document, "img", { src, alt: "", loading: "lazy", decoding: "async", draggable: "false" })
+}
+
+/** A thumbnail, or an empty place; a click, Enter or a drag takes it up, and puts down what was taken up. */
+function cell(document, state, actions, at, label) {
+  const place = imageAt(state.table, at)
+  const picked = state.picked && keyOf(state.picked) === keyOf(at)
+  const name = place ? nameOf(place) : "empty"
+  const made = part(
+    document, "div",
+    {
+      class: `cell${place ? "" : " empty"}${picked ? " picked" : ""}`, role: "button", tabindex: "0", "data-side": at.side, "data-key": keyOf(at),
+      "aria-pressed": String(Boolean(picked)), "aria-label": `${label}: ${name}`, title: name, draggable: place ? "true" : false,
+    },
+    place ? picture(document, place, state) : "drop here",
+  )
+  made.addEventListener("click", () => actions.pick(at))
+  made.addEventListener("dragstart", (event) => actions.drag(event, at))
+  made.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") actions.pick(at)
+    else if ((event.key === "Delete" || event.key === "Backspace") && place) actions.remove([place])
+    else return
+    event.preventDefault()
+  })
+  return made
+}
+
+function button(document, text, label, action, disabled = false) {
+  return part(document, "button", { type: "button", title: label, "aria-label": label, disabled: disabled ? "" : false, "data-key": label, on: { click: action } }, text)
+}
+
+function pairRow(document, state, actions, row) {
+  const pair = state.table.rows[row]
+  const label = `Pair ${row + 1}`
+  const words = state.words[row] ?? []
+  const side = (name) => cell(document, state, actions, { side: name, row }, `${label}, ${TITLES[name]}`)
+  const tools = part(
+    document, "div", { class: "tools" },
+    button(document, "↑", `${label} up`, () => actions.move(row, -1), row === 0),
+    button(document, "↓", `${label} down`, () => actions.move(row, 1), row === state.table.rows.length - 1),
+    button(document, "✕", `Remove pair ${row + 1}`, () => actions.remove([pair.positive, pair.negative].filter(Boolean))),
+  )
+  const swap = button(document, "⇄", `Swap pair ${row + 1}`, () => actions.swap(row))
+  swap.classList.add("swap")
+  const said = words.length ? part(document, "div", { class: "words" }, ...words.map((text) => part(document, "p", {}, text))) : null
+  const number = part(document, "span", { class: "number" }, String(row + 1))
+  return part(document, "div", { class: "row", role: "group", "aria-label": label }, number, side("positive"), swap, side("negative"), tools, said)
+}
+
+function neutralCells(document, state, actions) {
+  if (!state.table.neutral.length) return []
+  const cells = state.table.neutral.map((_, row) => cell(document, state, actions, { side: "neutral", row }, `Leave alone ${row + 1}`))
+  return [part(document, "div", { class: "caption" }, "Leave alone: the slider must not change these."), part(document, "div", { class: "alone" }, ...cells)]
+}
+
+/** What the pair doctor says of all pairs, and its contact sheet. `sheetUrl(file)` an address. */
+function doctor(document, { findings, sheetUrl, examining, editable }, actions) {
+  if (examining) return part(document, "div", { class: "doctor caption" }, "The pair doctor looks at the pairs.")
+  if (!findings) return null
+  if (findings.error) return part(document, "div", { class: "doctor" }, part(document, "p", { class: "finding" }, findings.error))
+  if (findings.waits) {
+    const text = `Examine the pairs (${findings.waits} files)`
+    return part(document, "div", { class: "doctor" }, button(document, text, text, () => actions.examine()))
+  }
+  const clean = !findings.of_all.length && findings.pairs.every(({ words }) => !words.length)
+  const lines = clean && findings.pairs.length ? ["Nothing found that would hurt."] : []
+  const all = editable ? findings.of_all : findings.lines.filter((line) => !lines.includes(line))
+  const open = () => actions.open(sheetUrl(findings.sheet))
+  const sheet = part(document, "img", {
+    class: "sheet", src: sheetUrl(findings.sheet), alt: "contact sheet: the pairs and what differs in them", title: "Open the contact sheet", tabindex: "0", role: "button",
+    "data-key": "sheet", on: { click: open, keydown: (event) => event.key === "Enter" && open() },
+  })
+  return part(
+    document, "div", { class: "doctor" },
+    part(document, "p", { class: "summary" }, [`Pair doctor: ${findings.summary}`, ...lines].join(" ")),
+    ...all.map((text) => part(document, "p", { class: "finding" }, text)),
+    sheet,
+  )
+}
+
+/** The children of the panel's list for a state. */
+export function listed(document, state, actions) {
+  const rows = state.table.rows.map((_, row) => pairRow(document, state, actions, row))
+  const why = state.why && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
+  return [why, ...rows, ...neutralCells(document, state, actions), doctor(document, state, actions)].filter(Boolean)
+}

@@ -1,0 +1,138 @@
+// The panel in Load Slider Dataset: a head with the set's name, three zones that take files, what happened, and the list of pairs.
+
+import { bringsFiles, filesOf } from "./dataset_files.mjs"
+import { SIDES, TITLES } from "./dataset_rows.mjs"
+import { keyOf, listed } from "./dataset_rows_view.mjs"
+import { part, styleOnce } from "./dataset_style.mjs"
+
+const HINTS = {
+  positive: "More of the concept (positive)",
+  negative: "Less of the concept (negative)",
+  neutral: "What the slider must not change (neutral)",
+}
+
+function zone(document, side, actions) {
+  const chooser = part(document, "input", { type: "file", multiple: "", hidden: "", tabindex: "-1", "aria-hidden": "true" })
+  chooser.addEventListener("change", () => {
+    actions.take(side, Promise.resolve([...chooser.files].map((file) => ({ file, path: file.name }))))
+    chooser.value = ""
+  })
+  chooser.addEventListener("click", (event) => event.stopPropagation())
+  const made = part(
+    document, "div",
+    { class: `zone ${side}`, role: "button", tabindex: "0", "data-side": side, "data-key": `zone ${side}`, title: HINTS[side], "aria-label": `${TITLES[side]}: choose, drop or paste images` },
+    part(document, "b", {}, TITLES[side]), part(document, "span", {}, "drop or click"), chooser,
+  )
+  const choose = () => actions.pickZone(side) || chooser.click()
+  made.addEventListener("click", choose)
+  made.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return
+    event.preventDefault()
+    choose()
+  })
+  return made
+}
+
+/** Files and thumbnails that are dragged over the panel; what falls beside the zones and cells goes to no side. */
+function receive(element, actions) {
+  let over = null
+  const mark = (place) => {
+    over?.classList.remove("over")
+    over = place
+    over?.classList.add("over")
+  }
+  const mine = (event) => bringsFiles(event.dataTransfer) || actions.dragging()
+  element.addEventListener("dragover", (event) => {
+    if (!mine(event)) return
+    event.preventDefault()
+    event.stopPropagation()
+    mark(event.target.closest?.("[data-side]"))
+  })
+  element.addEventListener("dragleave", (event) => element.contains(event.relatedTarget) || mark(null))
+  element.addEventListener("drop", (event) => {
+    if (!mine(event)) return
+    event.preventDefault()
+    event.stopPropagation()
+    const place = event.target.closest?.("[data-side]")
+    mark(null)
+    if (bringsFiles(event.dataTransfer)) actions.take(place?.dataset.side ?? null, filesOf(event.dataTransfer))
+    else actions.dropped(place)
+  })
+}
+
+/** Keys and the wheel stay in the panel where they mean something in it: Delete must not delete the node. */
+function keepEvents(element, list, actions) {
+  element.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") actions.unpick()
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation()
+  })
+  list.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && list.scrollHeight > list.clientHeight) event.stopPropagation()
+    },
+    { passive: true },
+  )
+}
+
+function headOf(document, actions) {
+  const title = part(document, "div", { class: "title" })
+  const name = part(document, "input", { type: "text", placeholder: "name of your set", "aria-label": "Name of a new set of images", spellcheck: "false" })
+  name.addEventListener("input", () => actions.name(name.value))
+  const other = part(document, "button", { type: "button", on: { click: () => actions.naming() } })
+  const show = (state) => {
+    const fresh = !state.editable || state.naming
+    title.hidden = fresh
+    name.hidden = !fresh
+    if (name.value !== state.name) name.value = state.name
+    const count = state.table.rows.filter((row) => row.positive && row.negative).length
+    const alone = state.table.rows.length - count
+    title.textContent = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
+    title.title = state.folder
+    other.hidden = !state.editable
+    other.textContent = state.naming ? "back" : "new set"
+    other.title = state.naming ? `Go on with ${state.folder}` : "Begin another set of images"
+  }
+  return { element: part(document, "div", { class: "head" }, title, name, other), name, show }
+}
+
+function statusOf(document, actions) {
+  const text = part(document, "span", { class: "text" })
+  const undo = part(document, "button", { type: "button", on: { click: () => actions.undo() } }, "undo")
+  const remove = part(document, "button", { type: "button", on: { click: () => actions.removePicked() } }, "remove it")
+  const faults = part(document, "ul", { class: "faults", role: "alert" })
+  const line = part(document, "div", { class: "status", role: "status" }, text, remove, undo)
+  const show = (state) => {
+    text.textContent = state.busy || (state.picked ? "Now choose where it goes, or Esc." : state.done)
+    undo.hidden = !state.undo.length || Boolean(state.busy || state.picked)
+    remove.hidden = !state.picked
+    line.hidden = !text.textContent && undo.hidden && remove.hidden
+    faults.hidden = !state.faults.length
+    faults.replaceChildren(...state.faults.map((fault) => part(document, "li", {}, fault)))
+  }
+  return { elements: [line, faults], show }
+}
+
+/** {element, render(state)}; `actions` are called with what a person does. */
+export function makeView(document, actions) {
+  styleOnce(document)
+  const head = headOf(document, actions)
+  const zones = part(document, "div", { class: "zones" }, ...SIDES.map((side) => zone(document, side, actions)))
+  const status = statusOf(document, actions)
+  const list = part(document, "div", { class: "list", tabindex: "-1" })
+  const element = part(document, "div", { class: "slider-dataset" }, head.element, zones, ...status.elements, list)
+  receive(element, actions)
+  keepEvents(element, list, actions)
+
+  function render(state) {
+    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null
+    head.show(state)
+    status.show(state)
+    const scroll = list.scrollTop
+    list.replaceChildren(...listed(document, state, actions))
+    list.scrollTop = scroll
+    if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
+  }
+
+  return { element, render, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusName: () => head.name.focus() }
+}

@@ -1,0 +1,157 @@
+// Load Slider Dataset in the browser: images are dropped, chosen or pasted on it, shown in pairs, and looked at by the pair doctor.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { bringsFiles, filesOf } from "./dataset_files.mjs"
+import { makePanel, typed } from "./dataset_panel.mjs"
+
+const NODE = "LoadSliderDataset"
+const ROUTE = "/slider_lora/dataset"
+const HEIGHT = 250
+const WIDTH = 330
+const panels = new Map() // node -> its panel
+let definition = null // of the node, as the server sent it
+
+async function answered(reply) {
+  const answer = await reply.json().catch(() => ({}))
+  if (!reply.ok) throw new Error(answer.error ?? `The server answered ${reply.status}.`)
+  return answer
+}
+
+async function ask(path, body) {
+  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
+  return answered(await api.fetchApi(ROUTE + path, body && post))
+}
+
+async function upload(file, name, subfolder) {
+  const form = new FormData()
+  form.append("image", file, name)
+  form.append("type", "input")
+  form.append("subfolder", subfolder)
+  const reply = await api.fetchApi("/upload/image", { method: "POST", body: form })
+  if (reply.ok) return
+  throw new Error(`${file.name} was not taken: the server answered ${reply.status}${reply.status === 413 ? ", the file is too large" : ""}. Try it again.`)
+}
+
+function fileUrl({ filename, subfolder, type, stamp = "" }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type, v: stamp })}`)
+}
+
+const server = {
+  list: (folder) => ask(`?${new URLSearchParams({ folder })}`),
+  findings: (folder, wanted) => ask(`/findings?${new URLSearchParams({ folder, asked: wanted ? "1" : "" })}`),
+  move: (folder, moves) => ask("/move", { folder, moves }),
+  upload,
+  fileUrl,
+  decode: (file) => createImageBitmap(file),
+  open: (url) => window.open(url, "_blank", "noopener"),
+  /** Other nodes that show the same folder show it anew. */
+  changed(folder, but) {
+    for (const panel of panels.values()) if (panel !== but && panel.folder() === folder) panel.show()
+  },
+}
+
+const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
+
+/** The folders that there are, into the list of every such node, and of those that are made later. */
+function setChoices(choices) {
+  if (!choices) return
+  const options = definition?.input?.required?.folder?.[1]?.options
+  if (Array.isArray(options)) options.splice(0, options.length, ...choices)
+  for (const node of panels.keys()) {
+    const widget = widgetOf(node, "folder")
+    if (widget?.options) widget.options.values = [...choices]
+  }
+}
+
+function choose(node, folder) {
+  const widget = widgetOf(node, "folder")
+  if (!widget || widget.value === folder) return
+  widget.value = folder
+  widget.callback?.(folder, app.canvas, node)
+  node.graph?.setDirtyCanvas(true, true)
+  app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
+}
+
+function add(node) {
+  const folder = widgetOf(node, "folder")
+  const panel = makePanel(document, server, {
+    folder: () => String(folder?.value ?? ""),
+    frames: () => Number(widgetOf(node, "frames")?.value ?? 1),
+    choices: setChoices,
+    choose: (name) => choose(node, name),
+  })
+  panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
+  panel.element.style.minHeight = `${HEIGHT - 10}px`
+  const widget = node.addDOMWidget("pairs", "slider_pairs", panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
+  widget.serialize = false
+  panels.set(node, panel)
+  const before = folder?.callback
+  if (folder)
+    folder.callback = function (value, ...more) {
+      const result = before?.call(this, value, ...more)
+      if (value !== panel.folder()) panel.show()
+      return result
+    }
+  node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])])
+  return panel
+}
+
+/** Hang `more` behind a method that the node may have already. */
+function after(node, method, more) {
+  const before = node[method]
+  node[method] = function () {
+    const result = before?.apply(this, arguments)
+    return more.apply(this, arguments) ?? result
+  }
+}
+
+/** The panel and the side under the focus, else under the pointer, for what is pasted. */
+function pasteTarget() {
+  const focused = document.activeElement?.closest?.(".slider-dataset [data-side]")
+  const place = focused ?? document.querySelector(".slider-dataset [data-side]:hover")
+  const panel = place && [...panels.values()].find((one) => one.element.contains(place))
+  return panel ? { panel, side: place.dataset.side } : null
+}
+
+function onPaste(event) {
+  const files = [...(event.clipboardData?.files ?? [])].map(typed)
+  const target = files.length ? pasteTarget() : null
+  if (!target) return
+  event.preventDefault()
+  event.stopImmediatePropagation() // ComfyUI would put a Load Image node beside it
+  target.panel.paste(target.side, files)
+}
+
+app.registerExtension({
+  name: "slider_lora.dataset",
+  setup() {
+    document.addEventListener("paste", onPaste, { capture: true })
+  },
+  beforeRegisterNodeDef(_nodeType, nodeData) {
+    if (nodeData.name === NODE) definition = nodeData
+  },
+  nodeCreated(node) {
+    if (node.comfyClass !== NODE) return
+    const panel = add(node)
+    node.onDragOver = (event) => bringsFiles(event.dataTransfer)
+    node.onDragDrop = async (event) => {
+      if (!bringsFiles(event.dataTransfer)) return false
+      panel.take(null, filesOf(event.dataTransfer))
+      return true
+    }
+    after(node, "onExecuted", (output) => {
+      if (output?.slider_dataset?.[0]) panel.findings(output.slider_dataset[0])
+    })
+    after(node, "onRemoved", () => {
+      panels.delete(node)
+    })
+    setTimeout(() => panels.has(node) && panel.show())
+  },
+  loadedGraphNode(node) {
+    panels.get(node)?.show()
+  },
+  refreshComboInNodes() {
+    for (const panel of panels.values()) panel.show()
+  },
+})
