@@ -16,10 +16,10 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ..slider_core.config.checks import SliderError, need
-from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS
+from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
 from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
 from ..slider_core.data.dataset import bucket_folders, read_dataset
-from ..slider_core.data.folder_files import SIDES, FolderRows, Move, folder_rows, move_files, side_folder
+from ..slider_core.data.folder_files import SIDES, FolderRows, Move, folder_rows, move_files, need_flat, side_folder
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
@@ -29,15 +29,15 @@ PREFIX = "/slider_lora/dataset"
 UNASKED_FILES, UNASKED_BYTES = 240, 400_000_000  # a larger dataset is examined only when asked for
 FINDINGS_KEPT = 16
 FINDINGS: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by folder and the state of its files
-FRAMES = "frames"
 EXAMINING, MOVING = threading.Lock(), threading.Lock()
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def limits() -> dict[str, Any]:
     """What a file must be to be taken."""
+    images = (*IMAGE_ENDINGS, *plugin_endings())
     most_bytes = round(args.max_upload_size * 1024 * 1024)
-    return {"images": IMAGE_ENDINGS, "clips": CLIP_ENDINGS, "bytes": most_bytes, "pixels": MOST_PIXELS, "side": LEAST_SIDE}
+    return {"images": images, "clips": CLIP_ENDINGS, "bytes": most_bytes, "pixels": MOST_PIXELS, "side": LEAST_SIDE}
 
 
 def editable(name: str) -> Path:
@@ -50,18 +50,18 @@ def editable(name: str) -> Path:
     need(inside, "This folder lies outside ComfyUI's input folder.", "edit.outside")
     by_strength = any(path.name.lower().startswith("strength") for path in place.iterdir())
     need(not by_strength, "Folders that are named by a strength are arranged by hand.", "edit.strength")
+    need_flat(place)
     return place
 
 
 def file_stamps(place: Path, found: FolderRows) -> dict[str, str]:
-    """For each image a text that stays with it when it is renamed, for the address of its picture; FRAMES for a folder."""
+    """For each image a text that stays with it when it is renamed, for the address of its picture."""
     files = {"positive": [row[0] for row in found.rows], "negative": [row[1] for row in found.rows], "neutral": found.neutral}
     known = {}
     for side, names in files.items():
         for name in filter(None, names):
-            path = side_folder(place, side) / name
-            status = path.stat()
-            known[f"{side}/{name}"] = FRAMES if path.is_dir() else f"{status.st_mtime_ns:x}-{status.st_size:x}"
+            status = (side_folder(place, side) / name).stat()
+            known[f"{side}/{name}"] = f"{status.st_mtime_ns:x}-{status.st_size:x}"
     return known
 
 

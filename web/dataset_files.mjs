@@ -3,7 +3,14 @@
 import { SIDES, endingOf, stemOf } from "./dataset_rows.mjs"
 
 const MEGABYTE = 1024 * 1024
-const CAPTION = ".txt"
+const CAPTIONS = [".txt", ".caption", ".json"]
+const MASK = /^(.+?)[-_. ](masklabel|mask|condlabel)$/i
+const SHOWN = [".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".avif", ".gif"]
+
+/** Whether a browser shows files of that name; the server reads some that none shows. */
+export function isShown(name) {
+  return SHOWN.includes(endingOf(name).toLowerCase())
+}
 
 async function inEntry(entry) {
   if (entry.isFile) {
@@ -55,7 +62,7 @@ function setOf(path) {
 export function sortedOut(files, side) {
   const visible = files.filter(({ file }) => !file.name.startsWith("."))
   const key = (path) => path.slice(0, path.length - endingOf(path).length).toLowerCase()
-  const isCaption = ({ file }) => endingOf(file.name).toLowerCase() === CAPTION
+  const isCaption = ({ file }) => CAPTIONS.includes(endingOf(file.name).toLowerCase())
   const images = visible.filter((one) => !isCaption(one))
   const beside = new Set(images.map(({ path }) => key(path)))
   const captions = new Map(visible.filter((one) => isCaption(one) && beside.has(key(one.path))).map((one) => [key(one.path), one.file]))
@@ -86,7 +93,7 @@ export function refusal(file, limits, frames) {
       : `${name} is a film of a kind that is not read. Save it as mp4, or drop images.`
   if (!film && ![...limits.images, ".gif"].includes(ending)) {
     const known = limits.images.map((one) => one.slice(1)).join(", ")
-    return `${name} is ${ending === CAPTION ? "a text" : "no image that is read here"}. Drop images: ${known}.`
+    return `${name} is ${CAPTIONS.includes(ending) ? "a text" : "no image that is read here"}. Drop images: ${known}.`
   }
   if (!size) return `${name} is empty. Save it again.`
   if (size > limits.bytes)
@@ -94,9 +101,16 @@ export function refusal(file, limits, frames) {
   return ""
 }
 
+/** Why a file is no image of its own: a mask of one of the `others`; "" where it is not. */
+export function maskOf(file, others) {
+  const owner = MASK.exec(stemOf(file.name))?.[1].toLowerCase()
+  const name = owner && others.find((other) => stemOf(other.name).toLowerCase() === owner)?.name
+  return name ? `${file.name} is a mask of ${name}. Put masks into the folder by hand.` : ""
+}
+
 /** Why a file that `refusal` lets pass is no image after all; "" when the browser can read it, or it is a film. */
 export async function damage(file, limits, decode) {
-  if (limits.clips.includes(endingOf(file.name).toLowerCase())) return ""
+  if (!isShown(file.name) || limits.clips.includes(endingOf(file.name).toLowerCase())) return ""
   let picture
   try {
     picture = await decode(file)

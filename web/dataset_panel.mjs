@@ -1,6 +1,6 @@
 // What the panel of Load Slider Dataset does: it takes files, moves images, asks the pair doctor. The server and the node are given.
 
-import { damage, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
+import { damage, maskOf, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
 import { endingOf, exchanged, freeCell, freeFolder, imageAt, movesOf, nameOf, pairMoved, stemOf, tableOf, TITLES, uploadNames, wordsOf } from "./dataset_rows.mjs"
 import { makeView } from "./dataset_view.mjs"
 
@@ -87,7 +87,7 @@ export function makePanel(document, server, node) {
     const limits = state.listing.limits ?? LIMITS
     const taken = []
     for (const one of files) {
-      const fault = refusal(one.file, limits, node.frames()) || (await damage(one.file, limits, server.decode))
+      const fault = refusal(one.file, limits, node.frames()) || maskOf(one.file, files.map(({ file }) => file)) || (await damage(one.file, limits, server.decode))
       if (fault) state.faults.push(fault)
       else taken.push(one)
     }
@@ -104,7 +104,7 @@ export function makePanel(document, server, node) {
       render()
       try {
         await server.upload(file, name, subfolder)
-        if (caption) await server.upload(caption, `${stemOf(name)}.txt`, subfolder)
+        if (caption) await server.upload(caption, stemOf(name) + endingOf(caption.name), subfolder)
         taken++
       } catch (fault) {
         state.faults.push(fault.message)

@@ -1,18 +1,18 @@
 // The pairs of a dataset's folder as thumbnails, and the doctor's findings under them: elements made of a state, no network.
 
+import { isShown } from "./dataset_files.mjs"
 import { imageAt, nameOf, TITLES } from "./dataset_rows.mjs"
 import { part } from "./dataset_style.mjs"
 
-const FRAMES = "frames"
 const CLIP = /\.(mp4|mov|webm|mkv)$/i
 
 export const keyOf = ({ side, row }) => `${side} ${row}`
 
 function picture(document, place, { stamps, urlOf }) {
   const stamp = stamps?.[place] ?? ""
-  if (stamp === FRAMES) return part(document, "span", {}, `frames: ${nameOf(place)}`)
   const src = urlOf(place, stamp)
   if (CLIP.test(place)) return part(document, "video", { src, muted: "", preload: "metadata" })
+  if (!isShown(nameOf(place))) return part(document, "span", {}, nameOf(place))
   return part(document, "img", { src, alt: "", loading: "lazy", decoding: "async", draggable: "false" })
 }
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from ..config.checks import SliderError, need
 from .bitmap_clip import by_number
+from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
-from .buckets import ImageSample, image_files
+from .buckets import ImageSample
 from .buckets_paired import match_pairs
 
 SIDES = ("positive", "negative", "neutral")
 REMOVED = "removed"
 MOST_MOVES = 2000
-CAPTIONS = (".txt", ".TXT", ".Txt")
 RESERVED = '<>:"/\\|?*'  # in a file name on some system
 Move = tuple[str, str]  # "positive/01.png" -> "negative/01.png"
 Row = tuple[str | None, str | None]  # file names of a pair, positive and negative; None where there is none yet
@@ -42,9 +42,22 @@ def side_folder(folder: Path, side: str) -> Path:
 
 def _samples(folder: Path, side: str) -> list[ImageSample]:
     """The images of a side by path alone: nothing is opened."""
-    place = side_folder(folder, side)
-    files = image_files(place) if place.is_dir() else []
-    return [ImageSample(path, "", 0.0, 1, 1, "") for path in files]
+    return [ImageSample(path, "", 0.0, 1, 1, "") for path in _images(side_folder(folder, side))]
+
+
+def _images(place: Path) -> list[Path]:
+    """The images in a side's own folder, in the order of their names."""
+    files = bucket_files(place).images if place.is_dir() else []
+    return [path for path in files if path.parent == place]
+
+
+def need_flat(folder: Path) -> None:
+    """SliderError for a dataset's folder with masks, or images in subfolders: what belongs together there is moved by hand."""
+    for side in SIDES:
+        place = side_folder(folder, side)
+        found = bucket_files(place) if place.is_dir() else None
+        flat = found is None or (not found.masks and all(path.parent == place for path in found.images))
+        need(flat, f"{place.name}/ has masks or subfolders: arrange its images by hand.", "move.nested")
 
 
 def folder_rows(folder: Path) -> FolderRows:
@@ -91,7 +104,7 @@ def _source(folder: Path, place: str) -> Path:
     side, name = _parts(place, (*SIDES, REMOVED))
     place_in = _inside(folder, side)
     file = place_in / name
-    there = place_in.is_dir() and file in image_files(place_in)
+    there = file in _images(place_in)
     need(there, f"{file} is not there any more. Look at the pairs again.", "move.missing")
     return file
 
@@ -114,11 +127,11 @@ def _free(file: Path) -> Path:
     return file.with_name(next(stem for stem in stems if stem.lower() not in taken) + file.suffix)
 
 
-def _caption(image: Path) -> Path | None:
-    """The caption beside an image, unless another image has it too."""
-    text = next((image.with_suffix(ending) for ending in CAPTIONS if image.with_suffix(ending).is_file()), None)
-    shared = sum(other.stem == image.stem for other in image_files(image.parent)) > 1
-    return None if shared else text
+def _captions(image: Path) -> list[Path]:
+    """The captions beside an image, unless another image has them too."""
+    beside = [path for path in image.parent.iterdir() if path.stem == image.stem and path != image]
+    captions = [path for path in beside if path.suffix.lower() in CAPTION_ENDINGS and path.is_file()]
+    return captions if len(captions) == len(beside) else []
 
 
 def _steps(folder: Path, moves: Sequence[Move]) -> dict[Path, Path]:
@@ -129,8 +142,7 @@ def _steps(folder: Path, moves: Sequence[Move]) -> dict[Path, Path]:
         need(file not in steps, f"{source} is moved twice. Name it once.", "move.twice")
         steps[file] = _target(folder, target, file)
     for image, place in list(steps.items()):
-        caption = _caption(image)
-        if caption is not None:
+        for caption in _captions(image):
             steps[caption] = place.with_suffix(caption.suffix)
     taken: set[str] = set()
     for file, place in steps.items():

@@ -7,7 +7,7 @@ from core.faults import refused
 from core.test_dataset import BLUE, RED, put, sides
 
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.folder_files import folder_rows, move_files
+from slider_core.data.folder_files import folder_rows, move_files, need_flat
 from slider_core.data.pairs_report import examined
 
 
@@ -38,6 +38,7 @@ def test_images_change_places_with_their_captions_and_nothing_is_lost(tmp_path: 
     put(tmp_path / "Positive/01.png", RED, caption="a face")
     put(tmp_path / "Positive/02.png", BLUE)
     put(tmp_path / "negative/01.jpg", BLUE, caption="another")
+    (tmp_path / "Positive/01.json").write_text('{"caption": "beside the text"}', encoding="utf-8")
     before = contents(tmp_path)
     swap = [("positive/01.png", "negative/01.png"), ("negative/01.jpg", "positive/01.jpg")]
     done = move_files(tmp_path, swap)
@@ -45,6 +46,7 @@ def test_images_change_places_with_their_captions_and_nothing_is_lost(tmp_path: 
     assert done == swap
     assert after["negative/01.png"] == before["Positive/01.png"]
     assert (after["negative/01.txt"], after["Positive/01.txt"]) == (before["Positive/01.txt"], before["negative/01.txt"])
+    assert after["negative/01.json"] == before["Positive/01.json"]
     move_files(tmp_path, [(target, source) for source, target in done])
     assert contents(tmp_path) == before
     for _ in range(2):  # removed twice under one name
@@ -87,6 +89,15 @@ def test_a_move_that_would_lose_a_file_or_reach_outside_changes_nothing(moves: l
     with refused(code):
         move_files(root, moves)
     assert contents(tmp_path) == before
+
+
+def test_masks_and_subfolders_are_left_to_the_hand(tmp_path: Path) -> None:
+    need_flat(sides(tmp_path / "flat", ["01.png"], ["01.png"]))
+    for name in ("01_mask.png", "inner/02.png"):
+        root = sides(tmp_path / name.replace("/", "_"), ["01.png"], ["01.png"])
+        put(root / "positive" / name)
+        with refused("move.nested", "positive"):
+            need_flat(root)
 
 
 def test_a_disk_that_fails_in_the_middle_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { damage, refusal, sortedOut } from "../../web/dataset_files.mjs"
+import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
 import { exchanged, freeCell, freeFolder, movesOf, pairMoved, safeName, tableOf, uploadNames, wordsOf } from "../../web/dataset_rows.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
@@ -50,6 +50,8 @@ test("what cannot be taken is refused with its name", async () => {
     assert.ok(refusal(bad, limits, 1).startsWith(bad.name), bad.name)
   for (const good of [file("a.PNG"), file("a.gif")]) assert.equal(refusal(good, limits, 1), "")
   assert.equal(refusal(file("a.mp4"), limits, 9), "")
+  assert.match(maskOf(file("a_mask.png"), [file("a.jpg"), file("a_mask.png")]), /^a_mask\.png .*a\.jpg/)
+  assert.equal(maskOf(file("a_mask.png"), [file("a_mask.png")]), "")
   const size = (width, height) => async () => ({ width, height })
   assert.equal(await damage(file("a.png"), limits, size(64, 64)), "")
   for (const decode of [size(4, 64), size(2000, 2000), async () => Promise.reject(new Error())])
