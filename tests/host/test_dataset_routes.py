@@ -34,7 +34,7 @@ def test_what_may_not_be_changed_says_why(pack, comfy: Path, tmp_path: Path, mon
     moves = [["positive/01.png", "removed"]]
     for name, code in (
         ("demo: smile", "edit.demo"),
-        ("led_away", "edit.outside"),
+        ("led_away", "dataset.outside"),
         ("by_hand", "edit.strength"),
         ("../elsewhere", "dataset.not_found"),
     ):
