@@ -31,6 +31,6 @@ def test_titles_inputs_and_outputs_are_shown_in_the_language_of_the_user(server:
     assert errors == []
     assert shown["title"] == own["display_name"]
     for name, label in (shown["widgets"] | shown["inputs"]).items():
-        if name in own["inputs"]:
+        if "name" in own["inputs"].get(name, {}):
             assert label == own["inputs"][name]["name"]
     assert shown["outputs"] == [own["outputs"][str(n)]["name"] for n in range(len(shown["outputs"]))]
