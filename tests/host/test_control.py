@@ -453,7 +453,15 @@ def small(run_graph, pack, forget) -> dict[str, Any]:
     def node(kind: str, **inputs: Any) -> dict[str, Any]:
         return {"class_type": kind, "inputs": inputs}
 
-    choice = {"name": "leaf", "steps": 3, "total_steps": 3, "learning_rate": 0.01, "batch": 2, "objective": "displacement"}
+    choice = {
+        "name": "leaf",
+        "steps": 3,
+        "total_steps": 3,
+        "learning_rate": 0.01,
+        "any_rate": True,
+        "batch": 2,
+        "objective": "displacement",
+    }
     return {name: run_graph.give(value) for name, value in given.items()} | {
         "text": node("CLIPTextEncode", clip=["clip", 0], text="a face"),
         "on": node(
