@@ -16,6 +16,7 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ..slider_core.config.checks import SliderError, need
+from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
 from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
 from ..slider_core.data.dataset import bucket_folders, read_dataset
@@ -46,8 +47,7 @@ def editable(name: str) -> Path:
     place = locate(name)
     need(place.is_dir(), "A dataset file says itself where its images lie.", "edit.file")
     home = Path(folder_paths.get_input_directory()).resolve()
-    inside = place.resolve().is_relative_to(home) and place.resolve() != home
-    need(inside, "This folder lies outside ComfyUI's input folder.", "edit.outside")
+    need(inside(place, [home]) and place.resolve() != home, "This folder lies outside ComfyUI's input folder.", "edit.outside")
     by_strength = any(path.name.lower().startswith("strength") for path in place.iterdir())
     need(not by_strength, "Folders that are named by a strength are arranged by hand.", "edit.strength")
     need_flat(place)

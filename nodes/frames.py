@@ -1,8 +1,10 @@
-"""Pictures on their way to the browser: a drawing as an IMAGE, a sweep's frames as files in ComfyUI's temp folder."""
+"""Pictures on their way to the browser: a drawing as an IMAGE or a file, a sweep's frames as files in ComfyUI's temp folder."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -10,10 +12,22 @@ from PIL import Image
 
 from ..slider_core.use.sweep_export import ShownSweep
 
+QUALITY = 90  # of a JPEG
+
 
 def as_image(drawing: Image.Image) -> torch.Tensor:
     """A PIL image as ComfyUI's IMAGE, (1, H, W, 3) in [0, 1]."""
     return torch.from_numpy(np.asarray(drawing.convert("RGB"), dtype=np.float32) / 255)[None]
+
+
+def as_file(drawing: Image.Image, name: str) -> dict[str, str]:
+    """A PIL image as the JPEG `name` of ComfyUI's temporary folder, written whole or not at all: a reference for /view."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.part"
+    drawing.save(part, "JPEG", quality=QUALITY)
+    part.replace(folder / name)
+    return {"filename": name, "subfolder": "", "type": "temp"}
 
 
 def frames_told(sweep: ShownSweep) -> dict[str, Any]:

@@ -8,10 +8,8 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from PIL import Image
 
@@ -24,10 +22,10 @@ from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.use.sweep import sweep_library
 from ..slider_core.with_comfy.sampling_request import ModelSampling, on_model
 from ..slider_core.with_comfy.sweep import SliderSampler
+from .frames import as_file
 from .messages import executing_node
 
 MOST_IMAGES = MOST_ENTRIES  # in one live strip
-QUALITY = 90
 
 
 def first_line(fault: Exception) -> str:
@@ -130,13 +128,7 @@ class Strips:
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
         strip = self.preview.strip(SliderSampler(self.preview.drawing.model, self._vae, slider))
-        folder = Path(folder_paths.get_temp_directory())
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"slider_live_{executing_node().replace(':', '_')}.jpg"
-        part = folder / f"{name}.part"
-        strip.save(part, "JPEG", quality=QUALITY)
-        part.replace(folder / name)
-        return {"filename": name, "subfolder": "", "type": "temp", "step": step}
+        return as_file(strip, f"slider_live_{executing_node().replace(':', '_')}.jpg") | {"step": step}
 
 
 def checked_size(library: PromptLibrary, strengths: int) -> None:

@@ -19,7 +19,7 @@ from ..config.checks import SliderError, clean_text, need, parse_json
 from ..config.regular_files import inside, naming, open_file, read_text
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Look
 from .bitmap_clip import frame_files, look
-from .bucket_files import BucketFiles, bucket_files, endings, in_order, is_hidden
+from .bucket_files import BucketFiles, bucket_files
 from .bucket_spec import BucketSpec, CaptionFrom
 
 CAPTION_KEYS = ("caption", "prompt", "text", "description", "tags")
@@ -74,11 +74,6 @@ class Bucket:
     unused: tuple[str, ...] = ()  # what in its folder was not used, or not as an image
 
 
-def escapes(path: Path, roots: Sequence[Path] | None) -> bool:
-    """Whether the real place of `path` lies outside all `roots` (None: nothing is outside)."""
-    return not inside(path, roots)
-
-
 def _caption(path: Path, spec: BucketSpec, text: Path | None, roots: Sequence[Path] | None) -> str:
     """The caption of an image with the caption file `text` beside it."""
     caption = ""
@@ -93,7 +88,7 @@ def _caption(path: Path, spec: BucketSpec, text: Path | None, roots: Sequence[Pa
 
 def _caption_in(text: Path, roots: Sequence[Path] | None) -> str:
     """The text of a caption file: of a .json what stands under `caption` or the like."""
-    if escapes(text, roots):
+    if not inside(text, roots):
         raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.", "caption.outside")
     content = read_text(text, "Caption", "caption.unreadable", MOST_CAPTION)
     if text.suffix.lower() == ".json":
@@ -135,7 +130,7 @@ def _read_sample(
     mask = files.masks.get(path)
     for file in (path, *frames, *([mask] if mask else [])):
         outside = f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there."
-        need(not escapes(file, roots), outside, "image.outside")
+        need(inside(file, roots), outside, "image.outside")
     seen = look(path, copy_pixels)
     caption = _caption(path, spec, files.captions.get(path), roots)
     content = _content(path)
@@ -148,17 +143,17 @@ def _read_sample(
     return replace(sample, inside=files.inside(path), mask_file=mask), seen
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Images, clips and folders in a bucket's own folder, in the order of their names; hidden ones are left out."""
-    with naming("Folder", folder, "folder.unreadable"):
-        content = [path for path in folder.iterdir() if not is_hidden(path)]
-    return in_order([p for p in content if p.is_dir() or (p.suffix.lower() in endings() and (p.is_file() or p.is_symlink()))])
+def files_of(spec: BucketSpec, roots: Sequence[Path] | None = None, clips: bool = False) -> BucketFiles | SliderError:
+    """The files of a bucket, or why there are none. `clips`: a folder of images inside it is one clip."""
+    try:
+        return _folder_files(spec, roots, clips)
+    except SliderError as fault:
+        return fault
 
 
 def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None, clips: bool) -> BucketFiles:
-    """The files of a bucket; SliderError when there are none."""
     folder = Path(spec.folder)
-    outside = escapes(folder, roots) and (folder.exists() or folder.is_symlink())
+    outside = not inside(folder, roots) and (folder.exists() or folder.is_symlink())
     need(not outside, f"Folder {folder} leads outside the folders for datasets. Copy it there.", "folder.outside")
     gone = f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".'
     need(folder.is_dir(), gone, "folder.missing")
@@ -184,16 +179,15 @@ def read_bucket(
     roots: Sequence[Path] | None = None,
     on_image: Callable[[], None] | None = None,
     buckets: int = 2,
-    clips: bool = False,
+    files: BucketFiles | SliderError | None = None,
 ) -> tuple[Bucket, list[SliderError]]:
     """The images of one folder, sorted by name, and the faults found on the way. `buckets` share the memory for copies.
 
-    `clips`: a folder of images inside it is one clip.
+    `files`: as `files_of` has them, where the folder was walked already.
     """
-    try:
-        files = _folder_files(spec, roots, clips)
-    except SliderError as fault:
-        return Bucket(spec, ()), [fault]
+    files = files or files_of(spec, roots)
+    if isinstance(files, SliderError):
+        return Bucket(spec, ()), [files]
     samples: list[ImageSample] = []
     faults: list[SliderError] = []
     notes: list[str] = []

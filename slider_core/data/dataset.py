@@ -20,9 +20,9 @@ from pathlib import Path
 from ..config.checks import SliderError, need
 from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
-from .bucket_files import bucket_files
+from .bucket_files import BucketFiles
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
-from .buckets import GRAPH, Bucket, ImageSample, joined, read_bucket
+from .buckets import GRAPH, Bucket, ImageSample, files_of, joined, read_bucket
 from .buckets_paired import match_pairs, sides_of, unequal_sides
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
@@ -204,7 +204,8 @@ def read_dataset(
     """
     done = 0
     clips = spec is not None and spec.frames > 1
-    total = sum(len(bucket_files(Path(s.folder), clips).images) for s in specs if Path(s.folder).is_dir())
+    walked = [files_of(bucket_spec, roots, clips) for bucket_spec in specs]
+    total = sum(len(files.images) for files in walked if isinstance(files, BucketFiles))
 
     def step() -> None:
         nonlocal done
@@ -214,8 +215,8 @@ def read_dataset(
 
     buckets: list[Bucket] = []
     faults: list[SliderError] = []
-    for bucket_spec in specs:
-        bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs), clips)
+    for bucket_spec, files in zip(specs, walked, strict=True):
+        bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs), files)
         buckets.append(bucket)
         faults += bucket_faults
     for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):

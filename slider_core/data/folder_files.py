@@ -11,6 +11,7 @@ from itertools import chain, count, zip_longest
 from pathlib import Path
 
 from ..config.checks import SliderError, need
+from ..config.names import REFUSED
 from .bitmap_clip import by_number
 from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
@@ -20,7 +21,6 @@ from .buckets_paired import match_pairs
 SIDES = ("positive", "negative", "neutral")
 REMOVED = "removed"
 MOST_MOVES = 2000
-RESERVED = '<>:"/\\|?*'  # in a file name on some system
 Move = tuple[str, str]  # "positive/01.png" -> "negative/01.png"
 Row = tuple[str | None, str | None]  # file names of a pair, positive and negative; None where there is none yet
 
@@ -88,7 +88,7 @@ def _parts(place: str, sides: Sequence[str]) -> tuple[str, str]:
 
 def _need_plain(name: str) -> None:
     """SliderError for a name that some system does not take, or that could lead elsewhere."""
-    plain = name.isprintable() and not set(name) & set(RESERVED) and name[:1] not in ("", ".") and name[-1] not in ". "
+    plain = name.isprintable() and not REFUSED.search(name) and name[:1] not in ("", ".") and name[-1] not in ". "
     need(plain, f'"{name}" cannot be the name of a file everywhere. Use letters, digits, - and _.', "move.name")
 
 
@@ -100,12 +100,14 @@ def _inside(folder: Path, side: str) -> Path:
     return place
 
 
-def _source(folder: Path, place: str) -> Path:
+def _source(folder: Path, place: str, images: dict[Path, set[Path]]) -> Path:
+    """The file of a place. `images`: those of the sides that were looked through already."""
     side, name = _parts(place, (*SIDES, REMOVED))
     place_in = _inside(folder, side)
+    if place_in not in images:
+        images[place_in] = set(_images(place_in))
     file = place_in / name
-    there = file in _images(place_in)
-    need(there, f"{file} is not there any more. Look at the pairs again.", "move.missing")
+    need(file in images[place_in], f"{file} is not there any more. Look at the pairs again.", "move.missing")
     return file
 
 
@@ -137,8 +139,9 @@ def _captions(image: Path) -> list[Path]:
 def _steps(folder: Path, moves: Sequence[Move]) -> dict[Path, Path]:
     """Every file that moves with its new place; SliderError where two would meet."""
     steps: dict[Path, Path] = {}
+    images: dict[Path, set[Path]] = {}
     for source, target in moves:
-        file = _source(folder, source)
+        file = _source(folder, source, images)
         need(file not in steps, f"{source} is moved twice. Name it once.", "move.twice")
         steps[file] = _target(folder, target, file)
     for image, place in list(steps.items()):
