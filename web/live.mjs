@@ -1,4 +1,4 @@
-// What a training node shows, without a page: text, the picture's address, the curve of the explained share as SVG.
+// What a training node shows, without a page: text, the picture's address, the curve of the learned share as SVG.
 // A state is what nodes/live.py sends.
 
 const WIDTH = 300
@@ -50,7 +50,7 @@ export function percent(share) {
   return share > -10 ? `${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %` : "below -999 %"
 }
 
-/** The explained share of both signs over the steps, as the text of an SVG element; made of numbers alone. */
+/** The learned share of both signs over the steps, as the text of an SVG element; made of numbers alone. */
 export function curveSvg(explained, until) {
   const readings = explained.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
   const values = [0, ...readings.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
@@ -75,5 +75,5 @@ export function curveSvg(explained, until) {
     const latest = explained.length ? percent(explained.at(-1)[i + 1]) : ""
     parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${latest}</text>`)
   })
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="explained share over the steps">${parts.join("")}</svg>`
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="learned share over the steps">${parts.join("")}</svg>`
 }

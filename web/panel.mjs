@@ -1,4 +1,4 @@
-// The panel in a training node: live strip, curve of the explained share, step and time left, verdict.
+// The panel in a training node: live strip, curve of the learned share, step and time left, verdict.
 
 import { curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
 
