@@ -5,10 +5,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.config.checks import SliderError
 from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..slider_core.layers.select import Selection, presets, survey
-from ..slider_core.lora.lycoris_config import read_lycoris
+from ..slider_core.train.target_choices import TargetChoices
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import layer_aliases
 from .messages import say
@@ -24,61 +23,6 @@ class Targets:
     spec: AdapterSpec
     selection: Selection
     control_net: Any = None  # the CONTROL_NET that the layers belong to, when it is not the model
-
-
-def patterns(text: str) -> tuple[str, ...]:
-    """One regular expression per line."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
-    """`pattern = number` lines."""
-    pairs = []
-    for line in patterns(text):
-        pattern, _, value = line.rpartition("=")
-        try:
-            pairs.append((pattern.strip(), kind(value)))
-        except ValueError:
-            raise SliderError(f'{what}: "{line}" is no "pattern = number".', "target.pattern_number") from None
-        if not pattern.strip():
-            raise SliderError(f'{what}: "{line}" has no pattern before the "=".', "target.pattern_missing")
-    return tuple(pairs)
-
-
-@dataclass(frozen=True)
-class LayerOptions:
-    """The optional inputs of the node, by name."""
-
-    custom_patterns: str = ""
-    exclude: str = ""
-    algorithm: str = Algorithm.LORA.value
-    dropout: float = 0.0
-    conv_rank: int = -1
-    init: str = Init.KAIMING.value
-    lokr_factor: int = -1
-    lokr_full_matrix: bool = False
-    rank_pattern: str = ""
-    alpha_pattern: str = ""
-    lycoris_config: str = ""
-
-    def adapter_spec(self, preset: str, rank: int, alpha: float) -> tuple[AdapterSpec, list[str]]:
-        """What is trained, and notes about a LyCORIS configuration."""
-        spec = AdapterSpec(
-            rank,
-            alpha,
-            preset,
-            patterns(self.custom_patterns) if preset == Preset.CUSTOM.value else (),
-            patterns(self.exclude),
-            self.algorithm,
-            conv_rank=None if self.conv_rank < 0 else self.conv_rank,
-            rank_pattern=numbers(self.rank_pattern, "rank_pattern", int),
-            alpha_pattern=numbers(self.alpha_pattern, "alpha_pattern", float),
-            dropout=self.dropout,
-            init=self.init,
-            factor=self.lokr_factor,
-            full_matrix=self.lokr_full_matrix,
-        )
-        return read_lycoris(self.lycoris_config, spec) if self.lycoris_config.strip() else (spec, [])
 
 
 class SliderTargetInjector(io.ComfyNode):
@@ -142,7 +86,7 @@ class SliderTargetInjector(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, preset: str, rank: int, alpha: float, control_net: Any = None, **options: Any) -> io.NodeOutput:
-        spec, notes = LayerOptions(**options).adapter_spec(preset, rank, alpha)
+        spec, notes = TargetChoices(**options).adapter_spec(preset, rank, alpha)
         if control_net is None:
             selection = survey(model.model.diffusion_model, spec, layer_aliases(model))
         else:

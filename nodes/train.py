@@ -15,6 +15,7 @@ from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.learning_rate import rate_note
+from ..slider_core.train.training_choices import TrainChoices, end_of_run, lengths
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train, until_ready
@@ -25,15 +26,16 @@ from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.model_with_control import backend_for
 from ..slider_core.with_comfy.proof import Proof
+from ..slider_core.with_comfy.training_strip import live_preview
 from .frames import as_image
 from .graph_files import model_files
 from .live import showing
-from .live_preview import Strips, live_preview
+from .live_preview import Strips
 from .messages import MESSAGE_EVERY, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket
 from .target import Targets
-from .train_inputs import TrainInputs, end_of_run, fine_inputs, lengths, main_inputs, optimizer_inputs
+from .train_inputs import fine_inputs, main_inputs, optimizer_inputs
 
 START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
 CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
@@ -167,7 +169,7 @@ class SliderTrainStep(io.ComfyNode):
     ) -> io.NodeOutput:
         files = model_files(cls.hidden.prompt)
         likes = preferences_of(model, files, Distilled.AUTO if sampling is None else sampling.distilled)
-        chosen = TrainInputs(**inputs)
+        chosen = TrainChoices(**inputs)
         took = chosen.taken(likes)
         chosen = chosen.for_model(likes)
         name = chosen.name

@@ -1,0 +1,64 @@
+"""What is trained, by the names of the inputs of Slider Target Injector: text as a person writes it, made an AdapterSpec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config.checks import SliderError
+from ..config.lora import AdapterSpec, Algorithm, Init, Preset
+from ..lora.lycoris_config import read_lycoris
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """One regular expression per line."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
+    """`pattern = number` lines."""
+    pairs = []
+    for line in patterns(text):
+        pattern, _, value = line.rpartition("=")
+        try:
+            pairs.append((pattern.strip(), kind(value)))
+        except ValueError:
+            raise SliderError(f'{what}: "{line}" is no "pattern = number".', "target.pattern_number") from None
+        if not pattern.strip():
+            raise SliderError(f'{what}: "{line}" has no pattern before the "=".', "target.pattern_missing")
+    return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class TargetChoices:
+    """The optional inputs of Slider Target Injector, by name."""
+
+    custom_patterns: str = ""
+    exclude: str = ""
+    algorithm: str = Algorithm.LORA.value
+    dropout: float = 0.0
+    conv_rank: int = -1
+    init: str = Init.KAIMING.value
+    lokr_factor: int = -1
+    lokr_full_matrix: bool = False
+    rank_pattern: str = ""
+    alpha_pattern: str = ""
+    lycoris_config: str = ""
+
+    def adapter_spec(self, preset: str, rank: int, alpha: float) -> tuple[AdapterSpec, list[str]]:
+        """What is trained, and notes about a LyCORIS configuration."""
+        spec = AdapterSpec(
+            rank,
+            alpha,
+            preset,
+            patterns(self.custom_patterns) if preset == Preset.CUSTOM.value else (),
+            patterns(self.exclude),
+            self.algorithm,
+            conv_rank=None if self.conv_rank < 0 else self.conv_rank,
+            rank_pattern=numbers(self.rank_pattern, "rank_pattern", int),
+            alpha_pattern=numbers(self.alpha_pattern, "alpha_pattern", float),
+            dropout=self.dropout,
+            init=self.init,
+            factor=self.lokr_factor,
+            full_matrix=self.lokr_full_matrix,
+        )
+        return read_lycoris(self.lycoris_config, spec) if self.lycoris_config.strip() else (spec, [])

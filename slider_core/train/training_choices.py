@@ -1,0 +1,112 @@
+"""Every choice of a training by the name of the node's input, with 0 and "auto" for what the model's family likes.
+
+In: what a person chose, in Slider Train Step or on the command line. Out: a TrainSpec for one model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+
+from ..config.training import (
+    Objective,
+    Optimizer,
+    SaveSpec,
+    Schedule,
+    Timesteps,
+    TrainPreset,
+    TrainSpec,
+    Weighting,
+    chosen_spec,
+    preset_fields,
+)
+from ..families.table import Preferences
+
+AUTO = "auto"
+
+
+def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
+    """(steps, total_steps) as the preset has them, else as they are."""
+    preset_steps = preset_fields(TrainPreset(preset)).get("steps")
+    return (preset_steps, preset_steps) if preset_steps else (steps, total_steps)
+
+
+def end_of_run(step: int, steps: int, end: int) -> int:
+    """The step that a run of the graph trains to: `steps` more, 0 for all, and not beyond the end of the training."""
+    return max(step, min(end, step + steps if steps else end))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainChoices:
+    """The inputs of Slider Train Step but for its sockets."""
+
+    name: str
+    steps: int = 0
+    total_steps: int = 0
+    learning_rate: float = 0.0
+    batch: int = 0
+    objective: str = Objective.DISPLACEMENT.value
+    training_seed: int = 0
+    resolution: int = 0
+    reset: bool = False
+    checkpointing: bool = True
+    timesteps: str = AUTO
+    few_steps: int = 0
+    noise_from: float = 0.0
+    noise_to: float = 1.0
+    weighting: str = Weighting.AUTO.value
+    schedule: str = Schedule.COSINE.value
+    jitter: float = -1.0
+    neutral_weight: float = 1.0
+    calibrate: bool = True
+    strip_strengths: str = "-1, 0, 1"
+    strip_every: int = 50
+    checkpoint_every: int = 0
+    checkpoints_kept: int = 3
+    optimizer: str = Optimizer.ADAMW.value
+    warmup: int = 10
+    accumulate: int = 1
+    ema: float = 0.0
+    any_rate: bool = False
+    preset: str = TrainPreset.CUSTOM.value
+
+    def for_model(self, likes: Preferences) -> TrainChoices:
+        """With what the model's family wants in the place of 0 and auto."""
+        automatic = Timesteps.FEW_STEP.value if likes.few_steps else Timesteps.MODEL.value
+        return replace(
+            self,
+            resolution=self.resolution or likes.training.resolution,
+            batch=self.batch or likes.training.batch,
+            timesteps=automatic if self.timesteps == AUTO else self.timesteps,
+            few_steps=self.few_steps or likes.few_steps or TrainSpec.few_steps,
+        )
+
+    def taken(self, likes: Preferences) -> str:
+        """What the model's family chose, in one sentence; empty where a person chose everything."""
+        chosen = []
+        if not self.resolution:
+            chosen.append(f"{likes.training.resolution} pixels")
+        if not self.batch:
+            chosen.append(f"batch {likes.training.batch}")
+        if self.timesteps == AUTO and likes.few_steps:
+            chosen.append(f"the noise levels of {likes.few_steps} sampler steps")
+        if not chosen:
+            return ""
+        named = f" (by the name {likes.reason})" if likes.reason else ""
+        return f"Trained as {likes.title}{named}: {', '.join(chosen)}."
+
+    def lengths(self) -> tuple[int, int]:
+        """(steps of this run of the graph, steps in all)."""
+        return lengths(self.preset, self.steps, self.total_steps)
+
+    def saves(self) -> SaveSpec:
+        return SaveSpec(every=self.checkpoint_every, keep=self.checkpoints_kept)
+
+    def train_spec(self) -> TrainSpec:
+        """Those that are fields of a TrainSpec, under its names."""
+        names = {field.name for field in fields(TrainSpec)} - {"steps", "lr", "seed", "window", "jitter"}
+        same = {name: value for name, value in asdict(self).items() if name in {*names, "preset"}}
+        jitter = None if self.jitter < 0 else self.jitter
+        window = (self.noise_from, self.noise_to)
+        return chosen_spec(
+            steps=self.total_steps, lr=self.learning_rate, seed=self.training_seed, window=window, jitter=jitter, **same
+        )

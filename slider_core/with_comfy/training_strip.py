@@ -1,0 +1,100 @@
+"""The strip of a training, drawn now and then on the model that trains: one prompt at all strengths, or a prompt library.
+
+In: a request for a sampling, the MODEL, the strengths. Out: a picture of the slider as it stands. With a library it is the
+validation of the training: an entry without a strength is a row at all of the strip's strengths, one with a strength is a
+picture at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..config.checks import SliderError, need
+from ..config.sweep import parse_strengths
+from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
+from ..use.sampling import SamplingRequest
+from ..use.sweep import sweep_library
+from .sampling_request import ModelSampling, on_model
+from .sweep import SliderSampler
+
+MOST_IMAGES = MOST_ENTRIES  # in one live strip
+
+
+def first_line(fault: Exception) -> str:
+    """Any error in one line of bounded length."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
+
+
+@dataclass(frozen=True)
+class LivePreview:
+    """What is drawn, and how often; `every` 0 is at the end only."""
+
+    drawing: ModelSampling
+    strengths: tuple[float, ...]
+    every: int
+    library: PromptLibrary | None = None
+
+    def strip(self, sampler: SliderSampler) -> Image.Image:
+        """What is shown: one prompt at all strengths, or the library."""
+        if self.library is not None:
+            return self._validation(self.library, self.entry_images(self.library, sampler))
+        cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
+        return draw_strip(self.images(sampler)[None], self.strengths, [], "", cell)
+
+    def images(self, sampler: SliderSampler) -> torch.Tensor:
+        """(strengths, 3, H, W) of the prompt, in one sampling call where the model and the sampler allow that."""
+        images, _ = sampler.images(self.drawing.sampling, self.strengths)
+        return images.detach().float().cpu().clamp(0, 1)
+
+    def entry_images(self, library: PromptLibrary, sampler: SliderSampler) -> list[torch.Tensor]:
+        """The images of each entry; one sampling for each distinct prompt. SliderError that names the entry."""
+
+        names = {prompt: name for name, prompt in library.prompts().items()}
+
+        def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
+            positive = self.drawing.positives[names[entry.prompt]]
+            try:
+                return sampler.images(replace(self.drawing.sampling, positive=positive), strengths)[0]
+            except Exception as fault:  # ComfyUI's stop is no Exception
+                raise SliderError(f'entry "{entry.name}": {first_line(fault)}', "preview.entry") from fault
+
+        return sweep_library(library, self.strengths, sample)
+
+    def _validation(self, library: PromptLibrary, images_of: list[torch.Tensor]) -> Image.Image:
+        rows = {}
+        single = []
+        for entry, images in zip(library.entries, images_of, strict=True):
+            if entry.strength is None:
+                rows[entry.name] = images
+            else:
+                single.append((entry.name, entry.strength, images[0]))
+        return draw_validation(rows, self.strengths, single)
+
+
+def checked_size(library: PromptLibrary, strengths: int) -> None:
+    """SliderError for a library that is too much to be drawn again and again."""
+    single = sum(entry.strength is not None for entry in library.entries)
+    rows = len(library.entries) - single
+    count = rows * strengths + single
+    need(
+        count <= MOST_IMAGES,
+        f"Slider Train Step: {rows} entries at {strengths} strengths and {single} at their own are {count} pictures; "
+        f"{MOST_IMAGES} at most. Write fewer strip_strengths, or give entries an adapter_strength.",
+        "preview.size",
+    )
+
+
+def live_preview(
+    request: SamplingRequest, model: Any, files: Sequence[str], clip: Any, strengths: str, every: int
+) -> LivePreview:
+    """The strip of a training on `model`, its prompts encoded. SliderError where it cannot be drawn."""
+    columns = parse_strengths(strengths)
+    if request.library is not None:
+        checked_size(request.library, len(columns))
+    return LivePreview(on_model(request, model, files, clip), columns, every, request.library)
