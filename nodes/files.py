@@ -16,6 +16,7 @@ from ..slider_core.lora.manager_files import manager_files as sidecars
 from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
+from ..slider_core.train.progress_verdict import refuse_useless
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
@@ -119,6 +120,7 @@ class SaveSliderLoRA(io.ComfyNode):
                 option("plus", io.String, "", "What +1 shows: smiling, night, thick."),
                 option("trigger", io.String, "", TRIGGER),
                 option("manager_files", io.Boolean, False, MANAGER),
+                option("force", io.Boolean, False, "On: saved even where the slider has no effect or is burnt."),
                 io.Model.Input("model", optional=True, tooltip=MODEL),
                 io.Image.Input("preview", optional=True, tooltip="A strip or picture for the file's thumbnail."),
             ],
@@ -138,8 +140,11 @@ class SaveSliderLoRA(io.ComfyNode):
         overwrite: bool = False,
         model: Any = None,
         manager_files: bool = False,
+        force: bool = False,
         **description: Any,
     ) -> io.NodeOutput:
+        if not force:
+            refuse_useless(slider.info)
         form = FileFormat(format)
         path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
         slider = described(slider, **description)

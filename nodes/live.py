@@ -45,7 +45,7 @@ def states() -> list[dict[str, Any]]:
 
 
 def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float | None]]:
-    """Step and explained shares of at most `most` readings, evenly chosen, the first and the last among them."""
+    """Step and learned shares of at most `most` readings, evenly chosen, the first and the last among them."""
     count = min(most, len(readings))
     points = []
     for n in range(count):

@@ -61,7 +61,7 @@ def _slices(text: str) -> Slices:
 
 # fields of SliderInfo that are text in the header, each under slider_<its name>
 TEXTS = (
-    *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict"),
+    *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict", "judged"),
     *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start"),
 )
 # and those that are read out of it
@@ -110,6 +110,7 @@ class SliderInfo:
     step: int | None = None
     explained: dict[str, float] | None = None
     verdict: str = ""
+    judged: str = ""  # the verdict's name
     images: dict[str, int] | None = None  # by side
     trained_strengths: tuple[float, ...] | None = None
     # of the file that it was read from

@@ -42,11 +42,11 @@ def probed_rate(parameters: Sequence[nn.Parameter], gradients: Sequence[torch.Te
             for p, start, sign in zip(parameters, before, signs, strict=True):
                 p.copy_(start - rate * sign)
             share = moved_share()
-            if not math.isfinite(share):
+            if math.isnan(share) or share <= 0:
+                return UNKNOWN  # nothing is wanted, or nothing moves
+            if math.isinf(share):
                 rate /= 10
                 continue
-            if share <= 0:
-                return UNKNOWN
             tried = rate
             rate = min(MOST, max(LEAST, rate * SHARE / share))
             if max(rate / tried, tried / rate) <= NEAR:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..config.checks import need
+from ..lora.info import SliderInfo
 from .displacement import Wanted
 from .drawn import Drawn
 from .progress import Reading, percent
@@ -46,6 +48,13 @@ class Verdict(str, Enum):
 
 Explained = tuple[bool, bool]  # whether a calibration found a strength that explains the images of (plus, minus)
 USELESS = {Verdict.UNTRAINED, Verdict.NOT_FINITE, Verdict.NOTHING_LEARNED, Verdict.BURNT}  # not to be kept unless forced
+
+
+def refuse_useless(info: SliderInfo) -> None:
+    """SliderError for a slider that was judged to be without effect, or burnt."""
+    useless = info.judged in {verdict.value for verdict in USELESS}
+    message = f'The slider "{info.name}" was not saved. {info.verdict} To save it all the same, switch force on.'
+    need(not useless, message, f"save.{info.judged}")
 
 
 @dataclass(frozen=True)

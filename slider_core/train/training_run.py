@@ -16,7 +16,7 @@ from .calibration import Calibration, calibrated
 from .calibration_search import calibrate
 from .drawn import Drawn, drawn_effect
 from .optimizers import optimizer_sizes
-from .progress_verdict import USELESS, Evidence, judge
+from .progress_verdict import Evidence, judge
 from .trainer import Trainer
 
 LOSSES = 50  # the last ones, whose mean a file records
@@ -85,11 +85,6 @@ class Run:
         """A message: does the slider work?"""
         return self.trainer.explained_verdict(self.evidence())
 
-    @property
-    def worth_keeping(self) -> bool:
-        """Whether it has an effect, and one that does not burn what the model draws."""
-        return judge(self.evidence()) not in USELESS
-
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what its file says of it; calibrated, if that was done at this step."""
         weights = self.trainer.adapter.weights()
@@ -119,6 +114,7 @@ class Run:
             step=trainer.step,
             explained=explained,
             verdict=self.verdict(),
+            judged=judge(self.evidence()).value,
             images=images,
             trained_strengths=tuple(sorted(set(strengths))),
             range=(min([0.0, *strengths]), max([0.0, *strengths])),

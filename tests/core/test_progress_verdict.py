@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from core.faults import refused
 
+from slider_core.lora.info import SliderInfo
 from slider_core.train.displacement import Wanted
 from slider_core.train.drawn import Drawn
 from slider_core.train.progress import Reading
-from slider_core.train.progress_verdict import USELESS, Evidence, Verdict, explain, judge
+from slider_core.train.progress_verdict import USELESS, Evidence, Verdict, explain, judge, refuse_useless
 
 GOOD = Reading(90, 0.4, 0.3, 0.1, 0.3, 1.0, 0.35)
 EVIDENCE = {
@@ -78,3 +80,14 @@ def test_a_calibration_knows_better_than_one_strength() -> None:
         (EVIDENCE[Verdict.WORKS], (False, False), Verdict.HARMS),
     ):
         assert judge(replace(evidence, explained=explained)) is verdict
+
+
+def test_what_has_no_effect_or_is_burnt_is_not_kept() -> None:
+    for verdict in Verdict:
+        info = SliderInfo(name="mine", verdict="Because.", judged=verdict.value)
+        if verdict in USELESS:
+            with refused(f"save.{verdict.value}", "mine", "Because."):
+                refuse_useless(info)
+        else:
+            refuse_useless(info)
+    refuse_useless(SliderInfo())  # of another program

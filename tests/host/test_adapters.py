@@ -28,6 +28,7 @@ def prompt() -> dict:
     """The quickstart in API form, short: model 1, dataset 2, targets 5, training 6, sweep 10, save 19."""
     graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
     graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.01, "any_rate": True, "calibrate": False}
+    graph[save_key(graph)]["inputs"]["force"] = True
     graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 2.5"}
     graph["20"]["inputs"] |= {"steps": 4}
     graph["12"]["inputs"]["steps"] = 4

@@ -499,7 +499,7 @@ def test_the_nodes_train_save_apply_and_sweep_a_slider_in_a_controlnet(small: di
     graph = small | {"latent": run_graph.give(latent)}
     graph["save"] = {
         "class_type": "SaveSliderLoRA",
-        "inputs": {"slider": ["train", 0], "filename_prefix": "leaf", "dtype": "fp32"},
+        "inputs": {"slider": ["train", 0], "filename_prefix": "leaf", "dtype": "fp32", "force": True},
     }
     swept = {"slider": ["train", 0], "vae": ["vae", 0], "strengths": "-2, 0, 2", "rows": 1}
     graph |= sweep_nodes(sampler | asked | swept, "sweep")
