@@ -1,7 +1,8 @@
-"""Fixtures of the browser ring: one ComfyUI for the whole run, one fresh page for each test."""
+"""Fixtures of the browser ring: one ComfyUI for each worker's whole run, one fresh page for each test."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import harness
@@ -16,7 +17,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]
     if reason := obstacle_e2e():
         pytest.skip(reason)
     base = tmp_path_factory.mktemp("comfy")
-    with harness.serve(find_comfyui(), base, {harness.PACK: harness.ROOT}, harness.BUILD / "e2e-server.log") as running:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    log = harness.BUILD / f"e2e-server{worker and '-' + worker}.log"
+    with harness.serve(find_comfyui(), base, {harness.PACK: harness.ROOT}, log) as running:
         yield running
 
 
