@@ -29,15 +29,16 @@ TRIGGER = "A word that a prompt must hold for the slider to act, for LoRA manage
 MANAGER = (
     "Also write what ComfyUI-Lora-Manager shows: a .metadata.json with range, base model and trigger, and the preview picture."
 )
+STRICT = "On: a file with any part that cannot be applied is an error. Off: what fits is loaded, and the rest is counted."
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
-def load_by_name(name: str) -> Slider:
-    """A slider by its name in the LoRA list. SliderError when it is gone or no slider."""
+def load_by_name(name: str, strict: bool = False) -> Slider:
+    """A slider by its name in the LoRA list. SliderError when it is gone or no slider, or not whole where `strict`."""
     path = folder_paths.get_full_path("loras", name)
     if path is None:
         raise SliderError(f'LoRA "{name}" not found in models/loras. Press R to refresh the list.', "lora.not_found")
-    return load_slider(Path(path))
+    return load_slider(Path(path), strict)
 
 
 def file_fingerprint(name: str) -> str:
@@ -168,23 +169,28 @@ class LoadSliderLoRA(io.ComfyNode):
             description="Reads a saved slider or any other LoRA (kohya, diffusers, LyCORIS, PEFT; Concept Sliders, SimpleTuner, "
             "ai-toolkit), for Slider LoRA Apply, Slider Strength Sweep, or to train on in Slider Train Step.",
             search_aliases=["open slider", "import lora"],
-            inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list("loras"), tooltip="From models/loras.")],
+            inputs=[
+                io.Combo.Input("file", options=folder_paths.get_filename_list("loras"), tooltip="From models/loras."),
+                option("strict", io.Boolean, False, STRICT),
+            ],
             outputs=[
                 SliderSocket.Output(
                     display_name="slider",
                     tooltip="For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step.",
                 ),
-                io.String.Output(display_name="info", tooltip="What the file says of itself."),
+                io.String.Output(display_name="info", tooltip="What the file says of itself, and what of it was left out."),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        return file_fingerprint(file)
+    def fingerprint_inputs(cls, file: str, strict: bool = False) -> str:
+        return file_fingerprint(file) + str(strict)
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        slider = load_by_name(file)
+    def execute(cls, file: str, strict: bool = False) -> io.NodeOutput:
+        slider = load_by_name(file, strict)
+        if slider.left_out:
+            say("\n".join(slider.left_out_lines()))
         return io.NodeOutput(slider, slider.summary())
 
 

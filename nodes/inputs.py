@@ -10,7 +10,8 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sampling import AUTO, SamplerSettings
 from ..slider_core.use.schedule import Mode, Window, parse_points
-from ..slider_core.with_comfy.slider_apply import apply
+from ..slider_core.with_comfy.slider_apply import apply, found_on
+from .messages import say
 from .sockets import option
 
 SEEDS = 0xFFFFFFFFFFFFFFFF
@@ -97,5 +98,10 @@ class ApplyInputs:
 
     def apply(self, slider: Slider, strength: float, model: Any, control_net: Any = None) -> tuple[Any, Any]:
         """(MODEL, CONTROL_NET) with the slider on one of them."""
+        if strength:
+            slider = found_on(slider, model, control_net)
+            lines = slider.left_out_lines()
+            if lines:
+                say("\n".join(lines))
         window = Window(self.start_percent, self.end_percent, parse_points(self.curve))
         return apply(slider, strength, model, control_net, window, self.mode, self.units)

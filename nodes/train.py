@@ -208,6 +208,7 @@ class SliderTrainStep(io.ComfyNode):
             status += f" {took}"
         if memory:
             status += f" Peak memory {memory}."
+        status = "\n".join([status, *(f"start_from: {line}" for line in backend.left_out)])
         say(status)
         curve = as_image(draw_training(run.trainer.losses, run.trainer.readings, name))
         state = to_native(slider.weights, slider.info.place.prefix)

@@ -13,6 +13,7 @@ from ..config.lora import FileDtype
 from ..data.bucket_spec import CaptionFrom, Crop, DatasetSpec, Pairing, TextSliderSpec, Unequal, held
 from ..data.dataset import Dataset, add_text_slider, bucket_folders, read_dataset
 from ..data.simpletuner import read_dataset_file
+from ..lora.slider_file import Slider
 from ..train.step_report import StepReport
 from ..train.trainings_driver import Observer
 
@@ -25,6 +26,17 @@ PROMPTS = ("target", "positive", "negative")
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def strict(command: argparse.ArgumentParser) -> None:
+    """The option to take a LoRA file whole or not at all."""
+    command.add_argument("--strict", action="store_true", help="an error where a part of the LoRA file cannot be applied")
+
+
+def say_left_out(slider: Slider) -> None:
+    """What of a slider's file is not applied, in its lines."""
+    for line in slider.left_out_lines():
+        say(line)
 
 
 class Progress(Observer):

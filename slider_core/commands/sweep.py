@@ -18,12 +18,13 @@ from ..use.prompt_library import read_prompts
 from ..use.sweep_export import as_json, png
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import draw_prompts, measured_sweep, table
-from .options import Commands, Shared, say, whole_number
+from .options import Commands, Shared, say, say_left_out, strict, whole_number
 
 
 def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("sweep", parents=shared, help="images over strengths and seeds, measured")
     command.add_argument("--slider", type=Path, required=True)
+    strict(command)
     command.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
     command.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
     command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many held-out seeds")
@@ -42,8 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     need(distinct, f'Strengths "{args.strengths}" hold the same number twice: name each once.', "sweep.strengths_twice")
     spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
     library = read_prompts(args.prompts) if args.prompts else None
-    slider = load_slider(args.slider)
     backend = TinyBackend()
+    slider = load_slider(args.slider, args.strict).cut().on(backend.module)
+    say_left_out(slider)
     if library is None:
         return _sweep(args, spec, slider, backend)
     say(library.summary(args.strength))
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sweep(args: argparse.Namespace, spec: SweepSpec, slider: Slider, backend: TinyBackend) -> dict[str, Any]:
-    adapter = Adapter.from_weights(backend.module, slider.cut().weights)
+    adapter = Adapter.from_weights(backend.module, slider.weights)
     check_writable(args.out, "strip.png", "sweep.json")
     result, curve = measured_sweep(backend, adapter, spec, None if args.raw else slider.info)
     report = {

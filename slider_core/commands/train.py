@@ -40,7 +40,9 @@ from .options import (
     refuse_existing,
     rounding,
     say,
+    say_left_out,
     seed_number,
+    strict,
     whole_number,
     with_text_slider,
 )
@@ -100,6 +102,7 @@ def _add_adapter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--factor", type=int, default=AdapterSpec.factor, help="of lokr")
     command.add_argument("--lycoris-config", type=Path, help="a LyCORIS configuration (JSON) in place of these five")
     command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
+    strict(command)
 
 
 def train_spec(args: argparse.Namespace) -> TrainSpec:
@@ -204,11 +207,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     need_ending(args.out, ".safetensors")
     adapter = adapter_spec(args)
     dtype = choice(FileDtype, args.dtype, "Number format")
-    start = load_slider(args.start_from) if args.start_from else None
+    backend = TinyBackend()
+    start = load_slider(args.start_from, args.strict).cut().on(backend.module) if args.start_from else None
+    if start is not None:
+        say_left_out(start)
     dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
     saved = _saved_run(args)
     say(dataset.report)
-    backend = TinyBackend()
     training = begin(Session(), backend, TrainingRequest(args.out.stem, dataset, adapter, spec, start=start), saved)
     if saved:
         say(f"Going on after step {training.step}.")

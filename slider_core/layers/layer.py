@@ -48,6 +48,12 @@ def is_layer(module: nn.Module) -> bool:
     return isinstance(module, CONVOLUTIONS) or is_linear(module)
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether it scales by a vector: files may change that and its bias."""
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.ndim == 1
+
+
 def adaptable(module: nn.Module) -> bool:
     """Whether a LoRA fits: a Linear, or a convolution without groups that pads with zeros."""
     plain = getattr(module, "groups", 1) == 1 and getattr(module, "padding_mode", "zeros") == "zeros"
@@ -55,11 +61,11 @@ def adaptable(module: nn.Module) -> bool:
 
 
 def find_layer(module: nn.Module, target: Target) -> nn.Module:
-    """The layer a target names; SliderError when `module` lacks it."""
+    """The layer a target names, or the norm; SliderError when `module` lacks it."""
     layer = None
     with suppress(AttributeError):
         layer = module.get_submodule(target.path)
-    if layer is None or not is_layer(layer):
+    if layer is None or not (is_layer(layer) or is_norm(layer)):
         message = f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.'
         raise SliderError(message, "slider.layer_missing")
     return layer
@@ -79,4 +85,11 @@ def layers(diffusion_model: nn.Module) -> Iterator[str]:
     """Paths of every adaptable layer."""
     for path, module in diffusion_model.named_modules():
         if path and adaptable(module):
+            yield path
+
+
+def norms(diffusion_model: nn.Module) -> Iterator[str]:
+    """Paths of every norm that has a scale."""
+    for path, module in diffusion_model.named_modules():
+        if path and is_norm(module):
             yield path

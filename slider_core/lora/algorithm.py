@@ -27,6 +27,7 @@ Shape = tuple[int, ...]
 OutputSlice = tuple[int, int]  # (first row, row after the last) of a fused layer
 Layer = Any  # a live Linear or convolution: torch's, or the host's own
 Weight = TypeVar("Weight", bound="LayerWeight")
+BIAS = "diff_b"  # what is added to the layer's bias at strength 1, beside a change of any kind
 
 
 class Kind(str, Enum):
@@ -38,6 +39,7 @@ class Kind(str, Enum):
     LOKR = "lokr"
     FULL = "full"
     GLORA = "glora"
+    VECTOR = "vector"
 
 
 class Trainable(ABC):
@@ -91,6 +93,7 @@ class LayerWeight(ABC):
     cores: ClassVar[tuple[str, ...]] = ()  # Tucker cores, which have the kernel of a convolution
     vectors: ClassVar[tuple[str, ...]] = ()  # tensors that may have one dimension
     row_tensors: ClassVar[tuple[str, ...]] = ()  # their rows are the layer's; none where it changes all rows or none
+    halved: ClassVar[tuple[str, ...]] = ()  # the tensors to turn for `swapped`, where they are not `row_tensors`
     linear: ClassVar[tuple[str, ...]] = ()  # where nothing has a rank: the tensors to multiply for a change that is larger
     needs_base: ClassVar[bool] = False  # whether D depends on the base weight
 
@@ -108,7 +111,7 @@ class LayerWeight(ABC):
     @classmethod
     def unknown(cls, names: Iterable[str]) -> list[str]:
         """Names that have no meaning in this kind."""
-        return sorted(set(names) - {*cls.needed, *cls.optional})
+        return sorted(set(names) - {*cls.needed, *cls.optional, BIAS})
 
     def file_tensors(self) -> dict[str, torch.Tensor]:
         """What of it is written to a file."""
@@ -122,6 +125,10 @@ class LayerWeight(ABC):
         """The same change as LyCORIS understands it. `path` is for the message where it needs the base model."""
         return self
 
+    def flat(self) -> LayerWeight:
+        """The same change without a core tensor of a kernel of one place, which a Linear takes."""
+        return self
+
     @abstractmethod
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         """The shape of each tensor on a layer with a weight of shape (rows, inner, *kernel)."""
@@ -130,7 +137,7 @@ class LayerWeight(ABC):
         """Whether the factors multiply to a matrix at all."""
         for name, tensor in self.tensors.items():
             least = 2
-            if name in self.vectors:
+            if name in self.vectors or name == BIAS:
                 least = 1
             elif name in self.cores:
                 least = 3
@@ -144,14 +151,15 @@ class LayerWeight(ABC):
 
     def fitted(self, shape: Shape, where: str) -> dict[str, torch.Tensor]:
         """The tensors in the shapes that a layer of `shape` asks for. SliderError that names the one that has another."""
-        expected = self.expected(shape[0], shape[1], shape[2:])
+        expected = {BIAS: shape[:1]} | self.expected(shape[0], math.prod(shape[1:2]), shape[2:])
         return {name: self.fit(name, tensor, expected.get(name), shape, where) for name, tensor in self.tensors.items()}
 
     def fit(self, name: str, tensor: torch.Tensor, expected: Shape | None, shape: Shape, where: str) -> torch.Tensor:
-        """A tensor that holds the same numbers in the same order as the expected one, flattened behind its rows at most."""
+        """A tensor that holds the same numbers in the same order as the expected one, flattened behind its rows at most. A Linear
+        and a convolution of one place take each other's."""
         if expected and tensor.numel() == math.prod(expected):
             flat = (expected[0], math.prod(expected[1:]))
-            if tuple(tensor.shape) in (expected, flat) or (tensor.ndim == 2 and tensor.shape == expected[:2]):
+            if _without_ones(tensor.shape) in (_without_ones(expected), _without_ones(flat)):
                 return tensor.reshape(expected)
         raise SliderError(
             f"{where} has shape {shape} here, and the {name} of the file, {tuple(tensor.shape)}, does not fit: "
@@ -170,6 +178,11 @@ class LayerWeight(ABC):
         return None
 
     @property
+    def takes_alpha(self) -> bool:
+        """Whether files hold an alpha of it, be it without effect."""
+        return bool(self.ranked)
+
+    @property
     def scale(self) -> float:
         if self.alpha is None or not self.rank:
             return 1.0
@@ -182,6 +195,11 @@ class LayerWeight(ABC):
     @property
     def is_dora(self) -> bool:
         return self.kind is Kind.DORA
+
+    @property
+    def changes_weight(self) -> bool:
+        """Whether it changes more than a bias."""
+        return any(name != BIAS for name in self.tensors)
 
     @property
     def has_core(self) -> bool:
@@ -205,7 +223,14 @@ class LayerWeight(ABC):
         return self.update(base)
 
     def scaled(self: Weight, factor: float) -> Weight:
-        """The same change times `factor`."""
+        """The same change times `factor`, that of the bias too."""
+        weight = self.scaled_update(factor)
+        if BIAS not in weight.tensors:
+            return weight
+        return dataclasses.replace(weight, tensors=weight.tensors | {BIAS: weight.tensors[BIAS] * factor})
+
+    def scaled_update(self: Weight, factor: float) -> Weight:
+        """With an update that is `factor` times as large."""
         if self.rank is not None:
             alpha = self.rank if self.alpha is None else self.alpha
             return dataclasses.replace(self, alpha=alpha * factor)
@@ -215,32 +240,22 @@ class LayerWeight(ABC):
                 tensors[name] = tensors[name] * factor
         return dataclasses.replace(self, tensors=tensors)
 
+    def with_bias(self: Weight, bias: torch.Tensor, where: str = "") -> Weight:
+        """With a change of the bias. SliderError where it has not a number for each row."""
+        message = f"{where} holds a bias of shape {tuple(bias.shape)} beside {self.shape()[0]} rows; the file is damaged."
+        need(tuple(bias.shape) == self.shape()[:1], message, "lora.factors")
+        return dataclasses.replace(self, tensors=self.tensors | {BIAS: bias})
+
+    def without_bias(self: Weight) -> Weight:
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != BIAS}
+        return dataclasses.replace(self, tensors=tensors)
+
     def to(self: Weight, to: torch.device | torch.dtype) -> Weight:
         return dataclasses.replace(self, tensors={name: tensor.to(to) for name, tensor in self.tensors.items()})
 
     def products(self) -> Sequence[tuple[str, str]]:
         """(up, down): the update is their sum of products, where it is that simple."""
         return ()
-
-    def rounding(self, dtype: torch.dtype) -> tuple[float, float]:
-        """Squared norms of what a number format changes in the update, and of the update."""
-        if self.products():
-            return self._rounding_of_products(dtype)
-        update = self.update().double()
-        lost = self.to(dtype).update().double() - update
-        return float(lost.square().sum()), float(update.square().sum())
-
-    def _rounding_of_products(self, dtype: torch.dtype) -> tuple[float, float]:
-        lost = 0.0
-        total = 0.0
-        for up, down in self.products():
-            b = self.tensors[up].flatten(1).double()
-            a = self.tensors[down].flatten(1).double()
-            b_file = self.tensors[up].to(dtype).flatten(1).double()
-            a_file = self.tensors[down].to(dtype).flatten(1).double()
-            total += _product_square(b, a)
-            lost += _product_square(torch.cat([b_file - b, b_file], dim=1), torch.cat([a, a_file - a]))
-        return self.scale**2 * lost, self.scale**2 * total
 
     # --- output slices
 
@@ -265,6 +280,8 @@ class LayerWeight(ABC):
             if name in tensors:
                 widths = [0, 0] * (tensors[name].ndim - 1 - self.row_dim)
                 tensors[name] = pad(tensors[name], [*widths, rows[0] // step, (height - rows[1]) // step])
+        if BIAS in tensors:
+            tensors[BIAS] = pad(self.tensors[BIAS], [rows[0], height - rows[1]])
         return dataclasses.replace(self, tensors=tensors)
 
     def sliced(self, rows: OutputSlice, slices: Sequence[OutputSlice] = (), path: str = "layer") -> LayerWeight:
@@ -288,6 +305,22 @@ class LayerWeight(ABC):
             message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone.'
             need(not tensors[name].index_select(self.row_dim, outside).any(), message, "lora.slice")
             tensors[name] = tensors[name].narrow(self.row_dim, rows[0] // step, (rows[1] - rows[0]) // step).clone()
+        if BIAS in tensors:
+            rest = tensors[BIAS].clone()
+            for start, stop in (rows, *slices):
+                rest[start:stop] = 0
+            need(not rest.any(), f'"{path}": the file changes the bias of rows that the chosen layers leave alone.', "lora.slice")
+            tensors[BIAS] = tensors[BIAS][rows[0] : rows[1]].clone()
+        return dataclasses.replace(self, tensors=tensors)
+
+    def swapped(self) -> LayerWeight:
+        """The change with its two halves of rows in each other's place: diffusers has scale and shift the other way round."""
+        tensors = dict(self.tensors)
+        for name in self.halved or self.row_tensors:
+            if name in tensors:
+                tensors[name] = tensors[name].roll(tensors[name].shape[self.row_dim] // 2, self.row_dim)
+        if BIAS in tensors:
+            tensors[BIAS] = tensors[BIAS].roll(len(tensors[BIAS]) // 2)
         return dataclasses.replace(self, tensors=tensors)
 
     # --- trained
@@ -302,6 +335,9 @@ class LayerWeight(ABC):
         """A trainable part that holds a copy of this change."""
 
 
-def _product_square(b: torch.Tensor, a: torch.Tensor) -> float:
-    """The squared norm of b (out, rank) times a (rank, in), from the factors: the product itself may be a hundred megabytes."""
-    return max(0.0, float((b.T @ b * (a @ a.T)).sum()))
+def _without_ones(shape: Sequence[int]) -> Shape:
+    """A shape without the ones at its end, behind its first two dimensions."""
+    bare = tuple(shape)
+    while len(bare) > 2 and bare[-1] == 1:
+        bare = bare[:-1]
+    return bare

@@ -14,21 +14,27 @@ from torch import nn
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec, Algorithm
 from ..layers.layer import Target, find_layer, large_kernel
-from .algorithm import LayerWeight, Size, Trainable
+from .algorithm import BIAS, LayerWeight, Size, Trainable
+from .algorithm_layer_bias import WithBias
 from .algorithms.full import FullWeight
 from .algorithms.loha import LohaWeight
 from .algorithms.lokr import LokrWeight
+from .algorithms.lokr_dora import DoraLohaWeight, DoraLokrWeight
 from .algorithms.lora import LoraWeight
 from .algorithms.lora_dora import DoraWeight
 from .algorithms.lora_glora import GloraWeight
+from .algorithms.vector import DIFF, VectorWeight
 
 REGISTRY: tuple[type[LayerWeight], ...] = (  # the first that recognises a layer's tensors has it
+    DoraLokrWeight,
     LokrWeight,
     DoraWeight,
     LoraWeight,
+    DoraLohaWeight,
     LohaWeight,
     FullWeight,
     GloraWeight,
+    VectorWeight,
 )
 
 
@@ -36,9 +42,11 @@ def for_algorithm(algorithm: Algorithm) -> type[LayerWeight]:
     return next(weight for weight in REGISTRY if algorithm in weight.algorithms)
 
 
-def for_tensors(names: set[str]) -> type[LayerWeight] | None:
-    """The class of a layer's change by the names of its tensors in a file; None where they change no weight."""
-    return next((weight for weight in REGISTRY if weight.recognises(names)), None)
+def for_tensors(tensors: Mapping[str, torch.Tensor]) -> type[LayerWeight] | None:
+    """The class of a layer's change by its tensors in a file; None where they change no weight."""
+    if DIFF in tensors and tensors[DIFF].ndim < 2:
+        return VectorWeight
+    return next((weight for weight in REGISTRY if weight.recognises(set(tensors))), None)
 
 
 def tensor_names() -> list[str]:
@@ -75,4 +83,11 @@ def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed:
 def revived(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> dict[Target, Trainable]:
     """Trainable parts that hold a copy of `weights`, which fit `module` (keys.placed)."""
     with _drawing(0):
-        return {target: weight.revived(find_layer(module, target), target) for target, weight in weights.items()}
+        return {target: _revived(module, target, weight) for target, weight in weights.items()}
+
+
+def _revived(module: nn.Module, target: Target, weight: LayerWeight) -> Trainable:
+    layer = find_layer(module, target)
+    if BIAS not in weight.tensors or isinstance(weight, VectorWeight):
+        return weight.revived(layer, target)
+    return WithBias(weight.without_bias().revived(layer, target), weight.tensors[BIAS])

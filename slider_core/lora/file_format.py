@@ -10,7 +10,7 @@ import torch
 from ..config.checks import need
 from ..config.lora import FileFormat
 from ..layers.layer import Aliases, Target
-from .algorithm import Kind, LayerWeight
+from .algorithm import BIAS, Kind, LayerWeight
 from .algorithms.lora import DOWN, UP
 from .combine import by_layer
 
@@ -61,14 +61,21 @@ def tensors_by_key(stem: str, weight: LayerWeight, lora: tuple[str, str]) -> Sta
     state: State = {}
     for name, tensor in weight.file_tensors().items():
         state[stem + endings.get(name, f".{name}")] = tensor
-    if weight.kind is not Kind.FULL:
+    if weight.takes_alpha:
         alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
         state[f"{stem}.alpha"] = torch.tensor(float(alpha))
     return state
 
 
+def need_weights_alone(weight: LayerWeight, path: str, reader: str) -> None:
+    """SliderError where a format holds no biases and norms and this changes one."""
+    alone = weight.kind is not Kind.VECTOR and BIAS not in weight.tensors
+    need(alone, f'{reader} holds no change of a bias or a norm, and "{path}" has one: choose native or kohya.', "format.bias")
+
+
 def need_lora(weight: LayerWeight, path: str, reader: str) -> None:
     """SliderError where a format holds LoRAs alone and this is another change."""
+    need_weights_alone(weight, path, reader)
     kind = weight.kind.value
     if weight.kind in (Kind.LORA, Kind.DORA):
         kind = "LoCon with a core tensor" if weight.has_core else ""

@@ -1,7 +1,7 @@
 """Which layer a file means: LoRAs name layers by ComfyUI's paths or diffusers', with dots or underscores, after many a prefix.
 
-ComfyUI's own table of names comes in as `aliases`; what it lacks is added here: the prefixes of every file format on every
-architecture.
+ComfyUI's own table of names comes in as `aliases`; what it lacks stands in aliases.py. A layer that the model lacks is
+left out and named, as is a bias that it lacks. A layer of another shape is another model's, and so is a file that fits nowhere.
 """
 
 from __future__ import annotations
@@ -12,50 +12,72 @@ from collections.abc import Mapping
 from torch import nn
 
 from ..config.checks import SliderError, need
-from ..layers.layer import Aliases, Target, find_layer, layers
-from .algorithm import Layer, LayerWeight
-from .algorithms.lora_dora import DoraWeight
+from ..layers.layer import Aliases, Target, find_layer, layers, norms
+from .algorithm import BIAS, Layer, LayerWeight
+from .algorithms.dora import ScaledRows
+from .algorithms.vector import changes_norm
+from .aliases import Named, others_names
+from .combine import norm
+from .file_left_out import LeftOut, Reason
 from .formats.registry import ALL
 
-DOTTED = [prefix for form in ALL for prefix in form.dotted]
-UNDERSCORED = [prefix for form in ALL for prefix in form.underscored]
+# what stands before a layer's name: in the formats that we write; Cosmos' and Anima's checkpoints; DiffSynth; Wan Fun
+_DOTTED = [prefix for form in ALL for prefix in form.dotted]
+_UNDERSCORED = [prefix for form in ALL for prefix in form.underscored]
+_OTHERS = ("model.", "net.", "pipe.dit.", "dit.", "lora_unet__", "lora_unet.")
+PREFIXES = tuple(sorted({*_DOTTED, *_UNDERSCORED, *_OTHERS} - {""}, key=len, reverse=True))
 SHOWN = 3
+Placed = dict[Target, LayerWeight]
 
 
-def _spellings(alias: str) -> list[str]:
-    """An alias without its prefix, as it stands and as diffusers spells it today: attention processors are modules no more."""
-    bare = alias
-    for prefix in sorted((*DOTTED, *UNDERSCORED), key=len, reverse=True):
-        if prefix and alias.startswith(prefix):
-            bare = alias.removeprefix(prefix)
-            break
-    today = bare.replace(".processor.", ".")
-    if today.endswith(".to_out"):
-        return [bare, today, f"{today}.0"]
-    return [bare, today]
+def _spellings(name: str) -> list[str]:
+    """A name with every prefix that it may have lost, the shortest last."""
+    spellings = [name]
+    for spelling in spellings:  # which grows
+        for prefix in PREFIXES:
+            if spelling.startswith(prefix) and len(spelling) > len(prefix):
+                spellings.append(spelling.removeprefix(prefix))
+                break
+    return spellings
 
 
-def layer_names(module: nn.Module, aliases: Aliases | None = None) -> dict[str, Target]:
-    """Every name by which a file may mean a layer of `module`. Its own paths come before others' names."""
-    own = {path: Target(path) for path in layers(module)}
-    bare = dict(own)
-    for alias, target in (aliases or {}).items():
-        for spelling in _spellings(alias):
-            bare.setdefault(spelling, target)
-    known = dict(aliases or {})
-    for name, target in bare.items():
-        for prefix in DOTTED:
-            known.setdefault(prefix + name, target)
-        for prefix in UNDERSCORED:
-            known.setdefault(prefix + name.replace(".", "_"), target)
-    return known | own
+def _letters(name: str) -> str:
+    """A name in which dots and underscores are alike, and diffusers' old attention processors are no modules."""
+    bare = name.replace(".processor.", ".").replace("_processor_", "_").replace(".", "_")
+    return f"{bare}_0" if bare.endswith("_to_out") else bare
 
 
-def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> dict[Target, LayerWeight]:
+def bare_name(name: str) -> str:
+    """A name without the prefixes of file formats."""
+    return _spellings(name)[-1]
+
+
+class LayerNames:
+    """Every name by which a file may mean a layer of a model. Its own paths come before others' names."""
+
+    def __init__(self, module: nn.Module, aliases: Aliases | None = None) -> None:
+        self._own = {path: Named(Target(path)) for path in (*layers(module), *norms(module))}
+        self._names: dict[str, Named] = {}
+        for name, place in (*self._own.items(), *others_names(module).items()):
+            self._names.setdefault(_letters(name), place)
+        for alias, target in (aliases or {}).items():
+            self._names.setdefault(_letters(alias), Named(target))
+            self._names.setdefault(_letters(bare_name(alias)), Named(target))
+
+    def find(self, name: str) -> Named | None:
+        """The layer of that name in a file; None where the model has none."""
+        for spelling in _spellings(name):
+            place = self._own.get(spelling) or self._names.get(_letters(spelling))
+            if place is not None:
+                return place
+        return None
+
+
+def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> Placed:
     """The weights with what PEFT's and LyCORIS' DoRA files need of the base weights: the model must be loaded as it is used."""
     ready = dict(weights)
     for target, weight in weights.items():
-        if isinstance(weight, DoraWeight):
+        if isinstance(weight, ScaledRows):
             ready[target] = weight.with_ratio(find_layer(module, target), target.rows)
     return ready
 
@@ -67,33 +89,53 @@ def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> L
     where = f'{source}: layer "{target}"'
     if rows and (not 0 <= rows[0] < rows[1] <= whole[0] or len(whole) != 2):
         raise SliderError(f"{where} has no such rows here: it was trained on another model.", "lora.rows")
+    message = f"{where} is a norm here or a layer, and the file takes it for the other: it was trained on another model."
+    need(changes_norm(weight) == (len(whole) == 1) or not weight.changes_weight, message, "lora.shape")
+    if len(whole) == 2 and weight.has_core:
+        weight = weight.flat()
     tensors = weight.fitted((rows[1] - rows[0], *whole[1:]) if rows else whole, where)
-    bias = "diff_b" not in tensors or layer.bias is not None
-    need(bias, f"{where} has no bias here, but the file changes one: it was trained on another model.", "lora.bias")
     kernel = len(whole) > 2 or not weight.has_core
     message = f"{where} is no convolution here, but the file has a kernel for it: it was trained on another model."
     need(kernel, message, "lora.kernel")
     return dataclasses.replace(weight, tensors=tensors, base=whole)
 
 
+def found(
+    weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
+) -> tuple[Placed, list[LeftOut]]:
+    """(the weights of a file by the paths of `module`, checked against its shapes; what `module` has no place for).
+
+    SliderError when nothing fits, a layer has another shape, or the file changes one twice.
+    """
+    own = {*layers(module), *norms(module)}
+    names = LayerNames(module, aliases) if any(target.path not in own for target in weights) else None
+    placed: Placed = {}
+    left_out: list[LeftOut] = []
+    for target, weight in weights.items():
+        place = Named(target) if names is None or target.path in own else names.find(target.path)
+        if place is None:
+            left_out.append(LeftOut(target.path, Reason.NO_PLACE, norm(weight)))
+            continue
+        layer = find_layer(module, place.target)
+        if BIAS in weight.tensors and getattr(layer, "bias", None) is None:
+            left_out.append(LeftOut(f"{target.path}.{BIAS}", Reason.NO_PLACE, float(weight.tensors[BIAS].float().norm())))
+            weight = weight.without_bias()
+            if not weight.changes_weight:
+                continue
+        twice = f'{source} has two entries for the layer "{place.target}"; the file is damaged.'
+        need(place.target not in placed, twice, "lora.layer_twice")
+        weight = _fitted(weight.swapped() if place.swapped else weight, place.target, layer, source)
+        if isinstance(weight, ScaledRows):  # it depends on the layer: the model must be loaded as it will be used
+            weight = weight.with_scale(layer, place.target.rows)
+        placed[place.target] = weight
+    first = ", ".join(part.name for part in left_out[:SHOWN])
+    message = f"{source} needs {len(left_out)} layers, none of which this model has ({first}): it is for another model."
+    need(bool(placed) or not weights, message, "lora.other_model")
+    return placed, left_out
+
+
 def placed(
     weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
-) -> dict[Target, LayerWeight]:
-    """The weights of a file by the paths of `module`, checked against its shapes: all of them or SliderError."""
-    paths = set(layers(module))
-    foreign = {target.path for target in weights} - paths
-    names = layer_names(module, aliases) if foreign else {}
-    missing = [target.path for target in weights if target.path in foreign - names.keys()]
-    first = ", ".join(missing[:SHOWN])
-    message = f"{source} needs {len(missing)} of its {len(weights)} layers that this model lacks ({first})"
-    need(not missing, f"{message}: it is for another model.", "lora.other_model")
-    placed: dict[Target, LayerWeight] = {}
-    for target, weight in weights.items():
-        place = names[target.path] if target.path in foreign else target
-        need(place not in placed, f'{source} has two entries for the layer "{place}"; the file is damaged.', "lora.layer_twice")
-        layer = find_layer(module, place)
-        weight = _fitted(weight, place, layer, source)
-        if isinstance(weight, DoraWeight):  # its dora_scale depends on the layer: the model must be loaded as it will be used
-            weight = weight.with_scale(layer, place.rows)
-        placed[place] = weight
-    return placed
+) -> Placed:
+    """`found` without what is left out."""
+    return found(weights, module, aliases, source)[0]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..config.lora import FileFormat
 from ..layers.layer import Aliases
 from .algorithm import Kind, LayerWeight
+from .algorithms.dora import SCALE
 from .combine import by_layer
 from .file_format import Weights
 
@@ -39,7 +40,7 @@ def loader_notes(weights: Weights, form: FileFormat, aliases: Aliases | None = N
 def _bypass_notes(layers: Mapping[str, LayerWeight], form: FileFormat, dora: bool, aliases: Aliases | None) -> list[str]:
     """What ComfyUI's bypass loader gets wrong, where its Load LoRA is right."""
     faults = []
-    if dora:
+    if dora or any(SCALE in weight.tensors for weight in layers.values()):
         faults.append("leaves a DoRA's scale out")
     if any(weight.kind is Kind.GLORA for weight in layers.values()):
         faults.append("cannot run a GLoRA")

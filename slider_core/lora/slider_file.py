@@ -7,7 +7,6 @@ is read is checked whole before anything is made of it. How layers and tensors a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,28 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from ..config.checks import SliderError, need
 from ..config.lora import FileDtype, FileFormat
 from ..layers.layer import Aliases, Target
 from .algorithm import LayerWeight
-from .algorithms.lora_dora import EXACT_TENSORS
-from .combine import cut, rounding_error
+from .algorithms.dora import EXACT_TENSORS
+from .combine import cut, norm, rounding_error
 from .file_format import State
+from .file_left_out import LeftOut, describe, need_whole
 from .formats.native import to_native
-from .formats.peft import PEFT_CONFIG, PEFT_FILES, PEFT_WEIGHTS, peft_config, with_alphas
+from .formats.peft import PEFT_CONFIG, PEFT_FILES, PEFT_WEIGHTS, peft_config
 from .formats.registry import FORMATS
-from .from_state import from_state
+from .from_config import Alphas, header_alphas
+from .from_state import from_state, layer_of
 from .info import SliderInfo
+from .keys import found
 from .pickle_file import PICKLES, read_pickle
 from .safe_files import atomic_write, recover, write_folder
 from .safetensors_file import data_hash, read_tensors, with_header
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)  # an alpha may be one of these
-READABLE = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
 EXACT_ENDINGS = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
 
 
@@ -43,14 +44,15 @@ class Slider:
     """A slider on a socket or out of a file: changes of layers by target, and what its file says of itself.
 
     Out of a file the changes are the file's own tensors, as they are: that is enough to patch a model. See `cut`. `placed`: the
-    targets are paths of the model, not names of another program that keys.placed has yet to find. `left_out`: layers of text
-    encoders that the file held besides. `proof`: what its host needs to try it on a real forward.
+    targets are paths of the model, not names of another program that keys.found has yet to find. `left_out`: what the file holds
+    besides and is not applied; `strict`: that is an error. `proof`: what its host needs to try it on a real forward.
     """
 
     weights: dict[Target, LayerWeight]
     info: SliderInfo = field(default_factory=SliderInfo)
     placed: bool = True
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    strict: bool = False
     source: str = field(default="The slider", compare=False)
     proof: Any = field(default=None, compare=False, repr=False)
 
@@ -65,12 +67,21 @@ class Slider:
         except SliderError as fault:
             raise SliderError(f"{self.source}: {fault}", fault.code) from None
 
+    def on(self, module: nn.Module, aliases: Aliases | None = None) -> Slider:
+        """The slider with its layers found in a model, and what the model has no place for left out. SliderError as `keys.found`
+        raises it, and where something is left out of a strict one."""
+        weights, left_out = found(self.weights, module, aliases, self.source)
+        if self.strict:
+            need_whole(left_out, self.source)
+        return replace(self, weights=weights, left_out=(*self.left_out, *left_out), placed=True)
+
+    def left_out_lines(self) -> list[str]:
+        """What was left out of the file, by reason, and its share; nothing where it fits whole."""
+        return describe(self.left_out, [norm(weight) for weight in self.weights.values()]) if self.left_out else []
+
     def summary(self) -> str:
         """What it says of itself in a few readable lines."""
-        summary = self.info.summary(self.weights)
-        if self.left_out:
-            summary += f"\n{len(self.left_out)} layers of a text encoder were left out: a slider moves the image side alone."
-        return summary
+        return "\n".join((self.info.summary(self.weights), *self.left_out_lines()))
 
 
 # --- out
@@ -142,10 +153,11 @@ def lost_to(slider: Slider, dtype: FileDtype) -> float:
 # --- in
 
 
-def load_slider(path: Path) -> Slider:
+def load_slider(path: Path, strict: bool = False) -> Slider:
     """Read a slider or any LoRA: our own files, kohya's, diffusers', LyCORIS', PEFT folders, `.pt` of tensors alone.
 
-    Raises SliderError when it is missing, damaged, holds numbers that are not finite, or something with no meaning for a slider.
+    What has no meaning for a slider is left out and listed, or an error where `strict`. Raises SliderError when the file is
+    missing or damaged, holds numbers that are not finite, or nothing for a slider.
     """
     path = _file(path)
     header: dict[str, str] = {}
@@ -153,18 +165,21 @@ def load_slider(path: Path) -> Slider:
         state = read_pickle(path)
     else:
         state, header = read_tensors(path)
-    _check(state, path)
     info = SliderInfo.from_header(header)
-    weights, left_out = from_state(state, str(path), info.place, info.file_format)
     config = peft_config(path)
+    alphas = header_alphas(header, str(path))
     if config is not None:
-        weights = with_alphas(weights, config, str(path))
-    native = all(key.startswith(info.place.prefix) for key in state)
+        alphas = Alphas.from_config(config, f"{path}: {PEFT_CONFIG} beside it")
+    weights, left_out = from_state(state, str(path), info.place, info.file_format, alphas)
+    if strict:
+        need_whole(left_out, str(path))
+    not_read = {part.name for part in left_out}
+    native = all(key.startswith(info.place.prefix) for key in state if layer_of(key) not in not_read)
     if native:
         info.check("slices", f"Save {path} again from where it was trained.")
     else:
         info = replace(info, slices={})  # by paths, which these targets are not
-    return Slider(weights, info, native, tuple(left_out), str(path))
+    return Slider(weights, info, native, tuple(left_out), strict, str(path))
 
 
 def _file(path: Path) -> Path:
@@ -177,12 +192,3 @@ def _file(path: Path) -> Path:
         return inside[0]
     need(path.is_file(), f"Slider file not found: {path}. Check the path.", "file.missing")
     return path
-
-
-def _check(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """SliderError unless all tensors are numbers, and finite."""
-    for key, tensor in state.items():
-        number = tensor.dtype in READABLE or (tensor.numel() == 1 and tensor.dtype in WHOLE)
-        need(number, f"{path}: {key} is no weight ({tensor.dtype}); a LoRA file is needed.", "file.no_weight")
-        message = f"{path}: {key} holds numbers that are not finite; the file is damaged. Nothing was applied."
-        need(bool(tensor.float().isfinite().all()), message, "file.not_finite")

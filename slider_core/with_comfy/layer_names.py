@@ -7,7 +7,6 @@ reads base weights does so after `load`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import comfy.lora
@@ -18,28 +17,33 @@ from torch import nn
 from ..config.checks import SliderError
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
+from ..lora.aliases import others_names
 from ..lora.formats.native import PREFIX
-from ..lora.keys import placed
+from ..lora.keys import bare_name
 from ..lora.slider_file import Slider
 
 FOR_CONTROLNET = "This slider is for a ControlNet, not for the model: connect control_net to Slider LoRA Apply."
 
 
 def layer_aliases(model: Any) -> dict[str, Target]:
-    """ComfyUI's table of names that LoRA files use, for this MODEL: name -> layer, with the output slice of a fused one."""
+    """Other programs' names of layers of this MODEL, ours and those of ComfyUI's table: name -> layer, with the output slice of a
+    fused one."""
     heights = {}
     for path, layer in model.model.diffusion_model.named_modules():
         weight = layer._parameters.get("weight")
         if isinstance(weight, torch.Tensor):
             heights[path] = weight.shape[0]
-    aliases = {}
+    ours = others_names(model.model.diffusion_model)
+    aliases = {name: place.target for name, place in ours.items() if not place.swapped}
     for name, entry in comfy.lora.model_lora_keys_unet(model.model, {}).items():
         target = _target(entry)
+        place = ours.get(bare_name(name))
+        if place is not None and not place.swapped:  # ComfyUI's table takes q, k and v for thirds, which grouped ones are not
+            target = place.target
         if target is None or target.path not in heights or name == f"{PREFIX}{target.path}":
             continue
-        # the table takes q, k and v for equal thirds, which grouped queries are not
         if target.rows is None or target.rows[1] <= heights[target.path]:
-            aliases[name] = target
+            aliases.setdefault(name, target)
     return aliases
 
 
@@ -79,12 +83,11 @@ def on_model(slider: Slider, model: Any) -> Slider:
         raise SliderError(FOR_CONTROLNET, "slider.controlnet")
     if needs_base(slider.weights):
         load(model)
-    weights = placed(slider.weights, model.model.diffusion_model, layer_aliases(model))
-    return replace(slider, weights=weights, placed=True)
+    return slider.on(model.model.diffusion_model, layer_aliases(model))
 
 
 def on_control(slider: Slider, module: nn.Module) -> Slider:
     """The slider with its layers found in a ControlNet's network. SliderError when it is for another one, or for none."""
     if not slider.info.in_controlnet:
         raise SliderError("This slider is for the diffusion model, not for a ControlNet.", "slider.model")
-    return replace(slider, weights=placed(slider.weights, module), placed=True)
+    return slider.on(module)

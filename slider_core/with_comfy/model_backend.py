@@ -77,6 +77,7 @@ class ComfyBackend:
         self.memory = HostMemory(model)
         self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
+        self.left_out: list[str] = []  # of the slider that was placed last, as lines for the user
         self._controls = Running()
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
@@ -88,7 +89,11 @@ class ComfyBackend:
 
     def place(self, slider: Slider) -> Slider:
         """The slider with its layers found in `module`. SliderError when it is for another one."""
-        return on_model(slider.cut(), self.patcher)
+        return self._noted(on_model(slider.cut(), self.patcher))
+
+    def _noted(self, placed: Slider) -> Slider:
+        self.left_out = placed.left_out_lines()
+        return placed
 
     def adapter(self, slider: Slider, dropout: float = 0.0) -> Adapter:
         """The slider as an adapter for `module`, on the model's device."""

@@ -65,7 +65,7 @@ class ControlBackend(ComfyBackend):
         return f"{super().weights_fingerprint()} {module_fingerprint(self.module)[:8]}"
 
     def place(self, slider: Slider) -> Slider:
-        return on_control(slider.cut(), self.module)
+        return self._noted(on_control(slider.cut(), self.module))
 
 
 def backend_for(model: Any, vae: Any, clip: Any, control_net: Any, control: Any, checkpointing: bool) -> ComfyBackend:

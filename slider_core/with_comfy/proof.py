@@ -21,6 +21,7 @@ import torch
 from ..backend import Conditioning
 from ..config.checks import SliderError, need
 from ..config.lora import FileFormat
+from ..lora.algorithm import BIAS
 from ..lora.combine import by_layer
 from ..lora.formats.native import PREFIX, to_native
 from ..lora.safetensors_file import read_tensors
@@ -99,13 +100,14 @@ class Trial:
                 continue
             count += 1
             base = base.to(device=self.model.load_device, dtype=torch.float32)
-            change = self._change(patched, f"{PREFIX}{path}.weight", base)
-            expected = -weight.to(base.device).delta(base).flatten()
-            worst = max(worst, layer_deviation(f'layer "{path}"', change, expected, self.eps, float(base.norm())))
-            if "diff_b" in weight.tensors:
+            if weight.changes_weight:
+                change = self._change(patched, f"{PREFIX}{path}.weight", base)
+                expected = -weight.to(base.device).delta(base).flatten()
+                worst = max(worst, layer_deviation(f'layer "{path}"', change, expected, self.eps, float(base.norm())))
+            if BIAS in weight.tensors:
                 bias = layer.bias.detach().to(base)
                 change = self._change(patched, f"{PREFIX}{path}.bias", bias)
-                expected = -weight.tensors["diff_b"].to(bias).flatten()
+                expected = -weight.tensors[BIAS].to(bias).flatten()
                 worst = max(worst, layer_deviation(f'bias of "{path}"', change, expected, self.eps, float(bias.norm())))
         return count, worst
 
@@ -209,6 +211,8 @@ def proven_in_control(path: Path, slider: Slider, eps: float) -> str:
     worst = 0.0
     for name, weight in layers.items():
         expected = -weight.delta()
+        if not weight.changes_weight:
+            continue
         change = patches.get(f"{name}.weight")
         if change is not None:
             change = comfy.lora.calculate_weight([(-1.0, change, 1.0, None, None)], torch.zeros_like(expected), name)

@@ -8,11 +8,20 @@ from ..config.checks import choice, need
 from ..lora.calibration import Units
 from ..lora.slider_file import Slider
 from ..use.schedule import Mode, Window
-from .layer_names import FOR_CONTROLNET
+from .control_hints import network
+from .layer_names import FOR_CONTROLNET, on_control, on_model
 from .live_slider import beside_model
 from .merged_slider import merged_into_control, merged_into_model
 
 WHOLE = Window()
+
+
+def found_on(slider: Slider, model: Any, control_net: Any = None) -> Slider:
+    """The slider with its layers found in the MODEL or CONTROL_NET that it is for, and what has no place there left out."""
+    if not slider.info.in_controlnet:
+        return on_model(slider, model)
+    need(control_net is not None, FOR_CONTROLNET, "slider.controlnet")
+    return on_control(slider, network(control_net))
 
 
 def apply(

@@ -91,7 +91,8 @@ class SliderSampler:
         self.reason = other.reason or self.reason
 
     def summary(self) -> str:
-        return how_it_ran(self.calls, self.reason)
+        left_out = self._placed[0].left_out if self._placed else []
+        return "\n".join([how_it_ran(self.calls, self.reason), *left_out])
 
 
 def sweep_model(

@@ -244,4 +244,4 @@ def test_a_dora_with_a_core_tensor_is_for_comfyuis_loader_alone(net: Net) -> Non
     tucker = slider_on(net, VARIANTS["locon, tucker"]).weights()[Target("conv3")]
     tensors = tucker.tensors | {"dora_scale": torch.ones(WIDE, 1, 1, 1)}
     with refused("dora.core", "conv3"):
-        Adapter.from_weights(net, {Target("conv3"): for_tensors(set(tensors))(tensors, 2.0)})
+        Adapter.from_weights(net, {Target("conv3"): for_tensors(tensors)(tensors, 2.0)})

@@ -21,9 +21,9 @@ from torch import nn
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import Algorithm, FileFormat
 from slider_core.layers.layer import Target
-from slider_core.lora.from_state import NO_SIGN
+from slider_core.lora.from_state import NO_SIGN, READABLE
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, READABLE, load_slider
+from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, load_slider
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns of odd pickles before it refuses them
 
@@ -118,8 +118,13 @@ def test_an_odd_number_format_is_read_or_refused_and_never_breaks(tmp_path: Path
 def test_what_has_no_meaning_with_a_sign_is_refused_with_its_reason(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     for ending, reason in NO_SIGN.items():
-        save_file(lora() | {f"diffusion_model.bare.{ending}": torch.ones(2, 2)}, path)
-        refused(path, "lora.no_sign", f"diffusion_model.bare.{ending}", reason)
+        extra = {f"diffusion_model.bare.{ending}": torch.ones(2, 2)}
+        save_file(extra, path)
+        refused(path, "lora.no_sign", "diffusion_model.bare", reason)
+        save_file(lora() | extra, path)
+        slider = load_slider(path)
+        assert list(slider.weights) == [Target("plain")]
+        assert reason in slider.summary()
     for module in (IA3Module, DiagOFTModule, ButterflyOFTModule):
         state = module("x", nn.Linear(16, 16), lora_dim=4).state_dict()
         theirs = {f"lycoris_plain.{key}": state[key].clone().contiguous() for key in state if key in module.weight_list}
@@ -148,8 +153,8 @@ def test_a_file_for_another_architecture_is_refused_and_leaves_no_hook(net: Net,
     with pytest.raises(SliderError, match=r'"fused" has shape \(48, 28\)') as fault:
         Adapter.from_weights(wider, weights)
     assert fault.value.code == "lora.shape"
-    with pytest.raises(SliderError, match=r"1 of its 5 layers .*fused") as fault:
-        Adapter.from_weights(Other(**layers), weights)
+    with pytest.raises(SliderError, match=r"5 layers .*plain") as fault:
+        Adapter.from_weights(Other(other=nn.Linear(16, 24)), weights)
     assert fault.value.code == "lora.other_model"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in wider.modules())
 

@@ -18,6 +18,7 @@ from slider_core.config.training import TrainSpec
 from slider_core.data.dataset import bucket_folders, read_dataset
 from slider_core.layers.layer import Target
 from slider_core.lora.calibration import CalibrationInfo
+from slider_core.lora.file_left_out import LeftOut, Reason
 from slider_core.lora.formats.native import Place
 from slider_core.lora.info import FORMAT, TOOL, SliderInfo
 from slider_core.lora.slider_adapter import Adapter
@@ -234,13 +235,17 @@ def test_a_thumbnail_is_a_small_jpeg(size: tuple[int, int], mode: str) -> None:
 
 def test_a_file_in_a_few_lines(tmp_path: Path, slider: Slider) -> None:
     back = load_slider(saved(tmp_path, slider))
-    summary = replace(back, left_out=("te1", "te2"), info=replace(back.info, calibration=MEASURED)).summary()
+    summary = replace(
+        back,
+        left_out=(LeftOut("te1", Reason.TEXT_ENCODER), LeftOut("te2", Reason.TEXT_ENCODER)),
+        info=replace(back.info, calibration=MEASURED),
+    ).summary()
     for part in (
         "smile: lora on 3 layers, rank 3, alpha 1.5.",
         "-1: sad; +1: smiling.",
         "for: tiny",
         "strength 1.25",
-        "2 layers",
+        "2 parts of a text encoder",
     ):
         assert part in summary
     assert Slider(back.weights).summary() == "LoRA: lora on 3 layers, rank 3, alpha 1.5."

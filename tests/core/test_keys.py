@@ -20,8 +20,9 @@ from slider_core.lora.algorithms.lokr import LokrWeight
 from slider_core.lora.algorithms.lora import LoraWeight
 from slider_core.lora.algorithms.lora_dora import DoraWeight
 from slider_core.lora.combine import by_layer
+from slider_core.lora.file_left_out import Reason
 from slider_core.lora.from_state import from_state
-from slider_core.lora.keys import layer_names, placed
+from slider_core.lora.keys import LayerNames, found, placed
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
 
@@ -127,15 +128,26 @@ def test_a_text_encoders_layers_are_left_out_and_named(tmp_path: Path) -> None:
     for stem in TEXT:
         save_file(lora(f"diffusion_model.{PATH}") | lora(stem, DOWN_UP), path)
         slider = load_slider(path)
-        assert (list(slider.weights), slider.left_out) == ([Target(PATH)], (stem,))
+        assert list(slider.weights) == [Target(PATH)]
+        (part,) = slider.left_out
+        assert (part.name, part.reason) == (stem, Reason.TEXT_ENCODER)
+        assert part.size == pytest.approx(float((B @ A).norm()), rel=1e-5)
+        assert "50%" in slider.summary()
 
 
-def test_layers_that_the_model_lacks_are_counted_and_named_and_nothing_is_taken(tmp_path: Path) -> None:
-    state = lora(f"lora_unet_{PATH.replace('.', '_')}", DOWN_UP)
+def test_layers_that_the_model_lacks_are_left_out_and_named_and_an_error_where_none_fits(tmp_path: Path) -> None:
+    gone = {}
     for n in range(4):
-        state |= lora(f"lora_unet_mid_{n}", DOWN_UP)
-    with refused("lora.other_model", "theirs", "4 of its 5", "lora_unet_mid_0"):
-        read(state, tmp_path)
+        gone |= lora(f"lora_unet_mid_{n}", DOWN_UP)
+    save_file(gone | lora(f"lora_unet_{PATH.replace('.', '_')}", DOWN_UP), tmp_path / "theirs.safetensors")
+    slider = load_slider(tmp_path / "theirs.safetensors").on(model())
+    assert list(slider.weights) == [Target(PATH)]
+    assert [(part.name, part.reason) for part in slider.left_out] == [(f"lora_unet_mid_{n}", Reason.NO_PLACE) for n in range(4)]
+    assert "80% of the file's layers and 89% of the norm" in slider.summary()  # 2 of sqrt(5)
+    with refused("lora.strict", "theirs", "4 parts", "lora_unet_mid_0"):
+        load_slider(tmp_path / "theirs.safetensors", strict=True).on(model())
+    with refused("lora.other_model", "theirs", "4 layers", "lora_unet_mid_0"):
+        read(gone, tmp_path)
 
 
 def test_without_the_aliases_a_foreign_name_is_another_models(tmp_path: Path) -> None:
@@ -160,10 +172,6 @@ def test_factors_of_another_models_layer_are_refused_by_name(tmp_path: Path) -> 
 
 def test_what_the_layer_does_not_have_is_refused(tmp_path: Path) -> None:
     net = model()
-    net.get_submodule(PATH).bias = None
-    weights = {Target(PATH): FullWeight({"diff": randn(OUT, IN), "diff_b": randn(OUT)})}
-    with refused("lora.bias", PATH):
-        placed(weights, net)
     with refused("lora.kernel", PATH):
         tensors = {"lora_down.weight": A, "lora_up.weight": B, "lora_mid.weight": torch.ones(RANK, RANK)}
         placed({Target(PATH): LoraWeight(tensors)}, net)
@@ -175,9 +183,20 @@ def test_what_the_layer_does_not_have_is_refused(tmp_path: Path) -> None:
             placed({Target(PATH): LokrWeight({"lokr_w1": randn(*first), "lokr_w2": randn(3, 2)})}, net)
 
 
+def test_a_bias_that_the_layer_lacks_is_left_out() -> None:
+    net = model()
+    net.get_submodule(PATH).bias = None
+    difference = {"diff": randn(OUT, IN), "diff_b": randn(OUT)}
+    weights, left_out = found({Target(PATH): FullWeight(difference)}, net)
+    assert set(weights[Target(PATH)].tensors) == {"diff"}
+    assert [part.name for part in left_out] == [f"{PATH}.diff_b"]
+    assert left_out[0].size == pytest.approx(float(difference["diff_b"].norm()))
+
+
 def test_a_models_own_path_comes_before_anothers_name() -> None:
-    known = layer_names(model(), {PATH: Target("time_embed.0")})
-    assert known[PATH] == Target(PATH)
+    known = LayerNames(model(), {PATH: Target("time_embed.0")}).find(PATH)
+    assert known is not None
+    assert known.target == Target(PATH)
 
 
 # --- DoRA: PEFT and LyCORIS write the norm of the changed weight, ComfyUI reads a scale of the base weight

@@ -51,7 +51,7 @@ def test_a_slider_of_another_model_is_refused_by_its_layer(net: Net, slider: Ada
     weights = slider.weights()
     for path, layer, code in (
         ("plain", None, "lora.other_model"),
-        ("plain", nn.LayerNorm(24), "lora.other_model"),
+        ("plain", nn.LayerNorm(24), "lora.shape"),
         ("plain", nn.Linear(16, 25), "lora.shape"),
         ("plain", nn.Linear(15, 24), "lora.shape"),
         ("conv3", nn.Linear(16, 4), "lora.shape"),

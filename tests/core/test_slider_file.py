@@ -159,13 +159,12 @@ def states() -> dict[str, dict[str, torch.Tensor]]:
     w1 = {f"{STEM}.lokr_w1": torch.ones(3, 3)}
     w2_a = {f"{STEM}.lokr_w2_a": torch.ones(4, 2)}
     return {
-        "lora.key model.weight": {"model.weight": A},
-        "lora.key extra": whole | {"extra": A.clone()},
+        "lora.no_layer model.weight": {"model.weight": A},
+        "lora.no_layer alpha": {f"{STEM}.alpha": torch.tensor(1.0)},
         "lora.lacks lora_up": {f"{STEM}.lora_A.weight": A},
         "lora.lacks lora_down": {f"{STEM}.lora_B.weight": B},
         "lora.alpha two": whole | {f"{STEM}.alpha": torch.ones(2)},
-        "file.not_finite alpha": whole | {f"{STEM}.alpha": torch.tensor(float("nan"))},
-        "lora.tensors alpha": {f"{STEM}.alpha": torch.tensor(1.0)},
+        "lora.alpha nan": whole | {f"{STEM}.alpha": torch.tensor(float("nan"))},
         "lora.factors no matrix": whole | {f"{STEM}.lora_A.weight": torch.tensor(1.0)},
         "lora.factors ranks": whole | {f"{STEM}.lora_B.weight": B[:, :1].contiguous()},
         "lora.factors rank 0": {f"{STEM}.lora_A.weight": A[:0], f"{STEM}.lora_B.weight": B[:, :0]},
@@ -173,7 +172,8 @@ def states() -> dict[str, dict[str, torch.Tensor]]:
         "file.no_weight int32": {key: tensor.to(torch.int32) for key, tensor in whole.items()},
         "file.no_weight complex64": {key: tensor.to(torch.complex64) for key, tensor in whole.items()},
         "lora.unknown hada_w1_a": whole | {f"{STEM}.hada_w1_a": B.clone()},
-        "lora.unknown dora_scale": loha | {f"{STEM}.dora_scale": torch.ones(3, 1)},
+        "lora.factors bias": whole | {f"{STEM}.diff_b": torch.ones(5)},
+        "lora.twice bias": whole | {f"{STEM}.diff_b": torch.ones(12), f"{STEM}.lora_B.bias": torch.ones(12)},
         "lora.factors loha": loha | {f"{STEM}.hada_w1_a": torch.ones(3, 2)},
         "lora.lacks hada_w2_a": {key: loha[key] for key in loha if "w1" in key},
         "lora.lacks lokr_w2": w1,
@@ -212,7 +212,7 @@ def test_tensors_that_are_no_lora_are_refused_with_the_layer(tmp_path: Path) -> 
         code, _, named = what.partition(" ")
         save_file(state, path)
         message = refused(path, code)
-        if code in ("lora.lacks", "lora.key", "lora.unknown"):
+        if code in ("lora.lacks", "lora.unknown"):
             assert named.split(" ")[0] in message
 
 

@@ -394,13 +394,14 @@ def test_every_layer_of_every_architecture_is_found_by_every_name(title: str, pa
     model = build_tiny(tiny(title))
     names, targets, files = pack.core("lora.keys"), pack.core("layers.layer"), pack.core("with_comfy.layer_names")
     module, aliases = model.model.diffusion_model, files.layer_aliases(model)
-    known = names.layer_names(module, aliases)
+    known = names.LayerNames(module, aliases)
     paths = list(targets.layers(module))
     for path in paths:
         under = path.replace(".", "_")
         written = (path, f"diffusion_model.{path}", f"base_model.model.{path}", f"lora_unet_{under}", f"lycoris_{under}")
-        assert {known[name] for name in written} == {targets.Target(path)}, path
-    assert {name: known[name] for name in aliases if name not in paths} == {n: t for n, t in aliases.items() if n not in paths}
+        assert {known.find(name).target for name in written} == {targets.Target(path)}, path
+    others = {name: target for name, target in aliases.items() if name not in paths}
+    assert {name: known.find(name).target for name in others} == others
 
 
 # --- what a review found

@@ -10,7 +10,7 @@ from torch import nn
 from ...config.checks import SliderError
 from ...config.lora import Algorithm
 from ...layers.layer import Target
-from ..algorithm import Kind, Layer, LayerWeight, Shape
+from ..algorithm import BIAS, Kind, Layer, LayerWeight, Shape
 from ..algorithm_layer import serialized_copy
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
 
@@ -32,7 +32,7 @@ class FullPart(LycorisPart):
     def serialized(self) -> LayerWeight:
         tensors = {"diff": serialized_copy(self.module.weight)}
         if self.module.bias is not None:
-            tensors["diff_b"] = serialized_copy(self.module.bias)
+            tensors[BIAS] = serialized_copy(self.module.bias)
         return FullWeight(tensors, None, self.base)
 
 
@@ -40,13 +40,12 @@ class FullWeight(LycorisWeight):
     kind = Kind.FULL
     algorithms = (Algorithm.FULL,)
     needed = ("diff",)
-    optional = vectors = ("diff_b",)
-    row_tensors = linear = ("diff", "diff_b")
+    row_tensors = linear = ("diff",)
     module_class = "FullModule"
     part_class = FullPart
 
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
-        return {"diff": (rows, inner, *kernel), "diff_b": (rows,)}
+        return {"diff": (rows, inner, *kernel)}
 
     def layer_shape(self) -> Shape:
         return tuple(self.tensors["diff"].shape)
@@ -56,7 +55,7 @@ class FullWeight(LycorisWeight):
 
     def fill(self, module: Any, shape: Shape) -> None:
         module.weight = nn.Parameter(self.tensors["diff"].reshape(shape).clone())
-        module.bias = nn.Parameter(self.tensors["diff_b"].clone()) if "diff_b" in self.tensors else None
+        module.bias = None  # WithBias adds it
 
 
 def as_full(weight: LayerWeight) -> FullWeight:
@@ -67,6 +66,6 @@ def as_full(weight: LayerWeight) -> FullWeight:
     update = weight.update()
     kernel = weight.base[1:] if weight.base else update.shape[1:]
     tensors = {"diff": update.reshape(-1, *kernel)}
-    if "diff_b" in weight.tensors:
-        tensors["diff_b"] = weight.tensors["diff_b"]
+    if BIAS in weight.tensors:
+        tensors[BIAS] = weight.tensors[BIAS]
     return FullWeight(tensors, None, weight.base)

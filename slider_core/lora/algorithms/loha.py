@@ -5,12 +5,13 @@ With Tucker cores t1 and t2 each factor is w_a^T t w_b, kernel place by kernel p
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
 
 from ...config.lora import Algorithm
-from ..algorithm import Kind, Layer, Shape
+from ..algorithm import Kind, Layer, LayerWeight, Shape
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
 
 
@@ -40,6 +41,15 @@ class LohaWeight(LycorisWeight):
             else:
                 shapes |= {f"hada_w{n}_a": (rows, rank), f"hada_w{n}_b": (rank, inner * math.prod(kernel))}
         return shapes
+
+    def flat(self) -> LayerWeight:
+        tensors = dict(self.tensors)
+        for n in (1, 2):
+            core = tensors.pop(f"hada_t{n}", None)
+            if core is None or math.prod(core.shape[2:]) > 1:
+                return self
+            tensors[f"hada_w{n}_a"] = tensors[f"hada_w{n}_a"].T @ core.flatten(1).to(tensors[f"hada_w{n}_a"].dtype)
+        return dataclasses.replace(self, tensors=tensors)
 
     @property
     def row_dim(self) -> int:

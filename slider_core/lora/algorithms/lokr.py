@@ -91,6 +91,18 @@ class LokrWeight(LycorisWeight):
 
         return lokr.kron_weight(*self.factors(self.optional)).reshape(self.shape()) * self.scale
 
+    def flat(self) -> LayerWeight:
+        tensors = dict(self.tensors)
+        core = tensors.pop("lokr_t2")
+        if math.prod(core.shape[2:]) > 1:
+            return self
+        tensors["lokr_w2_a"] = tensors["lokr_w2_a"].T @ core.flatten(1).to(tensors["lokr_w2_a"].dtype)
+        return dataclasses.replace(self, tensors=tensors)
+
+    def swapped(self) -> LayerWeight:
+        """A LoKr whose blocks do not end in the middle becomes a plain difference."""
+        return as_full(self).swapped() if self.factor_shape("lokr_w1")[0] % 2 else super().swapped()
+
     @property
     def row_step(self) -> int:
         return self.factor_shape("lokr_w2")[0]

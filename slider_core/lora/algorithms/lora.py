@@ -7,6 +7,7 @@ LoRA and rsLoRA are trained by PEFT's layers, LoCon by LyCORIS' module.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target
-from ..algorithm import Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
+from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
 from ..algorithm_lycoris import LycorisWeight
 
@@ -101,6 +102,13 @@ class LoraWeight(LycorisWeight):
 
         return tucker_weight_from_conv(up, down, self.tensors[MID].float()).reshape(self.shape()) * self.scale
 
+    def flat(self) -> LayerWeight:
+        if math.prod(self.tensors[MID].shape[2:]) > 1:
+            return self
+        down = self.tensors[MID].flatten(1) @ self.tensors[DOWN].flatten(1).to(self.tensors[MID].dtype)
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != MID} | {DOWN: down}
+        return dataclasses.replace(self, tensors=tensors, alpha=self.scale * len(down))
+
     def products(self) -> Sequence[tuple[str, str]]:
         return () if self.has_core else ((UP, DOWN),)
 
@@ -119,7 +127,11 @@ class LoraWeight(LycorisWeight):
         weights = [weight for _, weight in parts]
         down = torch.cat([weight.tensors[DOWN].float() for weight in weights])
         up = torch.cat([weight.tensors[UP].float() * weight.scale for weight in weights], dim=1)
-        return cls({DOWN: down, UP: up}, float(down.shape[0]), weights[0].base)
+        tensors = {DOWN: down, UP: up}
+        biases = [weight.tensors[BIAS].float() for weight in weights if BIAS in weight.tensors]
+        if biases:
+            tensors[BIAS] = torch.stack(biases).sum(0)
+        return cls(tensors, float(down.shape[0]), weights[0].base)
 
     @classmethod
     def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:

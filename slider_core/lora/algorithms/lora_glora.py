@@ -54,6 +54,7 @@ class GloraWeight(LycorisWeight):
     algorithms = (Algorithm.GLORA,)
     needed = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
     ranked = ("a2.weight",)
+    halved = ("b1.weight",)
     needs_base = True
     module_class = "GLoRAModule"
     part_class = GloraPart

@@ -6,11 +6,11 @@ A LoKr that LyCORIS could not size by itself is a plain difference. What is call
 from __future__ import annotations
 
 from ...config.lora import FileFormat
-from ..algorithm import LayerWeight
+from ..algorithm import Kind, LayerWeight
+from ..algorithms.dora import ScaledRows
 from ..algorithms.lora import DOWN, UP
-from ..algorithms.lora_dora import DoraWeight
 from ..catalog import tensor_names
-from ..file_format import Format
+from ..file_format import Format, need_weights_alone
 
 
 class Lycoris(Format):
@@ -23,7 +23,9 @@ class Lycoris(Format):
         return f"lycoris_{path.replace('.', '_')}"
 
     def converted(self, weight: LayerWeight, path: str) -> LayerWeight:
+        if weight.kind is not Kind.FULL:
+            need_weights_alone(weight, path, "LyCORIS")
         return weight.for_lycoris(path)
 
     def understood(self, weight: LayerWeight) -> LayerWeight:
-        return weight.from_lycoris() if isinstance(weight, DoraWeight) else weight
+        return weight.from_lycoris() if isinstance(weight, ScaledRows) else weight

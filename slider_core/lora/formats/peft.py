@@ -5,8 +5,6 @@ Alpha stands in the configuration, a DoRA's magnitude is a tensor. peft.PeftMode
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,10 +14,10 @@ from typing import Any
 from ...config.checks import SliderError, need
 from ...config.lora import FileFormat
 from ...config.regular_files import read_json
-from ...layers.layer import Aliases, Target
-from ..algorithm import LayerWeight
+from ...layers.layer import Aliases
+from ..algorithms.dora import MAGNITUDE
 from ..algorithms.lora import DOWN, UP
-from ..algorithms.lora_dora import MAGNITUDE, DoraWeight
+from ..algorithms.lora_dora import DoraWeight
 from ..combine import by_layer
 from ..file_format import Format, State, Weights, need_lora
 
@@ -95,41 +93,6 @@ def peft_config(path: Path) -> dict[str, Any] | None:
     if path.name not in PEFT_FILES or not beside.is_file():
         return None
     config: Any = read_json(beside, "PEFT configuration", "peft.config", MOST_BYTES)
-    lora = isinstance(config, dict) and config.get("peft_type", "LORA") == "LORA"
-    need(lora, f"{beside}: a LoRA of PEFT is needed, and this is none.", "peft.no_lora")
+    lora = isinstance(config, dict) and config.get("peft_type", "LORA") in ("LORA", "LOHA", "LOKR")
+    need(lora, f"{beside}: a LoRA, LoHa or LoKr of PEFT is needed, and this is none.", "peft.no_lora")
     return config
-
-
-def with_alphas(weights: Weights, config: Mapping[str, Any], source: str) -> dict[Target, LayerWeight]:
-    """The weights of a folder with the alphas of its configuration."""
-    scaled = {}
-    try:
-        common = _alpha(config["lora_alpha"])
-        by_name = _alphas_by_name(config.get("alpha_pattern") or {})
-        for target, weight in weights.items():
-            path = f".{target.path.removeprefix(PREFIX)}"
-            alpha = next((value for name, value in by_name.items() if path.endswith(f".{name}")), common)
-            if config.get("use_rslora"):
-                alpha *= math.sqrt(weight.rank or 1)
-            scaled[target] = dataclasses.replace(weight, alpha=alpha)
-    except (KeyError, TypeError, ValueError, OverflowError) as fault:
-        message = f"{source}: {PEFT_CONFIG} beside it is damaged or not taken here ({fault})."
-        raise SliderError(message, "peft.config") from None
-    return scaled
-
-
-def _alpha(value: Any) -> float:
-    if not abs(float(value)) <= MOST_ALPHA:
-        raise ValueError("an alpha is no number")
-    return float(value)
-
-
-def _alphas_by_name(patterns: Any) -> dict[str, float]:
-    """Alphas by the end of a layer's path. ValueError for an expression, which may run for ever."""
-    alphas = {}
-    for pattern, alpha in dict(patterns).items():
-        name = re.sub(r"\\(.)", r"\1", pattern.removeprefix("^").removesuffix("$"))
-        if not re.fullmatch(r"[\w.\-]+", name):
-            raise ValueError(f"alpha_pattern {pattern} is an expression")
-        alphas[name] = _alpha(alpha)
-    return alphas
