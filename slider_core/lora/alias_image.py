@@ -1,4 +1,4 @@
-"""Other programs' names of layers in image models. What a line says: aliases.py."""
+"""Other programs' names of layers in image models, by a layer that the model has. What a line says: aliases.py."""
 
 SD3 = """
 norm_out.linear                              final_layer.adaLN_modulation.1  swap
@@ -110,6 +110,9 @@ LUMINA = """
 {0}.*.feed_forward.linear_2 {0}.*.feed_forward.w2
 {0}.*.feed_forward.linear_3 {0}.*.feed_forward.w3
 {0}.*.norm1.linear          {0}.*.adaLN_modulation.1
+{0}.*.norm1.norm            {0}.*.attention_norm1
+{0}.*.norm1                 {0}.*.attention_norm1
+{0}.*.norm2                 {0}.*.attention_norm2
 """
 LUMINA_REST = """
 norm_out.linear_1                                    final_layer.adaLN_modulation.1
@@ -176,12 +179,18 @@ time_embed.t_embedder.linear_1          t_embedder.1.linear_1
 time_embed.t_embedder.linear_2          t_embedder.1.linear_2
 time_embed.norm                         t_embedding_norm
 patch_embed.proj                        x_embedder.proj.1
+proj_out                                final_layer.linear
 norm_out.linear_1                       final_layer.adaln_modulation.1
 norm_out.linear_2                       final_layer.adaln_modulation.2
 """
 
-IMAGE = (
-    *(SD3, AURAFLOW, FLUX, FLUX_IN_DIFFSYNTH, FLUX_PROCESSORS, LUMINA_REST, HUNYUAN_DIT, COSMOS_PREDICT2),
-    *(LUMINA.format(part) for part in ("layers", "noise_refiner", "context_refiner")),
-    *(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
-)
+IMAGE = {
+    "joint_blocks.0.x_block.attn.qkv": SD3,
+    "modF.1": AURAFLOW,
+    "double_blocks.0.img_attn.qkv": SD3.splitlines()[1] + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS,
+    "cap_embedder.1": LUMINA_REST + "".join(LUMINA.format(part) for part in ("layers", "noise_refiner", "context_refiner")),
+    "blocks.0.attn1.Wqkv": HUNYUAN_DIT,
+    "clip_txt_pooled_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
+    "clip_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
+    "blocks.0.self_attn.output_proj": COSMOS_PREDICT2,
+}

@@ -1,4 +1,4 @@
-"""Other programs' names of layers in video models. What a line says: aliases.py."""
+"""Other programs' names of layers in video models, by a layer that the model has. What a line says: aliases.py."""
 
 _WAN_BLOCK = """
 {0}.*.attn1.to_q            {0}.*.self_attn.q
@@ -28,6 +28,7 @@ _WAN_BLOCK = """
 {0}.*.cross_attn.to_out.0   {0}.*.cross_attn.o
 {0}.*.cross_attn.add_k_proj {0}.*.cross_attn.k_img
 {0}.*.cross_attn.add_v_proj {0}.*.cross_attn.v_img
+{0}.*.norm2                 {0}.*.norm3
 {0}.*.proj_in               {0}.*.before_proj
 {0}.*.proj_out              {0}.*.after_proj
 """
@@ -62,6 +63,8 @@ context_embedder.token_refiner.refiner_blocks.*.attn.to_out.0       txt_in.indiv
 context_embedder.token_refiner.refiner_blocks.*.ff.net.0.proj       txt_in.individual_token_refiner.blocks.*.mlp.0
 context_embedder.token_refiner.refiner_blocks.*.ff.net.2            txt_in.individual_token_refiner.blocks.*.mlp.2
 context_embedder.token_refiner.refiner_blocks.*.norm_out.linear     txt_in.individual_token_refiner.blocks.*.adaLN_modulation.1
+context_embedder.token_refiner.refiner_blocks.*.norm1               txt_in.individual_token_refiner.blocks.*.norm1
+context_embedder.token_refiner.refiner_blocks.*.norm2               txt_in.individual_token_refiner.blocks.*.norm2
 x_embedder.proj                                                     img_in.proj
 txt_in.t_embedder.mlp.0                                             txt_in.t_embedder.in_layer
 txt_in.t_embedder.mlp.2                                             txt_in.t_embedder.out_layer
@@ -116,6 +119,7 @@ time_embed.pooler.to_q                         t5_y_embedder.to_q
 time_embed.pooler.to_out                       t5_y_embedder.to_out
 time_embed.caption_proj                        t5_yproj
 norm_out.linear                                final_layer.mod  swap
+proj_out                                       final_layer.linear
 """
 
 _LTX = """
@@ -166,6 +170,10 @@ transformer_blocks.*.norm2.linear_1     blocks.block*.blocks.1.adaLN_modulation.
 transformer_blocks.*.norm2.linear_2     blocks.block*.blocks.1.adaLN_modulation.2
 transformer_blocks.*.norm3.linear_1     blocks.block*.blocks.2.adaLN_modulation.1
 transformer_blocks.*.norm3.linear_2     blocks.block*.blocks.2.adaLN_modulation.2
+patch_embed.proj                        x_embedder.proj.1
+proj_out                                final_layer.linear
+time_embed.t_embedder.linear_1          t_embedder.1.linear_1
+time_embed.t_embedder.linear_2          t_embedder.1.linear_2
 time_embed.norm                         affline_norm
 norm_out.linear_1                       final_layer.adaLN_modulation.1
 norm_out.linear_2                       final_layer.adaLN_modulation.2
@@ -209,9 +217,16 @@ proj_out                                  final_layer.video_out
 audio_proj_out                            final_layer.audio_out
 """
 
-VIDEO = (
-    *(_WAN, _HUNYUAN, _MOCHI, _LTX, _COSMOS, _COGVIDEOX, _MINIMAX_H3),
-    *(_WAN_BLOCK.format(blocks) for blocks in ("blocks", "vace_blocks")),
-    *(_LTX_MODULATION.format(*names) for names in _LTX_MODULATIONS.items()),
-    *(_LTX_NORMS.format(attention) for attention in _LTX_ATTENTIONS),
-)
+_LTX += "".join(_LTX_MODULATION.format(*names) for names in _LTX_MODULATIONS.items())
+_LTX += "".join(_LTX_NORMS.format(attention) for attention in _LTX_ATTENTIONS)
+
+VIDEO = {
+    "blocks.0.self_attn.q": _WAN + "".join(_WAN_BLOCK.format(blocks) for blocks in ("blocks", "vace_blocks")),
+    "txt_in.individual_token_refiner.blocks.0.self_attn.qkv": _HUNYUAN,
+    "double_blocks.0.img_attn.qkv": _HUNYUAN,
+    "blocks.0.attn.qkv_x": _MOCHI,
+    "patchify_proj": _LTX,
+    "blocks.block0.blocks.0.block.attn.to_q.0": _COSMOS,
+    "blocks.0.ff_proj": _COGVIDEOX,
+    "blocks.0.attn.qkv_proj": _MINIMAX_H3,
+}

@@ -15,6 +15,7 @@ tests/host/test_names.py holds them against diffusers' own conversions where tha
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,41 +48,46 @@ def _shape_of_name(name: str) -> str:
     return re.sub(r"\d+|\*", "#", name)
 
 
-def _lines(*tables: str) -> dict[str, list[_Line]]:
+@functools.cache
+def _lines(table: str) -> Mapping[str, list[_Line]]:
+    """The lines of a table, by our names with their numbers alike."""
     lines: dict[str, list[_Line]] = {}
-    for table in tables:
-        for line in table.splitlines():
-            if line.strip():
-                theirs, ours, *part = line.split()
-                pattern = re.escape(ours).replace(r"\*", r"(\d+)")
-                lines.setdefault(_shape_of_name(ours), []).append(_Line(theirs, re.compile(pattern), "".join(part)))
+    for line in table.splitlines():
+        if line.strip():
+            theirs, ours, *part = line.split()
+            pattern = re.escape(ours).replace(r"\*", r"(\d+)")
+            lines.setdefault(_shape_of_name(ours), []).append(_Line(theirs, re.compile(pattern), "".join(part)))
     return lines
-
-
-LINES: Mapping[str, list[_Line]] = _lines(*IMAGE, *VIDEO)
 
 
 def others_names(module: nn.Module) -> dict[str, Named]:
     """Other programs' names of the layers of a model."""
-    names: dict[str, Named] = {}
+    shapes = {}
     for path, layer in module.named_modules():
         weight = getattr(layer, "weight", None)
-        if not isinstance(weight, torch.Tensor):
-            continue
-        for name, part in _names_of(path):
-            place = _place(path, part, tuple(weight.shape))
-            if place is not None:
-                names.setdefault(name, place)
+        if isinstance(weight, torch.Tensor):
+            shapes[path] = tuple(weight.shape)
+    names: dict[str, Named] = {}
+    for tables in (IMAGE, VIDEO):
+        for known_by, table in tables.items():
+            if known_by not in shapes:
+                continue
+            for path, shape in shapes.items():
+                for name, part in _names_of(path, table):
+                    place = _place(path, part, shape)
+                    if place is not None:
+                        names.setdefault(name, place)
     return names
 
 
-def _names_of(path: str) -> Iterator[tuple[str, str]]:
+def _names_of(path: str, table: str) -> Iterator[tuple[str, str]]:
     """(name, part) of each line for the layer at `path`."""
-    for line in LINES.get(_shape_of_name(path), ()):
+    for line in _lines(table).get(_shape_of_name(path), ()):
         match = line.ours.fullmatch(path)
         if match:
-            numbers = iter(match.groups())
-            yield re.sub(r"\*", lambda _, numbers=numbers: next(numbers), line.theirs), line.part
+            parts = line.theirs.split("*")
+            numbers = (*match.groups(), "")[: len(parts) - 1]
+            yield "".join(part + number for part, number in zip(parts, (*numbers, ""), strict=True)), line.part
 
 
 def _place(path: str, part: str, shape: tuple[int, ...]) -> Named | None:

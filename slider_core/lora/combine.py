@@ -39,7 +39,7 @@ def _alike(parts: Sequence[tuple[OutputSlice | None, LayerWeight]]) -> Sequence[
     norms = [weight.tensors[OUTSIDE] for _, weight in parts if isinstance(weight, DoraWeight) and OUTSIDE in weight.tensors]
     if not norms:
         return parts
-    alike = []
+    alike: list[tuple[OutputSlice | None, LayerWeight]] = []
     for rows, weight in parts:
         if rows and type(weight) is LoraWeight and not weight.has_core:
             tensors = weight.tensors | {SCALE: norms[0][rows[0] : rows[1]], OUTSIDE: norms[0]}

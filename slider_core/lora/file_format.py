@@ -75,7 +75,8 @@ def need_weights_alone(weight: LayerWeight, path: str, reader: str) -> None:
 
 def need_lora(weight: LayerWeight, path: str, reader: str) -> None:
     """SliderError where a format holds LoRAs alone and this is another change."""
-    need_weights_alone(weight, path, reader)
+    if weight.kind in (Kind.LORA, Kind.DORA, Kind.VECTOR):
+        need_weights_alone(weight, path, reader)
     kind = weight.kind.value
     if weight.kind in (Kind.LORA, Kind.DORA):
         kind = "LoCon with a core tensor" if weight.has_core else ""

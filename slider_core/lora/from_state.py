@@ -167,7 +167,7 @@ def _layer_weight(kind: type[LayerWeight], tensors: State, layer: str, where: st
     rows, numbers = weight.shape()
     message = f"{where} claims a weight of {rows} x {numbers} numbers, larger than any model's; the file is damaged."
     need(rows * numbers <= MOST_NUMBERS, message, "lora.size")
-    if weight.rank is not None and alpha is not None:  # elsewhere an alpha has no effect
+    if alpha is not None and (weight.rank is not None or _is_number(alpha)):  # where nothing has a rank it has no effect
         weight = replace(weight, alpha=_number(alpha, f"{where} has an alpha"))
     elif weight.rank is not None and alphas is not None:
         weight = replace(weight, alpha=alphas.alpha(layer, weight.rank))
@@ -180,9 +180,12 @@ def _layer_weight(kind: type[LayerWeight], tensors: State, layer: str, where: st
     return weight
 
 
+def _is_number(tensor: torch.Tensor) -> bool:
+    return tensor.numel() == 1 and abs(float(tensor)) <= MOST_ALPHA
+
+
 def _number(tensor: torch.Tensor, what: str) -> float:
-    number = tensor.numel() == 1 and abs(float(tensor)) <= MOST_ALPHA
-    need(number, f"{what} that is no number up to {MOST_ALPHA:g}; the file is damaged.", "lora.alpha")
+    need(_is_number(tensor), f"{what} that is no number up to {MOST_ALPHA:g}; the file is damaged.", "lora.alpha")
     return float(tensor)
 
 

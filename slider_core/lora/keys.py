@@ -94,9 +94,6 @@ def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> L
     if len(whole) == 2 and weight.has_core:
         weight = weight.flat()
     tensors = weight.fitted((rows[1] - rows[0], *whole[1:]) if rows else whole, where)
-    kernel = len(whole) > 2 or not weight.has_core
-    message = f"{where} is no convolution here, but the file has a kernel for it: it was trained on another model."
-    need(kernel, message, "lora.kernel")
     return dataclasses.replace(weight, tensors=tensors, base=whole)
 
 

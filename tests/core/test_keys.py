@@ -172,8 +172,8 @@ def test_factors_of_another_models_layer_are_refused_by_name(tmp_path: Path) -> 
 
 def test_what_the_layer_does_not_have_is_refused(tmp_path: Path) -> None:
     net = model()
-    with refused("lora.kernel", PATH):
-        tensors = {"lora_down.weight": A, "lora_up.weight": B, "lora_mid.weight": torch.ones(RANK, RANK)}
+    with refused("lora.shape", PATH):
+        tensors = {"lora_down.weight": A, "lora_up.weight": B, "lora_mid.weight": torch.ones(RANK, RANK, 3)}
         placed({Target(PATH): LoraWeight(tensors)}, net)
     for rows in ((4, 4), (0, OUT + 1)):
         with refused("lora.rows", PATH):

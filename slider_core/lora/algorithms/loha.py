@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import torch
 
@@ -24,9 +25,10 @@ class LohaPart(LycorisPart):
 
 class LohaWeight(LycorisWeight):
     kind = Kind.LOHA
-    algorithms = (Algorithm.LOHA,)
+    algorithms: ClassVar[tuple[Algorithm, ...]] = (Algorithm.LOHA,)
     needed = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
-    optional = cores = ("hada_t1", "hada_t2")  # both or none
+    cores = ("hada_t1", "hada_t2")  # both or none
+    optional: ClassVar[tuple[str, ...]] = cores
     ranked = ("hada_w1_b",)
     row_tensors = ("hada_w1_a", "hada_w2_a")
     module_class = "LohaModule"

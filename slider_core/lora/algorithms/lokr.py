@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -25,8 +25,16 @@ FACTORS = ("lokr_w1", "lokr_w2")
 
 class LokrWeight(LycorisWeight):
     kind = Kind.LOKR
-    algorithms = (Algorithm.LOKR,)
-    optional = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")  # in LyCORIS' order
+    algorithms: ClassVar[tuple[Algorithm, ...]] = (Algorithm.LOKR,)
+    optional: ClassVar[tuple[str, ...]] = (
+        "lokr_w1",
+        "lokr_w1_a",
+        "lokr_w1_b",
+        "lokr_w2",
+        "lokr_w2_a",
+        "lokr_w2_b",
+        "lokr_t2",
+    )  # in LyCORIS' order
     ranked = ("lokr_w2_b", "lokr_w1_b")
     cores = ("lokr_t2",)
     row_tensors = ("lokr_w1", "lokr_w1_a")
@@ -89,7 +97,7 @@ class LokrWeight(LycorisWeight):
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         from lycoris.functional import lokr
 
-        return lokr.kron_weight(*self.factors(self.optional)).reshape(self.shape()) * self.scale
+        return lokr.kron_weight(*self.factors(LokrWeight.optional)).reshape(self.shape()) * self.scale
 
     def flat(self) -> LayerWeight:
         tensors = dict(self.tensors)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ...config.checks import SliderError
+from ...config.lora import Algorithm
 from ...layers.layer import Target
 from ..algorithm import Layer, Trainable
 from .dora import SCALE, ScaledRows
@@ -11,16 +14,16 @@ from .lokr import LokrWeight
 
 
 class DoraLohaWeight(ScaledRows, LohaWeight):
-    algorithms = ()
-    optional = (*LohaWeight.optional, SCALE)
+    algorithms: ClassVar[tuple[Algorithm, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = (*LohaWeight.optional, SCALE)
 
     def revived(self, layer: Layer, target: Target) -> Trainable:  # noqa: ARG002
         raise _merged_only(self.kind.value, target)
 
 
 class DoraLokrWeight(ScaledRows, LokrWeight):
-    algorithms = ()
-    optional = (*LokrWeight.optional, SCALE)
+    algorithms: ClassVar[tuple[Algorithm, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = (*LokrWeight.optional, SCALE)
 
     def revived(self, layer: Layer, target: Target) -> Trainable:  # noqa: ARG002
         raise _merged_only(self.kind.value, target)
