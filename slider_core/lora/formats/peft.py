@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...config.checks import SliderError, need
+from ...config.checks import need
 from ...config.lora import FileFormat
 from ...config.regular_files import read_json
 from ...layers.layer import Aliases
