@@ -9,7 +9,7 @@ from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..slider_core.layers.select import Selection, presets, survey
 from ..slider_core.train.target_choices import TargetChoices
 from ..slider_core.with_comfy.control_hints import network
-from ..slider_core.with_comfy.layer_names import layer_aliases
+from ..slider_core.with_comfy.layer_names import named_layers
 from .messages import say
 from .sockets import TRAINING_MENU, TargetsSocket, lines, option
 
@@ -88,7 +88,7 @@ class SliderTargetInjector(io.ComfyNode):
     def execute(cls, model: Any, preset: str, rank: int, alpha: float, control_net: Any = None, **options: Any) -> io.NodeOutput:
         spec, notes = TargetChoices(**options).adapter_spec(preset, rank, alpha)
         if control_net is None:
-            selection = survey(model.model.diffusion_model, spec, layer_aliases(model))
+            selection = survey(model.model.diffusion_model, spec, named_layers(model))
         else:
             selection = survey(network(control_net), spec)
             notes = [*notes, "the layers are those of the ControlNet"]

@@ -26,15 +26,14 @@ FOR_CONTROLNET = "This slider is for a ControlNet, not for the model: connect co
 
 
 def layer_aliases(model: Any) -> dict[str, Target]:
-    """Other programs' names of layers of this MODEL, ours and those of ComfyUI's table: name -> layer, with the output slice of a
-    fused one."""
+    """ComfyUI's table of names that LoRA files use, for this MODEL: name -> layer, with the output slice of a fused one."""
     heights = {}
     for path, layer in model.model.diffusion_model.named_modules():
         weight = layer._parameters.get("weight")
         if isinstance(weight, torch.Tensor):
             heights[path] = weight.shape[0]
     ours = others_names(model.model.diffusion_model)
-    aliases = {name: place.target for name, place in ours.items() if not place.swapped}
+    aliases: dict[str, Target] = {}
     for name, entry in comfy.lora.model_lora_keys_unet(model.model, {}).items():
         target = _target(entry)
         place = ours.get(bare_name(name))
@@ -45,6 +44,12 @@ def layer_aliases(model: Any) -> dict[str, Target]:
         if target.rows is None or target.rows[1] <= heights[target.path]:
             aliases.setdefault(name, target)
     return aliases
+
+
+def named_layers(model: Any) -> dict[str, Target]:
+    """All names by which a list of a user may mean layers of this MODEL: ComfyUI's table, and what it lacks."""
+    ours = others_names(model.model.diffusion_model)
+    return {name: place.target for name, place in ours.items()} | layer_aliases(model)
 
 
 def _target(entry: Any) -> Target | None:
