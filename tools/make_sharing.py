@@ -55,11 +55,11 @@ def main() -> int:
 
     args.cpu = True
     import diffusers
-    from zoo.peers import NAMELESS, PEERS
+    from zoo.peers import PEERS
 
     lines = [f"Measured with diffusers {diffusers.__version__}.\n", HEAD]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        lines += [row(title, Path(folder)) for title in PEERS if title not in NAMELESS]
+        lines += [row(title, Path(folder)) for title in PEERS]
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     after = rest.partition(END)[2]
     PAGE.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")

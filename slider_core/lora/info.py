@@ -27,6 +27,7 @@ TOOL = "ComfyUI slider-lora 0.1.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
 TRIGGER = "modelspec.trigger_phrase"
+LEGACY_HASH = "sshs_legacy_hash"  # which kohya takes of the file with its header: not written, and no older one kept
 DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 
 
@@ -261,7 +262,7 @@ def _others(header: Mapping[str, str]) -> dict[str, str]:
     paths."""
     ours = "slider_file" in header or "slider_training" in header
     written = SliderInfo().header({}, "", FileFormat.NATIVE, FileDtype.FP32).keys() - {DATE, DESCRIPTION}
-    understood = {*written, THUMBNAIL, TRIGGER, *(f"slider_{name}" for name in (*TEXTS, *READERS))}
+    understood = {*written, THUMBNAIL, TRIGGER, LEGACY_HASH, *(f"slider_{name}" for name in (*TEXTS, *READERS))}
     other = {}
     for key, value in header.items():
         if key not in understood and (ours or key.startswith(("slider_", "modelspec."))):

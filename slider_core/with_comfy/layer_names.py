@@ -46,6 +46,12 @@ def layer_aliases(model: Any) -> dict[str, Target]:
     return aliases
 
 
+def written_names(model: Any) -> dict[str, Target]:
+    """The names by which a file may be written for this MODEL: ComfyUI's table, and what it lacks."""
+    ours = others_names(model.model.diffusion_model)
+    return {name: place.target for name, place in ours.items() if not place.swapped} | layer_aliases(model)
+
+
 def named_layers(model: Any) -> dict[str, Target]:
     """All names by which a list of a user may mean layers of this MODEL: ComfyUI's table, and what it lacks."""
     ours = others_names(model.model.diffusion_model)

@@ -20,7 +20,7 @@ from ..lora.keys import with_ratio
 from ..lora.loader_notes import loader_notes
 from ..lora.safe_files import move_in, refuse_existing
 from ..lora.slider_file import DTYPES, Slider, lost_to, save_slider
-from .layer_names import architecture, layer_aliases, on_model
+from .layer_names import architecture, layer_aliases, on_model, written_names
 from .proof import Proof, proven_in_control, proven_on_model
 
 ON_CONTROLNET = "It is for a ControlNet: Slider LoRA Apply puts it on one; Load LoRA leaves it out."
@@ -67,14 +67,14 @@ def save_proven(
             summary = proven_in_control(trial, slider, eps)
         return [*_rounding(slider, dtype), summary, ON_CONTROLNET]
     model = _model_of(slider, model)
-    aliases = None
+    aliases, names = None, None
     if model is not None:
         on_layers = on_model(slider, model)
-        aliases = layer_aliases(model)
+        aliases, names = layer_aliases(model), written_names(model)
         info = replace(slider.info, architecture=slider.info.architecture or architecture(model))
         weights = with_ratio(on_layers.weights, model.model.diffusion_model)
         slider = replace(on_layers, weights=weights, info=info, proof=slider.proof)
     with _trial_file(path, overwrite) as trial:
-        save_slider(trial, slider, dtype, form=form, aliases=aliases)
+        save_slider(trial, slider, dtype, form=form, aliases=names)
         summary = NOT_PROVEN if model is None else proven_on_model(trial, slider, model, form, eps)
     return [*_rounding(slider, dtype), summary, *loader_notes(slider.weights, form, aliases)]

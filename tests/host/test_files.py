@@ -67,7 +67,7 @@ class Case:
 
     def save(self, path: Path, form: str, dtype: str = "fp32") -> Path:
         config, files = self.core("config.lora"), self.core("with_comfy.layer_names")
-        args = config.FileDtype(dtype), False, config.FileFormat(form), files.layer_aliases(self.model)
+        args = config.FileDtype(dtype), False, config.FileFormat(form), files.written_names(self.model)
         self.core("lora.slider_file").save_slider(path, self.slider, *args)
         return path
 
@@ -126,10 +126,11 @@ def test_diffusers_files_in_comfyuis_loader_where_its_table_has_the_names(title:
     stock = pack.core("with_comfy.proof").stock_reads
     for algorithm in ALGORITHMS:
         case, name = cases(title, algorithm), f"diffusers {algorithm} {title}.safetensors"
-        if algorithm in LORAS and title != "WAN21_T2V":
+        if algorithm in LORAS:
             file, form = case.save(loras / name, "diffusers"), pack.core("config.lora").FileFormat.DIFFUSERS
-            assert stock(file, form, case.model)
-            assert case.agrees(by_stock(case, name, -1.0), -1.0), algorithm
+            assert stock(file, form, case.model) == (title != "WAN21_T2V")
+            if title != "WAN21_T2V":
+                assert case.agrees(by_stock(case, name, -1.0), -1.0), algorithm
             continue
         with pytest.raises(pack.core("config.checks").SliderError, match="choose native"):
             case.save(loras / name, "diffusers")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from zoo.peers import NAMELESS, ONLY_HERE, PEERS, STRENGTHS, InDiffusers, merged, save, slider_on
+from zoo.peers import ONLY_HERE, PEERS, STRENGTHS, InDiffusers, merged, save, slider_on
 
 SAME = 1e-4  # of the slider's effect
 MISSING = "NOT COMPARED WITH diffusers, which is not installed: pip install -e '.[peers]'"
@@ -44,7 +44,7 @@ def named_in_diffusers(pack: Any, slider: Any, patcher: Any, folder: Path) -> An
 
 
 @pytest.mark.parametrize("preset", ["auto", "all"])
-@pytest.mark.parametrize("title", [title for title in PEERS if title not in NAMELESS])
+@pytest.mark.parametrize("title", PEERS)
 def test_diffusers_loads_every_layer_and_changes_it_as_apply_does(title: str, preset: str, pack, peers, tmp_path) -> None:
     peer = peers(title)
     slider = slider_on(pack.core, peer.ours, preset, ONLY_HERE.get(title, ()))
@@ -61,14 +61,6 @@ def test_diffusers_loads_every_layer_and_changes_it_as_apply_does(title: str, pr
     again = merged(pack.core, peer.ours, back, -1.0)
     for key, weight in weights[-1.0].items():
         torch.testing.assert_close(again[key], weight, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("title", NAMELESS)
-def test_a_model_whose_names_are_not_known_is_refused(title: str, pack, peers, tmp_path) -> None:
-    slider = slider_on(pack.core, peers(title).ours, "auto")
-    with pytest.raises(pack.core("config.checks").SliderError) as fault:
-        save(pack.core, tmp_path / "a.safetensors", slider, "diffusers", peers(title).ours)
-    assert fault.value.code == "format.no_name"
 
 
 @pytest.mark.parametrize("title", ["SD15", "SDXL"])

@@ -22,8 +22,6 @@ from .model import build_tiny
 
 Core = Callable[[str], ModuleType]  # gives a module of slider_core by name: the pack's own in a test
 STRENGTHS = (1.0, -1.0, 2.5)
-# their names in diffusers stand in no table of ComfyUI: a save as diffusers is refused until ours knows them
-NAMELESS = ("Lumina2", "WAN21_T2V", "WAN21_I2V", "WAN22_T2V", "LTXV", "HunyuanVideo")
 ONLY_HERE = {"ZImage": ("t_embedder.",)}  # layers whose size in the tiny model is another in diffusers' class
 
 HEADS = {"num_attention_heads": 2, "attention_head_dim": 16}
@@ -298,7 +296,7 @@ def slider_on(core: Core, patcher: Any, preset: str, left_out: tuple[str, ...] =
 
 def save(core: Core, path: Path, slider: Any, form: str, patcher: Any) -> Path:
     form = core("config.lora").FileFormat(form)
-    aliases = core("with_comfy.layer_names").layer_aliases(patcher)
+    aliases = core("with_comfy.layer_names").written_names(patcher)
     core("lora.slider_file").save_slider(path, slider, form=form, aliases=aliases)
     return path
 
