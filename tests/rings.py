@@ -29,6 +29,14 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# where Windows and macOS keep what they do not put on PATH
+INSTALLED_BROWSERS = (
+    "%ProgramFiles%/Google/Chrome/Application/chrome.exe",
+    "%LocalAppData%/Google/Chrome/Application/chrome.exe",
+    "%ProgramFiles(x86)%/Microsoft/Edge/Application/msedge.exe",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "slider_core"])
 STALL_S = 600.0  # without a line or a dot of output: what runs then hangs, and is stopped
 TRACE_S = 300  # in one test: pytest prints where it stands, and goes on
@@ -58,8 +66,10 @@ def find_comfyui() -> Path | None:
 
 
 def find_chromium() -> str | None:
-    """CHROMIUM_PATH, else the first Chromium or Chrome on PATH."""
-    return os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    """CHROMIUM_PATH, else the first Chromium or Chrome on PATH, else one where its installer puts it."""
+    named = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    places = map(os.path.expandvars, INSTALLED_BROWSERS)
+    return named or next((place for place in places if Path(place).is_file()), None)
 
 
 def missing_packages(requirements: Path) -> list[str]:
@@ -176,8 +186,8 @@ def run(command: list[str], stall_s: float = STALL_S) -> Execution:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C first, so that fixtures can stop what they started."""
-    process.send_signal(signal.SIGINT)
+    """Ctrl-C first, so that fixtures can stop what they started; Windows has none for another process."""
+    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
     try:
         process.wait(30)
     except subprocess.TimeoutExpired:

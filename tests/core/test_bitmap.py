@@ -239,9 +239,10 @@ def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "pool.png")
     (tmp_path / "pool.png").symlink_to(tmp_path / "loop.png")
     refused_both(tmp_path / "loop.png", "image.unreadable")
-    os.mkfifo(tmp_path / "pipe.png")
-    refused_both(tmp_path / "pipe.png", "image.no_file")
     refused_both(tmp_path / f"{'n' * 300}.png", "image.unreadable")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        refused_both(tmp_path / "pipe.png", "image.no_file")
 
 
 CUTS = {

@@ -137,7 +137,11 @@ def check_imports(server: Server) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and all that it started: it is the head of its own process group."""
+    """End the server and all that it started: it is the head of its own process group, where there are groups."""
+    if os.name != "posix":
+        process.kill()
+        process.wait(10)
+        return
     for sign, patience_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
         if process.poll() is not None:
             return
