@@ -1,23 +1,27 @@
 """Is "Works" true? Many sliders on both measurable worlds, good and bad, and what the product says of each.
 
     python benchmarks/verdicts.py                       # goes on where it was stopped; some hours of one core
+    python benchmarks/verdicts.py --report              # what was measured so far, and no more
     python benchmarks/verdicts.py --kind rate           # the probe's rate against a sweep of rates
 
-A slider has an effect when what it draws at its calibrated ends covers at least EFFECT of the images' own gap, as the world's own
-measure reads it on held-out noise. A wrong "works" has none; a wrong refusal has one, and is refused. Thresholds of the product
-were set without the second world (worlds/heads.py), which is left out where its weights were not made.
+Each slider is judged as a user meets it: measured by the product at that step, at the strength that becomes 1. A training gives
+a slider where it ends and some before. What it really does is read by the world's own measure on held-out noise: how far it moves
+its attribute from -1 to +1, over the images' own gap. A wrong "works" moves it by less than LITTLE, a wrong refusal by more than
+MUCH; between the two either answer is right. The product's thresholds were chosen on the sliders with even seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import itertools
 import json
 import os
 import random
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(Path(__file__).parent / "worlds")]
 
 import heads  # noqa: E402
+import quality  # noqa: E402
 import torch  # noqa: E402
-from quality import GAP, images, swept  # noqa: E402
 
+from slider_core.config.checks import SliderError  # noqa: E402
 from slider_core.config.lora import AdapterSpec, Algorithm  # noqa: E402
-from slider_core.config.training import Objective, TrainSpec  # noqa: E402
+from slider_core.config.training import Objective, Schedule, TrainSpec  # noqa: E402
+from slider_core.encode.alignment import line_up  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
@@ -39,122 +45,167 @@ from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.train.training_run import Run  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
-EFFECT = 0.15  # of the images' gap, between both calibrated ends
+LITTLE, MUCH = 0.1, 0.2  # of the images' gap
+PAIRS, HELD_OUT, SAMPLER_STEPS = 6, 6, 8
 WORLDS = {"faces": ("mouth", "eyes", "size"), "heads": heads.ATTRIBUTES}
-FITS = ("good", "good", "teacher", "paired", "rank_1", "unpaired")  # what should work, as often as it stands here
-BREAKS = ("four_steps", "burnt", "same_ends", "shuffled", "copies", "untrained")
-RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the probe's
+NEIGHBOUR = {"mouth": "eyes", "eyes": "mouth", "smile": "eye", "eye": "smile"}  # whose images are no opposite
+LORA = AdapterSpec()
+# case: adapter, training, steps at which a slider is looked at; "rate" is a factor of the probe's
+CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
+    "good": (LORA, {}, (4, 30, 90, 270)),
+    "rank1": (AdapterSpec(rank=1, alpha=1.0), {}, (30, 180)),
+    "rank32": (AdapterSpec(rank=32, alpha=32.0), {}, (30, 180)),
+    "teacher": (LORA, {"objective": Objective.TEACHER_DIFFERENCE}, (30, 180)),
+    "paired": (LORA, {"objective": Objective.DENOISE_PAIRED}, (30, 180)),
+    "rotating": (LORA, {"objective": Objective.DENOISE_ROTATING}, (30, 180)),
+    "shuffled": (LORA, {}, (60, 180)),  # half of the pairs are the wrong way round
+    "same_ends": (LORA, {}, (60, 180)),  # both sides hold positives, of other people
+    "burnt": (LORA, {"rate": 25.0}, (30, 60)),
+    "hot": (LORA, {"rate": 6.0}, (60, 150)),
+    "weak": (LORA, {"rate": 0.05}, (60, 120)),
+    "copies": (LORA, {}, (180,)),  # both sides hold the same images
+    "random": (LORA, {}, (0,)),  # never trained, all weights at random
+    "onesided": (LORA, {}, (60, 180)),  # the negatives are of another attribute
+    "unpaired": (LORA, {}, (30, 180)),
+    "loha": (AdapterSpec(algorithm=Algorithm.LOHA), {}, (30, 180)),
+}
+BREAKS = ("shuffled", "same_ends", "burnt", "hot", "copies", "random", "onesided")  # whose refusal is never wrong
+RATES, RATE_STEPS = (1.0, 0.1, 0.3, 3.0, 10.0), 100  # times the probe's
 ADAPTERS = {
-    **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (1, 4, 16, 32)},
+    **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (4, 1, 32, 16)},
     **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind is not Algorithm.LORA},
 }
-
-
-def spec_of(case: str, seed: int) -> TrainSpec:
-    """How a case is trained; as the defaults have it unless the case says."""
-    plain: dict[str, Any] = {"steps": 0, "lr": 0.0, "seed": seed}
-    changes: dict[str, dict[str, Any]] = {
-        "teacher": {"objective": Objective.TEACHER_DIFFERENCE},
-        "paired": {"objective": Objective.DENOISE_PAIRED},
-        "four_steps": {"steps": 4},
-        "burnt": {"steps": 80, "lr": 0.05, "any_rate": True},
-        "untrained": {"steps": 1, "lr": 1e-7},
-    }
-    return TrainSpec(**plain | changes.get(case, {}))
-
-
-def mangled(case: str, samples: list[Sample], seed: int) -> list[Sample]:
-    """The samples, with what the case has wrong about them."""
-    positive = [s for s in samples if s.strength > 0]
-    negative = [s for s in samples if s.strength < 0]
-    if case == "copies":  # both sides show the same
-        return positive + [replace(s, strength=-1.0) for s in positive]
-    if case == "same_ends":  # both sides hold positives, of other people
-        half = len(positive) // 2
-        return positive[:half] + [replace(s, strength=-1.0, pair=n) for n, s in enumerate(positive[half:])]
-    if case == "shuffled":  # half of the pairs are the wrong way round
-        flips = [random.Random(seed).random() < 0.5 for _ in positive]
-        flips[0], flips[1] = True, False
-        swapped = []
-        for flip, one, other in zip(flips, positive, negative, strict=True):
-            swapped += [(other, one) if flip else (one, other)]
-        return [replace(p, strength=1.0) for p, _ in swapped] + [replace(n, strength=-1.0) for _, n in swapped]
-    return samples
+Task = dict[str, Any]
 
 
 def world(name: str) -> Any:
     torch.set_num_threads(1)
+    quality.HELD_OUT, quality.SAMPLER_STEPS = HELD_OUT, SAMPLER_STEPS
     return TinyBackend() if name == "faces" else heads.HeadsBackend()
 
 
-def trained_run(task: dict[str, Any], model: Any, spec: TrainSpec, adapter_spec: AdapterSpec) -> Run:
-    name, attribute, seed, case = (task[key] for key in ("world", "attribute", "seed", "case"))
-    make = images if name == "faces" else heads.pairs
-    samples = mangled(case, make(model, attribute, 6, seed, case == "unpaired"), seed)
-    adapter = Adapter.create(model.module, survey(model.module, adapter_spec).targets, adapter_spec, seed=seed)
-    run = Run("slider", {}, Trainer(adapter, samples, spec), adapter_spec)
-    run.trainer.run(model, run.trainer.end)
-    run.calibrate(model)
-    return run
-
-
-def share_of(task: dict[str, Any], model: Any, run: Run) -> float:
-    """The effect at the calibrated ends, share of the images' gap."""
-    unit = run.measured[1].unit if run.measured else 1.0
-    if task["world"] == "faces":
-        return swept(model, run.trainer.adapter, (-1.0, 0.0, 1.0), unit).effect(task["attribute"]) / GAP
-    return heads.effect(model, run.trainer.adapter, task["attribute"], unit)
-
-
-def measured(task: dict[str, Any]) -> dict[str, Any]:
-    """One slider: what is said of it, and what it does."""
-    model = world(task["world"])
-    begun = time.monotonic()
-    if "factor" in task:
-        run = rated_run(task, model)
+def images(task: Task, model: Any) -> list[Sample]:
+    """The samples of a case; whether partners line up is found as the product finds it."""
+    make = quality.images if task["world"] == "faces" else heads.pairs
+    attribute, seed, case = task["attribute"], task["seed"], task["case"]
+    samples = make(model, attribute, PAIRS, seed, case == "unpaired")
+    if case not in ("copies", "same_ends", "shuffled", "onesided"):
+        return samples
+    positive, negative = ([s for s in samples if s.strength * sign > 0] for sign in (1, -1))
+    if case == "copies":
+        negative = positive
+    elif case == "same_ends":
+        positive, negative = positive[: PAIRS // 2], positive[PAIRS // 2 :]
+    elif case == "onesided":
+        other = NEIGHBOUR.get(attribute, WORLDS[task["world"]][0 if task["world"] == "faces" else 1])
+        negative = [s for s in make(model, other, PAIRS, seed + 500, False) if s.strength < 0]
     else:
-        rank = AdapterSpec(rank=1, alpha=1.0) if task["case"] == "rank_1" else AdapterSpec()
-        run = trained_run(task, model, spec_of(task["case"], task["seed"]), rank)
+        flips = [random.Random(seed).random() < 0.5 for _ in positive]
+        flips[0], flips[1] = True, False
+        both = [(n, p) if flip else (p, n) for flip, p, n in zip(flips, positive, negative, strict=True)]
+        positive, negative = [p for p, _ in both], [n for _, n in both]
+    aligned = case == "copies" or line_up([s.latent for s in positive], [s.latent for s in negative])
+    sides = []
+    for sign, side in ((1.0, positive), (-1.0, negative)):
+        sides += [replace(s, strength=sign, pair=number, aligned=aligned) for number, s in enumerate(side)]
+    return sides
+
+
+def fresh(task: Task, model: Any, adapter_spec: AdapterSpec, spec: TrainSpec) -> Run:
+    adapter = Adapter.create(model.module, survey(model.module, adapter_spec).targets, adapter_spec, seed=task["seed"])
+    return Run("slider", {}, Trainer(adapter, images(task, model), spec), adapter_spec)
+
+
+def begun(task: Task, model: Any, adapter_spec: AdapterSpec, choices: dict[str, Any], steps: int) -> Run:
+    """A run before its first step; one at a factor of the probe's rate keeps that rate."""
+    choices = dict(choices)
+    factor = choices.pop("rate", None)
+    run = fresh(task, model, adapter_spec, TrainSpec(steps=0, lr=0.0, seed=task["seed"], **choices))
+    if factor is None:
+        return run
+    run.trainer.run(model, 1)
+    rate = min(10.0, run.trainer.rate * factor)
+    spec = TrainSpec(steps=steps, lr=rate, any_rate=True, seed=task["seed"], schedule=Schedule.CONSTANT, **choices)
+    return fresh(task, model, adapter_spec, spec)
+
+
+def share_of(task: Task, model: Any, run: Run) -> float:
+    """How far the attribute moves from -1 to +1, over the images' gap."""
+    unit = run.measured[1].unit if run.measured else 1.0
+    attribute = task["attribute"]
+    if task["world"] == "faces":
+        curve = quality.swept(model, run.trainer.adapter, (-1.0, 0.0, 1.0), unit)
+        return curve.effect(attribute) / quality.GAP
+    return heads.effect(model, run.trainer.adapter, attribute, unit, range(HELD_OUT), SAMPLER_STEPS)
+
+
+def row_of(task: Task, model: Any, run: Run) -> dict[str, Any]:
+    run.calibrate(model)
     last = run.trainer.readings[-1]
-    drawn = run.drawn
-    return task | {
-        "verdict": judge(run.evidence()).value,
-        "share": share_of(task, model, run),
-        "learned": last.mean,
-        "reach": last.reach,
-        "strength": last.strength,
-        "symmetric": last.symmetric,
-        "shifted": last.shifted,
-        "drawn": drawn and drawn.distance,
-        "contrast": drawn and drawn.contrast,
-        "steps": run.step,
-        "rate": run.trainer.rate,
-        "seconds": round(time.monotonic() - begun),
-    }
+    drawn = asdict(run.drawn) if run.drawn else {}
+    judged = {"verdict": judge(run.evidence()).value, "share": share_of(task, model, run), "drawn": drawn}
+    passes = run.measured[1].passes if run.measured else 0
+    return task | judged | {"step": run.step, "reading": asdict(last), "rate": run.trainer.rate, "passes": passes}
 
 
-def rated_run(task: dict[str, Any], model: Any) -> Run:
-    """200 steps at some times the probe's rate."""
-    adapter = ADAPTERS[task["adapter"]]
-    spec = TrainSpec(steps=1, lr=0.0, seed=task["seed"])
-    rate = trained_run(task, model, spec, adapter).trainer.rate * task["factor"]
-    return trained_run(task, model, TrainSpec(steps=200, lr=min(rate, 10.0), any_rate=True, seed=task["seed"]), adapter)
+def sliders(task: Task) -> Iterator[dict[str, Any]]:
+    """All sliders of one training, as they come."""
+    model = world(task["world"])
+    adapter_spec, choices, stops = CASES[task["case"]]
+    run = begun(task, model, adapter_spec, choices, stops[-1])
+    if task["case"] == "random":
+        yield never_trained(task, model, run)
+        return
+    for stop in stops:
+        before = run.step
+        try:
+            run.trainer.run(model, stop)
+        except SliderError as fault:
+            yield task | {"fault": fault.code}
+            return
+        if run.step > before:
+            yield row_of(task, model, run)
 
 
-def tasks(kind: str, seeds: int, worlds: list[str]) -> list[dict[str, Any]]:
-    """All sliders of a kind of measurement; the first hold some of everything."""
-    found = []
-    if kind == "verdict":
-        for seed, place in itertools.product(range(seeds), range(len(FITS) + len(BREAKS))):
-            case = [*FITS, *BREAKS][place]
-            for name in worlds:
-                attribute = WORLDS[name][(seed + place) % len(WORLDS[name])]
-                found.append({"world": name, "attribute": attribute, "case": case, "seed": seed + 100 * (place == 1)})
-        return found
-    for seed, adapter, factor, name in itertools.product(range(seeds), ADAPTERS, RATES, worlds):
-        attribute = WORLDS[name][1]
-        found.append({"world": name, "attribute": attribute, "case": "rate", "seed": seed, "adapter": adapter, "factor": factor})
-    return found
+def never_trained(task: Task, model: Any, run: Run) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(task["seed"])
+    spread = 0.03 if task["seed"] % 2 else 0.06
+    with torch.no_grad():
+        for p in run.trainer.adapter.parameters():
+            p.add_(spread * torch.randn(p.shape, generator=generator))
+    run.trainer.readings.append(run.trainer.probe.read(model, run.trainer.adapter))
+    return row_of(task, model, run)
+
+
+def rated(task: Task) -> Iterator[dict[str, Any]]:
+    """RATE_STEPS steps at some times the probe's rate."""
+    model = world(task["world"])
+    run = fresh(task, model, ADAPTERS[task["adapter"]], TrainSpec(steps=1, lr=0.0, seed=task["seed"]))
+    run.trainer.run(model, 1)
+    rate = min(10.0, run.trainer.rate * task["factor"])
+    spec = TrainSpec(steps=RATE_STEPS, lr=rate, any_rate=True, seed=task["seed"])
+    run = fresh(task, model, ADAPTERS[task["adapter"]], spec)
+    try:
+        run.trainer.run(model, RATE_STEPS)
+    except SliderError as fault:
+        yield task | {"fault": fault.code, "rate": rate, "learned": 0.0}
+        return
+    yield row_of(task, model, run) | {"learned": run.trainer.readings[-1].reach}
+
+
+def tasks(kind: str, seeds: int) -> list[Task]:
+    """All trainings of a kind of measurement; the first hold some of everything."""
+    listed = []
+    if kind == "rate":
+        for seed, adapter, factor, name in itertools.product(range(seeds), ADAPTERS, RATES, WORLDS):
+            task = {"world": name, "attribute": WORLDS[name][1], "case": "rate", "seed": seed}
+            listed.append(task | {"adapter": adapter, "factor": factor})
+        return listed
+    for seed, (place, case), name in itertools.product(range(seeds), enumerate(CASES), WORLDS):
+        attributes = WORLDS[name]
+        for attribute in attributes if case == "good" else (attributes[(seed + place) % len(attributes)],):
+            listed.append({"world": name, "attribute": attribute, "case": case, "seed": seed})
+    return listed
 
 
 def key(row: dict[str, Any]) -> str:
@@ -162,35 +213,38 @@ def key(row: dict[str, Any]) -> str:
 
 
 def verdict_report(rows: list[dict[str, Any]]) -> str:
-    """Counts, and every verdict that is wrong."""
-    lines = []
-    for name in WORLDS:
-        some = [row for row in rows if row["world"] == name and "factor" not in row]
-        effect = [row for row in some if row["share"] >= EFFECT and row["case"] not in BREAKS]
+    """Counts by world and half, by case and verdict, and every verdict that is wrong."""
+    rows = [row for row in rows if "verdict" in row and "factor" not in row]
+    lines = ["| sliders | judged | said to work | wrongly | with an effect | refused | not to be proven |", "|---" * 7 + "|"]
+    wrong = []
+    for name, half in itertools.product(WORLDS, (0, 1)):
+        some = [row for row in rows if row["world"] == name and row["seed"] % 2 == half]
         works = [row for row in some if row["verdict"] == Verdict.WORKS.value]
-        wrong = [row for row in works if row["share"] < EFFECT]
-        refused = [row for row in effect if row["verdict"] != Verdict.WORKS.value]
-        lines.append(f"{name}: {len(some)} sliders, {len(works)} said to work, {len(wrong)} of these wrongly;")
-        lines.append(f"  {len(effect)} with an effect, {len(refused)} of these refused.")
-        for kind, bad in (("wrong works", wrong), ("refused", refused)):
-            for row in bad:
-                shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-                lines.append(f"  {kind}: {json.dumps(shown)}")
-    return "\n".join(lines)
+        false = [row for row in works if row["share"] < LITTLE]
+        effect = [row for row in some if row["share"] > MUCH and row["case"] not in BREAKS]
+        open_ = [row for row in effect if row["verdict"] == Verdict.UNPROVEN.value]
+        refused = [row for row in effect if row["verdict"] not in (Verdict.WORKS.value, Verdict.UNPROVEN.value)]
+        counts = [len(group) for group in (some, works, false, effect, refused, open_)]
+        lines.append(f"| {name}, {('even', 'odd')[half]} seeds | " + " | ".join(map(str, counts)) + " |")
+        wrong += false + refused
+    cases = collections.Counter((row["case"], row["verdict"]) for row in rows)
+    lines += [f"{case}: {verdict} {count}" for (case, verdict), count in sorted(cases.items())]
+    return "\n".join([*lines, *(json.dumps(row) for row in wrong)])
 
 
 def rate_report(rows: list[dict[str, Any]]) -> str:
-    """For each adapter: what was learned at each rate over what was learned at the best one."""
+    """For each adapter: what is learned at the best strength, at each rate over what is learned at the best one."""
+    rates = sorted(RATES)
     lines = [
-        "| world | adapter | probe's rate | " + " | ".join(f"x {f:g}" for f in RATES) + " |",
-        "|---" * (3 + len(RATES)) + "|",
+        "| world | adapter | probe's rate | " + " | ".join(f"x {f:g}" for f in rates) + " |",
+        "|---" * (3 + len(rates)) + "|",
     ]
     for name, adapter in itertools.product(WORLDS, ADAPTERS):
         some = {row["factor"]: row for row in rows if row.get("adapter") == adapter and row["world"] == name}
         if not some:
             continue
         best = max(row["learned"] for row in some.values())
-        cells = [f"{some[f]['learned'] / best:.0%}" if f in some and best > 0 else "-" for f in RATES]
+        cells = [f"{some[f]['learned'] / best:.0%}" if f in some and best > 0 else "-" for f in rates]
         rate = next(row["rate"] / factor for factor, row in some.items())
         lines.append(f"| {name} | {adapter} | {rate:.2g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -199,25 +253,25 @@ def rate_report(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=["verdict", "rate"], default="verdict")
-    parser.add_argument("--seeds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no slider after so many")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no training after so many")
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "verdicts.jsonl")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    worlds = [name for name in WORLDS if name == "faces" or heads.WEIGHTS.is_file()]
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     done = {key(row) for row in rows}
-    begun = time.monotonic()
-    for task in tasks(args.kind, args.seeds, worlds):
-        if args.report or time.monotonic() - begun > args.seconds:
+    start = time.monotonic()
+    for task in tasks(args.kind, args.seeds):
+        if args.report or time.monotonic() - start > args.seconds:
             break
         if key(task) in done:
             continue
-        rows.append(measured(task))
+        new = list(rated(task) if args.kind == "rate" else sliders(task))
+        rows += new
         with args.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        sys.stderr.write(f"{key(task)} {rows[-1]['verdict']} {rows[-1]['share']:.2f}\n")
+            file.writelines(json.dumps(row) + "\n" for row in new)
+        sys.stderr.write(f"{key(task)} {[(row.get('verdict'), round(row.get('share', 0), 2)) for row in new]}\n")
     print(verdict_report(rows) if args.kind == "verdict" else rate_report(rows))
 
 

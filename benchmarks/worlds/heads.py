@@ -234,8 +234,10 @@ def pairs(model: HeadsBackend, attribute: str, count: int, seed: int, unpaired: 
     return samples
 
 
-def effect(model: HeadsBackend, adapter: Adapter, attribute: str, strength: float, seeds: Sequence[int] = range(10)) -> float:
+def effect(
+    model: HeadsBackend, adapter: Adapter, attribute: str, strength: float, seeds: Sequence[int] = range(10), steps: int = 12
+) -> float:
     """How far the attribute moves in drawn pictures from -strength to +strength, share of the images' own gap."""
-    plus, minus = (model.read(model.draw(adapter, sign * strength, seeds)) for sign in (1, -1))
+    plus, minus = (model.read(model.draw(adapter, sign * strength, seeds, steps)) for sign in (1, -1))
     change = (plus - minus)[:, ATTRIBUTES.index(attribute)].mean()
     return float(change) / (2 * EXTREME) if math.isfinite(change) else 0.0

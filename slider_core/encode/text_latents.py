@@ -52,6 +52,28 @@ def make_latents(
     return clean.float().cpu()
 
 
+@torch.no_grad()
+def drawn_from(
+    backend: Backend,
+    latent: torch.Tensor,
+    noise: torch.Tensor,
+    conds: Sequence[Conditioning],
+    begin: float,
+    steps: int,
+    on_pass: Callable[[], None],
+) -> torch.Tensor:
+    """Clean latents (B, C, ..., H, W) on the CPU that the model draws from `latent` under `noise`, from position `begin` of the
+    noise schedule to its end, with whatever slider is attached. `on_pass` is called after each forward pass."""
+    sigmas = backend.sigmas(torch.linspace(begin, EDGE, steps + 1, device=backend.device))
+    latent = latent.to(backend.device)
+    noise = noise.to(latent)
+    for sigma in sigmas[:-1]:
+        batch = at_levels(backend, latent, noise, sigma.expand(len(noise)), conds)
+        latent, noise = _clean_and_noise(batch, predict(backend, batch))
+        on_pass()
+    return latent.float().cpu()
+
+
 @dataclass(frozen=True)
 class _LatentMaker:
     """Makes the latents of a text slider, or takes them from the disk."""

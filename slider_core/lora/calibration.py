@@ -28,6 +28,7 @@ class CalibrationInfo:
     strength_1: str = "what the images were trained at"
     unit: float | None = None
     passes: int | None = None  # forward passes that the measurement took
+    drawn: float | None = None  # share of the images that strength 1 draws, from -1 to +1
     minus: float | None = None
     plus: float | None = None
     minus_curve: Curve | None = None

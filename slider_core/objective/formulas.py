@@ -37,10 +37,12 @@ JITTER = 1 / 16  # share of the side by which displacement moves a pair at rando
 
 @dataclass(frozen=True)
 class TrainingTarget:
-    """With the slider attached the model is to predict `prediction` at the noised latents of `at`, in the prediction space."""
+    """With the slider attached the model is to predict `prediction` at the noised latents of `at`, in the prediction space.
+    `base`: what the frozen model predicts there, where that is known."""
 
     at: Noised
     prediction: torch.Tensor
+    base: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def teacher_difference(backend: Backend, batch: Noised, share: torch.Tensor) -> 
     """From the other image the whole way to this one."""
     other = batch.swapped()
     base = predict(backend, other)
-    return TrainingTarget(other, base + other.scale * share * (batch.latent - other.latent))
+    return TrainingTarget(other, base + other.scale * share * (batch.latent - other.latent), base)
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def displacement(backend: Backend, batch: Noised, share: torch.Tensor) -> Traini
     other = batch.swapped()
     base = predict(backend, other)
     still_open = 1 - visible_share(other, base).pow(DECIDED).repeat(2, *[1] * (base.ndim - 1))
-    return TrainingTarget(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent))
+    return TrainingTarget(other, base + other.scale * share * HALF * still_open * (batch.latent - other.latent), base)
 
 
 def visible_share(batch: Noised, base: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from ..lora.algorithm import LayerWeight
 from ..lora.calibration import CalibrationInfo, Curve
 from ..lora.info import SliderInfo
 
+HALF = 0.5  # of the images; a strength that draws more is said to show them
 TOO_FLAT = 1e-4  # share of the error; a best strength that explains less explains nothing
 
 
@@ -32,16 +33,22 @@ class Side:
 @dataclass(frozen=True)
 class Calibration:
     """Both sides in strengths of the slider that was measured; None for a side that no strength explains. `passes`: forward
-    passes of the model that it took, of at most ROWS samples."""
+    passes of the model that it took. `weight_of_1`, `drawn`: the LoRA weight that was chosen as strength 1 and the share of the
+    images that is drawn there; 0 and None where nothing was drawn."""
 
     plus: Side | None
     minus: Side | None
     passes: int
     shown: str = "the images"  # what strength 1 shows
+    weight_of_1: float = 0.0
+    drawn: float | None = None
 
     @property
     def unit(self) -> float:
-        """The one number that a file can be rescaled by: the geometric mean of both sides, or the side there is; 1 without."""
+        """The one number that a file can be rescaled by: as it was chosen, or else the geometric mean of both sides, or the side
+        there is; 1 without."""
+        if self.weight_of_1:
+            return self.weight_of_1
         best = [side.best for side in (self.plus, self.minus) if side]
         return math.prod(best) ** (1 / len(best)) if best else 1.0
 
@@ -59,7 +66,12 @@ class Calibration:
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
         ends = [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
         one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
-        return f"Strength 1 = {self.shown} (best at {' and '.join(sides)} as trained); useful range {' to '.join(ends)}.{one}"
+        best = f"best at {' and '.join(sides)} as trained"
+        return f"Strength 1 = {self._share()}{self.shown} ({best}); useful range {' to '.join(ends)}.{one}"
+
+    def _share(self) -> str:
+        """How much of the images strength 1 draws, where that is no more than half."""
+        return "" if self.drawn is None or self.drawn > HALF else f"about {max(0.0, self.drawn):.0%} of ".replace("%", " %")
 
     def described(self, info: SliderInfo, unit: float) -> SliderInfo:
         """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""
@@ -68,9 +80,10 @@ class Calibration:
         works = self.plus is not None or self.minus is not None
         calibration = CalibrationInfo(
             calibrated=works,
-            strength_1=f"what {self.shown} show" if works else f"what {self.shown} were trained at",
+            strength_1=f"{self._share()}what {self.shown} show" if works else f"what {self.shown} were trained at",
             unit=self.unit / unit,
             passes=self.passes,
+            drawn=self.drawn,
             minus=minus,
             plus=plus,
             minus_curve=minus_curve,

@@ -28,7 +28,7 @@ from ..objective.formulas import FORMULAS, TrainingTarget
 from ..objective.prompt_targets import measured_on, with_prompt_targets
 from ..objective.step_loss import masked_mean
 
-LEVELS = (0.6, 0.75, 0.9)  # positions in the noise schedule
+LEVELS = (0.75, 0.9)  # positions in the noise schedule
 PAIRS = 4  # that are read; of other images so many on each side
 
 
@@ -92,15 +92,19 @@ def _read_samples(samples: Sequence[Sample], wanted: Wanted) -> list[Sample]:
 
 
 class DisplacementMeter:
-    """Reads both signs of a slider. One reading costs len(LEVELS) forward passes of up to 2 PAIRS samples, in as many parts as
-    there are sizes among them; the first as many more for the frozen model, and for prompts four times as many."""
+    """Reads both signs of a slider. One reading costs draws x len(LEVELS) forward passes of up to 2 PAIRS samples, in as many
+    parts as there are sizes among them; the first as many more for the frozen model, and for prompts four times as many.
 
-    def __init__(self, samples: Sequence[Sample], objective: Objective, seed: int, levels: Sequence[float] = LEVELS) -> None:
+    `draws`: noises for each sample and level. Of images that do not line up most of what is read is noise, and one is too few."""
+
+    def __init__(
+        self, samples: Sequence[Sample], objective: Objective, seed: int, levels: Sequence[float] = LEVELS, draws: int = 1
+    ) -> None:
         self.wanted = wanted_of(samples)
         self.samples = _read_samples(samples, self.wanted)
         self._objective = objective
         self._seed = seed
-        self._levels = tuple(levels)
+        self._levels = tuple(levels) * draws
         self._parts: list[_Part] | None = None
 
     def _groups(self) -> list[list[Sample]]:
@@ -131,8 +135,8 @@ class DisplacementMeter:
                 sigma = backend.sigmas(torch.full((len(group),), level, device=backend.device))
                 batch = at_levels(backend, latent, noise, sigma, [s.cond for s in group], [s.mask for s in group])
                 target = self._target(backend, batch, group)
-                base = predict(backend, target.at).cpu()
-                parts.append(_Part(level, target, tuple(s.strength for s in group), base))
+                base = predict(backend, target.at) if target.base is None else target.base
+                parts.append(_Part(level, target, tuple(s.strength for s in group), base.cpu()))
         self._parts = parts
         return parts
 

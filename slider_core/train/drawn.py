@@ -1,64 +1,135 @@
-"""How far a slider moves what the model draws, against how far the two images of a pair lie apart.
+"""What a slider changes in pictures that are drawn, against what the two images of a pair differ in.
 
-Latents are drawn from the same noise at both ends, in a few steps. Their distance, over the distance of the two sides' images, is
-1 where the slider shows what the images show; near 0 three strengths give one picture; several times 1 the pictures are burnt.
-How much of that way leads along the images' own difference tells a slider that draws the concept from one that draws
-anything else.
+The picture halfway between the two images of a pair is noised until the model must decide anew what sets them apart, and drawn to
+the end at minus and at plus. What both pictures show stands where it stands in the pair, so the way between them can be measured
+along the pair's own difference D:
+
+    share      <plus - minus, D> / |D|^2     1: all that the images differ in, 0: nothing of it, whatever else may change
+    distance   |plus - minus| / |D|          several times 1: far beyond the images; much more than the share: other things change
+
+A learned share (displacement.py) is an average over noise that leaves open what becomes of a place; this is what a user sees.
+Sliders that were never trained lie within a tenth of 0 (docs/progress.md). Of prompts the two pictures that the model draws at
+either prompt take the place of the images, and all begins from noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from ..backend import Backend, seeded
+from ..backend import Backend, Conditioning, seeded
 from ..encode.encoder import Sample, pairs_of
-from ..encode.text_latents import make_latents
+from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
 from ..objective.prompt_targets import measured_on
+from ..objective.step_loss import masked_mean
 
-NOISES, STEPS = 4, 6
+PAIRS, STEPS = 4, 4
+BEGIN = 0.75  # position in the noise schedule from which pairs are drawn
+NOISE = 0.999  # and all else
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """`distance` between the latents drawn at both ends, in distances of a pair's images (of both ends' predictions for prompts:
-    None); `contrast`: the standard deviation of what is drawn at the ends over that at strength 0."""
+    """What was drawn at the LoRA weights +-`strength`: mean share and distance over the pairs; None where there are no pairs that
+    line up. `contrast`: the standard deviation of what was drawn over that of the images, or of what the model draws without."""
 
+    share: float | None
     distance: float | None
     contrast: float
+    strength: float = 1.0
 
 
-@torch.no_grad()
-def drawn_effect(backend: Backend, adapter: Adapter, samples: Sequence[Sample], strength: float, seed: int = 0) -> Drawn:
-    """Draw at `strength` on both sides and at 0, with the captions of the images. Call inside `backend.borrowed()`.
+@dataclass(frozen=True)
+class _Scene:
+    """What both ends are drawn from, one row for each picture, and the way that they are measured along."""
 
-    Cost: 3 NOISES x STEPS samples.
+    latent: torch.Tensor
+    noise: torch.Tensor
+    conds: tuple[Conditioning, ...]
+    masks: tuple[torch.Tensor | None, ...]
+    begin: float = NOISE
+    apart: torch.Tensor | None = None
+    contrast: float = 1.0
+
+
+class Drawing:
+    """Draws both ends from fixed noise, at one strength after another. Call inside `backend.borrowed()` with the slider attached.
+
+    Cost: 2 PAIRS x STEPS samples for each strength; before the first, for prompts as many again, without pairs half as many.
     """
-    measured = measured_on(samples)
-    shape = measured[0].latent.shape
-    conds = [s.cond for s in measured if s.latent.shape == shape and s.strength > 0]
-    latents: dict[float, list[torch.Tensor]] = {strength: [], 0.0: [], -strength: []}
-    for number in range(NOISES):
-        noise = torch.randn(1, *shape, generator=seeded(seed, f"drawn {number}"))
-        for at, drawn in latents.items():
-            with at_strength(adapter, backend.module, [at]):
-                drawn.append(make_latents(backend, noise, conds[number % len(conds)], STEPS))
-    plus, base, minus = (torch.cat(drawn) for drawn in latents.values())
-    ends = torch.cat([plus, minus])
-    contrast = float(ends.std() / base.std().clamp_min(1e-12))
-    apart = _image_distance(measured)
-    moved = float((plus - minus).flatten(1).norm(dim=1).mean())
-    return Drawn(moved / apart if apart else None, contrast)
+
+    def __init__(self, backend: Backend, adapter: Adapter, samples: Sequence[Sample], on_pass: Callable[[], None]) -> None:
+        self._backend = backend
+        self._adapter = adapter
+        self._on_pass = on_pass
+        self._scene = self._made(measured_on(samples))
+
+    def _made(self, samples: Sequence[Sample]) -> _Scene:
+        shape = samples[0].latent.shape
+        same = [sample for sample in samples if sample.latent.shape == shape]
+        pairs = [pair for pair in pairs_of(same) if len(pair) == 2][:PAIRS]
+        if same[0].prompt_pair is not None:
+            return self._of_prompts([pair[0] for pair in pairs])
+        if pairs and all(sample.aligned for pair in pairs for sample in pair):
+            return _of_pairs(pairs)
+        scene = _of_noise([sample for sample in same if sample.strength > 0][:PAIRS])
+        return replace(scene, contrast=float(self._drawn(scene, scene.conds, 0.0).std()))
+
+    def _of_prompts(self, samples: Sequence[Sample]) -> _Scene:
+        scene = _of_noise(samples)
+        prompts = [sample.prompt_pair for sample in samples if sample.prompt_pair]
+        positive = self._drawn(scene, [prompt.positive for prompt in prompts], 0.0)
+        negative = self._drawn(scene, [prompt.negative for prompt in prompts], 0.0)
+        return replace(scene, apart=positive - negative, contrast=float(torch.cat([positive, negative]).std()))
+
+    def _drawn(self, scene: _Scene, conds: Sequence[Conditioning], *strengths: float) -> torch.Tensor:
+        """(len(strengths) * rows, ...) on the CPU: all pictures at the first strength, then at the next."""
+        times = len(strengths)
+        whole = [times] + [1] * (scene.latent.ndim - 1)
+        rows = list(itertools.chain.from_iterable([strength] * len(scene.latent) for strength in strengths))
+        with at_strength(self._adapter, self._backend.module, rows):
+            latent, noise = scene.latent.repeat(whole), scene.noise.repeat(whole)
+            return drawn_from(self._backend, latent, noise, list(conds) * times, scene.begin, STEPS, self._on_pass)
+
+    @torch.no_grad()
+    def at(self, strength: float) -> Drawn:
+        """What +-`strength` draws, a LoRA weight."""
+        scene = self._scene
+        ends = self._drawn(scene, scene.conds, strength, -strength)
+        if not bool(ends.isfinite().all()):
+            return Drawn(0.0, math.inf, math.inf, strength)
+        contrast = float(ends.std()) / max(scene.contrast, 1e-12)
+        if scene.apart is None:
+            return Drawn(None, None, contrast, strength)
+        plus, minus = ends.chunk(2)
+        products = ((plus - minus) * scene.apart, (plus - minus).square(), scene.apart.square())
+        along, moved, apart = (masked_mean(product, scene.masks) for product in products)
+        if not bool((apart > 0).all()):
+            return Drawn(0.0, None, contrast, strength)
+        return Drawn(float((along / apart).mean()), float((moved / apart).sqrt().mean()), contrast, strength)
 
 
-def _image_distance(samples: Sequence[Sample]) -> float:
-    """The mean distance of the two latents of a pair; 0 where there are no pairs that line up."""
-    apart = []
-    for pair in pairs_of([s for s in samples if s.prompt_pair is None and s.aligned]):
-        if len(pair) == 2:
-            apart.append(float((pair[0].latent - pair[1].latent).norm()))
-    return sum(apart) / len(apart) if apart else 0.0
+def _of_pairs(pairs: Sequence[Sequence[Sample]]) -> _Scene:
+    """Each picture with the caption of one of its images: captions may say what sets the two apart."""
+    positive, negative = (torch.stack([pair[side].latent.float() for pair in pairs]) for side in (0, 1))
+    captioned = [pair[number % 2] for number, pair in enumerate(pairs)]
+    middle = (positive + negative) / 2
+    conds = tuple(sample.cond for sample in captioned)
+    masks = tuple(sample.mask for sample in captioned)
+    contrast = float(torch.cat([positive, negative]).std())
+    return _Scene(middle, _noises(middle), conds, masks, BEGIN, positive - negative, contrast)
+
+
+def _of_noise(samples: Sequence[Sample]) -> _Scene:
+    latent = torch.zeros_like(torch.stack([sample.latent.float() for sample in samples]))
+    return _Scene(latent, _noises(latent), tuple(sample.cond for sample in samples), (None,) * len(samples))
+
+
+def _noises(latent: torch.Tensor) -> torch.Tensor:
+    return torch.stack([torch.randn(latent.shape[1:], generator=seeded(0, f"drawn {n}")) for n in range(len(latent))])

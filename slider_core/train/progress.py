@@ -26,19 +26,20 @@ from ..objective.formulas import JITTER
 from ..objective.noising import shifted
 from .displacement import LEVELS, DisplacementMeter, Wanted
 
-MIDDLE = LEVELS[1]  # where the symmetric part and the shifted images are read
+MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
+WHOLE_EVERY = 120  # steps between two readings that hold these two; the last of a run does too
 
 
 @dataclass(frozen=True)
 class Reading:
     """The progress after `step` finished steps: learned shares of both signs, symmetric part, shifted score, and the strength
-    that would explain most of what is wanted, with the share that it explains."""
+    that would explain most of what is wanted, with the share that it explains. Only a whole reading holds all of it."""
 
     step: int
     positive: float
     negative: float
-    symmetric: float = 0.0
-    shifted: float = 0.0
+    symmetric: float | None = 0.0
+    shifted: float | None = 0.0
     strength: float = 0.0
     reach: float = 0.0
 
@@ -66,8 +67,8 @@ def percent(share: float) -> str:
 
 
 class Probe:
-    """Fixed images and noise to read progress on. One reading costs len(LEVELS) + 2 forward passes of up to 2 PAIRS samples, in
-    as many parts as there are sizes among them; the first reading two to four times as many, for what is wanted."""
+    """Fixed images and noise to read progress on. One reading costs len(LEVELS) forward passes of up to 2 PAIRS samples, a whole
+    one two more, in as many parts as there are sizes among them; the first of each two to four times as many."""
 
     def __init__(self, samples: Sequence[Sample], seed: int, objective: Objective = Objective.DISPLACEMENT) -> None:
         self.meter = DisplacementMeter(samples, objective, seed)
@@ -83,21 +84,24 @@ class Probe:
         return (both.size / both.wanted) ** 0.5 if both.wanted > 0 else float("nan")
 
     @torch.no_grad()
-    def read(self, backend: Backend, adapter: Adapter, step: int = 0) -> Reading:
+    def read(self, backend: Backend, adapter: Adapter, step: int = 0, whole: bool = True) -> Reading:
         """The progress of the slider as it stands. Call inside `backend.borrowed()`."""
         moved = self.meter.moved(backend, adapter)
         plus, minus = self.meter.read(backend, moved)
-        again = self._shifted.read(backend, self._shifted.moved(backend, adapter))
         both = plus + minus
         return Reading(
             step,
             plus.at(1),
             minus.at(1),
-            self._symmetric_part(backend, adapter, moved),
-            (again[0] + again[1]).at(1),
+            self._symmetric_part(backend, adapter, moved) if whole else None,
+            self._shifted_score(backend, adapter) if whole else None,
             both.best,
             both.at(both.best),
         )
+
+    def _shifted_score(self, backend: Backend, adapter: Adapter) -> float:
+        plus, minus = self._shifted.read(backend, self._shifted.moved(backend, adapter))
+        return (plus + minus).at(1)
 
     def _symmetric_part(self, backend: Backend, adapter: Adapter, moved: Sequence[torch.Tensor]) -> float:
         """Size of the symmetric part of the displacement against the antisymmetric part, at MIDDLE."""

@@ -4,6 +4,9 @@ It learns at a constant rate until what it has learned is flat: over the last th
 has grown by less than GROWTH of itself, and the strength that best explains what is wanted lies near 1. Then the rate falls for
 FALL of the steps so far, in which the last noise leaves the weights, and the training is over. MOST_STEPS bounds it. All of it
 follows from the readings, so a training that is stopped and continued ends where the same one in one piece does.
+
+Of images that do not line up no reading says when the concept is learned: the share goes on rising for as long as the images are
+learned by heart. There the rate falls from step IMAGES_STEPS on.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .displacement import Wanted
 from .progress import Reading
 
 EVERY = 30  # steps between two readings that decide
@@ -19,10 +23,13 @@ GROWTH, SMALL = 0.06, 0.004  # of the learned share, over the last third of the 
 UNFINISHED = 1.25  # best strength: above it there is more to learn
 PATIENCE = 600  # steps, after which a flat share is enough: some sliders never come near 1
 FALL, LEAST_FALL = 0.5, 30
+IMAGES_STEPS = 160  # of images that do not line up: half of them more while the rate falls
 
 
-def fall_of(readings: Sequence[Reading]) -> tuple[int, int] | None:
+def fall_of(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> tuple[int, int] | None:
     """(first step, end) of the falling rate; None while the slider is not ready."""
+    if wanted is Wanted.IMAGES:
+        return IMAGES_STEPS, round(IMAGES_STEPS * (1 + FALL))
     decisive = [reading for reading in readings if reading.step % EVERY == 0]
     for count, reading in enumerate(decisive, 1):
         if reading.step >= LEAST_STEPS and _is_flat(decisive[:count]):
@@ -50,14 +57,19 @@ def _is_flat(decisive: Sequence[Reading]) -> bool:
     return growth < max(SMALL, GROWTH * abs(max(recent)))
 
 
+def still_growing(readings: Sequence[Reading]) -> bool:
+    """Whether the learned share has grown over the last third of the steps; of a training that has only begun that is assumed."""
+    last = readings[-1]
+    before = [reading.mean for reading in readings if reading.step <= 2 / 3 * last.step]
+    return not before or last.mean - max(before) >= max(SMALL, GROWTH * abs(last.mean))
+
+
 def steps_more(readings: Sequence[Reading]) -> int:
     """About how many more steps a slider wants that is not ready: at the pace at which its share grew, until it would be flat."""
     if not readings:
         return 0
     last = readings[-1]
-    before = [reading.mean for reading in readings if reading.step <= 2 / 3 * last.step]
-    flat = bool(before) and last.mean - max(before) < max(SMALL, GROWTH * abs(last.mean))
-    if flat and last.strength <= UNFINISHED:
+    if not still_growing(readings) and last.strength <= UNFINISHED:
         return 0
     factor = min(4.0, max(1.5, last.strength))
     more = max(LEAST_STEPS - last.step, last.step * (factor - 1))

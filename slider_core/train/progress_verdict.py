@@ -1,7 +1,7 @@
 """Does the slider work? A name for what was measured, the likely cause, and what to change.
 
-What is measured: the readings (progress.py), which side explains its images at some strength (calibration_search.py), and the
-distance between pictures that were drawn at both ends (drawn.py). "Works" needs all three where they were taken.
+What is measured: the readings (progress.py), which side explains its images at some strength (measurement.py), and how much of
+the images is seen in pictures that were drawn at both ends (drawn.py). "Works" needs all three.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from ..lora.info import SliderInfo
 from .displacement import Wanted
 from .drawn import Drawn
 from .progress import Reading, percent
-from .progress_ready import UNFINISHED, steps_more
+from .progress_ready import EVERY, LEAST_STEPS, UNFINISHED, steps_more
 
 NO_EFFECT = 1e-3  # learned share; a slider below it on both sides at every strength does nothing that a user could see
+LEAST_GAIN = 0.002  # the same at the best strength
 WORSE = -0.01  # below that a side is harmed; above it a reading may be noise
-BURNT = -1.0  # twice as far from what is wanted as the base model: more steps do not fix that
-SAME_ENDS = 1.0  # the symmetric part as large as the antisymmetric one
+BURNT, REDEEMED = -1.0, 0.1  # twice as far from what is wanted as the base model, and no strength that explains as much as this
+SAME_ENDS = 1.0  # the symmetric part as large as the antisymmetric one, at strength 1
 OVERFITTED, WORTH = 0.25, 0.02  # shifted score as part of the learned share; the share from which on that counts
 MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must be than these are better
-LEAST_REACH = 0.1  # share of what pairs or prompts show that a slider must reach at its best strength
-LEAST_GAIN = 0.002  # the same of the whole error of images that do not line up
-LEAST_DRAWN, MOST_DRAWN = 0.2, 2.5  # distances of a pair's images that the drawn ends must lie apart, and may
-MOST_CONTRAST = 1.6  # of the ends over that of the middle; a burnt picture is harder
+LEAST_REACH = 0.02  # learned share at the best strength
+LEAST_DRAWN, PLENTY = 0.18, 0.35  # of the images, in drawn pictures: to work; and to work though the strength says unfinished
+FAR_TOO_WEAK = 2.0  # best strength
+MOST_DISTANCE = 2.5  # distances of a pair's images that the drawn ends may lie apart
+MOST_CONTRAST = 1.6  # of what is drawn over that of the images; a burnt picture is harder
 
 
 class Verdict(str, Enum):
@@ -43,6 +45,7 @@ class Verdict(str, Enum):
     OVERFITTING = "overfitting"
     TOO_WEAK = "too_weak"
     LIMITED = "limited"
+    UNPROVEN = "unproven"
     WORKS = "works"
 
 
@@ -71,6 +74,16 @@ class Evidence:
     def last(self) -> Reading | None:
         return self.readings[-1] if self.readings else None
 
+    @property
+    def whole(self) -> Reading | None:
+        """The last whole reading."""
+        return next((reading for reading in reversed(self.readings) if reading.symmetric is not None), None)
+
+    @property
+    def shown(self) -> float | None:
+        """The share of the images that is seen in drawn pictures."""
+        return None if self.drawn is None else self.drawn.share
+
 
 def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE) -> list[str]:
     """The sides that explain their images worse than the base model: at no strength, or else at the images' own."""
@@ -80,48 +93,69 @@ def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE
 
 def judge(evidence: Evidence) -> Verdict:
     """The first verdict that fits, on the last reading. A calibration knows better than a reading at one strength whether a side
-    explains its images."""
+    explains its images, and drawn pictures know better than both what is seen."""
     last = evidence.last
     if last is None:
         return Verdict.UNTRAINED
     if not evidence.finite or not math.isfinite(sum(last.explained)):
         return Verdict.NOT_FINITE
-    worse = worse_sides(last, evidence.explained)
     if max(abs(share) for share in last.explained) < NO_EFFECT and last.reach < LEAST_GAIN:
         return Verdict.NOTHING_LEARNED
-    if (worse and min(last.explained) < BURNT) or _burnt_pictures(evidence.drawn):
+    worse = worse_sides(last, evidence.explained)
+    if _is_burnt(evidence, last, bool(worse)):
         return Verdict.BURNT
-    if last.symmetric >= SAME_ENDS:
+    if _symmetric_part(evidence) >= SAME_ENDS:
         return Verdict.SAME_ENDS
+    if _has_only_begun(last):
+        return Verdict.TOO_WEAK
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
-    if _is_overfitted(evidence, last):
+    if _is_overfitted(evidence):
         return Verdict.OVERFITTING
-    if _has_effect(evidence, last):
-        return Verdict.WORKS
-    return Verdict.TOO_WEAK if last.strength > UNFINISHED else Verdict.LIMITED
+    return _effect(evidence, last)
 
 
-def _burnt_pictures(drawn: Drawn | None) -> bool:
-    if drawn is None:
-        return False
-    return drawn.contrast > MOST_CONTRAST or (drawn.distance is not None and drawn.distance > MOST_DRAWN)
+def _is_burnt(evidence: Evidence, last: Reading, worse: bool) -> bool:
+    drawn = evidence.drawn
+    if drawn and (drawn.contrast > MOST_CONTRAST or (drawn.distance is not None and drawn.distance > MOST_DISTANCE)):
+        return True
+    return min(last.explained) < BURNT and (worse or (drawn is not None and last.reach < REDEEMED))
 
 
-def _is_overfitted(evidence: Evidence, last: Reading) -> bool:
+def _symmetric_part(evidence: Evidence) -> float:
+    """At strength 1: it grows with the strength."""
+    whole = evidence.whole
+    return (whole.symmetric or 0.0) * (evidence.drawn.strength if evidence.drawn else 1.0) if whole else 0.0
+
+
+def _has_only_begun(last: Reading) -> bool:
+    """Whether so little was learned in so few steps that which side is ahead says nothing."""
+    return last.step < LEAST_STEPS and last.reach < LEAST_REACH and min(last.explained) > WORSE
+
+
+def _is_overfitted(evidence: Evidence) -> bool:
     """Whether it knows these very images alone: moved ones are explained no more, and what it draws shows little of them."""
-    if last.mean <= WORTH or last.shifted >= OVERFITTED * last.mean:
+    whole = evidence.whole
+    if whole is None or whole.mean <= WORTH or (whole.shifted or 0.0) >= OVERFITTED * whole.mean:
         return False
-    drawn = evidence.drawn
-    if drawn is None or drawn.distance is None:
-        return last.shifted < -MOVED_HARM * last.mean
-    return drawn.distance < 2 * LEAST_DRAWN
+    if evidence.shown is None:
+        return evidence.wanted is not Wanted.IMAGES and (whole.shifted or 0.0) < -MOVED_HARM * whole.mean
+    return evidence.shown < LEAST_DRAWN
 
 
-def _has_effect(evidence: Evidence, last: Reading) -> bool:
-    drawn = evidence.drawn
-    shown = drawn is None or drawn.distance is None or drawn.distance >= LEAST_DRAWN
-    return shown and last.reach >= (LEAST_GAIN if evidence.wanted is Wanted.IMAGES else LEAST_REACH)
+def _effect(evidence: Evidence, last: Reading) -> Verdict:
+    """Whether it works: e, the best strength and the drawn pictures must all say so."""
+    unfinished = last.strength > UNFINISHED
+    little = Verdict.TOO_WEAK if unfinished or last.step < LEAST_STEPS else Verdict.LIMITED
+    if last.reach < LEAST_REACH:
+        return little
+    if evidence.shown is None:
+        return Verdict.UNPROVEN
+    if evidence.shown < LEAST_DRAWN:
+        return little
+    if evidence.shown < PLENTY and last.strength > FAR_TOO_WEAK:
+        return Verdict.TOO_WEAK
+    return Verdict.WORKS
 
 
 def explain(verdict: Verdict, evidence: Evidence) -> str:
@@ -134,14 +168,24 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         side = worse_sides(last, evidence.explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
     if verdict is Verdict.TOO_WEAK:
-        return f"Too weak yet: about {steps_more(evidence.readings)} more steps. {last.summary(evidence.wanted)}"
+        return f"Too weak yet: about {max(EVERY, steps_more(evidence.readings))} more steps. {last.summary(evidence.wanted)}"
     if verdict is Verdict.LIMITED:
+        reach = last.reach if evidence.shown is None else max(0.0, evidence.shown)
         return (
-            f"Little effect: this slider reaches about {percent(last.reach)} of what the {evidence.wanted.value} show, and no "
+            f"Little effect: this slider reaches about {percent(reach)} of what the {evidence.wanted.value} show, and no "
             "strength mends that. Look at the pairs, raise the rank, or add layers."
         )
+    if verdict is Verdict.UNPROVEN and evidence.wanted is Wanted.IMAGES:
+        return (
+            "Learned, not proven: the images do not line up in pairs, so nothing but the strip can show whether it is the "
+            f"concept that was learned. {last.summary(evidence.wanted)}"
+        )
+    if verdict is Verdict.UNPROVEN:
+        return f"Learned, not proven: whether it shows, a calibration tells. {last.summary(evidence.wanted)}"
     if verdict is Verdict.WORKS:
-        return f"Works on both sides. {last.summary(evidence.wanted)}"
+        return f"Works on both sides: drawn, the ends show about {evidence.shown or 0:.0%}".replace("%", " %") + (
+            f" of what the {evidence.wanted.value} show. {last.summary(evidence.wanted)}"
+        )
     return {
         Verdict.NOT_FINITE: "Broken: numbers are not finite. Lower the learning rate and train anew.",
         Verdict.NOTHING_LEARNED: "No effect yet: train more steps, or see whether the two sides differ.",

@@ -33,7 +33,7 @@ from .interrupts import uninterrupted
 from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible, probed_rate
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
-from .progress import Probe, Reading
+from .progress import WHOLE_EVERY, Probe, Reading
 from .progress_ready import EVERY, MOST_STEPS, fall_of
 from .progress_verdict import Evidence, Explained, explain, judge
 from .step_report import StepReport
@@ -66,15 +66,15 @@ class Trainer:
         self._highest_scale = 1.0
         self._calm = 0  # steps since the scale was last changed
         self.probed: float | None = None  # the learning rate that the probe has found
-        self._probe = Probe(self.samples, spec.seed, spec.objective)
-        self.wanted = self._probe.wanted
+        self.probe = Probe(self.samples, spec.seed, spec.objective)
+        self.wanted = self.probe.wanted
 
     def run(
         self,
         backend: Backend,
         until: int,
         on_step: Callable[[StepReport], bool | None] | None = None,
-        read_every: int = 20,
+        read_every: int = EVERY,
     ) -> None:
         """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
         the run as well; what was learned stays. Progress is read every `read_every` steps and at the end; without a number of
@@ -92,7 +92,7 @@ class Trainer:
             if not self.spec.lr and self.probed is None:
                 self._probe_rate(backend)
             if self._lacks_reading(until, every):  # an interrupt came before it
-                self.fallback.attempt(backend, self._read_progress)
+                self._read_progress(backend)
             self._keep()
             self._run_steps(backend, until, on_step, every)
         self.optimizer.zero_grad(set_to_none=True)
@@ -116,7 +116,7 @@ class Trainer:
     @property
     def ready_at(self) -> int:
         """The step at which the readings end the training of a slider that is ready; until it is, the most steps."""
-        fall = fall_of(self.readings)
+        fall = fall_of(self.readings, self.wanted)
         return fall[1] if fall else MOST_STEPS
 
     @property
@@ -152,10 +152,10 @@ class Trainer:
             for total, p in zip(gradients, parameters, strict=True):
                 if p.grad is not None:
                     total += p.grad
-        before = self.fallback.attempt(backend, lambda within: self._probe.meter.moved(within, self.adapter))
+        before = self.fallback.attempt(backend, lambda within: self.probe.meter.moved(within, self.adapter))
 
         def share(within: Backend) -> float:
-            return self._probe.moved_share(within, self._probe.meter.moved(within, self.adapter), before)
+            return self.probe.moved_share(within, self.probe.meter.moved(within, self.adapter), before)
 
         self.probed = probed_rate(parameters, gradients, lambda: self.fallback.attempt(backend, share))
 
@@ -167,7 +167,7 @@ class Trainer:
         while self.step < until:
             loss = self._one_step(backend)
             if self._lacks_reading(until, read_every):
-                self.fallback.attempt(backend, self._read_progress)
+                self._read_progress(backend)
                 until = until if self.spec.steps else min(until, max(self.step, self.end))
                 if self._guard.exploded_reading([reading.mean for reading in self.readings]):
                     raise self._undone("training.exploded", f"The explained share is {self.readings[-1].mean:.0f}")
@@ -176,9 +176,8 @@ class Trainer:
             if on_step is None:
                 continue
             pace = (time.monotonic() - start) / (self.step - first)
-            plus, minus = self.readings[-1].explained if self.readings else (None, None)
-            seconds_left = pace * (until - self.step)
-            if on_step(StepReport(self.step, until, loss, plus, minus, seconds_left, backend.memory.summary())):
+            sides: tuple[float | None, float | None] = self.readings[-1].explained if self.readings else (None, None)
+            if on_step(StepReport(self.step, until, loss, *sides, pace * (until - self.step), backend.memory.summary())):
                 break
 
     def _lacks_reading(self, until: int, read_every: int) -> bool:
@@ -232,7 +231,7 @@ class Trainer:
 
     def _one_step(self, backend: Backend) -> float:
         batch = self._plan.batch(self.step)
-        fall = None if self.spec.steps else fall_of(self.readings)
+        fall = None if self.spec.steps else fall_of(self.readings, self.wanted)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step, self.rate, fall)
         try:
@@ -304,7 +303,8 @@ class Trainer:
         return total / len(parts)
 
     def _read_progress(self, backend: Backend) -> None:
-        self.readings.append(self._probe.read(backend, self.adapter, self.step))
+        place = self.step, self.step >= self.end or self.step % WHOLE_EVERY == 0  # and whether it is a whole one
+        self.readings.append(self.fallback.attempt(backend, lambda within: self.probe.read(within, self.adapter, *place)))
 
     def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
         """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""

@@ -156,8 +156,14 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
     losses = tensors["losses"]
     need(losses.ndim == 1 and len(losses) == step, f"{losses.numel()} losses after {step} steps", "")
     for reading in header["readings"]:
-        numbers = isinstance(reading, list) and all(isinstance(value, float) or is_number(value) for value in reading)
-        need(numbers and is_whole(reading[0], 0) and reading[0] <= step, f"the reading {shown(reading)} is none", "")
+        numbers = isinstance(reading, list) and all(
+            value is None or isinstance(value, float) or is_number(value) for value in reading
+        )
+        need(
+            numbers and None not in reading[:3] and is_whole(reading[0], 0) and reading[0] <= step,
+            f"the reading {shown(reading)} is none",
+            "",
+        )
     probed = header["probed"]
     need(probed is None or (is_number(probed) and probed > 0), f"{shown(probed)} is no learning rate", "")
     for name, value in tensors.items():

@@ -12,14 +12,17 @@ from ..config.lora import AdapterSpec
 from ..lora.header_fields import training_fields
 from ..lora.info import SliderInfo
 from ..lora.slider_file import Slider
+from ..lora.strength import attached
 from .calibration import Calibration, calibrated
-from .calibration_search import calibrate
-from .drawn import Drawn, drawn_effect
+from .displacement import DisplacementMeter, Wanted
+from .drawn import Drawn
+from .measurement import measure
 from .optimizers import optimizer_sizes
 from .progress_verdict import Evidence, judge
 from .trainer import Trainer
 
 LOSSES = 50  # the last ones, whose mean a file records
+DRAWS = 4  # noises for each image, where only images say what is wanted
 
 
 @dataclass
@@ -59,10 +62,8 @@ class Run:
             return self.calibrated
         try:
             within = trainer.fallback.within(backend)
-            calibration = calibrate(within, trainer.adapter, trainer.samples, trainer.spec.seed, on_pass)
-            self.drawn = None
-            with within.borrowed():
-                self.drawn = drawn_effect(within, trainer.adapter, trainer.samples, calibration.unit, trainer.spec.seed)
+            self._complete_reading(within)
+            calibration, self.drawn = measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass)
         except Exception as fault:
             if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
                 raise
@@ -73,6 +74,25 @@ class Run:
             self.measured = trainer.step, calibration
             self.calibrated = calibration.summary()
         return self.calibrated
+
+    def _complete_reading(self, backend: Backend) -> None:
+        """A whole reading of the slider as it stands: one that was stopped on its way has none."""
+        trainer = self.trainer
+        last = trainer.readings[-1] if trainer.readings else None
+        if last is not None and last.step == trainer.step and last.symmetric is not None:
+            return
+        with backend.borrowed(), attached(trainer.adapter, backend.module):
+            reading = trainer.probe.read(backend, trainer.adapter, trainer.step)
+        if last is not None and last.step == trainer.step:
+            trainer.readings.pop()
+        trainer.readings.append(reading)
+
+    def _meter(self) -> DisplacementMeter:
+        """The trainer's own, which has its targets already; of images that do not line up one with more noises."""
+        trainer = self.trainer
+        if trainer.wanted is not Wanted.IMAGES:
+            return trainer.probe.meter
+        return DisplacementMeter(trainer.samples, trainer.spec.objective, trainer.spec.seed, draws=DRAWS)
 
     def evidence(self) -> Evidence:
         """What there is to judge the slider by; a calibration of the slider as it stands is a part of it."""

@@ -8,6 +8,7 @@ from slider_core.config.training import TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.displacement import Wanted
 from slider_core.train.learning_rate import learning_rate
 from slider_core.train.progress import Reading
 from slider_core.train.progress_ready import EVERY, LEAST_STEPS, MOST_STEPS, fall_of, steps_more
@@ -40,6 +41,12 @@ def test_a_slider_that_is_not_done_goes_on(unfinished: list[Reading]) -> None:
 def test_the_most_steps_bound_it() -> None:
     first, end = fall_of(readings(rising(MOST_STEPS // EVERY)))
     assert (first < end, end) == (True, MOST_STEPS)
+
+
+def test_images_that_do_not_line_up_end_early_whatever_is_read() -> None:
+    first, end = fall_of(readings(rising(12)), Wanted.IMAGES)
+    assert (first, end) == fall_of([], Wanted.IMAGES)
+    assert LEAST_STEPS < first < end < MOST_STEPS / 4
 
 
 def test_the_rate_stays_and_then_falls() -> None:

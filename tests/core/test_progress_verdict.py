@@ -12,7 +12,7 @@ from slider_core.train.drawn import Drawn
 from slider_core.train.progress import Reading
 from slider_core.train.progress_verdict import USELESS, Evidence, Verdict, explain, judge, refuse_useless
 
-GOOD = Reading(90, 0.4, 0.3, 0.1, 0.3, 1.0, 0.35)
+GOOD = Reading(150, 0.4, 0.3, 0.1, 0.3, 1.0, 0.35)
 EVIDENCE = {
     Verdict.UNTRAINED: Evidence([]),
     Verdict.NOT_FINITE: Evidence([replace(GOOD, positive=math.nan)]),
@@ -21,10 +21,11 @@ EVIDENCE = {
     Verdict.SAME_ENDS: Evidence([replace(GOOD, symmetric=1.5)]),
     Verdict.HARMS: Evidence([replace(GOOD, positive=-0.05, negative=-0.02)]),
     Verdict.ONE_SIDED: Evidence([replace(GOOD, negative=-0.02)]),
-    Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)], drawn=Drawn(0.3, 1.0)),
-    Verdict.TOO_WEAK: Evidence([Reading(2, 0.01, 0.01, strength=9.0, reach=0.02), Reading(4, 0.03, 0.03, 0, 0.03, 8.0, 0.05)]),
-    Verdict.LIMITED: Evidence([Reading(60, 0.04, 0.04, 0, 0.04, 1.0, 0.04), Reading(90, 0.04, 0.04, 0, 0.04, 1.0, 0.04)]),
-    Verdict.WORKS: Evidence([GOOD]),
+    Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)], drawn=Drawn(0.1, 0.5, 1.0)),
+    Verdict.TOO_WEAK: Evidence([Reading(4, 0.01, -0.002, None, None, 9.0, 0.01)], explained=(True, False)),
+    Verdict.LIMITED: Evidence([replace(GOOD, step=240)], drawn=Drawn(0.1, 0.2, 1.0)),
+    Verdict.UNPROVEN: Evidence([GOOD]),
+    Verdict.WORKS: Evidence([GOOD], drawn=Drawn(0.6, 0.8, 1.0)),
 }
 
 
@@ -49,33 +50,45 @@ def test_the_weak_sides_are_named(sides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("drawn", "verdict"),
     [
-        (Drawn(1.0, 1.0), Verdict.WORKS),
-        (Drawn(None, 1.0), Verdict.WORKS),  # prompts have no images
-        (Drawn(0.05, 1.0), Verdict.LIMITED),  # three identical faces
-        (Drawn(9.0, 1.0), Verdict.BURNT),
-        (Drawn(1.0, 3.0), Verdict.BURNT),
+        (Drawn(1.0, 1.1, 1.0), Verdict.WORKS),
+        (Drawn(0.05, 0.06, 1.0), Verdict.LIMITED),  # three identical faces
+        (Drawn(0.02, 1.2, 1.0), Verdict.LIMITED),  # moves, but not what the images differ in
+        (Drawn(1.0, 9.0, 1.0), Verdict.BURNT),
+        (Drawn(1.0, 1.1, 3.0), Verdict.BURNT),
+        (Drawn(1.0, 1.1, 1.0, strength=20.0), Verdict.SAME_ENDS),
     ],
 )
 def test_pictures_that_were_drawn_have_a_say(drawn: Drawn, verdict: Verdict) -> None:
     assert judge(replace(EVIDENCE[Verdict.WORKS], drawn=drawn)) is verdict
 
 
+def test_an_unfinished_slider_must_show_more() -> None:
+    for share, verdict in ((0.25, Verdict.TOO_WEAK), (0.5, Verdict.WORKS)):
+        assert judge(Evidence([replace(GOOD, strength=3.0)], drawn=Drawn(share, share, 1.0))) is verdict
+
+
+def test_the_share_that_is_told_is_the_drawn_one() -> None:
+    for verdict in (Verdict.LIMITED, Verdict.WORKS):
+        evidence = EVIDENCE[verdict]
+        assert f"{100 * evidence.drawn.share:.0f} %" in explain(verdict, evidence)
+
+
 def test_weights_that_are_not_finite_outdo_any_reading_and_the_last_reading_counts() -> None:
     assert judge(Evidence([GOOD], finite=False)) is Verdict.NOT_FINITE
-    assert judge(Evidence([*EVIDENCE[Verdict.HARMS].readings, GOOD])) is Verdict.WORKS
+    assert judge(replace(EVIDENCE[Verdict.WORKS], readings=[*EVIDENCE[Verdict.HARMS].readings, GOOD])) is Verdict.WORKS
 
 
-def test_images_that_do_not_line_up_are_judged_by_what_the_noise_leaves() -> None:
-    small = Evidence([Reading(90, 0.01, 0.01, 0.1, 0.01, 1.0, 0.01)])
+def test_what_no_picture_can_prove_is_not_said_to_work() -> None:
+    small = Evidence([Reading(150, 0.01, 0.01, 0.1, 0.01, 1.0, 0.01)], wanted=Wanted.IMAGES)
     assert judge(small) is Verdict.LIMITED
-    assert judge(replace(small, wanted=Wanted.IMAGES)) is Verdict.WORKS
+    unproven = Evidence([GOOD], wanted=Wanted.IMAGES, drawn=Drawn(None, None, 1.0))
+    assert judge(unproven) is Verdict.UNPROVEN
 
 
 def test_a_calibration_knows_better_than_one_strength() -> None:
-    loud = EVIDENCE[Verdict.HARMS]  # too strong at the images' strength, right at a tenth of it
+    loud = replace(EVIDENCE[Verdict.HARMS], drawn=Drawn(0.6, 0.8, 1.0))  # too strong at 1, right at a tenth of it
     for evidence, explained, verdict in (
         (loud, (True, True), Verdict.WORKS),
-        (EVIDENCE[Verdict.BURNT], (True, True), Verdict.WORKS),
         (EVIDENCE[Verdict.WORKS], (True, False), Verdict.ONE_SIDED),
         (EVIDENCE[Verdict.WORKS], (False, False), Verdict.HARMS),
     ):

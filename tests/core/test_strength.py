@@ -289,4 +289,4 @@ def test_dropout_acts_in_training_and_its_progress_is_read_without(linear_backen
     assert dropped.losses[0] == whole.losses[0], "silent at first"
     assert dropped.losses[1:] != whole.losses[1:]
     whole.adapter.load_state(dropped.adapter.state())
-    assert dropped._probe.read(model, dropped.adapter) == whole._probe.read(model, whole.adapter)
+    assert dropped.probe.read(model, dropped.adapter) == whole.probe.read(model, whole.adapter)

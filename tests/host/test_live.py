@@ -120,9 +120,8 @@ def test_the_last_strip_is_what_the_sweep_draws(prompt: dict, run_graph, pack, c
     monkeypatch.setattr(kind, "images", images)
     measured = pack.core("train.calibration")
     side = measured.Side(2.0, 3.0, ((1.0, 0.1), (2.0, 0.2)))
-    monkeypatch.setattr(
-        pack.core("train.training_run"), "calibrate", lambda *_: measured.Calibration(side, side, 0)
-    )  # the real one is slow
+    calibration = measured.Calibration(side, side, 0), pack.core("train.drawn").Drawn(1.0, 1.0, 1.0)
+    monkeypatch.setattr(pack.core("train.training_run"), "measure", lambda *_: calibration)
     prompt["6"]["inputs"] |= {"calibrate": True, "learning_rate": 0.02}
     graph = watched(prompt, every=0)
     sweep = {"sampling": ["live", 0], "strengths": "-1, 0, 1", "rows": 1, "model": ["1", 0], "vae": ["1", 2]}

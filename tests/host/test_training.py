@@ -58,7 +58,7 @@ def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, co
     assert run["strip"].std() > 0.05
     assert (comfy / "models" / "loras" / run["name"]).is_file()
     assert run.ui["10"]["images"], "the sweep shows its strip in the node"
-    assert [point[0] for point in run.events("slider_lora.progress")[-1]["explained"]] == [20, STEPS]
+    assert [point[0] for point in run.events("slider_lora.progress")[-1]["explained"]] == [30, STEPS]
 
 
 def test_the_injector_shows_what_it_found(prompt: dict, run_graph) -> None:

@@ -1,0 +1,82 @@
+"""What strength 1 becomes, and what is drawn there, on a model whose answers can be calculated."""
+
+import math
+
+import pytest
+import torch
+
+from slider_core.backend import Conditioning
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Objective
+from slider_core.encode.encoder import Sample
+from slider_core.layers.layer import Target
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.displacement import DisplacementMeter
+from slider_core.train.measurement import measure
+
+CONCEPT = torch.tensor([1.0, -2.0, 0.5])
+# what the slider answers for its strength, in images; the LoRA weight of strength 1; the share that is drawn there
+SCALES = {
+    "as_trained": (1.05, 1.0, 1.05),  # the best is 0.95, and strength 1 nearly as good
+    "weak": (0.5, 2.0, 1.0),
+    "loud": (3.0, 1 / 3, 1.0),  # 1.4 times the best would overshoot the images
+    "far_too_loud": (40.0, 1 / 40, 1.0),
+    "far_too_weak": (0.1, 4.0, 0.4),  # no file's strength 1 is more than 4 times what was trained
+    "wrong_way": (-1.0, 1.0, -1.0),
+}
+
+
+def model_and_slider(linear_backend, scale: float) -> tuple[object, Adapter]:
+    """A model that answers with the clean image, and says nothing but the slider's strength times `scale` CONCEPT."""
+    model = linear_backend()
+    model.module.mix.weight.data.zero_()
+    model.add_noise = lambda latent, _noise, _sigma: torch.ones_like(latent)
+    model.target = lambda latent, _noise, _sigma: latent
+    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=1, alpha=1.0))
+    with torch.no_grad():
+        adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
+        adapter.parameters()[1].copy_(scale * CONCEPT[:, None])
+    return model, adapter
+
+
+def images(aligned: bool = True, strength: float = 1.0) -> list[Sample]:
+    flat = CONCEPT[:, None, None].expand(3, 4, 4)
+    return [Sample(sign * flat, Conditioning("", None), sign * strength, 0, aligned=aligned) for sign in (1.0, -1.0)]
+
+
+@pytest.mark.parametrize(("scale", "unit", "share"), SCALES.values(), ids=SCALES)
+def test_strength_1_and_what_it_draws(linear_backend, scale: float, unit: float, share: float) -> None:
+    model, adapter = model_and_slider(linear_backend, scale)
+    passes = []
+    meter = DisplacementMeter(images(), Objective.DENOISE_PAIRED, 0)
+    calibration, drawn = measure(model, adapter, images(), meter, passes.append)
+    assert calibration.unit == pytest.approx(unit, rel=1e-3)
+    assert (drawn.share, drawn.distance) == pytest.approx((share, abs(share)), rel=1e-3)
+    assert passes == list(range(1, calibration.passes + 1))
+    if scale > 0:
+        assert (calibration.plus.best, calibration.minus.end) == pytest.approx((1 / scale, 2 / scale), rel=1e-3)
+    else:
+        assert (calibration.plus, calibration.minus) == (None, None)
+
+
+def test_images_of_another_strength_become_1_all_the_same(linear_backend) -> None:
+    model, adapter = model_and_slider(linear_backend, 0.4)
+    samples = images(strength=2.0)
+    calibration, drawn = measure(model, adapter, samples, DisplacementMeter(samples, Objective.DENOISE_PAIRED, 0))
+    assert (calibration.unit, calibration.plus.best) == pytest.approx((2.5, 2.5), rel=1e-3)
+    assert drawn.share == pytest.approx(1.0, rel=1e-3)
+
+
+def test_without_pairs_nothing_can_be_laid_along(linear_backend) -> None:
+    model, adapter = model_and_slider(linear_backend, 1.0)
+    samples = images(aligned=False)
+    calibration, drawn = measure(model, adapter, samples, DisplacementMeter(samples, Objective.DISPLACEMENT, 0, draws=2))
+    assert calibration.unit == pytest.approx(1.0, rel=1e-3)
+    assert (drawn.share, drawn.distance) == (None, None)
+
+
+def test_pictures_that_are_not_finite_are_burnt_ones(linear_backend) -> None:
+    model, adapter = model_and_slider(linear_backend, math.inf)
+    meter = DisplacementMeter(images(), Objective.DENOISE_PAIRED, 0)
+    _, drawn = measure(model, adapter, images(), meter)
+    assert (drawn.share, drawn.contrast) == (0.0, math.inf)
