@@ -61,6 +61,8 @@ class DatasetOptions:
     """The optional inputs of Load Slider Dataset, by name."""
 
     caption_from: str = CaptionFrom.TEXTFILE.value
+    positive_folder: str = ""
+    negative_folder: str = ""
     trigger_word: str = ""
     pairing: str = Pairing.AUTO.value
     unequal: str = Unequal.STOP.value
@@ -96,8 +98,8 @@ class LoadSliderDataset(io.ComfyNode):
                     "caption_from",
                     io.Combo,
                     CaptionFrom.TEXTFILE,
-                    "textfile: 01.txt beside 01.png. filename: the name of the image. none: no caption.",
-                    options=[CaptionFrom.TEXTFILE.value, CaptionFrom.FILENAME.value, CaptionFrom.NONE.value],
+                    "textfile: 01.txt beside 01.png. textlines: each line is one, a step draws one. filename: the image's name.",
+                    options=[kind.value for kind in CaptionFrom if kind is not CaptionFrom.INSTANCEPROMPT],
                 ),
                 option("trigger_word", io.String, "", "Put before every caption of the folders."),
                 option("pairing", io.Combo, Pairing.AUTO, PAIRING, options=Pairing),
@@ -107,6 +109,8 @@ class LoadSliderDataset(io.ComfyNode):
                 option("alpha", io.Combo, Alpha.COLOR, ALPHA, options=Alpha),
                 option("background", io.Color, "#ffffff", "Behind transparency."),
                 option("frames", io.Int, 1, FRAMES, min=1, max=257),
+                option("positive_folder", io.String, "", "The folder of the positive images, where its name does not say so."),
+                option("negative_folder", io.String, "", "The folder of the negative images, where its name does not say so."),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step, or to go on with Slider Bucket."),
@@ -128,10 +132,9 @@ class LoadSliderDataset(io.ComfyNode):
         chosen = DatasetOptions(**options)
         spec, place, notes = chosen.spec(), locate(folder), []
         if place.is_dir():
-            trigger = chosen.trigger_word.strip()
-            buckets = bucket_folders(
-                place, strength, caption.strip() or None, captions=chosen.caption_from, trigger=trigger, crop=chosen.crop
-            )
+            sides = chosen.positive_folder.strip(), chosen.negative_folder.strip()
+            fields = {"captions": chosen.caption_from, "trigger": chosen.trigger_word.strip(), "crop": chosen.crop}
+            buckets = bucket_folders(place, strength, caption.strip() or None, *sides, **fields)
         else:
             buckets, notes = read_dataset_file(place)
         bar = comfy.utils.ProgressBar(1)

@@ -10,6 +10,7 @@ from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.data.bucket_spec import BucketSpec
+from ..slider_core.data.bucket_text import has_strengths
 from ..slider_core.data.buckets import Bucket, joined, read_bucket
 from ..slider_core.data.dataset import sides_named
 from ..slider_core.data.simpletuner import is_dataset_file
@@ -39,15 +40,22 @@ def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def datasets(root: Path) -> list[str]:
     """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes.
 
-    A folder that lacks the other side is listed too: who looks for it gets the error that says what is missing."""
+    A folder that lacks the other side is listed too: who looks for it gets the error that says what is missing. So is a folder
+    of two folders of images, whose sides can be chosen, and one whose images have strengths of their own."""
     found = []
     for here, inner, files in walked(root):
         found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
-        if sides := sides_named(inner):
+        sides = sides_named(inner)
+        if sides or has_strengths(root / here) or (len(inner) == 2 and all(map(holds_images, (root / here / n for n in inner)))):
             found.append(here.as_posix())
         if sides == 2:
             inner.clear()
     return sorted(name for name in found if name != ".")
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether an image or a clip lies right in a folder."""
+    return any(path.suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) for path in folder.iterdir())
 
 
 def image_folders() -> list[str]:

@@ -19,8 +19,9 @@ from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
 from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
-from ..slider_core.data.dataset import bucket_folders, read_dataset
-from ..slider_core.data.folder_files import SIDES, FolderRows, Move, folder_rows, move_files, need_flat, side_folder
+from ..slider_core.data.bucket_text import has_strengths
+from ..slider_core.data.dataset import bucket_folders, read_dataset, sides_named
+from ..slider_core.data.folder_files import REMOVED, SIDES, FolderRows, Move, folder_rows, move_files, need_flat, side_folder
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
@@ -48,8 +49,9 @@ def editable(name: str) -> Path:
     need(place.is_dir(), "A dataset file says itself where its images lie.", "edit.file")
     home = Path(folder_paths.get_input_directory()).resolve()
     need(inside(place, [home]) and place.resolve() != home, "This folder lies outside ComfyUI's input folder.", "edit.outside")
-    by_strength = any(path.name.lower().startswith("strength") for path in place.iterdir())
-    need(not by_strength, "Folders that are named by a strength are arranged by hand.", "edit.strength")
+    names = {path.name for path in place.iterdir() if path.is_dir() and path.name.lower() not in (*SIDES, REMOVED)}
+    other = sides_named(names) or has_strengths(place) or not sides_named(path.name for path in place.iterdir())
+    need(not other, "Folders that are named by a strength, or otherwise, are arranged by hand.", "edit.strength")
     need_flat(place)
     return place
 

@@ -74,7 +74,8 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
     if args.dataset.suffix.lower() == ".json" and args.dataset.is_file():
         buckets, notes = read_dataset_file(args.dataset)
         return read_dataset(buckets, spec, notes=notes)
-    folders = bucket_folders(args.dataset, captions=args.caption_from, trigger=args.trigger, crop=args.crop)
+    sides = {"positive": args.positive_folder, "negative": args.negative_folder}
+    folders = bucket_folders(args.dataset, **sides, captions=args.caption_from, trigger=args.trigger, crop=args.crop)
     return read_dataset(folders, spec)
 
 
@@ -125,6 +126,8 @@ def add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> No
         names = [kind.value for kind in kinds if kind is not CaptionFrom.INSTANCEPROMPT]
         command.add_argument(option, default=default.value, choices=names, help=", ".join(names))
     command.add_argument("--trigger", default="", help="a word before every caption")
+    for side in ("positive", "negative"):
+        command.add_argument(f"--{side}-folder", default="", help=f"the folder of the {side} images, where its name says nothing")
     command.add_argument("--flip", action="store_true", help="every pair mirrored as well")
 
 

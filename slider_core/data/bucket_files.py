@@ -19,6 +19,7 @@ from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, PLUGINS, plugin_endings
 from .bitmap_clip import by_number
 
 CAPTION_ENDINGS = (".txt", ".caption", ".json")  # the first that lies beside an image counts
+TABLES = ("metadata.csv", "metadata.jsonl")  # rows about images
 IGNORED = {".ds_store", "thumbs.db", "desktop.ini"}  # what file managers leave behind
 MASK = re.compile(r"(.+?)[-_. ](?:masklabel|mask|condlabel)$", re.IGNORECASE)
 MASK_FOLDERS = ("mask", "masks", "masklabel")
@@ -31,12 +32,15 @@ ODD = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "devic
 class BucketFiles:
     """`images`: images, clips and folders of frames in the order of their names; `masks` and `captions` by image.
 
-    `unused`: a line for each kind of thing that is not used, or used as something else than an image."""
+    `notes`: a .json beside another caption, which may hold a strength. `tables`: files of rows about images. `unused`: a line for
+    each kind of thing that is not used, or used as something else than an image."""
 
     folder: Path
     images: list[Path] = field(default_factory=list)
     masks: dict[Path, Path] = field(default_factory=dict)
     captions: dict[Path, Path] = field(default_factory=dict)
+    notes: dict[Path, Path] = field(default_factory=dict)
+    tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     def inside(self, image: Path) -> str:
@@ -96,7 +100,8 @@ def bucket_files(folder: Path, clips: bool = False) -> BucketFiles:
     images = [path for path in files if path.is_dir() or (path.suffix.lower() in endings() and _may_be_read(path))]
     _sort_out_masks(found, images)
     _find_captions(found, files)
-    used = {*images, *found.captions.values()}
+    found.tables = [path for path in files if path.name.lower() in TABLES and path.is_file()]
+    used = {*images, *found.captions.values(), *found.notes.values(), *found.tables}
     _name_unused(found, [path for path in files if path not in used])
     return found
 
@@ -160,6 +165,8 @@ def _find_captions(found: BucketFiles, files: Sequence[Path]) -> None:
         first = next((beside[ending] for ending in CAPTION_ENDINGS if ending in beside), None)
         if first is not None:
             found.captions[image] = first
+        if ".json" in beside and beside[".json"] != first:
+            found.notes[image] = beside[".json"]
 
 
 def _name_unused(found: BucketFiles, paths: Sequence[Path]) -> None:

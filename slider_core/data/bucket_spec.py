@@ -13,6 +13,7 @@ class CaptionFrom(str, Enum):
     """Where a caption comes from (the names are those of SimpleTuner's caption_strategy)."""
 
     TEXTFILE = "textfile"
+    TEXTLINES = "textlines"  # every line a caption of its own, one of them drawn a step
     FILENAME = "filename"
     INSTANCEPROMPT = "instanceprompt"
     NONE = "none"
@@ -79,7 +80,8 @@ class BucketSpec(JsonSpec):
     """One labelled folder. `strength` > 0: more of the concept, < 0: less, 0: stay as you are.
 
     Within the buckets of one sign `probability` weighs how often a bucket's turn comes; an epoch shows each of its images
-    1 + `repeats` times. `crop` and `resolution` (0: that of the run) say how its images are fitted.
+    1 + `repeats` times. `crop` and `resolution` (0: that of the run) say how its images are fitted. Of more than `most` images
+    (0: all) some are drawn by their names, the same ones on both sides.
     """
 
     folder: str
@@ -92,6 +94,7 @@ class BucketSpec(JsonSpec):
     repeats: int = 0
     resolution: int = 0
     crop: Crop = Crop.CENTER
+    most: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
@@ -109,6 +112,8 @@ class BucketSpec(JsonSpec):
         need(is_whole(self.repeats, 0), repeats, "bucket_spec.repeats")
         resolution = f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}."
         need(is_whole(self.resolution, 0), resolution, "bucket_spec.resolution")
+        most = f"{where}: the most images must be a whole number from 1, or 0 for all, got {self.most!r}."
+        need(is_whole(self.most, 0), most, "bucket_spec.most")
 
     @property
     def sign(self) -> int:

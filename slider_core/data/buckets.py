@@ -7,7 +7,6 @@ them (the pair doctor, its contact sheet, previews); and once in full when they 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,16 +14,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..config.checks import SliderError, clean_text, need, parse_json
-from ..config.regular_files import inside, naming, open_file, read_text
+from ..config.checks import SliderError, need
+from ..config.regular_files import inside, naming, open_file
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Look
 from .bitmap_clip import frame_files, look
 from .bucket_files import BucketFiles, bucket_files
-from .bucket_spec import BucketSpec, CaptionFrom
+from .bucket_spec import BucketSpec
+from .bucket_text import BucketText
 
-CAPTION_KEYS = ("caption", "prompt", "text", "description", "tags")
 GRAPH = "graph"  # in the place of a folder
-MOST_CAPTION = 64 << 10  # bytes
 BLOCK = 1 << 20  # bytes that are hashed at once
 COPY = 600 * 600  # pixels of a small copy: more than the doctor's 256 x 256 and a preview's 512 x 512, which crop it
 COPIES = 256 * 1024**2  # bytes of a dataset's small copies: more than 200 of them, the most that are looked at
@@ -32,8 +30,9 @@ COPIES = 256 * 1024**2  # bytes of a dataset's small copies: more than 200 of th
 
 @dataclass(frozen=True)
 class ImageSample:
-    """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the caption.
+    """One image or clip with its caption and signed strength. `content` is the hash of the file, `digest` of it and the captions.
 
+    `others`: further captions; a step draws one of all.
     `mask_file`: an image, dark where it is not trained on. `inside`: the folder below the bucket's own. `pixels` (3, H, W) in
     [0, 1] instead of a path for an image out of a graph, with its `mask` (1, H, W). `copy`: RGB or RGBA, small, of a clip the
     first frame; None beyond the first images of a large bucket.
@@ -51,11 +50,20 @@ class ImageSample:
     frames: int = 1
     inside: str = ""
     mask_file: Path | None = None
+    others: tuple[str, ...] = ()
     copy: Image.Image | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         return f"{self.inside}/{self.path.stem}" if self.inside else self.path.stem
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        return (self.caption, *self.others)
+
+    @property
+    def sign(self) -> int:
+        return (self.strength > 0) - (self.strength < 0)
 
     @property
     def is_clip(self) -> bool:
@@ -74,39 +82,6 @@ class Bucket:
     unused: tuple[str, ...] = ()  # what in its folder was not used, or not as an image
 
 
-def _caption(path: Path, spec: BucketSpec, text: Path | None, roots: Sequence[Path] | None) -> str:
-    """The caption of an image with the caption file `text` beside it."""
-    caption = ""
-    if spec.caption is not None or spec.captions is CaptionFrom.INSTANCEPROMPT:
-        caption = spec.caption or ""
-    elif spec.captions is CaptionFrom.FILENAME:
-        caption = " ".join(re.sub(r"[_\-]+", " ", path.stem).split())
-    elif spec.captions is CaptionFrom.TEXTFILE and text is not None:
-        caption = _caption_in(text, roots)
-    return clean_text(f"{spec.trigger} {caption}".strip())
-
-
-def _caption_in(text: Path, roots: Sequence[Path] | None) -> str:
-    """The text of a caption file: of a .json what stands under `caption` or the like."""
-    if not inside(text, roots):
-        raise SliderError(f"Caption {text} leads outside the folders for datasets. Copy it there.", "caption.outside")
-    content = read_text(text, "Caption", "caption.unreadable", MOST_CAPTION)
-    if text.suffix.lower() == ".json":
-        content = _caption_of_json(text, content)
-    return " ".join(content.split())
-
-
-def _caption_of_json(path: Path, content: str) -> str:
-    value = parse_json(content, f"Caption {path}", "caption.json", "Mend or remove it.")
-    if isinstance(value, dict):
-        value = next((value[key] for key in CAPTION_KEYS if value.get(key) is not None), "")
-    if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
-        value = ", ".join(value)
-    form = f"Caption {path} must hold a text, or one under {', '.join(CAPTION_KEYS)}."
-    need(isinstance(value, str), form, "caption.json")
-    return str(value)
-
-
 def _content(path: Path) -> str:
     """A hash of a file, or of the files of a folder of frames."""
     files = frame_files(path) if path.is_dir() else [path]
@@ -122,25 +97,26 @@ def _digest(content: str, caption: str) -> str:
     return hashlib.sha256(content.encode() + caption.encode()).hexdigest()[:16]
 
 
-def _read_sample(
-    path: Path, spec: BucketSpec, files: BucketFiles, roots: Sequence[Path] | None, copy_pixels: int
-) -> tuple[ImageSample, Look]:
-    """Open an image and its mask to the last byte and read its caption; SliderError when one is damaged or no image."""
+def _read_sample(path: Path, text: BucketText, copy_pixels: int) -> tuple[ImageSample, Look]:
+    """Open an image and its mask to the last byte and read what is written of it; SliderError when one is damaged or no image."""
+    files, roots = text.files, text.roots
     frames = frame_files(path) if path.is_dir() else []
     mask = files.masks.get(path)
     for file in (path, *frames, *([mask] if mask else [])):
         outside = f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there."
         need(inside(file, roots), outside, "image.outside")
     seen = look(path, copy_pixels)
-    caption = _caption(path, spec, files.captions.get(path), roots)
+    caption, *others = text.captions(path)
+    strength = text.strength(path)
+    strength = text.spec.strength if strength is None else strength
     content = _content(path)
     if mask is not None:
         look(mask)
         content = _digest(content, _content(mask))
     size = (seen.width, seen.height)
-    digest = _digest(content, caption)
-    sample = ImageSample(path, caption, spec.strength, *size, digest, content, frames=seen.frames, copy=seen.copy)
-    return replace(sample, inside=files.inside(path), mask_file=mask), seen
+    digest = _digest(content, "\n".join((caption, *others)))
+    sample = ImageSample(path, caption, strength, *size, digest, content, frames=seen.frames, copy=seen.copy)
+    return replace(sample, inside=files.inside(path), mask_file=mask, others=tuple(others)), seen
 
 
 def files_of(spec: BucketSpec, roots: Sequence[Path] | None = None, clips: bool = False) -> BucketFiles | SliderError:
@@ -188,14 +164,20 @@ def read_bucket(
     files = files or files_of(spec, roots)
     if isinstance(files, SliderError):
         return Bucket(spec, ()), [files]
+    try:
+        text = BucketText(spec, files, roots)
+    except SliderError as fault:
+        return Bucket(spec, ()), [fault]
     samples: list[ImageSample] = []
     faults: list[SliderError] = []
     notes: list[str] = []
-    copies_left = COPIES // buckets if spec.strength else 0  # neutral images are not looked at
-    for path in files.images:
+    written = any(file.suffix.lower() == ".json" for file in files.captions.values()) or files.notes or files.tables
+    looked_at = spec.strength or written  # neutral images are not, where none says a strength
+    copies_left = COPIES // buckets if looked_at else 0
+    for path in _drawn(files.images, spec.most):
         try:
             pixels = copy_pixels(spec.resolution) if copies_left > 0 else 0
-            sample, seen = _read_sample(path, spec, files, roots, pixels)
+            sample, seen = _read_sample(path, text, pixels)
             if seen.copy:
                 copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
             samples.append(sample)
@@ -205,6 +187,15 @@ def read_bucket(
         if on_image:
             on_image()
     return Bucket(spec, tuple(samples), tuple(notes), tuple(files.unused)), faults
+
+
+def _drawn(images: Sequence[Path], most: int) -> list[Path]:
+    """At most so many images (0: all), drawn by a hash of their names: of both sides of pairs the same ones, in every run."""
+    if not 0 < most < len(images):
+        return list(images)
+    names = sorted(images, key=lambda path: hashlib.sha256(path.stem.lower().encode()).digest())
+    kept = set(names[:most])
+    return [path for path in images if path in kept]
 
 
 def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[str], mask_BHW: torch.Tensor | None) -> Bucket:

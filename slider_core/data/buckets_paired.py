@@ -16,10 +16,15 @@ def sides_of(buckets: Iterable[Bucket]) -> tuple[list[ImageSample], list[ImageSa
     positive: list[ImageSample] = []
     negative: list[ImageSample] = []
     for bucket in buckets:
-        if bucket.spec.sign:
-            side = positive if bucket.spec.sign > 0 else negative
-            side += bucket.image_samples
+        positive += [sample for sample in bucket.image_samples if sample.strength > 0]
+        negative += [sample for sample in bucket.image_samples if sample.strength < 0]
     return positive, negative
+
+
+def graded(buckets: Iterable[Bucket]) -> bool:
+    """Whether the images of a bucket lie on both sides, by strengths of their own."""
+    signs = [{sample.sign for sample in bucket.image_samples} for bucket in buckets]
+    return any({1, -1} <= both for both in signs)
 
 
 def match_pairs(positive: list[ImageSample], negative: list[ImageSample], how: Pairing) -> tuple[Pairs, str]:
@@ -68,7 +73,9 @@ def unequal_sides(buckets: Sequence[Bucket]) -> str:
     positive, negative = sides_of(buckets)
     folders: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for bucket in buckets:
-        folders[bucket.spec.sign].append(bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder)
+        title = bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder
+        for sign in {sample.sign for sample in bucket.image_samples}:
+            folders[sign].append(title)
     plus = f"{len(positive)} positive images ({', '.join(folders[1])})"
     minus = f"{len(negative)} negative ({', '.join(folders[-1])})"
     shared = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}

@@ -5,6 +5,9 @@
     smile/neutral/*.png         strength 0       stay as you are (optional)
     smile/strength_+0.5/*.png   any strength, by the folder's name
 
+Names of other programs are taken too: pos/ and neg/, 1/ and -1/, 10_positive/ (ten times an epoch); two folders of any names by
+choice; and images with strengths of their own (bucket_text.py) in one folder, or right in the dataset's.
+
 Buckets come from such a folder, from a dataset file (simpletuner.py) or out of a graph (images in memory).
 """
 
@@ -22,11 +25,16 @@ from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
 from .bucket_files import BucketFiles
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
+from .bucket_text import has_strengths
 from .buckets import GRAPH, Bucket, ImageSample, files_of, joined, read_bucket
-from .buckets_paired import match_pairs, sides_of, unequal_sides
+from .buckets_paired import graded, match_pairs, sides_of, unequal_sides
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
-_BY_STRENGTH = re.compile(r"strength_([+-]?(?:\d+(?:\.\d+)?|\.\d+))", re.IGNORECASE)
+ALSO_NAMED = {"pos": 1.0, "neg": -1.0, "plus": 1.0, "minus": -1.0}
+_NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
+_BY_STRENGTH = re.compile(rf"strength_({_NUMBER})", re.IGNORECASE)
+_BARE_NUMBER = re.compile(_NUMBER)  # a strength where both signs are there: 1/ and -1/
+_REPEATED = re.compile(r"(\d{1,4})_(.+)")  # kohya's 10_smile: ten times an epoch
 OnImage = Callable[[int, int], None]  # (images read or encoded, images in all)
 
 
@@ -84,40 +92,86 @@ def _folders_in(root: Path) -> list[Path]:
     return folders
 
 
-def bucket_folders(root: str | Path, strength: float = 1.0, caption: str | None = None, **choices: object) -> list[BucketSpec]:
+def bucket_folders(
+    root: str | Path,
+    strength: float = 1.0,
+    caption: str | None = None,
+    positive: str = "",
+    negative: str = "",
+    **choices: object,
+) -> list[BucketSpec]:
     """The folders under `root` that name a strength: `positive/`, `negative/` and `neutral/` at +-strength, `strength_+0.5/`.
 
-    `choices` are further fields of every BucketSpec. SliderError that names what is missing.
+    `positive` and `negative` name the folders of the two sides where their names say no strength. `choices` are further fields
+    of every BucketSpec. SliderError that names what is missing.
     """
     root = Path(root)
     folders = _folders_in(root)
+    chosen = _chosen(folders, strength, positive, negative) if positive or negative else {}
+    strengths = chosen or _strengths_of([folder.name for folder in folders], strength)
     buckets = []
     for folder in folders:
-        value = _strength_of(folder.name, strength)
-        if value is None:
+        value = strengths.get(folder.name)
+        if not strengths and has_strengths(folder):
+            value = 0.0
+        if value is not None:
+            again = _REPEATED.fullmatch(folder.name)
+            repeats = {"repeats": max(0, int(again[1]) - 1)} if again else {}
+            buckets.append(BucketSpec(str(folder), value, caption, **choices, **repeats))  # type: ignore[arg-type]
+        elif not chosen:
             _refuse_misspelt(folder)
-        else:
-            buckets.append(BucketSpec(str(folder), value, caption, **choices))  # type: ignore[arg-type]
+    if not buckets and has_strengths(root):
+        buckets.append(BucketSpec(str(root), 0.0, caption, **choices))  # type: ignore[arg-type]
+    if not any(has_strengths(Path(bucket.folder)) for bucket in buckets):
+        _need_sides(root, folders, buckets)
+    return sorted(buckets, key=lambda bucket: (1, -1, 0).index(bucket.sign))
+
+
+def _need_sides(root: Path, folders: Sequence[Path], buckets: Sequence[BucketSpec]) -> None:
+    """SliderError where no folder stands for one of the sides."""
     for name, sign in (("positive", 1), ("negative", -1)):
         if not any(bucket.strength * sign > 0 for bucket in buckets):
             there = f" There: {', '.join(folder.name for folder in folders[:5])}." if folders else ""
             needed = f"A slider needs positive/ and negative/ images, or strength_+1/ and strength_-1/.{there}"
-            raise SliderError(f"Folder missing: {root / name}. {needed}", "dataset.side")
-    return sorted(buckets, key=lambda bucket: (1, -1, 0).index(bucket.sign))
+            choice = " Or say which two they are (positive_folder and negative_folder)." if len(folders) > 1 else ""
+            raise SliderError(f"Folder missing: {root / name}. {needed}{choice}", "dataset.side")
+
+
+def _chosen(folders: Sequence[Path], strength: float, positive: str, negative: str) -> dict[str, float]:
+    """The strengths of two folders that were chosen by name. SliderError where one is not there, or both are one."""
+    strengths = {}
+    names = {folder.name.lower(): folder.name for folder in folders}
+    for side, name, value in (("positive", positive, strength), ("negative", negative, -strength)):
+        there = ", ".join(names.values()) or "none"
+        missing = f'No folder "{name}" for the {side} images. There: {there}. Choose one for each side.'
+        need(name.strip("/ ").lower() in names, missing, "dataset.chosen")
+        strengths[names[name.strip("/ ").lower()]] = value
+    need(len(strengths) == 2, f'"{positive}" cannot be both sides. Choose another folder for one of them.', "dataset.chosen")
+    return strengths
 
 
 def sides_named(folders: Iterable[str]) -> int:
     """How many of both sides folders of these names stand for: 2 make a dataset, 1 is meant as one."""
-    strengths = [_strength_of(name, 1.0) or 0.0 for name in folders]
+    strengths = _strengths_of(list(folders), 1.0).values()
     return (max(strengths, default=0.0) > 0) + (min(strengths, default=0.0) < 0)
 
 
-def _strength_of(folder: str, strength: float) -> float | None:
-    """The strength that a folder's name stands for; None for another folder."""
-    number = _BY_STRENGTH.fullmatch(folder)
-    if number:
-        return float(number[1])
-    return NAMED[folder.lower()] * strength if folder.lower() in NAMED else None
+def _strengths_of(names: Sequence[str], strength: float) -> dict[str, float]:
+    """The strengths that names of folders stand for; those that stand for none are left out."""
+    strengths: dict[str, float] = {}
+    bare: dict[str, float] = {}
+    for name in names:
+        again = _REPEATED.fullmatch(name)
+        word = (again[2] if again else name).lower()
+        number = _BY_STRENGTH.fullmatch(word)
+        if number:
+            strengths[name] = float(number[1])
+        elif _BARE_NUMBER.fullmatch(name):
+            bare[name] = float(name)
+        elif word in NAMED or word in ALSO_NAMED:
+            strengths[name] = (NAMED | ALSO_NAMED)[word] * strength
+    both = min(bare.values(), default=0.0) < 0 < max(bare.values(), default=0.0)
+    return strengths | (bare if both else {})
 
 
 def _refuse_misspelt(folder: Path) -> None:
@@ -135,6 +189,9 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     """Buckets that were read as a dataset, with its pairs. One side may be missing yet: training asks for both."""
     positive, negative = sides_of(buckets)
     lines = [*map(_line, buckets), *notes]
+    names = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}
+    if graded(buckets) and not names and spec.pairing is Pairing.AUTO:
+        spec = replace(spec, pairing=Pairing.RANDOM)
     for bucket in buckets:
         lines += [f"{line}." for line in bucket.unused]
         lines += bucket.notes
@@ -180,14 +237,23 @@ def _check_clips(buckets: Sequence[Bucket], pairs: Iterable[tuple[ImageSample, I
 def _line(bucket: Bucket) -> str:
     spec = bucket.spec
     captions = sum(bool(sample.caption) for sample in bucket.image_samples)
+    most = max((len(sample.captions) for sample in bucket.image_samples), default=1)
     place = "from the graph" if spec.folder == GRAPH else f"in {spec.title}"
-    strength = f"{spec.strength:+g}" if spec.strength else "0"
-    line = f"{strength}: {len(bucket.image_samples)} images {place}, {captions} with a caption"
+    line = f"{_strengths_in(bucket)}: {len(bucket.image_samples)} images {place}, {captions} with a caption"
+    if most > 1:
+        line += f" (up to {most} for an image, one is drawn a step)"
     if spec.probability != 1:
         line += f", probability {spec.probability:g}"
     if spec.repeats:
         line += f", {1 + spec.repeats} times an epoch"
     return line
+
+
+def _strengths_in(bucket: Bucket) -> str:
+    """The strength of a bucket's images, or the least and the greatest of them."""
+    strengths = {sample.strength for sample in bucket.image_samples} or {bucket.spec.strength}
+    ends = sorted({min(strengths), max(strengths)})
+    return " to ".join(f"{strength:+g}" if strength else "0" for strength in ends)
 
 
 def read_dataset(
@@ -220,7 +286,8 @@ def read_dataset(
         buckets.append(bucket)
         faults += bucket_faults
     for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):
-        if all(bucket_spec.sign != sign for bucket_spec in specs):
+        signs = {sample.sign for bucket in buckets for sample in bucket.image_samples}
+        if sign not in signs and all(bucket_spec.sign != sign for bucket_spec in specs):
             faults.append(SliderError(f"No {side} bucket: give one folder a strength {advice} 0.", "dataset.side"))
     if faults:
         raise joined(faults)

@@ -26,7 +26,8 @@ from .buckets import joined
 
 _USED = """
 id instance_data_dir slider_strength caption_strategy instance_prompt only_instance_prompt prepend_instance_prompt probability
-repeats resolution resolution_type crop crop_style crop_aspect disabled disable type dataset_type
+repeats resolution resolution_type crop crop_style crop_aspect disabled disable type dataset_type disable_multiline_split
+max_num_samples
 """
 # known to SimpleTuner and without meaning here: where it caches, how it finds files, what other trainings need
 _IDLE = """
@@ -36,10 +37,10 @@ cache_file_suffix caption_column caption_dropout_probability caption_file_extens
 clear_cache_each_epoch compress_cache conditioning conditioning_config conditioning_data conditioning_image_embed_batch_size
 conditioning_image_embeds conditioning_type config crop_aspect_buckets csv csv_cache_dir csv_caption_column csv_file
 csv_url_column data_backend dataset_name default delete_nsfw_images delete_problematic_images delete_unwanted_images
-disable_after_epoch_step disable_multiline_split disable_validation distillation_cache end_epoch end_step
+disable_after_epoch_step disable_validation distillation_cache end_epoch end_step
 fallback_caption_column filename_column grounding hash_filenames hf_token huggingface huggingface_only
 identifier_includes_extension ignore_epochs image_column image_embeds image_processing_batch_size instance_data_root is_i2v
-is_regularisation_data is_regularization_data lyrics_column max_num_samples max_upscale_threshold maximum_aspect_ratio
+is_regularisation_data is_regularization_data lyrics_column max_upscale_threshold maximum_aspect_ratio
 maximum_image_size memory_filesystem_path memory_filesystem_size memory_filesystem_sudo metadata metadata_backend
 metadata_update_interval minimum_aspect_ratio minimum_image_size num_frame_spacing num_frames parquet path
 preserve_data_backend_cache read_batch_size revision s2v_datasets scan_for_errors shorten_filenames skip_file_discovery
@@ -92,6 +93,12 @@ class _Entry:
             return default
         return value
 
+    def whole(self, key: str) -> int:
+        value = self.number(key, 0)
+        if value != int(value):
+            self.fault(f"{key} must be a whole number, got {value}.", key)
+        return int(value)
+
     def flag(self, key: str) -> bool:
         value = self.fields.get(key)
         if not isinstance(value, bool | None):
@@ -129,7 +136,8 @@ def _check_keys(entry: _Entry) -> None:
 
 def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
     """(strategy, one caption for all, trigger word before each)."""
-    strategies = [member.value for member in CaptionFrom if member is not CaptionFrom.NONE]
+    ours = (CaptionFrom.NONE, CaptionFrom.TEXTLINES)
+    strategies = [member.value for member in CaptionFrom if member not in ours]
     strategy = entry.one_of("caption_strategy", CaptionFrom.TEXTFILE.value, strategies, "is not taken here")
     prompt = entry.text("instance_prompt")
     if strategy == CaptionFrom.INSTANCEPROMPT.value or entry.flag("only_instance_prompt"):
@@ -137,6 +145,8 @@ def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
             entry.fault("the caption strategy instanceprompt needs an instance_prompt.", "instance_prompt")
         return CaptionFrom.INSTANCEPROMPT, prompt, ""
     captions = CaptionFrom(strategy) if strategy in strategies else CaptionFrom.TEXTFILE
+    if captions is CaptionFrom.TEXTFILE and not entry.flag("disable_multiline_split"):
+        captions = CaptionFrom.TEXTLINES
     return captions, None, prompt if entry.flag("prepend_instance_prompt") else ""
 
 
@@ -195,9 +205,8 @@ def _bucket(entry: _Entry, base: Path) -> BucketSpec | None:
         entry.fault("instance_data_dir is missing: the folder of its images.", "folder")
     captions, caption, trigger = _captions(entry)
     strength = float(entry.number("slider_strength", 0.0))
-    repeats = entry.number("repeats", 0)
-    if repeats != int(repeats):
-        entry.fault(f"repeats must be a whole number, got {repeats}.", "repeats")
+    repeats = entry.whole("repeats")
+    most = entry.whole("max_num_samples")
     probability = entry.number("probability", 1.0)
     resolution = _resolution(entry)
     crop = _crop(entry)
@@ -205,7 +214,7 @@ def _bucket(entry: _Entry, base: Path) -> BucketSpec | None:
         return None
     try:
         text = (caption, captions, trigger, entry.name)
-        return BucketSpec(str(base / folder), strength, *text, probability, int(repeats), resolution, crop)
+        return BucketSpec(str(base / folder), strength, *text, probability, repeats, resolution, crop, most)
     except SliderError as fault:
         entry.faults.append(fault)
         return None

@@ -40,9 +40,10 @@ class Sample:
 
     `pair` numbers the pair it belongs to (the same for its partner), None for an image without one.
 
-    `bucket` names the bucket that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats`
-    times an epoch. `mask` (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its
-    partner show the same but for the concept.
+    `other_conds`: further captions of the image; a step draws one of all (objective/batch_plan.py). `bucket` names the bucket
+    that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats` times an epoch. `mask`
+    (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its partner show the same but
+    for the concept.
     """
 
     latent: torch.Tensor  # (C, H, W) or (C, T, H, W), float32, CPU
@@ -55,6 +56,7 @@ class Sample:
     mask: torch.Tensor | None = None
     aligned: bool = True
     prompt_pair: PromptPair | None = None
+    other_conds: tuple[Conditioning, ...] = ()
 
 
 class Encoder:
@@ -133,10 +135,11 @@ def encode(
     samples = []
     with torch.no_grad():
         for one, (latent, mask) in zip(fitted, encoder.images(fitted, dataset.spec, step), strict=True):
-            cond = encoder.conditioning(one.image_sample.caption)
+            cond, *others = [encoder.conditioning(caption) for caption in one.image_sample.captions]
             bucket = f"{one.spec.title} {one.spec.folder}"
             turns = (one.spec.probability, one.spec.repeats)
-            samples.append(Sample(latent, cond, one.image_sample.strength, one.pair, bucket, *turns, mask))
+            sample = Sample(latent, cond, one.image_sample.strength, one.pair, bucket, *turns, mask)
+            samples.append(replace(sample, other_conds=tuple(others)))
     return _with_alignment(samples, dataset.spec.pairing)
 
 

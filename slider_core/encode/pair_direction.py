@@ -28,8 +28,8 @@ def pair_direction(
     dataset.need_equal_sides()
     resolution = max(backend.image_step, round(math.sqrt(pixels[0] * pixels[1])))
     fitted = fittings(dataset, resolution, backend.image_step)
-    positives = [one for one in fitted if one.spec.strength > 0][:MOST_IMAGES]
-    negatives = [one for one in fitted if one.spec.strength < 0][:MOST_IMAGES]
+    positives = [one for one in fitted if one.image_sample.strength > 0][:MOST_IMAGES]
+    negatives = [one for one in fitted if one.image_sample.strength < 0][:MOST_IMAGES]
     both = bool(positives) and bool(negatives)
     need(both, "The sweep's dataset needs images above 0 and below 0 to measure along.", "sweep.sides")
     encoder = Encoder(backend, disk)
@@ -38,7 +38,7 @@ def pair_direction(
 
 
 def _mean_strength(fitted: Sequence[Fitted]) -> float:
-    return sum(one.spec.strength for one in fitted) / len(fitted)
+    return sum(one.image_sample.strength for one in fitted) / len(fitted)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
@@ -43,7 +44,14 @@ class Plan:
         self._epochs: dict[tuple[Group, ...], tuple[int, list[int]]] = {}  # by order: the epoch that was computed last
 
     def batch(self, step: int) -> Batch:
-        """All samples of `step` (from 0)."""
+        """All samples of `step` (from 0), each with the caption that is drawn for it."""
+        batch = self._whole_batch(step)
+        if not any(sample.other_conds for sample in batch.samples):
+            return batch
+        samples = zip(batch.samples, batch.noise, strict=True)
+        return replace(batch, samples=tuple(_captioned(sample, f"{self.seed}/{step}/caption {n}") for sample, n in samples))
+
+    def _whole_batch(self, step: int) -> Batch:
         lane, visit = self.turn(step)
         units = lane.visit(visit)
         numbers = tuple(range(len(units)))
@@ -83,6 +91,12 @@ class Plan:
         turns = self._epochs[order][1]
         lane = lanes[turns[place]]
         return lane, epoch * lane.turns + turns[:place].count(turns[place])
+
+
+def _captioned(sample: Sample, seed: str) -> Sample:
+    """The sample with one of its captions; both of a pair with that of the same place where they have as many."""
+    conds = (sample.cond, *sample.other_conds)
+    return replace(sample, cond=conds[int(random.Random(seed).random() * len(conds))])
 
 
 def _epoch_turns(order: Sequence[Group], lanes: Sequence[Lane], seed: str) -> list[int]:

@@ -171,7 +171,8 @@ class Hints:
             pair = sample.prompt_pair
             if pair is not None:
                 pair = replace(pair, positive=hint(pair.positive, number), negative=hint(pair.negative, number))
-            numbered.append(replace(sample, cond=hint(sample.cond, number), prompt_pair=pair))
+            others = tuple(hint(cond, number) for cond in sample.other_conds)
+            numbered.append(replace(sample, cond=hint(sample.cond, number), prompt_pair=pair, other_conds=others))
         return numbered
 
     def encode(self, samples: Sequence[Sample], sampling: Any, device: torch.device) -> None:
