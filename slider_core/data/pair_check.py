@@ -19,11 +19,18 @@ from ..config.checks import need
 
 DIFFERS = 0.06  # a pixel's difference
 GRAIN = 0.1  # and in a grainy image
-NOTHING = 5e-4  # share of differing pixels: nothing differs,
-MOST = 0.6  # or too much
+NOTHING = 5e-4  # share of differing pixels,
+COARSE = 0.021  # and difference of a block of so many pixels: what compression leaves of it,
+BLOCK = 8
+SOFTER = 1.3  # and ratio of the widths of edges: up to here nothing differs
+MOST = 0.6  # share from which on too much differs
 RELATED = 0.3  # gradient correlation at 32 x 32: of one scene,
 ALIGNED = 0.5  # and where a shift was found
 CELLS = 32  # width and height of the small images
+LIT = (0.08, 0.95)  # brightness of cells that are neither black nor white
+FEWEST_LIT = 0.05  # share of such cells that tells anything of the light
+TINTED = 0.4  # how far apart the colours may change, as a share of their mean change: beyond, it is another colour, no light
+TENTH = 0.15  # share of the cells that may be lit otherwise
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -64,7 +71,8 @@ class ImageFigures:
 @dataclass(frozen=True)
 class PairFigures:
     """The figures of one pair. `mask`: (H, W) bool, True where the two differ, and `share` of it; `structure`: correlation of
-    their gradients; `shift`: pixels (right, down) by which the negative lies off the positive, None unless clear."""
+    their gradients; `shift`: pixels (right, down) by which the negative lies off the positive, None unless clear. `views`:
+    (2, 4, 32, 32), of positive and negative what both show after that shift: colours, and root mean square of gradients."""
 
     name: str
     captions: tuple[str, str]
@@ -74,10 +82,21 @@ class PairFigures:
     share: float
     structure: float
     shift: tuple[int, int] | None
+    views: torch.Tensor
 
     @property
     def unrelated(self) -> bool:
+        """Whether the two share nothing, as far as a pair alone tells."""
         return self.share > MOST and self.structure < RELATED
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs but what compression, grain or a new size leave."""
+        edges = self.ratio("edges")
+        blocks = max(1, min(CELLS, min(self.mask.shape) // BLOCK))
+        change = F.adaptive_avg_pool2d(self.views[0, :3] - self.views[1, :3], blocks)
+        same = float(distance(change).max()) <= COARSE
+        return self.share <= NOTHING and same and max(edges, 1 / edges) <= SOFTER
 
     def ratio(self, figure: str) -> float:
         """One of the figures, positive by negative; 1 where one of the two has none."""
@@ -86,10 +105,17 @@ class PairFigures:
 
     @property
     def light(self) -> float:
-        """Times by which the positive is brighter; only as far as the middle cell is too, so that a white hat does not count."""
-        mean = math.log((self.positive.brightness + 0.02) / (self.negative.brightness + 0.02))
-        middle = float(((luma(self.positive.cells) + 0.02) / (luma(self.negative.cells) + 0.02)).median().log())
-        return math.exp(math.copysign(min(abs(mean), abs(middle)), mean)) if mean * middle > 0 else 1.0
+        """Times by which the positive is brighter, as far as nearly all of its cells are: a white hat does not count, nor does
+        another background or another colour. Cells that are black or white on a side tell nothing."""
+        plus, minus = luma(self.positive.cells), luma(self.negative.cells)
+        lit = (torch.minimum(plus, minus) > LIT[0]) & (torch.maximum(plus, minus) < LIT[1])
+        if lit.float().mean() < FEWEST_LIT:
+            return 1.0
+        low, high = (plus[lit] / minus[lit]).quantile(plus.new_tensor([TENTH, 1 - TENTH])).tolist()
+        colours = ((self.positive.cells[:, lit] + LIT[0]) / (self.negative.cells[:, lit] + LIT[0])).log().median(1).values
+        if colours.max() - colours.min() > TINTED * colours.mean().abs():
+            return 1.0
+        return low if low > 1 else min(high, 1.0)
 
 
 def plain(name: str) -> str:
@@ -185,10 +211,23 @@ def _likely_shifts(a: torch.Tensor, b: torch.Tensor) -> list[tuple[int, int]]:
 
 def _overlap(a: torch.Tensor, b: torch.Tensor, shift: tuple[int, int]) -> float:
     """Correlation of two gradients (2, H, W) where they overlap, the second moved back by `shift` (right, down)."""
+    return _cosine(*_both_show(a, b, shift))
+
+
+def _view(image: torch.Tensor) -> torch.Tensor:
+    """(3, H, W) -> (4, 32, 32): colours, and root mean square of the gradient of Y, of each cell."""
+    detail = _gradient(luma(image)).square().sum(0, keepdim=True)
+    small = F.adaptive_avg_pool2d(torch.cat([image, detail])[None], CELLS)[0]
+    small[3:] = small[3:].sqrt()
+    return small
+
+
+def _both_show(positive: torch.Tensor, negative: torch.Tensor, shift: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The parts of two images (C, H, W) that show the same, the second moved back by `shift` (right, down)."""
     x, y = shift
-    height, width = a.shape[1:]
-    still = a[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
-    return _cosine(still, b[:, max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)])
+    height, width = positive.shape[1:]
+    still = positive[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    return still, negative[:, max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
 
 
 def check(pair: PairImages) -> PairFigures:
@@ -204,4 +243,5 @@ def check(pair: PairImages) -> PairFigures:
     structure = _cosine(_gradient(luma(plus.cells)), _gradient(luma(minus.cells)))
     shift = find_shift(positive, negative) if share > NOTHING else None
     captions = (pair.positive_caption, pair.negative_caption)
-    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, shift)
+    views = torch.stack([_view(image) for image in _both_show(positive, negative, shift or (0, 0))])
+    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, shift, views)

@@ -1,54 +1,95 @@
-"""What only many pairs together show, out of their small images: changes that point the other way, and duplicates.
+"""What only many pairs together show, out of their small images: whether they belong together, and duplicates.
 
-Changes are compared as signed differences at 32 x 32, moved against each other by up to 8 cells, because the smile of one
-face is not where that of another is; of all places the strongest match counts, with its sign. Mirrored duplicates are not seen.
+Partners have in common what sets them apart from the others. So the mean of each side is taken off, with it what the concept
+changes in all of them, and the rest of every positive is correlated with the rest of every negative: among partners the
+correlation is high, elsewhere it is near 0, whatever the style, the scale or the strength of the change. That is a statistic of
+permutations: unpaired sets have as much in common across as within. benchmarks/doctor.py measures how often this is right.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
-from .pair_check import CELLS, distance, luma
+from .pair_check import distance, luma
 
 SAME_PICTURE = 0.045  # the worst cell of a duplicate
-REACH = 8  # cells by which a change is moved
-REFERENCES = 64  # how many others each is held against
-AGREE = 0.4  # mean cosine of the others among themselves,
-AGAINST = -0.25  # and of the one that points the other way
+SHARPEST = 4  # pixels of a cell
+FEWEST = 3  # pairs that tell whether they belong together
+TOGETHER = 0.26  # how much more partners have in common than strangers, mean of the set,
+ALONE = 0.3  # of a pair whose partner is a stranger,
+OTHERS = 0.65  # and of the others then
+BEST = 3  # of the four features: those in which two images have most in common
 
 
-def _strongest_cosines(changes_N3SS: torch.Tensor, references: list[int]) -> torch.Tensor:
-    """(N, references): cosine of each change to each reference, moved to where it is strongest; 0 with itself."""
-    norms = changes_N3SS.flatten(1).norm(dim=1).clamp_min(1e-9)
-    spectra = torch.fft.rfft2(F.pad(changes_N3SS / norms[:, None, None, None], (0, CELLS // 2, 0, CELLS // 2)))
-    cosine_NR = torch.zeros(len(changes_N3SS), len(references))
-    for column, other in enumerate(references):
-        moved = torch.fft.irfft2((spectra * spectra[other].conj()).sum(1), s=(CELLS + CELLS // 2,) * 2)
-        near = moved.roll((REACH, REACH), (1, 2))[:, : 2 * REACH + 1, : 2 * REACH + 1].flatten(1)
-        cosine_NR[:, column] = near.gather(1, near.abs().argmax(1, keepdim=True))[:, 0]
-        cosine_NR[other, column] = 0
-    return cosine_NR
+@dataclass(frozen=True)
+class Belonging:
+    """How much more the partners have in common than strangers (a difference of correlations): of the set, and of each pair."""
+
+    mean: float
+    of_pairs: tuple[float, ...]
+
+    @property
+    def unpaired(self) -> bool:
+        return len(self.of_pairs) >= FEWEST and self.mean < TOGETHER
+
+    def strangers(self) -> list[int]:
+        """The pairs whose two images do not belong together, where those of the others do."""
+        found = []
+        for i, own in enumerate(self.of_pairs):
+            others = torch.tensor([value for j, value in enumerate(self.of_pairs) if j != i])
+            if len(others) + 1 >= FEWEST and own < ALONE and float(others.median()) > OTHERS:
+                found.append(i)
+        return [] if self.unpaired else found
 
 
-def against(changes_N3SS: torch.Tensor) -> dict[int, float]:
-    """Which signed differences point against the others: index -> mean cosine. Empty when the others do not agree."""
-    count = len(changes_N3SS)
-    few = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long()
-    cosine_NR = _strongest_cosines(changes_N3SS, few.tolist())
-    way_R = torch.linalg.eigh((cosine_NR[few] + cosine_NR[few].T) / 2)[1][:, -1].sign()
-    score_N = (cosine_NR * way_R).sum(1) / (cosine_NR != 0).sum(1).clamp_min(1)
-    if (score_N > 0).sum() * 2 < count:
-        score_N = -score_N
-    others = score_N[score_N > 0]
-    if len(others) * 3 < count * 2 or others.mean() < AGREE:
-        return {}
-    return {i: float(score_N[i]) for i in (score_N < AGAINST).nonzero()[:, 0].tolist()}
+def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = ()) -> Belonging:
+    """Of (N, positive and negative, channels, S, S). `orientations`: (N,) signs; -1 exchanges a pair. The best of them counts,
+    so that a pair that is the wrong way round still belongs together."""
+    count = len(views_N2CSS)
+    if count < FEWEST:
+        return Belonging(1.0, (1.0,) * count)
+    results = []
+    for signs in (torch.ones(count), *orientations):
+        turned = torch.where(signs[:, None, None, None, None] > 0, views_N2CSS, views_N2CSS.flip(1))
+        results.append(_belonging(turned[:, 0], turned[:, 1]))
+    return max(results, key=lambda result: result.mean)
 
 
-def duplicates(cells_N3SS: torch.Tensor) -> dict[int, int]:
-    """Every image that another one before it shows already: index -> index of the first such."""
-    cells = F.avg_pool2d(cells_N3SS, 2)
+def _belonging(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> Belonging:
+    count = len(positive_NCSS)
+    both = zip(_features(positive_NCSS), _features(negative_NCSS), strict=True)
+    likeness = torch.stack([_apart(a).T @ _apart(b) for a, b in both]).sort(0).values[-BEST:].mean(0)
+    partners = likeness.diagonal()
+    strangers = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
+    own = (partners - strangers) * (count - 1) / count  # centring alone makes strangers -1 / (count - 1)
+    return Belonging(float((partners - strangers).mean()), tuple(own.tolist()))
+
+
+def _features(view_NCSS: torch.Tensor) -> list[torch.Tensor]:
+    """Colours, detail, outlines, and which way outlines run whatever side of them is the lighter; each (N, numbers)."""
+    grey = luma(view_NCSS[:, :3])
+    p = F.pad(grey[:, None], (1,) * 4, mode="replicate")[:, 0]
+    right, down = p[:, 1:-1, 2:] - p[:, 1:-1, :-2], p[:, 2:, 1:-1] - p[:, :-2, 1:-1]
+    size = (right.square() + down.square()).sqrt().clamp_min(1e-6)
+    run = torch.stack([right.square() - down.square(), 2 * right * down], 1) / size[:, None]
+    outlines = torch.stack([right, down], 1)
+    return [feature.flatten(1) for feature in (view_NCSS[:, :3], view_NCSS[:, 3], outlines, run)]
+
+
+def _apart(feature_NF: torch.Tensor) -> torch.Tensor:
+    """(F, N): what sets each image apart from the mean of all, of length 1."""
+    rest = feature_NF - feature_NF.mean(0)
+    return (rest / rest.norm(dim=1, keepdim=True).clamp_min(1e-9)).T
+
+
+def duplicates(cells_N3SS: torch.Tensor, side: int) -> dict[int, int]:
+    """Every image that another one before it shows already: index -> index of the first such. `side`: that of the pictures in
+    pixels; what is compared has at least SHARPEST of them a cell, because compression spoils smaller ones."""
+    cells = F.adaptive_avg_pool2d(cells_N3SS, max(1, min(cells_N3SS.shape[-1], side // SHARPEST)))
     coarse = F.adaptive_avg_pool2d(luma(cells), 8).flatten(1)
     close = torch.cdist(coarse, coarse, p=torch.inf) < SAME_PICTURE
     first = {}

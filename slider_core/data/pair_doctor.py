@@ -10,8 +10,9 @@ from enum import Enum
 import torch
 
 from .bitmap_clip import by_number
-from .pair_check import NOTHING, ImageFigures, PairFigures, PairImages, check, plain
-from .pair_compare import against, duplicates
+from .pair_check import ImageFigures, PairFigures, PairImages, check, plain
+from .pair_compare import FEWEST, Belonging, belonging, duplicates
+from .pair_direction import AGREES, Direction, way_round
 
 ENLARGED = 1.5  # times
 BLURRED = 0.9  # width of edges in pixels
@@ -54,11 +55,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class PairsReport:
-    """`pairs` in their order; `findings` the worst first, whatever that order was."""
+    """`pairs` in their order; `findings` the worst first, whatever that order was. `notes`: what could not be told."""
 
     pairs: tuple[PairFigures, ...]
     findings: tuple[Finding, ...]
     unused: int = 0  # lines of the dataset's own report about what was not used
+    notes: tuple[str, ...] = ()
 
     def of(self, pair: str | None) -> list[Finding]:
         return [f for f in self.findings if f.pair == pair]
@@ -80,10 +82,9 @@ class PairsReport:
                 more = ", ..." if len(rest) > 20 else ""
                 lines.append(f"{kind.value.capitalize()}, {len(rest)} more: {', '.join(rest[:20])}{more}.")
         if self.unused and not lines:
-            return [
-                f"No fault found in the pairs themselves; {counted(self.unused, 'line')} above about files that were not used."
-            ]
-        return lines or ["Nothing found that would hurt."]
+            above = f"{counted(self.unused, 'line')} above about files that were not used"
+            lines = [f"No fault found in the pairs themselves; {above}."]
+        return [*(lines or ["Nothing found that would hurt."]), *self.notes]
 
 
 def counted(count: int, noun: str) -> str:
@@ -156,14 +157,14 @@ def _compared(pair: PairFigures, of_sides: set[Kind]) -> Iterator[Finding]:
         yield _finding(Kind.SIZE, pair.name, f"its files have two shapes ({sizes})", advice)
 
 
-def _of_pair(pair: PairFigures, of_sides: set[Kind], unpaired: bool) -> Iterator[Finding]:
+def _of_pair(pair: PairFigures, of_sides: set[Kind], unpaired: bool, stranger: bool) -> Iterator[Finding]:
     compared: list[Finding] = []
-    if pair.share <= NOTHING:
+    if pair.identical:
         what = f"nothing differs between its positive and its negative ({pair.share:.2%})"
         yield _finding(Kind.IDENTICAL, pair.name, what, "Replace one of the two.")
     if not unpaired and min(pair.positive.contrast, pair.negative.contrast) >= FLAT:
-        if pair.unrelated:
-            what = f"its two pictures share nothing ({pair.share:.0%} differs)"
+        if stranger:
+            what = f"its two pictures share no more than those of different pairs ({pair.share:.0%} differs)"
             yield _finding(Kind.UNRELATED, pair.name, what, "Check that they belong together.")
         else:
             compared = list(_compared(pair, of_sides))
@@ -196,19 +197,47 @@ def _of_sides(pairs: list[PairFigures]) -> Iterator[Finding]:
             yield _finding(measure.side_kind, None, what, advice)
 
 
-def _of_all(pairs: list[PairFigures], unpaired: bool) -> Iterator[Finding]:
-    """What only the pairs together show: no pairs at all, one the wrong way round, duplicates, too few."""
-    if unpaired:
+@dataclass(frozen=True)
+class Together:
+    """What the pairs show together. `differing`: those with a difference, `belonging` and `direction` are of them. A pair is a
+    stranger whose two images do not belong together; `unpaired`: all are."""
+
+    differing: list[PairFigures]
+    belonging: Belonging
+    direction: Direction
+    unpaired: bool
+    strangers: list[PairFigures]
+
+
+def _together(pairs: list[PairFigures]) -> Together:
+    differing = [pair for pair in pairs if not pair.identical]
+    views = torch.stack([pair.views for pair in differing]) if differing else torch.empty(0, 2, 4, 1, 1)
+    direction = way_round(views)
+    common = belonging(views, direction.signs)
+    if len(differing) < FEWEST:  # too few to compare: each by itself
+        strangers = [pair for pair in differing if pair.unrelated and pair.shift is None]
+        unpaired = bool(pairs) and len(strangers) * 2 >= len(pairs)
+        return Together(differing, common, direction, unpaired, strangers)
+    strangers = [differing[i] for i in common.strangers()]
+    kept = [pair for pair in differing if all(pair is not one for one in strangers)]
+    if strangers and not common.unpaired:
+        direction = way_round(torch.stack([pair.views for pair in kept]))
+    return Together(kept, common, direction, common.unpaired, strangers)
+
+
+def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
+    """What only the pairs together show: no pairs at all, one the wrong way round, too few."""
+    if together.unpaired:
         share = sorted(pair.share for pair in pairs)[len(pairs) // 2]
-        count = sum(pair.unrelated for pair in pairs)
-        what = f"In {count} of {len(pairs)} pairs the two pictures share nothing (median {share:.0%} differs)"
-        yield _finding(Kind.UNPAIRED, None, what, "Train with denoise_rotating, or with pairs drawn at random.")
-    sound = [pair for pair in pairs if pair.share > NOTHING and not pair.unrelated and pair.shift is None]
-    if len(sound) >= FEW and not unpaired:
-        changes = torch.stack([pair.positive.cells - pair.negative.cells for pair in sound])
-        for i, cosine in against(changes).items():
+        what = "The pairs do not belong together: their two pictures share no more than those of different pairs"
+        figures = f"{together.belonging.mean:.2f}; median {share:.0%} differs"
+        advice = "Set pairing to random, or train with denoise_rotating."
+        yield _finding(Kind.UNPAIRED, None, f"{what} ({figures})", advice)
+    else:
+        sound = {i: cosine for i, cosine in together.direction.against.items() if together.differing[i].shift is None}
+        for i, cosine in sound.items():
             what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
-            yield _finding(Kind.WRONG_WAY, sound[i].name, what, "Swap its two files if it is.")
+            yield _finding(Kind.WRONG_WAY, together.differing[i].name, what, "Swap its two files if it is.")
     if 0 < len(pairs) < FEW:
         advice = f"From {FEW} up, what they have in common stands out; 6 to 20 are better."
         yield _finding(Kind.TOO_FEW, None, f"Only {counted(len(pairs), 'pair')}", advice)
@@ -216,7 +245,8 @@ def _of_all(pairs: list[PairFigures], unpaired: bool) -> Iterator[Finding]:
 
 def _duplicates(pairs: list[PairFigures], side: str) -> Iterator[Finding]:
     if pairs:
-        for i, first in duplicates(torch.stack([getattr(pair, side).cells for pair in pairs])).items():
+        smallest = min(min(pair.mask.shape) for pair in pairs)
+        for i, first in duplicates(torch.stack([getattr(pair, side).cells for pair in pairs]), smallest).items():
             what = f"its {side} is the same picture as that of {plain(pairs[first].name)}"
             yield _finding(Kind.DUPLICATE, pairs[i].name, what, "Remove one, unless it shall count twice.")
 
@@ -228,14 +258,27 @@ def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
     """
     in_turn = tuple(map(check, images))
     pairs = sorted(in_turn, key=lambda p: (by_number(p.name), p.positive.brightness, p.negative.brightness))
-    unpaired = bool(pairs) and sum(pair.unrelated for pair in pairs) * 2 >= len(pairs)
-    findings = list(_of_sides(pairs))
+    together = _together(pairs)
+    findings = [] if together.unpaired else list(_of_sides(pairs))
     of_sides = {finding.kind for finding in findings}
-    findings += _of_all(pairs, unpaired)
+    findings += _of_all(pairs, together)
+    strangers = {id(pair) for pair in together.strangers}
     for pair in pairs:
-        findings += _of_pair(pair, of_sides, unpaired)
+        findings += _of_pair(pair, of_sides, together.unpaired, id(pair) in strangers)
     findings += _duplicates(pairs, "positive")
     findings += _duplicates(pairs, "negative")
     rank = {kind: i for i, kind in enumerate(Kind)}
     findings.sort(key=lambda f: (rank[f.kind], by_number(f.pair or ""), f.text))
-    return PairsReport(in_turn, tuple(findings), unused)
+    return PairsReport(in_turn, tuple(findings), unused, _notes(together))
+
+
+def _notes(together: Together) -> tuple[str, ...]:
+    """What could not be told of the pairs."""
+    if together.unpaired or together.direction.known or len(together.differing) < FEWEST:
+        return ()
+    why = "what changes has too little in common over the pairs"
+    if together.direction.agreement >= AGREES[0]:
+        why = "what changes points one way in half of the pairs and the other way in the rest"
+    return (
+        f"Which way round each pair is cannot be told: {why} ({together.direction.agreement:.2f}). Look at the contact sheet.",
+    )

@@ -15,7 +15,7 @@ from .buckets import ImageSample
 from .dataset import Dataset
 from .fitting import Fitted, fittings, sizes_report, small_image
 from .pair_check import PairImages, plain
-from .pair_doctor import Finding, examine
+from .pair_doctor import Finding, PairsReport, examine
 from .pair_sheet import contact_sheet
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
@@ -75,12 +75,19 @@ def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
     return names[0] if names[0] == names[1] else " / ".join(names)
 
 
+def pairs_report(dataset: Dataset) -> tuple[list[tuple[Files, PairImages]], PairsReport]:
+    """(a dataset's first pairs as they are looked at, with their files, what the doctor says of them)."""
+    pairs = _pair_images(fittings(dataset, _side(dataset), STEP), dataset.spec)
+    paired = {id(sample) for pair in dataset.pairs for sample in pair}
+    alone = bool(dataset.pairs) and any(sample.strength and id(sample) not in paired for sample in dataset.image_samples)
+    return pairs, examine([pair for _, pair in pairs], len(dataset.unused) + alone)
+
+
 def examined(dataset: Dataset) -> Examination:
     """The pair doctor's examination of a dataset's first pairs."""
     fitted = fittings(dataset, _side(dataset), STEP)
-    pairs = _pair_images(fitted, dataset.spec)
+    pairs, report = pairs_report(dataset)
     images = [pair for _, pair in pairs]
-    report = examine(images, len(dataset.unused))
     if images:
         lines = [*sizes_report(fitted)[1:], *report.lines()]
     elif dataset.spec.pairing is Pairing.RANDOM:
