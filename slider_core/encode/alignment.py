@@ -1,8 +1,8 @@
 """Do the two images of each pair line up? Unpaired sets with equal file names are no pairs, and must not be trained as such.
 
 Two signs, and one suffices: among all images of the other side partners lie nearest to each other, far more often than by chance;
-or the outlines of the two correlate, whatever colours they have. tests/core/test_alignment.py says how often both are right on
-the demo world.
+or the outlines of the two correlate, whatever colours they have, and more than those of any two images, which may all be
+portraits. tests/core/test_alignment.py says how often both are right on the demo world.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 NEAR = 0.12  # share of the other side that may lie nearer than the partner; chance is a half
 SIGMAS = 3.3  # and how many standard deviations that must be from chance
 OUTLINED = 0.6  # median correlation of the outlines
+OWN, ALIKE = 0.15, 0.85  # how much more than with the others' partners, unless all are so much alike
 
 
 def nearer_share(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> float:
@@ -53,8 +54,21 @@ def outlines_agree(positive: torch.Tensor, negative: torch.Tensor) -> float:
 
 def line_up(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
     """Whether these are pairs: latents of one or several shapes, partners at the same place of both lists."""
-    agree = [outlines_agree(p, n) for p, n in zip(positives, negatives, strict=True)]
-    return _partners_nearest(positives, negatives) or bool(torch.tensor(agree).median() >= OUTLINED)
+    return _partners_nearest(positives, negatives) or _outlines_tell(positives, negatives)
+
+
+def _outlines_tell(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
+    """Whether the outlines of partners agree, and not as those of any two images do."""
+    agree = _median_agreement(positives, negatives)
+    if not OUTLINED <= agree < ALIKE or len(positives) == 1:
+        return agree >= OUTLINED
+    turned = [*negatives[1:], negatives[0]]
+    others = [(p, n) for p, n in zip(positives, turned, strict=True) if p.shape == n.shape]
+    return not others or agree - _median_agreement(*zip(*others, strict=True)) >= OWN
+
+
+def _median_agreement(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> float:
+    return float(torch.tensor([outlines_agree(p, n) for p, n in zip(positives, negatives, strict=True)]).median())
 
 
 def _partners_nearest(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:

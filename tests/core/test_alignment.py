@@ -59,6 +59,18 @@ def test_outlines_do_not_mind_colours() -> None:
     assert outlines_agree(picture[:, None].repeat(1, 2, 1, 1), picture[:, None].repeat(1, 2, 1, 1)) == pytest.approx(1, abs=1e-5)
 
 
+def test_portraits_of_different_people_are_no_pairs() -> None:
+    """All have one silhouette, which makes any two outlines alike; partners are no more alike than others."""
+    generator = torch.Generator().manual_seed(0)
+    face = torch.zeros(3, 16, 16)
+    face[:, 3:13, 4:12] = 1
+    people = [[face + 0.15 * torch.randn(1, 16, 16, generator=generator) for _ in range(6)] for _ in range(2)]
+    agree = torch.tensor([outlines_agree(p, n) for p, n in zip(*people, strict=True)]).median()
+    assert 0.6 < agree < 0.85, "outlines alone would call them pairs"
+    assert not line_up(*people)
+    assert line_up(people[0], [5 - 3 * p + 0.2 * torch.randn(1, 16, 16, generator=generator) for p in people[0]])
+
+
 def test_an_image_alone_of_its_shape_says_nothing() -> None:
     """Three pairs of three shapes, partners unlike: each finds its partner, for there is no other."""
     generator = torch.Generator().manual_seed(0)
