@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, choice
 from ..config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..lora.lycoris_config import read_lycoris
 
@@ -52,12 +52,12 @@ class TargetChoices:
             preset,
             patterns(self.custom_patterns) if preset == Preset.CUSTOM.value else (),
             patterns(self.exclude),
-            self.algorithm,
+            choice(Algorithm, self.algorithm, "Algorithm"),
             conv_rank=None if self.conv_rank < 0 else self.conv_rank,
             rank_pattern=numbers(self.rank_pattern, "rank_pattern", int),
             alpha_pattern=numbers(self.alpha_pattern, "alpha_pattern", float),
             dropout=self.dropout,
-            init=self.init,
+            init=choice(Init, self.init, "Initialisation"),
             factor=self.lokr_factor,
             full_matrix=self.lokr_full_matrix,
         )
