@@ -5,6 +5,7 @@ from server import PromptServer
 
 from .nodes import NODES
 from .nodes.routes import add_routes
+from .nodes.running import begin_tidying
 
 WEB_DIRECTORY = "./web"
 
@@ -12,6 +13,7 @@ WEB_DIRECTORY = "./web"
 class SliderExtension(ComfyExtension):
     async def on_load(self) -> None:
         add_routes(PromptServer.instance)
+        begin_tidying()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

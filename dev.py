@@ -7,7 +7,7 @@
 Each sets itself up first, in a virtual environment of its own, and again only when pyproject.toml (or ComfyUI's requirements.txt)
 has changed. The Makefile calls this file. Choices are environment variables, or NAME=value behind the command:
 
-    VENV=.venv  OUT=demo-out  RINGS="core lint"  COMFYUI_PATH=...  CHROMIUM_PATH=...
+    VENV=.venv  OUT=demo-out  RINGS="core lint"  SEED=0  COMFYUI_PATH=...  CHROMIUM_PATH=...
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ OLDEST = (3, 10)
 OTHERS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python")
 BENCHMARKS = ("start", "encoding", "sweep", "step", "scaling")
 MADE = ("build", ".pytest_cache", ".ruff_cache", ".mypy_cache", "slider_lora.egg-info")
+DEFAULTS = {"VENV": ".venv", "OUT": "demo-out", "RINGS": "", "SEED": "0"}
 COMMANDS = {
     "demo": "train a slider on the built-in model and draw its strip, into OUT (sets itself up; needs no ComfyUI)",
     "test": 'every test ring that can run here, then a summary (RINGS="core lint" picks some)',
     "test-all": "the same with every combination that test tries in turn: an hour or two",
+    "test-chaos": "kills, interrupts, failing disks, hostile inputs, from a seed: ten minutes or so (SEED=1 tries others)",
     "lint": "ruff check, ruff format --check, mypy",
     "coverage": "which lines of slider_core the core ring reaches: a table, and pages in build/coverage",
     "bench": "a step, its scaling, a sweep, encoding and ComfyUI's start against their peers: an hour or two; needs ComfyUI",
@@ -171,6 +173,10 @@ def execute(command: str, choices: dict[str, str]) -> None:
         rings(setup, choices)
     elif command == "test-all":
         rings(setup, choices, SLIDER_FULL_PRODUCTS="1")
+    elif command == "test-chaos":
+        setup.tools()
+        paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+        setup.run("-m", "chaos", "--seed", choices["SEED"], PYTHONPATH=paths)
     elif command == "lint":
         lint(setup)
     elif command == "coverage":
@@ -192,7 +198,7 @@ def execute(command: str, choices: dict[str, str]) -> None:
 
 def read_choices(arguments: list[str]) -> dict[str, str]:
     """NAME=value behind the command, else the environment, else the default."""
-    choices = {name: os.environ.get(name) or value for name, value in (("VENV", ".venv"), ("OUT", "demo-out"), ("RINGS", ""))}
+    choices = {name: os.environ.get(name) or value for name, value in DEFAULTS.items()}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or not (name in choices or name in ("COMFYUI_PATH", "CHROMIUM_PATH")):

@@ -1,6 +1,28 @@
-"""The nodes, in the order of use."""
+"""The nodes, in the order of use. What the system says to one of them reaches the user in words."""
 
+import functools
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..slider_core.config.checks import in_words
 from . import apply, calibrate, dataset, demo, files, finding, prompts, sampling, stack, sweep, target, text_pair, train
+
+
+def worded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node, an OSError out of its `execute` (a drive that is gone, a folder without rights) as a SliderError."""
+    plain = node.execute.__func__
+
+    @functools.wraps(plain)
+    def execute(cls: type[io.ComfyNode], *values: Any, **inputs: Any) -> io.NodeOutput:
+        try:
+            return plain(cls, *values, **inputs)
+        except OSError as fault:
+            raise in_words(fault) from fault
+
+    node.execute = classmethod(execute)
+    return node
+
 
 NODES = [
     *demo.NODES,
@@ -17,3 +39,4 @@ NODES = [
     *finding.NODES,
     *files.NODES,
 ]
+NODES = [worded(node) for node in NODES]

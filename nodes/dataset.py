@@ -189,7 +189,7 @@ class SliderBucket(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = NO_FOLDER, **_choices: object) -> str:
         """Changes when a file of the folder changes."""
-        return stamps(root / folder for root in roots() if folder not in (None, NO_FOLDER))
+        return "" if folder in (None, NO_FOLDER) else stamps(root / folder for root in roots())
 
     @classmethod
     def execute(

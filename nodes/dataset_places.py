@@ -1,5 +1,6 @@
 """Where datasets lie: ComfyUI's dataset folders, its input folder, the shipped pairs; and what of them is listed."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,14 +10,14 @@ import folder_paths
 from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
+from ..slider_core.data.bucket_files import TABLES
 from ..slider_core.data.bucket_spec import BucketSpec
-from ..slider_core.data.bucket_text import has_strengths
 from ..slider_core.data.buckets import Bucket, joined, read_bucket
 from ..slider_core.data.dataset import sides_named
-from ..slider_core.data.simpletuner import is_dataset_file
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
+IMAGES = frozenset((*IMAGE_ENDINGS, *CLIP_ENDINGS))
 DEPTH = 3  # how deep below a root a dataset is looked for
 NO_FOLDER = "none"
 
@@ -38,15 +39,16 @@ def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def datasets(root: Path) -> list[str]:
-    """Folders under `root` that name a side, and dataset files, as relative paths with forward slashes.
+    """Folders under `root` that name a side, and JSON files that are no captions, as relative paths with forward slashes.
 
-    A folder that lacks the other side is listed too: who looks for it gets the error that says what is missing. So is a folder
-    of two folders of images, whose sides can be chosen, and one whose images have strengths of their own."""
+    Nothing is opened: a folder that lacks a side, a file that is no dataset file, gets the error that says so when it is chosen. A
+    folder of two folders of images, whose sides can be chosen, is listed too, and one whose images may have strengths of their own.
+    """
     found = []
     for here, inner, files in walked(root):
-        found += [(here / name).as_posix() for name in files if is_dataset_file(root / here / name)]
+        found += [(here / name).as_posix() for name in json_files(files)]
         sides = sides_named(inner)
-        if sides or has_strengths(root / here) or (len(inner) == 2 and all(map(holds_images, (root / here / n for n in inner)))):
+        if sides or may_have_strengths(files) or (len(inner) == 2 and all(map(holds_images, (root / here / n for n in inner)))):
             found.append(here.as_posix())
         if sides == 2:
             inner.clear()
@@ -55,25 +57,56 @@ def datasets(root: Path) -> list[str]:
 
 def holds_images(folder: Path) -> bool:
     """Whether an image or a clip lies right in a folder."""
-    return any(path.suffix.lower() in (*IMAGE_ENDINGS, *CLIP_ENDINGS) for path in folder.iterdir())
+    try:
+        return any(path.suffix.lower() in IMAGES for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def may_have_strengths(names: Iterable[str]) -> bool:
+    """Whether there are tables, or JSON files beside images, among the files of a folder: what may say the images' strengths."""
+    files = list(names)
+    return any(name.lower() in TABLES for name in files) or len(json_files(files)) < sum(_is_json(name) for name in files)
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().endswith(".json")
+
+
+def json_files(names: Iterable[str]) -> list[str]:
+    """The JSON files among those of a folder, but for captions, which are named as an image beside them."""
+    files = [Path(name) for name in names]
+    images = {file.stem for file in files if file.suffix.lower() in IMAGES}
+    return [file.name for file in files if _is_json(file.name) and file.stem not in images]
 
 
 def image_folders() -> list[str]:
     """Every folder under the roots that holds images, whatever its name."""
-    endings = (*IMAGE_ENDINGS, *CLIP_ENDINGS)
     found = {
         here.as_posix()
         for root in roots()
         for here, _, files in walked(root)
-        if here.parts and any(Path(name).suffix.lower() in endings for name in files)
+        if here.parts and any(Path(name).suffix.lower() in IMAGES for name in files)
     }
     return [NO_FOLDER, *sorted(found)]
 
 
 def stamps(places: Iterable[Path]) -> str:
-    """Changes when one of the places, or anything in a folder among them, changes."""
-    found = sorted({p for place in places for p in (place, *place.rglob("*")) if p.exists()})
-    return str([(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found])
+    """Changes when one of the places, or anything in a folder among them, changes. Places outside the roots are not looked at."""
+    found: dict[str, tuple[int, int]] = {}
+    for place in places:
+        for folder, inner, files in os.walk(place) if inside(place, [*roots(), DEMO]) else ():
+            _stamp(found, [Path(folder), *(Path(folder, name) for name in (*inner, *files))])
+        if place.is_file():
+            _stamp(found, [place])
+    return str(sorted(found.items()))
+
+
+def _stamp(found: dict[str, tuple[int, int]], paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # gone since
+            status = path.stat()
+            found[str(path)] = status.st_mtime_ns, status.st_size
 
 
 def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:

@@ -15,13 +15,23 @@ from aiohttp import web
 from comfy.cli_args import args
 from server import PromptServer
 
-from ..slider_core.config.checks import SliderError, need
+from ..slider_core.config.checks import SliderError, in_words, need, parse_json
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
 from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
 from ..slider_core.data.bucket_text import has_strengths
 from ..slider_core.data.dataset import bucket_folders, read_dataset, sides_named
-from ..slider_core.data.folder_files import REMOVED, SIDES, FolderRows, Move, folder_rows, move_files, need_flat, side_folder
+from ..slider_core.data.folder_files import (
+    REMOVED,
+    SIDES,
+    FolderRows,
+    Move,
+    folder_rows,
+    move_files,
+    need_flat,
+    put_back,
+    side_folder,
+)
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
@@ -74,6 +84,8 @@ def listing(name: str) -> dict[str, Any]:
         place = editable(name)
     except SliderError as fault:
         return listed | {"why": str(fault)}
+    with MOVING:
+        put_back(place)
     found = folder_rows(place)
     home = Path(folder_paths.get_input_directory())
     subfolders = {side: side_folder(place, side).relative_to(home).as_posix() for side in SIDES}
@@ -120,7 +132,9 @@ def moved(request: object) -> dict[str, Any]:
     """Do the moves of a request. Gives them as they were done, and the pairs as they are now."""
     name, moves = _moves_of(request)
     with MOVING:
-        done = move_files(editable(name), moves)
+        place = editable(name)
+        put_back(place)
+        done = move_files(place, moves)
     return {"moved": done, "listing": listing(name)}
 
 
@@ -130,8 +144,9 @@ def _answering(work: Callable[..., dict[str, Any]], asked: Callable[[web.Request
     async def handle(request: web.Request) -> web.Response:
         try:
             return web.json_response(await asyncio.to_thread(work, *await asked(request)))
-        except SliderError as fault:
-            return web.json_response({"error": str(fault), "code": fault.code}, status=400)
+        except (SliderError, OSError) as fault:
+            told = in_words(fault) if isinstance(fault, OSError) else fault
+            return web.json_response({"error": str(told), "code": told.code}, status=400)
 
     return handle
 
@@ -144,10 +159,11 @@ async def _folder_asked(request: web.Request) -> tuple[str, bool]:
     return request.query.get("folder", ""), request.query.get("asked") == "1"
 
 
-async def _json(request: web.Request) -> tuple[object]:
+async def sent_json(request: web.Request) -> tuple[object]:
+    """The JSON value of a request; None where it holds none."""
     try:
-        return (await request.json(),)
-    except ValueError:
+        return (parse_json(await request.read(), "The request", "edit.request"),)
+    except SliderError:
         return (None,)
 
 
@@ -155,4 +171,4 @@ def add_dataset_routes(server: PromptServer) -> None:
     """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`."""
     server.routes.get(PREFIX)(_answering(listing, _folder))
     server.routes.get(f"{PREFIX}/findings")(_answering(findings, _folder_asked))
-    server.routes.post(f"{PREFIX}/move")(_answering(moved, _json))
+    server.routes.post(f"{PREFIX}/move")(_answering(moved, sent_json))

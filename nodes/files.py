@@ -1,5 +1,6 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..slider_core.config.checks import SliderError, need
+from ..slider_core.config.checks import SliderError, need, reason, shown
 from ..slider_core.config.lora import FileDtype, FileFormat
 from ..slider_core.config.names import check_file_name, file_stem
 from ..slider_core.config.regular_files import inside
@@ -33,35 +34,49 @@ STRICT = "On: a file with any part that cannot be applied is an error. Off: what
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
+def lora_path(name: str) -> Path | None:
+    """The file of that name in ComfyUI's LoRA folders, when it really lies in one of them, as must a configuration beside it."""
+    found = folder_paths.get_full_path("loras", name)
+    if found is None:
+        return None
+    path, homes = Path(found), [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
+    beside = path.with_name(PEFT_CONFIG)
+    files = (path, beside) if os.path.lexists(beside) else (path,)
+    return path if all(inside(file, homes) for file in files) else None
+
+
 def load_by_name(name: str, strict: bool = False) -> Slider:
     """A slider by its name in the LoRA list. SliderError when it is gone or no slider, or not whole where `strict`."""
-    path = folder_paths.get_full_path("loras", name)
-    if path is None:
-        raise SliderError(f'LoRA "{name}" not found in models/loras. Press R to refresh the list.', "lora.not_found")
-    return load_slider(Path(path), strict)
+    path = lora_path(name)
+    gone = f'LoRA "{shown(name)}" not found in models/loras, or it leads out of there. Press R to refresh the list.'
+    need(path is not None, gone, "lora.not_found")
+    return load_slider(Path(str(path)), strict)
 
 
 def file_fingerprint(name: str) -> str:
     """Changes when the file of that name changes, so that it is read again."""
-    path = folder_paths.get_full_path("loras", name)
+    path = lora_path(name)
     if path is None:
         return name
-    files = [p for p in (Path(path), Path(path).with_name(PEFT_CONFIG)) if p.is_file()]
+    files = [p for p in (path, path.with_name(PEFT_CONFIG)) if p.is_file()]
     return str([(str(p), p.stat().st_mtime_ns) for p in files])
 
 
 def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, str, int, str]:
     """Folder, name, next free number and folder below `root`, as ComfyUI numbers its files. SliderError for a place elsewhere."""
+    where = f'filename_prefix "{shown(prefix)}"'
+    wanted = Path(os.path.normpath(prefix))
+    need(bool(wanted.name.strip(". ")), f"{where} has no name at its end: write {example}.", "file.no_name")
+    for part in wanted.parts:
+        if part not in ("..", wanted.anchor):
+            check_file_name(part, "filename_prefix")
+    outside = f"{where} leads out of {called}, perhaps by a link: choose another folder."
+    real = Path(os.path.realpath(Path(root, wanted.parent)))  # before ComfyUI makes folders there
+    need(real.is_relative_to(os.path.realpath(root)), outside, "file.outside")
     try:
         folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, root)
     except Exception as fault:  # core's own, of no class, when the place lies elsewhere
-        raise SliderError(
-            f'filename_prefix "{prefix}" must stay under {called} ({str(fault).splitlines()[0]}).', "file.outside"
-        ) from None
-    need(bool(name.strip(". ")), f'filename_prefix "{prefix}" has no name at its end: write {example}.', "file.no_name")
-    check_file_name(name, "filename_prefix")
-    outside = f'filename_prefix "{prefix}" leads out of {called}, by a link: choose another folder.'
-    need(inside(Path(folder), [Path(root)]), outside, "file.outside")
+        raise SliderError(f"{where} must stay under {called} ({reason(fault)}).", "file.outside") from None
     return folder, name, counter, inner
 
 

@@ -19,7 +19,7 @@ from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_promp
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.sampling_request import on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
-from .dataset_places import walked
+from .dataset_places import json_files, walked
 from .frames import as_image
 from .graph_files import model_files
 from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
@@ -55,21 +55,27 @@ class DrawInputs(SamplerInputs):
 
 
 def library_files() -> list[str]:
-    """JSON files of ComfyUI's input folder, by their place in it."""
+    """JSON files of ComfyUI's input folder that are no captions, by their place in it."""
     paths = []
     for folder, _, names in walked(Path(folder_paths.get_input_directory())):
-        paths += [(folder / name).as_posix() for name in names if name.lower().endswith(".json")]
+        paths += [(folder / name).as_posix() for name in json_files(names)]
     return sorted(paths)
+
+
+def library_path(file: str) -> Path | None:
+    """The place of that name in the input folder, when it really lies there."""
+    root = Path(folder_paths.get_input_directory())
+    return root / file if inside(root / file, [root]) else None
 
 
 def chosen(library: str, file: str) -> PromptLibrary:
     """The library of the file, or else of the text. SliderError when neither is one."""
     if file == NO_FILE:
         return parse_prompts(library)
-    root = Path(folder_paths.get_input_directory())
+    path = library_path(file)
     message = f'Prompt library "{shown(file)}" is not in ComfyUI\'s input folder, or leads out of it. Copy it there.'
-    need(inside(root / file, [root]), message, "prompts.outside")
-    return read_prompts(root / file)
+    need(path is not None, message, "prompts.outside")
+    return read_prompts(Path(str(path)))
 
 
 class SliderPromptLibrary(io.ComfyNode):
@@ -110,10 +116,8 @@ class SliderPromptLibrary(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = NO_FILE, **_choices: object) -> str:
         """Changes when the file changes."""
-        root = Path(folder_paths.get_input_directory())
-        path = root / (file or NO_FILE)
-        there = file not in (None, NO_FILE) and inside(path, [root]) and path.is_file()
-        return str(path.stat().st_mtime_ns) if there else str(file)
+        path = None if file in (None, NO_FILE) else library_path(str(file))
+        return str(file) if path is None else str(path.stat().st_mtime_ns)
 
     @classmethod
     def execute(cls, library: str, file: str, strength: float, **inputs: Any) -> io.NodeOutput:

@@ -3,7 +3,7 @@
 from aiohttp import web
 from server import PromptServer
 
-from .dataset_routes import add_dataset_routes
+from .dataset_routes import add_dataset_routes, sent_json
 from .live import states
 from .running import finish
 
@@ -22,10 +22,10 @@ def add_routes(server: PromptServer) -> None:
 
     @server.routes.post("/slider_lora/finish")
     async def _finish(request: web.Request) -> web.Response:
-        try:
-            node = str((await request.json())["node"])
-        except (ValueError, KeyError, TypeError):
+        (sent,) = await sent_json(request)
+        if not isinstance(sent, dict) or "node" not in sent:
             return web.json_response({"error": 'The request needs {"node": id}.'}, status=400)
+        node = str(sent["node"])
         if finish(node):
             return web.json_response({"finishing": node})
         return web.json_response({"error": f"Node {node} is not training."}, status=409)

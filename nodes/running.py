@@ -1,5 +1,6 @@
 """The trainings of this ComfyUI: sliders by name, their folders, the request to finish, the observer of a node that trains."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ import comfy.utils
 import folder_paths
 
 from ..slider_core.encode.disk_cache import DiskCache
+from ..slider_core.lora.safe_files import tidy_below
 from ..slider_core.train.step_report import StepReport
 from ..slider_core.train.trainings import Session
 from ..slider_core.train.trainings_driver import Observer
@@ -26,6 +28,12 @@ def encoded_before() -> DiskCache:
 def runs_folder() -> Path:
     """Where sliders under training are kept: in ComfyUI's output folder."""
     return Path(folder_paths.get_output_directory()) / "sliders"
+
+
+def begin_tidying() -> None:
+    """Beside the server's start: what a killed ComfyUI has left half way in the folders of sliders is put back or removed."""
+    roots = [runs_folder(), *map(Path, folder_paths.get_folder_paths("loras"))]
+    threading.Thread(target=lambda: [tidy_below(root) for root in roots], name="slider tidying", daemon=True).start()
 
 
 @contextmanager

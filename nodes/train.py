@@ -8,6 +8,7 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
+from ..slider_core.config.checks import clean_text
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
@@ -148,6 +149,7 @@ class SliderTrainStep(io.ComfyNode):
         """
         if reset or None in (name, steps, total_steps, preset):
             return float("nan")
+        name = clean_text(name)
         steps, total_steps = lengths(preset, steps, total_steps)
         if not steps and not total_steps:
             return f"{name}: until it is ready, finished early at {SESSION.ended_at(name)}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .commands import demo, demo_data, doctor, export, sweep, train
 from .commands.options import Parser, say
-from .config.checks import SliderError
+from .config.checks import SliderError, in_words
 from .use.sweep_export import as_json
 
 
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         report = args.run(args)
-    except (SliderError, OSError) as fault:  # an OSError names its file: a name too long, a disk that went away
-        sys.stderr.write(f"Error: {fault}\n")
+    except (SliderError, OSError) as fault:  # an OSError: a name too long, a disk that went away
+        sys.stderr.write(f"Error: {in_words(fault) if isinstance(fault, OSError) else fault}\n")
         return 2
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"\n{stop or 'Stopped; nothing was written.'}\n")

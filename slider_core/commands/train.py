@@ -21,7 +21,7 @@ from ..lora.header_fields import kinds
 from ..lora.lycoris_config import read_lycoris
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to, save_slider
-from ..train.interrupts import SIGNALS
+from ..train.interrupts import SIGNALS, put_back
 from ..train.learning_rate import rate_note
 from ..train.training_run import Run
 from ..train.training_saves import Autosave, run_file
@@ -155,7 +155,7 @@ def finishing() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
     def stop(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -170,8 +170,7 @@ def finishing() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(presses)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        put_back(before)
 
 
 class Stoppable(Progress):

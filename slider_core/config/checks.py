@@ -53,6 +53,13 @@ def reason(fault: BaseException) -> str:
     return " ".join(str(fault).split())[:200] or type(fault).__name__
 
 
+def in_words(fault: OSError) -> SliderError:
+    """An error of the system that nobody has foreseen, as one that names the file and says what to look at."""
+    where = clean_text(str(fault.filename)) if fault.filename else "A file or folder"
+    message = f"{where} cannot be used ({reason(fault).rstrip('.')}). Check that it is there, its permissions and its drive."
+    return SliderError(message, "file.system")
+
+
 def nearest(name: str, options: Sequence[str]) -> str:
     """`did you mean "x"?` when an option is close to `name`, else the list of options."""
     close = difflib.get_close_matches(name[:LONGEST_NAME], options, n=1)
@@ -159,7 +166,11 @@ class JsonSpec:
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for key in values:
             need(key in names, f'{cls.__name__} has no field "{key}"; {nearest(key, names)}', f"{code}.unknown_field")
-        return cls(**{name: as_tuple(value) for name, value in values.items()})
+        try:
+            return cls(**{name: as_tuple(value) for name, value in values.items()})
+        except (TypeError, AttributeError, OverflowError) as fault:  # a field that is missing, or of another kind than is checked
+            why = f"{cls.__name__}: a field is missing or holds something else ({reason(fault)})."
+            raise SliderError(why, f"{code}.field") from None
 
 
 def _subject(kind: type) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
-from .checks import JsonSpec, SliderError, is_number, need
+from .checks import JsonSpec, is_number, need
+from .expressions import check_expression
 
 
 class Preset(str, Enum):
@@ -100,6 +102,7 @@ class AdapterSpec(JsonSpec):
         self.convert("algorithm", Algorithm, "Algorithm")
         self.convert("init", Init, "Initialisation")
         self.check("preset", isinstance(self.preset, str) and bool(self.preset), "a name")
+        self._check_lists()
         custom = self.preset == Preset.CUSTOM.value
         message = 'patterns go with the preset "custom": give at least one pattern there, and none with another preset.'
         need(bool(self.patterns or self.names) == custom, message, "adapter_spec.patterns")
@@ -107,6 +110,17 @@ class AdapterSpec(JsonSpec):
         self._check_alphas()
         self._check_patterns()
         self._check_options()
+
+    def _check_lists(self) -> None:
+        for name in ("patterns", "exclude", "names"):
+            value = getattr(self, name)
+            texts = isinstance(value, (tuple, list)) and all(isinstance(text, str) for text in value)
+            self.check(name, texts, "a list of texts")
+        for name in ("rank_pattern", "alpha_pattern", "factor_pattern", "sizes_by_name"):
+            length = 3 if name == "sizes_by_name" else 2
+            value = getattr(self, name)
+            listed = isinstance(value, (tuple, list)) and all(_is_sized(entry, length) for entry in value)
+            self.check(name, listed, "a list of patterns, each with its number")
 
     def _check_ranks(self) -> None:
         conv_rank_fits = self.conv_rank is None or (isinstance(self.conv_rank, int) and self.conv_rank >= 0)
@@ -132,12 +146,9 @@ class AdapterSpec(JsonSpec):
             need(positive, f"{name} must be a positive number, got {alpha!r}.", "adapter_spec.alpha")
 
     def _check_patterns(self) -> None:
-        for pattern, _ in (*self.rank_pattern, *self.alpha_pattern, *self.factor_pattern):
-            try:
-                re.compile(pattern)
-            except re.error as fault:
-                message = f'Pattern "{pattern}" is not a valid regular expression: {fault}.'
-                raise SliderError(message, "adapter_spec.pattern_invalid") from None
+        sized = [pattern for pattern, _ in (*self.rank_pattern, *self.alpha_pattern, *self.factor_pattern)]
+        for pattern in (*self.patterns, *self.exclude, *sized):
+            check_expression(pattern, "adapter_spec.pattern_invalid")
 
     def _check_options(self) -> None:
         self.check("dropout", is_number(self.dropout) and 0 <= self.dropout < 1, "from 0 to below 1")
@@ -173,6 +184,12 @@ class AdapterSpec(JsonSpec):
         if not self.factor_pattern:
             return self
         return replace(self, factor=int(_first_match(self.factor_pattern, path, self.factor)), factor_pattern=())
+
+
+def _is_sized(entry: Any, length: int) -> bool:
+    """Whether it is texts and, at the end, a value."""
+    fits = isinstance(entry, (tuple, list)) and len(entry) == length
+    return fits and all(isinstance(text, str) for text in entry[:-1])
 
 
 def _first_match(patterns: Patterned, path: str, default: float) -> float:

@@ -31,6 +31,14 @@ def open_file(path: Path) -> BinaryIO:
     raise OSError(0, "it is no regular file", str(path))
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is one, as far as that can be seen: not on a drive that is gone, nor in a folder that may not be searched."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def naming(what: str, path: Path, code: str) -> Iterator[None]:
     """The system's errors in the block as one SliderError, which names the file in words."""

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ..config.checks import SliderError, need, reason
-from ..config.regular_files import open_file
+from ..config.regular_files import in_units, open_file
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".avif", ".tif", ".tiff")
 PLUGINS = {  # endings that Pillow reads with a package: its module, and its name for pip
@@ -32,6 +32,7 @@ PLUGINS = {  # endings that Pillow reads with a package: its module, and its nam
 CLIP_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF", "TIFF", "HEIF", "JXL")
 MOST_PIXELS = 100_000_000
+MOST_BYTES = 1 << 30  # of an image: more than MOST_PIXELS in 16 bit take
 LEAST_SIDE = 8
 RANGES = (1.0, 255.0, 65535.0)  # of a float image: the first that holds its greatest value
 FROM_16_BIT = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # nearest, so that 257 k becomes k
@@ -113,6 +114,8 @@ def check_file(path: Path, what: str) -> None:
         raise unreadable(path, what, getattr(fault, "strerror", None) or fault) from None
     is_file = stat.S_ISREG(status.st_mode)
     need(is_file, f"{what} cannot be read: {path} is not a file. Remove it.", f"{what.lower()}.no_file")
+    large = f"{what} is too large: {path} has more than {in_units(MOST_BYTES)}. Make it smaller or remove it."
+    need(what == "Video" or status.st_size <= MOST_BYTES, large, f"{what.lower()}.too_large")
     need(status.st_size > 0, f"{what} is empty: {path} has no bytes. Replace or remove it.", f"{what.lower()}.empty")
 
 

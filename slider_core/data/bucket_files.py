@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.regular_files import naming
+from ..config.checks import need
+from ..config.regular_files import is_folder, naming
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, PLUGINS, plugin_endings
 from .bitmap_clip import by_number
 
@@ -24,6 +25,7 @@ IGNORED = {".ds_store", "thumbs.db", "desktop.ini"}  # what file managers leave 
 MASK = re.compile(r"(.+?)[-_. ](?:masklabel|mask|condlabel)$", re.IGNORECASE)
 MASK_FOLDERS = ("mask", "masks", "masklabel")
 DEEPEST = 8  # folders below the bucket's own
+MOST_FILES = 100_000  # that are walked
 NAMED = 5  # files that a line names
 ODD = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "device"), (stat.S_ISCHR, "device"))
 
@@ -42,6 +44,7 @@ class BucketFiles:
     notes: dict[Path, Path] = field(default_factory=dict)
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    seen: int = 0  # files and folders
 
     def inside(self, image: Path) -> str:
         """The folder of an image below the bucket's own, with forward slashes; empty for the bucket's."""
@@ -78,12 +81,17 @@ def walked(folder: Path, clips: bool, found: BucketFiles, deep: int = 0, above: 
         return
     with naming("Folder", folder, "folder.unreadable"):
         content = in_order(list(folder.iterdir()))
-    hidden = [path for path in content if is_hidden(path)]
+    found.seen += len(content)
+    many = f"{found.folder} holds more than {MOST_FILES} files and folders. Give the folder of the images themselves."
+    need(found.seen <= MOST_FILES, many, "folder.too_many")
+    hidden = {path: None for path in content if is_hidden(path)}
     found.line([path for path in hidden if path.name.lower() not in IGNORED], "hidden, left out")
     kept = [path for path in content if path not in hidden]
-    yield from (path for path in kept if not path.is_dir())
-    for inner in (path for path in kept if path.is_dir()):
-        inside = [path for path in inner.iterdir() if not is_hidden(path)]
+    folders = {path: None for path in kept if is_folder(path)}
+    yield from (path for path in kept if path not in folders)
+    for inner in folders:
+        with naming("Folder", inner, "folder.unreadable"):
+            inside = [path for path in inner.iterdir() if not is_hidden(path)]
         is_clip = clips and any(path.suffix.lower() in endings() for path in inside)
         if is_clip and inner.name.lower() not in MASK_FOLDERS:
             yield inner
@@ -97,7 +105,7 @@ def bucket_files(folder: Path, clips: bool = False) -> BucketFiles:
     """Everything in a bucket's folder. `clips`: a folder of images is one clip, else its images are images of the bucket."""
     found = BucketFiles(folder)
     files = list(walked(folder, clips, found))
-    images = [path for path in files if path.is_dir() or (path.suffix.lower() in endings() and _may_be_read(path))]
+    images = [path for path in files if is_folder(path) or (path.suffix.lower() in endings() and _may_be_read(path))]
     _sort_out_masks(found, images)
     _find_captions(found, files)
     found.tables = [path for path in files if path.name.lower() in TABLES and path.is_file()]
@@ -107,8 +115,11 @@ def bucket_files(folder: Path, clips: bool = False) -> BucketFiles:
 
 
 def _may_be_read(path: Path) -> bool:
-    """A file, or a link that leads nowhere, which the reader names as a fault."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
+    """A file; or a link that leads nowhere, or what cannot be looked at, which the reader names as a fault."""
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        return True
 
 
 def _sort_out_masks(found: BucketFiles, images: Sequence[Path]) -> None:

@@ -4,14 +4,15 @@ written over: what is taken away lies in removed/, and all moves of a call happe
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count, zip_longest
 from pathlib import Path
 
-from ..config.checks import SliderError, need
-from ..config.names import REFUSED
+from ..config.checks import SliderError, need, reason
+from ..config.names import LONGEST, REFUSED, RESERVED
 from .bitmap_clip import by_number
 from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
@@ -20,6 +21,7 @@ from .buckets_paired import match_pairs
 
 SIDES = ("positive", "negative", "neutral")
 REMOVED = "removed"
+MOVING = re.compile(r"\.moving \d+ (.+)", re.DOTALL)
 MOST_MOVES = 2000
 Move = tuple[str, str]  # "positive/01.png" -> "negative/01.png"
 Row = tuple[str | None, str | None]  # file names of a pair, positive and negative; None where there is none yet
@@ -89,6 +91,7 @@ def _parts(place: str, sides: Sequence[str]) -> tuple[str, str]:
 def _need_plain(name: str) -> None:
     """SliderError for a name that some system does not take, or that could lead elsewhere."""
     plain = name.isprintable() and not REFUSED.search(name) and name[:1] not in ("", ".") and name[-1] not in ". "
+    plain = plain and not RESERVED.fullmatch(name) and len(name.encode()) <= LONGEST
     need(plain, f'"{name}" cannot be the name of a file everywhere. Use letters, digits, - and _.', "move.name")
 
 
@@ -165,7 +168,7 @@ def _all_or_none() -> Iterator[list[tuple[Path, Path]]]:
     except OSError as fault:
         for before, after in reversed(done):
             after.rename(before)
-        what = f"{fault.filename} cannot be moved ({fault.strerror}). Nothing was changed; check its rights."
+        what = f"{fault.filename} cannot be moved ({reason(fault)}). Nothing was changed; check its rights."
         raise SliderError(what, "move.refused") from fault
 
 
@@ -182,7 +185,7 @@ def move_files(folder: Path, moves: Sequence[Move]) -> list[Move]:
             place.parent.mkdir(exist_ok=True)
         waiting = []
         for number, (file, place) in enumerate(steps.items()):
-            between = file.with_name(f".moving {number} {file.name}")
+            between = file.with_name(f".moving {number} {file.name}")  # as MOVING reads it
             file.rename(between)
             done.append((file, between))
             waiting.append((between, place))
@@ -191,6 +194,18 @@ def move_files(folder: Path, moves: Sequence[Move]) -> list[Move]:
             done.append((between, place))
     files = list(steps.items())[: len(moves)]
     return [(place_of(folder, file), place_of(folder, place)) for file, place in files]
+
+
+def put_back(folder: Path) -> None:
+    """Give the images that a kill has left half way in a move their names again, or others where those are taken."""
+    for side in (*SIDES, REMOVED):
+        place = side_folder(folder, side)
+        for path in list(place.iterdir()) if place.is_dir() else ():
+            match = MOVING.fullmatch(path.name)
+            if match:
+                path.rename(
+                    _free(path.with_name(match[1])) if os.path.lexists(path.with_name(match[1])) else path.with_name(match[1])
+                )
 
 
 def place_of(folder: Path, file: Path) -> str:

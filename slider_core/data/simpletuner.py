@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.checks import LONGEST_NAME, SliderError, is_number, nearest, need, shown
-from ..config.regular_files import open_file, read_json
+from ..config.regular_files import read_json
 from .bucket_spec import BucketSpec, CaptionFrom, Crop
 from .buckets import joined
 
@@ -65,7 +65,6 @@ MOST_BYTES = 4 << 20  # of a dataset file
 MOST_FIELDS = 200  # of a backend
 MOST_UNKNOWN = 1000  # fields
 MOST_FAULTS = 20  # that are told at once
-MOST_HEAD = 64 * 1024  # bytes of a JSON file that are looked at to tell what it is
 
 
 class _Entry:
@@ -256,15 +255,3 @@ def read_dataset_file(path: Path) -> tuple[list[BucketSpec], list[str]]:
             told.append(SliderError(f"{path.name}: and {len(faults) - MOST_FAULTS} more faults.", "dataset_file.more"))
         raise joined(told)
     return buckets, notes
-
-
-def is_dataset_file(path: Path) -> bool:
-    """Whether a file looks like a dataset file, by its name and its first kilobytes."""
-    if path.suffix.lower() != ".json":
-        return False
-    try:
-        with open_file(path) as file:
-            head = file.read(MOST_HEAD)
-    except (OSError, ValueError):
-        return False
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") and b"instance_data_dir" in head

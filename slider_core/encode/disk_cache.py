@@ -22,6 +22,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from ..config.checks import reason
 from .cache_entry import DAMAGED, FORMAT, from_bytes, to_bytes
 
 KEY = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +41,7 @@ class DiskCache:
     def __init__(self, folder: Path, budget: int = 2 * 1024**3) -> None:
         self.folder, self.budget = Path(folder), int(budget)
         self.hits = self.misses = self.damaged = self.unkept = 0
-        self.trouble = ""  # the last, in the system's words
+        self.trouble = ""  # the last, in words
         self._held: int | None = None  # bytes in the folder at the last look,
         self._fresh = 0  # and what was written since
         self._lock = threading.Lock()  # of the counts; and only one thread clears away at a time
@@ -63,7 +64,7 @@ class DiskCache:
             self._missed(self._remove(path), damaged=1)
             return None
         except OSError as fault:
-            self._missed(str(fault))
+            self._missed(reason(fault))
             return None
         if content is None:
             self._missed()
@@ -84,13 +85,13 @@ class DiskCache:
         except (OSError, SafetensorError, ValueError, RuntimeError) as fault:
             with self._lock:
                 self.unkept += 1
-                self.trouble = str(fault).split("\n")[0]
+                self.trouble = reason(fault)
             return False
         with self._lock:
             try:
                 self._make_room(path, len(content))
             except OSError as fault:  # the entry is there all the same
-                self.trouble = str(fault)
+                self.trouble = reason(fault)
         return True
 
     def summary(self) -> str:
@@ -131,7 +132,7 @@ class DiskCache:
         try:
             path.unlink(missing_ok=True)
         except OSError as fault:
-            return str(fault)
+            return reason(fault)
         return ""
 
     def _touch(self, path: Path) -> None:

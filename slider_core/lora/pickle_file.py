@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config.checks import SliderError, is_whole, need, reason, shown
-from ..config.regular_files import read_bytes
+from ..config.regular_files import naming, open_file, read_bytes
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
-FILE_MOST = 16 << 30  # bytes
+FILE_MOST = 8 << 30  # bytes
 PICKLE_MOST = 4 << 20  # bytes of a pickle: more than 20,000 tensors
 DIRECTORY_MOST = 8 << 20  # bytes of a zip archive's directory
 MAGIC = 0x1950A86A20F9469CFC6C  # torch's, of its older format
@@ -115,9 +115,15 @@ def _unpickled(content: io.BytesIO) -> Any:
 
 def read_pickle(path: Path) -> dict[str, torch.Tensor]:
     """Named tensors. SliderError when the file is damaged or holds more."""
+    with naming("Slider file", path, "file.pickle"), open_file(path) as file:
+        archived = zipfile.is_zipfile(file)
+        file.seek(0)
+        pickled = file.read(1) == pickle.PROTO
+    message = f"Slider file cannot be read: {path} (neither an archive nor a pickle). It is damaged, or something else."
+    need(archived or pickled, message, "file.pickle")  # before it is read whole
     content = read_bytes(path, FILE_MOST, "Slider file", "file.pickle")
     try:
-        state, storage = _from_zip(content) if zipfile.is_zipfile(io.BytesIO(content)) else _from_row(content)
+        state, storage = _from_zip(content) if archived else _from_row(content)
     except Exception as fault:  # a damaged pickle can fail in nearly any way
         code = fault.code if isinstance(fault, SliderError) and fault.code else "file.pickle"
         message = f"Slider file cannot be read: {path} ({reason(fault)}). It is damaged, or holds more than tensors."

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..config.checks import SliderError, clean_text, need, reason
 from ..config.names import check_file_name
@@ -22,6 +23,7 @@ from ..config.regular_files import BLOCK, open_file, read_bytes
 
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
 DAY_S = 24 * 3600
+LOCK_S = 10.0  # a save takes less than one
 MOST_FILE = 1 << 40  # bytes: what is moved is our own
 Check = Callable[[Path], object]  # reads a file that was written; SliderError where it is not what was meant
 
@@ -71,7 +73,9 @@ def _exchange(fresh: Path, path: Path, old: Path) -> None:
 
 
 def _failed(path: Path, fault: OSError) -> SliderError:
-    return SliderError(f"Cannot write {path} ({fault.strerror}). Free space or choose another folder.", "file.not_written")
+    return SliderError(
+        f"Cannot write {path} ({fault.strerror or reason(fault)}). Free space or choose another folder.", "file.not_written"
+    )
 
 
 def move_in(trial: Path, path: Path, overwrite: bool = False) -> None:
@@ -159,7 +163,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within the block no other process is in such a block of the same folder; on systems and drives that know locks."""
+    """Within the block no other process is in such a block of the same folder; on systems and drives that know locks. One that
+    holds the lock for LOCK_S seconds was stopped, or its drive is gone, and is waited for no longer."""
     try:
         import fcntl
 
@@ -168,11 +173,23 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        end = time.monotonic() + LOCK_S
+        while not _is_locked(fcntl, handle) and time.monotonic() < end:
+            time.sleep(0.05)
         yield
     finally:
         os.close(handle)
+
+
+def _is_locked(fcntl: Any, handle: int) -> bool:
+    """Whether there is nothing to wait for: the lock is ours, or the drive knows none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 # --- what a killed program left
@@ -180,13 +197,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 def recover(path: Path) -> None:
     """Put back the folder `path` whose exchange a kill has interrupted: it lies beside under another name."""
-    if path.exists() or path.is_symlink():
-        return
-    for beside, match in leftovers(path.parent):
-        if match["kind"] == "old" and match["name"] == path.name:
-            with contextlib.suppress(OSError):
-                beside.rename(path)
+    try:
+        if path.exists() or path.is_symlink():
             return
+    except OSError:
+        return
+    old = [beside for beside, match in leftovers(path.parent) if match["kind"] == "old" and match["name"] == path.name]
+    if old:
+        with contextlib.suppress(OSError):
+            max(old, key=lambda beside: beside.lstat().st_mtime).rename(path)
 
 
 def leftovers(folder: Path) -> Iterable[tuple[Path, re.Match[str]]]:
@@ -216,6 +235,14 @@ def tidy(folder: Path) -> None:
         elif age > DAY_S:
             with contextlib.suppress(OSError):
                 beside.unlink()
+
+
+def tidy_below(root: Path) -> None:
+    """`tidy` in every folder from `root` down that holds something unfinished. Links are not followed."""
+    for folder, inner, files in os.walk(root):
+        if any(map(LEFTOVER.fullmatch, (*inner, *files))):
+            tidy(Path(folder))
+        inner[:] = [name for name in inner if not LEFTOVER.fullmatch(name)]
 
 
 def check_writable(folder: Path, *names: str) -> None:

@@ -7,13 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
+Handler = Any  # what signal.getsignal gives
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block no signal of these raises; one that came does so when the block ends.
+    """Within the block no signal of these raises; those that came do so when the block ends, however it ends.
 
     Python runs handlers in the main thread alone, so another thread, as ComfyUI's, needs nothing.
     """
@@ -21,14 +23,28 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    waiting = {number: handler for number, handler in before.items() if callable(handler)}
-    for number in waiting:
-        signal.signal(number, lambda name, frame: came.append((name, frame)))
+    waiting: dict[int, Handler] = {}
     try:
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                waiting[number] = handler
+                signal.signal(number, lambda name, frame: came.append((name, frame)))
         yield
     finally:
-        for number, handler in waiting.items():
-            signal.signal(number, handler)
-    for number, frame in came[:1]:
-        waiting[signal.Signals(number)](number, frame)
+        put_back(waiting)
+        for number, frame in came:
+            handler = signal.getsignal(number)  # the first one may have set another for the second
+            if callable(handler):
+                handler(number, frame)
+
+
+def put_back(handlers: dict[int, Handler]) -> None:
+    """Set all these handlers again, whatever signal comes meanwhile."""
+    if not handlers:
+        return
+    number, handler = handlers.popitem()
+    try:
+        signal.signal(number, handler)
+    finally:
+        put_back(handlers)

@@ -103,12 +103,17 @@ class Average:
     @contextmanager
     def trained(self) -> Iterator[None]:
         """Within the block the parameters hold the weights that are trained, bit for bit."""
-        with uninterrupted():
-            self._hide()
         try:
+            with uninterrupted():
+                self._hide()
             yield
         finally:
-            with uninterrupted():
+            self.settle()
+
+    def settle(self) -> None:
+        """Let the parameters hold what is read, where an interrupt at the edge of a step has left the others in them."""
+        with uninterrupted():
+            if self.raw is None:
                 self._show()
 
     @torch.no_grad()

@@ -162,8 +162,7 @@ class Trainer:
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
     ) -> None:
-        start = time.monotonic()
-        first = self.step
+        start, first = time.monotonic(), self.step
         while self.step < until:
             loss = self._one_step(backend)
             if self._lacks_reading(until, read_every):
@@ -195,7 +194,8 @@ class Trainer:
 
     def _undo(self) -> None:
         if self._guard.state is not None:
-            self._load(self._guard.state)
+            with uninterrupted():
+                self._load(self._guard.state)
 
     def _undone(self, code: str, what: str) -> SliderError:
         """Go back to the last good state; the error that says so."""

@@ -53,11 +53,20 @@ class SavedRun:
 
 def mark_of(path: Path) -> str:
     """The mark of the run that lies there; empty where there is none that can be read."""
+    return _names_in(path)[1]
+
+
+def name_of(path: Path) -> str:
+    """The name of the run that lies there; empty where there is none that can be read."""
+    return _names_in(path)[0]
+
+
+def _names_in(path: Path) -> tuple[str, str]:
     try:
         header = parse_json(read_metadata(path)[KEY], "run", "")
-        return str(header.get("mark") or header["name"])
+        return str(header["name"]), str(header.get("mark") or header["name"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""
+        return "", ""
 
 
 def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> str:

@@ -107,6 +107,7 @@ class Run:
 
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what its file says of it; calibrated, if that was done at this step."""
+        self.trainer.average.settle()
         weights = self.trainer.adapter.weights()
         info = self._info()
         if self.measured is not None and self.calibrated_now:

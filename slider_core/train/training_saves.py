@@ -11,6 +11,7 @@ under the same name: what it has saved meanwhile is never replaced, and this run
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from ..lora.safe_files import locked, tidy
 from ..lora.slider_file import save_slider
 from .interrupts import uninterrupted
 from .progress import Reading
-from .training_file import mark_of, save_run
+from .training_file import mark_of, name_of, save_run
 from .training_run import Run
 
 ENDING, RUN_ENDING = ".safetensors", ".run.safetensors"
@@ -48,7 +49,9 @@ class Autosave:
         self.note = ""  # that it is saved under another name, and why
         self._saved_at = time.monotonic()
         if run.mark is None:  # what lies there may be replaced: who began the run was asked
-            run.mark = mark_of(run_file(root, run.saved_as))
+            lies_there = run_file(root, run.saved_as)
+            same = name_of(lies_there) in ("", run.name)  # not where a folder's names have no case, and the other is "Smile"
+            run.mark = mark_of(lies_there) if same else ""
         tidy(self.folder)
 
     @property
@@ -107,11 +110,11 @@ class Autosave:
             return
         taken = self.run.saved_as
         number = 2
-        while mark_of(run_file(self.root, f"{self.run.name}-{number}")):
+        while os.path.lexists(run_file(self.root, f"{self.run.name}-{number}")):
             number += 1
         self.run.saved_as = f"{self.run.name}-{number}"
         self.run.mark = ""
-        self.note = f' Another process has saved a run "{taken}" meanwhile: this one goes on as "{self.run.saved_as}".'
+        self.note = f' Another run is saved as "{taken}": this one goes on as "{self.run.saved_as}".'
 
     def save_slider(self) -> None:
         """Save the slider alone: when it has changed but for its training, as by a calibration."""

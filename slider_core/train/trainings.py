@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..config.checks import SliderError
+from ..config.checks import SliderError, clean_text
 from ..config.lora import AdapterSpec
 from .progress_ready import MOST_STEPS
 from .trainer import Trainer
@@ -63,6 +63,8 @@ class Session:
 
         Raises SliderError that names what differs when the run was begun with something else, and when the file is damaged.
         """
+        name = clean_text(name)  # as a file gives it back
+        fingerprint = {key: clean_text(value) for key, value in fingerprint.items()}
         run = self.get(name)
         on_disk = load_run(saved) if run is None and saved is not None and saved.is_file() else None
         if on_disk is not None and on_disk.name != name:
@@ -72,7 +74,7 @@ class Session:
         if before is not None:
             _same_origin(name, before.step, before.fingerprint, fingerprint)
         if run is None:
-            run = Run(name, dict(fingerprint), make(), spec)
+            run = Run(name, fingerprint, make(), spec)
             if on_disk is not None:
                 on_disk.restore(run.trainer)
                 run.saved = on_disk.step

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..backend import Backend
+from ..config.checks import clean_text
 from ..config.lora import AdapterSpec
 from ..config.training import TrainSpec
 from ..data.dataset import Dataset, origin
@@ -43,6 +44,9 @@ class TrainingRequest:
     targets: Sequence[Target] | None = None
     start: Slider | None = None
     resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", clean_text(self.name))  # as a file gives it back
 
 
 class Observer:

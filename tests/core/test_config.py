@@ -36,7 +36,20 @@ WRONG: list[tuple[type[JsonSpec], dict, str]] = [
     (AdapterSpec, {"alpha": 0.0}, "adapter_spec.alpha"),
     (AdapterSpec, {"conv_rank": -1}, "adapter_spec.conv_rank"),
     (AdapterSpec, {"preset": "custom"}, "adapter_spec.patterns"),
-    (AdapterSpec, {"rank_pattern": (("to_q(", 2),)}, "adapter_spec.pattern_invalid"),
+    *(
+        (AdapterSpec, {"rank_pattern": ((pattern, 2),)}, "adapter_spec.pattern_invalid")
+        for pattern in (
+            "to_q(",
+            "(a+)+$",
+            "(?:a|b)*c",
+            "((x*)*)*",
+            ".*o.*o.*o.*o.*!",
+            "(" * 9000,
+            "a{99999999999}",
+            r"([\w.]+)+!",
+        )
+    ),
+    *((AdapterSpec, {name: value}, f"adapter_spec.{name}") for name in ("exclude", "alpha_pattern") for value in (3, ("a", 3))),
     (AdapterSpec, {"dropout": 1.0}, "adapter_spec.dropout"),
     (AdapterSpec, {"factor": 2}, "adapter_spec.option"),
     (AdapterSpec, {"tucker": True}, "adapter_spec.option"),

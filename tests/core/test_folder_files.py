@@ -7,7 +7,7 @@ from core.faults import refused
 from core.test_dataset import BLUE, RED, put, sides
 
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.folder_files import folder_rows, move_files, need_flat
+from slider_core.data.folder_files import folder_rows, move_files, need_flat, put_back
 from slider_core.data.pairs_report import examined
 
 
@@ -112,9 +112,23 @@ def test_a_disk_that_fails_in_the_middle_leaves_all_as_it_was(tmp_path: Path, mo
         return rename(file, target)
 
     monkeypatch.setattr(Path, "rename", failing)
+    swap = [("positive/01.png", "positive/02.png"), ("positive/02.png", "positive/01.png")]
     with refused("move.refused"):
-        move_files(root, [("positive/01.png", "positive/02.png"), ("positive/02.png", "positive/01.png")])
+        move_files(root, swap)
     assert contents(root) == before
+    monkeypatch.setattr(
+        Path, "rename", lambda file, target: killed() if file.name == ".moving 1 02.png" else rename(file, target)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        move_files(root, swap)
+    monkeypatch.undo()
+    put_back(root)
+    assert sorted(contents(root).values()) == sorted(before.values()), "no image is lost"
+    assert not any(".moving" in name for name in contents(root))
+
+
+def killed() -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_examination_names_the_pair_of_each_finding(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ STEM, CUTS = "diffusion_model.plain", 40
 FORMS = (FileFormat.NATIVE, FileFormat.KOHYA, FileFormat.LYCORIS)
 CONFIGS = (
     *("{", "[]", "3", "null", "{}", '{"lora_alpha": "many"}', '{"lora_alpha": null}', '{"lora_alpha": NaN}'),
-    *(f'{{"lora_alpha": 1, "alpha_pattern": {text}}}' for text in ("3", '{"(": 1}', '{"(a+)+$": 1}', '{"plain": "x"}')),
+    *(f'{{"lora_alpha": 1, "alpha_pattern": {text}}}' for text in ("3", "[[1, 2]]", '{"(a+)+$": 1}', '{"plain": "x"}')),
     b"\xff\xfe\x00",
 )
 SLICES = (

@@ -72,7 +72,7 @@ def test_custom_patterns_and_exclude(backend: TinyBackend) -> None:
 def test_a_choice_that_reaches_nothing_is_an_error_with_a_way_out(backend: TinyBackend) -> None:
     with refused("target.pattern_unmatched", "attn1.to_queue", "attn1.to_q,"):
         select(backend.module, "custom", patterns=("attn1.to_queue",))
-    with refused("target.pattern_invalid", "attn1("):
+    with refused("adapter_spec.pattern_invalid", "attn1("):
         select(backend.module, "custom", patterns=("attn1(",))
     with refused("target.unknown_architecture", "custom"):
         select(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))

@@ -8,7 +8,7 @@ import pytest
 from core.faults import refused
 
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Crop
-from slider_core.data.simpletuner import is_dataset_file, read_dataset_file
+from slider_core.data.simpletuner import read_dataset_file
 
 PLUS = {"id": "plus", "instance_data_dir": "p", "slider_strength": 0.5}
 MINUS = {"id": "minus", "instance_data_dir": "n", "slider_strength": -0.5}
@@ -150,16 +150,3 @@ def test_no_list_of_backends(content: str, problem: str, tmp_path: Path) -> None
         read_dataset_file(path)
     with refused("dataset_file.unreadable", "gone.json"):
         read_dataset_file(tmp_path / "gone.json")
-
-
-def test_what_looks_like_a_dataset_file(tmp_path: Path) -> None:
-    for name, content, expected in (
-        ("a.json", '[{"instance_data_dir": "x"}]', True),
-        ("a.JSON", '  [{"id": 1, "instance_data_dir": "x"}]', True),
-        ("a.json", '{"instance_data_dir": 1}', False),
-        ("a.json", "[1, 2]", False),
-        ("a.txt", '[{"instance_data_dir": "x"}]', False),
-    ):
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        assert is_dataset_file(tmp_path / name) is expected
-    assert not is_dataset_file(tmp_path / "gone.json")

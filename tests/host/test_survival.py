@@ -146,6 +146,26 @@ def test_a_disk_that_is_full_is_said_and_costs_no_training(prompt: dict, run_gra
     assert kept(pack, comfy).step == STOP, "the older save is intact"
 
 
+def test_two_tabs_on_one_name_train_one_slider_in_turn(prompt: dict, run_graph, comfy: Path, monkeypatch) -> None:
+    """Two prompts in the queue of one server, of other users and with other node ids: what a second tab sends."""
+    from comfy.cli_args import args
+
+    monkeypatch.setattr(args, "multi_user", True)
+    straight = run_graph(prompt, slider=("6", 0))
+    first = json.loads(json.dumps(prompt))
+    first["6"]["inputs"] |= {"reset": True, "steps": STOP}
+    run_graph(first, slider=("6", 0))
+    second = {name: node for name, node in prompt.items() if name != "6"} | {"60": prompt["6"]}
+    parts = run_graph(second, slider=("60", 0), status=("60", 3))
+    assert same(straight["slider"].weights, parts["slider"].weights)
+    assert f"step {STEPS} of {STEPS}" in parts["status"]
+    other = {**second, "61": {**prompt["6"], "inputs": prompt["6"]["inputs"] | {"resolution": 32}}}
+    del other["60"]
+    with pytest.raises(run_graph.Error, match="another resolution"):
+        run_graph(other, slider=("61", 0))
+    assert {path.name for path in (comfy / "user").iterdir()} <= {"slider_lora"}, "nothing in a user's own folder"
+
+
 @pytest.mark.parametrize(("body", "status"), [(b'{"node": "99"}', 409), (b"{}", 400), (b"[]", 400), (b"nonsense", 400)])
 def test_the_route_refuses_what_is_no_training(body: bytes, status: int, pack, server) -> None:
     """Through aiohttp itself, as the browser would ask."""
