@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ..slider_core.config.checks import SliderError, need
-from ..slider_core.config.regular_files import inside
+from ..slider_core.config.regular_files import inside, is_folder
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
 from ..slider_core.data.bucket_files import TABLES
 from ..slider_core.data.bucket_spec import BucketSpec
@@ -95,10 +95,11 @@ def stamps(places: Iterable[Path]) -> str:
     """Changes when one of the places, or anything in a folder among them, changes. Places outside the roots are not looked at."""
     found: dict[str, tuple[int, int]] = {}
     for place in places:
-        for folder, inner, files in os.walk(place) if inside(place, [*roots(), DEMO]) else ():
-            _stamp(found, [Path(folder), *(Path(folder, name) for name in (*inner, *files))])
-        if place.is_file():
-            _stamp(found, [place])
+        if not inside(place, [*roots(), DEMO]):
+            continue
+        _stamp(found, [place])
+        for folder, inner, files in os.walk(place):
+            _stamp(found, [Path(folder, name) for name in (*inner, *files)])
     return str(sorted(found.items()))
 
 
@@ -111,7 +112,7 @@ def _stamp(found: dict[str, tuple[int, int]], paths: Iterable[Path]) -> None:
 
 def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
     """The images of a listed folder at a strength. SliderError that lists every fault."""
-    place = next((root / name for root in roots() if name != NO_FOLDER and (root / name).is_dir()), None)
+    place = next((root / name for root in roots() if name != NO_FOLDER and is_folder(root / name)), None)
     if place is None or name not in image_folders():
         raise SliderError(
             f'Folder "{name}" not found under {", ".join(map(str, roots()))}. Press R to refresh the list.', "dataset.not_found"

@@ -24,7 +24,7 @@ def as_file(drawing: Image.Image, name: str) -> dict[str, str]:
     """A PIL image as the JPEG `name` of ComfyUI's temporary folder, written whole or not at all: a reference for /view."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.part"
+    part = folder / f"{name}.{uuid.uuid4().hex}.part"  # the panel of a dataset may ask for it meanwhile
     drawing.save(part, "JPEG", quality=QUALITY)
     part.replace(folder / name)
     return {"filename": name, "subfolder": "", "type": "temp"}

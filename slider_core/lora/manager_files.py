@@ -42,18 +42,29 @@ BASES = {  # ComfyUI's class in supported_models -> the base model as that manag
     "Anima": "Anima",
 }
 UNKNOWN = "Unknown"
+JPEG = b"\xff\xd8\xff"  # its first bytes
 
 
 def manager_files(path: Path, info: SliderInfo) -> dict[Path, bytes]:
     """The files to put beside the slider saved at `path`, by place. The picture is there where the slider has a thumbnail."""
     files = {}
     preview = ""
-    if info.thumbnail:
+    content = _picture(info.thumbnail)
+    if content:
         picture = path.with_name(f"{path.stem}.preview.jpg")
-        files[picture] = base64.b64decode(info.thumbnail.partition(",")[2])
+        files[picture] = content
         preview = picture.as_posix()
     files[path.with_name(f"{path.stem}.metadata.json")] = json.dumps(_metadata(path, info, preview), indent=2).encode()
     return files
+
+
+def _picture(thumbnail: str) -> bytes:
+    """The JPEG of a thumbnail; nothing where another program's header holds something else."""
+    try:
+        content = base64.b64decode(thumbnail.partition(",")[2], validate=True)
+    except ValueError:
+        return b""
+    return content if content.startswith(JPEG) else b""
 
 
 def _metadata(path: Path, info: SliderInfo, preview: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config.checks import SliderError, choice
+from ..config.checks import SliderError, choice, shown
 from ..config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..lora.lycoris_config import read_lycoris
 
@@ -22,9 +22,9 @@ def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
         try:
             pairs.append((pattern.strip(), kind(value)))
         except ValueError:
-            raise SliderError(f'{what}: "{line}" is no "pattern = number".', "target.pattern_number") from None
+            raise SliderError(f'{what}: "{shown(line)}" is no "pattern = number".', "target.pattern_number") from None
         if not pattern.strip():
-            raise SliderError(f'{what}: "{line}" has no pattern before the "=".', "target.pattern_missing")
+            raise SliderError(f'{what}: "{shown(line)}" has no pattern before the "=".', "target.pattern_missing")
     return tuple(pairs)
 
 

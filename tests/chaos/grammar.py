@@ -41,6 +41,20 @@ TRICKS = ("%s", "{0}", "<script>", "' OR 1=1", "\x1b[31m", "\u202e", "\ufeff", "
 WORDS = (*ODD_TEXTS, *PATHS, *TRICKS)
 ENDINGS = ("lora_A.weight", "lora_B.weight", "lora_up.weight", "lora_down.weight", "alpha", "hada_w1_a", "lokr_w1", "diff", "w")
 STEMS = ("diffusion_model.plain", "lora_unet_plain", "transformer.x", "base_model.model.a", "unet.b", "lycoris_plain", "te")
+PLAUSIBLE = (
+    *("0.5", "-1", "1", "4", "0", "true", "false", "null", '"."', '"a face"', '"textfile"', '"filename"', '"lora"', '"lokr"'),
+    *(
+        '["attn1.to_q"]',
+        '["Attention"]',
+        '{"attn1": {"dim": 2, "alpha": 1}}',
+        "{}",
+        "[]",
+        '["(a+)+$"]',
+        "256",
+        '"local"',
+        '"image"',
+    ),
+)
 DTYPES = ("F32", "F16", "BF16", "F64", "I64", "I8", "U8", "BOOL", "C64", "F8_E4M3", "F4", "XYZ", "")
 
 
@@ -75,8 +89,8 @@ def _braces(fields: list[str]) -> str:
 
 
 def objects(names: tuple[str, ...], values: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[str]:
-    """A JSON object of these names, each at most once, their values of any kind."""
-    values = values or json_texts(names)
+    """A JSON object of these names, each at most once, their values of any kind, mostly of one that may be meant."""
+    values = values or st.one_of(*[st.sampled_from(PLAUSIBLE)] * 6, st.sampled_from(NUMBERS), json_texts(names))
     fields = st.lists(st.tuples(st.sampled_from(names), values), max_size=8, unique_by=lambda field: field[0])
     return fields.map(lambda pairs: _braces([f"{json.dumps(name)}: {value}" for name, value in pairs]))
 

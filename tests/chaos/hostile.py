@@ -47,6 +47,7 @@ from slider_core.layers.select import survey
 from slider_core.lora.info import READERS, TEXTS, SliderInfo
 from slider_core.lora.keys import placed, with_ratio
 from slider_core.lora.lycoris_config import KEYS, PRESET_KEYS, read_lycoris
+from slider_core.lora.manager_files import manager_files
 from slider_core.lora.safe_files import atomic_write, check_writable, write_folder
 from slider_core.lora.safetensors_file import read_metadata, with_header
 from slider_core.lora.slider_adapter import Adapter
@@ -61,7 +62,8 @@ from slider_core.with_tiny.model import TinyBackend
 HANG_S = 5
 MEMORY = 1 << 30
 SHOWN = 800  # characters of an input in a report
-INFO = (*(f"slider_{name}" for name in (*TEXTS, *READERS)), "modelspec.date", "ss_network_alpha", "format")
+FIELDS = ("modelspec.thumbnail", "modelspec.title", "modelspec.date", "ss_network_alpha", "format")
+INFO = (*(f"slider_{name}" for name in (*TEXTS, *READERS)), *FIELDS)
 PEFT = ("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_dora", "use_rslora")
 RUN = ("version", "name", "mark", "fingerprint", "training", "step", "readings", "probed", "groups", "optimizer")
 Door = Callable[[Any], object]
@@ -87,6 +89,9 @@ class Place:
         slider.summary()
         cut = slider.cut()
         Adapter.from_weights(self.net, with_ratio(placed(cut.weights, self.net), self.net))
+        out = self.folder / "out.safetensors"
+        save_slider(out, slider, overwrite=True)  # what is read can be written
+        manager_files(out, slider.info)
         return slider
 
 
@@ -159,7 +164,7 @@ def dataset_file_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
         buckets, notes = read_dataset_file(place.file("data.json", text))
         read_dataset(buckets, notes=notes, roots=[place.folder])
 
-    return st.one_of(files, files, grammar.json_texts(USED)), door
+    return st.one_of(*[files] * 6, grammar.json_texts(USED)), door
 
 
 def prompts_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
@@ -174,7 +179,7 @@ def prompts_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
 
     entries = st.dictionaries(st.sampled_from(("a", "b", "")), grammar.objects(names), max_size=3)
     made = entries.map(lambda fields: "{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}")
-    return st.one_of(made, grammar.json_texts(names)), door
+    return st.one_of(*[made] * 5, grammar.json_texts(names)), door
 
 
 def lycoris_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
@@ -186,7 +191,7 @@ def lycoris_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
 
     inner = grammar.objects(PRESET_KEYS)
     made = st.builds(lambda preset, text: grammar.with_fields(f'"apply_preset": {preset}', text), inner, grammar.objects(KEYS))
-    return st.one_of(made, grammar.objects(names), grammar.json_texts(names)), door
+    return st.one_of(*[made] * 5, grammar.objects(names), grammar.json_texts(names)), door
 
 
 def caption_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
@@ -277,12 +282,12 @@ def name_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
             except SliderError as fault:
                 in_words(fault)
         target = place.folder / "out" / name
-        for write in (partial(atomic_write, target, b"x"), partial(write_folder, target, {"a": b"x"}, overwrite=True)):
+        folder = partial(write_folder, target.with_name(f"{name} folder"), {"a": b"x"}, overwrite=True)
+        for write in (partial(check_writable, target.parent, name), partial(atomic_write, target, b"x"), folder):
             try:
                 write()
             except SliderError as fault:
                 in_words(fault)
-        check_writable(place.folder / "out", name)
         save_slider(place.folder / "out" / f"{name}.safetensors", slider, overwrite=True)
 
     return grammar.words().filter(lambda name: ".." not in name and not name.startswith("/")), door

@@ -287,7 +287,8 @@ def starved(root: Path, choice: Choice, known: dict[str, Any], seed: int) -> dic
             most = draw.randrange(20_000, 200_000)  # less would not take the log
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         else:
-            disk = FailingDisk(folder, draw.randrange(1, 300), draw.choice(ODD_ERRORS), draw.random() < 0.5)
+            gone = draw.choice((folder, folder, root / "dataset"))
+            disk = FailingDisk(gone, draw.randrange(1, 300), draw.choice(ODD_ERRORS), draw.random() < 0.5)
             disk.install()
         return going_on(root, folder, choice)
 

@@ -41,7 +41,7 @@ WRONG: list[tuple[type[JsonSpec], dict, str]] = [
         for pattern in (
             "to_q(",
             "(a+)+$",
-            "(?:a|b)*c",
+            "(?:ab|a)*c",
             "((x*)*)*",
             ".*o.*o.*o.*o.*!",
             "(" * 9000,

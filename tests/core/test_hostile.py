@@ -258,6 +258,13 @@ def test_a_tensor_that_claims_more_numbers_than_it_holds_takes_no_memory(tmp_pat
     refused(path, "file.odd_tensor", "lora_A.weight", "1099511627776")
 
 
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_a_file_that_holds_nothing_for_gigabytes_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(30 << 30)
+    refused(tmp_path / name)
+
+
 def test_a_pickle_of_anything_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.pt"
     for content in (

@@ -38,6 +38,8 @@ def test_the_manager_reads_base_model_strengths_words_and_picture(tmp_path: Path
     preview = Path(metadata["preview_url"])
     assert preview.name.removeprefix(file.stem) in PREVIEWS
     assert files[preview] == base64.b64decode(picture.partition(",")[2])
+    for odd in ("data:image/jpeg;base64,***", "data:text/html;base64,PGh0bWw+", "nothing", "data:,\u00fc"):
+        assert list(manager_files(file, SliderInfo("smile", thumbnail=odd))) == [tmp_path / "smile_00001_.metadata.json"]
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(1.0, 1.0), (0.5, 0.5)])

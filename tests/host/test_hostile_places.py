@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from chaos import grammar
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 MOVES = st.lists(
@@ -19,12 +19,12 @@ REQUESTS = st.one_of(
 
 
 @seed(0)
-@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, phases=[Phase.generate], deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(name=grammar.words(), request_=REQUESTS)
 def test_every_door_of_the_nodes_answers_in_words(pack, comfy: Path, name: str, request_: object) -> None:
     (comfy / "input" / "hostile" / "positive").mkdir(parents=True, exist_ok=True)
     places, files, routes = (pack.part(f"nodes.{part}") for part in ("dataset_places", "files", "dataset_routes"))
-    target, apply = pack.part("nodes.target"), pack.part("nodes.apply")
+    target, apply = pack.core("train.target_choices"), pack.part("nodes.apply")
     prompts = pack.part("nodes.prompts")
     output = str(comfy / "output")
     for door in (
@@ -39,7 +39,7 @@ def test_every_door_of_the_nodes_answers_in_words(pack, comfy: Path, name: str, 
         lambda: routes.findings(name, True),
         lambda: routes.moved(request_),
         lambda: target.numbers(name, "rank_pattern", int),
-        lambda: target.LayerOptions(custom_patterns=name, lycoris_config=name).adapter_spec("custom", 4, 4.0),
+        lambda: target.TargetChoices(custom_patterns=name, lycoris_config=name).adapter_spec("custom", 4, 4.0),
     ):
         with contextlib.suppress(pack.core("config.checks").SliderError):
             door()
