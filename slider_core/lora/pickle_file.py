@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -116,7 +116,7 @@ def _unpickled(content: io.BytesIO) -> Any:
 def read_pickle(path: Path) -> dict[str, torch.Tensor]:
     """Named tensors. SliderError when the file is damaged or holds more."""
     with naming("Slider file", path, "file.pickle"), open_file(path) as file:
-        archived = zipfile.is_zipfile(file)
+        archived = _is_archive(file)
         file.seek(0)
         pickled = file.read(1) == pickle.PROTO
     message = f"Slider file cannot be read: {path} (neither an archive nor a pickle). It is damaged, or something else."
@@ -132,6 +132,14 @@ def read_pickle(path: Path) -> dict[str, torch.Tensor]:
     tensors = named and all(isinstance(value, _Claim) for value in state.values())
     need(tensors, f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.", "file.not_tensors")
     return _tensors(state, storage, len(content), path)
+
+
+def _is_archive(file: BinaryIO) -> bool:
+    """Whether its end is that of a zip archive, a damaged one too."""
+    try:
+        return zipfile.is_zipfile(file)
+    except zipfile.BadZipFile:
+        return True
 
 
 def _tensors(claims: Mapping[str, _Claim], storage: Find, size: int, path: Path) -> dict[str, torch.Tensor]:
