@@ -6,14 +6,13 @@ its model before it ("transformer.r"), and the layers are named by diffusers' pa
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.checks import SliderError, need
+from ..config.checks import SliderError, need, parse_json
 from .formats.peft import MOST_ALPHA, PREFIX
 
 HEADER_FIELD = "lora_adapter_metadata"
@@ -22,23 +21,24 @@ MODELS = ("transformer.", "unet.", "prior.", "")  # before the fields of the dif
 
 @dataclass(frozen=True)
 class Alphas:
-    """The alphas of a LoraConfig. `by_name`: of the layers whose path ends with a name, or, with True, is that name."""
+    """The alphas of a LoraConfig. `by_name`: of the layers whose path ends with a name, or, with True, is that name; each behind
+    its place in the configuration, where the first that fits counts."""
 
     common: float
-    by_name: Mapping[tuple[str, bool], float] = field(default_factory=dict)
+    by_name: Mapping[tuple[str, bool], tuple[int, float]] = field(default_factory=dict)
     rslora: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], where: str) -> Alphas:
         """SliderError that names `where` when a field is no number, or a pattern an expression, which may run for ever."""
         try:
-            by_name = {}
+            by_name: dict[tuple[str, bool], tuple[int, float]] = {}
             for pattern, alpha in dict(config.get("alpha_pattern") or {}).items():
                 whole = pattern.startswith("^")
                 name = re.sub(r"\\(.)", r"\1", pattern.removeprefix("^").removesuffix("$"))
                 if not re.fullmatch(r"[\w.\-]+", name):
                     raise ValueError(f"alpha_pattern {pattern} is an expression")
-                by_name[name, whole] = _number(alpha)
+                by_name.setdefault((name, whole), (len(by_name), _number(alpha)))
             common = config["lora_alpha"] if "lora_alpha" in config else config["alpha"]  # of a LoHa and a LoKr
             return cls(_number(common), by_name, bool(config.get("use_rslora")))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as fault:
@@ -49,11 +49,9 @@ class Alphas:
         path = layer
         for prefix in (*MODELS, PREFIX):
             path = path.removeprefix(prefix)
-        alpha = self.common
-        for (name, whole), value in self.by_name.items():
-            if path == name or (not whole and path.endswith(f".{name}")):
-                alpha = value
-                break
+        parts = path.split(".")
+        names = [(path, True), *((".".join(parts[start:]), False) for start in range(len(parts)))]
+        alpha = min((self.by_name[name] for name in names if name in self.by_name), default=(0, self.common))[1]
         return alpha * math.sqrt(rank) if self.rslora else alpha
 
 
@@ -68,10 +66,7 @@ def header_alphas(header: Mapping[str, str], source: str) -> Alphas | None:
     if HEADER_FIELD not in header:
         return None
     where = f"{source}: {HEADER_FIELD} in its header"
-    try:
-        fields = json.loads(header[HEADER_FIELD])
-    except (ValueError, RecursionError) as fault:
-        raise SliderError(f"{where} is damaged ({fault}).", "peft.config") from None
+    fields = parse_json(header[HEADER_FIELD], where, "peft.config")
     need(isinstance(fields, dict), f"{where} is damaged: it is no JSON object.", "peft.config")
     for model in MODELS:
         config = {name.removeprefix(model): value for name, value in fields.items() if name.startswith(model)}

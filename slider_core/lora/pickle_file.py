@@ -113,8 +113,8 @@ def _unpickled(content: io.BytesIO) -> Any:
     return _Unpickler(content, encoding="utf-8").load()
 
 
-def read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    """Named tensors. SliderError when the file is damaged or holds more."""
+def read_pickle(path: Path, most: int) -> dict[str, torch.Tensor]:
+    """Named tensors, at most that many. SliderError when the file is damaged or holds more."""
     with naming("Slider file", path, "file.pickle"), open_file(path) as file:
         archived = _is_archive(file)
         file.seek(0)
@@ -131,6 +131,8 @@ def read_pickle(path: Path) -> dict[str, torch.Tensor]:
     named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
     tensors = named and all(isinstance(value, _Claim) for value in state.values())
     need(tensors, f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.", "file.not_tensors")
+    many = f"{path} holds {len(state)} tensors, {most} at most. It is no LoRA file, or damaged."
+    need(len(state) <= most, many, "file.too_many")
     return _tensors(state, storage, len(content), path)
 
 

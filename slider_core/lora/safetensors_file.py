@@ -21,6 +21,7 @@ from ..config.regular_files import open_file
 
 HEADER_MOST = 32 << 20  # bytes of a header that are read
 DIMENSIONS_MOST = 8
+MOST_TENSORS = 200_000
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -38,11 +39,13 @@ DTYPES = {
 }
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """(tensors, header) of a safetensors file. SliderError when it is damaged or something else."""
+def read_tensors(path: Path, most: int = MOST_TENSORS) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, header) of a safetensors file. SliderError when it is damaged, or holds more than `most` tensors."""
     try:
         with open_file(path) as file:
             fields, metadata, begin = _read_header(file)
+            many = f"it holds {len(fields)} tensors, {most} at most"
+            need(len(fields) <= most, many, "file.too_many")
             end = _checked(fields)
             size = file.seek(0, 2)
             need(size == begin + end, f"it has {size} bytes, and its header says {begin + end}", "")

@@ -36,6 +36,7 @@ from .safe_files import atomic_write, recover, write_folder
 from .safetensors_file import data_hash, read_tensors, with_header
 
 DTYPES = {FileDtype.FP32: torch.float32, FileDtype.BF16: torch.bfloat16, FileDtype.FP16: torch.float16}
+MOST_TENSORS = 20_000  # of a LoRA: 4 for each of 5,000 layers; the largest models have 2,000
 EXACT_ENDINGS = (".alpha", *(f".{name}" for name in EXACT_TENSORS), ".lora_magnitude_vector")
 
 
@@ -162,9 +163,9 @@ def load_slider(path: Path, strict: bool = False) -> Slider:
     path = _file(path)
     header: dict[str, str] = {}
     if path.suffix.lower() in PICKLES:
-        state = read_pickle(path)
+        state = read_pickle(path, MOST_TENSORS)
     else:
-        state, header = read_tensors(path)
+        state, header = read_tensors(path, MOST_TENSORS)
     info = SliderInfo.from_header(header)
     config = peft_config(path)
     alphas = header_alphas(header, str(path))

@@ -22,6 +22,7 @@ PROMPTS = ("prompt", "caption", "tags")  # the first that is there counts
 STRENGTH = "adapter_strength"
 NEAR = 0.75  # how alike a field's name is to one of ours when it is a slip of the pen
 MOST_ENTRIES = 256
+MOST_FIELDS = 16 * MOST_ENTRIES
 MOST_STRENGTH = 100.0
 EXAMPLE = '{"plain": "a face", "plus": {"prompt": "a face", "adapter_strength": 1.2}}'
 
@@ -80,6 +81,9 @@ def parse_prompts(text: str, source: str = "Prompt library") -> PromptLibrary:
     need(is_library, f"{source}: names with prompts are needed, like {EXAMPLE}", "prompts.empty")
     count = len(library)
     need(count <= MOST_ENTRIES, f"{source}: {count} entries; {MOST_ENTRIES} at most.", "prompts.too_many")
+    fields = sum(len(value) for value in library.values() if isinstance(value, Mapping))
+    message = f"{source}: {fields} fields in its entries; {MOST_FIELDS} at most."
+    need(fields <= MOST_FIELDS, message, "prompts.too_many")  # each is compared with those that are known
     return PromptLibrary(tuple(_entry(name, value, source) for name, value in library.items()))
 
 

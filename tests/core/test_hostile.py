@@ -23,7 +23,7 @@ from slider_core.config.lora import Algorithm, FileFormat
 from slider_core.layers.layer import Target
 from slider_core.lora.from_state import NO_SIGN, READABLE
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, load_slider
+from slider_core.lora.slider_file import MOST_TENSORS, PEFT_CONFIG, PEFT_WEIGHTS, load_slider
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns of odd pickles before it refuses them
 
@@ -130,6 +130,12 @@ def test_what_has_no_meaning_with_a_sign_is_refused_with_its_reason(tmp_path: Pa
         theirs = {f"lycoris_plain.{key}": state[key].clone().contiguous() for key in state if key in module.weight_list}
         save_file(theirs, path)
         refused(path, "lora.no_sign")
+
+
+def test_more_tensors_than_a_lora_has_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    state = {f"diffusion_model.{number}.lora_A.weight": torch.ones(1) for number in range(MOST_TENSORS + 1)}
+    save_file(state, tmp_path / "many.safetensors")
+    refused(tmp_path / "many.safetensors", "file.too_many", str(MOST_TENSORS))
 
 
 # --- another model

@@ -1,12 +1,13 @@
 """A prompt library is read as the reference writes it, and whatever has no meaning is refused by its entry's name."""
 
+import json
 from pathlib import Path
 
 import pytest
 from core.refusal import refused
 
 from slider_core.config.regular_files import MOST_TEXT
-from slider_core.use.prompt_library import MOST_ENTRIES, PromptEntry, parse_prompts, read_prompts
+from slider_core.use.prompt_library import MOST_ENTRIES, MOST_FIELDS, PromptEntry, parse_prompts, read_prompts
 
 REFERENCE = """{
   "plain": "regular prompt",
@@ -33,6 +34,7 @@ WRONG = [
     ('["x"]', "prompts.empty", ""),
     ("{}", "prompts.empty", ""),
     ("{" + ", ".join(f'"{i}": "x"' for i in range(MOST_ENTRIES + 1)) + "}", "prompts.too_many", MOST_ENTRIES),
+    (json.dumps({"a": {"prompt": "x"} | {f"zq{i}": 1 for i in range(MOST_FIELDS)}}), "prompts.too_many", MOST_FIELDS),
 ]
 
 
