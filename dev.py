@@ -169,10 +169,8 @@ def execute(command: str, choices: dict[str, str]) -> None:
     if command == "demo":
         setup.package()
         setup.run("-m", "slider_core", "demo", "--out", choices["OUT"])
-    elif command == "test":
-        rings(setup, choices)
-    elif command == "test-all":
-        rings(setup, choices, SLIDER_FULL_PRODUCTS="1")
+    elif command in ("test", "test-all"):
+        rings(setup, choices, **({"SLIDER_FULL_PRODUCTS": "1"} if command == "test-all" else {}))
     elif command == "test-chaos":
         setup.tools()
         paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
