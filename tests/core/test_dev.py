@@ -60,11 +60,13 @@ def test_a_changed_file_sets_up_again(tmp_path: Path, calls: list[list[str]]) ->
 
 @pytest.mark.parametrize("command", [name for name in dev.COMMANDS if name != "clean"])
 def test_every_command_runs_files_that_are_there(command: str, calls: list[list[str]], tmp_path: Path) -> None:
-    dev.execute(command, {"VENV": str(tmp_path), "OUT": str(tmp_path / "out"), "RINGS": "core lint"})
+    dev.execute(command, dev.DEFAULTS | {"VENV": str(tmp_path), "OUT": str(tmp_path / "out"), "RINGS": "core lint"})
     files = [argument for call in calls for argument in call[1:] if argument.endswith(".py")]
     assert all((dev.ROOT / name).is_file() for name in files)
     assert calls
-    if command.startswith("test"):
+    if command == "test-chaos":
+        assert calls[-1][1:3] == ["-m", "chaos"]
+    if command in ("test", "test-all"):
         assert calls[-1][-2:] == ["core", "lint"]
 
 
@@ -90,7 +92,8 @@ def test_choices_come_from_the_command_the_environment_and_the_defaults(monkeypa
     monkeypatch.setenv("COMFYUI_PATH", "before")
     monkeypatch.delenv("VENV", raising=False)
     choices = dev.read_choices(["OUT=a b", f"COMFYUI_PATH=C:\\{HOME}"])
-    assert choices == {"VENV": ".venv", "OUT": "a b", "RINGS": "lint"}
+    assert choices["VENV"] == ".venv"
+    assert choices == dev.DEFAULTS | {"OUT": "a b", "RINGS": "lint"}
     assert os.environ["COMFYUI_PATH"] == f"C:\\{HOME}"
     with pytest.raises(SystemExit):
         dev.read_choices(["RING=core"])
