@@ -23,7 +23,7 @@ from chaos.lives import KINDS, lives
 
 from slider_core.commands.options import say
 
-LIVES = dict(zip(KINDS, (200, 200, 60, 40, 60), strict=True))
+LIVES = dict(zip(KINDS, (190, 220, 40, 30, 40), strict=True))
 INPUTS = 2100
 
 

@@ -101,15 +101,18 @@ class Lines:
             sys.settrace(None)
 
 
-def signalled(child: int, numbers: Iterable[int], gaps: Iterable[float]) -> None:
-    """Send these signals to the process, each after its gap in seconds; none to one that has ended."""
+def signalled(child: int, numbers: Iterable[int], gaps: Iterable[float]) -> int:
+    """Send these signals to the process, each after its gap in seconds; none to one that has ended. How many were sent."""
+    sent = 0
     for number, gap in zip(numbers, gaps, strict=True):
         end = time.monotonic() + gap
         while time.monotonic() < end:
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                return
+                return sent
             time.sleep(0.002)
         os.kill(child, number)
+        sent += 1
+    return sent
 
 
 def limit_memory(more: int) -> None:

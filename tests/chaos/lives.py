@@ -39,10 +39,11 @@ from slider_core.train.training_file import load_run
 from slider_core.train.training_saves import Autosave
 from slider_core.with_tiny.model import TinyBackend
 
-STEPS = 5
+STEPS = 4
 ODD_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EACCES, errno.EROFS, errno.ENODEV)
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.link", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir"}
-STOPPED = re.compile(r"Stopped after step (\d+)\. Saved up to")
+STOPPED = re.compile(r"Stopped after step (\d+)\. Saved up to step (\d+)")
+SENT = "[a signal]\n"
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,18 @@ def prepare(root: Path) -> None:
         moments_of(TrainSpec(optimizer=choice.optimizer, lr=choice.rate), adapter.parameters()[0])
 
 
-def trained(root: Path, folder: Path, choice: Choice, *more: str, save_s: float = 0.0) -> int:
+def trained(root: Path, folder: Path, choice: Choice, *more: str, save_s: float = 0.0, every: int = 2) -> int:
     """One life of the command line's training, saving every `save_s` seconds; its exit status."""
     train_command.Autosave = lambda run, root, spec: Autosave(run, root, replace(spec, seconds=save_s))
     size = ["--rank", "2", "--batch", "2", "--steps", str(STEPS), "--lr", str(choice.rate), "--any-rate", "--no-calibration"]
     kind = ["--optimizer", choice.optimizer, "--algorithm", choice.algorithm, *choice.options]
-    keep = ["--checkpoint-every", "1", "--checkpoints-kept", "1000"]
+    keep = ["--checkpoint-every", str(every), "--checkpoints-kept", "1000"]
     data = ["--dataset", str(root / "dataset"), "--out", str(folder / "s.safetensors")]
     return program.main(["train", *data, *size, *kind, *keep, *more])
 
 
 def hit(number: int) -> None:
+    os.write(1, SENT.encode())
     os.kill(os.getpid(), number)
 
 
@@ -131,7 +133,7 @@ def straight(root: Path, choice: Choice) -> dict[str, Any]:
     def life() -> int:
         start = time.monotonic()
         with Lines({}).counted() as lines:
-            code = trained(root, folder, choice)
+            code = trained(root, folder, choice, every=1)
         (folder / "lines").write_text(f"{lines.count} {time.monotonic() - start}")
         return code
 
@@ -188,16 +190,18 @@ def killed(root: Path, choice: Choice, known: dict[str, Any], seed: int) -> dict
     folder = root / f"kill {seed}"
     folder.mkdir()
     faults = []
+    kills = 0
     for number in range(draw.choice((1, 1, 2))):
+        log = folder / f"{number}.log"
         if draw.random() < 0.5:
-            at = {draw.randrange(1, known["lines"]): partial(hit, signal.SIGKILL)}
-            ended(forked(partial(_traced, at, root, folder, choice), folder / f"{number}.log"))
+            at = {draw.randrange(1, int(0.8 * known["lines"])): partial(hit, signal.SIGKILL)}
+            kills += ended(forked(partial(_traced, at, root, folder, choice), log)) == -signal.SIGKILL
         else:
-            child = forked(partial(going_on, root, folder, choice), folder / f"{number}.log")
-            signalled(child, [signal.SIGKILL], [draw.uniform(0, 0.8 * known["seconds"])])
-            ended(child)
+            child = forked(partial(going_on, root, folder, choice), log)
+            signalled(child, [signal.SIGKILL], [draw.uniform(0, 0.6 * known["seconds"])])
+            kills += ended(child) == -signal.SIGKILL
         faults += faults_in(folder, known, leftovers=True)
-    return {"trial": f"kill {seed} {choice}", "faults": faults + goes_on(root, folder, choice, known)}
+    return {"trial": f"kill {seed} {choice}", "tried": kills, "faults": faults + goes_on(root, folder, choice, known)}
 
 
 def _traced(acts: dict[int, Callable[[], None]], root: Path, folder: Path, choice: Choice) -> int:
@@ -213,25 +217,29 @@ def interrupted(root: Path, choice: Choice, known: dict[str, Any], seed: int) ->
     log = folder / "0.log"
     numbers = [draw.choice((signal.SIGINT, signal.SIGTERM)) for _ in range(2)]
     if draw.random() < 0.7:
-        first = draw.randrange(known["lines"] // 10, known["lines"])
-        second = first + draw.choice((1, 2, draw.randrange(1, 100), draw.randrange(1, known["lines"] // 2)))
+        first = draw.randrange(known["lines"] // 10, int(0.6 * known["lines"]))
+        second = first + draw.choice((1, 2, draw.randrange(1, 100), draw.randrange(1, known["lines"] // 5)))
         lines = zip((first, second), numbers, strict=True)
         acts = {line: partial(hit, number) for line, number in lines}
         code = ended(forked(partial(_traced, acts, root, folder, choice), log))
+        sent = log.read_text(errors="replace").count(SENT)
     else:
         numbers += [draw.choice(numbers)] * draw.choice((0, 0, 1))
         child = forked(partial(going_on, root, folder, choice), log)
-        gaps = [draw.uniform(0, 0.5 * known["seconds"]), *(draw.expovariate(20) for _ in numbers[1:])]
-        signalled(child, numbers, gaps)
+        gaps = [draw.uniform(0, 0.4 * known["seconds"]), *(draw.expovariate(20) for _ in numbers[1:])]
+        sent = signalled(child, numbers, gaps)
         code = ended(child)
     allowed = (0, 130, -signal.SIGTERM, -signal.SIGINT)
     faults = [] if code in allowed else [f"exit {code}:\n{log.read_text(errors='replace')[-3000:]}"]
     faults += faults_in(folder, known, leftovers=code == -signal.SIGTERM) + words_in(log)
     told = STOPPED.search(log.read_text(errors="replace"))
     run = folder / "runs" / "s" / "s.run.safetensors"
-    if told and load_run(run).step != int(told[1]):
-        faults.append(f"said that step {told[1]} is saved, and step {load_run(run).step} is")
-    return {"trial": f"interrupt {seed} {choice}", "faults": faults + goes_on(root, folder, choice, known)}
+    if told and load_run(run).step != int(told[2]):
+        faults.append(f"said that step {told[2]} is saved, and step {load_run(run).step} is")
+    if told and sent == 2 and told[1] != told[2]:  # a third one may interrupt the save
+        faults.append(f"step {told[1]} was finished, and {told[2]} is saved")
+    faults += goes_on(root, folder, choice, known)
+    return {"trial": f"interrupt {seed} {choice}", "tried": int(sent > 1), "faults": faults}
 
 
 class FailingDisk:
