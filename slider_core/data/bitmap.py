@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -32,6 +33,7 @@ PLUGINS = {  # endings that Pillow reads with a package: its module, and its nam
 CLIP_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF", "TIFF", "HEIF", "JXL")
 MOST_PIXELS = 100_000_000
+MOST_FRAMES = 20_000  # of a GIF or TIFF
 MOST_BYTES = 1 << 30  # of an image: more than MOST_PIXELS in 16 bit take
 LEAST_SIDE = 8
 RANGES = (1.0, 255.0, 65535.0)  # of a float image: the first that holds its greatest value
@@ -182,11 +184,27 @@ def _notes(image: ImageFile.ImageFile, frames: int) -> list[str]:
     return notes
 
 
+def frame_count(path: Path, image: Any) -> int:
+    """How many frames an image has. They are not decoded, and counted no further than MOST_FRAMES: Pillow's own count of a GIF
+    or TIFF goes through all of a file, which may be made of millions."""
+    if image.format not in ("GIF", "TIFF"):
+        return int(getattr(image, "n_frames", 1))
+    count = 1
+    try:
+        while count <= MOST_FRAMES:
+            image._seek(count, False) if image.format == "GIF" else image.seek(count)
+            count += 1
+    except EOFError:
+        image.seek(0)
+    need(count <= MOST_FRAMES, f"Clip is too long: {path} has more than {MOST_FRAMES} frames. Cut it.", "clip.too_long")
+    return count
+
+
 def look_image(path: Path, copy_pixels: int = 0) -> Look:
     """`look` at an image; of an animation, at its first frame."""
     with opened(path) as image:
         # the second picture of an MPO is a depth map or a preview that a telephone added to a photograph
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        frames = 1 if image.format == "MPO" else frame_count(path, image)
         notes = _notes(image, frames)
         ImageOps.exif_transpose(image, in_place=True)
         picture = eight_bit(image)

@@ -20,6 +20,7 @@ from ..config.regular_files import open_file
 from . import bitmap
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Colour, Look
 
+MOST_DECODED = 10**10  # pixels of an animation: 5,000 frames of 1920 x 1080
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # one of them begins an MP4 or QuickTime file
 MATROSKA = b"\x1a\x45\xdf\xa3"
 
@@ -105,7 +106,10 @@ def frame_files(path: Path) -> list[Path]:
 def _animation(path: Path, frames: int, background: Colour) -> list[Image.Image]:
     pictures = []
     with bitmap.opened(path, "Clip") as image:
-        wanted = evenly_spaced(path, getattr(image, "n_frames", 1), frames)
+        wanted = evenly_spaced(path, bitmap.frame_count(path, image), frames)
+        decoded = (wanted[-1] + 1) * image.width * image.height  # pixels
+        long = f"Clip is too long: {path} has {decoded:.1g} pixels up to its last frame. Cut it, or scale it down."
+        need(decoded <= MOST_DECODED, long, "clip.too_long")
         for number in range(wanted[-1] + 1):  # a frame is a change of the one before: none can be left out
             image.seek(number)
             bitmap.check_size(path, "Clip", *image.size)  # a later frame of a GIF may be larger than the header says

@@ -225,3 +225,14 @@ def test_without_pyav_the_error_says_what_to_install(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "av", None)
     with refused("video.no_pyav", "a.mp4", "pip install av"):
         load_clip(tmp_path / "a.mp4", 1)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".tif"])
+def test_more_frames_than_can_be_counted_soon_are_refused(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"a{ending}"
+    first, *more = [Image.new("L", (16, 16), 40 * number) for number in range(5)]
+    first.save(path, save_all=True, append_images=more)
+    assert look(path).frames == 5
+    monkeypatch.setattr(bitmap, "MOST_FRAMES", 4)
+    with refused("clip.too_long", path, 4):
+        look(path)
