@@ -41,9 +41,8 @@ def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def datasets(root: Path) -> list[str]:
     """Folders under `root` that name a side, and JSON files that are no captions, as relative paths with forward slashes.
 
-    Nothing is opened: a folder that lacks a side, a file that is no dataset file, gets the error that says so when it is chosen. A
-    folder of two folders of images, whose sides can be chosen, is listed too, and one whose images may have strengths of their own.
-    """
+    Nothing is opened: a folder that lacks a side, or a file that is no dataset file, gets the error that says so when chosen. A
+    folder of two folders of images, whose sides can be chosen, is listed too; so is one whose images may have strengths."""
     found = []
     for here, inner, files in walked(root):
         found += [(here / name).as_posix() for name in json_files(files)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config.checks import need
+from ..config.checks import need, shown
 from ..config.regular_files import is_folder, naming
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, PLUGINS, plugin_endings
 from .bitmap_clip import by_number
@@ -54,7 +54,9 @@ class BucketFiles:
         """A line about several files; none for none."""
         if not paths:
             return
-        names = ", ".join(path.relative_to(self.folder.parent).as_posix() for path in paths[:NAMED])
+        home = self.folder.parent
+        short = [path.relative_to(home) if path.is_relative_to(home) else path for path in paths[:NAMED]]  # a table may name any
+        names = ", ".join(shown(path.as_posix()) for path in short)
         more = f", and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
         self.unused.append(f"{names}{more}: {what}")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import SliderError, clean_text, is_number, need, parse_json, shown
+from ..config.checks import SliderError, clean_text, is_number, need, parse_json, reason, shown
 from ..config.regular_files import inside, open_file, read_text
 from .bitmap import IMAGE_ENDINGS
 from .bucket_files import TABLES, BucketFiles
@@ -135,7 +135,10 @@ def _table(path: Path, roots: Sequence[Path] | None) -> dict[str, Row]:
     lines = read_text(path, "Table", "table.unreadable", MOST_TABLE).splitlines()
     rows: list[Row] = []
     if path.suffix.lower() == ".csv":
-        rows += csv.DictReader(lines)
+        try:
+            rows += csv.DictReader(lines)
+        except csv.Error as fault:
+            raise SliderError(f"Table {path} is no CSV ({reason(fault)}). Save it anew, or remove it.", "table.csv") from None
     else:
         rows += [parse_json(line, f"Table {path}", "table.json", "Mend or remove it.") for line in lines if line.strip()]
     named = {}

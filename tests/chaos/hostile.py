@@ -200,16 +200,22 @@ def caption_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
         Image.effect_noise((32, 32), 50).convert("RGB").save(place.folder / "set" / side / "1.png")
 
     def door(caption: tuple[str, bytes]) -> None:
-        ending, content = caption
-        path = place.file(f"set/positive/1{ending}", content)
+        name, content = caption
+        path = place.file(f"set/positive/{name}", content)
         try:
             read_dataset(bucket_folders(place.folder / "set"), roots=[place.folder])
         finally:
             path.unlink()
 
     contents = st.one_of(grammar.json_texts(("caption", "prompt", "tags")).map(grammar.encoded), st.binary(max_size=64))
+    names = st.sampled_from(("1.txt", "1.json", "1.caption", "metadata.csv", "metadata.jsonl"))
+    cells = st.one_of(
+        st.sampled_from(("file_name", "strength", "text", "1.png", "/etc/1.png", "../2.png", '"', "-0.5")), grammar.words()
+    )
+    rows = st.lists(st.lists(cells, max_size=4).map(",".join), max_size=4)
+    tables = rows.map(lambda lines: grammar.encoded("\n".join(["file_name,strength,text", *lines])))
     large = st.sampled_from((b"x" * 70_000, b"\xff\xfe" * 40_000, bytes(65536)))
-    return st.tuples(st.sampled_from((".txt", ".json", ".caption")), st.one_of(contents, contents, large)), door
+    return st.tuples(names, st.one_of(contents, tables, large)), door
 
 
 def picture_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
