@@ -159,16 +159,20 @@ async def _folder_asked(request: web.Request) -> tuple[str, bool]:
     return request.query.get("folder", ""), request.query.get("asked") == "1"
 
 
-async def sent_json(request: web.Request) -> tuple[object]:
-    """The JSON value of a request; None where it holds none."""
+def json_of(content: bytes) -> object:
+    """The JSON value of a request's content; None where it holds none."""
     try:
-        return (parse_json(await request.read(), "The request", "edit.request"),)
+        return parse_json(content, "The request", "edit.request")
     except SliderError:
-        return (None,)
+        return None
+
+
+async def _json(request: web.Request) -> tuple[object]:
+    return (json_of(await request.read()),)
 
 
 def add_dataset_routes(server: PromptServer) -> None:
     """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`."""
     server.routes.get(PREFIX)(_answering(listing, _folder))
     server.routes.get(f"{PREFIX}/findings")(_answering(findings, _folder_asked))
-    server.routes.post(f"{PREFIX}/move")(_answering(moved, sent_json))
+    server.routes.post(f"{PREFIX}/move")(_answering(moved, _json))

@@ -3,7 +3,7 @@
 from aiohttp import web
 from server import PromptServer
 
-from .dataset_routes import add_dataset_routes, sent_json
+from .dataset_routes import add_dataset_routes, json_of
 from .live import states
 from .running import finish
 
@@ -22,7 +22,7 @@ def add_routes(server: PromptServer) -> None:
 
     @server.routes.post("/slider_lora/finish")
     async def _finish(request: web.Request) -> web.Response:
-        (sent,) = await sent_json(request)
+        sent = json_of(await request.read())
         if not isinstance(sent, dict) or "node" not in sent:
             return web.json_response({"error": 'The request needs {"node": id}.'}, status=400)
         node = str(sent["node"])
