@@ -29,6 +29,7 @@ OVER_BEST = 1.4  # times the best strength: 1 - 0.4^2 = 84 % of the most is expl
 MOST_UNIT = 4.0
 CURVE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the best strength
 FARTHEST, MOST_SHOWN = 1.25, 1.1  # distance and share of the images beyond which strength 1 is turned down
+TURNS = 2  # times at most: pictures do not change in proportion
 
 
 @torch.no_grad()
@@ -56,9 +57,10 @@ def measure(
         sides = _side(plus, at * own[0]), _side(minus, at * own[1])
         drawing = Drawing(backend, adapter, samples, passed)
         drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, math.sqrt(own[0] * own[1])))
-        beyond = max(drawn.share or 0.0, (drawn.distance or 0.0) / FARTHEST)
-        if MOST_SHOWN < beyond < math.inf:
-            drawn = drawing.at(drawn.strength / beyond)
+        for _ in range(TURNS):
+            beyond = max(drawn.share or 0.0, (drawn.distance or 0.0) / FARTHEST)
+            if MOST_SHOWN < beyond < math.inf:
+                drawn = drawing.at(drawn.strength / beyond)
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
     return Calibration(*sides, passes, shown, drawn.strength, drawn.share), drawn
 
