@@ -27,7 +27,7 @@ OVERFITTED, WORTH = 0.25, 0.02  # shifted score as part of the learned share; th
 MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must be than these are better
 LEAST_REACH = 0.02  # learned share at the best strength
 LEAST_DRAWN, PLENTY = 0.18, 0.35  # of the images, in drawn pictures: to work; and to work though the strength says unfinished
-FAR_TOO_WEAK = 2.0  # best strength
+FAR_TOO_WEAK = 1.75  # best strength
 MOST_DISTANCE = 2.5  # distances of a pair's images that the drawn ends may lie apart
 MOST_CONTRAST = 1.6  # of what is drawn over that of the images; a burnt picture is harder
 
