@@ -6,7 +6,22 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import in_words
-from . import apply, calibrate, dataset, demo, files, finding, prompts, sampling, stack, sweep, target, text_pair, train
+from . import (
+    apply,
+    calibrate,
+    dataset,
+    demo,
+    files,
+    finding,
+    pair_maker,
+    prompts,
+    sampling,
+    stack,
+    sweep,
+    target,
+    text_pair,
+    train,
+)
 
 
 def worded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
@@ -27,6 +42,7 @@ def worded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 NODES = [
     *demo.NODES,
     *dataset.NODES,
+    *pair_maker.NODES,
     *text_pair.NODES,
     *target.NODES,
     *sampling.NODES,

@@ -1,0 +1,94 @@
+"""Before/after images by the loaded model itself: two prompts from the same noise, as KSampler would draw each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.sample
+import torch
+
+from ..data.pair_prompts import PairPrompts
+from ..use.pair_folder import DrawnPair, sorted_out
+from ..use.sampling import SamplingRequest
+from .sampling_request import ModelSampling, on_model
+
+MOST_DRAWN = 3  # times the pairs that are wanted: then it ends with fewer
+
+
+@dataclass(frozen=True)
+class PairDrawer:
+    """A model that draws pairs of a concept. `files`: names of checkpoint and LoRAs, by which distilled models are known."""
+
+    request: SamplingRequest
+    model: Any
+    vae: Any
+    clip: Any
+    files: tuple[str, ...] = ()
+
+    def draw(self, prompts: PairPrompts, subject: str, seed: int) -> DrawnPair:
+        """One pair from the noise of `seed`."""
+        both = prompts.prompts(subject)
+        return DrawnPair(self._image(both[0], seed), self._image(both[1], seed), subject, both, seed)
+
+    def _image(self, prompt: str, seed: int) -> torch.Tensor:
+        """(3, H, W) in [0, 1]; of a clip its middle frame."""
+        request = replace(self.request, prompt=prompt, seed=seed, positive=None, library=None)
+        image = self.vae.decode(_latents(on_model(request, self.model, self.files, self.clip)))
+        if image.ndim == 5:
+            image = image[:, image.shape[1] // 2]
+        return image[0, ..., :3].movedim(-1, 0).detach().float().cpu().clamp(0, 1)
+
+
+def _latents(drawing: ModelSampling) -> torch.Tensor:
+    sampling = drawing.sampling
+    samples = sampling.latent["samples"][:1]
+    downscale = sampling.latent.get("downscale_ratio_spacial"), sampling.latent.get("downscale_ratio_temporal")
+    first = comfy.sample.fix_empty_latent_channels(drawing.model, samples, *downscale)
+    noise = comfy.sample.prepare_noise(first, sampling.seed)
+    latents = comfy.sample.sample(
+        drawing.model,
+        noise,
+        sampling.steps,
+        sampling.cfg,
+        sampling.sampler,
+        sampling.scheduler,
+        sampling.positive,
+        sampling.negative,
+        first,
+        denoise=sampling.denoise,
+        seed=sampling.seed,
+        disable_pbar=True,
+    )
+    return latents if isinstance(latents, torch.Tensor) else latents.unbind()[0]
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """`kept` pairs, and a line for each that was drawn and left out."""
+
+    kept: list[DrawnPair]
+    left_out: list[str]
+
+
+def draw_pairs(
+    drawer: PairDrawer, prompts: PairPrompts, count: int, seed: int, on_pair: Callable[[int, int], object]
+) -> DrawnPairs:
+    """`count` pairs that are of use, the subjects in turn, each from the next seed. Those that the pair doctor calls useless are
+    drawn again from other seeds, up to three times as many in all. `on_pair`: called with pairs drawn and wanted."""
+    drawn: list[DrawnPair] = []
+    useless: dict[int, str] = {}
+    while len(drawn) - len(useless) < count and len(drawn) < MOST_DRAWN * count:
+        for _ in range(min(count - (len(drawn) - len(useless)), MOST_DRAWN * count - len(drawn))):
+            place = len(drawn)
+            subject = prompts.subjects[place % len(prompts.subjects)]
+            drawn.append(drawer.draw(prompts, subject, seed + place))
+            on_pair(min(len(drawn), count), count)
+        useless = sorted_out(drawn)
+    kept = [pair for place, pair in enumerate(drawn) if place not in useless]
+    left_out = []
+    for place, why in useless.items():
+        about = f" of {drawn[place].caption}" if drawn[place].caption else ""
+        left_out.append(f"Left out, seed {drawn[place].seed}{about}: {why}.")
+    return DrawnPairs(kept[:count], left_out)
