@@ -208,6 +208,8 @@ class SliderTrainStep(io.ComfyNode):
         )
         if took:
             status += f" {took}"
+        if notes := backend.notes():
+            status += f" {notes}"
         if memory:
             status += f" Peak memory {memory}."
         status = "\n".join([status, *(f"start_from: {line}" for line in backend.left_out)])

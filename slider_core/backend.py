@@ -217,8 +217,24 @@ def few_numbers(tensor: torch.Tensor) -> bytes:
 
 
 def module_fingerprint(module: nn.Module) -> str:
-    """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart."""
-    return hashlib.sha256(b"".join(map(few_numbers, module.parameters()))).hexdigest()[:16]
+    """A short hash of some numbers of every weight: tells two checkpoints of one architecture apart, loaded or not."""
+    digest = hashlib.sha256()
+    seen: set[int] = set()  # a shared weight counts once
+    for part in module.modules():
+        for name, tensor in part._parameters.items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                digest.update(few_numbers(as_computed(part, name, tensor)))
+    return digest.hexdigest()[:16]
+
+
+def as_computed(part: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A few numbers of a weight in the format that the model computes in, where its host keeps another one while it is not
+    loaded (ComfyUI's dynamic VRAM); else the weight itself."""
+    wanted = getattr(part, f"{name}_comfy_model_dtype", None)
+    if wanted is None or tensor.dtype == wanted or is_traceable_wrapper_subclass(tensor):
+        return tensor
+    return tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8].to(wanted)
 
 
 def seeded(seed: int, place: int | str, device: torch.device | str = "cpu") -> torch.Generator:

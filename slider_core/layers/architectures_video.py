@@ -140,10 +140,10 @@ VIDEO_AND_SOUND = (
     ),
     Architecture(
         "kandinsky5",
-        "Kandinsky 5 image, video",
+        "Kandinsky 5 image, video",  # the guide's list has no output projection for it
         recognised_by=(r"^visual_transformer_blocks\.0\.self_attention\.to_query$", r"^pooled_text_embeddings\.in_layer$"),
         patterns=(
-            r"^visual_transformer_blocks\.\d+\.self_attention\.(?:to_query|to_key|to_value|out_layer)$",
+            r"^visual_transformer_blocks\.\d+\.self_attention\.to_(?:query|key|value)$",
             r"^visual_embeddings\.in_layer$",
             r"^out_layer\.out_layer$",
             r"^time_embeddings\.(?:in|out)_layer$",

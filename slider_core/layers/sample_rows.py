@@ -17,6 +17,7 @@ from torch import nn
 
 from ..config.checks import need
 from .layer import Target, find_layer, is_linear
+from .reach import batch_of, reached
 
 SAMPLES = "slider_samples"  # transformer_options key: which samples a model call holds, when a batch is run in parts
 NUDGES = (0.1, 1.0)  # of a layer's output, in the trial; the second where the first drowns in rounding
@@ -52,14 +53,12 @@ class Rows:
         options = kwargs.get("transformer_options") or {}
         picked = None if self.by_row else options.get(SAMPLES, _PICKED.get())
         strength = self.strength if picked is None else self.strength[list(picked)]
-        first = args[0] if args else kwargs["x"]
-        if isinstance(first, (list, tuple)):  # several streams: sound and video
-            first = first[0]
-        count = first.shape[0]
+        batch = batch_of(args, kwargs)
+        count = len(batch)
         message = f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths."
         need(count % len(strength) == 0, message, "rows.model")
         self.uniform = bool((strength == strength[0]).all())
-        self.row = strength.repeat(count // len(strength)).to(first.device)  # once a call, not once a layer
+        self.row = strength.repeat(count // len(strength)).to(batch.device)  # once a call, not once a layer
 
     def leave(self, *_call: Any) -> None:
         """The model call has ended."""
@@ -96,9 +95,8 @@ def hooked(module: nn.Module, call: Call, hooks: Sequence[tuple[nn.Module, Calla
     """Forward hooks on layers of `module` for the length of the block; `call` sees every call of the model begin and end."""
     with ExitStack() as stack:
         stack.callback(module.register_forward_pre_hook(call.see, prepend=True, with_kwargs=True).remove)
+        stack.enter_context(reached(module, hooks))  # whose end of a call comes first: it may make the call again
         stack.callback(module.register_forward_hook(call.leave, always_call=True).remove)
-        for layer, hook in hooks:
-            stack.callback(layer.register_forward_hook(hook).remove)
         yield
 
 

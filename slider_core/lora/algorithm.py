@@ -50,6 +50,8 @@ class Trainable(ABC):
 
     reads_output = False  # whether `change` needs `out`, as it is without any slider
 
+    casts_input = False  # whether `change` computes in its own number format, whatever x has
+
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains, always in the same order."""

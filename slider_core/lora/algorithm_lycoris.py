@@ -48,6 +48,8 @@ def new_module(name: str, layer: Layer, shape: Shape, size: Size, **options: Any
 class LycorisPart(Trainable):
     """A LyCORIS module on one layer."""
 
+    casts_input = True
+
     def __init__(self, module: Any, weight: type[LayerWeight], target: Target, base: Shape) -> None:
         self.module = module
         self.weight = weight

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..backend import seeded
 from ..layers.layer import Target, find_layer
+from ..layers.reach import batch_of
 from ..layers.sample_rows import Rows, hooked
 from .slider_adapter import Adapter
 
@@ -53,6 +54,8 @@ class Attachment:
         self.module = module
         self.rows: Rows | None = None
         self.dropout_draw: Draw | None = None
+        self._dtype = next((p.dtype for p in adapter.parameters()), torch.float32)
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def again(self, rows: Rows) -> Block:
         """These strengths, with the dropout in force now, as a context for later."""
@@ -61,12 +64,20 @@ class Attachment:
     def see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A model call begins. By this hook `attachments` finds it."""
         if self.rows is not None:
+            self.adapter.to(batch_of(args, kwargs).device)
             self.rows.see(module, args, kwargs)
 
     def leave(self, *_call: Any) -> None:
         """It has ended."""
+        self._last = None
         if self.rows is not None:
             self.rows.leave()
+
+    def _wide(self, x: torch.Tensor) -> torch.Tensor:
+        """A layer's input in the adapter's number format, once for all targets in the layer."""
+        if self._last is None or self._last[0] is not x:
+            self._last = x, x.to(self._dtype)
+        return self._last[1]
 
     def hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
         part = self.adapter.part(target)
@@ -77,7 +88,7 @@ class Attachment:
                 strength = self.rows.for_layer(output.shape[0], target.path)
             if strength is None:
                 return None
-            x = args[0]
+            x = self._wide(args[0]) if part.casts_input else args[0]
             if self.dropout_draw and self.adapter.dropout:
                 x = _drop(x, self.adapter.dropout, self.dropout_draw, target)
             before = _slice_of(output, target)

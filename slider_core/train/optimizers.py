@@ -139,6 +139,13 @@ class Average:
                 group["train_mode"] = True
         self._show()
 
+    def place(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Follow parameters that have moved to another device."""
+        self._parameters = list(parameters)
+        for tensors in (self.ema, self.raw):
+            if tensors is not None:
+                tensors[:] = [t.to(p.device) for t, p in zip(tensors, parameters, strict=True)]
+
     def end(self) -> None:
         """No EMA from here on: the weights that are trained are read."""
         self._hide()

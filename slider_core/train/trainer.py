@@ -33,6 +33,7 @@ from .interrupts import uninterrupted
 from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible, probed_rate
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
+from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading
 from .progress_ready import EVERY, MOST_STEPS, fall_of
 from .progress_verdict import Evidence, Explained, explain, judge
@@ -95,14 +96,13 @@ class Trainer:
                 self._read_progress(backend)
             self._keep()
             self._run_steps(backend, until, on_step, every)
-        self.optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def _in_training(self, backend: Backend) -> Iterator[None]:
         """Within the block the model is borrowed, the slider attached and as much computed at once as memory has room for."""
         self._begin_scale(backend)
         backend.memory.begin()
-        with backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
+        with placed_on(self, backend.device), backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
             moments = 0 if self.optimizer.state else optimizer_sizes(self.spec)
             with self.fallback.in_force(backend, self.samples, self.spec, moments):
@@ -134,7 +134,6 @@ class Trainer:
         if self.probed is None:
             with self._in_training(backend):
                 self._probe_rate(backend)
-            self.optimizer.zero_grad(set_to_none=True)
         need_plausible(spec, self.probed)
 
     def _probe_rate(self, backend: Backend) -> None:

@@ -18,6 +18,7 @@ from .displacement import DisplacementMeter, Wanted
 from .drawn import Drawn
 from .measurement import measure
 from .optimizers import optimizer_sizes
+from .placing import REST, place
 from .progress_verdict import Evidence, judge
 from .trainer import Trainer
 
@@ -73,6 +74,8 @@ class Run:
         else:
             self.measured = trainer.step, calibration
             self.calibrated = calibration.summary()
+        finally:
+            place(trainer, REST)
         return self.calibrated
 
     def _complete_reading(self, backend: Backend) -> None:

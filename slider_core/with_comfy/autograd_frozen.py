@@ -20,15 +20,16 @@ from typing import Any
 
 import comfy.ops
 import torch
-from comfy.quant_ops import QuantizedTensor
-from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..config.checks import SliderError
 from ..layers.layer import is_linear
+from .assumptions import piece
 
+QuantizedTensor = piece("comfy.quant_ops:QuantizedTensor")
+BypassForwardHook = piece("comfy.weight_adapter.bypass:BypassForwardHook")
 PLAIN = (torch.Tensor, nn.Parameter)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CASTING = ("comfy_cast_weights", "weight_function", "bias_function")  # attributes of ComfyUI's layers that cast

@@ -19,8 +19,10 @@ MODEL_SAMPLING = "model_sampling"
 
 def model_file(model: Any) -> list[str]:
     """The name of the file that a core loader read; empty for another loader's model."""
-    loaded = model.cached_patcher_init
-    first = loaded[1][0] if loaded and loaded[1] else None
+    loaded = model.cached_patcher_init  # (loader, its arguments, and later more)
+    arguments = loaded[1] if isinstance(loaded, (tuple, list)) and len(loaded) > 1 else ()
+    first = arguments[0] if isinstance(arguments, (tuple, list)) and arguments else None
+    first = first[0] if isinstance(first, (tuple, list)) and first else first
     return [PurePath(first).name] if isinstance(first, str) else []
 
 

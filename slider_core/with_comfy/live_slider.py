@@ -21,13 +21,15 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from ..backend import few_numbers
+from ..layers.caches import forget
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..lora.strength import at_strength
 from ..use.schedule import Window
-from .autograd_through import forget_prompts, without_memory
+from .assumptions import Feature, need_feature
+from .autograd_through import without_memory
 from .layer_names import needs_base, on_model
 
 KEY = "slider_lora_live"
@@ -97,7 +99,7 @@ class LiveSlider:
         module: nn.Module = getattr(base.diffusion_model, "_orig_mod", base.diffusion_model)
         strengths = self.strengths(base.model_sampling, t.reshape(len(t), -1)[:, 0])
         if strengths != self._last:
-            forget_prompts(module)  # keys and values of another strength
+            forget(module)  # keys and values of another strength
             self._last = strengths
         if not any(strengths):
             return executor(x, t, *args, **kwargs)
@@ -146,6 +148,7 @@ def _adapter(module: nn.Module, weights: Mapping[Target, LayerWeight]) -> Adapte
 
 def beside_model(model: Any, slider: Slider, strength: float, window: Window) -> Any:
     """A clone of a MODEL that runs with the slider at `strength` (a LoRA weight) beside its weights."""
+    need_feature(Feature.LIVE)
     adapter = _adapter(model.model.diffusion_model, on_model(slider.cut(), model).weights)
     live = LiveSlider(adapter, strength, window)
     patched = model.clone()

@@ -16,6 +16,7 @@ from ..config.checks import SliderError
 from ..lora.combine import by_layer
 from ..lora.formats.native import CONTROL_PREFIX, to_native
 from ..lora.slider_file import Slider
+from .assumptions import Feature, need_feature
 from .autograd_through import without_memory
 from .control_hints import network
 from .layer_names import on_control, on_model
@@ -23,6 +24,7 @@ from .layer_names import on_control, on_model
 
 def stock_lora(model: Any, state: Mapping[str, torch.Tensor], strength: float) -> Any:
     """A MODEL with the tensors of a LoRA file on it, as Load LoRA puts them there."""
+    need_feature(Feature.MERGING)
     return without_memory(comfy.sd.load_lora_for_models(model, None, dict(state), strength, 0)[0])
 
 

@@ -7,57 +7,47 @@ come from the model's own `calculate_denoised`. So prediction and target are tak
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import comfy.conds
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
-import comfy.patcher_extension
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from torch import nn
 
-from ..backend import Conditioning, Memory, module_fingerprint
+from ..backend import Conditioning, module_fingerprint
 from ..config.checks import SliderError
+from ..layers import reach
+from ..layers.caches import forget
 from ..layers.sample_rows import SAMPLES, samples_apart
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..lora.strength import uncompiled
+from . import host_patches
+from .assumptions import Feature, need_feature
 from .autograd_frozen import frozen_layers
-from .autograd_through import OVERRIDE, attention_override, autograd_through, forget_prompts
+from .autograd_through import OVERRIDE, attention_override, autograd_through
 from .control_hints import Hints, Running, control_in, models_of
 from .control_rows import control_of_rows, joinable, joined
+from .cpu_schedule import on_cpu
 from .family import preferences_of
 from .fingerprint import base_fingerprint, carried_fingerprint, patched_fingerprint
+from .host_memory import HostMemory, release_prefetched
+from .host_patches import of_one_call, patches_fingerprint
 from .layer_names import on_model
 from .live_slider import live_sliders
 
-# By model, for as long as it lives, and by (the slider's layers): whether the samples of a batch keep apart there. A trial takes
-# nine forward passes, and every training and every sweep has a backend of its own.
-_TRIALS: WeakKeyDictionary[nn.Module, dict[frozenset[str], bool]] = WeakKeyDictionary()
+# By model, for as long as it lives, and by (the slider's layers, what other nodes have put on it): whether the samples of a batch
+# keep apart there. A trial takes nine forward passes, and every training and every sweep has a backend of its own.
+_TRIALS: WeakKeyDictionary[nn.Module, dict[tuple[frozenset[str], str], bool]] = WeakKeyDictionary()
 
-
-class HostMemory(Memory):
-    """The memory of a model's device, as ComfyUI counts it: pages of weights that dynamic VRAM gives back at once are free."""
-
-    def __init__(self, patcher: Any) -> None:
-        super().__init__(torch.device(patcher.load_device))
-        self.patcher = patcher
-
-    def free(self) -> int | None:
-        return int(self.patcher.get_free_memory(self.device))
-
-    def is_short(self, fault: BaseException) -> bool:
-        return super().is_short(fault) or comfy.model_management.is_oom(fault)
-
-    def tidy(self) -> None:
-        super().tidy()
-        comfy.model_management.soft_empty_cache()
+BY_NEGATIVE = 0.03  # of a row's answer: more than rounding and less than a guidance
 
 
 class ComfyBackend:
@@ -78,6 +68,7 @@ class ComfyBackend:
         self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
         self.left_out: list[str] = []  # of the slider that was placed last, as lines for the user
+        self._chunks, self._by_negative = [0], False  # which prompts a call holds, as the sampler says it: 0 the positive one
         self._controls = Running()
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
@@ -136,6 +127,7 @@ class ComfyBackend:
     @contextmanager
     def borrowed(self) -> Iterator[None]:
         """Load the model, then let autograd run through it; weights, flags and hooks are as before afterwards."""
+        need_feature(Feature.TRAINING)
         self.load()
         with autograd_through(self.diffusion, self.device), self.running():
             yield
@@ -149,7 +141,8 @@ class ComfyBackend:
             with uncompiled():
                 yield
         finally:
-            forget_prompts(self.diffusion)
+            forget(self.diffusion)
+            release_prefetched()  # what an interrupted call has fetched for its next blocks
             self._controls.end()
             self.patcher.cleanup()
             self._encoded.clear()
@@ -157,14 +150,14 @@ class ComfyBackend:
     def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
         self.one_by_one = False  # or the trial would compare single samples with themselves
         trials = _TRIALS.setdefault(self.module, {})
-        layers = frozenset(paths)
-        if layers not in trials:
+        key = frozenset(paths), patches_fingerprint(self.patcher)
+        if key not in trials:
             try:
-                trials[layers] = self._trial(paths, latent_CHW, cond)
+                trials[key] = self._trial(paths, latent_CHW, cond)
             except Exception as fault:  # two samples do not fit: one by one needs no trial
                 if not self.memory.is_short(fault):
                     raise
-        self.one_by_one = not trials.get(layers, False)
+        self.one_by_one = not trials.get(key, False)
 
     def _trial(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> bool:
         """Whether two samples of one batch keep apart at these layers."""
@@ -174,14 +167,42 @@ class ComfyBackend:
         latents = latent_CHW.to(self.device).unsqueeze(0).repeat(2, *[1] * latent_CHW.ndim)
         x = self.add_noise(latents, noise, sigma)
 
+        if host_patches.has_patches(self.patcher):
+            self._by_negative = self._acts_by_negative(x, sigma, cond)
+
         def predict(rows: list[int]) -> torch.Tensor:
-            return self.predict(x[rows], sigma[rows], [cond] * len(rows))
+            try:
+                return self.predict(x[rows], sigma[rows], [cond] * len(rows))
+            except RuntimeError as fault:
+                if len(rows) == 1 or self.memory.is_short(fault):
+                    raise
+                raise ValueError(f"no two samples at once: {fault}") from fault  # a patch made for one
 
         return samples_apart(self.module, paths, predict, self.dtype)
+
+    @torch.no_grad()
+    def _acts_by_negative(self, x: torch.Tensor, sigma: torch.Tensor, cond: Conditioning) -> bool:
+        """Whether a patch on the MODEL changes the positive prompt's row by the negative one's, which training has none of."""
+        alone = self.predict(x[:1], sigma[:1], [cond])
+        self._chunks = [0, 1]
+        try:
+            beside = self.predict(x, sigma[[0, 0]], [cond, cond])[:1]
+        except RuntimeError as fault:
+            if self.memory.is_short(fault):
+                raise
+            return False
+        finally:
+            self._chunks = [0]
+        return bool((beside - alone).norm() > BY_NEGATIVE * alone.norm())
 
     def control_models(self) -> list[Any]:
         """The patchers of the ControlNets that act, for the host to load."""
         return models_of([self.hints.control]) if self.hints else []
+
+    def notes(self) -> str:
+        """For the user: what training leaves out of what stands on the MODEL, and layers that are reached in another way."""
+        negative = "A patch on the MODEL acts by the negative prompt: left out of training." if self._by_negative else ""
+        return " ".join(filter(None, [host_patches.note(self.patcher), negative, reach.note(self.module)]))
 
     def load(self) -> None:
         """Bring the model to its device, or as much of it as fits. SliderError for one that cannot be trained through."""
@@ -196,7 +217,7 @@ class ComfyBackend:
     def assistants_fingerprint(self) -> str:
         """What the loaded MODEL carries besides its weights, in short; empty when nothing."""
         live = [slider.fingerprint for slider in live_sliders(self.patcher)]
-        return " ".join(filter(None, [carried_fingerprint(self.patcher), *live]))
+        return " ".join(filter(None, [carried_fingerprint(self.patcher), *live, patches_fingerprint(self.patcher)]))
 
     def training_fingerprint(self) -> dict[str, str]:
         values = {
@@ -218,8 +239,8 @@ class ComfyBackend:
         return int(self.patcher.model.memory_required([6, self.patcher.model.latent_format.latent_channels, side, side]))
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
-        sampling = self.patcher.get_model_object("model_sampling")
-        return torch.tensor([float(sampling.percent_to_sigma(1 - float(u))) for u in u_B], device=self.device)
+        sampling = on_cpu(self.patcher.get_model_object("model_sampling"))
+        return torch.tensor([float(sampling.percent_to_sigma(1 - float(u))) for u in u_B.cpu()]).to(self.device)
 
     def even_sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         sampling = self.patcher.get_model_object("model_sampling")
@@ -263,12 +284,15 @@ class ComfyBackend:
     ) -> torch.Tensor:
         inputs = joined(conds)
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
-        wrappers = options.setdefault("wrappers", {})
-        comfy.patcher_extension.merge_nested_dicts(wrappers, self.patcher.wrappers, copy_dict1=False)
         # mean-flow models ask where a step ends: at its start, which is plain flow
-        options |= {"cond_or_uncond": [0], "sigmas": sigma, "sample_sigmas": sigma.repeat_interleave(2)}
-        options |= attention_override(options.get(OVERRIDE))
-        forget_prompts(self.diffusion)
+        options |= {
+            "cond_or_uncond": self._chunks,
+            "sigmas": sigma,
+            "sample_sigmas": sigma.repeat_interleave(2),
+            "uuids": [uuid.uuid4()],
+        }
+        options |= {"wrappers": of_one_call(self.patcher)} | attention_override(options.get(OVERRIDE))
+        forget(self.diffusion)
         if samples is not None:
             options[SAMPLES] = samples
         if any(control is not None for control in controls):
@@ -276,7 +300,12 @@ class ComfyBackend:
                 inputs["control"] = control_of_rows(
                     controls, x, sigma, lambda rows: joined([conds[row] for row in rows]), options, samples
                 )
-        return self.patcher.model.apply_model(x, sigma, transformer_options=options, **inputs)
+        inputs["transformer_options"] = options
+        around = self.patcher.model_options.get("model_function_wrapper")
+        if around is None:
+            return self.patcher.model.apply_model(x, sigma, **inputs)
+        call = {"input": x, "timestep": sigma, "c": inputs, "cond_or_uncond": self._chunks}
+        return around(self.patcher.model.apply_model, call)
 
     def _control_of(self, cond: Conditioning, x: torch.Tensor) -> Any:
         """The ControlNet with the hint of one prompt: the prompt's own, or that of `hints`; None without one."""
@@ -292,12 +321,12 @@ class ComfyBackend:
         key = (id(cond), x.shape[1:])
         if key not in self._encoded:
             with torch.no_grad():
-                parts = self._processed(cond, torch.zeros_like(x[:1]))
+                parts = self.processed(cond, torch.zeros_like(x[:1]))
                 conds = {name: part.process_cond(batch_size=1, area=None) for name, part in parts.items()}
             self._encoded[key] = cond, conds
         return self._encoded[key][1]
 
-    def _processed(self, cond: Conditioning, noise: torch.Tensor) -> dict[str, Any]:
+    def processed(self, cond: Conditioning, noise: torch.Tensor) -> dict[str, Any]:
         """ComfyUI's model conds for one prompt and a batch like `noise`."""
         processed = comfy.samplers.process_conds(
             self.patcher.model,
@@ -308,18 +337,4 @@ class ComfyBackend:
             seed=0,
             latent_shapes=[noise.shape],
         )["positive"]
-        if len(processed) != 1:
-            raise SliderError(
-                f'The prompt "{cond.text}" has {len(processed)} parts; training takes prompts of one part.', "prompt.parts"
-            )
-        return processed[0]["model_conds"]
-
-    def batch_is_one(self, cond: Conditioning, latent_CHW: torch.Tensor) -> bool:
-        """Whether the model takes the rows of a batch for parts of one thing, as SVD takes them for the frames of a video."""
-        with torch.no_grad():
-            one = self._processed(cond, torch.zeros(1, *latent_CHW.shape, device=self.device))
-            two = self._processed(cond, torch.zeros(2, *latent_CHW.shape, device=self.device))
-        for name, value in one.items():
-            if isinstance(value, comfy.conds.CONDConstant) and isinstance(value.cond, int) and two[name].cond != value.cond:
-                return True
-        return False
+        return host_patches.only_part(processed, cond.text)["model_conds"]

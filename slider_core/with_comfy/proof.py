@@ -21,6 +21,7 @@ import torch
 from ..backend import Conditioning
 from ..config.checks import SliderError, need
 from ..config.lora import FileFormat
+from ..layers.past_reads import numbers_of
 from ..lora.algorithm import BIAS
 from ..lora.combine import by_layer
 from ..lora.formats.native import PREFIX, to_native
@@ -88,14 +89,14 @@ class Trial:
         return comfy.lora.calculate_weight(patches, base.clone(), key).flatten() - base.flatten()
 
     def layers(self) -> tuple[int, float]:
-        """(layers compared, the largest deviation of a weight's or bias' change). Quantised layers are left out: ComfyUI patches
-        them in a way of its own."""
+        """(layers compared, the largest deviation of a weight's or bias' change). Of ComfyUI's quantised layers the change of the
+        plain numbers; those of other loaders, which patch in a way of their own, are left out."""
         patched = stock_lora(self.model, self.state, -1.0)  # where a loader without signs would fail
         worst = 0.0
         count = 0
         for path, weight in by_layer(self.slider.weights).items():
             layer = self.model.model.diffusion_model.get_submodule(path)
-            base = layer.weight.detach()
+            base = numbers_of(layer.weight.detach())
             if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
                 continue
             count += 1
@@ -185,10 +186,14 @@ def proven_on_model(path: Path, slider: Slider, model: Any, form: FileFormat, ep
         trial = Trial(model, _read_back(path, by_stock, model), slider, eps)
         count, worst = trial.layers()
         summary = f"{reader} gives the same: {count} layers, apart by {worst:.1e} of their change at most"
+        if not count:
+            summary = (
+                f"{reader} reads the file; no layer was compared, since the model's loader patches all of them in its own way"
+            )
         if form is FileFormat.DIFFUSERS and not by_stock:
             summary = f"Load LoRA does not know diffusers' names of this model. {summary}"
         quantised = len(by_layer(slider.weights)) - count
-        if quantised:
+        if count and quantised:
             summary += f" ({quantised} quantised layers were not compared)"
         if not isinstance(slider.proof, Proof):
             return f"{summary}."

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.conds
 import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
 import torch
 
 from ..backend import Conditioning, in_parts
+from ..layers.caches import forget
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
 from ..use.sampling import Sampling
-from .autograd_through import forget_prompts
+from .assumptions import Feature, need_feature
 from .control_hints import Hints, control_in
+from .host_patches import mixes_rows
 from .model_backend import ComfyBackend
 
 # samplers that draw noise per row, or choose their steps by the whole batch
@@ -48,7 +51,18 @@ def runs_together(backend: ComfyBackend, adapter: Adapter, latent: Any, positive
     comfy.model_management.load_models_gpu([backend.patcher, *backend.control_models()])
     with backend.running():
         backend.prepare(adapter.paths, latent, cond)
-        return not (backend.one_by_one or backend.batch_is_one(cond, latent))
+        return not (backend.one_by_one or _batch_is_one(backend, cond, latent))
+
+
+def _batch_is_one(backend: ComfyBackend, cond: Conditioning, latent_CHW: torch.Tensor) -> bool:
+    """Whether the model takes the rows of a batch for parts of one thing, as SVD takes them for the frames of a video."""
+    with torch.no_grad():
+        one = backend.processed(cond, torch.zeros(1, *latent_CHW.shape, device=backend.device))
+        two = backend.processed(cond, torch.zeros(2, *latent_CHW.shape, device=backend.device))
+    for name, value in one.items():
+        if isinstance(value, comfy.conds.CONDConstant) and isinstance(value.cond, int) and two[name].cond != value.cond:
+            return True
+    return False
 
 
 def fit_at_once(model: Any, positive: Any, negative: Any, row: torch.Tensor, count: int) -> int:
@@ -73,6 +87,8 @@ def _plan(backend: ComfyBackend, adapter: Adapter, sampling: Sampling, first: An
     """How many of `count` strengths go into one sampling call, and why not more."""
     if any(name in sampling.sampler for name in STOCHASTIC):
         return 1, f"{sampling.sampler} draws noise of its own for each picture, or chooses its steps by the whole batch"
+    if count > 1 and (reason := mixes_rows(backend.patcher)):
+        return 1, reason
     if not runs_together(backend, adapter, first[0], sampling.positive, count):
         return 1, "this model mixes the samples of a batch"
     if sampling.most_at_once:
@@ -89,13 +105,14 @@ def sample_latents(backend: ComfyBackend, adapter: Adapter, sampling: Sampling, 
     row (ancestral, SDE), and models that mix the samples of a batch, are run once per strength. A call that runs out of memory
     is done again in halves.
     """
+    need_feature(Feature.SWEEP)
     latent = sampling.latent
     downscale = latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
     first = comfy.sample.fix_empty_latent_channels(backend.patcher, latent["samples"][:1], *downscale)
-    noise = comfy.sample.prepare_noise(first, sampling.seed)
 
     def run(group: Sequence[float]) -> torch.Tensor:
-        forget_prompts(backend.diffusion)
+        forget(backend.diffusion)
+        noise = comfy.sample.prepare_noise(first, sampling.seed)  # and torch's own generator as KSampler leaves it to the model
         with at_strength(adapter, backend.module, group):
             return _sampled(backend.patcher, sampling, _repeated(noise, len(group)), _repeated(first, len(group)))
 
@@ -109,7 +126,7 @@ def sample_latents(backend: ComfyBackend, adapter: Adapter, sampling: Sampling, 
     try:
         parts = in_parts(strengths, most, run, ran_out)
     finally:
-        forget_prompts(backend.diffusion)
+        forget(backend.diffusion)
     sizes = [size for size, _ in parts]
     if any(size != most for size in sizes[:-1]):
         reason = "the memory ran out"

@@ -14,6 +14,7 @@ from ..config.sweep import SweepSpec
 from ..data.dataset import Dataset
 from ..encode.disk_cache import DiskCache
 from ..encode.pair_direction import pair_direction
+from ..layers import reach
 from ..lora.calibration import Units
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
@@ -92,7 +93,8 @@ class SliderSampler:
 
     def summary(self) -> str:
         left_out = self._placed[0].left_out if self._placed else []
-        return "\n".join([how_it_ran(self.calls, self.reason), *left_out])
+        ways = reach.note(self._placed[0].module) if self._placed else ""
+        return "\n".join(filter(None, [how_it_ran(self.calls, self.reason), ways, *left_out]))
 
 
 def sweep_model(

@@ -118,7 +118,9 @@ def test_no_hook_stays(net: Net, slider: Adapter, fault: type[BaseException] | N
     x = randn(3, 5, WIDTH)
     base = net(x)
     with pytest.raises(fault) if fault else nullcontext(), attached(slider, net), at_strength(slider, net, STRENGTHS):
-        assert hooks(net) == 2 + len(TARGETS)  # the model's entry and exit, and each layer
+        assert hooks(net) == 4 + 2 * len(
+            TARGETS
+        )  # entry and exit of the model, for the strengths and for the count, and of each layer
         assert [a.adapter for a in attachments(net)] == [slider]
         net(x)
         if fault:

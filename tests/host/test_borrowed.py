@@ -206,7 +206,7 @@ def test_attention_without_a_gradient_gives_way(name: str, pack, monkeypatch) ->
     for holder in holders:
         monkeypatch.setattr(holder, "optimized_attention", chosen)
     learn_all(pack, name)
-    assert not calls
+    assert len(calls) <= 1, "tried on a few numbers, and never asked again"
     assert all(holder.optimized_attention is chosen for holder in holders)
 
 

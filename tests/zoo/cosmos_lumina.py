@@ -136,10 +136,10 @@ FULL = [
     Full("PixelDiTT2I", "pixeldit", 2 * (14 + 2) + 2, {"image_model": "pixeldit_t2i"}, PATCH_TEXT, detected="-"),
     Full("PiD", "pixeldit", 2 * (14 + 2) + 2, PID, (*PATCH_TEXT, "lq_proj.latent_proj.0"), "1"),
     Full("PiD", "pixeldit", 2 * (14 + 2) + 2, PID | PID_15, (*PATCH_TEXT, "pit_lq_gate.content_proj"), "1.5 for Flux.2"),
-    # Kandinsky: four projections in each visual block, input, output, and two of the time embedding
-    Full("Kandinsky5", "kandinsky5", 4 * 32 + 4, KANDINSKY | LITE, KANDINSKY_TEXT, "lite"),
-    Full("Kandinsky5", "kandinsky5", 4 * 60 + 4, KANDINSKY, KANDINSKY_TEXT, "pro"),
-    Full("Kandinsky5Image", "kandinsky5", 4 * 50 + 4, KANDINSKY | IMAGE, KANDINSKY_TEXT, "lite"),
+    # Kandinsky: three projections in each visual block, input, output, and two of the time embedding
+    Full("Kandinsky5", "kandinsky5", 3 * 32 + 4, KANDINSKY | LITE, KANDINSKY_TEXT, "lite"),
+    Full("Kandinsky5", "kandinsky5", 3 * 60 + 4, KANDINSKY, KANDINSKY_TEXT, "pro"),
+    Full("Kandinsky5Image", "kandinsky5", 3 * 50 + 4, KANDINSKY | IMAGE, KANDINSKY_TEXT, "lite"),
 ]
 
 TINY_COSMOS = {

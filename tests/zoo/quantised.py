@@ -16,6 +16,7 @@ from torch import nn
 
 from .model import Tiny, build_tiny
 
+STEPS = {"nvfp4": 16, "mxfp8": 32}  # what the number of inputs must divide by
 BLOCK = 32  # numbers that share a scale, in GGUF's Q8_0: two bytes of float16 and 32 of int8
 
 
@@ -140,7 +141,7 @@ def build(entry: Tiny, kind: str, dtype: torch.dtype = torch.float32) -> Any:
                 gguf_layer(layer)
             elif kind == "fp8":
                 raw_fp8(layer)
-            elif kind not in ("plain", "offloaded"):
+            elif kind not in ("plain", "offloaded") and not layer.weight.shape[1] % STEPS.get(kind, 1):
                 put(module, path, quantised(kind)(layer))
         for part in module.modules():
             if kind == "gguf" and isinstance(part, (nn.LayerNorm, nn.RMSNorm)):

@@ -50,6 +50,8 @@ def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bo
 class LoraPart(Trainable):
     """PEFT's LoRA on one layer, rsLoRA by its scale."""
 
+    casts_input = True
+
     def __init__(self, tuned: Any, base: Shape) -> None:
         self.down = tuned.lora_A[NAME]
         self.up = tuned.lora_B[NAME]

@@ -1,0 +1,44 @@
+"""Where the tensors of a training lie: on the model's device while it runs, in main memory while it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..lora.slider_adapter import Adapter
+
+REST = torch.device("cpu")
+
+
+@torch.inference_mode(False)
+def place(training: Any, device: torch.device) -> None:
+    """Move the adapter, the optimizer's state and the averages of a Trainer to `device`, bit for bit, unless they are there."""
+    adapter: Adapter = training.adapter
+    optimizer = training.optimizer
+    if all(p.device == device for p in adapter.parameters()):
+        return
+    state = optimizer.state_dict()
+    adapter.to(device)
+    parameters = adapter.parameters()
+    at = 0
+    for group in optimizer.param_groups:  # on some devices a module makes new parameters when it is moved
+        count = len(group["params"])
+        group["params"] = parameters[at : at + count]
+        at += count
+    optimizer.state.clear()
+    optimizer.load_state_dict(state)  # torch's own rules of what belongs beside its parameter
+    training.average.place(parameters)
+
+
+@contextmanager
+def placed_on(training: Any, device: torch.device) -> Iterator[None]:
+    """Within the block everything lies on `device`; in main memory afterwards, without gradients."""
+    place(training, device)
+    try:
+        yield
+    finally:
+        training.optimizer.zero_grad(set_to_none=True)
+        place(training, REST)

@@ -1,0 +1,51 @@
+"""Write docs/model-nodes.md: what the pack makes of what other nodes put on a MODEL (needs ComfyUI; some minutes).
+
+python tools/make_model_nodes.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from make_architectures import ROOT, core, start
+
+HEAD = """# Nodes on the MODEL
+
+What *Slider LoRA: Train Step*, the sweep (and with it every preview) and *Slider LoRA Apply* make of what other nodes have put
+on the MODEL before. Written by `python tools/make_model_nodes.py` on tiny models with random weights, ComfyUI 0.33; the oracle is
+ComfyUI's own sampler on the same MODEL: the model call of training against one of the sampler's, a sweep against a sampling for
+each strength, a live slider against a merged one.
+
+- *as in the sampler*: training's model call answers as the sampler's does with the node, in a batch of two.
+- *left out, named*: it belongs to a whole sampling (guidance, skipped steps); training says so in its status.
+- *no part in a model call*: it acts on the schedule, from which training draws its noise levels, or on guidance. Names in the
+  first column with *as* are imitations of other packs' nodes.
+
+| node | tried on | train | sweep, preview | Apply |
+|---|---|---|---|---|
+"""
+
+
+def main() -> None:
+    start()
+    from zoo.model_nodes import NODES, measure_node
+
+    only = sys.argv[1:]
+    rows = []
+    for node in NODES:
+        if only and node.title not in only:
+            continue
+        try:
+            outcome = measure_node(core, node)
+            cells = [node.title, node.tried_on, outcome.training, outcome.sweep, outcome.apply]
+        except Exception as fault:
+            cells = [node.title, node.tried_on, f"could not be tried: {type(fault).__name__} {str(fault)[:80]}", "", ""]
+        rows.append(f"| {' | '.join(cells)} |")
+        print(rows[-1], flush=True)  # noqa: T201
+    if not only:
+        Path(ROOT / "docs" / "model-nodes.md").write_text(HEAD + "\n".join(rows) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
