@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..config.checks import SliderError, clean_text, need, reason
 from ..config.names import check_file_name
@@ -102,13 +102,7 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False, check: Che
     path = path.resolve()  # what a link points at is replaced, not the link
     temporary = _beside(path, "tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the umask
-    except OSError as fault:
-        message = f"Cannot write to {path.parent} ({reason(fault)}). Choose a folder that can be written."
-        raise SliderError(message, "file.folder") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with _created(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -122,6 +116,17 @@ def atomic_write(path: Path, content: bytes, overwrite: bool = False, check: Che
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file, open for writing. SliderError where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the umask
+        return os.fdopen(handle, "wb")
+    except OSError as fault:
+        message = f"Cannot write to {path.parent} ({reason(fault)}). Choose a folder that can be written."
+        raise SliderError(message, "file.folder") from None
 
 
 def _put(temporary: Path, path: Path, overwrite: bool) -> None:

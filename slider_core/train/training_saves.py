@@ -123,7 +123,8 @@ class Autosave:
     def _write(self, path: Path) -> bool:
         """Whether the slider could be written there."""
         try:
-            save_slider(path, self.run.slider(), overwrite=True)
+            with uninterrupted():
+                save_slider(path, self.run.slider(), overwrite=True)
         except SliderError as fault:
             self.trouble = str(fault)
             return False

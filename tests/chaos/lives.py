@@ -231,7 +231,7 @@ def interrupted(root: Path, choice: Choice, known: dict[str, Any], seed: int) ->
         code = ended(child)
     allowed = (0, 130, -signal.SIGTERM, -signal.SIGINT)
     faults = [] if code in allowed else [f"exit {code}:\n{log.read_text(errors='replace')[-3000:]}"]
-    faults += faults_in(folder, known, leftovers=code == -signal.SIGTERM) + words_in(log)
+    faults += faults_in(folder, known, leftovers=code == -signal.SIGTERM or sent > 2) + words_in(log)
     told = STOPPED.search(log.read_text(errors="replace"))
     run = folder / "runs" / "s" / "s.run.safetensors"
     if told and load_run(run).step != int(told[2]):

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,28 @@ def test_an_interrupt_as_a_step_begins_leaves_the_average_to_be_read(monkeypatch
         run.run(LinearBackend(), STEPS)
     assert all(map(torch.equal, run.adapter.state()["mix"], read))
     assert all(map(torch.equal, run.state_dict()["adapter"]["mix"], trained))
+
+
+def test_an_interrupt_at_any_line_of_a_write_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    path, ends = tmp_path / "x.safetensors", set()
+    for stop in range(200):
+        lines = iter(range(200))
+
+        def trace(frame: object, event: str, _value: object, lines: Iterator[int] = lines, stop: int = stop) -> object:
+            if event == "line" and next(lines) == stop:
+                raise KeyboardInterrupt
+            return trace if frame.f_code.co_filename == safe_files.__file__ else None
+
+        sys.settrace(trace)
+        try:
+            safe_files.atomic_write(path, b"new", overwrite=True)
+            ends.add("written")
+        except KeyboardInterrupt:
+            ends.add("interrupted")
+        finally:
+            sys.settrace(None)
+        assert {inside.name for inside in tmp_path.iterdir()} <= {path.name}, stop
+    assert ends == {"written", "interrupted"}
 
 
 # --- folders and drives
