@@ -20,7 +20,7 @@ from ..config.checks import need
 DIFFERS = 0.06  # a pixel's difference
 GRAIN = 0.1  # and in a grainy image
 NOTHING = 5e-4  # share of differing pixels,
-COARSE = 0.021  # and difference of a block of so many pixels: what compression leaves of it,
+COARSE = 0.012  # and difference of a block of so many pixels: what compression leaves of it,
 BLOCK = 8
 SOFTER = 1.3  # and ratio of the widths of edges: up to here nothing differs
 MOST = 0.6  # share from which on too much differs

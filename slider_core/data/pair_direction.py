@@ -21,7 +21,7 @@ LEAST = 3  # pairs
 FAR = 8  # cells by which a change is moved where the pairs do not agree in place
 REFERENCES = 64  # how many others each is held against
 AGREES = (0.25, 0.55)  # mean cosine of pairs that have a direction in common: in place, moved
-ACCUSES = (-0.15, -0.4)  # mean cosine to the others of a pair that is the wrong way round, in one feature,
+ACCUSES = (-0.2, -0.4)  # mean cosine to the others of a pair that is the wrong way round, in one feature,
 ACQUITS = 0.05  # and of one that is not, in any
 INFORMS = 0.1  # mean cosine of the others among themselves, from which on a feature is asked
 

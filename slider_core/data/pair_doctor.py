@@ -15,7 +15,7 @@ from .pair_compare import FEWEST, Belonging, belonging, duplicates
 from .pair_direction import AGREES, Direction, way_round
 
 ENLARGED = 1.5  # times
-BLURRED = 0.9  # width of edges in pixels
+BLURRED = 1.2  # width of edges in pixels
 FLAT = 0.01  # contrast
 ASPECT = 1.03  # ratio of the files' shapes
 FEW = 4  # pairs
