@@ -1,4 +1,5 @@
-"""Write the table of docs/sharing.md: what diffusers does with a saved slider, for each family, as measured here.
+"""Write the tables of docs/sharing.md and docs/adapters.md: what diffusers does with a saved slider, and what the slider guide's
+list of layers means, for each model, as measured here.
 
 python tools/make_sharing.py            (needs ComfyUI and diffusers, as tests/host/test_peers.py does; some minutes)
 """
@@ -9,8 +10,9 @@ import importlib
 import logging
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -18,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import torch  # noqa: E402
 from rings import find_comfyui  # noqa: E402
 
-PAGE = ROOT / "docs" / "sharing.md"
+DOCS = ROOT / "docs"
 START, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 HEAD = "| model | pipeline | layers loaded | +1 | -1 | 2.5 | Load LoRA reads it |\n|---|---|---|---|---|---|---|"
 
@@ -44,6 +46,46 @@ def row(title: str, folder: Path) -> str:
     return f"| {title} | {peer.peer.pipeline} | {loaded} of {expected} | {gaps} | {'yes' if stock else 'no'} |"
 
 
+def reader_lines(folder: Path) -> list[str]:
+    """What PEFT and LyCORIS answer with their files."""
+    from zoo import readers
+
+    versions = ", ".join(f"{name} {version(name)}" for name in ("peft", "lycoris-lora"))
+    lines = [f"\nMeasured with {versions}.\n", "| program | model | layers loaded | +1 | -1 | 2.5 |", "|---|---|---|---|---|---|"]
+    for program in readers.READERS:
+        for title in readers.TITLES:
+            place = folder / program / title
+            place.mkdir(parents=True)
+            found = readers.deviations(core, program, title, place)
+            gaps = " | ".join(f"{gap:.0e}" for _, _, gap in found)
+            lines.append(f"| {program} | {title} | {found[0][0]} of {found[0][1]} | {gaps} |")
+    return lines
+
+
+def guide_lines() -> list[str]:
+    """How many layers the guide's list means on each model at full size, and on which it means none."""
+    from zoo import guide
+    from zoo.animals import FULL
+    from zoo.model import build_full
+
+    lines = ["| model | layers that the list means |", "|---|---|"]
+    none = []
+    for entry in FULL:
+        try:
+            paths = guide.layers_of(core, SimpleNamespace(model=build_full(entry)))
+        except core("config.checks").SliderError:
+            none.append(entry.name)
+        else:
+            lines.append(f"| {entry.title} | {len(paths)}, the first is `{paths[0]}` |")
+    return [*lines, f"\nNo layer, and the error names the preset `auto`: {', '.join(dict.fromkeys(none))}."]
+
+
+def fill(page: Path, lines: list[str]) -> None:
+    """Put lines between the marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    page.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
 def main() -> int:
     logging.disable(logging.WARNING)
     root = find_comfyui()
@@ -60,9 +102,9 @@ def main() -> int:
     lines = [f"Measured with diffusers {diffusers.__version__}.\n", HEAD]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         lines += [row(title, Path(folder)) for title in PEERS]
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+        lines += reader_lines(Path(folder))
+    fill(DOCS / "sharing.md", lines)
+    fill(DOCS / "adapters.md", guide_lines())
     return 0
 
 

@@ -1,5 +1,12 @@
 """Other programs' names of layers in image models, by a layer that the model has. What a line says: aliases.py."""
 
+# OneTrainer's OMI format: the parts of a fused layer behind its own path
+THIRDS = """
+{0}.0    {1}  1/3
+{0}.1    {1}  2/3
+{0}.2    {1}  3/3
+"""
+
 SD3 = """
 norm_out.linear                              final_layer.adaLN_modulation.1  swap
 transformer_blocks.*.norm1_context.linear    joint_blocks.*.context_block.adaLN_modulation.1  last
@@ -8,6 +15,28 @@ transformer_blocks.*.norm1_context.linear    joint_blocks.*.context_block.adaLN_
 AURAFLOW = """
 norm_out.linear  modF.1  swap
 """
+
+FUSED = ("x_block.attn", "x_block.attn2", "context_block.attn")
+SD3_IN_OMI = "".join(THIRDS.format(*[f"joint_blocks.*.{attention}.qkv"] * 2) for attention in FUSED)
+
+PIXART_IN_OMI = (
+    THIRDS.format(*["blocks.*.attn.qkv"] * 2)
+    + """
+blocks.*.cross_attn.kv_linear.0  blocks.*.cross_attn.kv_linear  1/2
+blocks.*.cross_attn.kv_linear.1  blocks.*.cross_attn.kv_linear  2/2
+"""
+)
+
+FLUX_IN_OMI = (
+    "".join(THIRDS.format(*[f"double_blocks.*.{side}_attn.qkv"] * 2) for side in ("img", "txt"))
+    + """
+single_blocks.*.linear1.0  single_blocks.*.linear1  q
+single_blocks.*.linear1.1  single_blocks.*.linear1  k
+single_blocks.*.linear1.2  single_blocks.*.linear1  v
+single_blocks.*.linear1.3  single_blocks.*.linear1  mlp
+img_in.proj                img_in
+"""
+)
 
 # norm_out as in SD3
 FLUX = """
@@ -52,6 +81,13 @@ time_text_embed.guidance_embedder.linear_1   guidance_in.in_layer
 time_text_embed.guidance_embedder.linear_2   guidance_in.out_layer
 time_text_embed.text_embedder.linear_1       vector_in.in_layer
 time_text_embed.text_embedder.linear_2       vector_in.out_layer
+time_embed.timestep_embedder.linear_1        time_in.in_layer
+time_embed.timestep_embedder.linear_2        time_in.out_layer
+timestep_embedder.linear_1                   time_in.in_layer
+timestep_embedder.linear_2                   time_in.out_layer
+context_embedder_norm                        txt_norm
+transformer_blocks.*.ff.net.2                double_blocks.*.img_mlp.down_proj
+transformer_blocks.*.ff_context.net.2        double_blocks.*.txt_mlp.down_proj
 time_guidance_embed.timestep_embedder.linear_1  time_in.in_layer
 time_guidance_embed.timestep_embedder.linear_2  time_in.out_layer
 time_guidance_embed.guidance_embedder.linear_1  guidance_in.in_layer
@@ -143,7 +179,13 @@ time_extra_emb.extra_embedder.linear_1       extra_embedder.0
 time_extra_emb.extra_embedder.linear_2       extra_embedder.2
 text_embedder.linear_1                       mlp_t5.0
 text_embedder.linear_2                       mlp_t5.2
+time_extra_emb.pooler.k_proj                 pooler.k_proj
+time_extra_emb.pooler.q_proj                 pooler.q_proj
+time_extra_emb.pooler.v_proj                 pooler.v_proj
+time_extra_emb.pooler.c_proj                 pooler.c_proj
 pos_embed.proj                               x_embedder.proj
+norm_out.linear                              final_layer.adaLN_modulation.1  swap
+proj_out                                     final_layer.linear
 """
 
 CASCADE = """
@@ -151,7 +193,17 @@ CASCADE = """
 {0}.*.*.attention.to_k        {0}.*.*.attention.attn.to_k
 {0}.*.*.attention.to_v        {0}.*.*.attention.attn.to_v
 {0}.*.*.attention.to_out.0    {0}.*.*.attention.attn.out_proj
+{0}.*.*.attention.attn.in_proj.0    {0}.*.*.attention.attn.to_q
+{0}.*.*.attention.attn.in_proj.1    {0}.*.*.attention.attn.to_k
+{0}.*.*.attention.attn.in_proj.2    {0}.*.*.attention.attn.to_v
 clip_txt_pooled_mapper        clip_mapper
+"""
+
+IDEOGRAM = """
+layers.*.attention.to_q       layers.*.attention.qkv  1/3
+layers.*.attention.to_k       layers.*.attention.qkv  2/3
+layers.*.attention.to_v       layers.*.attention.qkv  3/3
+layers.*.attention.to_out.0   layers.*.attention.o
 """
 
 COSMOS_PREDICT2 = """
@@ -185,10 +237,12 @@ norm_out.linear_2                       final_layer.adaln_modulation.2
 """
 
 IMAGE = {
-    "joint_blocks.0.x_block.attn.qkv": SD3,
+    "joint_blocks.0.x_block.attn.qkv": SD3 + SD3_IN_OMI,
+    "blocks.0.cross_attn.kv_linear": PIXART_IN_OMI,
     "modF.1": AURAFLOW,
-    "double_blocks.0.img_attn.qkv": SD3.splitlines()[1] + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS,
+    "double_blocks.0.img_attn.qkv": SD3.splitlines()[1] + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS + FLUX_IN_OMI,
     "cap_embedder.1": LUMINA_REST + "".join(LUMINA.format(part) for part in ("layers", "noise_refiner", "context_refiner")),
+    "layers.0.attention.o": IDEOGRAM,
     "blocks.0.attn1.Wqkv": HUNYUAN_DIT,
     "clip_txt_pooled_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
     "clip_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),

@@ -1,5 +1,7 @@
 """Other programs' names of layers in video models, by a layer that the model has. What a line says: aliases.py."""
 
+from .alias_image import THIRDS
+
 _WAN_BLOCK = """
 {0}.*.attn1.to_q            {0}.*.self_attn.q
 {0}.*.attn1.to_k            {0}.*.self_attn.k
@@ -47,6 +49,11 @@ face_adapter.*.to_q                               face_adapter.fuser_blocks.*.li
 face_adapter.*.to_k                               face_adapter.fuser_blocks.*.linear1_kv  1/2
 face_adapter.*.to_v                               face_adapter.fuser_blocks.*.linear1_kv  2/2
 face_adapter.*.to_out                             face_adapter.fuser_blocks.*.linear2
+face_adapter.*.norm_q                             face_adapter.fuser_blocks.*.q_norm
+face_adapter.*.norm_k                             face_adapter.fuser_blocks.*.k_norm
+face_encoder.conv1_local                          face_encoder.conv1_local.conv
+face_encoder.conv2                                face_encoder.conv2.conv
+face_encoder.conv3                                face_encoder.conv3.conv
 """
 
 # lines that HunyuanVideo does not share with Flux
@@ -66,6 +73,14 @@ context_embedder.token_refiner.refiner_blocks.*.norm_out.linear     txt_in.indiv
 context_embedder.token_refiner.refiner_blocks.*.norm1               txt_in.individual_token_refiner.blocks.*.norm1
 context_embedder.token_refiner.refiner_blocks.*.norm2               txt_in.individual_token_refiner.blocks.*.norm2
 x_embedder.proj                                                     img_in.proj
+image_embedder.norm_in                                              vision_in.proj.0
+image_embedder.linear_1                                             vision_in.proj.1
+image_embedder.linear_2                                             vision_in.proj.3
+image_embedder.norm_out                                             vision_in.proj.4
+context_embedder_2.norm                                             byt5_in.layernorm
+context_embedder_2.linear_1                                         byt5_in.fc1
+context_embedder_2.linear_2                                         byt5_in.fc2
+context_embedder_2.linear_3                                         byt5_in.fc3
 txt_in.t_embedder.mlp.0                                             txt_in.t_embedder.in_layer
 txt_in.t_embedder.mlp.2                                             txt_in.t_embedder.out_layer
 txt_in.c_embedder.linear_1                                          txt_in.c_embedder.in_layer
@@ -89,7 +104,19 @@ double_blocks.*.txt_attn_q                                          double_block
 double_blocks.*.txt_attn_k                                          double_blocks.*.txt_attn.qkv  2/3
 double_blocks.*.txt_attn_v                                          double_blocks.*.txt_attn.qkv  3/3
 single_blocks.*.modulation.linear                                   single_blocks.*.modulation.lin
+double_blocks.*.img_mlp.fc0                                         double_blocks.*.img_mlp.0
+double_blocks.*.txt_mlp.fc0                                         double_blocks.*.txt_mlp.0
+txt_in.t_embedder.linear_1                                          txt_in.t_embedder.in_layer
+txt_in.t_embedder.linear_2                                          txt_in.t_embedder.out_layer
+txt_in.individual_token_refiner.blocks.*.mlp.fc0                    txt_in.individual_token_refiner.blocks.*.mlp.0
+txt_in.individual_token_refiner.blocks.*.self_attn_qkv              txt_in.individual_token_refiner.blocks.*.self_attn.qkv
+txt_in.individual_token_refiner.blocks.*.self_attn_proj             txt_in.individual_token_refiner.blocks.*.self_attn.proj
 """
+_HUNYUAN += "".join(
+    THIRDS.format(f"double_blocks.*.{side}_attn_qkv", f"double_blocks.*.{side}_attn.qkv") for side in ("img", "txt")
+)
+_REFINED = "txt_in.individual_token_refiner.blocks.*.self_attn"
+_HUNYUAN += THIRDS.format(f"{_REFINED}_qkv", f"{_REFINED}.qkv")
 
 _MOCHI = """
 transformer_blocks.*.attn1.to_q                blocks.*.attn.qkv_x  1/3
@@ -207,6 +234,14 @@ token_refiner.refiner_blocks.*.attn.to_v         token_refiner.blocks.*.attn.qkv
 token_refiner.refiner_blocks.*.attn.to_out.0     token_refiner.blocks.*.attn.out_proj
 token_refiner.refiner_blocks.*.ff.net.0.proj     token_refiner.blocks.*.mlp.fc1  swap
 token_refiner.refiner_blocks.*.ff.net.2          token_refiner.blocks.*.mlp.fc2
+transformer_blocks.*.adaln_proj.linear    blocks.*.adaln_proj.linear
+transformer_blocks.*.norm1                blocks.*.norm1
+transformer_blocks.*.norm2                blocks.*.norm2
+token_refiner.refiner_blocks.*.norm1             token_refiner.blocks.*.norm1
+token_refiner.refiner_blocks.*.norm2             token_refiner.blocks.*.norm2
+token_refiner.refiner_blocks.*.attn.norm_q       token_refiner.blocks.*.attn.q_norm
+token_refiner.refiner_blocks.*.attn.norm_k       token_refiner.blocks.*.attn.k_norm
+norm_out.norm                             final_layer.norm
 time_embedder.linear_1                    time_embedder.proj_in
 time_embedder.linear_2                    time_embedder.proj_out
 proj_in                                   video_patch_proj

@@ -25,6 +25,7 @@ from torch import nn
 
 from ..layers.layer import Target
 from .alias_image import IMAGE
+from .alias_sound import SOUND
 from .alias_video import VIDEO
 
 
@@ -68,7 +69,7 @@ def others_names(module: nn.Module) -> dict[str, Named]:
         if isinstance(weight, torch.Tensor):
             shapes[path] = tuple(weight.shape)
     names: dict[str, Named] = {}
-    for tables in (IMAGE, VIDEO):
+    for tables in (IMAGE, VIDEO, SOUND):
         for known_by, table in tables.items():
             if known_by not in shapes:
                 continue

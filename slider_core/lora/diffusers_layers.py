@@ -41,6 +41,13 @@ _WAN = (
     r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))|proj_out"
     r"|condition_embedder\.(time_proj|(time|text)_embedder\.linear_[12])"
 )
+_EMBEDDER = r"emb\.timestep_embedder\.linear_[12]"
+_LTX2 = (
+    r"transformer_blocks\.\d+\.((audio_)?attn[12]|audio_to_video_attn|video_to_audio_attn)\.(to_[qkv]|to_out\.0)"
+    r"|transformer_blocks\.\d+\.(audio_)?ff\.net\.(0\.proj|2)"
+    rf"|(audio_)?(proj_in|proj_out|caption_projection\.linear_[12]|time_embed\.(linear|{_EMBEDDER}))"
+    rf"|av_cross_attn_(video|audio)_\w+\.(linear|{_EMBEDDER})"
+)
 _BLOCKS = rf"transformer_blocks\.\d+\.({_ATTENTION}|{_FEED}|norm\d(_context)?\.linear(_[12])?)"
 _LAYERS = {
     ("Flux", "FluxSchnell"): rf"{_FLUX}|{_ENDS}|{_TIME}",
@@ -57,7 +64,8 @@ _LAYERS = {
     ("LTXV",): rf"{_BLOCKS}|proj_in|proj_out|time_embed\.linear|time_embed\.emb\.timestep_embedder\.linear_[12]"
     r"|caption_projection\.linear_[12]",
     ("HunyuanVideo",): rf"{_FLUX}|proj_out",
-    ("HiDream",): r"\w+(\.\w+)+",  # the paths of its layers are ComfyUI's
+    ("LTXAV",): _LTX2,
+    ("HiDream", "ErnieImage", "Kandinsky5", "Kandinsky5Image"): r"\w+(\.\w+)*",  # the paths of their layers are ComfyUI's
     ("Krea2",): r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|to_gate)|ff\.(gate|up|down))"
     r"|img_in|final_layer\.linear|time_embed\.linear_[12]|time_mod_proj",
 }

@@ -17,31 +17,38 @@ from .formats.peft import MOST_ALPHA, PREFIX
 
 HEADER_FIELD = "lora_adapter_metadata"
 MODELS = ("transformer.", "unet.", "prior.", "")  # before the fields of the diffusion model, and before its layers
+SLOW = re.compile(r"\)[*+{]|\(\?(?!:)|\\\d")  # repeated groups, looks around and references may try for ever
+NUMBER = re.compile(r"(?:\\d|\[0-9\])[+*](?=\\\.|$)")  # a number up to a dot, which is found in one go
+MOST_LENGTH, MOST_REPEATS, MOST_EXPRESSIONS = 200, 1, 100
 
 
 @dataclass(frozen=True)
 class Alphas:
-    """The alphas of a LoraConfig. `by_name`: of the layers whose path ends with a name, or, with True, is that name; each behind
-    its place in the configuration, where the first that fits counts."""
+    """The alphas of a LoraConfig. `by_name`: of the layers whose path ends with a name, or, with True, is that name;
+    `expressions` likewise. Each has its place in the configuration, of which the first that fits counts."""
 
     common: float
     by_name: Mapping[tuple[str, bool], tuple[int, float]] = field(default_factory=dict)
+    expressions: tuple[tuple[int, float, re.Pattern[str]], ...] = ()
     rslora: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], where: str) -> Alphas:
-        """SliderError that names `where` when a field is no number, or a pattern an expression, which may run for ever."""
+        """SliderError that names `where` when a field is no number, or a pattern no expression, or one that may run for ever."""
         try:
             by_name: dict[tuple[str, bool], tuple[int, float]] = {}
-            for pattern, alpha in dict(config.get("alpha_pattern") or {}).items():
-                whole = pattern.startswith("^")
-                name = re.sub(r"\\(.)", r"\1", pattern.removeprefix("^").removesuffix("$"))
-                if not re.fullmatch(r"[\w.\-]+", name):
-                    raise ValueError(f"alpha_pattern {pattern} is an expression")
-                by_name.setdefault((name, whole), (len(by_name), _number(alpha)))
+            expressions = []
+            for place, (pattern, alpha) in enumerate(dict(config.get("alpha_pattern") or {}).items()):
+                name = re.sub(r"\\(\W)", r"\1", pattern.removeprefix("^").removesuffix("$"))
+                if re.fullmatch(r"[\w.\-]+", name):
+                    by_name.setdefault((name, pattern.startswith("^")), (place, _number(alpha)))
+                else:
+                    expressions.append((place, _number(alpha), _compiled(pattern)))
+            if len(expressions) > MOST_EXPRESSIONS:
+                raise ValueError(f"more than {MOST_EXPRESSIONS} expressions in alpha_pattern")
             common = config["lora_alpha"] if "lora_alpha" in config else config["alpha"]  # of a LoHa and a LoKr
-            return cls(_number(common), by_name, bool(config.get("use_rslora")))
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as fault:
+            return cls(_number(common), by_name, tuple(expressions), bool(config.get("use_rslora")))
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, re.error) as fault:
             raise SliderError(f"{where} is damaged or not taken here ({fault}).", "peft.config") from None
 
     def alpha(self, layer: str, rank: int) -> float:
@@ -51,8 +58,17 @@ class Alphas:
             path = path.removeprefix(prefix)
         parts = path.split(".")
         names = [(path, True), *((".".join(parts[start:]), False) for start in range(len(parts)))]
-        alpha = min((self.by_name[name] for name in names if name in self.by_name), default=(0, self.common))[1]
+        fitting = [self.by_name[name] for name in names if name in self.by_name]
+        fitting += [(place, value) for place, value, pattern in self.expressions if pattern.match(path[:MOST_LENGTH])]
+        alpha = min(fitting, default=(0, self.common))[1]
         return alpha * math.sqrt(rank) if self.rslora else alpha
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    repeats = re.findall(r"[*+{]", NUMBER.sub("", pattern))
+    if SLOW.search(pattern) or len(repeats) > MOST_REPEATS or len(pattern) > MOST_LENGTH:
+        raise ValueError(f"alpha_pattern {pattern[:80]} is an expression that may take for ever")
+    return re.compile(rf"(?:.*\.)?(?:{pattern})$")
 
 
 def _number(value: Any) -> float:

@@ -39,9 +39,13 @@ KEY_ENDINGS = key_endings() | {
     ".w_norm": "diff",  # LyCORIS' names of what ComfyUI calls diff and diff_b on a norm
     ".b_norm": BIAS,
 }
+# PEFT's own state names the adapter behind the tensor: default, default_0, slider
+ADAPTER = re.compile(
+    r"^(.*)(\.lora_(?:A|B|down|up|magnitude_vector)|\.(?:hada|lokr)_\w+)\.(?!weight$|bias$)[^.]+(\.weight|\.bias)?$"
+)
 TEXT_ENCODER = re.compile(
     r"^(?:lora_(?:prior_)?te\d*_|text_encoders?(?:_\d)?\.|te\d?\.|lycoris_(?:text_encoder|te\d*_)|conditioner\.|cond_stage_model\."
-    r"|clip_[lgh]\.|t5xxl\.|hydit_clip\.|bundle_emb\.|emb_params)"
+    r"|clip_[lgh]\.|(?:um)?t5(?:xxl)?\.|byt5\.|(?:gemma|llama|mistral|qwen)\w*\.|hydit_clip\.|bundle_emb\.|emb_params)"
 )
 NO_SIGN = {
     "oft_blocks": "OFT rotates weights, and a rotation by -1 is no rotation back",
@@ -52,6 +56,9 @@ NO_SIGN = {
     "reshape_weight": "it changes the shape of the model's layers",
     "bm.weight": "a GLoRA with a core tensor is read by LyCORIS alone",
 }
+
+
+FLUX_CONTROL = {"img_in.lora_A.weight", "single_blocks.0.norm.key_norm.scale"}  # BFL's control LoRAs, whose img_in is wider
 
 
 @dataclass
@@ -99,6 +106,8 @@ def from_state(
 def _sorted(state: Mapping[str, torch.Tensor], source: str) -> Sorted:
     parts = Sorted()
     silent: dict[str, str] = {}  # layers that have no meaning with a sign, by reason
+    if state.keys() >= FLUX_CONTROL:
+        silent["img_in"] = NO_SIGN["reshape_weight"]
     for key, tensor in state.items():
         layer, name = _split(key)
         reason = next((reason for ending, reason in NO_SIGN.items() if key.endswith(f".{ending}")), None)
@@ -122,6 +131,9 @@ def _sorted(state: Mapping[str, torch.Tensor], source: str) -> Sorted:
 
 def _split(key: str) -> tuple[str, str]:
     """(layer, our name of the tensor) of a key; (key, "") of one that is no tensor of a layer."""
+    adapter = ADAPTER.match(key)
+    if adapter:
+        key = f"{adapter[1]}{adapter[2]}{adapter[3] or ''}"
     for ending, name in KEY_ENDINGS.items():
         if key.endswith(ending):
             return key.removesuffix(ending), name

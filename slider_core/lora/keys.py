@@ -7,7 +7,7 @@ left out and named, as is a bias that it lacks. A layer of another shape is anot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -21,10 +21,11 @@ from .combine import norm
 from .file_left_out import LeftOut, Reason
 from .formats.registry import ALL
 
-# what stands before a layer's name: in the formats that we write; Cosmos' and Anima's checkpoints; DiffSynth; Wan Fun
+# what stands before a layer's name: in the formats that we write; Cosmos' and Anima's checkpoints; DiffSynth; Wan Fun; models
+# that were compiled or trained in parallel
 _DOTTED = [prefix for form in ALL for prefix in form.dotted]
 _UNDERSCORED = [prefix for form in ALL for prefix in form.underscored]
-_OTHERS = ("model.", "net.", "pipe.dit.", "dit.", "lora_unet__", "lora_unet.")
+_OTHERS = ("model.", "net.", "pipe.dit.", "dit.", "lora_unet__", "lora_unet.", "module.", "_orig_mod.", "_fsdp_wrapped_module.")
 PREFIXES = tuple(sorted({*_DOTTED, *_UNDERSCORED, *_OTHERS} - {""}, key=len, reverse=True))
 SHOWN = 3
 Placed = dict[Target, LayerWeight]
@@ -98,11 +99,16 @@ def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> L
 
 
 def found(
-    weights: Mapping[Target, LayerWeight], module: nn.Module, aliases: Aliases | None = None, source: str = "The slider"
+    weights: Mapping[Target, LayerWeight],
+    module: nn.Module,
+    aliases: Aliases | None = None,
+    source: str = "The slider",
+    reshaped: Collection[str] = (),
 ) -> tuple[Placed, list[LeftOut]]:
     """(the weights of a file by the paths of `module`, checked against its shapes; what `module` has no place for).
 
-    SliderError when nothing fits, a layer has another shape, or the file changes one twice.
+    `reshaped`: layers of the file that it makes larger, which have a place where the model's are. SliderError when nothing fits,
+    any other layer has another shape, or the file changes one twice.
     """
     own = {*layers(module), *norms(module)}
     names = LayerNames(module, aliases) if any(target.path not in own for target in weights) else None
@@ -121,7 +127,13 @@ def found(
                 continue
         twice = f'{source} has two entries for the layer "{place.target}"; the file is damaged.'
         need(place.target not in placed, twice, "lora.layer_twice")
-        weight = _fitted(weight.swapped() if place.swapped else weight, place.target, layer, source)
+        try:
+            weight = _fitted(weight.swapped() if place.swapped else weight, place.target, layer, source)
+        except SliderError:
+            if target.path not in reshaped:
+                raise
+            left_out.append(LeftOut(target.path, Reason.NO_PLACE, norm(weight)))
+            continue
         if isinstance(weight, ScaledRows):  # it depends on the layer: the model must be loaded as it will be used
             weight = weight.with_scale(layer, place.target.rows)
         placed[place.target] = weight

@@ -23,7 +23,7 @@ from .algorithm import LayerWeight
 from .algorithms.dora import EXACT_TENSORS
 from .combine import cut, norm, rounding_error
 from .file_format import State
-from .file_left_out import LeftOut, describe, need_whole
+from .file_left_out import LeftOut, Reason, describe, need_whole
 from .formats.native import to_native
 from .formats.peft import PEFT_CONFIG, PEFT_FILES, PEFT_WEIGHTS, peft_config
 from .formats.registry import FORMATS
@@ -71,7 +71,8 @@ class Slider:
     def on(self, module: nn.Module, aliases: Aliases | None = None) -> Slider:
         """The slider with its layers found in a model, and what the model has no place for left out. SliderError as `keys.found`
         raises it, and where something is left out of a strict one."""
-        weights, left_out = found(self.weights, module, aliases, self.source)
+        reshaped = {part.name.removeprefix(self.info.place.prefix) for part in self.left_out if part.reason is Reason.NO_SIGN}
+        weights, left_out = found(self.weights, module, aliases, self.source, reshaped)
         if self.strict:
             need_whole(left_out, self.source)
         return replace(self, weights=weights, left_out=(*self.left_out, *left_out), placed=True)

@@ -160,6 +160,7 @@ def test_an_alpha_of_whole_factors_has_no_effect(alpha: torch.Tensor, net: Net, 
         {"lora_alpha": 8},
         {"lora_alpha": 8, "use_rslora": True},
         {"lora_alpha": 3, "alpha_pattern": {"bare": 7, "plain": 5}},
+        {"lora_alpha": 3, "alpha_pattern": {r"pl.*n|x\.\d+\.y": 7, "^.are$": 5, "bare": 9}},
         {"lora_alpha": 3, "rank_pattern": {"^bare": 4}, "alpha_pattern": {"^bare": 16}, "use_rslora": True},
     ],
 )
@@ -283,6 +284,30 @@ EXTRA = {
 }
 
 
+def test_an_adapters_own_name_and_a_wrapper_are_no_part_of_a_layer(net: Net, tmp_path: Path) -> None:
+    for prefix in ("module.", "transformer._orig_mod.", "base_model.model."):
+        state = {f"{prefix}plain.lora_A.slider_1.weight": A, f"{prefix}plain.lora_B.slider_1.weight": B}
+        acts(
+            net,
+            read(state | {f"{prefix}plain.lora_B.slider_1.bias": BIAS}, tmp_path),
+            {"plain.weight": B @ A, "plain.bias": BIAS},
+            tmp_path,
+        )
+    acts(net, read({f"{key}.default": tensor for key, tensor in LOKR.items()}, tmp_path), {"plain.weight": KRON}, tmp_path)
+
+
+def test_a_layer_that_a_file_makes_larger_is_left_out_where_the_model_has_not_grown(net: Net, tmp_path: Path) -> None:
+    wide = {"diffusion_model.bare.lora_A.weight": randn(RANK, 2 * OUT), "diffusion_model.bare.lora_B.weight": B[:IN]}
+    for shape, left_out in (((IN, 2 * OUT), 2), ((IN, OUT), 1)):
+        state = LORA | wide | {"diffusion_model.bare.reshape_weight": torch.tensor(shape)}
+        state["diffusion_model.bare.lora_A.weight"] = randn(RANK, shape[1])
+        slider = read(state, tmp_path).on(net)
+        assert len(slider.left_out) == left_out
+        assert (Target("bare") in slider.weights) is (left_out == 1)
+    with refused("lora.shape", "bare"):
+        read(LORA | wide, tmp_path).on(net)
+
+
 def test_keys_without_a_place_are_left_out_and_named(net: Net, tmp_path: Path) -> None:
     for key, reason in EXTRA.items():
         for value in (torch.tensor(7), torch.ones(2, 16)):
@@ -294,3 +319,5 @@ def test_keys_without_a_place_are_left_out_and_named(net: Net, tmp_path: Path) -
             assert slider.left_out[0].name in slider.summary()
             with refused("lora.strict", slider.left_out[0].name):
                 load_slider(tmp_path / "theirs.safetensors", strict=True)
+    for value in (torch.zeros(0), torch.tensor(True)):
+        assert len(read(LORA | {"v_pred": value}, tmp_path).left_out) == 1

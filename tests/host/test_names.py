@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from zoo import guide
 from zoo.animals import FULL, TINY, tiny
 from zoo.model import build_full, build_tiny
 
@@ -30,6 +31,25 @@ CONVERSIONS = {  # of ComfyUI's class: diffusers' function
     "HiDream": "convert_hidream_transformer_to_diffusers",
     "Krea2": "convert_krea2_transformer_checkpoint_to_diffusers",
     "ErnieImage": "convert_ernie_image_transformer_checkpoint_to_diffusers",
+    "MiniMaxH3": "convert_minimax_h3_transformer_checkpoint_to_diffusers",
+}
+TEXT_DIT = {"num_attention_heads": 2, "attention_head_dim": 8, "hidden_size": 16, "cross_attention_dim": 8, "sample_size": 8}
+CLASSES = {  # diffusers' class of a model for which it has no conversion, its configuration, layers without a counterpart
+    "PixArtAlpha": ("PixArtTransformer2DModel", {}, ""),
+    "HunyuanDiT": ("HunyuanDiT2DModel", TEXT_DIT | {"num_layers": 40, "in_channels": 4, "patch_size": 2}, ""),
+    "CogVideoX_T2V": ("CogVideoXTransformer3DModel", {"num_layers": 1}, ""),
+    "StableAudio": ("StableAudioDiTModel", {"num_layers": 1}, ""),
+    "StableAudio3": ("StableAudio3DiTModel", {}, ""),
+    "MiniMaxMusic3": ("MiniMaxMusic3Transformer1DModel", {}, "time_proj"),
+    "ACEStep15": ("AceStepTransformer1DModel", {}, "proj_out_conv"),
+    "LongCatImage": ("LongCatImageTransformer2DModel", {"num_layers": 1, "num_single_layers": 1}, ""),
+    "HunyuanImage21": ("HunyuanImageTransformer2DModel", {}, ""),
+    "HunyuanVideo15": ("HunyuanVideo15Transformer3DModel", {}, "cond_type_embed"),
+    "Kandinsky5": ("Kandinsky5Transformer3DModel", {}, ""),
+    "QwenImage": ("QwenImageTransformer2DModel", {"num_layers": 1}, ""),
+    "JoyImage": ("JoyImageEditTransformer3DModel", {}, ""),
+    "Ideogram4": ("Ideogram4Transformer2DModel", {}, ""),
+    "WAN22_Animate": ("WanAnimateTransformer3DModel", {"num_layers": 1}, "motion_encoder."),
 }
 OTHER_NAMES = {  # in the files of trainers that no list here speaks of: what they call a layer, and ComfyUI
     "WAN21_I2V": (
@@ -46,12 +66,17 @@ OTHER_NAMES = {  # in the files of trainers that no list here speaks of: what th
         ("blocks.0.attn.a_to_qkv", "double_blocks.0.img_attn.qkv"),  # DiffSynth
         ("single_blocks.1.to_qkv_mlp", "single_blocks.1.linear1"),
         ("double_blocks.0.processor.proj_lora2", "double_blocks.0.txt_attn.proj"),  # XLabs
+        ("transformer.double_blocks.0.txt_attn.qkv.1", "double_blocks.0.txt_attn.qkv"),  # OneTrainer's OMI
+        ("transformer.single_blocks.1.linear1.3", "single_blocks.1.linear1"),
     ),
     "HunyuanVideo": (
         ("lora_unet_double_blocks_0_img_mlp_fc1", "double_blocks.0.img_mlp.0"),  # musubi-tuner
         ("transformer.double_blocks.0.img_attn_proj", "double_blocks.0.img_attn.proj"),  # diffusion-pipe
         ("lora_unet_single_transformer_blocks_0_proj_out", "single_blocks.0.linear2"),  # FramePack in musubi-tuner
+        ("transformer.double_blocks.0.img_attn_qkv.2", "double_blocks.0.img_attn.qkv"),  # OneTrainer's OMI
     ),
+    "SD3": (("transformer.joint_blocks.0.x_block.attn2.qkv.2", "joint_blocks.0.x_block.attn2.qkv"),),
+    "PixArtSigma": (("transformer.blocks.0.cross_attn.kv_linear.1", "blocks.0.cross_attn.kv_linear"),),
     "HunyuanDiT": (
         ("transformer.blocks.0.attn1.to_out.0", "blocks.0.attn1.out_proj"),
         ("transformer.blocks.0.ff.net.2", "blocks.0.mlp.fc2"),
@@ -92,6 +117,20 @@ def test_comfyuis_own_table_is_known_with_its_slices_and_swaps(title: str, pack)
         assert found is not None, name
         rows = part and (part[1], part[1] + part[2])
         assert (found.target, found.swapped) == (layers.Target(path, rows), function is not None), name
+    the_guides_list_means_layers_or_the_error_names_what_does(pack, patcher)
+
+
+def the_guides_list_means_layers_or_the_error_names_what_does(pack: Any, patcher: Any) -> None:
+    names = {
+        *pack.core("with_comfy.layer_names").named_layers(patcher),
+        *pack.core("layers.layer").layers(patcher.model.diffusion_model),
+    }
+    if any(f".{name}".endswith(f".{ending}") for name in names for ending in guide.NAMES):
+        assert guide.layers_of(pack.core, patcher)
+        return
+    with pytest.raises(pack.core("config.checks").SliderError, match='"auto"') as fault:
+        guide.layers_of(pack.core, patcher)
+    assert fault.value.code == "target.names_unmatched"
 
 
 @pytest.mark.parametrize("title", OTHER_NAMES)
@@ -148,7 +187,8 @@ def test_diffusers_conversion_says_the_same_row_by_row(entry: Any, pack) -> None
     state = dict(numbered(module))
     official = {official_name(key, entry.name): tensor.clone() for key, tensor in state.items()}
     try:
-        converted = getattr(conversions, CONVERSIONS[entry.name])(Kept(official) if entry.name == "CosmosT2V" else official)
+        state_of = Kept(official) if entry.name == "CosmosT2V" else official
+        converted = getattr(conversions, CONVERSIONS[entry.name])(state_of, config={})
     except KeyError as lacking:
         pytest.skip(f"diffusers converts no such variant: {lacking}")
     known = names_of(pack, SimpleNamespace(model=model))
@@ -164,6 +204,21 @@ def test_diffusers_conversion_says_the_same_row_by_row(entry: Any, pack) -> None
         assert torch.equal(rows.flatten(), (ours.roll(len(ours) // 2, 0) if layer.swapped else ours).flatten()), key
         tried += 1
     assert tried > 20
+
+
+@pytest.mark.parametrize("title", CLASSES)
+def test_every_layer_of_diffusers_class_is_known(title: str, pack) -> None:
+    diffusers = pytest.importorskip("diffusers", exc_type=ImportError)
+    name, config, nobodys = CLASSES[title]
+    with torch.device("meta"):
+        theirs = getattr(diffusers, name)(**config)
+    known = names_of(pack, SimpleNamespace(model=build_full(next(entry for entry in FULL if entry.name == title))))
+    tried = 0
+    for path, layer in theirs.named_modules():
+        if isinstance(layer, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
+            tried += 1
+            assert known.find(f"transformer.{path}") or path.startswith(nobodys or ("-",)), path
+    assert tried > 12
 
 
 def is_no_layer(state: dict[str, torch.Tensor], number: int, module: torch.nn.Module, pack: Any) -> bool:
@@ -236,7 +291,9 @@ def uso(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def bfl_control(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     state = {}
-    for path in ("img_in", "double_blocks.0.img_attn.qkv", "single_blocks.0.linear2"):
+    height, width = module.get_submodule("img_in").weight.shape
+    state |= factors("img_in", height, 2 * width, (".lora_A.weight", ".lora_B.weight"))
+    for path in ("double_blocks.0.img_attn.qkv", "single_blocks.0.linear2"):
         state |= factors(path, *module.get_submodule(path).weight.shape, (".lora_A.weight", ".lora_B.weight"))
         state[f"{path}.lora_B.bias"] = torch.randn(len(module.get_submodule(path).weight))
     return state | {
@@ -249,7 +306,7 @@ def wan_fun(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return factors("lora_unet__blocks_0_cross_attn_k", *shape, (".lora_down.weight", ".lora_up.weight"))
 
 
-RENAMED = {"Flux USO": ("Flux", uso, 2), "Flux control": ("Flux", bfl_control, 1), "Wan Fun": ("WAN21_T2V", wan_fun, 0)}
+RENAMED = {"Flux USO": ("Flux", uso, 2), "Flux control": ("Flux", bfl_control, 3), "Wan Fun": ("WAN21_T2V", wan_fun, 0)}
 
 
 @pytest.mark.parametrize("name", RENAMED)
@@ -264,7 +321,8 @@ def test_files_that_comfyui_renames_do_what_they_do_there(name: str, pack, tmp_p
     slider = pack.core("with_comfy.layer_names").on_model(slider, patcher)
     assert len(slider.left_out) == left_out
     renamed = comfy.lora_convert.convert_lora(dict(state))
-    renamed = {key: value for key, value in renamed.items() if not key.endswith(("set_weight", "reshape_weight"))}
+    no_sign = ("set_weight", "reshape_weight")
+    renamed = {key: value for key, value in renamed.items() if not key.endswith(no_sign) and "model.img_in." not in key}
     same_as_stock(pack, patcher, slider, renamed)
 
 

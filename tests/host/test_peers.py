@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from zoo import readers
+from zoo.animals import TINY
+from zoo.model import build_tiny
 from zoo.peers import ONLY_HERE, PEERS, STRENGTHS, InDiffusers, merged, save, slider_on
 
 SAME = 1e-4  # of the slider's effect
@@ -63,6 +66,18 @@ def test_diffusers_loads_every_layer_and_changes_it_as_apply_does(title: str, pr
         torch.testing.assert_close(again[key], weight, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("entry", [entry for entry in TINY if entry.title not in PEERS], ids=lambda entry: entry.title)
+def test_a_model_that_no_pipeline_was_tried_for_is_refused(entry: Any, pack, tmp_path) -> None:
+    """Those of a class that was tried have the same names; Ovis-Image is FLUX.1 schnell for ComfyUI, and no LoRA loader's."""
+    layers = pack.core("lora.diffusers_layers")
+    if "Ovis" not in entry.title and entry.name in (*layers.LAYERS, *layers.UNETS_1, *layers.UNETS_XL):
+        return
+    patcher = build_tiny(entry)
+    with pytest.raises(pack.core("config.checks").SliderError, match="native") as fault:
+        save(pack.core, tmp_path / "a.safetensors", slider_on(pack.core, patcher, "auto"), "diffusers", patcher)
+    assert fault.value.code == "format.no_names"
+
+
 @pytest.mark.parametrize("title", ["SD15", "SDXL"])
 def test_kohyas_names_of_a_unet_are_those_of_sd_scripts(title: str, pack, peers, tmp_path) -> None:
     """sd-scripts' rule: the path of each Linear and convolution inside a transformer or residual block, with underscores, in
@@ -84,6 +99,14 @@ def test_kohyas_names_of_a_unet_are_those_of_sd_scripts(title: str, pack, peers,
     assert names <= stems
     notes = pack.core("lora.loader_notes").loader_notes(slider.weights, pack.core("config.lora").FileFormat.KOHYA)
     assert any(f"{len(stems - names)} of {len(stems)}" in note for note in notes)
+
+
+@pytest.mark.parametrize("title", readers.TITLES)
+@pytest.mark.parametrize("program", readers.READERS)
+def test_peft_and_lycoris_answer_as_apply_does(program: str, title: str, pack, tmp_path) -> None:
+    for loaded, expected, gap in readers.deviations(pack.core, program, title, tmp_path):
+        assert loaded == expected > 0
+        assert gap < SAME
 
 
 @pytest.mark.parametrize("case", ["SD15", "SDXL"])

@@ -86,6 +86,14 @@ PEERS = {
         {"mlp_ratio": 4.0},
         {3072: 32},
     ),
+    "FluxSchnell": Peer(
+        "FluxTransformer2DModel",
+        FLUX | {"in_channels": 16, "pooled_projection_dim": 16},
+        "FluxPipeline",
+        "convert_flux_transformer_checkpoint_to_diffusers",
+        {"mlp_ratio": 4.0},
+        {3072: 32},
+    ),
     "Chroma": Peer(
         "ChromaTransformer2DModel",
         FLUX | {"in_channels": 16, "approximator_hidden_dim": 16, "approximator_layers": 1},
@@ -153,6 +161,32 @@ PEERS = {
         HEADS | {"in_channels": 8, "out_channels": 8, "num_layers": 2, "cross_attention_dim": 32, "caption_channels": 16},
         "LTXPipeline",
         "convert_ltx_transformer_checkpoint_to_diffusers",
+    ),
+    "LTXAV LTX-2": Peer(
+        "LTX2VideoTransformer3DModel",
+        HEADS
+        | {
+            "in_channels": 8, "out_channels": 8, "num_layers": 2, "cross_attention_dim": 32, "caption_channels": 16,
+            "audio_cross_attention_dim": 16, "audio_attention_head_dim": 8, "audio_num_attention_heads": 2,
+        },
+        "LTX2Pipeline",
+        "convert_ltx2_transformer_to_diffusers",
+    ),
+    "Kandinsky5": Peer(
+        "Kandinsky5Transformer3DModel",
+        {
+            "in_visual_dim": 16, "out_visual_dim": 16, "visual_cond": True, "in_text_dim": 16, "in_text_dim2": 16, "time_dim": 16,
+            "model_dim": 32, "ff_dim": 32, "num_text_blocks": 1, "num_visual_blocks": 2, "axes_dims": (4, 6, 6),
+        },
+        "Kandinsky5T2VPipeline",
+    ),
+    "ErnieImage": Peer(
+        "ErnieImageTransformer2DModel",
+        {
+            "hidden_size": 32, "num_attention_heads": 2, "num_layers": 1, "ffn_hidden_size": 32, "text_in_dim": 16,
+            "rope_axes_dim": (4, 6, 6),
+        },
+        "ErnieImagePipeline",
     ),
     "HunyuanVideo": Peer(
         "HunyuanVideoTransformer3DModel",

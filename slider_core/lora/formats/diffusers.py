@@ -21,6 +21,7 @@ from ..file_format import Format, State, Weights, need_lora, tensors_by_key
 
 PROCESSOR = ("_lora.down.weight", "_lora.up.weight")  # of the attention processors that were modules once
 KOHYA = (".lora_down.weight", ".lora_up.weight")
+OVIS = ".img_mlp.down_proj"  # ComfyUI takes Ovis-Image for FLUX.1 schnell, and its pipeline loads no LoRA
 PREFIXES = ("transformer.", "diffusion_model.")  # of diffusers' names in ComfyUI's table
 Layers = Mapping[str, LayerWeight]
 Name = tuple[str, OutputSlice | None]  # with the rows that it means, None for the whole layer
@@ -48,7 +49,8 @@ class Diffusers(Format):
         if architecture in (*UNETS_1, *UNETS_XL):
             return self._unet(layers, aliases)
         message = f"No pipeline of diffusers is known to load a LoRA for {architecture or 'this model'}: choose native or kohya."
-        need(architecture in LAYERS, message, "format.no_names")
+        loaded = architecture in LAYERS and not any(target.path.endswith(OVIS) for target in aliases.values())
+        need(loaded, message, "format.no_names")
         return self._transformer(layers, aliases, architecture)
 
     def _unet(self, layers: Layers, aliases: Aliases) -> State:
