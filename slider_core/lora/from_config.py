@@ -19,7 +19,7 @@ HEADER_FIELD = "lora_adapter_metadata"
 MODELS = ("transformer.", "unet.", "prior.", "")  # before the fields of the diffusion model, and before its layers
 SLOW = re.compile(r"\)[*+{]|\(\?(?!:)|\\\d")  # repeated groups, looks around and references may try for ever
 NUMBER = re.compile(r"(?:\\d|\[0-9\])[+*](?=\\\.|$)")  # a number up to a dot, which is found in one go
-MOST_LENGTH, MOST_REPEATS, MOST_EXPRESSIONS = 200, 1, 100
+MOST_LENGTH, MOST_REPEATS, MOST_EXPRESSIONS = 200, 1, 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Alphas:
             expressions = []
             for place, (pattern, alpha) in enumerate(dict(config.get("alpha_pattern") or {}).items()):
                 name = re.sub(r"\\(\W)", r"\1", pattern.removeprefix("^").removesuffix("$"))
-                if re.fullmatch(r"[\w.\-]+", name):
+                if re.fullmatch(r"\w[\w.\-]*", name):
                     by_name.setdefault((name, pattern.startswith("^")), (place, _number(alpha)))
                 else:
                     expressions.append((place, _number(alpha), _compiled(pattern)))
