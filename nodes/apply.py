@@ -6,10 +6,12 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import need
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from .files import file_fingerprint, load_by_name
-from .inputs import ApplyInputs, apply_inputs, strength_input
-from .sockets import USE_MENU, SliderSocket
+from .inputs import strength_input
+from .schedule import SliderUse
+from .sockets import USE_MENU, ScheduleSocket, SliderSocket
 
 NO_FILE = "none"
 
@@ -24,6 +26,14 @@ def chosen(slider: Slider | None, file: str) -> Slider:
     return slider if slider is not None else load_by_name(file)
 
 
+def beyond(slider: Slider, strength: float, units: str) -> str:
+    """A sentence where the strength lies beyond what the slider was found, or trained, to be good for; else empty."""
+    span = slider.info.range
+    if span is None or units != Units.CALIBRATED.value or span[0] <= strength <= span[1]:
+        return ""
+    return f"Strength {strength:g} lies beyond the useful range of this slider, {span[0]:.3g} to {span[1]:.3g}."
+
+
 class SliderLoRAApply(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,6 +44,7 @@ class SliderLoRAApply(io.ComfyNode):
             category=USE_MENU,
             description="Sets a slider on a model. +1 draws what the positive images show, -1 the negative ones, "
             "0 is the base model.",
+            has_intermediate_output=True,
             search_aliases=["slider strength", "adapter_strength", "lora strength"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that the slider was trained on, or another of its kind."),
@@ -42,7 +53,7 @@ class SliderLoRAApply(io.ComfyNode):
                 io.Combo.Input(
                     "file", options=files, default=NO_FILE, optional=True, tooltip="A saved slider, in place of slider."
                 ),
-                *apply_inputs(),
+                ScheduleSocket.Input("schedule", optional=True, tooltip="From Slider Schedule."),
                 io.ControlNet.Input("control_net", optional=True, tooltip="For a slider that was trained in a ControlNet."),
             ],
             outputs=[
@@ -62,10 +73,14 @@ class SliderLoRAApply(io.ComfyNode):
         strength: float,
         slider: Slider | None = None,
         file: str = NO_FILE,
+        schedule: SliderUse | None = None,
         control_net: Any = None,
-        **how: Any,
     ) -> io.NodeOutput:
-        return io.NodeOutput(*ApplyInputs(**how).apply(chosen(slider, file), strength, model, control_net))
+        use = schedule or SliderUse()
+        slider = chosen(slider, file)
+        model, control_net = use.apply(slider, strength, model, control_net)
+        warning = beyond(slider, strength, use.units)
+        return io.NodeOutput(model, control_net, ui={"slider_note": (warning,)})
 
 
 NODES = [SliderLoRAApply]

@@ -16,7 +16,7 @@ from .frames import as_image
 from .messages import calibrating, say
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, SliderSocket
-from .train_inputs import resolution_input
+from .train_options import resolution_input
 
 
 class SliderCalibrate(io.ComfyNode):
@@ -47,7 +47,7 @@ class SliderCalibrate(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, clip: Any, vae: Any, slider: Slider, dataset: Dataset, seed: int, resolution: int
+        cls, model: Any, clip: Any, vae: Any, slider: Slider, dataset: Dataset, seed: int, resolution: int = 0
     ) -> io.NodeOutput:
         backend = ComfyBackend(model, vae, clip)
         samples = encode_all(dataset, backend, resolution or None, encoded_before())

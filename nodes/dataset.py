@@ -1,8 +1,7 @@
 """LoadSliderDataset and SliderBucket: images with their strengths, from folders, from a dataset file, out of the graph."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import comfy.utils
 import torch
@@ -10,16 +9,17 @@ from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
-from ..slider_core.data.bucket_spec import Alpha, BucketSpec, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
+from ..slider_core.data.bucket_spec import BucketSpec, DatasetSpec, Pairing, Unequal
 from ..slider_core.data.buckets import graph_bucket
 from ..slider_core.data.dataset import Dataset, assembled, bucket_folders, read_dataset
 from ..slider_core.data.fitting import Fitted, small_image
 from ..slider_core.data.pairs_report import Examination, examined
 from ..slider_core.data.simpletuner import read_dataset_file
-from .dataset_places import DEMO, NO_FOLDER, choices, folder_bucket, image_folders, locate, roots, stamps
+from .dataset_options import DatasetOptions, unequal_input
+from .dataset_places import DEMO, NO_FOLDER, choices, folder_bucket, image_folders, locate, name_of, roots, stamps
 from .frames import as_image
 from .pair_findings import findings_shown
-from .sockets import DATASET_MENU, DatasetSocket, option
+from .sockets import DATASET_MENU, DatasetOptionsSocket, DatasetSocket, option
 
 PREVIEW = 512
 MOST_PREVIEWS = 64  # images of each side; a large dataset shows its first
@@ -43,39 +43,6 @@ def sheet(dataset: Dataset, examination: Examination) -> tuple[str, torch.Tensor
     return "\n".join([dataset.report, *examination.lines]), as_image(examination.sheet)
 
 
-UNEQUAL = "When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more often."
-PAIRING = "auto: by file name, else by order, and whether they line up is checked. name, order: they do. random: unpaired sets."
-CROP = "What is kept of an image of another shape than its bucket, the same for both of a pair. none: every shape is a bucket."
-ALPHA = "Transparent parts: the background colour shows through, or they are masked out of the training."
-STRENGTH = "What positive/ and negative/ stand for. Folders named strength_+0.5 and dataset files have their own."
-FRAMES = "Frames of a clip (mp4, gif, folder of frames), for video models. 1: its first frame."
-
-
-def unequal_input() -> io.Combo.Input:
-    """The choice that both nodes offer."""
-    return option("unequal", io.Combo, Unequal.STOP, UNEQUAL, options=Unequal)
-
-
-@dataclass(frozen=True)
-class DatasetOptions:
-    """The optional inputs of Load Slider Dataset, by name."""
-
-    caption_from: str = CaptionFrom.TEXTFILE.value
-    positive_folder: str = ""
-    negative_folder: str = ""
-    trigger_word: str = ""
-    pairing: str = Pairing.AUTO.value
-    unequal: str = Unequal.STOP.value
-    crop: str = Crop.CENTER.value
-    flip: bool = False
-    alpha: str = Alpha.COLOR.value
-    background: str = "#ffffff"
-    frames: int = 1
-
-    def spec(self) -> DatasetSpec:
-        return DatasetSpec(self.pairing, self.unequal, self.flip, self.alpha, self.background, self.frames)
-
-
 class LoadSliderDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -90,27 +57,8 @@ class LoadSliderDataset(io.ComfyNode):
             has_intermediate_output=True,  # what the node shows comes again when it is not run anew
             inputs=[
                 io.Combo.Input("folder", options=choices(), tooltip="A folder with positive/ and negative/, or a dataset file."),
-                io.Float.Input("strength", default=1.0, min=0.05, max=10.0, step=0.05, advanced=True, tooltip=STRENGTH),
-                io.String.Input(
-                    "caption", default="", multiline=True, tooltip="One for all images. Empty: as caption_from says."
-                ),
-                option(
-                    "caption_from",
-                    io.Combo,
-                    CaptionFrom.TEXTFILE,
-                    "textfile: 01.txt beside 01.png. textlines: each line is one, a step draws one. filename: the image's name.",
-                    options=[kind.value for kind in CaptionFrom if kind is not CaptionFrom.INSTANCEPROMPT],
-                ),
-                option("trigger_word", io.String, "", "Put before every caption of the folders."),
-                option("pairing", io.Combo, Pairing.AUTO, PAIRING, options=Pairing),
-                unequal_input(),
-                option("crop", io.Combo, Crop.CENTER, CROP, options=Crop),
-                option("flip", io.Boolean, False, "Show every pair mirrored as well."),
-                option("alpha", io.Combo, Alpha.COLOR, ALPHA, options=Alpha),
-                option("background", io.Color, "#ffffff", "Behind transparency."),
-                option("frames", io.Int, 1, FRAMES, min=1, max=257),
-                option("positive_folder", io.String, "", "The folder of the positive images, where its name does not say so."),
-                option("negative_folder", io.String, "", "The folder of the negative images, where its name does not say so."),
+                io.String.Input("caption", default="", tooltip="One for all images. Empty: text files beside them, if any."),
+                DatasetOptionsSocket.Input("options", optional=True, tooltip="From Slider Dataset Options."),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step, or to go on with Slider Bucket."),
@@ -122,23 +70,26 @@ class LoadSliderDataset(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str, **_choices: object) -> str:
+    def fingerprint_inputs(cls, folder: str | None, **_choices: object) -> str:
         """Changes when a file of the folder, or of a folder that the dataset file names, changes."""
+        if folder in (None, NO_FOLDER):
+            return NO_FOLDER
         place = locate(folder)
         return stamps([place] if place.is_dir() else [place, *(Path(s.folder) for s in read_dataset_file(place)[0])])
 
     @classmethod
-    def execute(cls, folder: str, strength: float, caption: str, **options: Any) -> io.NodeOutput:
-        chosen = DatasetOptions(**options)
-        spec, place, notes = chosen.spec(), locate(folder), []
+    def execute(cls, folder: str, caption: str, options: DatasetOptions | None = None) -> io.NodeOutput:
+        chosen = options or DatasetOptions()
+        place, notes = locate(folder), []
         if place.is_dir():
             sides = chosen.positive_folder.strip(), chosen.negative_folder.strip()
             fields = {"captions": chosen.caption_from, "trigger": chosen.trigger_word.strip(), "crop": chosen.crop}
-            buckets = bucket_folders(place, strength, caption.strip() or None, *sides, **fields)
+            buckets = bucket_folders(place, chosen.strength, caption.strip() or None, *sides, **fields)
         else:
             buckets, notes = read_dataset_file(place)
         bar = comfy.utils.ProgressBar(1)
-        dataset = read_dataset(buckets, spec, [*roots(), DEMO], bar.update_absolute, notes)
+        dataset = read_dataset(buckets, chosen.spec(), [*roots(), DEMO], bar.update_absolute, notes)
+        dataset = replace(dataset, name=name_of(folder))
         examination = examined(dataset)
         shown = {"slider_dataset": [findings_shown(folder, dataset, examination)]}
         sides = previews(dataset, 0), previews(dataset, 1)
@@ -176,8 +127,8 @@ class SliderBucket(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where to learn: 1 counts, 0 does not. One, or one for each image."),
                 DatasetSocket.Input("dataset", optional=True, tooltip="The buckets before this one."),
-                option("pairing", io.Combo, Pairing.AUTO, "The last bucket of a chain decides.", options=Pairing),
-                unequal_input(),
+                option("pairing", io.Combo, Pairing.AUTO, "The last bucket of a chain decides.", options=Pairing, advanced=True),
+                unequal_input(advanced=True),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step, or for the next Slider Bucket."),
@@ -211,7 +162,8 @@ class SliderBucket(io.ComfyNode):
         bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()
         spec = replace(dataset.spec if dataset else DatasetSpec(), pairing=Pairing(pairing), unequal=Unequal(unequal))
-        whole = replace(assembled([*before, bucket], spec), text_sliders=dataset.text_sliders if dataset else ())
+        name = (dataset.name if dataset else "") or ("" if folder == NO_FOLDER else name_of(folder))
+        whole = replace(assembled([*before, bucket], spec), text_sliders=dataset.text_sliders if dataset else (), name=name)
         return io.NodeOutput(whole, *sheet(whole, examined(whole)))
 
 

@@ -20,6 +20,10 @@ DEMO_PREFIX = "demo: "
 IMAGES = frozenset((*IMAGE_ENDINGS, *CLIP_ENDINGS))
 DEPTH = 3  # how deep below a root a dataset is looked for
 NO_FOLDER = "none"
+NOTHING = (
+    "No images yet: drop images that show more of the concept on the zone more, and images that show less of it on less; "
+    "or choose a folder that holds positive/ and negative/."
+)
 
 
 def roots() -> list[Path]:
@@ -127,12 +131,19 @@ def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:
 
 
 def choices() -> list[str]:
+    """What Load Slider Dataset lists: nothing chosen, the shipped pairs, the user's own."""
     names = {name: None for root in roots() for name in datasets(root)}
-    return [*(DEMO_PREFIX + name for name in datasets(DEMO)), *names]
+    return [NO_FOLDER, *(DEMO_PREFIX + name for name in datasets(DEMO)), *names]
+
+
+def name_of(choice: str) -> str:
+    """What a slider of that dataset is called unless its user says otherwise."""
+    return Path(choice.removeprefix(DEMO_PREFIX)).stem
 
 
 def locate(name: str) -> Path:
     """The folder or dataset file of a choice: what the list shows and nothing else. SliderError when it is gone."""
+    need(name != NO_FOLDER, NOTHING, "dataset.none")
     own = name.removeprefix(DEMO_PREFIX)
     for root in [DEMO] if own != name else roots():
         if own in datasets(root):

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,24 @@ from ..slider_core.config.checks import SliderError, need, reason, shown
 from ..slider_core.config.lora import FileDtype, FileFormat
 from ..slider_core.config.names import check_file_name, file_stem
 from ..slider_core.config.regular_files import inside
+from ..slider_core.lora.info import SliderInfo
 from ..slider_core.lora.manager_files import manager_files as sidecars
 from ..slider_core.lora.safe_files import atomic_write
+from ..slider_core.lora.same_slider import Holds, holds
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.progress_verdict import refuse_useless
 from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
+from .file_options import FileOptions
 from .messages import say
-from .sockets import USE_MENU, SliderSocket, option
+from .sockets import USE_MENU, FileOptionsSocket, SliderSocket, option
 
-DTYPE = "Number format. bf16 and fp16 halve the file; how much they round the slider is reported after saving."
 FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris, peft (a folder): for those programs."
-TRIGGER = "A word that a prompt must hold for the slider to act, for LoRA managers. Most sliders need none."
-MANAGER = (
-    "Also write what ComfyUI-Lora-Manager shows: a .metadata.json with range, base model and trigger, and the preview picture."
-)
 STRICT = "On: a file with any part that cannot be applied is an error. Off: what fits is loaded, and the rest is counted."
+NAME = "Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name."
+OVERWRITE = "On: the file of that name is replaced, whatever it holds. Off: only an earlier state of the same slider."
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
@@ -62,14 +63,15 @@ def file_fingerprint(name: str) -> str:
     return str([(str(p), p.stat().st_mtime_ns) for p in files])
 
 
-def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, str, int, str]:
-    """Folder, name, next free number and folder below `root`, as ComfyUI numbers its files. SliderError for a place elsewhere."""
-    where = f'filename_prefix "{shown(prefix)}"'
+def next_free(prefix: str, root: str, called: str, example: str, what: str = "filename_prefix") -> tuple[str, str, int, str]:
+    """Folder, name, next free number and folder below `root`, as ComfyUI numbers its files. SliderError for a place elsewhere.
+    `what`: the input that `prefix` came from."""
+    where = f'{what} "{shown(prefix)}"'
     wanted = Path(os.path.normpath(prefix))
     need(bool(wanted.name.strip(". ")), f"{where} has no name at its end: write {example}.", "file.no_name")
     for part in wanted.parts:
         if part not in ("..", wanted.anchor):
-            check_file_name(part, "filename_prefix")
+            check_file_name(part, what)
     outside = f"{where} leads out of {called}, perhaps by a link: choose another folder."
     real = Path(os.path.realpath(Path(root, wanted.parent)))  # before ComfyUI makes folders there
     need(real.is_relative_to(os.path.realpath(root)), outside, "file.outside")
@@ -80,11 +82,19 @@ def next_free(prefix: str, root: str, called: str, example: str) -> tuple[str, s
     return folder, name, counter, inner
 
 
-def place(prefix: str, form: FileFormat, overwrite: bool) -> Path:
-    """Where a slider of that prefix goes: the next free number, or the very name when it may be replaced."""
-    folder, name, counter, _ = next_free(prefix, folder_paths.get_folder_paths("loras")[0], "models/loras", "sliders/my_slider")
+def place(name: str, form: FileFormat, dtype: FileDtype, info: SliderInfo, overwrite: bool) -> tuple[Path, Holds | None]:
+    """Where a slider of that name goes, and what the file that lies there is to it: the file of that name, unless another slider
+    has it; then the first number that is free or is this slider's own."""
+    folder, stem, *_ = next_free(name, folder_paths.get_folder_paths("loras")[0], "models/loras", "sliders/my_slider", "name")
     ending = "" if form is FileFormat.PEFT else ".safetensors"
-    return Path(folder) / (f"{name}{ending}" if overwrite else f"{name}_{counter:05}_{ending}")
+    for number in count(1):
+        path = Path(folder) / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
+        if not path.exists():
+            return path, None
+        found = holds(path, info, form, dtype)
+        if overwrite or found is not Holds.ANOTHER:
+            return path, found
+    raise AssertionError
 
 
 def own_place(slider: Slider) -> str:
@@ -119,24 +129,19 @@ class SaveSliderLoRA(io.ComfyNode):
             display_name="Save Slider LoRA",
             category=USE_MENU,
             description="Saves a slider under models/loras, so that Load LoRA and every other loader lists it. The file is read "
-            "back through ComfyUI's own loader and compared. An existing file is never replaced unless overwrite is on.",
+            "back through ComfyUI's own loader and compared. One slider is one file: trained on, it replaces its earlier "
+            "state; the file of another slider is left alone unless overwrite is on.",
             search_aliases=["export slider", "save lora", "kohya", "peft", "lycoris"],
             is_output_node=True,
             inputs=[
                 SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="",
-                    tooltip="Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name.",
-                ),
-                io.Combo.Input("dtype", options=FileDtype, default=FileDtype.FP32, advanced=True, tooltip=DTYPE),
-                option("format", io.Combo, FileFormat.NATIVE, FORMAT, options=FileFormat),
-                option("overwrite", io.Boolean, False, "On: the name gets no number, and the file of that name is replaced."),
-                option("minus", io.String, "", "What -1 shows: sad, day, thin."),
+                io.String.Input("name", default="", tooltip=NAME),
                 option("plus", io.String, "", "What +1 shows: smiling, night, thick."),
-                option("trigger", io.String, "", TRIGGER),
-                option("manager_files", io.Boolean, False, MANAGER),
+                option("minus", io.String, "", "What -1 shows: sad, day, thin."),
+                option("format", io.Combo, FileFormat.NATIVE, FORMAT, options=FileFormat),
+                option("overwrite", io.Boolean, False, OVERWRITE),
                 option("force", io.Boolean, False, "On: saved even where the slider has no effect or is burnt."),
+                FileOptionsSocket.Input("options", optional=True, tooltip="From Slider File Options."),
                 io.Model.Input("model", optional=True, tooltip=MODEL),
                 io.Image.Input("preview", optional=True, tooltip="A strip or picture for the file's thumbnail."),
             ],
@@ -150,27 +155,34 @@ class SaveSliderLoRA(io.ComfyNode):
     def execute(
         cls,
         slider: Slider,
-        filename_prefix: str,
-        dtype: str,
+        name: str,
+        plus: str = "",
+        minus: str = "",
         format: str = FileFormat.NATIVE.value,
         overwrite: bool = False,
-        model: Any = None,
-        manager_files: bool = False,
         force: bool = False,
-        **description: Any,
+        options: FileOptions | None = None,
+        model: Any = None,
+        preview: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         if not force:
             refuse_useless(slider.info)
         form = FileFormat(format)
-        path = place(filename_prefix.strip() or own_place(slider), form, overwrite)
-        slider = described(slider, **description)
-        notes = save_proven(path, slider, form, FileDtype(dtype), overwrite, model)
+        options = options or FileOptions()
+        dtype = FileDtype(options.dtype)
+        slider = described(slider, minus, plus, preview, options.trigger)
+        path, there = place(name.strip() or own_place(slider), form, dtype, slider.info, overwrite)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
-        if manager_files:
-            notes.append(write_manager_files(file, slider, overwrite, model))
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
-        report = "\n".join([f"Saved models/loras/{listed}", *notes])
-        say(report)
+        if there is Holds.THE_SAME and not overwrite:
+            report = f"models/loras/{listed} holds this slider already: nothing was written."
+        else:
+            replacing = there is not None
+            notes = save_proven(path, slider, form, dtype, replacing, model)
+            if options.manager_files:
+                notes.append(write_manager_files(file, slider, replacing, model))
+            earlier = " (in place of its earlier state)" if there is Holds.EARLIER else ""
+            report = "\n".join([f"Saved models/loras/{listed}{earlier}", *notes])
         return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 
 

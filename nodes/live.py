@@ -3,6 +3,7 @@
 A state is plain JSON, made anew each time and never changed, so the server's thread may read it while a training goes on:
 
     node      id of the node, with those of its subgraphs: "6" or "12:6"
+    graph     id of the workflow that it is in, or ""
     run       number of the training in this session
     name      of the slider
     phase     training, drawing, calibrating; done, stopped, failed
@@ -10,7 +11,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     seconds   that the training will take yet, strips included
     explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
     verdict   a summary of them
-    strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null
+    strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null; "old": of the run before
     trouble   why there is no strip, or ""
 """
 
@@ -19,6 +20,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -28,7 +30,6 @@ from server import PromptServer
 from ..slider_core.train.progress import Reading
 from ..slider_core.train.training_run import Run
 from .live_preview import Strips
-from .messages import executing_node
 
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
@@ -60,15 +61,24 @@ def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips
     return max(0.0, pace) * (until - step) + strips.pace() * strips.left(step, until)
 
 
+@dataclass(frozen=True)
+class Place:
+    """The node that trains, and the workflow that it is in."""
+
+    node: str
+    graph: str = ""
+
+
 class Live:
     """The state of one training. Use `showing`."""
 
-    def __init__(self, run: Run, until: int, strips: Strips) -> None:
+    def __init__(self, run: Run, until: int, strips: Strips, place: Place) -> None:
         self.run = run
         self.begun = run.step
         self.until = until
         self.strips = strips
-        self.node = executing_node()
+        self.node = place.node
+        self.graph = place.graph
         self.number = next(_NUMBERS)
         self.phase = "training"
         self.seconds = 0.0
@@ -80,11 +90,12 @@ class Live:
         strip = STATES.get((self.node, run.name), {}).get("strip")
         if strip is not None and strip["step"] > run.step:
             strip = None
-        self.strips.shown = strip  # until there is a newer one
+        self.strips.shown = None if strip is None else strip | {"old": True}  # until there is a newer one
 
     def state(self) -> dict[str, Any]:
         return {
             "node": self.node,
+            "graph": self.graph,
             "run": self.number,
             "name": self.run.name,
             "phase": self.phase,
@@ -118,6 +129,11 @@ class Live:
     def calibrating(self) -> None:
         self.end("calibrating", self.verdict)
 
+    def conclude(self, summary: str, until: int | None = None) -> None:
+        """The training of this run of the graph is over: what is said of it, and the step that it was to reach."""
+        self.until = self.until if until is None else until
+        self.end("done", summary)
+
     def end(self, phase: str, verdict: str) -> None:
         """No step of this training is left."""
         self.phase = phase
@@ -141,9 +157,9 @@ class Live:
 
 
 @contextmanager
-def showing(run: Run, until: int, strips: Strips) -> Iterator[Live]:
+def showing(run: Run, until: int, strips: Strips, place: Place) -> Iterator[Live]:
     """Within the block the node shows how its training goes; afterwards, how it ended."""
-    live = Live(run, until, strips)
+    live = Live(run, until, strips, place)
     try:
         yield live
     except InterruptProcessingException:
@@ -153,4 +169,5 @@ def showing(run: Run, until: int, strips: Strips) -> Iterator[Live]:
         live.end("failed", str(fault))
         raise
     else:
-        live.end("done", run.verdict())
+        if live.phase != "done":
+            live.conclude(run.verdict())

@@ -4,6 +4,7 @@ import comfy.model_management
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+EVENT = "slider_lora.message"
 MESSAGE_EVERY = 5  # images or passes between two lines of text
 
 
@@ -14,10 +15,10 @@ def executing_node() -> str:
 
 
 def say(text: str) -> None:
-    """Show `text` in the node that runs; it stays there until the next run."""
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    """Show `text` in the node that runs (web/slider_report.js)."""
+    node, server = executing_node(), getattr(PromptServer, "instance", None)
+    if node and server is not None:
+        server.send_sync(EVENT, {"node": node, "text": text})
 
 
 def calibrating(done: int) -> None:

@@ -1,6 +1,6 @@
 """SliderPromptLibrary: named prompts, each at a strength of its own, read and drawn."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +12,30 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..slider_core.config.checks import SliderError, need, shown
 from ..slider_core.config.regular_files import inside
-from ..slider_core.lora.calibration import Units
-from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.sampling_request import on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
 from .dataset_places import json_files, walked
 from .frames import as_image
 from .graph_files import model_files
-from .inputs import SamplerInputs, most_at_once_input, sampler_inputs, seed_input, strength_input, units_input
-from .sockets import USE_MENU, PromptsSocket, SliderSocket
+from .inputs import strength_input
+from .sockets import USE_MENU, PromptsSocket, SamplingSocket, SliderSocket, SweepOptionsSocket
+from .sweep_options import SweepOptions
 
 NO_FILE = "none"
 LIBRARY = "JSON: a name and a text, or a name and a prompt with an adapter_strength."
 FILE = "A JSON file of the input folder, in place of the text above."
-DRAWN_WITH = ("model", "clip", "vae", "slider")
+DRAWN_WITH = ("model", "vae", "slider", "sampling")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawInputs(SamplerInputs):
-    """What draws the library, by the names of the node's inputs."""
-
-    seed: int
-    model: Any = None
-    clip: Any = None
-    vae: Any = None
-    slider: Slider | None = None
-    latent_image: dict[str, Any] | None = None
-    negative: Any = None
-    units: str = Units.CALIBRATED.value
-    most_at_once: int = 0
-
-    def complete(self) -> bool:
-        """Whether the library is to be drawn. SliderError when something is missing for that."""
-        missing = [name for name in DRAWN_WITH if getattr(self, name) is None]
-        if missing and len(missing) < len(DRAWN_WITH):
-            message = f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them."
-            raise SliderError(message, "prompts.incomplete")
-        return not missing
+def is_drawn(inputs: dict[str, Any]) -> bool:
+    """Whether the library is to be drawn. SliderError when something is missing for that."""
+    missing = [name for name in DRAWN_WITH if inputs.get(name) is None]
+    if missing and len(missing) < len(DRAWN_WITH):
+        message = f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them."
+        raise SliderError(message, "prompts.incomplete")
+    return not missing
 
 
 def library_files() -> list[str]:
@@ -94,16 +78,11 @@ class SliderPromptLibrary(io.ComfyNode):
                 io.String.Input("library", default=EXAMPLE, multiline=True, tooltip=LIBRARY),
                 io.Combo.Input("file", options=[NO_FILE, *library_files()], default=NO_FILE, tooltip=FILE),
                 strength_input("strength", 1.0, "For every entry that has no adapter_strength of its own."),
-                seed_input("seed", "Noise of every picture."),
-                *sampler_inputs(),
                 io.Model.Input("model", optional=True, tooltip="Without the slider. Needed only to draw."),
-                io.Clip.Input("clip", optional=True, tooltip="Encodes the prompts. Needed only to draw."),
                 io.Vae.Input("vae", optional=True, tooltip="Needed only to draw."),
                 SliderSocket.Input("slider", optional=True, tooltip="Needed only to draw."),
-                io.Latent.Input("latent_image", optional=True, tooltip="Size of the pictures; without it the family's."),
-                io.Conditioning.Input("negative", optional=True, tooltip="The negative prompt; without it an empty one."),
-                units_input(),
-                most_at_once_input(),
+                SamplingSocket.Input("sampling", optional=True, tooltip="A Slider Sampling with clip. Needed only to draw."),
+                SweepOptionsSocket.Input("options", optional=True, tooltip="From Slider Sweep Options."),
             ],
             outputs=[
                 PromptsSocket.Output(display_name="prompts", tooltip="For Slider Sampling."),
@@ -120,19 +99,26 @@ class SliderPromptLibrary(io.ComfyNode):
         return str(file) if path is None else str(path.stat().st_mtime_ns)
 
     @classmethod
-    def execute(cls, library: str, file: str, strength: float, **inputs: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        library: str,
+        file: str,
+        strength: float,
+        options: SweepOptions | None = None,
+        **inputs: Any,
+    ) -> io.NodeOutput:
         prompts = chosen(library, file)
-        draw = DrawInputs(**inputs)
-        if not draw.complete():
+        if not is_drawn(inputs):
             summary = prompts.summary(strength)
             return io.NodeOutput(prompts, ExecutionBlocker(None), ExecutionBlocker(None), summary, ui=ui.PreviewText(summary))
-        conditioning = None, draw.negative, draw.latent_image, draw.clip
-        request = SamplingRequest(draw.settings(), "", draw.seed, *conditioning, prompts)
-        drawing = on_model(request, draw.model, model_files(cls.hidden.prompt), most_at_once=draw.most_at_once)
-        sampler = SliderSampler(drawing.model, draw.vae, draw.slider, draw.units)
+        options = options or SweepOptions()
+        model, slider = inputs["model"], inputs["slider"]
+        request = replace(inputs["sampling"], library=prompts)
+        drawing = on_model(request, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
+        sampler = SliderSampler(drawing.model, inputs["vae"], slider, options.units)
         bar = comfy.utils.ProgressBar(len(prompts.groups()))
         images = sample_library(prompts, strength, sampler, drawing, lambda: bar.update(1))
-        return drawn(cls, prompts, images, strength, f"{sampler.summary()} {drawing.summary}".strip(), draw.slider.info.name)
+        return drawn(cls, prompts, images, strength, f"{sampler.summary()} {drawing.summary}".strip(), slider.info.name)
 
 
 def drawn(

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.use.prompt_library import PromptLibrary
 from ..slider_core.use.sampling import SamplingRequest
-from .inputs import SamplerInputs, sampler_inputs, seed_input
-from .sockets import USE_MENU, PromptsSocket, SamplingSocket, option
+from .inputs import SamplerInputs, seed_input, settings_input
+from .sockets import USE_MENU, PromptsSocket, SamplingSocket, flattened, option
 
 PROMPT = "What is drawn, where positive is not connected."
 CLIP = "Encodes the prompt and prompts. Slider Train Step has one of its own."
@@ -26,7 +26,7 @@ class SliderSampling(io.ComfyNode):
             display_name="Slider Sampling",
             category=USE_MENU,
             description="How pictures of a slider are drawn: one node for the strip of Slider Train Step and for Slider Strength "
-            "Sweep. With steps and cfg at 0 and the rest at auto, the model is drawn as its family likes it.",
+            "Sweep. At auto the model is drawn as its family likes it.",
             search_aliases=["slider preview", "sampler settings", "live preview", "sample while training"],
             inputs=[
                 io.Conditioning.Input("positive", optional=True, tooltip="The prompt, as for KSampler, in place of prompt."),
@@ -37,7 +37,7 @@ class SliderSampling(io.ComfyNode):
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
                 # the browser puts a new number into whatever is called seed
                 seed_input("picture_seed", "Noise of the pictures: they differ by the slider alone.", counts=False),
-                *sampler_inputs(),
+                settings_input(),
                 option("distilled", io.Combo, Distilled.AUTO, DISTILLED, options=Distilled),
             ],
             outputs=[SamplingSocket.Output(display_name="sampling", tooltip="For Slider Train Step and Slider Strength Sweep.")],
@@ -56,7 +56,7 @@ class SliderSampling(io.ComfyNode):
         distilled: str = Distilled.AUTO.value,
         **sampler: Any,
     ) -> io.NodeOutput:
-        settings = SamplerInputs(**sampler).settings()
+        settings = SamplerInputs(**flattened(sampler)).chosen()
         conditioning = positive, negative, latent_image, clip
         return io.NodeOutput(
             SamplingRequest(settings, prompt, picture_seed, *conditioning, prompts, Distilled(distilled)),

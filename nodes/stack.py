@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
-from .inputs import ApplyInputs, apply_inputs
-from .sockets import USE_MENU, SliderSocket
+from .schedule import SliderUse
+from .sockets import USE_MENU, ScheduleSocket, SliderSocket
 
 NAMES = [f"slider_{number}" for number in range(1, 17)]
 
@@ -44,16 +44,16 @@ class SliderStack(io.ComfyNode):
                     tooltip="From Load Slider LoRA or Slider Train Step.",
                 ),
                 io.String.Input("strengths", default="1", tooltip="One for each slider, such as 1, -0.5, 2; or one for all."),
-                *apply_inputs(),
+                ScheduleSocket.Input("schedule", optional=True, tooltip="From Slider Schedule, for all of them."),
             ],
             outputs=[io.Model.Output()],
         )
 
     @classmethod
-    def execute(cls, model: Any, sliders: dict[str, Slider], strengths: str, **how: Any) -> io.NodeOutput:
+    def execute(cls, model: Any, sliders: dict[str, Slider], strengths: str, schedule: SliderUse | None = None) -> io.NodeOutput:
         connected = [slider for slider in sliders.values() if slider is not None]
         for slider, strength in zip(connected, strength_of_each(strengths, len(connected)), strict=True):
-            model, _ = ApplyInputs(**how).apply(slider, strength, model)
+            model, _ = (schedule or SliderUse()).apply(slider, strength, model)
         return io.NodeOutput(model)
 
 

@@ -7,7 +7,6 @@ from comfy_api.latest import io, ui
 
 from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
-from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.sampling import Sampling, SamplingRequest
@@ -17,9 +16,10 @@ from ..slider_core.with_comfy.sampling_request import on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
 from .frames import as_image, frames_told
 from .graph_files import model_files
-from .inputs import SEEDS, most_at_once_input, units_input
+from .inputs import SEEDS
 from .running import encoded_before
-from .sockets import USE_MENU, DatasetSocket, SamplingSocket, SliderSocket, SweepSocket
+from .sockets import USE_MENU, DatasetSocket, SamplingSocket, SliderSocket, SweepOptionsSocket, SweepSocket
+from .sweep_options import SweepOptions
 
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
 
@@ -49,11 +49,9 @@ class SliderStrengthSweep(io.ComfyNode):
                 SamplingSocket.Input("sampling", tooltip="What is drawn and how, from Slider Sampling."),
                 io.String.Input("strengths", default="-2, -1, 0, 1, 2", tooltip="A list, or a range such as -2:2:0.5."),
                 io.Int.Input("rows", default=2, min=1, max=16, tooltip="How many seeds, counted up from that of the sampling."),
-                units_input(),
                 SliderSocket.Input("slider_b", optional=True, tooltip="A second slider: a row for each of its strengths."),
-                io.String.Input("strengths_b", default="-1, 0, 1", optional=True, tooltip="Strengths of slider_b."),
                 DatasetSocket.Input("dataset", optional=True, tooltip="Measure the effect along the difference of its pairs."),
-                most_at_once_input(),
+                SweepOptionsSocket.Input("options", optional=True, tooltip="From Slider Sweep Options."),
             ],
             outputs=[
                 io.Image.Output(display_name="strip", tooltip="All pictures with their strengths, as one."),
@@ -73,19 +71,18 @@ class SliderStrengthSweep(io.ComfyNode):
         sampling: SamplingRequest,
         strengths: str,
         rows: int,
-        units: str = Units.CALIBRATED.value,
         slider_b: Slider | None = None,
-        strengths_b: str = "-1, 0, 1",
         dataset: Dataset | None = None,
-        most_at_once: int = 0,
+        options: SweepOptions | None = None,
     ) -> io.NodeOutput:
+        options = options or SweepOptions()
         columns = parse_strengths(strengths)
-        others = (None,) if slider_b is None else parse_strengths(strengths_b)
-        drawing = on_model(sampling, model, model_files(cls.hidden.prompt), most_at_once=most_at_once)
+        others = (None,) if slider_b is None else parse_strengths(options.strengths_b)
+        drawing = on_model(sampling, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
         spec = grid_spec(columns, rows, drawing.sampling)
         positives = drawing.positives or {"": drawing.sampling.positive}
         grid = rows_of(spec.seeds, tuple(positives), others)
-        sampler = SliderSampler(drawing.model, vae, slider, units)
+        sampler = SliderSampler(drawing.model, vae, slider, options.units)
         bar = comfy.utils.ProgressBar(len(grid))
         result = sweep_model(spec, grid, sampler, drawing.sampling, positives, slider_b, lambda: bar.update(1))
         direction = None if dataset is None else along(dataset, sampler, result, encoded_before())

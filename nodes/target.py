@@ -1,19 +1,29 @@
 """SliderTargetInjector: chooses the layers of the loaded model that the slider may move, and the size of its LoRA."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.config.lora import AdapterSpec, Algorithm, Init, Preset
+from ..slider_core.config.checks import need
+from ..slider_core.config.lora import PEFTS, AdapterSpec, Algorithm, Init, Preset
 from ..slider_core.layers.select import Selection, presets, survey
 from ..slider_core.train.target_choices import TargetChoices
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import named_layers
-from .messages import say
-from .sockets import TRAINING_MENU, TargetsSocket, lines, option
+from .sockets import TRAINING_MENU, TargetOptionsSocket, TargetsSocket, chooser, flattened, lines, option
+from .target_options import TargetOptions
 
-SHARE = {"min": 0.0, "max": 0.95, "step": 0.05}
+PRESET = (
+    "auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your own patterns. "
+    "The others insist on one architecture."
+)
+ALGORITHM = (
+    "lora is where to begin. rslora: for higher ranks. dora: direction and size apart. locon, loha, lokr, glora: LyCORIS' other "
+    "shapes. full: whole weights, large files."
+)
+CUSTOM = "Regular expressions on layer names, one per line."
+CONV = "Rank on larger kernels. -1: as elsewhere. 0: leave them alone."
 
 
 @dataclass(frozen=True)
@@ -25,58 +35,50 @@ class Targets:
     control_net: Any = None  # the CONTROL_NET that the layers belong to, when it is not the model
 
 
+def algorithm_fields() -> dict[str, list[io.Input]]:
+    """The inputs of each algorithm."""
+    init = option("init", io.Combo, Init.KAIMING, "How the first values are drawn.", options=Init)
+    conv = option("conv_rank", io.Int, -1, CONV, min=-1, max=256)
+    factor = option("lokr_factor", io.Int, -1, "Size of the small factor. -1: the smallest file.", min=-1, max=1024)
+    whole = option("lokr_full_matrix", io.Boolean, False, "The large Kronecker factor without a rank.")
+    fields = {}
+    for kind in Algorithm:
+        fields[kind.value] = [
+            *([init] if kind in PEFTS else []),
+            *([conv] if kind is not Algorithm.FULL else []),
+            *([factor, whole] if kind is Algorithm.LOKR else []),
+        ]
+    return fields
+
+
+def automatic_targets(model: Any) -> Targets:
+    """The layers that suit the model's architecture, at the smallest useful size."""
+    spec = AdapterSpec()
+    selection = survey(model.model.diffusion_model, spec, named_layers(model))
+    return Targets(selection.spec or spec, selection)
+
+
 class SliderTargetInjector(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        layers = {name: [lines("custom_patterns", CUSTOM)] if name == Preset.CUSTOM.value else [] for name in presets()}
+        control = "Put the slider into this ControlNet instead: the layers are then its own."
         return io.Schema(
             node_id="SliderTargetInjector",
             display_name="Slider Target Injector",
             category=TRAINING_MENU,
-            description="Chooses the layers that are trained: self-attention, projections and time embedding, no text layers.",
+            description="Chooses the layers that are trained, and how. Without this node Slider Train Step takes those that suit "
+            "the model, at rank 4: self-attention, projections and time embedding, no text layers.",
             search_aliases=["lora target", "slider layers", "attn1"],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+            has_intermediate_output=True,  # the report comes again when it is not run anew
             inputs=[
                 io.Model.Input("model", tooltip="The model that the slider is for."),
-                io.Combo.Input(
-                    "preset",
-                    options=presets(),
-                    default=Preset.AUTO.value,
-                    tooltip="auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your "
-                    "own patterns. The others insist on one architecture.",
-                ),
+                chooser("preset", PRESET, layers),
+                chooser("algorithm", ALGORITHM, algorithm_fields()),
                 io.Int.Input("rank", default=4, min=1, max=256, tooltip="Size of the LoRA. 4 is plenty for one concept."),
-                io.Float.Input(
-                    "alpha", default=4.0, min=0.01, max=1024.0, step=0.5, tooltip="The update is scaled by alpha / rank."
-                ),
-                lines("custom_patterns", "For the preset custom: regular expressions on layer names, one per line."),
-                lines("exclude", "Regular expressions of layers to leave alone, one per line."),
-                io.Combo.Input(
-                    "algorithm",
-                    options=Algorithm,
-                    default=Algorithm.LORA,
-                    optional=True,
-                    tooltip="lora is where to begin. rslora: for higher ranks. dora: direction and size apart. locon, loha, "
-                    "lokr, glora: LyCORIS' other shapes. full: whole weights, large files.",
-                ),
-                option(
-                    "dropout", io.Float, 0.0, "Share of a layer's input that the slider does not see in a training step.", **SHARE
-                ),
-                option(
-                    "conv_rank", io.Int, -1, "Rank on larger kernels. -1: as elsewhere. 0: leave them alone.", min=-1, max=256
-                ),
-                option("init", io.Combo, Init.KAIMING, "First values of lora, rslora and dora.", options=Init),
-                option("lokr_factor", io.Int, -1, "lokr: size of the small factor. -1: the smallest file.", min=-1, max=1024),
-                option("lokr_full_matrix", io.Boolean, False, "lokr: the large Kronecker factor without a rank."),
-                lines(
-                    "rank_pattern",
-                    "Ranks of single layers, one per line: regular expression = rank. The first that matches counts.",
-                ),
-                lines("alpha_pattern", "Alphas of single layers, one per line: regular expression = alpha."),
-                lines("lycoris_config", "A LyCORIS configuration as JSON, in place of algorithm, rank, alpha and their options."),
-                io.ControlNet.Input(
-                    "control_net",
-                    optional=True,
-                    tooltip="Put the slider into this ControlNet instead: the layers are then its own.",
-                ),
+                TargetOptionsSocket.Input("options", optional=True, tooltip="From Slider Target Options."),
+                io.ControlNet.Input("control_net", optional=True, tooltip=control),
             ],
             outputs=[
                 TargetsSocket.Output(display_name="targets", tooltip="For Slider Train Step."),
@@ -85,16 +87,22 @@ class SliderTargetInjector(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, preset: str, rank: int, alpha: float, control_net: Any = None, **options: Any) -> io.NodeOutput:
-        spec, notes = TargetChoices(**options).adapter_spec(preset, rank, alpha)
+    def execute(
+        cls, model: Any, rank: int, options: TargetOptions | None = None, control_net: Any = None, **inputs: Any
+    ) -> io.NodeOutput:
+        chosen = asdict(options or TargetOptions()) | flattened(inputs)
+        asked = (cls.hidden.prompt or {}).get(str(cls.hidden.unique_id), {}).get("inputs", {})
+        unknown = [name for name in ("preset", "algorithm") if name in asked and name not in chosen]  # ComfyUI drops them
+        need(not unknown, f"Slider Target Injector: {', '.join(unknown)} is none of the choices.", "target.unknown")
+        preset, alpha = chosen.pop("preset", Preset.AUTO.value), chosen.pop("alpha")
+        spec, notes = TargetChoices(**chosen).adapter_spec(preset, rank, alpha or float(rank))
         if control_net is None:
             selection = survey(model.model.diffusion_model, spec, named_layers(model))
         else:
             selection = survey(network(control_net), spec)
             notes = [*notes, "the layers are those of the ControlNet"]
         report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
-        say(report)
-        return io.NodeOutput(Targets(selection.spec or spec, selection, control_net), report)
+        return io.NodeOutput(Targets(selection.spec or spec, selection, control_net), report, ui={"text": (report,)})
 
 
 NODES = [SliderTargetInjector]

@@ -2,13 +2,15 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from enum import Enum
 from typing import Any
 
 import comfy.utils
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import clean_text
+from ..slider_core.config.training import TrainSpec
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.encode.text_latents import encode_all
@@ -16,7 +18,7 @@ from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.learning_rate import rate_note
-from ..slider_core.train.training_choices import TrainChoices, end_of_run, lengths
+from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train, until_ready
@@ -29,17 +31,43 @@ from ..slider_core.with_comfy.model_with_control import backend_for
 from ..slider_core.with_comfy.proof import Proof
 from ..slider_core.with_comfy.training_strip import live_preview
 from .frames import as_image
-from .graph_files import model_files
-from .live import showing
+from .graph_files import graph_id, model_files
+from .live import Place, showing
 from .live_preview import Strips
-from .messages import MESSAGE_EVERY, say
+from .messages import MESSAGE_EVERY, executing_node, say
 from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
-from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket
-from .target import Targets
-from .train_inputs import fine_inputs, main_inputs, optimizer_inputs
+from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket, TrainOptionsSocket
+from .target import Targets, automatic_targets
+from .train_options import MOST
 
+NAME = "The slider under training. The same name continues it. Empty: that of the dataset's folder."
+STEPS = "Training ends here; more than before goes on. 0: when the slider is ready."
+RATE = "0: found by a probe of a few batches, for every model, rank and algorithm."
+OLD_NAME = "A name that was trained before: go on with it, or discard that training and begin anew."
+TARGETS = "From Slider Target Injector. Without it: the layers that suit the model, at rank 4."
+NAMELESS = "my_slider"
+NO_OPTIONS = TrainChoices(name="")
+UNFINISHED: dict[str, int] = {}  # by node: how many of its runs have left something to train
 START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
 CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
+
+
+class OldName(str, Enum):
+    """What a name that was trained before means."""
+
+    CONTINUE = "continue"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSockets:
+    """What may be connected beside model and dataset, by the names of the inputs."""
+
+    targets: Targets | None = None
+    sampling: SamplingRequest | None = None
+    options: TrainChoices | None = None
+    start_from: Slider | None = None
+    control: Any = None
 
 
 def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
@@ -89,18 +117,38 @@ def snapshot(run: Run, model: Any) -> Slider:
     return replace(slider, info=info, proof=proof)
 
 
-def remark(run: Run, begun: int, until: int, reset: bool, one_by_one: bool) -> str:
-    """What a user should know of how this run of the graph ended."""
-    if run.step == begun:
-        return " The training is already finished: a larger total_steps goes on."
-    text = ""
-    if one_by_one:
-        text += " This model mixes the samples of a batch, so they ran one by one."
-    if run.step < until:
-        text += " Finished early, as you asked: queue again to go on."
-    if reset:
-        text += " reset is on: the next run begins anew."
-    return text
+def ignored(run: Run, spec: TrainSpec) -> str:
+    """Which choices had no effect because nothing was left to train; empty where none differs."""
+    was = run.trainer.spec
+    names = {"lr": "learning_rate", "seed": "training_seed", "window": "noise_from or noise_to"}
+    changed = []
+    for field in fields(TrainSpec):
+        before, now = getattr(was, field.name), getattr(spec, field.name)
+        if before != now and field.name != "steps":
+            value = getattr(now, "value", now)
+            changed.append(names.get(field.name, field.name) + (f" {value:g}" if isinstance(value, float) else f" {value}"))
+    return f" Not used, because nothing was left to train: {', '.join(changed)}." if changed else ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run of the graph: the steps that it began at and was to reach, and what was asked for."""
+
+    begun: int
+    until: int
+    spec: TrainSpec
+    one_by_one: bool
+
+    def remark(self, run: Run) -> str:
+        """What a user should know of how it ended."""
+        if run.step == self.begun and run.step:
+            return f" The training is already finished: set steps above {run.step} to train on.{ignored(run, self.spec)}"
+        text = ""
+        if self.one_by_one:
+            text += " This model mixes the samples of a batch, so they ran one by one."
+        if run.step < self.until:
+            text += " Finished early, as you asked: queue again to go on."
+        return text
 
 
 class SliderTrainStep(io.ComfyNode):
@@ -110,24 +158,25 @@ class SliderTrainStep(io.ComfyNode):
             node_id="SliderTrainStep",
             display_name="Slider Train Step",
             category=TRAINING_MENU,
-            description="Trains the slider on the loaded model for some steps and hands it on. Queue again to continue. "
-            "The model itself is not changed. Stop keeps what was learned.",
+            description="Trains the slider on the loaded model until it is ready and hands it on. Run again to go on with "
+            "one that is unfinished. The model itself is not changed. Stop keeps what was learned.",
             search_aliases=["train slider", "concept slider", "train lora"],
-            has_intermediate_output=True,
-            hidden=[io.Hidden.prompt],
+            has_intermediate_output=True,  # what the node shows comes again when it is not run anew
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input("model", tooltip="The model to train on. It is borrowed, and the same afterwards."),
                 io.Clip.Input("clip", tooltip="Encodes the captions."),
                 io.Vae.Input("vae", tooltip="Encodes the images."),
                 DatasetSocket.Input("dataset", tooltip="From Load Slider Dataset, Slider Bucket or Slider Text Pair."),
-                TargetsSocket.Input("targets", tooltip="From Slider Target Injector."),
-                *main_inputs(),
-                *fine_inputs(),
+                io.String.Input("name", default="", tooltip=NAME),
+                io.Int.Input("steps", default=0, min=0, max=MOST, tooltip=STEPS),
+                io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
+                io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
+                io.Combo.Input("old_name", options=OldName, default=OldName.CONTINUE, optional=True, tooltip=OLD_NAME),
+                TargetsSocket.Input("targets", optional=True, tooltip=TARGETS),
+                SamplingSocket.Input("sampling", optional=True, tooltip="A strip to watch meanwhile, from Slider Sampling."),
+                TrainOptionsSocket.Input("options", optional=True, tooltip="From Slider Train Options."),
                 SliderSocket.Input("start_from", optional=True, tooltip=START_FROM),
-                SamplingSocket.Input(
-                    "sampling", optional=True, tooltip="A strip to watch while it trains, drawn by Slider Sampling."
-                ),
-                *optimizer_inputs(),
                 io.Conditioning.Input("control", optional=True, tooltip=CONTROL),
             ],
             outputs=[
@@ -140,21 +189,11 @@ class SliderTrainStep(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(
-        cls, name: str, steps: int, total_steps: int, reset: bool = False, preset: str | None = "custom", **_choices: object
-    ) -> float | str:
-        """The step this run would reach: changes, and so runs again, while there are steps left.
-
-        Always anew with reset, and where an input is linked, which is None here.
-        """
-        if reset or None in (name, steps, total_steps, preset):
+    def fingerprint_inputs(cls, old_name: str | None = OldName.CONTINUE.value, **_choices: object) -> float | int:
+        """Changes, so that the node runs again, while its last run has left something to train. Always anew with restart."""
+        if old_name == OldName.RESTART.value:
             return float("nan")
-        name = clean_text(name)
-        steps, total_steps = lengths(preset, steps, total_steps)
-        if not steps and not total_steps:
-            return f"{name}: until it is ready, finished early at {SESSION.ended_at(name)}"
-        until = end_of_run(SESSION.step(name), steps, total_steps or SESSION.ready_at(name))
-        return f"{name}: {until}, finished early at {SESSION.ended_at(name)}"
+        return UNFINISHED.get(str(cls.hidden.unique_id), 0)
 
     @classmethod
     def execute(
@@ -163,60 +202,70 @@ class SliderTrainStep(io.ComfyNode):
         clip: Any,
         vae: Any,
         dataset: Dataset,
-        targets: Targets,
-        start_from: Slider | None = None,
-        sampling: SamplingRequest | None = None,
-        control: Any = None,
-        **inputs: Any,
+        name: str,
+        steps: int,
+        learning_rate: float,
+        training_seed: int,
+        old_name: str = OldName.CONTINUE.value,
+        **sockets: Any,
     ) -> io.NodeOutput:
+        given = TrainSockets(**sockets)
         files = model_files(cls.hidden.prompt)
-        likes = preferences_of(model, files, Distilled.AUTO if sampling is None else sampling.distilled)
-        chosen = TrainChoices(**inputs)
-        took = chosen.taken(likes)
-        chosen = chosen.for_model(likes)
-        name = chosen.name
+        likes = preferences_of(model, files, Distilled.AUTO if given.sampling is None else given.sampling.distilled)
+        own = {"total_steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
+        choices = replace(given.options or NO_OPTIONS, name=clean_text(name).strip() or dataset.name or NAMELESS, **own)
+        took = choices.taken(likes)
+        choices = choices.for_model(likes)
+        name, spec = choices.name, choices.train_spec()
+        restart = old_name == OldName.RESTART.value
         preview = None
-        if sampling is not None:
-            preview = live_preview(sampling, model, files, clip, chosen.strip_strengths, chosen.strip_every)
+        if given.sampling is not None:
+            preview = live_preview(given.sampling, model, files, clip, choices.strip_strengths, choices.strip_every)
             took = f"{took} {preview.drawing.summary}".strip()
-        steps, total_steps = chosen.lengths()
-        backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, control, chosen.checkpointing)
+        targets = given.targets or automatic_targets(model)
+        backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, given.control, spec.checkpointing)
         layers = targets.selection.targets
-        request = TrainingRequest(name, dataset, targets.spec, chosen.train_spec(), layers, start_from, chosen.resolution)
-        run = begin_in_node(backend, request, chosen.reset)
+        request = TrainingRequest(name, dataset, targets.spec, spec, layers, given.start_from, choices.resolution)
+        run = begin_in_node(backend, request, restart)
         begun = run.step
-        until = end_of_run(begun, steps, total_steps or run.trainer.ready_at)
-        autosave = Autosave(run, runs_folder(), chosen.saves())
-        with showing(run, until, Strips(preview, vae)) as live:
+        until = end_of_run(begun, choices.steps, steps or run.trainer.ready_at)
+        autosave = Autosave(run, runs_folder(), replace(choices.saves(), slider=False))
+        place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))
+        with showing(run, until, Strips(preview, vae), place) as live:
             observer = NodeObserver(begun, until, live)
             with training_here():
                 train(run, backend, until, autosave, observer)
-            if chosen.calibrate:
+            if choices.calibrate:
                 calibrate_run(run, backend, autosave, observer)
             live.draw()
-        until = until_ready(run, until)
-        if run.step < until:
-            run.ended_at = run.step
-        slider = snapshot(run, model)
-        memory = backend.memory.summary()
-        trainer = run.trainer
-        rate = rate_note(trainer.spec, trainer.probed)
-        status = (
-            f"{name}: step {run.step} of {max(run.step, total_steps or trainer.ready_at)}.{rate}"
-            f"{remark(run, begun, until, chosen.reset, backend.one_by_one)} "
-            f"{run.verdict()} {run.calibrated} {autosave.summary()}{run.trainer.fallback.summary()}{live.strips.summary()}"
-        )
-        if took:
-            status += f" {took}"
-        if notes := backend.notes():
-            status += f" {notes}"
-        if memory:
-            status += f" Peak memory {memory}."
-        status = "\n".join([status, *(f"start_from: {line}" for line in backend.left_out)])
-        say(status)
+            until = until_ready(run, until)
+            if run.step < (steps or run.trainer.end):
+                UNFINISHED[place.node] = UNFINISHED.get(place.node, 0) + 1
+            status = summary(run, Turn(begun, until, spec, backend.one_by_one), autosave, backend, live.strips, took)
+            live.conclude(status, until)
         curve = as_image(draw_training(run.trainer.losses, run.trainer.readings, name))
+        slider = snapshot(run, model)
         state = to_native(slider.weights, slider.info.place.prefix)
-        return io.NodeOutput(slider, state, {"loss": list(run.trainer.losses)}, status, curve)
+        shown = {"text": (status,), "slider_train": [live.state()]}
+        return io.NodeOutput(slider, state, {"loss": list(run.trainer.losses)}, status, curve, ui=shown)
+
+
+def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, strips: Strips, took: str) -> str:
+    """How a run of the graph ended, in sentences."""
+    trainer = run.trainer
+    memory = backend.memory.summary()
+    total = max(run.step, turn.spec.steps or trainer.ready_at)
+    parts = [
+        f"{run.name}: step {run.step} of {total}.{rate_note(trainer.spec, trainer.probed)}{turn.remark(run)}",
+        run.verdict(),
+        run.calibrated,
+        f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",
+        took,
+        backend.notes(),
+        f"Peak memory {memory}." if memory else "",
+    ]
+    status = " ".join(part for part in parts if part)
+    return "\n".join([status, *(f"start_from: {line}" for line in backend.left_out)])
 
 
 NODES = [SliderTrainStep]

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
 
 import harness  # noqa: E402
+from graphs import demo_graph, spelled_out  # noqa: E402
 from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
 OUT = ROOT / "web" / "docs" / "pictures"
@@ -38,14 +39,15 @@ class Shot:
     bottom: float = 1.0
 
 
+DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
-    "injector": Shot("slider_quickstart", ("Slider Target Injector",)),
-    "training": Shot("slider_quickstart", ("Slider Train Step",), top=0.62),
-    "apply": Shot("slider_quickstart", ("Slider LoRA Apply: plus", "KSampler", "VAE Decode", "plus 1"), bottom=0.9),
-    "sweep": Shot("slider_quickstart", ("Slider Strength Sweep",), top=0.46),
-    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: more", "Slider Bucket: less")),
-    "pairs": Shot("slider_dataset_in_graph", ("the pairs, and what is wrong with them",)),
-    "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B", "report of A x B"), top=0.34),
+    "injector": Shot(DEMO, ("Slider Target Injector",)),
+    "training": Shot("quickstart", ("Slider Train Step",), top=0.62),
+    "apply": Shot(DEMO, ("Slider LoRA Apply", "KSampler", "VAE Decode", "Preview Image")),
+    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.46),
+    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were")),
+    "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2),
+    "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
 # brings the nodes to the top left of the page at full size; gives back where they lie
@@ -94,7 +96,10 @@ def main() -> int:
         harness.browse(server, find_chromium(), {}, WINDOW) as page,
     ):
         for workflow in dict.fromkeys(SHOTS[name].workflow for name in wanted):
-            harness.open_template(page, harness.PACK, workflow)
+            if workflow == DEMO:
+                harness.lay(page, spelled_out(demo_graph()))
+            else:
+                harness.open_template(page, harness.PACK, workflow)
             result = harness.run_and_wait(page, RUN_S)
             if not result.ok:
                 raise SystemExit(f"make_help_pictures: {workflow}: {result}")

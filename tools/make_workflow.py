@@ -6,6 +6,7 @@ prompt.json   {"1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["
 layout.json   {"nodes":  {"1": {"box": [x, y, w, h], "title": "...", "color": "#232", "bgcolor": "#353", "collapsed": false,
                                "muted": false, "models": [{"name": "...", "directory": "vae", "url": "https://..."}]}},
                "groups": [{"title": "...", "box": [x, y, w, h], "color": "#3f789e"}],
+               "extra":  {"linearMode": true, "linearData": {"inputs": [["1", "folder"]], "outputs": ["6"]}},
                "notes":  [{"box": [x, y, w, h], "text": "# Markdown", "title": "...", "color": "...", "bgcolor": "..."}]}
               every key is optional, and a node may be given as a bare [x, y, w, h]; positions are those of the node's body, the
               30 px title bar lies above it; a box smaller than the node's own least size grows. A muted node is there to be
@@ -18,23 +19,26 @@ loaded again, and the prompt that the frontend makes of it is compared with the 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
 
 import harness  # noqa: E402
 from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
+from slider_core.canvas import font  # noqa: E402
+
+THUMBNAIL = (960, 600)
+OWN, BORROWED = "drawn by the built-in model", "this strip: the built-in model"
+SIZE, TITLE = "slider_lora_size", 30
 FIXED_SEED = "fixed"  # a template must give its author's pictures every time
 ARRANGE = """([layout, fixed]) => {
     const graph = window.app.graph;
@@ -75,17 +79,6 @@ ARRANGE = """([layout, fixed]) => {
     }
     graph.setDirtyCanvas(true, true);
 }"""
-# where on the page the nodes and groups lie, with a margin
-EXTENT = """() => {
-    const {graph, canvas} = window.app, margin = 16;
-    const boxes = [...graph._nodes.map(n => [...n.getBounding()]), ...graph._groups.map(g => [...g.pos, ...g.size])];
-    const low = [0, 1].map(i => Math.min(...boxes.map(b => b[i])));
-    const high = [0, 1].map(i => Math.max(...boxes.map(b => b[i] + b[i + 2])));
-    const rect = canvas.canvas.getBoundingClientRect(), {scale, offset} = canvas.ds;
-    const at = (point, i) => (point[i] + offset[i]) * scale + (i ? rect.top : rect.left);
-    const x = Math.max(0, at(low, 0) - margin), y = Math.max(0, at(low, 1) - margin);
-    return {x, y, width: Math.min(innerWidth, at(high, 0) + margin) - x, height: Math.min(innerHeight, at(high, 1) + margin) - y};
-}"""
 PROMPT = """async () => Object.fromEntries(Object.entries((await window.app.graphToPrompt()).output)
     .map(([id, node]) => [id, {class_type: node.class_type, inputs: node.inputs}]))"""
 
@@ -99,8 +92,17 @@ def build(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[st
     page.evaluate(ARRANGE, [layout, FIXED_SEED])
     harness.settle(page)
     graph: dict[str, Any] = page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))")
-    graph.get("extra", {}).pop("ds", None)  # the author's view; without it the frontend fits the graph
+    extra = graph.setdefault("extra", {})
+    extra.pop("ds", None)  # the author's view
+    extra |= {SIZE: size_of(graph)} | layout.get("extra", {})
     return graph
+
+
+def size_of(graph: dict[str, Any]) -> list[float]:
+    """[x, y, width, height] of all nodes with their titles, for web/slider_view.js."""
+    boxes = [(*n["pos"][:2], *n["size"][:2]) for n in graph["nodes"]]
+    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes) - TITLE
+    return [left, top, max(x + w for x, _, w, _ in boxes) - left, max(y + h for _, y, _, h in boxes) - top]
 
 
 def awake(prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str, Any]:
@@ -150,20 +152,36 @@ def make(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str
     return graph
 
 
-def picture(page: Page, path: Path, run: float | None, width: int | None) -> None:
-    """A picture of the graph, `width` pixels wide, after a run when `run` (its limit in seconds) is given."""
-    if run is not None:
-        result = harness.run_and_wait(page, run)
-        if not result.ok:
-            raise SystemExit(f"make_workflow: {result}")
-        page.wait_for_timeout(3000)  # pictures of the run load after it has ended
-    page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
-    harness.fit_view(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(EXTENT)))).convert("RGB")
-    if width and width < image.width:
-        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
-    image.save(path, quality=85)
+def strip_of(server: harness.Server, page: Page, limit_s: float) -> Image.Image:
+    """Run the open graph: the largest picture that a sweep, a preview or a training has shown."""
+    result = harness.run_and_wait(page, limit_s)
+    if not result.ok:
+        raise SystemExit(f"make_workflow: {result}")
+    (run,) = server.get("/history?max_items=1").values()
+    outputs = run["outputs"].values()
+    shown = [image for output in outputs for image in output.get("images", ()) if image["type"] == "temp"]
+    shown += [output["slider_train"][0]["strip"] for output in outputs if output.get("slider_train", [{}])[0].get("strip")]
+    files = [server.base / "temp" / image["subfolder"] / image["filename"] for image in shown]
+    return max((Image.open(file).convert("RGB") for file in files), key=lambda image: image.width * image.height)
+
+
+def thumbnail(strip: Image.Image, title: str, below: str) -> Image.Image:
+    """A strip with a title above it and a line below, as the Templates dialog shows it."""
+    canvas = Image.new("RGB", THUMBNAIL, "#10151c")
+    draw = ImageDraw.Draw(canvas)
+    width, height = THUMBNAIL[0] - 40, THUMBNAIL[1] - 170
+    scale = min(width / strip.width, height / strip.height)
+    small = strip.resize((round(strip.width * scale), round(strip.height * scale)), Image.Resampling.LANCZOS)
+    canvas.paste(small, ((THUMBNAIL[0] - small.width) // 2, 104 + (height - small.height) // 2))
+    draw.text((THUMBNAIL[0] / 2, 56), title, "#f0f0f0", font=font(44, title), anchor="mm")
+    draw.text((THUMBNAIL[0] / 2, THUMBNAIL[1] - 34), below, "#9aa4b0", font=font(22, below), anchor="mm")
+    return canvas
+
+
+def title_of(layout: dict[str, Any], name: str) -> str:
+    """The heading of the first note."""
+    notes = layout.get("notes") or [{"text": f"# {name}"}]
+    return notes[0]["text"].splitlines()[0].removeprefix("# ")
 
 
 def arguments() -> argparse.Namespace:
@@ -171,9 +189,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("prompt", type=Path)
     parser.add_argument("layout", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--picture", type=Path, help="also write a picture of the graph (.jpg or .png)")
-    parser.add_argument("--run", type=float, metavar="SECONDS", help="run the graph before the picture is taken, with this limit")
-    parser.add_argument("--width", type=int, help="shrink the picture to that many pixels: a thumbnail is 1166 wide")
+    parser.add_argument("--picture", type=Path, help="also write the thumbnail: a strip under the heading of the first note")
+    parser.add_argument("--run", type=float, metavar="SECONDS", help="run the graph for its strip, with this limit")
+    parser.add_argument("--strip", type=Path, help="a strip of the built-in model, for a graph that cannot be run here")
     parser.add_argument("--window", type=int, nargs=2, default=(1600, 1000), metavar=("W", "H"), help="browser size, pixels")
     parser.add_argument("--pack", type=Path, default=ROOT, help="the node pack's folder (default: this checkout)")
     parser.add_argument("--no-pack", action="store_true", help="ComfyUI's own nodes only")
@@ -195,8 +213,9 @@ def main() -> int:
     ):
         graph = make(page, prompt, layout)
         if args.picture:
-            picture(page, args.picture, args.run, args.width)
-    graph["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"slider-lora/{args.out.name}"))  # the frontend tells graphs apart by it
+            strip = strip_of(server, page, args.run) if args.run else Image.open(args.strip).convert("RGB")
+            thumbnail(strip, title_of(layout, args.out.stem), OWN if args.run else BORROWED).save(args.picture, quality=85)
+    graph.pop("id", None)  # each time that it is opened it is a graph of its own, and shows no pictures of another's run
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(graph, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stdout.write(f"make_workflow: {args.out} with {len(graph['nodes'])} nodes and {len(graph['links'])} links\n")

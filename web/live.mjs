@@ -16,10 +16,13 @@ export function nodeAt(graph, id) {
   return inner?.getNodeById(last) ?? null
 }
 
-/** Whether a node is about the slider of this state: by its widget, unless its name comes over a link. */
-export function isAbout(node, state) {
-  if (node.inputs?.some((input) => input.name === "name" && input.link != null)) return true
-  return node.widgets?.find((widget) => widget.name === "name")?.value === state.name
+/** Whether a node is about the slider of this state: in its workflow, or by its name; a name that is left to the folder, or comes
+ * over a link, says nothing where the workflow is another. */
+export function isAbout(node, state, graph = "") {
+  if (state.graph && state.graph === graph) return true
+  const name = node.widgets?.find((widget) => widget.name === "name")?.value
+  const open = name === "" || node.inputs?.some((input) => input.name === "name" && input.link != null)
+  return open ? !state.graph : name === state.name
 }
 
 export function timeWords(seconds) {

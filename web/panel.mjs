@@ -4,7 +4,7 @@ import { curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
 const CURVE = 112
-const WORDS = 76
+const WORDS = 92
 const STRIP = 104
 
 const STYLE = `
@@ -13,11 +13,12 @@ const STYLE = `
 .slider-live > * { flex: none !important; }
 .slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - 14}px; height: 0; width: 100%; object-fit: contain;
   object-position: center top; }
+.slider-live.waiting img, .slider-live img.old { opacity: 0.35; }
 .slider-live .line { display: flex; justify-content: space-between; color: #ddd; }
 .slider-live .of { color: #999; }
 .slider-live .curve { height: ${CURVE}px; }
 .slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
-.slider-live .verdict { max-height: 46px; overflow-y: auto; }
+.slider-live .verdict { max-height: 128px; overflow-y: auto; }
 .slider-live .failed { color: #f0a0a0; }
 .slider-live .running { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
@@ -74,10 +75,14 @@ export function makePanel(document, address) {
     words.textContent = stepWords(state)
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
     curve.innerHTML = curveSvg(state.explained, state.until)
+    strip.classList.toggle("old", Boolean(state.strip?.old))
+    element.classList.remove("waiting")
     verdict.textContent = [state.verdict, state.trouble].filter(Boolean).join(" ")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()
   }
   lay()
-  return { element, show, least, run: () => shown?.run }
+  const say = (text) => (words.textContent = text)
+  const dim = (waiting) => element.classList.toggle("waiting", waiting)
+  return { element, show, say, dim, least, run: () => shown?.run }
 }

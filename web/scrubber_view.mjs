@@ -8,6 +8,7 @@ export const STYLE = `
 .slider-scrubber .scene { position: relative; flex: 1 1 190px; min-height: 190px; overflow: hidden; touch-action: none; cursor: ew-resize; }
 .slider-scrubber .scene img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
   opacity: 0; }
+.slider-scrubber.waiting .scene { filter: opacity(0.35); }
 .slider-scrubber .note { margin: auto; text-align: center; opacity: 0.75; }
 .slider-scrubber .line { display: flex; align-items: center; gap: 8px; flex: none; }
 .slider-scrubber .end { max-width: 35%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: none; }

@@ -84,6 +84,7 @@ function add(node) {
   panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
   panel.element.style.minHeight = `${HEIGHT - 10}px`
   const widget = node.addDOMWidget("pairs", "slider_pairs", panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
+  widget.label = "images" // as an App names it
   widget.serialize = false
   panels.set(node, panel)
   const before = folder?.callback

@@ -11,6 +11,7 @@ const APPLY = "SliderLoRAApply"
 const EMPTY_HEIGHT = 36
 const HEIGHT = 300
 const WIDTH = 330
+const OLD = 0.35 // opacity of pictures of the run before
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Strength Sweep", detail, life: 4000 })
@@ -92,6 +93,7 @@ function addScrubber(node) {
     setValue: () => {},
   })
   widget.serialize = false
+  widget.label = "slide from - to +" // as an App names it
 
   function show(data) {
     const sweep = readSweep(data)
@@ -105,6 +107,35 @@ function addScrubber(node) {
 
 const shows = new WeakMap()
 
+const scrubberOf = (node) => node.widgets?.find((widget) => widget.name === "scrubber")?.element
+
+/** ComfyUI's own preview of the strip, on the canvas and in Vue nodes. */
+function dimPreview(node, waiting) {
+  const preview = node.widgets?.find((widget) => widget.name?.startsWith("$$canvas-image-preview"))
+  if (preview && !waiting) delete preview.drawWidget
+  else if (preview && !Object.hasOwn(preview, "drawWidget"))
+    preview.drawWidget = function (context, ...more) {
+      context.save()
+      context.globalAlpha = OLD
+      Object.getPrototypeOf(this).drawWidget.call(this, context, ...more)
+      context.restore()
+    }
+  const page = document.querySelector(`.lg-node[data-node-id="${node.id}"]`)
+  for (const picture of page?.querySelectorAll("img") ?? [])
+    if (!picture.closest(".slider-scrubber")) picture.style.opacity = waiting ? OLD : ""
+}
+
+/** Pictures of the run before are dimmed until this run has its own, or has left the node out. */
+function dim(node, waiting) {
+  scrubberOf(node)?.classList.toggle("waiting", waiting)
+  dimPreview(node, waiting)
+  app.canvas?.setDirty(true, true)
+}
+
+function dimAll(waiting) {
+  for (const node of app.graph?._nodes ?? []) if (node.comfyClass === NODE) dim(node, waiting)
+}
+
 app.registerExtension({
   name: "slider_lora.sweep",
   init() {
@@ -112,12 +143,17 @@ app.registerExtension({
     style.textContent = STYLE
     document.head.append(style)
   },
+  setup() {
+    api.addEventListener("execution_start", () => dimAll(true))
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => dimAll(false))
+  },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
     const show = addScrubber(node)
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
+      dim(node, false)
       show(output?.slider_sweep?.[0])
     }
     shows.set(node, show)

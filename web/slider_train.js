@@ -28,12 +28,20 @@ async function finish(node) {
   else say("error", `The server answered ${reply.status}.`)
 }
 
+/** Pictures of the run before are dimmed until this run has its own, or has left the node out. */
+function dim(waiting) {
+  for (const node of app.graph?._nodes ?? []) panels.get(node)?.dim(waiting)
+}
+
 const keyOf = (state) => `${state.node} ${state.name}`
 
 function show(state) {
   const node = nodeAt(app.rootGraph ?? app.graph, state.node)
   const panel = node && panels.get(node)
-  if (!panel || (panel.run() !== state.run && !isAbout(node, state))) return
+  if (panel && (panel.run() === state.run || isAbout(node, state, (app.rootGraph ?? app.graph)?.id))) showOn(node, panel, state)
+}
+
+function showOn(node, panel, state) {
   const before = panel.least()
   panel.show(state)
   if (panel.least() === before) return
@@ -59,6 +67,8 @@ app.registerExtension({
       show(detail)
     })
     api.addEventListener("reconnected", restore)
+    api.addEventListener("execution_start", () => dim(true))
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => dim(false))
   },
   afterConfigureGraph: restore,
   nodeCreated(node) {
@@ -73,6 +83,18 @@ app.registerExtension({
       getMinHeight: panel.least,
     })
     widget.serialize = false
+    widget.label = "training" // as an App names it
     panels.set(node, panel)
+    node.sliderSays = panel.say
+    const before = node.onExecuted
+    node.onExecuted = function (output) {
+      before?.apply(this, arguments)
+      const state = output?.slider_train?.[0]
+      if (!state) return
+      const old = node.widgets.find((candidate) => candidate.name === "old_name")
+      if (old?.value === "restart") old.value = "continue" // once is what was meant
+      states.set(keyOf(state), state)
+      showOn(node, panel, state) // also where nothing ran anew
+    }
   },
 })

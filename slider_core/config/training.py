@@ -146,11 +146,12 @@ def _is_window(window: tuple[float, ...]) -> bool:
 @dataclass(frozen=True)
 class SaveSpec(JsonSpec):
     """How a run is kept on disk while it trains: `seconds` between two autosaves; a checkpoint `every` so many steps (0: none),
-    of which the last `keep` and the best by gain stay."""
+    of which the last `keep` and the best by gain stay. `slider`: the slider as a file beside its run."""
 
     seconds: float = 60.0
     every: int = 0
     keep: int = 3
+    slider: bool = True
 
     def __post_init__(self) -> None:
         self.check("seconds", is_number(self.seconds) and self.seconds >= 0, "0 up")

@@ -52,6 +52,7 @@ class Dataset:
     spec: DatasetSpec = field(default_factory=DatasetSpec)
     trouble: str = ""
     text_sliders: tuple[TextSliderSpec, ...] = ()  # trained beside the images, or without any
+    name: str = ""  # of its folder, or the words that set its prompts apart; a slider without a name of its own gets it
 
     @property
     def image_samples(self) -> tuple[ImageSample, ...]:
@@ -299,10 +300,16 @@ def read_dataset(
 def add_text_slider(text_slider: TextSliderSpec, dataset: Dataset | None = None) -> Dataset:
     """A dataset of these prompts, beside the images and prompts of another."""
     line = f"Words: {text_slider}."
-    if dataset is None:
-        return Dataset((), (), line, text_sliders=(text_slider,))
-    report = f"{dataset.report}\n{line}" if dataset.report else line
-    return replace(dataset, text_sliders=(*dataset.text_sliders, text_slider), report=report)
+    before = dataset or Dataset((), (), "")
+    report = f"{before.report}\n{line}" if before.report else line
+    name = before.name or _words_added(text_slider.target, text_slider.positive)
+    return replace(before, text_sliders=(*before.text_sliders, text_slider), report=report, name=name)
+
+
+def _words_added(target: str, positive: str) -> str:
+    """The words of `positive` that `target` lacks: what the slider adds."""
+    plain = re.findall(r"\w+", target.lower())
+    return " ".join(word for word in re.findall(r"\w+", positive) if word.lower() not in plain)[:40]
 
 
 def origin(dataset: Dataset) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec
+from ..lora.formats.native import Place
 from ..lora.header_fields import training_fields
 from ..lora.info import SliderInfo
 from ..lora.slider_file import Slider
@@ -131,6 +132,8 @@ class Run:
             explained = {"positive": trainer.readings[-1].positive, "negative": trainer.readings[-1].negative}
         losses = trainer.losses[-LOSSES:]
         fingerprint: dict[str, Any] = dict(self.fingerprint)
+        if "place" in fingerprint:
+            fingerprint["place"] = Place(fingerprint["place"])
         loss = sum(losses) / len(losses) if losses else 0.0
         info = SliderInfo(
             name=self.name,

@@ -118,7 +118,8 @@ class Autosave:
 
     def save_slider(self) -> None:
         """Save the slider alone: when it has changed but for its training, as by a calibration."""
-        self._write(self.slider_file)
+        if self.spec.slider:
+            self._write(self.slider_file)
 
     def _write(self, path: Path) -> bool:
         """Whether the slider could be written there."""
@@ -134,6 +135,8 @@ class Autosave:
         """One sentence for the user."""
         if self.trouble:
             return f"Not saved: {self.trouble}{self.note}"
+        if not self.spec.slider:
+            return f"Kept up to step {self.run.saved}: the name goes on from there.{self.note}"
         return f"Saved up to step {self.run.saved} in {Path(*self.folder.parts[-3:]).as_posix().lstrip('/')}/.{self.note}"
 
     def checkpoints(self) -> dict[int, Path]:

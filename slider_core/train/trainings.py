@@ -100,7 +100,7 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
         values = ""  # says nothing to a reader
     raise SliderError(
         f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{values}. Give a new '
-        "name; or begin again with reset (an advanced input; --overwrite on the command line), which discards that training.",
+        "name; or begin again: old_name at restart (--overwrite on the command line) discards that training.",
         "training.differs",
     )
 

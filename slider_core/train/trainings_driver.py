@@ -120,7 +120,7 @@ def begin(
 
     adapter_spec = request.adapter if request.start is None else None
     run = session.begin(request.name, fingerprint(backend, request), make, adapter_spec, saved)
-    if not request.spec.steps or run.step < request.spec.steps:
+    if run.step < (request.spec.steps or run.trainer.ready_at):  # what nothing is left to train with does not enter the file
         run.trainer.adopt(request.spec)
     return run
 

@@ -39,10 +39,12 @@ def draw_strip(
     count_rows, count_columns, _, height, width = images.shape
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
-    face = font(max(11, min(18, cell_width // 6)), "".join([*rows, title]))
-    names = [_fitted(row, face, LONGEST) for row in rows]
+    height_of_text = max(11, cell_width // 6)  # so that it can be read when the strip is shrunk to a node's width
+    band = max(BAND, height_of_text * 3 // 2)
+    face = font(height_of_text, "".join([*rows, title]))
+    names = [_fitted(row, face, max(LONGEST, cell_width)) for row in rows]
     left = 12 + int(max(map(face.getlength, names))) if names else GAP
-    top = BAND + GAP + BAND if title else BAND
+    top = band + GAP + band if title else band
     size = (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP)
     canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -50,7 +52,7 @@ def draw_strip(
         draw.text((left, GAP), title, INK, font=face)
     for column, strength in enumerate(strengths):
         x = left + column * (cell_width + GAP)
-        draw.text((x + cell_width / 2, top - BAND / 2), label(strength), INK, font=face, anchor="mm")
+        draw.text((x + cell_width / 2, top - band / 2), label(strength), INK, font=face, anchor="mm")
         for row in range(count_rows):
             canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
     for row, name in enumerate(names):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import harness
 import pytest
@@ -13,13 +15,17 @@ from rings import find_chromium, find_comfyui, obstacle_e2e
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]:
-    """ComfyUI with this checkout as its only custom node."""
+    """ComfyUI with this checkout, and a checkpoint that ComfyUI's own loader reads."""
     if reason := obstacle_e2e():
         pytest.skip(reason)
     base = tmp_path_factory.mktemp("comfy")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     log = harness.BUILD / f"e2e-server{worker and '-' + worker}.log"
-    with harness.serve(find_comfyui(), base, {harness.PACK: harness.ROOT}, log) as running:
+    packs = {harness.PACK: harness.ROOT, "tiny-checkpoint": Path(__file__).parent / "tiny_checkpoint"}
+    checkpoints = base / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    shutil.copy(harness.ROOT / "slider_core" / "with_tiny" / "tiny.safetensors", checkpoints)
+    with harness.serve(find_comfyui(), base, packs, log) as running:
         yield running
 
 

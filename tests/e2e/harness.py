@@ -22,13 +22,13 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from graphs import demo_graph, spelled_out
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 SCREENS = BUILD / "screens"
-QUICKSTART = ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 PACK = "slider-lora"
 BOOT_S = 180.0
 PATIENCE_S = 90.0  # of a click, on a machine that does much else
@@ -261,11 +261,12 @@ def open_template(page: Page, pack: str, name: str) -> None:
 
 def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
     """Some nodes of the quickstart in API format, with a training of a few steps unless `training` says otherwise."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph = demo_graph()
+    graph["6"]["inputs"] = {k: v for k, v in graph["6"]["inputs"].items() if k != "sampling"}
     inputs = graph["6"]["inputs"]
-    del inputs["sampling"]
-    inputs |= {"steps": 4, "total_steps": 4, "calibrate": False} | training
-    return {key: graph[key] for key in nodes}
+    inputs |= {"steps": 4, "calibrate": False} | training
+    graph["19"]["inputs"]["force"] = True  # after a few steps there is little to save
+    return spelled_out({key: graph[key] for key in nodes})
 
 
 def lay(page: Page, graph: dict[str, Any]) -> None:
@@ -317,7 +318,9 @@ def await_pictures(page: Page, kind: str, limit_s: float = 20.0) -> list[dict[st
         page.wait_for_timeout(250)
 
 
-def run_and_wait(page: Page, timeout: float = 120.0, meanwhile: Callable[[], None] | None = None) -> RunResult:
+def run_and_wait(
+    page: Page, timeout: float = 120.0, meanwhile: Callable[[], None] | None = None, button: str = "queue-button"
+) -> RunResult:
     """Press Run, do what is to be done `meanwhile`, wait until the graph ends in one way or another. `timeout` in seconds."""
     page.evaluate(
         """events => {
@@ -331,7 +334,7 @@ def run_and_wait(page: Page, timeout: float = 120.0, meanwhile: Callable[[], Non
     start = time.monotonic()
     try:
         with page.expect_response(lambda r: r.request.method == "POST" and r.url.endswith("/prompt"), timeout=30_000) as answer:
-            page.get_by_test_id("queue-button").first.click()
+            page.get_by_test_id(button).first.click()
         reply = answer.value.json()
         if not answer.value.ok:
             return RunResult("rejected", reply, time.monotonic() - start)

@@ -9,6 +9,7 @@ from typing import Any
 
 import harness
 import pytest
+from graphs import spelled_out
 from playwright.sync_api import Page
 from rings import find_chromium
 
@@ -30,13 +31,13 @@ NODE_SIZE = "() => [...window.app.graph._nodes.find(n => n.type === 'SliderTrain
 
 def watched_graph() -> dict[str, Any]:
     """The quickstart's training with a live preview, and the picture of its curve."""
-    graph = harness.small_graph("1", "2", "5", "6", "7", "8", "9", name="watched", steps=MORE_STEPS, total_steps=MORE_STEPS)
-    graph["6"]["inputs"] |= {"sampling": ["20", 0], "strip_every": 8}
+    graph = harness.small_graph("1", "2", "5", "6", "7", "8", "9", name="watched", steps=MORE_STEPS, strip_every=8)
+    graph["6"]["inputs"]["sampling"] = ["20", 0]
     prompts = {"positive": ["7", 0], "negative": ["8", 0], "latent_image": ["9", 0], "prompt": ""}
     sampler = {"steps": 8, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "picture_seed": 7}
     graph["20"] = {"class_type": "SliderSampling", "inputs": prompts | sampler}
     graph["21"] = {"class_type": "PreviewImage", "inputs": {"images": ["6", 4]}}
-    return graph
+    return spelled_out(graph)
 
 
 def look(page: Page, name: str) -> None:
@@ -84,7 +85,7 @@ def test_a_training_is_seen_on_the_canvas_after_a_reload_and_in_a_second_tab_of_
         tab.on("pageerror", lambda error: tab.slider_errors.append(str(error)))
         tab.goto(server.url, wait_until="domcontentloaded")
         harness.await_ready(tab)
-        tab.evaluate("prompt => window.app.loadApiJson(prompt, 'workflow')", watched_graph())
+        harness.load_workflow(tab, page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))"))
         look(tab, "live-vue-opened")
         shown = tab.wait_for_function(ALL_IS_SHOWN, timeout=20_000).json_value()
         assert shown["cut"] <= 0

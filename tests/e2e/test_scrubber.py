@@ -8,7 +8,7 @@ from pathlib import Path
 import harness
 import pytest
 import torch
-from graphs import sweep_nodes
+from graphs import spelled_out, sweep_nodes
 from playwright.sync_api import Locator, Page
 from rings import find_chromium
 
@@ -21,7 +21,7 @@ from slider_core.with_tiny.model import TinyBackend
 
 FILE, STRENGTHS, LIMIT_S = "shaken.safetensors", (-2, -0.5, 0, 1), 240.0
 SAMPLED = {"steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
-GRAPH = {
+GRAPH = spelled_out({
     "1": {"class_type": "SliderDemoModel", "inputs": {}},
     "2": {"class_type": "LoadSliderLoRA", "inputs": {"file": FILE}},
     "3": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a face with tan skin on a blue background"}},
@@ -36,7 +36,7 @@ GRAPH = {
         "class_type": "SaveSliderSweep",
         "inputs": {"sweep": ["6", 4], "filename_prefix": "swept", "webp": True, "page": True, "frame_ms": 150, "quality": 90},
     },
-}  # fmt: skip
+})  # fmt: skip
 APPLIED = "() => window.app.graph._nodes.find(n => n.type === 'SliderLoRAApply').widgets.find(w => w.name === 'strength').value"
 SHOWN = "root => [...root.querySelectorAll('.scene img')].map(i => Number(i.style.opacity))"
 

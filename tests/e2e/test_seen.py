@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from rings import find_chromium
 
-from slider_core.lora.slider_file import load_slider
+from slider_core.train.training_file import load_run
 
 LIMIT_S, MORE_STEPS = 120.0, 100_000
 HEIGHT = "() => window.app.graph._nodes.find(n => n.type === 'SliderBucket').size[1]"
@@ -48,7 +48,7 @@ def test_reports_of_the_injector_the_training_and_the_saving_stand_on_their_node
         "20 layers (general), lora",
         f"at rank {rank};",
         f"told_{kind}: step 4 of 4.",
-        f"Saved models/loras/sliders/told_{kind}_0",
+        f"Saved models/loras/sliders/told_{kind}.safetensors",
     ):
         page.get_by_text(words).first.wait_for(state="visible", timeout=10_000)
 
@@ -135,8 +135,8 @@ def look_up(node: str, text: str, desk: Page) -> None:
 
 
 @pytest.mark.e2e
-def test_a_cancel_in_the_middle_leaves_a_slider_that_can_be_read_and_no_error(page: Page, server: harness.Server) -> None:
-    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="cancelled", steps=MORE_STEPS, total_steps=MORE_STEPS))
+def test_a_cancel_in_the_middle_leaves_a_run_that_can_be_read_and_no_error(page: Page, server: harness.Server) -> None:
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="cancelled", steps=MORE_STEPS))
     harness.count_steps(page)
 
     def cancel_when_it_trains() -> None:
@@ -148,5 +148,5 @@ def test_a_cancel_in_the_middle_leaves_a_slider_that_can_be_read_and_no_error(pa
     harness.screenshot(page, "cancelled")
     assert result.event == "execution_interrupted"
     assert page.get_by_test_id("error-overlay").count() == 0, "a cancel is no error"
-    slider = load_slider(server.base / "output" / "sliders" / "cancelled" / "cancelled.safetensors")
-    assert 5 < slider.info.step < MORE_STEPS
+    run = load_run(server.base / "output" / "sliders" / "cancelled" / "cancelled.run.safetensors")
+    assert 5 < run.step < MORE_STEPS

@@ -11,16 +11,16 @@ from urllib.request import Request, urlopen
 import pytest
 import torch
 from gpu.trial import numbers
+from graphs import demo_graph
 from rings import BUILD, ROOT, find_comfyui
 
-QUICKSTART = ROOT / "tools" / "workflows" / "slider_quickstart.api.json"
 STEPS, LIMIT_S = 6, 180
 
 
 @pytest.fixture
 def prompt() -> dict:
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": STEPS, "calibrate": False}
     graph["20"]["inputs"] |= {"steps": 2, "every": 3}
     graph["10"]["inputs"]["steps"] = 2
     return graph

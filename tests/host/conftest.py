@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import spelled_out
 from rings import ROOT, find_comfyui, obstacle_host
 
 CLIENT = "test-client"
@@ -193,8 +194,8 @@ class Run:
 
     @property
     def texts(self) -> list[str]:
-        """Progress texts, in order."""
-        return [text for _, text in self.events("progress_text")]
+        """What nodes have said, in order."""
+        return [text for _, text in self.events("progress_text")] + [e["text"] for e in self.events("slider_lora.message")]
 
     @property
     def executed(self) -> list[str]:
@@ -232,7 +233,7 @@ class GraphRunner:
             for name, link in capture.items()
         }
         prompt, key = (
-            copy.deepcopy(_unwatched(prompt) | catchers),
+            copy.deepcopy(spelled_out(_unwatched(prompt)) | catchers),
             "test-prompt",
         )  # the executor writes its cache marks into the prompt
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(key, prompt, None))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import sweep_inputs, sweep_nodes
+from graphs import demo_graph, sweep_inputs, sweep_nodes
 from products import in_turn
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 ALGORITHMS = ("lora", "rslora", "dora", "locon", "loha", "lokr", "full", "glora")
 STEPS, TOLERANCE = 12, 1e-4
 GUIDE = {  # the example of SimpleTuner's slider guide
@@ -26,8 +25,8 @@ GUIDE = {  # the example of SimpleTuner's slider guide
 @pytest.fixture
 def prompt() -> dict:
     """The quickstart in API form, short: model 1, dataset 2, targets 5, training 6, sweep 10, save 19."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.01, "any_rate": True, "calibrate": False}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.01, "any_rate": True, "calibrate": False}
     graph[save_key(graph)]["inputs"]["force"] = True
     graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 2.5"}
     graph["20"]["inputs"] |= {"steps": 4}
@@ -116,14 +115,14 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
         pytest.skip("a PEFT folder holds LoRA and DoRA")
     save = save_key(prompt)
     prompt["5"]["inputs"]["algorithm"] = algorithm
-    prompt[save]["inputs"] |= {"format": form, "filename_prefix": f"sliders/{algorithm} {form}"}
+    prompt[save]["inputs"] |= {"format": form, "name": f"sliders/{algorithm} {form}"}
     run = run_graph(trained(prompt) | {save: prompt[save]}, slider=("6", 0), name=(save, 0))
     graph = trained(prompt) | {"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}}
     graph["6"] = {
         "class_type": "SliderTrainStep",
         "inputs": prompt["6"]["inputs"] | {"start_from": ["load", 0], "name": f"{algorithm} {form}"},
     }
-    graph["6"]["inputs"] |= {"steps": 1, "total_steps": 1, "learning_rate": 1e-7}
+    graph["6"]["inputs"] |= {"steps": 1, "learning_rate": 1e-7}
     graph["6"]["inputs"]["calibrate"] = False  # a second one finds unit 1 again to a few parts in a thousand
     again = run_graph(graph, slider=("6", 0), info=("load", 1))
     assert (algorithm if algorithm != "rslora" else "lora") in again["info"]
@@ -137,7 +136,7 @@ def test_training_goes_on_from_a_file(algorithm: str, form: str, prompt: dict, r
 def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict, run_graph, comfy: Path) -> None:
     """A kohya file: Slider LoRA Apply finds its layers; the save node needs the model for that, and says so."""
     save = save_key(prompt)
-    prompt[save]["inputs"] |= {"format": "kohya", "filename_prefix": "sliders/kohya"}
+    prompt[save]["inputs"] |= {"format": "kohya", "name": "sliders/kohya"}
     name = run_graph(trained(prompt) | {save: prompt[save]}, name=(save, 0))["name"]
     load = {"class_type": "LoadSliderLoRA", "inputs": {"file": name}}
     sweep = sweep_inputs(prompt) | {"slider": ["load", 0]}
@@ -151,7 +150,7 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
         "1": prompt["1"],
         "save": {"class_type": "SaveSliderLoRA", "inputs": prompt[save]["inputs"] | {"slider": ["load", 0]}},
     }
-    again["save"]["inputs"] |= {"format": "native", "filename_prefix": "sliders/anew"}
+    again["save"]["inputs"] |= {"format": "native", "name": "sliders/anew"}
     with pytest.raises(run_graph.Error, match="connect the model"):
         run_graph(again)
     again["save"]["inputs"]["model"] = ["1", 0]
@@ -161,9 +160,9 @@ def test_a_file_made_elsewhere_can_be_applied_swept_and_saved_anew(prompt: dict,
     assert "the model's answer" not in words
 
 
-def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(prompt: dict, run_graph, comfy: Path, pack) -> None:
+def test_what_the_user_says_is_in_the_header_and_no_other_slider_is_replaced(prompt: dict, run_graph, comfy: Path, pack) -> None:
     save = save_key(prompt)
-    prompt[save]["inputs"] |= {"filename_prefix": "sliders/told", "minus": "frown", "plus": "smile", "preview": ["10", 0]}
+    prompt[save]["inputs"] |= {"name": "sliders/told", "minus": "frown", "plus": "smile", "preview": ["10", 0]}
     prompt["10"]["inputs"]["units"] = "raw"  # as the stock loader counts
     graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "10", "20", save)}
     first = run_graph(graph, name=(save, 0))["name"]
@@ -173,16 +172,24 @@ def test_what_the_user_says_is_in_the_header_and_nothing_is_replaced_unasked(pro
     assert told.thumbnail.startswith("data:image/jpeg;base64,")
     assert str(comfy) not in str(told)
     prompt[save]["inputs"]["minus"] = "sad"
-    second = run_graph(graph, name=(save, 0))["name"]
-    assert (first, second) == ("sliders/told_00001_.safetensors", "sliders/told_00002_.safetensors")
-    prompt[save]["inputs"] |= {"overwrite": True, "filename_prefix": "sliders/told_00001_"}
+    file = comfy / "models" / "loras" / first
+    again = [run_graph(graph, name=(save, 0), report=(save, 1)), run_graph(graph, name=(save, 0), report=(save, 1))]
+    assert [run["name"] for run in again] == [first, first] == ["sliders/told.safetensors"] * 2
+    assert pack.core("lora.slider_file").load_slider(file).info.minus == "sad"
+    written = file.stat().st_mtime_ns
+    prompt[save]["inputs"]["name"] = "sliders/told "  # asked for anew, with nothing to write
+    run_graph(graph, name=(save, 0))
+    assert file.stat().st_mtime_ns == written
+    prompt["6"]["inputs"]["name"] = "another"
+    assert run_graph(graph, name=(save, 0))["name"] == "sliders/told_2.safetensors"
+    prompt[save]["inputs"]["overwrite"] = True
     assert run_graph(graph, name=(save, 0))["name"] == first
-    assert pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / first).info.minus == "sad"
+    assert pack.core("lora.slider_file").load_slider(file).info.name == "another"
 
 
 def test_a_prefix_outside_the_loras_folder_is_refused(prompt: dict, run_graph, comfy: Path) -> None:
     save = save_key(prompt)
-    prompt[save]["inputs"]["filename_prefix"] = "../../outside"
+    prompt[save]["inputs"]["name"] = "../../outside"
     with pytest.raises(run_graph.Error, match="outside the output folder"):
         run_graph(trained(prompt) | {save: prompt[save]})
     assert not list(comfy.parent.glob("outside*"))

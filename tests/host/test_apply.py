@@ -3,18 +3,16 @@
 Oracles: ComfyUI's own loader path (merge), its KSampler split into steps, and its rule for a conditioning's timestep range.
 """
 
-import json
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from graphs import demo_graph
 from zoo.animals import tiny
 from zoo.measure import Trial, norm, shaken
 from zoo.model import build_tiny, conditioning
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 TITLES = ("SD15", "Flux", "ZImage", "WAN21_T2V", "SD3 3.5 medium", "HiDreamO1")
 SAME, MOVED = 1e-4, 1e-2  # as a share of the slider's effect; what the slider must move, as a share of the output
 BATCHED = 1e-3  # the same where rows of one batch are compared with runs of one row
@@ -363,8 +361,8 @@ def test_compiled_models_are_trained_on_as_plain_ones_are(cases: Any) -> None:
 @pytest.fixture
 def prompt() -> dict:
     """The quickstart's model 1, dataset 2, targets 5, training 6, prompts 7 and 8, latent 9, sampler 12, decoder 13."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": 3, "total_steps": 3, "learning_rate": 0.01, "calibrate": False}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": 3, "learning_rate": 0.01, "calibrate": False}
     graph["12"]["inputs"]["steps"] = 3
     return {k: graph[k] for k in ("1", "2", "5", "6", "7", "8", "9", "12", "13")}
 

@@ -4,16 +4,14 @@ Oracles outside our code: weights merged by hand, ComfyUI's own two LoRA loaders
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from graphs import sweep_inputs, sweep_nodes
+from graphs import demo_graph, sweep_inputs, sweep_nodes
 from safetensors.torch import save_file
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 STEPS, STRENGTH, RANK, ALPHA = 6, 0.7, 3, 1.5
 SAME = 2e-3  # of a slider's size: two orders of adding in float32, through Adam, which divides by small numbers
 NAME = "assistant.safetensors"
@@ -24,13 +22,13 @@ LOADERS = {"merged": "LoraLoaderModelOnly", "bypass": "LoraLoaderBypassModelOnly
 def dataset(pack) -> Any:
     """The quickstart's images, looked at by the doctor once."""
     module = pack.part("nodes.dataset")
-    return module.LoadSliderDataset.execute("demo: smile", 1.0, "").args[0]
+    return module.LoadSliderDataset.execute("demo: smile", "").args[0]
 
 
 @pytest.fixture
 def prompt(dataset: Any, run_graph) -> dict[str, Any]:
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8")) | {"2": run_graph.give(dataset)}
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
+    graph = demo_graph() | {"2": run_graph.give(dataset)}
+    graph["6"]["inputs"] |= {"steps": STEPS, "calibrate": False}
     return graph
 
 
@@ -135,7 +133,7 @@ def test_the_file_holds_the_slider_alone_and_needs_no_assistant(
     way: str, prompt: dict, lora: dict, run_graph, pack, comfy
 ) -> None:
     graph = carrying(prompt, LOADERS[way])
-    graph["save"] = {"class_type": "SaveSliderLoRA", "inputs": {"slider": ["6", 0], "filename_prefix": "alone", "dtype": "fp32"}}
+    graph["save"] = {"class_type": "SaveSliderLoRA", "inputs": {"slider": ["6", 0], "name": "alone", "dtype": "fp32"}}
     run = run_graph(graph, slider=("6", 0), name=("save", 0), base=("1", 0))
     saved = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"])
     assert set(saved.weights) == set(run["slider"].weights)
@@ -179,7 +177,7 @@ def test_strengths_do_not_scale_it(way: str, prompt: dict, lora: dict, run_graph
 @pytest.mark.parametrize("way", LOADERS)
 def test_another_assistant_under_the_same_name_is_named(way: str, prompt: dict, lora: dict, run_graph) -> None:
     graph = carrying(prompt, LOADERS[way])
-    graph["6"]["inputs"] |= {"total_steps": 3 * STEPS}
+    graph["6"]["inputs"] |= {"steps": 3 * STEPS, "steps_per_run": STEPS}
     info = run_graph(graph, slider=("6", 0))["slider"].info
     assert info.assistant.startswith("LoRA on 8 layers")
     run_graph(graph, slider=("6", 0))

@@ -1,21 +1,18 @@
 """In a real ComfyUI a strength means what was measured: in Train Step, Calibrate, Apply, the sweep and the file."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from graphs import sweep_inputs
+from graphs import demo_graph, sweep_inputs
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
 
 
 @pytest.fixture
 def prompt() -> dict:
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "learning_rate": 0.004}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004}
     graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 1"}
     graph["20"]["inputs"]["steps"] = 4
     graph["12"]["inputs"]["steps"] = 4

@@ -440,7 +440,7 @@ def small(run_graph, pack, forget) -> dict[str, Any]:
     sizes = {"in_channels": 3, "out_channels": 3, "context_dim": width}
     entry = replace(tiny("SD15"), latent=(3, 16, 16), config=tiny("SD15").config | sizes)
     _, clip, vae = pack.core("with_tiny.model_in_comfy").load_demo(pack.core("with_tiny.model").load_weights())
-    dataset = pack.part("nodes.dataset").LoadSliderDataset.execute("demo: smile", 1.0, "").args[0]
+    dataset = pack.part("nodes.dataset").LoadSliderDataset.execute("demo: smile", "").args[0]
     given = {
         "model": build_tiny(entry),
         "clip": clip,
@@ -456,7 +456,6 @@ def small(run_graph, pack, forget) -> dict[str, Any]:
     choice = {
         "name": "leaf",
         "steps": 3,
-        "total_steps": 3,
         "learning_rate": 0.01,
         "any_rate": True,
         "batch": 2,
@@ -485,7 +484,6 @@ def small(run_graph, pack, forget) -> dict[str, Any]:
             control=["on", 0],
             training_seed=0,
             resolution=16,
-            reset=False,
             calibrate=False,
             **choice,
         ),
@@ -499,7 +497,7 @@ def test_the_nodes_train_save_apply_and_sweep_a_slider_in_a_controlnet(small: di
     graph = small | {"latent": run_graph.give(latent)}
     graph["save"] = {
         "class_type": "SaveSliderLoRA",
-        "inputs": {"slider": ["train", 0], "filename_prefix": "leaf", "dtype": "fp32", "force": True},
+        "inputs": {"slider": ["train", 0], "name": "leaf", "dtype": "fp32", "force": True},
     }
     swept = {"slider": ["train", 0], "vae": ["vae", 0], "strengths": "-2, 0, 2", "rows": 1}
     graph |= sweep_nodes(sampler | asked | swept, "sweep")
@@ -521,7 +519,7 @@ def test_the_nodes_train_save_apply_and_sweep_a_slider_in_a_controlnet(small: di
 
 def test_a_run_with_control_remembers_it(small: dict, run_graph) -> None:
     small["layers"]["inputs"].pop("control_net")
-    small["train"]["inputs"]["total_steps"] = 9
+    small["train"]["inputs"] |= {"steps": 9, "steps_per_run": 3}
     slider = run_graph(small, slider=("train", 0))["slider"]
     assert not slider.info.in_controlnet
     assert slider.info.control.startswith("ControlNet 1 hints")

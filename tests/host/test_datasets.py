@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from graphs import demo_graph
 from PIL import Image
-
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 
 
 @pytest.fixture
 def prompt() -> dict:
     """Model 1, dataset 2, targets 5, training 6 of the quickstart, a few steps."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": 3, "total_steps": 3, "calibrate": False}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": 3, "calibrate": False}
     return {key: graph[key] for key in ("1", "2", "5", "6")}
 
 
@@ -162,7 +161,7 @@ def test_a_second_run_encodes_nothing(prompt: dict, run_graph, comfy: Path, face
     assert encoded.count("image") == 12
     encoded.clear()
     pack.part("nodes.running").SESSION.drop("smile")
-    prompt["6"]["inputs"]["reset"] = True
+    prompt["6"]["inputs"]["old_name"] = "restart"
     second = run_graph(prompt, loss=("6", 2))
     assert encoded == []
     assert second["loss"] == first["loss"]
@@ -179,7 +178,7 @@ def test_images_of_two_shapes_train_in_one_dataset(prompt: dict, run_graph, comf
         for number in ("02", "04"):
             Image.open(faces / side / f"{number}.png").resize((96, 64)).save(home / side / f"{number}.png")
     prompt["2"]["inputs"]["folder"] = "shapes"
-    prompt["6"]["inputs"] |= {"steps": 8, "total_steps": 8}
+    prompt["6"]["inputs"] |= {"steps": 8}
     run = run_graph(prompt, loss=("6", 2))
     shapes = {tuple(s.latent.shape) for s in pack.part("nodes.running").SESSION.get("smile").trainer.samples}
     assert len(shapes) == 2

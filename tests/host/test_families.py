@@ -1,14 +1,11 @@
 """A loaded model's family: every class of ComfyUI has one, and nodes draw and train by it where a value is 0 or auto."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
+from graphs import demo_graph
 from zoo.animals import FULL, TINY
 from zoo.model import build_full, build_tiny
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 SHAPES_TELL = {"Flux2 dev": "flux2", "Flux2 klein 4B": "klein", "FluxSchnell": "schnell", "FluxSchnell Ovis-Image": "ovis"}
 CLASSES_TELL = {
     "LongCatImage": "longcat",
@@ -50,8 +47,8 @@ def test_a_shift_and_a_guidance_are_set_where_nobody_has_set_them(pack) -> None:
 
 def test_the_nodes_say_what_they_took_and_need_no_conditioning(run_graph) -> None:
     """Nothing but a prompt: the family's size, steps and sampler, for the strip and for the sweep alike."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": 2, "total_steps": 2, "calibrate": False, "batch": 0, "resolution": 0, "strip_every": 0}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": 2, "calibrate": False, "batch": 0, "resolution": 0, "strip_every": 0}
     text = {"prompt": "a face", "clip": ["1", 1], "picture_seed": 7, "distilled": "yes"}
     own = {"steps": 2, "cfg": 0.0, "sampler_name": "auto", "scheduler": "auto"}
     graph["20"] = {"class_type": "SliderSampling", "inputs": text | own}

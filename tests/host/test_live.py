@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from graphs import sweep_nodes
+from graphs import demo_graph, sweep_nodes
 from PIL import Image
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 STEPS, EVERY = 6, 2
 TRAINING = ("1", "2", "5", "6")
 PROMPTS = ("7", "8", "9")
@@ -28,8 +27,8 @@ LIBRARY = {  # two prompts: three entries of one, one of the other
 
 @pytest.fixture
 def prompt() -> dict:
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": STEPS, "calibrate": False}
+    graph = demo_graph()
+    graph["6"]["inputs"] |= {"steps": STEPS, "calibrate": False}
     graph["6"]["inputs"].pop("sampling", None)
     return {k: graph[k] for k in (*TRAINING, *PROMPTS)}
 
@@ -90,7 +89,7 @@ def test_a_watched_training_is_the_same_training_bit_for_bit(
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]
     base = {name: value.clone() for name, value in model.model.state_dict().items()}
     prompt["5"]["inputs"] |= adapter
-    prompt["6"]["inputs"] |= {"steps": steps, "total_steps": steps}
+    prompt["6"]["inputs"] |= {"steps": steps}
     curve = run_graph(prompt, curve=("6", 4))["curve"]
     assert curve.shape == (1, 800, 900, 3)
     assert 0 <= float(curve.min()) < 0.5 < float(curve.max()) <= 1
@@ -165,7 +164,7 @@ def test_events_are_bounded_and_the_last_one_says_how_it_ended(prompt: dict, run
     assert [point[0] for point in last["explained"]] == [STEPS]
     assert (last["strip"]["step"], last["trouble"]) == (STEPS, "")
     monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
-    prompt["6"]["inputs"]["reset"] = True
+    prompt["6"]["inputs"]["old_name"] = "restart"
     phases = [event["phase"] for event in run_graph(watched(prompt), slider=("6", 0)).events(EVENT)]
     assert (phases[0], {*phases[1:-1]}, phases[-1]) == ("training", {"drawing"}, "done"), "time stands still: only what is new"
 

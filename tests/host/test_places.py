@@ -97,7 +97,7 @@ def test_a_dataset_file_that_names_the_whole_disk_is_not_walked(pack, comfy: Pat
     assert "whole.json" in node.fingerprint_inputs("whole.json")
     pack.part("nodes.dataset").SliderBucket.fingerprint_inputs("../../../../..")
     with pytest.raises(error) as fault:
-        node.execute("whole.json", 1.0, "")
+        node.execute("whole.json", "")
     assert fault.value.code == "folder.outside"
     assert time.monotonic() - start < 5
 
@@ -105,7 +105,7 @@ def test_a_dataset_file_that_names_the_whole_disk_is_not_walked(pack, comfy: Pat
 def test_a_drive_that_is_gone_is_told_in_words_by_every_node(pack, error: type, monkeypatch: pytest.MonkeyPatch) -> None:
     files = pack.part("nodes.files")
 
-    def gone(_name: str) -> None:
+    def gone(*_file: object) -> None:
         raise OSError(116, "Stale file handle", "/mnt/loras/x.safetensors")
 
     monkeypatch.setattr(files, "load_slider", gone)

@@ -57,7 +57,7 @@ def test_the_shipped_pack_loads_all_its_nodes_and_what_they_read(
     run = run_graph(
         {
             "1": {"class_type": "SliderDemoModel", "inputs": {}},
-            "2": {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "strength": 1.0, "caption": ""}},
+            "2": {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "caption": ""}},
         },
         model=("1", 0),
         report=("2", 3),

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from graphs import sweep_inputs, sweep_nodes
+from graphs import demo_graph, sweep_inputs, sweep_nodes
 from PIL import Image
 from products import FULL
 from zoo.animals import TINY, tiny
 from zoo.measure import empty_latent, shaken
 from zoo.model import build_tiny, conditioning
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 STRENGTHS, FEW = (-1.0, 0.0, 0.5, 1.0, 2.0), (-1.0, 0.5, 2.0)
 TOLERANCE, PIXELS = 1e-3, 1e-4
 LIBRARY = {
@@ -24,7 +23,7 @@ LIBRARY = {
     "base": {"prompt": "a face with tan skin on a blue background", "adapter_strength": 0},
     "other": {"prompt": "a face with pale skin on a green background", "adapter_strength": -1.5},
 }
-PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "strength": 1.0, "caption": ""}}
+PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "caption": ""}}
 
 
 def slider_of(pack, module: torch.nn.Module, **info: str) -> object:
@@ -36,7 +35,7 @@ def slider_of(pack, module: torch.nn.Module, **info: str) -> object:
 @pytest.fixture
 def prompt(pack, run_graph) -> dict:
     """The quickstart's graph without its training: a slider with random weights stands where it was."""
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph = demo_graph()
     model = run_graph({"1": graph["1"]}, model=("1", 0))["model"]
     slider = slider_of(pack, model.model.diffusion_model, name="shaken", plus="up", minus="down")
     graph["6"] = run_graph.give(slider)
@@ -255,7 +254,7 @@ def test_a_library_alone_is_read_and_nothing_is_drawn(run_graph, comfy: Path) ->
     ("inputs", "says"),
     [
         ({"library": '{"a": {"prompt": "x", "adapter_strenght": 1}}'}, 'entry "a" has no field "adapter_strenght"; did you mean'),
-        ({"library": '{"a": "x"}', "model": ["1", 0]}, "to draw it needs clip, vae, slider too"),
+        ({"library": '{"a": "x"}', "model": ["1", 0]}, "to draw it needs vae, slider, sampling too"),
     ],
 )
 def test_a_wrong_library_is_refused_in_a_line(inputs: dict, says: str, prompt: dict, run_graph) -> None:
@@ -269,7 +268,7 @@ def test_a_wrong_library_is_refused_in_a_line(inputs: dict, says: str, prompt: d
 def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_graph, comfy: Path, pack) -> None:
     found = {"slider": ["6", 0], "lowest": -0.5, "highest": 1.5, "minus": "", "plus": " smiling "}
     graph = {"1": prompt["1"], "6": prompt["6"], "30": {"class_type": "SliderFinding", "inputs": found}}
-    saved = {"slider": ["30", 0], "filename_prefix": "found", "dtype": "fp32", "model": ["1", 0]}
+    saved = {"slider": ["30", 0], "name": "found", "dtype": "fp32", "model": ["1", 0]}
     graph["31"] = {"class_type": "SaveSliderLoRA", "inputs": saved}
     run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
     told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).info

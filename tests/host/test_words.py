@@ -1,14 +1,11 @@
 """In a real ComfyUI words train a slider where a dataset would: on eps, flow and guidance-distilled models."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
+from graphs import demo_graph
 from zoo.animals import tiny
 from zoo.model import build_tiny, conditioning
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "tools" / "workflows" / "slider_quickstart.api.json"
 EPS, FLOW, DISTILLED = "SD15", "Lumina2", "Flux"
 STEPS = 3
 FACE = "a face with tan skin on a blue background"
@@ -58,10 +55,10 @@ def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) 
 
 @pytest.fixture
 def prompt() -> dict:
-    graph = json.loads(QUICKSTART.read_text(encoding="utf-8"))
+    graph = demo_graph()
     graph = {k: graph[k] for k in ("1", "5", "6")}
     graph["2"] = {"class_type": "SliderTextPair", "inputs": TEXT | {"count": 2, "steps": 2}}
-    graph["6"]["inputs"] |= {"steps": STEPS, "total_steps": 2 * STEPS, "name": "eyes", "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": 2 * STEPS, "steps_per_run": STEPS, "name": "eyes", "calibrate": False}
     return graph
 
 

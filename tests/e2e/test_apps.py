@@ -1,0 +1,48 @@
+"""Both Apps: opened from Templates, a slider is trained in the one and used in the other."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import harness
+import pytest
+from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from rings import find_chromium
+from test_new_user import FACE, choose, give_images
+
+LIMIT_S, RUN = 300.0, "linear-run-button"
+
+
+def opened(page: Page, name: str) -> None:
+    """The App of that name, without the tour of the first visit."""
+    harness.open_template(page, harness.PACK, name)
+    page.get_by_test_id("linear-widgets").wait_for(timeout=20_000)
+    with suppress(PlaywrightTimeout):
+        page.get_by_role("button", name="Skip").first.click(timeout=4000)
+    choose(page, "CheckpointLoaderSimple", ckpt_name="tiny.safetensors")
+    choose(page, "SliderSampling", prompt=FACE)
+
+
+@pytest.mark.e2e
+def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Server) -> None:
+    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
+        opened(page, "slider_train.app")
+        give_images(page, "in_an_app", 4)
+        choose(page, "SliderTrainStep", steps=20)
+        choose(page, "SaveSliderLoRA", force=True)
+        result = harness.run_and_wait(page, LIMIT_S, button=RUN)
+        assert result.ok, str(result)
+        expect(page.locator(".slider-live .verdict")).to_contain_text("in_an_app: step 20 of 20.", timeout=15_000)
+        harness.screenshot(page, "app-train")
+
+        opened(page, "slider_use.app")
+        choose(page, "LoadSliderLoRA", file="sliders/in_an_app.safetensors")
+        result = harness.run_and_wait(page, LIMIT_S, button=RUN)
+        assert result.ok, str(result)
+        handle = page.locator(".slider-scrubber").get_by_role("slider")
+        handle.focus()
+        page.keyboard.press("End")
+        assert handle.get_attribute("aria-valuenow") == "2"
+        harness.screenshot(page, "app-use")
+        assert harness.page_errors(page) == []

@@ -1,0 +1,43 @@
+// What a node of the pack says: its report in a field of its own, which never grows; of a training in its panel; else as a note.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { nodeAt } from "./live.mjs"
+import { noteOn } from "./node_note.mjs"
+
+const EVENT = "slider_lora.message"
+const REPORTING = ["SaveSliderLoRA", "SliderTargetInjector", "SliderCalibrate", "LoadSliderLoRA"]
+const HEIGHT = 50
+const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; padding: 2px 4px;
+  font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
+
+function addReport(node) {
+  const element = document.createElement("div")
+  element.className = "slider-report"
+  element.style.cssText = STYLE
+  const widget = node.addDOMWidget("report", "slider_report", element, {
+    serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT,
+  })
+  widget.serialize = false
+  node.sliderSays = (text) => (element.textContent = text)
+}
+
+app.registerExtension({
+  name: "slider_lora.report",
+  setup() {
+    api.addEventListener(EVENT, ({ detail }) => {
+      const node = nodeAt(app.rootGraph ?? app.graph, detail.node)
+      if (node?.sliderSays) node.sliderSays(detail.text)
+      else if (node) noteOn(document, node, detail.text, "warning")
+    })
+  },
+  nodeCreated(node) {
+    if (!REPORTING.includes(node.comfyClass)) return
+    addReport(node)
+    const before = node.onExecuted
+    node.onExecuted = function (output) {
+      before?.apply(this, arguments)
+      if (output?.text?.[0]) node.sliderSays(output.text[0])
+    }
+  },
+})
