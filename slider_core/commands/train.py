@@ -194,6 +194,8 @@ def _train(backend: TinyBackend, run: Run, autosave: Autosave, calibrating: bool
         stopped = run.step < run.trainer.end
     except KeyboardInterrupt:
         stopped = True
+    if stopped and not run.step:
+        raise KeyboardInterrupt  # nothing was kept to go on with
     if stopped:
         raise Stopped(
             f"Stopped after step {run.step}. {autosave.summary()} It lies in {autosave.folder}; the same command with --resume "
