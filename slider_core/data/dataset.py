@@ -199,7 +199,8 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     lines += _one_sided_captions(positive, negative)
     if not positive or not negative:
         return Dataset(tuple(buckets), (), "\n".join(lines), spec)
-    stops = spec.unequal is Unequal.STOP and spec.pairing is not Pairing.RANDOM
+    limited = any(bucket.spec.most for bucket in buckets)  # a side is smaller on purpose
+    stops = spec.unequal is Unequal.STOP and spec.pairing is not Pairing.RANDOM and not limited
     if stops and len(positive) != len(negative):
         trouble = unequal_sides(buckets)
         return Dataset(tuple(buckets), (), "\n".join([*lines, trouble]), spec, trouble)

@@ -74,6 +74,8 @@ def test_a_dataset_file_splits_captions_unless_told_otherwise_and_draws_the_same
     for positive, negative in dataset.pairs:
         assert positive.name == negative.name
         assert (positive.captions, negative.captions) == (("one", "two"), ("one two",))
+    file.write_text(json.dumps([plus, minus | {"max_num_samples": None}]), encoding="utf-8")
+    assert len(read_dataset(*read_dataset_file(file)[:1]).pairs) == 4, "limited on one side alone"
     file.write_text(json.dumps([plus | {"max_num_samples": -1}, minus]), encoding="utf-8")
     with refused("bucket_spec.most", "p", "-1"):
         read_dataset_file(file)
