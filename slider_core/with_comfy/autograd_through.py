@@ -195,12 +195,13 @@ def plain_kernels() -> list[tuple[Any, str, Any]]:
 
 def _differentiable(kernel: Callable[..., Any], plain: Callable[..., Any] | None) -> Callable[..., Any]:
     """A kernel that gives way to its plain version where a gradient is asked for; SliderError where it has none and cuts the
-    graph."""
+    graph. The rotary ones always do: the frozen pass and the trained one, whose difference counts, round alike."""
+    rotary = "rope" in kernel.__name__
 
     @functools.wraps(kernel)
     def call(*args: Any, **kwargs: Any) -> Any:
         learning = _learning([*args, *kwargs.values()])
-        if learning and plain is not None:
+        if plain is not None and (learning or rotary):
             return plain(*args, **kwargs)
         out = kernel(*args, **kwargs)
         parts = out if isinstance(out, (tuple, list)) else (out,)

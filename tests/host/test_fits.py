@@ -351,11 +351,8 @@ def test_the_scale_is_asked_for_by_what_the_model_computes_in(pack) -> None:
     assert trainer._scale > 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [("fp8", "ComfyUI's own LoRA loader gives the same"), ("float8_e4m3fn", "quantised layers were not compared")],
-)
-def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: str, pack, tmp_path) -> None:
+@pytest.mark.parametrize("kind", ["fp8", "float8_e4m3fn"])
+def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, pack, tmp_path) -> None:
     core, patcher = pack.core, build(tiny(MODEL), kind)
     with torch.inference_mode():
         trainer, backend = trainer_of(pack, patcher, tiny(MODEL))
@@ -367,5 +364,5 @@ def test_a_slider_file_is_tried_on_a_model_that_is_not_plain(kind: str, words: s
     said = core("with_comfy.slider_saving").save_proven(
         tmp_path / "it.safetensors", slider, config.FileFormat.NATIVE, config.FileDtype.FP32
     )
-    assert words in " ".join(said)
+    assert "ComfyUI's own LoRA loader gives the same: 4 layers" in " ".join(said)
     assert (tmp_path / "it.safetensors").is_file()

@@ -310,5 +310,5 @@ def test_a_sweep_is_saved_as_an_animation_and_a_page(prompt: dict, run_graph, co
         run_graph(graph)
     assert len(list(folder.iterdir())) == 2, "all or nothing"
     graph["40"]["inputs"] |= {"filename_prefix": "../outside"}
-    with pytest.raises(run_graph.Error, match="must stay under output"):
+    with pytest.raises(run_graph.Error, match="leads out of output"):
         run_graph(graph)
