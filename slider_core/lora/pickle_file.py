@@ -24,6 +24,7 @@ from ..config.regular_files import naming, open_file, read_bytes
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 FILE_MOST = 8 << 30  # bytes
+PROTO = b"\x80"  # how a pickle begins
 PICKLE_MOST = 4 << 20  # bytes of a pickle: more than 20,000 tensors
 DIRECTORY_MOST = 8 << 20  # bytes of a zip archive's directory
 MAGIC = 0x1950A86A20F9469CFC6C  # torch's, of its older format
@@ -118,7 +119,7 @@ def read_pickle(path: Path, most: int) -> dict[str, torch.Tensor]:
     with naming("Slider file", path, "file.pickle"), open_file(path) as file:
         archived = _is_archive(file)
         file.seek(0)
-        pickled = file.read(1) == pickle.PROTO
+        pickled = file.read(1) == PROTO
     message = f"Slider file cannot be read: {path} (neither an archive nor a pickle). It is damaged, or something else."
     need(archived or pickled, message, "file.pickle")  # before it is read whole
     content = read_bytes(path, FILE_MOST, "Slider file", "file.pickle")

@@ -231,9 +231,8 @@ def test_a_preset_that_chooses_nothing_is_an_error_not_silence(backend: TinyBack
         {"target_name": ["attn1("]},
         {"target_name": ["proj_in"], "exclude_name": ["proj"]},
     ):
-        spec, _ = read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())
         with pytest.raises(SliderError, match=r"conv_in|attn1|layer"):
-            survey(backend.module, spec)
+            survey(backend.module, read_lycoris(json.dumps({"apply_preset": preset}), AdapterSpec())[0])
 
 
 def test_a_class_under_target_module_means_every_layer_in_it(backend: TinyBackend) -> None:
