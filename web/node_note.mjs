@@ -2,7 +2,7 @@
 
 const LINE = 18 // pixels
 const STYLE = `
-.slider-note { position: relative; height: ${LINE}px; width: 100%; box-sizing: border-box; }
+.slider-note { position: relative; height: ${LINE}px; min-height: ${LINE}px; width: 100%; box-sizing: border-box; }
 .slider-note > div { position: absolute; left: 0; right: 0; bottom: 0; max-height: 190px; overflow-y: auto; box-sizing: border-box;
   padding: 5px 22px 5px 8px; border-radius: 6px; background: #2b1d1d; border: 1px solid #a05050; color: #f4b4b4; white-space: pre-line;
   font: 12px/1.35 sans-serif; user-select: text; }

@@ -334,7 +334,7 @@ def run_and_wait(
     start = time.monotonic()
     try:
         with page.expect_response(lambda r: r.request.method == "POST" and r.url.endswith("/prompt"), timeout=30_000) as answer:
-            page.get_by_test_id(button).first.click()
+            page.get_by_test_id(button).first.locator("xpath=descendant-or-self::button").last.click()  # an App warns beside it
         reply = answer.value.json()
         if not answer.value.ok:
             return RunResult("rejected", reply, time.monotonic() - start)

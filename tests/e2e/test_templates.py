@@ -114,7 +114,7 @@ def check(classic: Page, vue: Page) -> None:
 def test_a_training_goes_on_from_its_file_when_the_second_group_is_switched_on(classic: Page, vue: Page) -> None:
     """The first group saves the file that the second one loads; the group's menu sets the mode of its nodes, as here."""
     opened(classic, CONTINUED)
-    assert classic.evaluate("() => window.app.graph._nodes.filter(n => n.mode === 2).length") == 4
+    assert classic.evaluate("() => window.app.graph._nodes.filter(n => n.mode === 2).length") == 3
     run(classic, CONTINUED, f"{CONTINUED}-run")
     beside(vue, CONTINUED)
     check(classic, vue)
