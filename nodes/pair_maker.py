@@ -26,7 +26,8 @@ from .sockets import DATASET_MENU, DatasetSocket, SamplingSocket
 WRITTEN = "as written below"
 OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's user folder, and its files in the list
 CONCEPT = "A shipped concept, a file of your own in user/slider_pair_prompts, or the prompts below."
-SUBJECTS = "One a line; pairs are drawn of each in turn. {subject} in the prompts stands for it, else it comes first."
+# no braces here: the browser takes them for placeholders
+SUBJECTS = "One a line; pairs are drawn of each in turn. It comes first in a prompt that does not name its place."
 MISSING = "Slider Pair Maker draws with model, clip and vae: connect all three. Or connect positive_images and negative_images."
 
 
