@@ -288,7 +288,7 @@ def name_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
             except SliderError as fault:
                 in_words(fault)
         target = place.folder / "out" / name
-        folder = partial(write_folder, target.with_name(f"{name} folder"), {"a": b"x"}, overwrite=True)
+        folder = partial(write_folder, place.folder / "folders" / name, {"a": b"x"}, overwrite=True)
         for write in (partial(check_writable, target.parent, name), partial(atomic_write, target, b"x"), folder):
             try:
                 write()
