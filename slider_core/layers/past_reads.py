@@ -6,7 +6,7 @@ strength for each row included; in anything else it is W + strength * D as plain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -190,7 +190,7 @@ class HookedLayer:
             entries.append((kept, "weight", known))
             if parameters is not kept:
                 parameters["weight"] = known
-        with put(entries):
+        with replaced(entries):
             yield
 
     @contextmanager
@@ -200,7 +200,7 @@ class HookedLayer:
         hooks = self.hooks
         self.hooks = []
         try:
-            with put([(self.layer._parameters, "weight", weight)]):
+            with replaced([(self.layer._parameters, "weight", weight)]):
                 yield
         finally:
             self.hooks = hooks
@@ -213,9 +213,11 @@ def numbers_of(weight: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def put(entries: Sequence[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
+def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """(owner, name, value): within the block that attribute of the owner, or entry of a dict, has this value."""
     with ExitStack() as restore:
-        for attributes, name, value in entries:
+        for owner, name, value in entries:
+            attributes = owner if isinstance(owner, dict) else vars(owner)
             if name in attributes:
                 restore.callback(attributes.__setitem__, name, attributes[name])
             else:

@@ -24,7 +24,7 @@ from torch import nn
 
 from ..config.checks import shown
 from . import caches
-from .past_reads import Hook, HookedLayer, Reads, numbers_of, put, recorded
+from .past_reads import Hook, HookedLayer, Reads, numbers_of, recorded, replaced
 
 PLAIN: list[Callable[[], AbstractContextManager[None]]] = []  # switches of the host's that turn fused kernels off
 ALWAYS: list[Callable[[], AbstractContextManager[None]]] = []  # what must be switched off whenever hooks are to be heard
@@ -180,7 +180,7 @@ class Reach:
             if weight.is_floating_point() and type(weight) in (torch.Tensor, nn.Parameter):
                 entries.append((layer._parameters, "weight", (OTHER * weight.float()).to(weight.dtype)))
         before = self._try(args, kwargs)
-        with put(entries):
+        with replaced(entries):
             after = self._try(args, kwargs)
         return any(not torch.equal(one, other) for one, other in zip(_outputs(before), _outputs(after), strict=True))
 

@@ -14,8 +14,8 @@ Both run in inference mode, because the host's buffers were made in it and may b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import comfy.ops
@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..config.checks import SliderError
 from ..layers.layer import is_linear
+from ..layers.past_reads import replaced
 from .assumptions import piece
 
 QuantizedTensor = piece("comfy.quant_ops:QuantizedTensor")
@@ -45,20 +46,6 @@ def normal(tensor: torch.Tensor) -> torch.Tensor:
         view = nn.Parameter(view, requires_grad=False)
     view.__dict__.update(tensor.__dict__)
     return view
-
-
-@contextmanager
-def replaced(entries: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
-    """(owner, name, value): within the block that attribute of the owner, or entry of a dict, has this value."""
-    with ExitStack() as restore:
-        for owner, name, value in entries:
-            attributes = owner if isinstance(owner, dict) else vars(owner)
-            if name in attributes:
-                restore.callback(attributes.__setitem__, name, attributes[name])
-            else:
-                restore.callback(attributes.pop, name, None)
-            attributes[name] = value
-        yield
 
 
 def _tensors(layer: nn.Module) -> list[torch.Tensor]:

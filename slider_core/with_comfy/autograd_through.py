@@ -33,7 +33,8 @@ from ..config.checks import need
 from ..layers import reach
 from ..layers.blocks import blocks
 from ..layers.caches import forget
-from .autograd_frozen import BypassForwardHook, frozen, frozen_layers, normal, replaced
+from ..layers.past_reads import replaced
+from .autograd_frozen import BypassForwardHook, frozen, frozen_layers, normal
 
 OVERRIDE = "optimized_attention_override"  # transformer_options key: a user's own attention
 RESIDENT = ("_v_weight", "_v_bias")  # dynamic VRAM's own: what a layer has on the GPU at the moment

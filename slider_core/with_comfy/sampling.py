@@ -106,15 +106,13 @@ def sample_latents(backend: ComfyBackend, adapter: Adapter, sampling: Sampling, 
     is done again in halves.
     """
     need_feature(Feature.SWEEP)
-    latent = sampling.latent
-    downscale = latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
-    first = comfy.sample.fix_empty_latent_channels(backend.patcher, latent["samples"][:1], *downscale)
+    first = first_latent(backend.patcher, sampling)
 
     def run(group: Sequence[float]) -> torch.Tensor:
         forget(backend.diffusion)
         noise = comfy.sample.prepare_noise(first, sampling.seed)  # and torch's own generator as KSampler leaves it to the model
         with at_strength(adapter, backend.module, group):
-            return _sampled(backend.patcher, sampling, _repeated(noise, len(group)), _repeated(first, len(group)))
+            return sampled(backend.patcher, sampling, _repeated(noise, len(group)), _repeated(first, len(group)))
 
     def ran_out(fault: Exception) -> bool:
         short = backend.memory.is_short(fault)
@@ -133,7 +131,14 @@ def sample_latents(backend: ComfyBackend, adapter: Adapter, sampling: Sampling, 
     return SampledLatents(torch.cat([latents for _, latents in parts]), sizes, reason)
 
 
-def _sampled(model: Any, sampling: Sampling, noise: Any, latent: Any) -> torch.Tensor:
+def first_latent(model: Any, sampling: Sampling) -> Any:
+    """The first image of the sampling's LATENT, (1, C, ...), with the channels that the MODEL takes."""
+    latent = sampling.latent
+    downscale = latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
+    return comfy.sample.fix_empty_latent_channels(model, latent["samples"][:1], *downscale)
+
+
+def sampled(model: Any, sampling: Sampling, noise: Any, latent: Any) -> torch.Tensor:
     """One sampling call; of sound and video the video."""
     latents = comfy.sample.sample(
         model,

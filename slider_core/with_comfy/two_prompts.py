@@ -12,6 +12,7 @@ import torch
 from ..data.pair_prompts import PairPrompts
 from ..use.pair_folder import DrawnPair, sorted_out
 from ..use.sampling import SamplingRequest
+from .sampling import first_latent, sampled
 from .sampling_request import ModelSampling, on_model
 
 MOST_DRAWN = 3  # times the pairs that are wanted: then it ends with fewer
@@ -42,26 +43,9 @@ class PairDrawer:
 
 
 def _latents(drawing: ModelSampling) -> torch.Tensor:
-    sampling = drawing.sampling
-    samples = sampling.latent["samples"][:1]
-    downscale = sampling.latent.get("downscale_ratio_spacial"), sampling.latent.get("downscale_ratio_temporal")
-    first = comfy.sample.fix_empty_latent_channels(drawing.model, samples, *downscale)
-    noise = comfy.sample.prepare_noise(first, sampling.seed)
-    latents = comfy.sample.sample(
-        drawing.model,
-        noise,
-        sampling.steps,
-        sampling.cfg,
-        sampling.sampler,
-        sampling.scheduler,
-        sampling.positive,
-        sampling.negative,
-        first,
-        denoise=sampling.denoise,
-        seed=sampling.seed,
-        disable_pbar=True,
-    )
-    return latents if isinstance(latents, torch.Tensor) else latents.unbind()[0]
+    first = first_latent(drawing.model, drawing.sampling)
+    noise = comfy.sample.prepare_noise(first, drawing.sampling.seed)
+    return sampled(drawing.model, drawing.sampling, noise, first)
 
 
 @dataclass(frozen=True)
