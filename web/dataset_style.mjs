@@ -44,14 +44,6 @@ export const STYLE = `
 .slider-dataset .sheet { display: block; width: 100%; cursor: zoom-in; background: #fff; border-radius: 4px; }
 `
 
-export function styleOnce(document) {
-  if (document.getElementById("slider-dataset-style")) return
-  const style = document.createElement("style")
-  style.id = "slider-dataset-style"
-  style.textContent = STYLE
-  document.head.append(style)
-}
-
 /** An element with attributes and children; `on` holds its listeners by event. */
 export function part(document, tag, { on = {}, ...attributes } = {}, ...children) {
   const made = document.createElement(tag)

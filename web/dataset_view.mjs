@@ -3,7 +3,8 @@
 import { bringsFiles, filesOf } from "./dataset_files.mjs"
 import { SIDES, TITLES } from "./dataset_rows.mjs"
 import { keyOf, listed } from "./dataset_rows_view.mjs"
-import { part, styleOnce } from "./dataset_style.mjs"
+import { STYLE, part } from "./dataset_style.mjs"
+import { styleOnce } from "./style_once.mjs"
 
 const HINTS = {
   positive: "More of the concept (positive)",
@@ -115,7 +116,7 @@ function statusOf(document, actions) {
 
 /** {element, render(state)}; `actions` are called with what a person does. */
 export function makeView(document, actions) {
-  styleOnce(document)
+  styleOnce(document, "slider-dataset-style", STYLE)
   const head = headOf(document, actions)
   const zones = part(document, "div", { class: "zones" }, ...SIDES.map((side) => zone(document, side, actions)))
   const status = statusOf(document, actions)

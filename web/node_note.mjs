@@ -1,5 +1,7 @@
 // A sentence on a node, which takes one line of its height: the rest lies over the node itself and never over its neighbour.
 
+import { styleOnce } from "./style_once.mjs"
+
 const LINE = 18 // pixels
 const STYLE = `
 .slider-note { position: relative; height: ${LINE}px; min-height: ${LINE}px; width: 100%; box-sizing: border-box; }
@@ -11,14 +13,6 @@ const STYLE = `
 .slider-note .do { margin: 4px 6px 0 0; padding: 2px 10px; border-radius: 5px; border: 1px solid currentColor; background: none; color: inherit;
   cursor: pointer; font: inherit; }
 `
-
-function styleOnce(document) {
-  if (document.getElementById("slider-note-style")) return
-  const style = document.createElement("style")
-  style.id = "slider-note-style"
-  style.textContent = STYLE
-  document.head.append(style)
-}
 
 function button(document, className, text, onClick) {
   const made = document.createElement("button")
@@ -34,7 +28,7 @@ function button(document, className, text, onClick) {
  * `actions`: [[label, function], ...], a button for each.
  */
 export function noteOn(document, node, text, kind = "error", actions = []) {
-  styleOnce(document)
+  styleOnce(document, "slider-note-style", STYLE)
   node.sliderNote?.()
   const element = document.createElement("div")
   element.className = `slider-note slider-${kind} ${kind}`

@@ -1,5 +1,6 @@
 // The panel in a training node: live strip, curve of the learned share, step and time left, verdict.
 
+import { styleOnce } from "./style_once.mjs"
 import { curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
@@ -35,17 +36,9 @@ function part(document, parent, tag, className) {
   return made
 }
 
-function styleOnce(document) {
-  if (document.getElementById("slider-live-style")) return
-  const style = document.createElement("style")
-  style.id = "slider-live-style"
-  style.textContent = STYLE
-  document.head.append(style)
-}
-
 /** An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path. */
 export function makePanel(document, address) {
-  styleOnce(document)
+  styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
   const line = part(document, element, "div", "line")
