@@ -142,10 +142,10 @@ def load_run(path: Path) -> SavedRun:
         run = _run(header, tensors) if same_version else None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as fault:
         why = reason(fault).rstrip(".") if isinstance(fault, SliderError) else f"{type(fault).__name__}: {reason(fault)}"
-        message = f"{path} is not a valid resume file ({why}): train under a new name, or reset."
+        message = f"{path} is not a valid resume file ({why}): train under a new name, or restart it."
         raise SliderError(message, "resume.damaged") from None
     if run is None:
-        message = f"{path} was written by another version of this program: train under a new name, or reset."
+        message = f"{path} was written by another version of this program: train under a new name, or restart it."
         raise SliderError(message, "resume.version")
     return run
 
