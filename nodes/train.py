@@ -1,6 +1,5 @@
 """SliderTrainStep: trains on the model the graph has loaded and hands the slider on, so that the same run previews it."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -13,7 +12,6 @@ from ..slider_core.config.checks import clean_text
 from ..slider_core.config.training import TrainSpec
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
-from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
@@ -21,15 +19,14 @@ from ..slider_core.train.learning_rate import rate_note
 from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
-from ..slider_core.train.trainings_driver import TrainingRequest, begin, calibrate_run, train, until_ready
+from ..slider_core.train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
 from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.family import preferences_of, shifted
-from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.model_with_control import backend_for
-from ..slider_core.with_comfy.proof import Proof
 from ..slider_core.with_comfy.training_strip import live_preview
+from ..slider_core.with_comfy.trainings_host import begin_on_model, encoded_samples, snapshot
 from .frames import as_image
 from .graph_files import graph_id, model_files
 from .live import Place, showing
@@ -71,7 +68,7 @@ class TrainSockets:
 
 
 def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Sequence[Sample]]:
-    """Encodes the dataset with ComfyUI's progress bar and the cache; with control hints each sample has its own."""
+    """Encodes the dataset with ComfyUI's progress bar and the cache."""
     bar = comfy.utils.ProgressBar(1)
 
     def reporting(work: str) -> OnImage:
@@ -84,15 +81,10 @@ def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Seq
 
     def encode() -> Sequence[Sample]:
         disk = encoded_before()
-        hints = backend.hints
-        backend.hints = None  # latents of a text slider are drawn without them
-        try:
-            on_image, on_latent = reporting("encoding image"), reporting("making latent")
-            samples = encode_all(request.dataset, backend, request.resolution or None, disk, on_image, on_latent)
-        finally:
-            backend.hints = hints
+        reports = reporting("encoding image"), reporting("making latent")
+        samples = encoded_samples(backend, request.dataset, request.resolution or 0, disk, *reports)
         say(disk.summary())
-        return samples if hints is None else hints.given_out(samples)
+        return samples
 
     return encode
 
@@ -102,19 +94,7 @@ def begin_in_node(backend: ComfyBackend, request: TrainingRequest, reset: bool =
     if reset:
         SESSION.drop(request.name)
     saved = None if reset else run_file(runs_folder(), request.name)
-    run = begin(SESSION, backend, request, saved, encoder(backend, request), backend.place)
-    if backend.hints is not None:
-        backend.hints.encode(run.trainer.samples, backend.patcher.model.model_sampling, backend.device)
-    return run
-
-
-def snapshot(run: Run, model: Any) -> Slider:
-    """The slider as it stands, with what it takes to try its file on a real forward."""
-    sample = run.trainer.samples[0]
-    slider = run.slider()
-    info = replace(slider.info, architecture=architecture(model))
-    proof = None if info.in_controlnet else Proof(weakref.ref(model), sample.latent, sample.cond)
-    return replace(slider, info=info, proof=proof)
+    return begin_on_model(SESSION, backend, request, saved, encoder(backend, request))
 
 
 def ignored(run: Run, spec: TrainSpec) -> str:
@@ -212,7 +192,7 @@ class SliderTrainStep(io.ComfyNode):
         given = TrainSockets(**sockets)
         files = model_files(cls.hidden.prompt)
         likes = preferences_of(model, files, Distilled.AUTO if given.sampling is None else given.sampling.distilled)
-        own = {"total_steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
+        own = {"steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
         choices = replace(given.options or NO_OPTIONS, name=clean_text(name).strip() or dataset.name or NAMELESS, **own)
         took = choices.taken(likes)
         choices = choices.for_model(likes)
@@ -228,7 +208,7 @@ class SliderTrainStep(io.ComfyNode):
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, given.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
         begun = run.step
-        until = end_of_run(begun, choices.steps, steps or run.trainer.ready_at)
+        until = end_of_run(begun, choices.steps_per_run, steps or run.trainer.ready_at)
         autosave = Autosave(run, runs_folder(), replace(choices.saves(), slider=False))
         place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))
         with showing(run, until, Strips(preview, vae), place) as live:

@@ -100,11 +100,11 @@ class SliderTrainOptions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, steps_per_run: int = 0, checkpoints: dict[str, Any] | None = None, **inputs: Any) -> io.NodeOutput:
+    def execute(cls, checkpoints: dict[str, Any] | None = None, **inputs: Any) -> io.NodeOutput:
         kept = flattened(checkpoints or {})
         if kept.pop("checkpoints", NEVER) == NEVER:
             kept = {"checkpoint_every": 0}
-        return io.NodeOutput(TrainChoices(name="", steps=steps_per_run, **flattened(inputs), **kept))
+        return io.NodeOutput(TrainChoices(name="", **flattened(inputs), **kept))
 
 
 NODES = [SliderTrainOptions]

@@ -1,4 +1,4 @@
-"""sweep: images over strengths and seeds on the embedded model, measured; or each entry of a prompt library."""
+"""sweep: images over strengths and seeds, measured; or each entry of a prompt library."""
 
 from __future__ import annotations
 
@@ -7,32 +7,42 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..config.checks import need
 from ..config.sweep import SweepSpec, parse_strengths
+from ..lora.calibration import Units
+from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..use.plot_curves import label
-from ..use.plot_grids import draw_strip, to_pil
-from ..use.prompt_library import read_prompts
+from ..use.plot_grids import draw_entries, draw_strip, to_pil
+from ..use.prompt_library import PromptLibrary
+from ..use.sampling import SamplingRequest
+from ..use.sweep import SweepResult, figures
+from ..use.sweep import table as sweep_table
 from ..use.sweep_export import as_json, png
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import draw_prompts, measured_sweep, table
+from .hosts import Host, add_host, opened
 from .options import Commands, Shared, say, say_left_out, strict, whole_number
+from .strips import add_sampling, sampling_request
+from .tiny_host import TinyHost
+
+LEAST_CELL = 128  # pixels: smaller pictures are enlarged on the strip
 
 
 def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("sweep", parents=shared, help="images over strengths and seeds, measured")
+    add_host(command)
     command.add_argument("--slider", type=Path, required=True)
     strict(command)
     command.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
     command.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
-    command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many held-out seeds")
-    command.add_argument("--prompt", default="", help="one prompt for all; without it every seed has its own")
-    command.add_argument("--prompts", type=Path, help="a prompt library (JSON): each entry at its own strength, no sweep")
+    command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many seeds, counted up from --picture-seed")
+    add_sampling(command, "each entry at its own strength, no sweep")
     command.add_argument("--strength", type=float, default=1.0, help="of the library's entries without an adapter_strength")
-    command.add_argument("--sample-steps", type=whole_number(1000), default=SweepSpec.steps)
-    command.add_argument("--cfg", type=float, default=SweepSpec.cfg)
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=run)
 
@@ -41,36 +51,76 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     strengths = parse_strengths(args.strengths)
     distinct = len({label(s) for s in strengths}) == len(strengths)
     need(distinct, f'Strengths "{args.strengths}" hold the same number twice: name each once.', "sweep.strengths_twice")
-    spec = SweepSpec(strengths, tuple(range(args.seeds)), prompt=args.prompt, steps=args.sample_steps, cfg=args.cfg)
-    library = read_prompts(args.prompts) if args.prompts else None
+    request = sampling_request(args)
+    slider = load_slider(args.slider, args.strict)
+    seeds = tuple(range(request.seed, request.seed + args.seeds))
+    with opened(args) as host:
+        slider = host.place(slider.cut())
+        say_left_out(slider)
+        settings = request.settings.for_model(host.likes)
+        spec = SweepSpec(strengths, seeds, prompt=request.prompt, steps=settings.steps, cfg=settings.cfg)
+        if request.library is not None:
+            say(request.library.summary(args.strength))
+        if isinstance(host, TinyHost):
+            return _on_tiny(args, spec, slider, request.library)
+        return _on_model(args, host, spec, slider, request)
+
+
+def _on_tiny(args: argparse.Namespace, spec: SweepSpec, slider: Slider, library: PromptLibrary | None) -> dict[str, Any]:
     backend = TinyBackend()
-    slider = load_slider(args.slider, args.strict).cut().on(backend.module)
-    say_left_out(slider)
-    if library is None:
-        return _sweep(args, spec, slider, backend)
-    say(library.summary(args.strength))
-    spec = dataclasses.replace(spec, strengths=(args.strength,))
-    return draw_prompts(library, args.strength, backend, slider, spec, None if args.raw else slider.info, args.out)
-
-
-def _sweep(args: argparse.Namespace, spec: SweepSpec, slider: Slider, backend: TinyBackend) -> dict[str, Any]:
+    info = None if args.raw else slider.info
+    if library is not None:
+        spec = dataclasses.replace(spec, strengths=(args.strength,))
+        return draw_prompts(library, args.strength, backend, slider, spec, info, args.out)
     adapter = Adapter.from_weights(backend.module, slider.weights)
     check_writable(args.out, "strip.png", "sweep.json")
-    result, curve = measured_sweep(backend, adapter, spec, None if args.raw else slider.info)
-    report = {
-        "slider": str(args.slider),
-        "strengths": list(spec.strengths),
-        "seeds": list(spec.seeds),
-        "mean": curve.mean,
-        "kept": curve.kept,
-    }
+    result, curve = measured_sweep(backend, adapter, spec, info)
+    lines = table(spec.strengths, curve.mean, curve.kept)
+    return _write(args, result, {"mean": curve.mean, "kept": curve.kept}, lines)
+
+
+def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Slider, request: SamplingRequest) -> dict[str, Any]:
+    units = Units.RAW if args.raw else Units.CALIBRATED
+    check_writable(args.out, "strip.png", "sweep.json")
+    drawing = host.drawing(request, args.picture_size)
+    if request.library is not None:
+        images = host.library(slider, request.library, drawing, args.strength, units)
+        return _write_library(args, request.library, images, slider.info)
+    result, summary = host.sweep(slider, drawing, spec, units)
+    lines = figures(result)
+    settings = drawing.sampling
+    drawn = {name: getattr(settings, name) for name in ("steps", "cfg", "sampler", "scheduler")}
+    return _write(args, result, {"figures": lines, "drawn": drawn}, "\n".join([summary, *sweep_table(result, lines)]))
+
+
+def _write(args: argparse.Namespace, result: SweepResult, measures: dict[str, Any], lines: str) -> dict[str, Any]:
+    """A PNG for each seed and strength, the strip, sweep.json and what is said."""
+    spec = result.spec
+    report = {"slider": str(args.slider), "strengths": list(spec.strengths), "seeds": list(spec.seeds), **measures}
     for row, seed in enumerate(spec.seeds):
         for column, strength in enumerate(spec.strengths):
             name = f"seed{seed}_strength{label(strength)}.png"
             atomic_write(args.out / name, png(to_pil(result.images[row, column])), overwrite=True)
-    strip = draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell=128)
+    cell = max(LEAST_CELL, min(256, result.images.shape[-1]))
+    strip = draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell)
     atomic_write(args.out / "strip.png", png(strip), overwrite=True)
     atomic_write(args.out / "sweep.json", as_json(report, indent=1).encode(), overwrite=True)
-    say(table(spec.strengths, curve.mean, curve.kept))
+    say(lines)
     say(f"Wrote {args.out / 'strip.png'}, sweep.json and {len(spec.strengths) * len(spec.seeds)} images.")
+    return report
+
+
+def _write_library(args: argparse.Namespace, library: PromptLibrary, images: torch.Tensor, info: SliderInfo) -> dict[str, Any]:
+    """A PNG of each entry, prompts.png and prompts.json."""
+    files = []
+    labels = []
+    for place, entry in enumerate(library.entries):
+        files.append(f"{place + 1:03}.png")
+        labels.append((entry.name, entry.at(args.strength)))
+        atomic_write(args.out / files[-1], png(to_pil(images[place])), overwrite=True)
+    atomic_write(args.out / "prompts.png", png(draw_entries(images, labels, info.name, LEAST_CELL)), overwrite=True)
+    entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(args.strength)} for entry in library.entries}
+    report = {"entries": entries, "images": files}
+    atomic_write(args.out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
+    say(f"Wrote {args.out / 'prompts.png'} and {len(files)} images.")
     return report

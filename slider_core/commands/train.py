@@ -1,6 +1,7 @@
 """train: a slider from a dataset or from prompts, kept on disk while it trains as the node keeps it, so it can go on.
 
-<folder of --out>/runs/<name>/   the slider at the last autosave, the run, checkpoints (train/training_saves.py)
+<runs>/<name>/   the slider at the last autosave, the run, checkpoints, the strip (train/training_saves.py). <runs> is runs/
+                 beside --out for the built-in model, and the node's own folder (ComfyUI's output/sliders) for a model of ComfyUI
 """
 
 from __future__ import annotations
@@ -8,131 +9,110 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..backend import Backend
 from ..config.checks import choice, need
-from ..config.lora import AdapterSpec, Algorithm, FileDtype
-from ..config.regular_files import read_text
-from ..config.training import Objective, Optimizer, SaveSpec, Schedule, Timesteps, TrainPreset, TrainSpec, chosen_spec
+from ..config.lora import AdapterSpec, FileDtype, FileFormat
+from ..config.training import TrainSpec
+from ..data.dataset import Dataset
 from ..lora.header_fields import kinds
-from ..lora.lycoris_config import read_lycoris
 from ..lora.safe_files import check_writable
-from ..lora.slider_file import load_slider, lost_to, save_slider
+from ..lora.slider_file import Slider, load_slider, lost_to
+from ..ranks import of_environment, world_size
 from ..train.interrupts import SIGNALS, put_back
 from ..train.learning_rate import rate_note
+from ..train.step_report import StepReport
+from ..train.training_choices import TrainChoices, end_of_run
 from ..train.training_run import Run
 from ..train.training_saves import Autosave, run_file
-from ..train.trainings import Session
-from ..train.trainings_driver import TrainingRequest, begin, calibrate_run, train
-from ..with_tiny.model import TinyBackend
-from .options import (
-    Commands,
-    Progress,
-    Shared,
-    add_dataset,
-    add_text_options,
-    dataset_of,
-    need_ending,
-    number_or_0,
-    refuse_existing,
-    rounding,
-    say,
-    say_left_out,
-    seed_number,
-    strict,
-    whole_number,
-    with_text_slider,
-)
+from ..train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
+from .choices import adapter_spec, add_flags, train_choices
+from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
+from .hosts import Host, add_host, opened, wants_comfy
+from .options import Commands, Progress, Shared, need_ending, refuse_existing, say, say_left_out, strict
+from .strips import Strip, add_sampling, strip_of
+from .tiny_host import TinyHost
 
+REPEATED_S = 2.0  # torchrun hands Ctrl-C on to processes that have it already
 RUNS = "runs"  # beside the file that is written
-# options that are fields of a TrainSpec
-CHOICES = (
-    *("steps", "lr", "batch", "seed", "objective", "timesteps", "schedule"),
-    *("warmup", "optimizer", "accumulate", "ema", "any_rate"),
-)
 
 
 def add(commands: Commands, shared: Shared) -> None:
     text = "train a slider from positive/ and negative/ folders, or from prompts"
-    command = commands.add_parser("train", parents=shared, help=text)
+    add_options(commands.add_parser("train", parents=shared, help=text))
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    add_host(command)
     add_dataset(command)
     add_text_options(command)
-    command.add_argument("--backend", choices=["tiny"], default="tiny")
-    _add_training(command)
-    _add_adapter(command)
+    add_flags(command, "training")
+    add_flags(command, "targets")
+    add_sampling(command, "the strip's, in place of --prompt")
+    command.add_argument("--strip", action="store_true", help="draw the strip without --prompt too: of the first caption")
+    command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
+    strict(command)
     command.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
-    command.add_argument("--resume", action="store_true", help="go on with the run of that name, kept in runs/ beside --out")
-    command.add_argument(
-        "--checkpoint-every", type=number_or_0, default=SaveSpec.every, help="keep the slider every so many steps"
-    )
-    command.add_argument(
-        "--checkpoints-kept", type=whole_number(1000), default=SaveSpec.keep, help="of the last ones; the best stays"
-    )
-    command.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("--format", default=FileFormat.NATIVE.value, help=", ".join(f.value for f in FileFormat))
+    command.add_argument("--config", metavar="FILE", help="SimpleTuner's config.json: its options, before those given here")
+    command.add_argument("--overwrite", action="store_true", help="replace the file, and begin a run of that name anew")
+    command.add_argument("--resume", action="store_true", help="go on with the run of that name")
+    command.add_argument("--resume-if-begun", action="store_true", help="--resume where there is a run, else begin")
+    command.add_argument("--name", help="of the run; the name of --out unless given")
+    command.add_argument("--runs", type=Path, help="where runs are kept")
+    command.add_argument("--out", type=Path, required=True, help="the .safetensors file to write; a folder with --format peft")
     command.set_defaults(run=run)
 
 
-def _add_training(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=number_or_0, default=0, help="0: until the slider is ready")
-    command.add_argument("--seed", type=seed_number, default=0)
-    command.add_argument("--objective", default=TrainSpec.objective.value, help=", ".join(o.value for o in Objective))
-    command.add_argument("--lr", type=float, default=0.0, help="0: as a probe of a few batches finds it")
-    command.add_argument("--any-rate", action="store_true", help="train at --lr even where it is far beyond the probe's")
-    command.add_argument("--timesteps", default=TrainSpec.timesteps.value, help=", ".join(t.value for t in Timesteps))
-    command.add_argument("--schedule", default=TrainSpec.schedule.value, help=", ".join(s.value for s in Schedule))
-    command.add_argument("--preset", default=TrainPreset.CUSTOM.value, help=", ".join(p.value for p in TrainPreset))
-    command.add_argument("--optimizer", default=TrainSpec.optimizer.value, help=", ".join(o.value for o in Optimizer))
-    command.add_argument("--warmup", type=number_or_0, default=TrainSpec.warmup, help="warm-up steps of the learning rate")
-    command.add_argument("--accumulate", type=whole_number(1024), default=TrainSpec.accumulate, help="batches in one step")
-    command.add_argument("--ema", type=float, default=TrainSpec.ema, help="decay of the average that is saved; 0: none")
-    command.add_argument("--neutral-weight", type=float, default=TrainSpec.neutral_weight)
-    command.add_argument("--no-calibration", action="store_true", help="leave the strengths as they were trained")
-    command.add_argument("--batch", type=whole_number(1024), default=TrainSpec.batch)
+@dataclass(frozen=True)
+class Job:
+    """A training as its options say it, before the model is known."""
 
-
-def _add_adapter(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--algorithm", default=AdapterSpec.algorithm.value, help=", ".join(a.value for a in Algorithm))
-    command.add_argument("--rank", type=whole_number(1024), default=AdapterSpec.rank)
-    command.add_argument("--alpha", type=float, help="the update is scaled by alpha / rank; the rank unless given")
-    command.add_argument("--dropout", type=float, default=AdapterSpec.dropout)
-    command.add_argument("--factor", type=int, default=AdapterSpec.factor, help="of lokr")
-    command.add_argument("--lycoris-config", type=Path, help="a LyCORIS configuration (JSON) in place of these five")
-    command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
-    strict(command)
+    args: argparse.Namespace
+    choices: TrainChoices
+    adapter: AdapterSpec
+    form: FileFormat
+    dtype: FileDtype
+    dataset: Dataset
+    start: Slider | None
 
 
 def train_spec(args: argparse.Namespace) -> TrainSpec:
-    """The training choices of the options."""
-    return chosen_spec(args.preset, **{name: getattr(args, name) for name in (*CHOICES, "neutral_weight")})
+    """The training choices of the options, as the built-in model has them."""
+    return replace(train_choices(args, ""), checkpointing=False).for_model(TinyHost().likes).train_spec()
 
 
-def adapter_spec(args: argparse.Namespace) -> AdapterSpec:
-    """The adapter of the options, or of the LyCORIS configuration in their place."""
-    spec = AdapterSpec(
-        rank=args.rank,
-        alpha=float(args.rank) if args.alpha is None else args.alpha,
-        algorithm=choice(Algorithm, args.algorithm, "Algorithm"),
-        dropout=args.dropout,
-        factor=args.factor,
-    )
-    if args.lycoris_config is None:
-        return spec
-    text = read_text(args.lycoris_config, "LyCORIS configuration", "lycoris_config.unreadable")
-    spec, notes = read_lycoris(text, spec)
+def job_of(args: argparse.Namespace) -> Job:
+    """Everything that can be wrong without a model is refused here."""
+    wants_comfy(args)
+    train_spec(args)
+    form = choice(FileFormat, args.format, "File format")
+    if form is not FileFormat.PEFT:  # a folder
+        need_ending(args.out, ".safetensors")
+    adapter, notes = adapter_spec(args)
+    dtype = choice(FileDtype, args.dtype, "Number format")
+    start = load_slider(args.start_from, args.strict) if args.start_from else None
+    dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
     for note in notes:
         say(f"Note: {note}.")
-    return spec
+    return Job(args, train_choices(args, args.name or args.out.stem), adapter, form, dtype, dataset, start)
 
 
-def _saved_run(args: argparse.Namespace) -> Path | None:
+def _saved_run(job: Job, runs: Path) -> Path | None:
     """The saved run to go on with, None to begin. SliderError where something would be lost, or cannot be written."""
-    saved = run_file(args.out.parent / RUNS, args.out.stem)
+    args = job.args
+    saved = run_file(runs, job.choices.name)
     check_writable(args.out.parent, args.out.name)
     check_writable(saved.parent, saved.name)
+    if args.resume_if_begun:
+        args.resume = saved.is_file()
+        args.overwrite = True
     if args.resume:
         message = f"There is no run to go on with: {saved} is missing. Leave --resume out to begin."
         need(saved.is_file(), message, "resume.missing")
@@ -151,7 +131,7 @@ class Stopped(KeyboardInterrupt):
 def finishing() -> Iterator[Callable[[], bool]]:
     """Within the block the first Ctrl-C or SIGTERM only requests a stop: whether it came is what the callable returns. The second
     one stops at once."""
-    presses: list[bool] = []
+    presses: list[float] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -161,7 +141,10 @@ def finishing() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt
 
     def request(_signal: int, _frame: object) -> None:
-        presses.append(True)
+        again = bool(presses) and time.monotonic() - presses[0] > REPEATED_S
+        presses.append(time.monotonic())
+        if world_size() > 1 and not again:
+            return
         for number in SIGNALS:
             signal.signal(number, stop)
 
@@ -174,72 +157,141 @@ def finishing() -> Iterator[Callable[[], bool]]:
 
 
 class Stoppable(Progress):
-    """A progress bar; Ctrl-C requests a stop."""
+    """A progress bar; Ctrl-C requests a stop; a strip is drawn now and then."""
 
-    def __init__(self, stop_requested: Callable[[], bool]) -> None:
+    def __init__(self, stop_requested: Callable[[], bool], strip: Strip | None, until: int) -> None:
         self._stop_requested = stop_requested
+        self._strip = strip
+        self._until = until
 
     def stop_requested(self) -> bool:
         return self._stop_requested()
 
+    def pause_due(self, report: StepReport) -> bool:
+        return self._strip is not None and self._strip.due(report.step, self._until)
 
-def _train(backend: TinyBackend, run: Run, autosave: Autosave, calibrating: bool) -> None:
-    """Up to the last step, then calibrated. Raises Stopped when the user stops it."""
+    def pause(self) -> None:
+        if self._strip is not None:
+            self._strip.draw()
+
+
+def _train(backend: Backend, run: Run, autosave: Autosave | None, choices: TrainChoices, strip: Strip | None) -> None:
+    """Up to the last step of this call, then calibrated. Raises Stopped when the user stops it."""
+    until = end_of_run(run.step, choices.steps_per_run, run.trainer.end)
     try:
         with finishing() as stop_requested:
-            observer = Stoppable(stop_requested)
-            train(run, backend, run.trainer.end, autosave, observer)
-            if run.step >= run.trainer.end and calibrating:
+            observer = Stoppable(stop_requested, strip, until)
+            train(run, backend, until, autosave, observer)
+            until = until_ready(run, until)
+            if run.step >= until and choices.calibrate:
                 calibrate_run(run, backend, autosave, observer)
-        stopped = run.step < run.trainer.end
+        stopped = run.step < until
     except KeyboardInterrupt:
         stopped = True
     if stopped and not run.step:
         raise KeyboardInterrupt  # nothing was kept to go on with
-    if stopped:
+    if stopped and autosave is None:
+        raise Stopped(f"Stopped after step {run.step}.")
+    if stopped and autosave is not None:
         raise Stopped(
             f"Stopped after step {run.step}. {autosave.summary()} It lies in {autosave.folder}; the same command with --resume "
             "goes on."
         )
+    if strip is not None:
+        strip.draw()
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    spec = train_spec(args)
-    need_ending(args.out, ".safetensors")
-    adapter = adapter_spec(args)
-    dtype = choice(FileDtype, args.dtype, "Number format")
-    backend = TinyBackend()
-    start = load_slider(args.start_from, args.strict).cut().on(backend.module) if args.start_from else None
-    if start is not None:
+    """Train the job of the options. Raises Stopped when the user stops it."""
+    with of_environment() as ranks:
+        job = job_of(args)
+        with opened(args) as host:
+            host.ranks = ranks
+            try:
+                return train_on(host, job)
+            finally:
+                host.session.drop(job.choices.name)  # what goes on reads the file; a queue's next job needs the memory
+
+
+def train_on(host: Host, job: Job) -> dict[str, Any]:
+    """Train, save and report that job on a loaded model."""
+    args = job.args
+    runs = args.runs or host.runs or args.out.parent / RUNS
+    first = host.ranks.rank == 0  # of several processes the first reads and writes
+    saved = _saved_run(job, runs) if first else None
+    say(job.dataset.report)
+    choices = job.choices.for_model(host.likes)
+    tiny = isinstance(host, TinyHost)
+    if tiny:
+        choices = replace(choices, checkpointing=False)
+    backend = host.backend()
+    if tiny and job.start is not None:
+        start = job.start.cut().on(backend.module)
+        job = replace(job, start=start)
         say_left_out(start)
-    dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
-    saved = _saved_run(args)
-    say(dataset.report)
-    training = begin(Session(), backend, TrainingRequest(args.out.stem, dataset, adapter, spec, start=start), saved)
+    request = request_of(host, job, choices, None if tiny else choices.resolution)
+    if saved is None:
+        host.session.drop(choices.name)
+    size = request.resolution or 0
+    begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
+    for line in (host.summary(), *([] if tiny else [job.choices.taken(host.likes), *backend.left_out])):
+        if line:
+            say(line)
     if saved:
-        say(f"Going on after step {training.step}.")
-    saves = SaveSpec(every=args.checkpoint_every, keep=args.checkpoints_kept)
-    autosave = Autosave(training, args.out.parent / RUNS, saves)
-    _train(backend, training, autosave, not args.no_calibration)
-    slider = training.slider()
-    if training.saved_as != training.name:  # another process trains under this name: its file stays
-        args.out = args.out.with_stem(training.saved_as)
+        say(f"Going on after step {begun.step}.")
+    autosave = Autosave(begun, runs, choices.saves()) if first else None
+    strip = strip_of(args, host, job.dataset, begun, autosave) if autosave else None
+    _train(backend, begun, autosave, choices, strip)
+    return _written(host, job, begun, autosave, strip) if autosave else {}
+
+
+def request_of(host: Host, job: Job, choices: TrainChoices, resolution: int | None) -> TrainingRequest:
+    """What the run is begun with, the layers chosen as Slider Target Injector chooses them."""
+    if resolution is None:
+        return TrainingRequest(choices.name, job.dataset, job.adapter, choices.train_spec(), start=job.start)
+    selection = host.select(job.adapter)
+    say(selection.report(job.adapter))
+    adapter = selection.spec or job.adapter
+    return TrainingRequest(choices.name, job.dataset, adapter, choices.train_spec(), selection.targets, job.start, resolution)
+
+
+def encoding() -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:
+    """What says how far the encoding of images, and the making of latents, has come: a line every tenth of the way."""
+
+    def reporting(work: str) -> Callable[[int, int], None]:
+        def on_one(done: int, total: int) -> None:
+            if done % max(1, total // 10) == 0 or done == total:
+                say(f"{work} {done} of {total}")
+
+        return on_one
+
+    return reporting("Encoding image"), reporting("Making latent")
+
+
+def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | None) -> dict[str, Any]:
+    """The slider saved, and what there is to report."""
+    args = job.args
+    trainer = run.trainer
+    slider = host.slider(run)
+    out = args.out
+    if run.saved_as != run.name:  # another process trains under this name: its file stays
+        out = out.with_stem(run.saved_as)
         say(autosave.summary())
-    save_slider(args.out, slider, dtype, overwrite=args.overwrite or args.resume)
-    lost = lost_to(slider, dtype)
-    say(f"Step {training.step}.{rate_note(spec, training.trainer.probed)}")
-    say(f"{training.verdict()} Saved {args.out}.{rounding(dtype, lost)}")
-    say(training.calibrated)
-    last = training.trainer.readings[-1]
+    notes = host.save(out, slider, job.form, job.dtype, args.overwrite or args.resume)
+    say(f"Step {run.step}.{rate_note(trainer.spec, trainer.probed)}")
+    say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
+    say(run.calibrated + trainer.fallback.summary())
+    last = trainer.readings[-1] if trainer.readings else None
     return {
-        "out": str(args.out),
-        "steps": training.step,
-        "algorithm": adapter.algorithm.value if start is None else "/".join(kinds(slider.weights)),
-        "objective": spec.objective.value,
-        "learning_rate": training.trainer.rate,
-        "loss": training.trainer.losses[-1],
-        "explained": {"positive": last.positive, "negative": last.negative},
-        "verdict": training.verdict(),
+        "out": str(out),
+        "steps": run.step,
+        "algorithm": job.adapter.algorithm.value if job.start is None else "/".join(kinds(slider.weights)),
+        "objective": trainer.spec.objective.value,
+        "learning_rate": trainer.rate,
+        "loss": trainer.losses[-1] if trainer.losses else None,
+        "explained": {"positive": last.positive, "negative": last.negative} if last else None,
+        "verdict": run.verdict(),
         "calibration": slider.info.calibration.to_dict() if slider.info.calibration else None,
-        "rounding": lost,
+        "rounding": lost_to(slider, job.dtype),
+        "strip": str(strip.file) if strip is not None and not strip.trouble else None,
     }

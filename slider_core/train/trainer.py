@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import torch
@@ -20,13 +20,12 @@ from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.training import Optimizer, TrainSpec
 from ..encode.encoder import Sample
-from ..layers.autograd_inplace import complains, forgiving
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
 from ..objective.batch import Batch, batch_parts
 from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
-from ..objective.step_loss import step_loss
+from ..ranks import Ranks
 from .drawn import Drawn
 from .guard import KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
 from .interrupts import uninterrupted
@@ -37,6 +36,7 @@ from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading
 from .progress_ready import EVERY, MOST_STEPS, fall_of
 from .progress_verdict import Evidence, Explained, explain, judge
+from .step_backward import backward
 from .step_report import StepReport
 
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
@@ -69,6 +69,7 @@ class Trainer:
         self.probed: float | None = None  # the learning rate that the probe has found
         self.probe = Probe(self.samples, spec.seed, spec.objective)
         self.wanted = self.probe.wanted
+        self.ranks = Ranks()  # the processes that train it together; a host puts others here
 
     def run(
         self,
@@ -89,7 +90,7 @@ class Trainer:
             with backend.borrowed():
                 self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
-        with self._in_training(backend):
+        with self.ranks.together(), self._in_training(backend):
             if not self.spec.lr and self.probed is None:
                 self._probe_rate(backend)
             if self._lacks_reading(until, every):  # an interrupt came before it
@@ -105,7 +106,8 @@ class Trainer:
         with placed_on(self, backend.device), backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
             backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
             moments = 0 if self.optimizer.state else optimizer_sizes(self.spec)
-            with self.fallback.in_force(backend, self.samples, self.spec, moments):
+            spec = replace(self.spec, batch=self.ranks.local(self.spec.batch))
+            with self.fallback.in_force(backend, self.samples, spec, moments):
                 yield
 
     @property
@@ -132,7 +134,7 @@ class Trainer:
         if not spec.lr or self.step or spec.any_rate or spec.optimizer is Optimizer.PRODIGY:
             return
         if self.probed is None:
-            with self._in_training(backend):
+            with self.ranks.together(), self._in_training(backend):
                 self._probe_rate(backend)
         need_plausible(spec, self.probed)
 
@@ -145,18 +147,21 @@ class Trainer:
         for number in range(BATCHES):
             batch = self._plan.batch(self.step + number)
             try:
-                self.fallback.attempt(backend, lambda within, batch=batch: self._gradients(within, batch))  # type: ignore[misc]
+                self._gradients(backend, batch)
             except NotFiniteError as fault:
                 raise self._undone(fault.code, str(fault)) from None
             for total, p in zip(gradients, parameters, strict=True):
                 if p.grad is not None:
                     total += p.grad
+        self.probed = self.ranks.share(lambda: self._rate_along(backend, gradients))
+
+    def _rate_along(self, backend: Backend, gradients: Sequence[torch.Tensor]) -> float:
         before = self.fallback.attempt(backend, lambda within: self.probe.meter.moved(within, self.adapter))
 
         def share(within: Backend) -> float:
             return self.probe.moved_share(within, self.probe.meter.moved(within, self.adapter), before)
 
-        self.probed = probed_rate(parameters, gradients, lambda: self.fallback.attempt(backend, share))
+        return probed_rate(self.adapter.parameters(), gradients, lambda: self.fallback.attempt(backend, share))
 
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
@@ -175,7 +180,8 @@ class Trainer:
                 continue
             pace = (time.monotonic() - start) / (self.step - first)
             sides: tuple[float | None, float | None] = self.readings[-1].explained if self.readings else (None, None)
-            if on_step(StepReport(self.step, until, loss, *sides, pace * (until - self.step), backend.memory.summary())):
+            report = StepReport(self.step, until, loss, *sides, pace * (until - self.step), backend.memory.summary())
+            if self.ranks.any(bool(on_step(report))):
                 break
 
     def _lacks_reading(self, until: int, read_every: int) -> bool:
@@ -235,7 +241,7 @@ class Trainer:
             group["lr"] = learning_rate(self.spec, self.step, self.rate, fall)
         try:
             with self.average.trained():
-                value = self.fallback.attempt(backend, lambda within: self._gradients(within, batch))
+                value = self._gradients(backend, batch)
                 with uninterrupted():
                     self._changing = True
                     self.optimizer.step()
@@ -256,18 +262,13 @@ class Trainer:
 
         The loss is scaled up on a float16 base model and the gradients down again; a scale that overflows is halved.
         """
+        groups = self.ranks.groups(batch_parts(batch, self.spec.accumulate * self.ranks.parts))
+        parameters = self.adapter.parameters()
         while True:
-            try:
-                loss = self._backward(backend, batch)
-            except RuntimeError as fault:
-                if self.fallback.forgive or not complains(fault):
-                    raise
-                self.fallback.forgive = True  # the model adds in place to what it has saved: allow that from here on
-                continue
+            loss = self.ranks.gradients(parameters, groups, self._share_of_loss(backend))
             if self._guard.exploded(loss, self.losses):
                 code = "training.exploded" if math.isfinite(loss) else "training.not_finite"
                 raise NotFiniteError(f"The loss is {loss:.3g}", code)
-            parameters = self.adapter.parameters()
             for p in parameters:
                 if p.grad is not None:
                     p.grad.div_(self._scale)
@@ -287,23 +288,16 @@ class Trainer:
             self._scale = 2 * self._scale
             self._calm = 0
 
-    def _backward(self, backend: Backend, batch: Batch) -> float:
-        """Scaled gradients into the factors, part by part (not all where a loss is not finite); the mean loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        parts = batch_parts(batch, self.spec.accumulate)
-        for part in parts:
-            with forgiving(self.fallback.forgive):
-                loss = step_loss(backend, self.adapter, part, self.spec).mean()
-                if not bool(loss.isfinite()):
-                    return float(loss.detach())
-                (loss * (self._scale / len(parts))).backward()
-                total += float(loss.detach())
-        return total / len(parts)
+    def _share_of_loss(self, backend: Backend) -> Callable[[Sequence[Batch]], float]:
+        return lambda parts: backward(backend, self.fallback, parts, self.spec, self._scale)
 
     def _read_progress(self, backend: Backend) -> None:
         place = self.step, self.step >= self.end or self.step % WHOLE_EVERY == 0  # and whether it is a whole one
-        self.readings.append(self.fallback.attempt(backend, lambda within: self.probe.read(within, self.adapter, *place)))
+
+        def read() -> Reading:
+            return self.fallback.attempt(backend, lambda within: self.probe.read(within, self.adapter, *place))
+
+        self.readings.append(self.ranks.share(read))
 
     def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
         """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""

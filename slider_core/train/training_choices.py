@@ -1,6 +1,6 @@
-"""Every choice of a training by the name of the node's input, with 0 and "auto" for what the model's family likes.
+"""Every choice of a training by the name of the nodes' input, with 0 and "auto" for what the model's family likes.
 
-In: what a person chose, in Slider Train Step or on the command line. Out: a TrainSpec for one model.
+In: what a person chose, in Slider Train Step and its options or on the command line. Out: a TrainSpec for one model.
 """
 
 from __future__ import annotations
@@ -17,37 +17,29 @@ from ..config.training import (
     TrainSpec,
     Weighting,
     chosen_spec,
-    preset_fields,
 )
 from ..families.table import Preferences
 
 AUTO = "auto"
 
 
-def lengths(preset: str, steps: int, total_steps: int) -> tuple[int, int]:
-    """(steps, total_steps) as the preset has them, else as they are."""
-    preset_steps = preset_fields(TrainPreset(preset)).get("steps")
-    return (preset_steps, preset_steps) if preset_steps else (steps, total_steps)
-
-
-def end_of_run(step: int, steps: int, end: int) -> int:
-    """The step that a run of the graph trains to: `steps` more, 0 for all, and not beyond the end of the training."""
-    return max(step, min(end, step + steps if steps else end))
+def end_of_run(step: int, steps_per_run: int, end: int) -> int:
+    """The step that this run trains to: `steps_per_run` more, 0 for all, and not beyond the end of the training."""
+    return max(step, min(end, step + steps_per_run if steps_per_run else end))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainChoices:
-    """The inputs of Slider Train Step but for its sockets."""
+    """The inputs of Slider Train Step and Slider Train Options but for the sockets. `preset`: of the command line alone."""
 
     name: str
     steps: int = 0
-    total_steps: int = 0
+    steps_per_run: int = 0
     learning_rate: float = 0.0
     batch: int = 0
     objective: str = Objective.DISPLACEMENT.value
     training_seed: int = 0
     resolution: int = 0
-    reset: bool = False
     checkpointing: bool = True
     timesteps: str = AUTO
     few_steps: int = 0
@@ -94,10 +86,6 @@ class TrainChoices:
         named = f" (by the name {likes.reason})" if likes.reason else ""
         return f"Trained as {likes.title}{named}: {', '.join(chosen)}."
 
-    def lengths(self) -> tuple[int, int]:
-        """(steps of this run of the graph, steps in all)."""
-        return lengths(self.preset, self.steps, self.total_steps)
-
     def saves(self) -> SaveSpec:
         return SaveSpec(every=self.checkpoint_every, keep=self.checkpoints_kept)
 
@@ -107,6 +95,4 @@ class TrainChoices:
         same = {name: value for name, value in asdict(self).items() if name in {*names, "preset"}}
         jitter = None if self.jitter < 0 else self.jitter
         window = (self.noise_from, self.noise_to)
-        return chosen_spec(
-            steps=self.total_steps, lr=self.learning_rate, seed=self.training_seed, window=window, jitter=jitter, **same
-        )
+        return chosen_spec(steps=self.steps, lr=self.learning_rate, seed=self.training_seed, window=window, jitter=jitter, **same)

@@ -20,6 +20,7 @@ from .drawn import Drawn
 from .measurement import measure
 from .optimizers import optimizer_sizes
 from .placing import REST, place
+from .progress import Reading
 from .progress_verdict import Evidence, judge
 from .trainer import Trainer
 
@@ -64,8 +65,9 @@ class Run:
             return self.calibrated
         try:
             within = trainer.fallback.within(backend)
-            self._complete_reading(within)
-            calibration, self.drawn = measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass)
+            with trainer.ranks.together():
+                calibration, self.drawn, readings = trainer.ranks.share(lambda: self._measured(within, on_pass))
+                trainer.readings = readings
         except Exception as fault:
             if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
                 raise
@@ -78,6 +80,12 @@ class Run:
         finally:
             place(trainer, REST)
         return self.calibrated
+
+    def _measured(self, within: Backend, on_pass: Callable[[int], None] | None) -> tuple[Calibration, Drawn, list[Reading]]:
+        """What was measured, and the readings with a whole one at the end."""
+        trainer = self.trainer
+        self._complete_reading(within)
+        return *measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass), trainer.readings
 
     def _complete_reading(self, backend: Backend) -> None:
         """A whole reading of the slider as it stands: one that was stopped on its way has none."""

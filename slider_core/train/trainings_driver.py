@@ -25,6 +25,7 @@ from ..lora.formats.native import to_native
 from ..lora.safetensors_file import tensor_hash
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
+from ..ranks import Ranks
 from .step_report import StepReport
 from .trainer import Trainer
 from .training_run import Run
@@ -108,18 +109,26 @@ def begin(
     saved: Path | None = None,
     encode: Callable[[], Sequence[Sample]] | None = None,
     place: Callable[[Slider], Slider] | None = None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """The run of that name, with the choices of the request from here on: continued from memory or from the file `saved` when it
-    was begun with the same fingerprint, else begun. `encode` and `place`: the host's own ways, see `make_adapter`.
+    was begun with the same fingerprint, else begun. `encode` and `place`: the host's own ways, see `make_adapter`. `ranks`: the
+    processes that train it together, of which the first reads the file and encodes.
     """
     backend.load()  # what ran last may have left its patches in place, which a fingerprint would see
+    ranks = ranks or Ranks()
+    marks = fingerprint(backend, request)
+    ranks.need_same(str(marks), "model, dataset or choice")
 
     def make() -> Trainer:
-        samples = encode() if encode else encode_all(request.dataset, backend, request.resolution or None)
+        samples = ranks.share(encode or (lambda: encode_all(request.dataset, backend, request.resolution or None)))
         return Trainer(make_adapter(backend, request, place), samples, request.spec)
 
     adapter_spec = request.adapter if request.start is None else None
-    run = session.begin(request.name, fingerprint(backend, request), make, adapter_spec, saved)
+    run = session.begin(request.name, marks, make, adapter_spec, saved if ranks.rank == 0 else None)
+    run.trainer.ranks = ranks
+    if ranks.world > 1:
+        run.trainer.load_state_dict(ranks.share(run.trainer.state_dict))
     if run.step < (request.spec.steps or run.trainer.ready_at):  # what nothing is left to train with does not enter the file
         run.trainer.adopt(request.spec)
     return run
@@ -140,14 +149,16 @@ def train(run: Run, backend: Backend, until: int, autosave: Autosave | None = No
         watch.after_step(report)
         return watch.stop_requested() or watch.pause_due(report)
 
+    ranks = run.trainer.ranks
     run.trainer.check_rate(backend)
     with autosave or nullcontext():
         while True:
             run.trainer.run(backend, until, on_step)
-            if run.step >= until_ready(run, until) or watch.stop_requested():
+            stopped = ranks.any(watch.stop_requested())
+            if run.step >= until_ready(run, until) or stopped:
                 return
             watch.pause()
-            if watch.stop_requested():
+            if ranks.any(watch.stop_requested()):
                 return
 
 

@@ -1,0 +1,237 @@
+"""One table of what can be chosen: option of the command line, input of the node, what it means. Defaults are the node's own.
+
+A test compares it with the inputs of Slider Train Step, Slider Target Injector, Load Slider Dataset, their options nodes,
+Slider Text Pair and Slider Sampling.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ..config.lora import AdapterSpec, Algorithm, Init, Preset
+from ..config.regular_files import read_text
+from ..config.training import Objective, Optimizer, Schedule, Timesteps, TrainPreset, Weighting
+from ..data.bucket_spec import (
+    MOST_LATENTS,
+    Alpha,
+    CaptionFrom,
+    Crop,
+    DatasetSpec,
+    Latents,
+    Pairing,
+    TextSliderSpec,
+    Unequal,
+)
+from ..families.distilled import Distilled
+from ..train.target_choices import TargetChoices
+from ..train.training_choices import AUTO, TrainChoices
+from .options import number_or_0, seed_number, whole_number
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`option` of the command line for `input` of a node. `read`: text -> value; None: text, or no value at all where the
+    default is true or false. An option that begins with --no- switches off. `names`: what may be written, checked by argparse."""
+
+    option: str
+    input: str
+    help: str
+    default: Any
+    read: Callable[[str], Any] | None = None
+    names: Sequence[str] = ()
+
+
+def _names(kind: type[Enum], *first: str) -> str:
+    return ", ".join([*first, *(member.value for member in kind)])
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind)}
+
+
+def _flag(defaults: dict[str, Any], option: str, name: str, text: str, read: Callable[[str], Any] | None = None) -> Flag:
+    return Flag(option, name, text, defaults[name], read)
+
+
+_T = _defaults(TrainChoices)
+COUNT = whole_number(1024)
+
+
+def count_or_0(text: str) -> int:
+    """A whole number from 0 to 1024."""
+    return 0 if text == "0" else COUNT(text)
+
+
+TRAINING = (
+    _flag(_T, "--steps", "steps", "the training ends here; 0: when the slider is ready", number_or_0),
+    _flag(_T, "--run-steps", "steps_per_run", "steps of this call, after which --resume goes on; 0: all", number_or_0),
+    _flag(_T, "--seed", "training_seed", "noise and order of the training", seed_number),
+    _flag(_T, "--objective", "objective", _names(Objective)),
+    _flag(_T, "--lr", "learning_rate", "0: as a probe of a few batches finds it", float),
+    _flag(_T, "--any-rate", "any_rate", "train at --lr even where it is far beyond the probe's"),
+    _flag(_T, "--batch", "batch", "images in a step; 0: as the model's family is trained", count_or_0),
+    _flag(_T, "--accumulate", "accumulate", "batches in one step", COUNT),
+    _flag(_T, "--resolution", "resolution", "pixels; 0: as the model's family is trained", number_or_0),
+    _flag(_T, "--timesteps", "timesteps", _names(Timesteps, AUTO)),
+    _flag(_T, "--few-steps", "few_steps", "the sampler's steps, for few_step; 0: the model's", count_or_0),
+    _flag(_T, "--noise-from", "noise_from", "lowest noise level; 0 is clean", float),
+    _flag(_T, "--noise-to", "noise_to", "highest noise level; 1 is pure noise", float),
+    _flag(_T, "--weighting", "weighting", _names(Weighting)),
+    _flag(_T, "--jitter", "jitter", "how far pairs are shifted at random; -1: as the objective has it", float),
+    _flag(_T, "--schedule", "schedule", _names(Schedule)),
+    _flag(_T, "--warmup", "warmup", "warm-up steps of the learning rate", number_or_0),
+    _flag(_T, "--optimizer", "optimizer", _names(Optimizer)),
+    _flag(_T, "--ema", "ema", "decay of the average that is saved; 0: none", float),
+    _flag(_T, "--neutral-weight", "neutral_weight", "loss weight of neutral images", float),
+    _flag(_T, "--preset", "preset", _names(TrainPreset)),
+    _flag(_T, "--no-checkpointing", "checkpointing", "faster where memory allows it"),
+    _flag(_T, "--no-calibration", "calibrate", "leave the strengths as they were trained"),
+    _flag(_T, "--checkpoint-every", "checkpoint_every", "keep the slider every so many steps", number_or_0),
+    _flag(_T, "--checkpoints-kept", "checkpoints_kept", "of the last ones; the best stays", whole_number(1000)),
+    _flag(_T, "--strip-strengths", "strip_strengths", "strengths of the strip that is drawn with --prompt"),
+    _flag(_T, "--strip-every", "strip_every", "steps between two strips; 0: only at the end", number_or_0),
+)
+_L = _defaults(TargetChoices)
+_P = _defaults(TextSliderSpec) | {"hold": ""}
+TARGETS = (
+    Flag("--layers", "preset", "which layers: auto, reference, all, custom or an architecture", Preset.AUTO.value),
+    Flag("--rank", "rank", "size of the adapter", AdapterSpec.rank, COUNT),
+    Flag("--alpha", "alpha", "the update is scaled by alpha / rank; 0: as the rank", 0.0, float),
+    _flag(_L, "--algorithm", "algorithm", _names(Algorithm)),
+    _flag(_L, "--dropout", "dropout", "share of a layer's input that is not seen in a step", float),
+    _flag(_L, "--conv-rank", "conv_rank", "rank on larger kernels; -1: as elsewhere, 0: none", int),
+    _flag(_L, "--init", "init", _names(Init)),
+    _flag(_L, "--factor", "lokr_factor", "of lokr", int),
+    _flag(_L, "--full-matrix", "lokr_full_matrix", "of lokr: the large factor without a rank"),
+    _flag(_L, "--pattern", "custom_patterns", "for --layers custom: an expression on layer names; again for more"),
+    _flag(_L, "--exclude", "exclude", "an expression of layers to leave alone; again for more"),
+    _flag(_L, "--rank-pattern", "rank_pattern", '"expression = rank" of single layers; again for more'),
+    _flag(_L, "--alpha-pattern", "alpha_pattern", '"expression = alpha" of single layers; again for more'),
+    _flag(_L, "--lycoris-config", "lycoris_config", "a LyCORIS configuration (JSON file) in place of these"),
+)
+SEVERAL = ("custom_patterns", "exclude", "rank_pattern", "alpha_pattern")  # a line for each
+
+
+def _kinds(kind: type[Enum]) -> list[str]:
+    return [member.value for member in kind if member is not CaptionFrom.INSTANCEPROMPT]
+
+
+DATASET = (
+    Flag("--strength", "strength", "what positive/ and negative/ stand for", 1.0, float),
+    Flag("--caption", "caption", "one for all images", ""),
+    Flag("--caption-from", "caption_from", "", CaptionFrom.TEXTFILE.value, names=_kinds(CaptionFrom)),
+    Flag("--trigger", "trigger_word", "a word before every caption", ""),
+    Flag("--pairing", "pairing", "", DatasetSpec.pairing.value, names=_kinds(Pairing)),
+    Flag("--unequal", "unequal", "", DatasetSpec.unequal.value, names=_kinds(Unequal)),
+    Flag("--crop", "crop", "", Crop.CENTER.value, names=_kinds(Crop)),
+    Flag("--flip", "flip", "every pair mirrored as well", False),
+    Flag("--transparency", "alpha", "", Alpha.COLOR.value, names=_kinds(Alpha)),
+    Flag("--background", "background", "behind transparency", DatasetSpec.background),
+    Flag("--frames", "frames", "of a clip, for video models", 1, whole_number(257)),
+    Flag("--positive-folder", "positive_folder", "the folder of the positive images, where its name says nothing", ""),
+    Flag("--negative-folder", "negative_folder", "the folder of the negative images, where its name says nothing", ""),
+)
+SAMPLING = (
+    Flag("--prompt", "prompt", "what is drawn", ""),
+    Flag("--picture-seed", "picture_seed", "noise of the pictures", 0, seed_number),
+    Flag("--sample-steps", "steps", "sampler steps; 0: as the model's family is drawn", 0, number_or_0),
+    Flag("--cfg", "cfg", "guidance scale; 0: as the model's family is drawn", 0.0, float),
+    Flag("--sampler", "sampler_name", "as in KSampler; auto: the family's", AUTO),
+    Flag("--scheduler", "scheduler", "as in KSampler; auto: the family's", AUTO),
+    Flag("--distilled", "distilled", "auto: as the files are named", Distilled.AUTO.value, names=_kinds(Distilled)),
+)
+TEXT = (
+    _flag(_P, "--hold", "hold", "what to preserve, with commas between"),
+    _flag(_P, "--guidance", "guidance", "how far +1 is pushed", float),
+    _flag(_P, "--words-weight", "weight", "weight of the prompts beside images", float),
+    Flag("--latents-from", "latents", "", Latents.OWN.value, names=_kinds(Latents)),
+    _flag(_P, "--latents", "count", "how many the model makes", whole_number(MOST_LATENTS)),
+    _flag(_P, "--latents-width", "width", "pixels; 0: as --resolution", number_or_0),
+    _flag(_P, "--latents-height", "height", "pixels; 0: as --resolution", number_or_0),
+    _flag(_P, "--latents-steps", "steps", "steps to make one", whole_number(1000)),
+    _flag(_P, "--latents-cfg", "cfg", "guidance scale while they are made; 1: none", float),
+)
+ALONE = {"training": ("preset",)}  # rows that no node has
+MODEL = "--checkpoint, --model, --graph"
+# inputs without a row: what other nodes' outputs go into, what only decides which others are shown; and what stands for them
+ELSEWHERE = {
+    "training": {
+        "model": MODEL,
+        "clip": "--clip",
+        "vae": "--vae",
+        "dataset": "--dataset",
+        "targets": "--layers and what follows it",
+        "start_from": "--start-from",
+        "sampling": "--prompt, --prompts",
+        "control": "--graph",
+        "name": "--name",
+        "old_name": "--resume, --overwrite",
+        "checkpoints": "--checkpoint-every, 0 for never",
+        "options": "every option",
+    },
+    "targets": {"model": MODEL, "control_net": "none: that is trained in the graph", "options": "every option"},
+    "dataset": {"folder": "--dataset", "options": "every option"},
+    "text": {"target": "--target", "positive": "--positive", "negative": "--negative", "dataset": "--dataset"},
+    "sampling": {
+        "positive": "--prompt",
+        "negative": "none: an empty one",
+        "latent_image": "--picture-size",
+        "clip": "--clip",
+        "prompts": "--prompts",
+        "settings": "--sample-steps and what follows it",
+    },
+}
+GROUPS: dict[str, tuple[Flag, ...]] = {
+    "training": TRAINING,
+    "targets": TARGETS,
+    "dataset": DATASET,
+    "text": TEXT,
+    "sampling": SAMPLING,
+}
+
+
+def add_flags(command: argparse.ArgumentParser, group: str) -> None:
+    """The options of that group; what they give is found again by `chosen`."""
+    for flag in GROUPS[group]:
+        options: dict[str, Any] = {"dest": f"{group}.{flag.input}", "default": flag.default, "help": flag.help or None}
+        if isinstance(flag.default, bool):
+            options["action"] = "store_false" if flag.default else "store_true"
+        elif flag.input in SEVERAL and group == "targets":
+            options |= {"action": "append", "default": []}
+        else:
+            options |= {"type": flag.read or str, "metavar": flag.option.strip("-").rpartition("-")[2].upper()}
+        if flag.names:
+            options |= {"choices": list(flag.names), "help": ", ".join(flag.names), "metavar": None}
+        command.add_argument(flag.option, **options)
+
+
+def chosen(args: argparse.Namespace, group: str) -> dict[str, Any]:
+    """The choices of a group by the names of the node's inputs."""
+    return {flag.input: getattr(args, f"{group}.{flag.input}") for flag in GROUPS[group]}
+
+
+def train_choices(args: argparse.Namespace, name: str) -> TrainChoices:
+    return TrainChoices(name=name, **chosen(args, "training"))
+
+
+def adapter_spec(args: argparse.Namespace) -> tuple[AdapterSpec, list[str]]:
+    """What is trained, and notes about a LyCORIS configuration."""
+    values = chosen(args, "targets")
+    preset, rank, alpha = (values.pop(name) for name in ("preset", "rank", "alpha"))
+    for name in SEVERAL:
+        values[name] = "\n".join(values[name])
+    if values["lycoris_config"]:
+        path = Path(values["lycoris_config"])
+        values["lycoris_config"] = read_text(path, "LyCORIS configuration", "lycoris_config.unreadable")
+    return TargetChoices(**values).adapter_spec(preset, rank, alpha or float(rank))
+
+
+def dataset_spec(args: argparse.Namespace) -> DatasetSpec:
+    values = chosen(args, "dataset")
+    names = ("pairing", "unequal", "flip", "alpha", "background", "frames")
+    return DatasetSpec(**{name: values[name] for name in names})

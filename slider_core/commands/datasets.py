@@ -1,0 +1,71 @@
+"""The options that choose a dataset, or prompts in the place of one, and what they give."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..config.checks import SliderError, need
+from ..data.bucket_spec import Latents, TextSliderSpec, held
+from ..data.dataset import Dataset, add_text_slider, bucket_folders, read_dataset
+from ..data.simpletuner import read_dataset_file
+from .choices import add_flags, chosen, dataset_spec
+
+PROMPTS = ("target", "positive", "negative")
+
+
+def add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> None:
+    """The options that choose a dataset."""
+    command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file")
+    add_flags(command, "dataset")
+
+
+def dataset_of(args: argparse.Namespace) -> Dataset:
+    """The folder or dataset file of the options."""
+    spec = dataset_spec(args)
+    if args.dataset.suffix.lower() == ".json" and args.dataset.is_file():
+        buckets, notes = read_dataset_file(args.dataset)
+        return read_dataset(buckets, spec, notes=notes)
+    values = chosen(args, "dataset")
+    folders = bucket_folders(
+        args.dataset,
+        values["strength"],
+        values["caption"].strip() or None,
+        values["positive_folder"].strip(),
+        values["negative_folder"].strip(),
+        captions=values["caption_from"],
+        trigger=values["trigger_word"].strip(),
+        crop=values["crop"],
+    )
+    return read_dataset(folders, spec)
+
+
+def add_text_options(command: argparse.ArgumentParser) -> None:
+    """--target, --positive, --negative and what goes with them."""
+    command.add_argument("--target", help="a text slider: the subject prompt")
+    command.add_argument("--positive", help="the prompt of +1, whole")
+    command.add_argument("--negative", help="the prompt of -1, whole")
+    add_flags(command, "text")
+
+
+def with_text_slider(args: argparse.Namespace, dataset: Dataset | None) -> Dataset:
+    """The dataset with the prompts of the options. SliderError where there is neither, or only some of the prompts."""
+    missing = [f"--{name}" for name in PROMPTS if getattr(args, name) is None]
+    if len(missing) == len(PROMPTS):
+        if dataset is None:
+            message = "Give --dataset for a slider from images, or --target, --positive and --negative for a text slider."
+            raise SliderError(message, "train.no_dataset")
+        return dataset
+    need(not missing, f"A text slider needs {' and '.join(missing)} too.", "train.prompts_missing")
+    values = chosen(args, "text")
+    message = "--latents-from images, and there is no --dataset: give one, or take own."
+    need(values["latents"] != Latents.IMAGES.value or dataset is not None, message, "text_slider.no_images")
+    values["hold"] = held(values["hold"])
+    return add_text_slider(TextSliderSpec(args.target, args.positive, args.negative, **values), dataset)
+
+
+def some_prompt(dataset: Dataset) -> str:
+    """The caption of the first positive image that has one, or a text slider's subject; empty where there is neither."""
+    captions = [sample.caption for sample in dataset.image_samples if sample.strength > 0 and sample.caption]
+    captions += [text.target for text in dataset.text_sliders]
+    return next(iter(captions), "")

@@ -1,0 +1,93 @@
+"""The built-in model as a host of commands: it needs no ComfyUI. with_comfy/trainings_host.py is its counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from ..backend import Backend
+from ..config.checks import SliderError
+from ..config.lora import AdapterSpec, FileDtype, FileFormat
+from ..config.sweep import SweepSpec, parse_strengths
+from ..data.dataset import Dataset, OnImage
+from ..encode.encoder import Sample
+from ..encode.text_latents import encode_all
+from ..families.table import TINY, Preferences
+from ..layers.select import Selection, survey
+from ..lora.keys import with_ratio
+from ..lora.slider_adapter import Adapter
+from ..lora.slider_file import Slider, lost_to, save_slider
+from ..ranks import Ranks
+from ..train.training_run import Run
+from ..train.trainings import Session
+from ..train.trainings_driver import TrainingRequest, begin
+from ..use.plot_grids import draw_strip
+from ..use.sampling import SamplingRequest
+from ..with_tiny.model import TinyBackend
+from ..with_tiny.model_sweep import sampler
+from .options import rounding
+
+CELL = 128  # pixels of a picture on a strip
+
+
+class TinyHost:
+    def __init__(self) -> None:
+        self.ranks = Ranks()
+        self.likes = Preferences(TINY.title, TINY.training, TINY.drawing, TINY.size)
+        self.runs: Path | None = None  # beside the file that is written
+        self.session = Session()
+
+    def summary(self) -> str:
+        return ""
+
+    def backend(self) -> TinyBackend:
+        return TinyBackend()
+
+    def select(self, spec: AdapterSpec) -> Selection:
+        return survey(TinyBackend().module, spec)
+
+    def encoded(
+        self, backend: Backend, dataset: Dataset, resolution: int, on_image: OnImage, on_latent: OnImage
+    ) -> Sequence[Sample]:
+        return encode_all(dataset, backend, resolution or None, None, on_image, on_latent)
+
+    def begin(
+        self, backend: Backend, request: TrainingRequest, saved: Path | None, encode: Callable[[], Sequence[Sample]]
+    ) -> Run:
+        return begin(self.session, backend, request, saved, encode, ranks=self.ranks)
+
+    def slider(self, run: Run) -> Slider:
+        return run.slider()
+
+    def place(self, slider: Slider) -> Slider:
+        """The slider with what the built-in model adds to it, where it is for that one; another must name its layers itself."""
+        module = TinyBackend().module
+        try:
+            fitted = slider.on(module)
+            return replace(fitted, weights=with_ratio(fitted.weights, module))
+        except SliderError:
+            if not slider.placed:
+                raise
+            return slider
+
+    def save(self, path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool) -> list[str]:
+        """Save a slider, without a trial in any loader. Lines about it."""
+        save_slider(path, slider, dtype, overwrite, form)
+        note = rounding(dtype, lost_to(slider, dtype)).strip()
+        return [note] if note else []
+
+    def strip(self, request: SamplingRequest, strengths: str, _size: int) -> Callable[[Slider], Image.Image]:
+        """What draws a strip of a slider, in the model's one size."""
+        settings = request.settings.for_model(self.likes)
+        spec = SweepSpec(parse_strengths(strengths), (request.seed,), request.prompt, settings.steps, settings.cfg)
+
+        def draw(slider: Slider) -> Image.Image:
+            backend = TinyBackend()
+            adapter = Adapter.from_weights(backend.module, slider.cut().weights)
+            images = sampler(backend, adapter, spec, slider.info)(spec.strengths, request.seed)
+            return draw_strip(images[None], spec.strengths, [], "", CELL)
+
+        return draw

@@ -1,0 +1,48 @@
+"""The backward of a step, part by part: scaled gradients into the adapter's factors, on whatever level memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..backend import Backend
+from ..config.training import TrainSpec
+from ..layers.autograd_inplace import complains, forgiving
+from ..objective.batch import Batch
+from ..objective.step_loss import step_loss
+from .memory_fallback import MemoryFallback
+
+
+def backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
+    """Gradients of the parts' share in the mean loss of the whole step, times `scale`; that share of the loss. Not all
+    gradients where a loss is not finite."""
+
+    def attempt(within: Backend) -> float:
+        return _backward(within, fallback, parts, spec, scale)
+
+    try:
+        return fallback.attempt(backend, attempt)
+    except RuntimeError as fault:
+        if fallback.forgive or not complains(fault):
+            raise
+        fallback.forgive = True  # the model adds in place to what it has saved: allow that from here on
+        return fallback.attempt(backend, attempt)
+
+
+def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
+    """Each part counts as many times as it has units (pairs, or samples) of the step."""
+    for p in fallback.adapter.parameters():
+        p.grad = None
+    total = 0.0
+    units_of_step = 1
+    for part in parts:
+        units = len(set(part.noise))
+        if not units:  # more parts than pairs
+            continue
+        units_of_step = part.draws
+        with forgiving(fallback.forgive):
+            loss = step_loss(backend, fallback.adapter, part, spec).mean()
+            if not bool(loss.isfinite()):
+                return float(loss.detach())
+            (loss * (scale * (units / units_of_step))).backward()
+            total += float(loss.detach()) * units
+    return total / units_of_step
