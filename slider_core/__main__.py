@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import calibrate, demo, demo_data, doctor, export, queue, queue_worker, sweep, train
+from .commands import calibrate, demo, demo_data, doctor, export, queue, sweep, train
 from .commands.config_file import with_config
 from .commands.options import Parser, say
 from .config.checks import SliderError, in_words
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    for command in (demo, demo_data, train, doctor, calibrate, export, sweep, queue, queue_worker):
+    for command in (demo, demo_data, train, doctor, calibrate, export, sweep, queue):
         command.add(commands, [shared])
     return top
 

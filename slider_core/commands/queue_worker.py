@@ -1,31 +1,24 @@
-"""queue-worker: one process of a queue. It trains one job after another and keeps the model that they share.
+"""One process of a queue. It trains one job after another and keeps the model that they share.
 
-In: jobs on stdin, a line of JSON each: {"words": [...], "log": "file"}. Out: what became of each on stdout, a line of JSON.
+In, over a connection: (command line, log file) of each job. Out: what became of it, a dict.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
-import sys
 import time
 import traceback
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..config.checks import SliderError
-from ..use.sweep_export import as_json
 from .config_file import with_config
-from .options import Commands, Parser, Shared
+from .options import Parser
 from .queue_list import DONE, FAILED, STOPPED
 from .train import add_options
 from .train import run as train
-
-
-def add(commands: Commands, shared: Shared) -> None:
-    commands.add_parser("queue-worker", parents=shared).set_defaults(run=run)
 
 
 class OptionError(Exception):
@@ -60,15 +53,20 @@ def _log(path: Path) -> TextIO:
     return path.open("a", encoding="utf-8")
 
 
-def run(_args: argparse.Namespace) -> dict[str, Any]:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else prints must not stand among the answers
-    for line in sys.stdin:
-        job = json.loads(line)
-        with _log(Path(job["log"])) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            result = outcome(job["words"])
-        answers.write(as_json(result) + "\n")
-        answers.flush()
+def serve(jobs: Connection, gpu: str) -> None:
+    """Train what comes until the other end closes. `gpu`: the number of the only one that this process sees; empty, all."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C comes from the queue alone, once
+    os.dup2(2, 1)  # the queue's own output holds nothing of a worker's
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    while True:
+        try:
+            words, log_file = jobs.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        with _log(log_file) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            result = outcome(words)
+        jobs.send(result)
         if result["state"] == STOPPED:
-            break
-    return {}
+            return

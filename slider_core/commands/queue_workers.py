@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from .queue_list import DONE, FAILED, RUNNING, STOPPED, QueuedJob
+from .queue_worker import serve
 
-PACKAGE = Path(__file__).resolve().parents[1]
+SPAWN = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
 
 
 class Worker:
@@ -22,59 +23,45 @@ class Worker:
 
     def __init__(self, gpu: str) -> None:
         self.gpu = gpu
-        self._process: subprocess.Popen[str] | None = None
+        self._process: SpawnProcess | None = None
+        self._jobs: Connection | None = None
+        self._stopping = False
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-            if self.gpu:
-                environment["CUDA_VISIBLE_DEVICES"] = self.gpu
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", PACKAGE.name, "queue-worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                env=environment,
-                start_new_session=True,  # Ctrl-C comes from the queue alone, once
-            )
-        return self._process
+    def _started(self) -> tuple[SpawnProcess, Connection]:
+        if self._process is None or self._jobs is None or not self._process.is_alive():
+            self._jobs, theirs = SPAWN.Pipe()
+            self._process = SPAWN.Process(target=serve, args=(theirs, self.gpu), daemon=True)
+            self._process.start()
+            theirs.close()  # so that its end is noticed
+        return self._process, self._jobs
 
     def train(self, words: Sequence[str], log: Path) -> dict[str, Any]:
         """What became of a job; where the process dies, that."""
-        process = self._started()
-        into, out_of = process.stdin, process.stdout
-        assert into is not None
-        assert out_of is not None
+        process, jobs = self._started()
         try:
-            into.write(json.dumps({"words": list(words), "log": str(log)}) + "\n")
-            into.flush()
-            answer = out_of.readline()
-        except OSError:  # it died before it read
-            answer = ""
-        if answer:
-            result: dict[str, Any] = json.loads(answer)
-            return result
-        code = process.wait()
-        state = STOPPED if -code in (signal.SIGINT, signal.SIGTERM) or code == 130 else FAILED
-        return {"state": state, "error": f"The worker process ended with code {code}: see {log}."}
+            jobs.send((list(words), log))
+            result: dict[str, Any] = jobs.recv()
+        except (OSError, EOFError):
+            process.join()
+            state = STOPPED if self._stopping else FAILED
+            return {"state": state, "error": f"The worker process ended with code {process.exitcode}: see {log}."}
+        return result
 
     def stop(self, hard: bool = False) -> None:
         """Ask it to finish its step and end; `hard`: end it at once."""
-        if self._process is None or self._process.poll() is not None:
+        self._stopping = True
+        if self._process is None or self._process.pid is None or not self._process.is_alive():
             return
         if hard:
             self._process.kill()
         elif os.name != "nt":  # there Ctrl-C comes to every process of the console
-            self._process.send_signal(signal.SIGINT)
+            os.kill(self._process.pid, signal.SIGINT)
 
     def close(self) -> None:
         """End it when it has nothing to do."""
-        if self._process is not None:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            self._process.wait()
+        if self._process is not None and self._jobs is not None:
+            self._jobs.close()
+            self._process.join()
 
 
 class Workers:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from core.several import CASES, STEPS, rank_main, trained
+from core.several import STEPS, names, rank_main, trained
 from safetensors.torch import load_file
 
 from slider_core.__main__ import main
@@ -75,7 +75,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_ranks_are_one_process_in_parts_bit_for_bit_and_near_one_that_is_alone(together) -> None:
     _, results = together
     wrong = []
-    for name in CASES:
+    for name in names(len(results)):
         in_parts = trained(name, Ranks(parts=len(results)))
         if not all(same(result[name], in_parts) for result in results):
             wrong.append(name)
