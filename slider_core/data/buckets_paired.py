@@ -1,13 +1,19 @@
-"""Which positive image and which negative one make a pair: by file name, else by order, or drawn at random in every epoch."""
+"""Which positive image and which negative one make a pair: by file name, else by order, or drawn at random in every epoch.
+
+Images of one name and several strengths are stages of one subject: strongest with strongest, each stage once at least; the image
+at 0 of a subject is the partner of its two ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ..config.checks import SliderError
 from .bucket_spec import Pairing
 from .buckets import GRAPH, Bucket, ImageSample
 
+NEUTRAL = "neutral"
 Pairs = list[tuple[ImageSample, ImageSample]]
 
 
@@ -25,6 +31,38 @@ def graded(buckets: Iterable[Bucket]) -> bool:
     """Whether the images of a bucket lie on both sides, by strengths of their own."""
     signs = [{sample.sign for sample in bucket.image_samples} for bucket in buckets]
     return any({1, -1} <= both for both in signs)
+
+
+def staged_pairs(buckets: Sequence[Bucket]) -> Pairs:
+    """The pairs of subjects of which a side has several strengths: images of one name in several folders, or of one folder within
+    a bucket whose images have strengths of their own. None where there is no such subject, a strength of one occurs twice, or
+    one lacks a side. What a folder named neutral holds are other pictures."""
+    subjects: dict[str, dict[float, ImageSample]] = {}
+    count = 0
+    for bucket in buckets:
+        if Path(bucket.spec.folder).name.lower() == NEUTRAL:
+            continue
+        own = graded([bucket])
+        for sample in bucket.image_samples:
+            subject = sample.inside if own and sample.inside else sample.name.lower()
+            subjects.setdefault(subject, {})[sample.strength] = sample
+            count += 1
+    stages = [strengths for strengths in subjects.values() if any(strengths)]
+    several = any(len(strengths) - (0.0 in strengths) > 2 for strengths in stages) or graded(buckets)
+    one_sided = any(max(strengths) <= 0 or min(strengths) >= 0 for strengths in stages)
+    if not several or one_sided or sum(map(len, subjects.values())) != count:
+        return []
+    return [pair for strengths in stages for pair in _pairs_of_stages(strengths)]
+
+
+def _pairs_of_stages(stages: dict[float, ImageSample]) -> Pairs:
+    positive = [stages[strength] for strength in sorted(stages, reverse=True) if strength > 0]
+    negative = [stages[strength] for strength in sorted(stages) if strength < 0]
+    count = max(len(positive), len(negative))
+    pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    if 0.0 in stages:
+        pairs += [(positive[0], stages[0.0]), (stages[0.0], negative[0])]
+    return pairs
 
 
 def match_pairs(positive: list[ImageSample], negative: list[ImageSample], how: Pairing) -> tuple[Pairs, str]:

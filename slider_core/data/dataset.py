@@ -27,7 +27,7 @@ from .bucket_files import BucketFiles
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
 from .bucket_text import has_strengths
 from .buckets import GRAPH, Bucket, ImageSample, files_of, joined, read_bucket
-from .buckets_paired import graded, match_pairs, sides_of, unequal_sides
+from .buckets_paired import graded, match_pairs, sides_of, staged_pairs, unequal_sides
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 ALSO_NAMED = {"pos": 1.0, "neg": -1.0, "plus": 1.0, "minus": -1.0}
@@ -191,7 +191,8 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     positive, negative = sides_of(buckets)
     lines = [*map(_line, buckets), *notes]
     names = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}
-    if graded(buckets) and not names and spec.pairing is Pairing.AUTO:
+    stages = staged_pairs(buckets) if spec.pairing in (Pairing.AUTO, Pairing.NAME) else []
+    if graded(buckets) and not names and not stages and spec.pairing is Pairing.AUTO:
         spec = replace(spec, pairing=Pairing.RANDOM)
     for bucket in buckets:
         lines += [f"{line}." for line in bucket.unused]
@@ -199,6 +200,10 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     lines += _one_sided_captions(positive, negative)
     if not positive or not negative:
         return Dataset(tuple(buckets), (), "\n".join(lines), spec)
+    if stages:
+        _check_clips(buckets, stages, spec)
+        lines.append(f"{len(stages)} pairs out of the stages of subjects, matched by file name.")
+        return Dataset(tuple(buckets), tuple(stages), "\n".join(lines), replace(spec, pairing=Pairing.NAME))
     limited = any(bucket.spec.most for bucket in buckets)  # a side is smaller on purpose
     stops = spec.unequal is Unequal.STOP and spec.pairing is not Pairing.RANDOM and not limited
     if stops and len(positive) != len(negative):

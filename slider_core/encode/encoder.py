@@ -21,6 +21,7 @@ from ..data.fitting import Fitted, Pixels, decode, fittings
 from .alignment import line_up
 from .disk_cache import DiskCache
 
+NEARLY = 1e-6  # strengths that are so near are the same
 Encoded = tuple[torch.Tensor, torch.Tensor | None]  # latent, mask at the latent's size; float32 on the CPU
 
 
@@ -57,6 +58,13 @@ class Sample:
     aligned: bool = True
     prompt_pair: PromptPair | None = None
     other_conds: tuple[Conditioning, ...] = ()
+
+    @property
+    def side(self) -> int:
+        """1, -1, or 0 for a neutral image. An image at 0 that belongs to a pair is what a side of it begins from."""
+        if self.strength == 0 and self.pair is not None:
+            return -1
+        return (self.strength > 0) - (self.strength < 0)
 
 
 class Encoder:
@@ -150,6 +158,13 @@ def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
         if sample.pair is not None:
             pairs[sample.pair].append(sample)
     return [tuple(sorted(pairs[number], key=lambda sample: -sample.strength)) for number in sorted(pairs)]
+
+
+def widest_pairs(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
+    """Of whole pairs those whose strengths lie farthest apart: the ends of a concept, of which others show stages."""
+    pairs = [pair for pair in pairs_of(samples) if len(pair) == 2]
+    spans = [pair[0].strength - pair[1].strength for pair in pairs]
+    return [pair for pair, span in zip(pairs, spans, strict=True) if span > max(spans) - NEARLY]
 
 
 def _with_alignment(samples: list[Sample], pairing: Pairing) -> list[Sample]:

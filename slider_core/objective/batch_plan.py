@@ -123,8 +123,8 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     """How a run goes through its samples. Raises SliderError when a sign has no samples."""
     text_pairs = pairs_of([s for s in samples if s.prompt_pair is not None])
     images = [s for s in samples if s.prompt_pair is None]
-    positive = [s for s in images if s.strength > 0]
-    negative = [s for s in images if s.strength < 0]
+    positive = [s for s in images if s.side > 0]
+    negative = [s for s in images if s.side < 0]
     if bool(positive) != bool(negative) or not (positive or text_pairs):
         raise SliderError(
             f"Training needs positive and negative images; there are {len(positive)} positive and {len(negative)} negative ones.",
@@ -140,7 +140,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
         order = [POSITIVE, NEGATIVE, NEUTRAL]
         lanes = maker.lanes(POSITIVE, [(s,) for s in positive], whole)
         lanes += maker.lanes(NEGATIVE, [(s,) for s in negative], whole)
-    lanes += maker.lanes(NEUTRAL, [(s,) for s in images if s.strength == 0], half)
+    lanes += maker.lanes(NEUTRAL, [(s,) for s in images if s.side == 0], half)
     lanes += maker.lanes(TEXT, text_pairs, half)
     if text_pairs:
         order = _with_text(order) if positive else [TEXT, NEUTRAL]

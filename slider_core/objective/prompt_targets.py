@@ -80,7 +80,7 @@ def with_prompt_targets(backend: Backend, batch: Noised, samples: Sequence[Sampl
 def measured_on(samples: Sequence[Sample]) -> list[Sample]:
     """The samples that a slider is judged by: the images, where both sides have some, else those of the prompts."""
     images = [s for s in samples if s.prompt_pair is None]
-    both = any(s.strength > 0 for s in images) and any(s.strength < 0 for s in images)
+    both = any(s.side > 0 for s in images) and any(s.side < 0 for s in images)
     if both or len(images) == len(samples):
         return images
     return [s for s in samples if s.prompt_pair is not None]

@@ -20,7 +20,7 @@ import torch
 
 from ..backend import Backend, per_sample, seeded
 from ..config.training import Objective
-from ..encode.encoder import Sample, pairs_of
+from ..encode.encoder import Sample, pairs_of, widest_pairs
 from ..encode.noised import Noised, at_levels, predict
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
@@ -86,7 +86,7 @@ def _read_samples(samples: Sequence[Sample], wanted: Wanted) -> list[Sample]:
     """The positives that are read, then the negatives; of pairs in the same order."""
     measured = measured_on(samples)
     if wanted is Wanted.PAIRS:
-        pairs = [pair for pair in pairs_of(measured) if len(pair) == 2][:PAIRS]
+        pairs = widest_pairs(measured)[:PAIRS]
         return [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
     return [s for s in measured if s.strength > 0][:PAIRS] + [s for s in measured if s.strength < 0][:PAIRS]
 

@@ -9,7 +9,8 @@ along the pair's own difference D:
 
 A learned share (displacement.py) is an average over noise that leaves open what becomes of a place; this is what a user sees.
 Sliders that were never trained lie within a tenth of 0 (docs/progress.md). Of prompts the two pictures that the model draws at
-either prompt take the place of the images, and all begins from noise.
+either prompt take the place of the images, and all begins from noise. Of a slider that is trained on its plus side alone, plus is
+measured against what the model draws at 0, from the noised negative image.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..backend import Backend, Conditioning, seeded
-from ..encode.encoder import Sample, pairs_of
+from ..encode.encoder import Sample, widest_pairs
 from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
@@ -68,16 +69,18 @@ class Drawing:
         self._backend = backend
         self._adapter = adapter
         self._on_pass = on_pass
-        self._scene = self._made(measured_on(samples))
+        measured = measured_on(samples)
+        self._other_end = 0.0 if all(sample.strength >= 0 for sample in measured) else -1.0
+        self._scene = self._made(measured)
 
     def _made(self, samples: Sequence[Sample]) -> _Scene:
         shape = samples[0].latent.shape
         same = [sample for sample in samples if sample.latent.shape == shape]
-        pairs = [pair for pair in pairs_of(same) if len(pair) == 2][:PAIRS]
+        pairs = widest_pairs(same)[:PAIRS]
         if same[0].prompt_pair is not None:
             return self._of_prompts([pair[0] for pair in pairs])
         if pairs and all(sample.aligned for pair in pairs for sample in pair):
-            return _of_pairs(pairs)
+            return _of_pairs(pairs, one_way=not self._other_end)
         scene = _of_noise([sample for sample in same if sample.strength > 0][:PAIRS])
         return replace(scene, contrast=float(self._drawn(scene, scene.conds, 0.0).std()))
 
@@ -99,9 +102,9 @@ class Drawing:
 
     @torch.no_grad()
     def at(self, strength: float) -> Drawn:
-        """What +-`strength` draws, a LoRA weight."""
+        """What +-`strength` draws, a LoRA weight; of a one-way slider +`strength` and 0."""
         scene = self._scene
-        ends = self._drawn(scene, scene.conds, strength, -strength)
+        ends = self._drawn(scene, scene.conds, strength, self._other_end * strength)
         if not bool(ends.isfinite().all()):
             return Drawn(0.0, math.inf, math.inf, strength)
         contrast = float(ends.std()) / max(scene.contrast, 1e-12)
@@ -115,11 +118,11 @@ class Drawing:
         return Drawn(float((along / apart).mean()), float((moved / apart).sqrt().mean()), contrast, strength)
 
 
-def _of_pairs(pairs: Sequence[Sequence[Sample]]) -> _Scene:
+def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
     """Each picture with the caption of one of its images: captions may say what sets the two apart."""
     positive, negative = (torch.stack([pair[side].latent.float() for pair in pairs]) for side in (0, 1))
     captioned = [pair[number % 2] for number, pair in enumerate(pairs)]
-    middle = (positive + negative) / 2
+    middle = negative if one_way else (positive + negative) / 2
     conds = tuple(sample.cond for sample in captioned)
     masks = tuple(sample.mask for sample in captioned)
     contrast = float(torch.cat([positive, negative]).std())

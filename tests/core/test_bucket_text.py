@@ -1,5 +1,6 @@
 """What lies beside images: several captions of which a step draws one, strengths of single images, folders of other names."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -145,6 +146,32 @@ def test_graded_images_in_one_folder_are_a_dataset(how: str, inside: str, tmp_pa
     spec = TrainSpec(objective=Objective.DENOISE_ROTATING, batch=1, seed=0)
     trained_at = {strength for step in range(12) for strength in plan(samples, spec).batch(step).strengths}
     assert {1.0, 0.25, -0.5} <= trained_at
+
+
+STAGES = (1.0, 0.5, 0.0, -1.0)
+BY_STAGE = {(1.0, -1.0), (0.5, -1.0), (1.0, 0.0), (0.0, -1.0)}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_stages_of_a_subject_are_paired_with_each_other(own: bool, tmp_path: Path) -> None:
+    """By name in a folder for each strength; or a folder for each subject, with a strength for each image."""
+    for subject, strength in itertools.product(("anna", "bob"), STAGES):
+        place = tmp_path / (f"{subject}/{strength}.png" if own else f"strength_{strength:+g}/{subject}.png")
+        put(place, 90 if subject == "anna" else 160)
+        if own:
+            place.with_suffix(".json").write_text(json.dumps({"strength": strength}), encoding="utf-8")
+    if not own:
+        put(tmp_path / "neutral" / "anna.png")
+    dataset = read_dataset([BucketSpec(str(tmp_path), 1.0)] if own else bucket_folders(tmp_path))
+    for subject in ("anna", "bob"):
+        pairs = [pair for pair in dataset.pairs if subject in str(pair[0].path)]
+        assert {(plus.strength, minus.strength) for plus, minus in pairs} == BY_STAGE
+        assert all(subject in str(minus.path) for _, minus in pairs)
+    samples = encode(dataset, TinyBackend(), 16)
+    asked = [plan(samples, TrainSpec(batch=2)).batch(step) for step in range(24)]
+    held = [sample for batch in asked if batch.neutral for sample in batch.samples]
+    assert {sample.pair for sample in held} == (set() if own else {None}), "the stage at 0 is not held as a neutral picture"
+    assert {batch.strengths for batch in asked if not batch.neutral} == BY_STAGE
 
 
 def test_what_is_no_strength_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SHOWN = {
     "slider_prompt_library": ("SliderStrengthSweep", "SliderPromptLibrary"),
     "slider_continue_training": (),
     "slider_several": ("PreviewImage",),
+    "slider_pair_maker": ("SliderStrengthSweep", "PreviewImage"),
 }
 DOWNLOADED = (
     "slider_assistant_adapter",
