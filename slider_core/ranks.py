@@ -73,6 +73,15 @@ class Ranks:
         """The sum of a small CPU tensor over all ranks, in their order."""
         return value
 
+    def rows(self, of: Callable[[slice], torch.Tensor], whole: torch.Tensor) -> torch.Tensor:
+        """What `of` gives for the rows of a batch, each rank's share of them computed there. `whole`: shaped like the result."""
+        return torch.cat([of(some) for some in self._row_shares(len(whole))])
+
+    def _row_shares(self, count: int) -> list[slice]:
+        """A share of the rows for each part, none of them empty."""
+        size = -(-count // self.parts)
+        return [slice(at, min(count, at + size)) for at in range(0, count, size)]
+
     def any(self, flag: bool) -> bool:
         """Whether any rank says so."""
         return flag
@@ -149,6 +158,17 @@ class Group(Ranks):
         loss = self._losses(loss)
         unflatten(parameters, self._added([flattened(parameters)]))
         return loss
+
+    def rows(self, of: Callable[[slice], torch.Tensor], whole: torch.Tensor) -> torch.Tensor:
+        shares = self._row_shares(len(whole))
+        own = torch.zeros(shares[0].stop, *whole.shape[1:], dtype=torch.float32, device=whole.device)
+        if self.rank < len(shares):
+            some = shares[self.rank]
+            own[: some.stop - some.start] = of(some)
+        self._statuses()
+        every = [torch.empty_like(own) for _ in range(self.world)]
+        self._exchange(lambda: self._dist.all_gather(every, own))
+        return torch.cat(every)[: len(whole)]
 
     def any(self, flag: bool) -> bool:
         return any(self._statuses(float(flag)))

@@ -36,6 +36,7 @@ from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading
 from .progress_ready import EVERY, MOST_STEPS, fall_of
 from .progress_verdict import Evidence, Explained, explain, judge
+from .shared_rows import measured
 from .step_backward import backward
 from .step_report import StepReport
 
@@ -153,15 +154,16 @@ class Trainer:
             for total, p in zip(gradients, parameters, strict=True):
                 if p.grad is not None:
                     total += p.grad
-        self.probed = self.ranks.share(lambda: self._rate_along(backend, gradients))
+        rate = self._rate_along(backend, gradients)
+        self.probed = self.ranks.share(lambda: rate)
 
     def _rate_along(self, backend: Backend, gradients: Sequence[torch.Tensor]) -> float:
-        before = self.fallback.attempt(backend, lambda within: self.probe.meter.moved(within, self.adapter))
+        before = measured(backend, self.fallback, self.ranks, lambda within: self.probe.meter.moved(within, self.adapter))
 
         def share(within: Backend) -> float:
             return self.probe.moved_share(within, self.probe.meter.moved(within, self.adapter), before)
 
-        return probed_rate(self.adapter.parameters(), gradients, lambda: self.fallback.attempt(backend, share))
+        return probed_rate(self.adapter.parameters(), gradients, lambda: measured(backend, self.fallback, self.ranks, share))
 
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
@@ -294,10 +296,8 @@ class Trainer:
     def _read_progress(self, backend: Backend) -> None:
         place = self.step, self.step >= self.end or self.step % WHOLE_EVERY == 0  # and whether it is a whole one
 
-        def read() -> Reading:
-            return self.fallback.attempt(backend, lambda within: self.probe.read(within, self.adapter, *place))
-
-        self.readings.append(self.ranks.share(read))
+        reading = measured(backend, self.fallback, self.ranks, lambda within: self.probe.read(within, self.adapter, *place))
+        self.readings.append(self.ranks.share(lambda: reading))
 
     def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
         """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""

@@ -22,6 +22,7 @@ from .optimizers import optimizer_sizes
 from .placing import REST, place
 from .progress import Reading
 from .progress_verdict import Evidence, judge
+from .shared_rows import SharedRows
 from .trainer import Trainer
 
 LOSSES = 50  # the last ones, whose mean a file records
@@ -64,10 +65,9 @@ class Run:
         if self.calibrated_now:
             return self.calibrated
         try:
-            within = trainer.fallback.within(backend)
             with trainer.ranks.together():
-                calibration, self.drawn, readings = trainer.ranks.share(lambda: self._measured(within, on_pass))
-                trainer.readings = readings
+                found = self._measured(self._shared(backend), on_pass)
+                calibration, self.drawn, trainer.readings = trainer.ranks.share(lambda: found)
         except Exception as fault:
             if not (isinstance(fault, SliderError) or backend.memory.is_short(fault)):
                 raise
@@ -80,6 +80,14 @@ class Run:
         finally:
             place(trainer, REST)
         return self.calibrated
+
+    def _shared(self, backend: Backend) -> Backend:
+        """As much at once as memory had room for, by all ranks together."""
+        trainer = self.trainer
+        within = trainer.fallback.within(backend)
+        if trainer.ranks.parts == 1:
+            return within
+        return SharedRows(within, trainer.adapter, trainer.ranks, lambda predict: predict(within))
 
     def _measured(self, within: Backend, on_pass: Callable[[int], None] | None) -> tuple[Calibration, Drawn, list[Reading]]:
         """What was measured, and the readings with a whole one at the end."""
