@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
@@ -114,6 +114,11 @@ class LayerWeight(ABC):
     def unknown(cls, names: Iterable[str]) -> list[str]:
         """Names that have no meaning in this kind."""
         return sorted(set(names) - {*cls.needed, *cls.optional, BIAS})
+
+    @classmethod
+    def of_file(cls, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """A file's tensors as this kind names them, where older programs named them otherwise."""
+        return tensors
 
     def file_tensors(self) -> dict[str, torch.Tensor]:
         """What of it is written to a file."""

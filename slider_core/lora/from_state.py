@@ -173,7 +173,7 @@ def _layer_weight(kind: type[LayerWeight], tensors: State, layer: str, where: st
     unknown = ", ".join(kind.unknown(tensors)).replace("dora_scale", "the dora_scale of a DoRA")
     message = f"{where} holds {unknown} beside a {name}, which has no meaning here; load it with ComfyUI's LoRA loader."
     need(not unknown, message, "lora.unknown")
-    weight = kind(tensors)
+    weight = kind(dict(kind.of_file(tensors)))
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors.values())
     need(weight.multiplies(), f"{where} holds {shapes}, which make no {name}; the file is damaged.", "lora.factors")
     rows, numbers = weight.shape()

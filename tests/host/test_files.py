@@ -303,6 +303,21 @@ def test_other_trainers_files_are_read(trainer: str, pack, tmp_path: Path) -> No
     assert changed == {f"diffusion_model.{path}.weight" for _, path, _ in DIFFUSERS[title]}
 
 
+def test_a_glora_of_old_lycoris_is_read_as_comfyui_reads_it(pack) -> None:
+    from comfy.weight_adapter.glora import GLoRAAdapter
+
+    generator = torch.Generator().manual_seed(4)
+    shapes = {"a1.weight": (3, 8), "a2.weight": (8, 3), "b1.weight": (3, 8), "b2.weight": (12, 3)}
+    tensors = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    base = torch.randn(12, 8, generator=generator)
+    state = {f"layer.{name}": tensor for name, tensor in tensors.items()} | {"layer.alpha": torch.tensor(1.5)}
+    ((_, weight),) = pack.core("lora.from_state").from_state(state, "old.safetensors")[0].items()
+    stock = GLoRAAdapter.load("layer", state, 1.5, None)
+    assert stock is not None
+    patched = stock.calculate_weight(base.clone(), "layer", 1.0, 1.0, None, lambda change: change)
+    torch.testing.assert_close(weight.delta(base), patched - base, rtol=1e-4, atol=1e-5)
+
+
 def test_a_file_of_another_architecture_changes_nothing(cases, pack, tmp_path: Path) -> None:
     wan, unet = cases("WAN21_T2V", "lora"), cases("SD15", "lora")
     base = unet.answer()

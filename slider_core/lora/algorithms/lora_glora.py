@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -60,6 +60,20 @@ class GloraWeight(LycorisWeight):
     needs_base = True
     module_class = "GLoRAModule"
     part_class = GloraPart
+
+    @classmethod
+    def of_file(cls, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """LyCORIS once had D = W a2 a1 + b2 b1: the two matrices of each product change their names. Told by the shapes, as
+        ComfyUI's loader does; of square ones today's order is meant."""
+        a1, a2, b1, b2 = (tensors[name].shape for name in cls.needed)
+        if min(len(a1), len(a2), len(b1), len(b2)) < 2 or b2[0] == b1[1] == a1[1] == a2[0]:
+            return tensors
+        if not a1[0] == a2[1] == b1[0] == b2[1]:
+            return tensors
+        renamed = dict(tensors)
+        for one, other in (("a1.weight", "a2.weight"), ("b1.weight", "b2.weight")):
+            renamed[one], renamed[other] = tensors[other], tensors[one]
+        return renamed
 
     def expected(self, rows: int, inner: int, kernel: Shape) -> dict[str, Shape]:
         ones = (1,) * len(kernel)
