@@ -29,6 +29,8 @@ def chosen(slider: Slider | None, file: str) -> Slider:
 def beyond(slider: Slider, strength: float, units: str) -> str:
     """A sentence where the strength lies beyond what the slider was found, or trained, to be good for; else empty."""
     span = slider.info.range
+    if slider.info.one_way and strength < 0 and units == Units.CALIBRATED.value:
+        return f"Strength {strength:g} is the base model: this slider was trained from 0 to +1 alone."
     if span is None or units != Units.CALIBRATED.value or span[0] <= strength <= span[1]:
         return ""
     return f"Strength {strength:g} lies beyond the useful range of this slider, {span[0]:.3g} to {span[1]:.3g}."

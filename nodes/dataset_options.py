@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.data.bucket_spec import Alpha, CaptionFrom, Crop, DatasetSpec, Pairing, Unequal
+from ..slider_core.data.bucket_spec import Alpha, CaptionFrom, Crop, DatasetSpec, Pairing, Reference, Unequal
 from .sockets import DATASET_MENU, DatasetOptionsSocket, chooser, flattened, option
 
 UNEQUAL = "When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more often."
@@ -16,6 +16,7 @@ STRENGTH = "What positive/ and negative/ stand for. Folders named strength_+0.5 
 FRAMES = "Frames of a clip (mp4, gif, folder of frames), for video models. 1: its first frame."
 CAPTIONS = "textfile: 01.txt beside 01.png. textlines: each line is one, a step draws one. filename: the image's name."
 CAPTION_KINDS = [kind.value for kind in CaptionFrom if kind is not CaptionFrom.INSTANCEPROMPT]
+REFERENCE = "For an edit model: the image of the pair that it is shown as the one to edit. other: beside each image its partner."
 SIDE = "The folder of the {} images, where its name does not say so."
 
 
@@ -40,9 +41,11 @@ class DatasetOptions:
     alpha: str = Alpha.COLOR.value
     background: str = "#ffffff"
     frames: int = 1
+    reference: str = Reference.NONE.value
 
     def spec(self) -> DatasetSpec:
-        return DatasetSpec(self.pairing, self.unequal, self.flip, self.alpha, self.background, self.frames)
+        choices = self.pairing, self.unequal, self.flip, self.alpha, self.background, self.frames
+        return DatasetSpec(*choices, reference=self.reference)
 
 
 class SliderDatasetOptions(io.ComfyNode):
@@ -66,6 +69,7 @@ class SliderDatasetOptions(io.ComfyNode):
                 option("flip", io.Boolean, False, "Show every pair mirrored as well."),
                 chooser("alpha", ALPHA, see_through, optional=True),
                 option("frames", io.Int, 1, FRAMES, min=1, max=257),
+                option("reference", io.Combo, Reference.NONE, REFERENCE, options=Reference),
                 option("positive_folder", io.String, "", SIDE.format("positive")),
                 option("negative_folder", io.String, "", SIDE.format("negative")),
             ],

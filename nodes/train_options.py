@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.config.training import Objective, Optimizer, Schedule, Timesteps, Weighting
+from ..slider_core.config.training import Objective, Optimizer, Schedule, Sides, Timesteps, Weighting
 from ..slider_core.train.training_choices import AUTO, TrainChoices
 from .sockets import TRAINING_MENU, TrainOptionsSocket, chooser, flattened, option
 
@@ -12,6 +12,7 @@ OBJECTIVE = (
     "displacement: learns what sets a pair apart. denoise_paired: Concept Sliders. denoise_rotating: SimpleTuner's cycle. "
     "teacher_difference: like ADDifT."
 )
+SIDES = "plus: a one-way slider, from the base model at 0 to the positive images at +1, for concepts whose opposite is no mirror."
 ANY_RATE = "On: train at learning_rate even where it is far beyond what the probe finds."
 CHECKPOINTING = "On: gradient checkpointing: slower, much less memory, the same result. Off: only where memory is short."
 TIMESTEPS = "Noise levels to train at. few_step: those of a distilled model's sampler alone. auto: few_step for such a model."
@@ -49,6 +50,7 @@ def learning_inputs() -> list[io.Input]:
         option("weighting", io.Combo, Weighting.AUTO, "Loss weighting. auto: as the objective has it.", options=Weighting),
         option("jitter", io.Float, -1.0, JITTER, min=-1.0, max=0.5, step=0.01),
         option("neutral_weight", io.Float, 1.0, neutral, min=0.0, max=100.0, step=0.05),
+        option("sides", io.Combo, Sides.BOTH, SIDES, options=Sides),
     ]
 
 

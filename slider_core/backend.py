@@ -171,6 +171,10 @@ class Backend(Protocol):
 
     def encode_prompt(self, text: str) -> Conditioning: ...
 
+    def with_reference(self, cond: Conditioning, latent_CHW: torch.Tensor) -> Conditioning:
+        """The prompt with an image for an edit model to edit, encoded. SliderError, here or in `prepare`, where the model takes
+        none."""
+
     def prompt_to_device(self, value: Any) -> Any:
         """The `value` of a Conditioning that was kept on disk, as `encode_prompt` would have given it."""
 

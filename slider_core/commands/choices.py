@@ -15,7 +15,7 @@ from typing import Any
 
 from ..config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..config.regular_files import read_text
-from ..config.training import Objective, Optimizer, Schedule, Timesteps, TrainPreset, Weighting
+from ..config.training import Objective, Optimizer, Schedule, Sides, Timesteps, TrainPreset, Weighting
 from ..data.bucket_spec import (
     MOST_LATENTS,
     Alpha,
@@ -24,6 +24,7 @@ from ..data.bucket_spec import (
     DatasetSpec,
     Latents,
     Pairing,
+    Reference,
     TextSliderSpec,
     Unequal,
 )
@@ -88,6 +89,7 @@ TRAINING = (
     _flag(_T, "--optimizer", "optimizer", _names(Optimizer)),
     _flag(_T, "--ema", "ema", "decay of the average that is saved; 0: none", float),
     _flag(_T, "--neutral-weight", "neutral_weight", "loss weight of neutral images", float),
+    _flag(_T, "--sides", "sides", _names(Sides)),
     _flag(_T, "--preset", "preset", _names(TrainPreset)),
     _flag(_T, "--no-checkpointing", "checkpointing", "faster where memory allows it"),
     _flag(_T, "--no-calibration", "calibrate", "leave the strengths as they were trained"),
@@ -133,6 +135,7 @@ DATASET = (
     Flag("--transparency", "alpha", "", Alpha.COLOR.value, names=_kinds(Alpha)),
     Flag("--background", "background", "behind transparency", DatasetSpec.background),
     Flag("--frames", "frames", "of a clip, for video models", 1, whole_number(257)),
+    Flag("--reference", "reference", "", DatasetSpec.reference.value, names=_kinds(Reference)),
     Flag("--positive-folder", "positive_folder", "the folder of the positive images, where its name says nothing", ""),
     Flag("--negative-folder", "negative_folder", "the folder of the negative images, where its name says nothing", ""),
 )
@@ -233,5 +236,5 @@ def adapter_spec(args: argparse.Namespace) -> tuple[AdapterSpec, list[str]]:
 
 def dataset_spec(args: argparse.Namespace) -> DatasetSpec:
     values = chosen(args, "dataset")
-    names = ("pairing", "unequal", "flip", "alpha", "background", "frames")
+    names = ("pairing", "unequal", "flip", "alpha", "background", "frames", "reference")
     return DatasetSpec(**{name: values[name] for name in names})

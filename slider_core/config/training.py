@@ -22,6 +22,13 @@ class Objective(str, Enum):
     TEACHER_DIFFERENCE = "teacher_difference"
 
 
+class Sides(str, Enum):
+    """Which sides of 0 a slider has. plus: from the base model at 0 to the positive images at +1, and no further down."""
+
+    BOTH = "both"
+    PLUS = "plus"
+
+
 class Timesteps(str, Enum):
     """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, to the middle, a few-step sampler's."""
 
@@ -84,6 +91,7 @@ class TrainSpec(JsonSpec):
     accumulate: int = 1  # parts of a step, computed one after another: `batch` counts the samples of one part
     ema: float = 0.0  # decay of the average of the weights that is read and saved; 0: the weights themselves
     any_rate: bool = False  # train at `lr` even where it is far beyond what the probe finds
+    sides: Sides = Sides.BOTH
 
     def __post_init__(self) -> None:
         self.convert("objective", Objective, "Objective")
@@ -91,10 +99,12 @@ class TrainSpec(JsonSpec):
         self.convert("timesteps", Timesteps, "Timesteps")
         self.convert("schedule", Schedule, "Schedule")
         self.convert("weighting", Weighting, "Weighting")
+        self.convert("sides", Sides, "Sides")
         self.check("window", isinstance(self.window, (tuple, list)), "two rising noise levels from 0 to 1")
         object.__setattr__(self, "window", tuple(self.window))
         self._check_numbers()
         self._check_optimizer()
+        self._check_sides()
 
     def _check_numbers(self) -> None:
         for name in ("steps", "warmup"):
@@ -116,6 +126,11 @@ class TrainSpec(JsonSpec):
         self.check("jitter", jitter_fits, "a share of the side from 0 to 0.5")
         pairs_fit = not self.paired or self.batch % 2 == 0
         self.check("batch", pairs_fit, f"even with {self.objective.value} (a positive and its negative)")
+
+    def _check_sides(self) -> None:
+        plain = self.sides is Sides.BOTH or self.objective is Objective.DISPLACEMENT
+        message = f"A one-way slider is measured from the base model: set objective to displacement, got {self.objective.value}."
+        need(plain, message, "train_spec.one_way")
 
     def _check_optimizer(self) -> None:
         self.check("ema", is_number(self.ema) and 0 <= self.ema < 1, "from 0 (off) to below 1")

@@ -50,6 +50,14 @@ class Alpha(str, Enum):
     MASK = "mask"  # it is not trained on
 
 
+class Reference(str, Enum):
+    """Which image of a pair an edit model is shown as the one to edit, beside each of the two."""
+
+    NONE = "none"
+    NEGATIVE = "negative"  # the original, which strength 0 or -1 leaves as it is
+    OTHER = "other"  # beside the positive the negative, beside the negative the positive
+
+
 @dataclass(frozen=True)
 class DatasetSpec(JsonSpec):
     """How buckets become a dataset. `background` is "#rrggbb"; `flip`: every pair mirrored as well; a clip gives `frames`."""
@@ -61,9 +69,10 @@ class DatasetSpec(JsonSpec):
     background: str = "#ffffff"
     frames: int = 1
     seed: int = 0  # of random crops
+    reference: Reference = Reference.NONE
 
     def __post_init__(self) -> None:
-        for name, kind in (("pairing", Pairing), ("unequal", Unequal), ("alpha", Alpha)):
+        for name, kind in (("pairing", Pairing), ("unequal", Unequal), ("alpha", Alpha), ("reference", Reference)):
             object.__setattr__(self, name, choice(kind, getattr(self, name), name.capitalize()))
         is_colour = isinstance(self.background, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None
         need(is_colour, f'background must be a colour such as "#ffffff", got {self.background!r}.', "dataset_spec.background")

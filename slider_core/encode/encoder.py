@@ -15,7 +15,8 @@ from itertools import count
 import torch
 
 from ..backend import Backend, Conditioning
-from ..data.bucket_spec import DatasetSpec, Pairing
+from ..config.checks import need
+from ..data.bucket_spec import DatasetSpec, Pairing, Reference
 from ..data.dataset import Dataset, OnImage
 from ..data.fitting import Fitted, Pixels, decode, fittings
 from .alignment import line_up
@@ -45,6 +46,7 @@ class Sample:
     that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats` times an epoch. `mask`
     (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its partner show the same but
     for the concept.
+    `referenced`: its conditionings hold the image that an edit model is to edit.
     """
 
     latent: torch.Tensor  # (C, H, W) or (C, T, H, W), float32, CPU
@@ -58,6 +60,7 @@ class Sample:
     aligned: bool = True
     prompt_pair: PromptPair | None = None
     other_conds: tuple[Conditioning, ...] = ()
+    referenced: bool = False
 
     @property
     def side(self) -> int:
@@ -148,7 +151,31 @@ def encode(
             turns = (one.spec.probability, one.spec.repeats)
             sample = Sample(latent, cond, one.image_sample.strength, one.pair, bucket, *turns, mask)
             samples.append(replace(sample, other_conds=tuple(others)))
-    return _with_alignment(samples, dataset.spec.pairing)
+    return _with_references(_with_alignment(samples, dataset.spec.pairing), dataset.spec.reference, backend)
+
+
+def _with_references(samples: list[Sample], which: Reference, backend: Backend) -> list[Sample]:
+    """Each image with the one of its pair that an edit model is to edit, a neutral one with itself. SliderError without pairs."""
+    if which is Reference.NONE:
+        return samples
+    pairs = {pair[0].pair: pair for pair in pairs_of(samples)}
+    alone = sum(sample.side != 0 and sample.pair is None for sample in samples)
+    message = f"A reference is an image of the same pair, and {alone} images are in none: set pairing to name or order."
+    need(not alone, message, "reference.no_pairs")
+    result = []
+    for sample in samples:
+        latent = sample.latent
+        if sample.pair is not None:
+            positive, negative = pairs[sample.pair]
+            latent = positive.latent if which is Reference.OTHER and sample is negative else negative.latent
+        result.append(referenced(sample, latent, backend))
+    return result
+
+
+def referenced(sample: Sample, latent: torch.Tensor, backend: Backend) -> Sample:
+    """The sample whose model is shown `latent` (C, ...) as the image to edit."""
+    cond, *others = [backend.with_reference(one, latent) for one in (sample.cond, *sample.other_conds)]
+    return replace(sample, cond=cond, other_conds=tuple(others), referenced=True)
 
 
 def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:

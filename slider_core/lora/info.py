@@ -17,6 +17,7 @@ from typing import Any
 
 from ..config.checks import MOST_DIGITS, choice, clean_text, is_number, need, parse_json
 from ..config.lora import FileDtype, FileFormat
+from ..config.training import Sides
 from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
 from .calibration import CalibrationInfo, Units
@@ -28,6 +29,7 @@ FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
 TRIGGER = "modelspec.trigger_phrase"
 LEGACY_HASH = "sshs_legacy_hash"  # which kohya takes of the file with its header: not written, and no older one kept
+USAGE = "A signed strength: +1 more, -1 less, 0 the base model."
 DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 
 
@@ -63,7 +65,7 @@ def _slices(text: str) -> Slices:
 # fields of SliderInfo that are text in the header, each under slider_<its name>
 TEXTS = (
     *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict", "judged"),
-    *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start"),
+    *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start", "sides"),
 )
 # and those that are read out of it
 READERS: dict[str, Callable[[str], Any]] = {
@@ -106,6 +108,7 @@ class SliderInfo:
     resolution: str = ""
     assistant: str = ""  # the LoRAs that were on the model meanwhile
     control: str = ""  # the ControlNet that acted meanwhile
+    sides: str = ""  # "plus" for a slider of one side
     start: str = ""  # hash of the slider that the training went on from
     # and how it went
     step: int | None = None
@@ -156,7 +159,7 @@ class SliderInfo:
         architecture, base = self._base_names()
         return {
             DATE: time.strftime("%Y-%m-%d", time.gmtime()),
-            DESCRIPTION: "Slider. Use strengths on both sides of 0.",
+            DESCRIPTION: f"Slider. {self._use()}",
             **self.other,
             **self._own_fields(),
             "format": "pt",
@@ -171,7 +174,7 @@ class SliderInfo:
             "modelspec.implementation": "https://github.com/comfyanonymous/ComfyUI",
             "modelspec.title": title,
             "modelspec.hash_sha256": f"0x{digest}",
-            "modelspec.usage_hint": "A signed strength: +1 more, -1 less, 0 the base model.",
+            "modelspec.usage_hint": self._hint(),
             "ss_output_name": title,
             "ss_base_model_version": base,
             **network_fields(weights),
@@ -202,7 +205,20 @@ class SliderInfo:
 
     def ends(self) -> str:
         """What both ends show, in a sentence."""
-        return f"Slider from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1). Use strengths on both sides of 0."
+        if self.one_way:
+            return f"Slider from {self.minus or 'the base model'} (0) to {self.plus or 'more'} (+1). {self._use()}"
+        return f"Slider from {self.minus or 'less'} (-1) to {self.plus or 'more'} (+1). {self._use()}"
+
+    def _use(self) -> str:
+        return "Use strengths above 0 alone." if self.one_way else "Use strengths on both sides of 0."
+
+    def _hint(self) -> str:
+        return f"A strength above 0: +1 {self.plus or 'more'}, 0 the base model." if self.one_way else USAGE
+
+    @property
+    def one_way(self) -> bool:
+        """Whether it was trained from 0 to +1 alone."""
+        return self.sides == Sides.PLUS.value
 
     def _base_names(self) -> tuple[str, str]:
         """modelspec's and kohya's names of the base model: of ComfyUI's class, of the file that was read, of the backend."""
@@ -221,9 +237,11 @@ class SliderInfo:
         return replace(self, minus=minus.strip() or self.minus, plus=plus.strip() or self.plus)
 
     def lora_weight(self, strength: float, units: Units | str = Units.CALIBRATED) -> float:
-        """A strength as a LoRA loader would be given it."""
+        """A strength as a LoRA loader would be given it; of a one-way slider 0 on the side that it has not."""
         if choice(Units, units, "Unit") is Units.RAW:
             return strength
+        if self.one_way:
+            strength = max(0.0, strength)
         if self.calibration is None:
             self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
             return strength

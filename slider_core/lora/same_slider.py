@@ -24,6 +24,7 @@ BEGUN_WITH = (
     "assistant",
     "control",
     "start",
+    "sides",
     "place",
 )
 OF_A_MODEL = ("architecture",)  # known to some savings only

@@ -91,6 +91,8 @@ def draw_shifts(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
     Where things lie in a few images is not what a slider should learn.
     """
     share = spec.jitter
+    if any(sample.referenced for sample in batch.samples):
+        share = 0.0  # where things lie is what the reference says
     if share is None:
         share = FORMULAS[spec.objective].jitter if from_base(batch, spec) and not batch.text_slider else 0.0
     height, width = batch.samples[0].latent.shape[-2:]

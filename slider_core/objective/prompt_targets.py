@@ -27,6 +27,7 @@ from ..backend import Backend, per_sample
 from ..encode.encoder import PromptPair, Sample
 from ..encode.noised import Noised
 from .formulas import TrainingTarget
+from .one_way import is_one_way
 
 
 def limit_contrast(picture: torch.Tensor, most_B: torch.Tensor) -> torch.Tensor:
@@ -59,8 +60,10 @@ def _prompt_pairs(samples: Sequence[Sample]) -> list[PromptPair]:
 def text_target(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> TrainingTarget:
     """The target of a text step, whose second half is the first at minus: one frozen forward pass serves both."""
     half = len(samples) // 2
-    both = prompt_targets(backend, batch.rows(range(half)), _prompt_pairs(samples[:half]))
-    return TrainingTarget(batch, torch.cat(both))
+    plus, minus = prompt_targets(backend, batch.rows(range(half)), _prompt_pairs(samples[:half]))
+    if is_one_way(samples):  # the second half is at 0, where a slider has no effect
+        minus = (plus + minus) / 2
+    return TrainingTarget(batch, torch.cat([plus, minus]))
 
 
 @torch.no_grad()
@@ -73,8 +76,12 @@ def own_prompt_predictions(backend: Backend, batch: Noised, samples: Sequence[Sa
 def with_prompt_targets(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with each row's training target, at the sign of its sample, as the right prediction."""
     plus, minus = prompt_targets(backend, batch, _prompt_pairs(samples))
-    positive = per_sample(torch.tensor([s.strength > 0 for s in samples]), plus)
-    return replace(batch, right=torch.where(positive, plus, minus))
+    positive, silent = (per_sample(torch.tensor(rows), plus) for rows in zip(*map(_sign, samples), strict=True))
+    return replace(batch, right=torch.where(silent, (plus + minus) / 2, torch.where(positive, plus, minus)))
+
+
+def _sign(sample: Sample) -> tuple[bool, bool]:
+    return sample.strength > 0, sample.strength == 0
 
 
 def measured_on(samples: Sequence[Sample]) -> list[Sample]:

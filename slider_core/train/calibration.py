@@ -42,6 +42,7 @@ class Calibration:
     shown: str = "the images"  # what strength 1 shows
     weight_of_1: float = 0.0
     drawn: float | None = None
+    one_way: bool = False  # there is no minus side
 
     @property
     def unit(self) -> float:
@@ -64,8 +65,13 @@ class Calibration:
         if not self.plus and not self.minus:
             return f"Not calibrated: at no strength does it explain {self.shown} better than the base model."
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
-        ends = [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
-        one = "" if self.plus and self.minus else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
+        ends = ["0"] if self.one_way else []
+        ends += [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
+        one = (
+            ""
+            if (self.plus and self.minus) or self.one_way
+            else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
+        )
         best = f"best at {' and '.join(sides)} as trained"
         return f"Strength 1 = {self._share()}{self.shown} ({best}); useful range {' to '.join(ends)}.{one}"
 

@@ -27,6 +27,7 @@ from ..encode.encoder import Sample, widest_pairs
 from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
+from ..objective.one_way import is_one_way
 from ..objective.prompt_targets import measured_on
 from ..objective.step_loss import masked_mean
 
@@ -70,7 +71,7 @@ class Drawing:
         self._adapter = adapter
         self._on_pass = on_pass
         measured = measured_on(samples)
-        self._other_end = 0.0 if all(sample.strength >= 0 for sample in measured) else -1.0
+        self._other_end = 0.0 if is_one_way(measured) else -1.0
         self._scene = self._made(measured)
 
     def _made(self, samples: Sequence[Sample]) -> _Scene:

@@ -18,6 +18,7 @@ from ..backend import Backend
 from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
+from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
 from .displacement import DisplacementMeter, Shares, Wanted
 from .drawn import Drawing, Drawn
@@ -62,7 +63,8 @@ def measure(
             if MOST_SHOWN < beyond < math.inf:
                 drawn = drawing.at(drawn.strength / beyond)
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
-    return Calibration(*sides, passes, shown, drawn.strength, drawn.share), drawn
+    one_way = is_one_way(meter.samples)
+    return Calibration(*sides, passes, shown, drawn.strength, drawn.share, one_way), drawn
 
 
 def _shares(

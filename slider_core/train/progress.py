@@ -24,6 +24,7 @@ from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..objective.formulas import JITTER
 from ..objective.noising import shifted
+from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
 
 MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
@@ -42,6 +43,7 @@ class Reading:
     shifted: float | None = 0.0
     strength: float = 0.0
     reach: float = 0.0
+    one_way: bool = False  # nothing is wanted of the minus side
 
     @property
     def explained(self) -> tuple[float, float]:
@@ -49,11 +51,12 @@ class Reading:
 
     @property
     def mean(self) -> float:
-        return (self.positive + self.negative) / 2
+        return self.positive if self.one_way else (self.positive + self.negative) / 2
 
     def summary(self, wanted: Wanted) -> str:
         """One sentence: how much was learned, and of what."""
-        sides = f"plus {percent(self.positive)}, minus {percent(self.negative)}"
+        minus = "" if self.one_way else f", minus {percent(self.negative)}"
+        sides = f"plus {percent(self.positive)}{minus}"
         if wanted is Wanted.IMAGES:
             return f"Takes {percent(self.mean)} off the base model's error on the images ({sides}), most of which is noise."
         return f"Has learned {percent(self.mean)} of what the {wanted.value} show ({sides})."
@@ -97,6 +100,7 @@ class Probe:
             self._shifted_score(backend, adapter) if whole else None,
             both.best,
             both.at(both.best),
+            one_way=is_one_way(self.meter.samples),
         )
 
     def _shifted_score(self, backend: Backend, adapter: Adapter) -> float:
@@ -114,7 +118,10 @@ class Probe:
 
 
 def _moved(sample: Sample) -> Sample:
-    """The sample shifted as far as training itself may move an image, and at least by one place; its mask with it."""
+    """The sample shifted as far as training itself may move an image, and at least by one place; its mask with it. One with a
+    reference image stays in its place."""
+    if sample.referenced:
+        return sample
     height, width = sample.latent.shape[-2:]
     by = max(1, round(JITTER * height)), max(1, round(JITTER * width))
     mask = None if sample.mask is None else shifted(sample.mask, by)

@@ -183,7 +183,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
     if verdict is Verdict.UNPROVEN:
         return f"Learned, not proven: whether it shows, a calibration tells. {last.summary(evidence.wanted)}"
     if verdict is Verdict.WORKS:
-        return f"Works on both sides: drawn, the ends show about {evidence.shown or 0:.0%}".replace("%", " %") + (
+        how = "one way: drawn, it shows" if last.one_way else "on both sides: drawn, the ends show"
+        return f"Works {how} about {evidence.shown or 0:.0%}".replace("%", " %") + (
             f" of what the {evidence.wanted.value} show. {last.summary(evidence.wanted)}"
         )
     return {

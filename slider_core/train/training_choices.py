@@ -12,6 +12,7 @@ from ..config.training import (
     Optimizer,
     SaveSpec,
     Schedule,
+    Sides,
     Timesteps,
     TrainPreset,
     TrainSpec,
@@ -59,6 +60,7 @@ class TrainChoices:
     accumulate: int = 1
     ema: float = 0.0
     any_rate: bool = False
+    sides: str = Sides.BOTH.value
     preset: str = TrainPreset.CUSTOM.value
 
     def for_model(self, likes: Preferences) -> TrainChoices:

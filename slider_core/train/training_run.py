@@ -119,7 +119,8 @@ class Run:
         if self.measured is None or not self.calibrated_now:
             return self.trainer.evidence()
         calibration = self.measured[1]
-        return self.trainer.evidence((calibration.plus is not None, calibration.minus is not None), self.drawn)
+        minus = calibration.minus is not None or calibration.one_way
+        return self.trainer.evidence((calibration.plus is not None, minus), self.drawn)
 
     def verdict(self) -> str:
         """A message: does the slider work?"""
@@ -137,12 +138,8 @@ class Run:
     def _info(self) -> SliderInfo:
         trainer = self.trainer
         strengths = [s.strength for s in trainer.samples]
-        shown = [s.strength for s in trainer.samples if s.prompt_pair is None]
-        images = {
-            "positive": sum(s > 0 for s in shown),
-            "negative": sum(s < 0 for s in shown),
-            "neutral": sum(s == 0 for s in shown),
-        }
+        shown = [s.side for s in trainer.samples if s.prompt_pair is None]
+        images = {"positive": shown.count(1), "negative": shown.count(-1), "neutral": shown.count(0)}
         explained = {}
         if trainer.readings:
             explained = {"positive": trainer.readings[-1].positive, "negative": trainer.readings[-1].negative}

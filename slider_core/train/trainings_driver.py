@@ -14,7 +14,7 @@ from pathlib import Path
 from ..backend import Backend
 from ..config.checks import clean_text
 from ..config.lora import AdapterSpec
-from ..config.training import TrainSpec
+from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset, origin
 from ..encode.encoder import Sample
 from ..encode.text_latents import encode_all
@@ -25,6 +25,7 @@ from ..lora.formats.native import to_native
 from ..lora.safetensors_file import tensor_hash
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
+from ..objective.one_way import on_sides
 from ..ranks import Ranks
 from .step_report import StepReport
 from .trainer import Trainer
@@ -79,6 +80,8 @@ def fingerprint(backend: Backend, request: TrainingRequest) -> dict[str, str]:
     values = backend.training_fingerprint() | origin(request.dataset) | {"adapter": request.adapter.to_json()}
     if request.resolution is not None:
         values["resolution"] = str(request.resolution)
+    if request.spec.sides is not Sides.BOTH:
+        values["sides"] = request.spec.sides.value
     if request.start is not None:
         values["start"] = tensor_hash(to_native(request.start.cut().weights))[:16]
     return values
@@ -122,7 +125,8 @@ def begin(
 
     def make() -> Trainer:
         samples = ranks.share(encode or (lambda: encode_all(request.dataset, backend, request.resolution or None)))
-        return Trainer(make_adapter(backend, request, place), samples, request.spec)
+        sided = on_sides(samples, request.spec.sides)
+        return Trainer(make_adapter(backend, request, place), sided, request.spec)
 
     adapter_spec = request.adapter if request.start is None else None
     run = session.begin(request.name, marks, make, adapter_spec, saved if ranks.rank == 0 else None)

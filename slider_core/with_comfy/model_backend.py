@@ -36,6 +36,7 @@ from .autograd_through import OVERRIDE, attention_override, autograd_through
 from .control_hints import Hints, Running, control_in, models_of
 from .control_rows import control_of_rows, joinable, joined
 from .cpu_schedule import on_cpu
+from .edit_reference import need_taken, with_reference
 from .family import preferences_of
 from .fingerprint import base_fingerprint, carried_fingerprint, patched_fingerprint
 from .host_memory import HostMemory, release_prefetched
@@ -113,6 +114,9 @@ class ComfyBackend:
     def encode_prompt(self, text: str) -> Conditioning:
         return Conditioning(text, self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text)))
 
+    def with_reference(self, cond: Conditioning, latent_CHW: torch.Tensor) -> Conditioning:
+        return with_reference(cond, self.patcher.model.process_latent_out(latent_CHW[None].clone()))
+
     def prompt_to_device(self, value: Any) -> Any:
         return value  # ComfyUI moves a conditioning to the model when it samples
 
@@ -148,6 +152,8 @@ class ComfyBackend:
             self._encoded.clear()
 
     def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
+        noise = torch.zeros(1, *latent_CHW.shape, device=self.device)
+        need_taken(cond, lambda prompt: self.processed(prompt, noise), self.name)
         self.one_by_one = False  # or the trial would compare single samples with themselves
         trials = _TRIALS.setdefault(self.module, {})
         key = frozenset(paths), patches_fingerprint(self.patcher)

@@ -18,9 +18,9 @@ def encoded(clip: Any, prompt: str) -> Any:
 
 
 def carrying(positive: Any, prompts: dict[str, Any]) -> dict[str, Any]:
-    """The prompts with the ControlNet that `positive` carries, if it does."""
-    control = {key: value for key, value in positive[0][1].items() if key.startswith("control")}
-    return {name: [[text, extra | control] for text, extra in cond] for name, cond in prompts.items()}
+    """The prompts with the ControlNet and the reference images that `positive` carries, if it does."""
+    carried = {key: value for key, value in positive[0][1].items() if key.startswith(("control", "reference_latents"))}
+    return {name: [[text, extra | carried] for text, extra in cond] for name, cond in prompts.items()}
 
 
 @dataclass(frozen=True)

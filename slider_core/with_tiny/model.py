@@ -247,6 +247,10 @@ class TinyBackend:
         with torch.no_grad():
             return Conditioning(text, self._text(torch.tensor([tokenize(text)])))
 
+    def with_reference(self, cond: Conditioning, latent_CHW: torch.Tensor) -> Conditioning:  # noqa: ARG002
+        message = "The built-in model takes no reference images: set reference to none."
+        raise SliderError(message, "reference.not_taken")
+
     def prompt_to_device(self, value: torch.Tensor) -> torch.Tensor:
         return value
 

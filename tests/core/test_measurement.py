@@ -1,18 +1,24 @@
 """What strength 1 becomes, and what is drawn there, on a model whose answers can be calculated."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from core.faults import refused
 
 from slider_core.backend import Conditioning
-from slider_core.config.lora import AdapterSpec
-from slider_core.config.training import Objective
+from slider_core.config.lora import AdapterSpec, FileDtype, FileFormat
+from slider_core.config.training import Objective, Sides, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
+from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.objective.one_way import on_sides
 from slider_core.train.displacement import DisplacementMeter
 from slider_core.train.measurement import measure
+from slider_core.train.progress import Probe
+from slider_core.train.progress_verdict import Evidence, Verdict, judge
 
 CONCEPT = torch.tensor([1.0, -2.0, 0.5])
 # what the slider answers for its strength, in images; the LoRA weight of strength 1; the share that is drawn there
@@ -80,3 +86,29 @@ def test_pictures_that_are_not_finite_are_burnt_ones(linear_backend) -> None:
     meter = DisplacementMeter(images(), Objective.DENOISE_PAIRED, 0)
     _, drawn = measure(model, adapter, images(), meter)
     assert (drawn.share, drawn.contrast) == (0.0, math.inf)
+
+
+def test_a_one_way_slider_is_asked_for_all_of_the_difference_and_has_no_minus_side(linear_backend) -> None:
+    """The images lie 2 CONCEPT apart: all of it is wanted at +1."""
+    model, adapter = model_and_slider(linear_backend, 1.0)
+    one_way = on_sides(images(), Sides.PLUS)
+    assert [sample.strength for sample in one_way] == [1.0, 0.0]
+    meter = DisplacementMeter(one_way, Objective.DISPLACEMENT, 0)
+    calibration, drawn = measure(model, adapter, one_way, meter)
+    assert (calibration.unit, calibration.plus.best, drawn.share) == pytest.approx((2.0, 2.0, 1.0), rel=1e-3)
+    info = calibration.described(SliderInfo(sides="plus"), 1.0)
+    assert (info.range, info.lora_weight(0.5), info.lora_weight(-1.0)) == ((0.0, 4.0), 1.0, 0.0)
+    assert SliderInfo.from_header(info.header({}, "", FileFormat.NATIVE, FileDtype.FP32)).one_way
+    reading = Probe(one_way, 0).read(model, adapter)
+    assert (reading.positive, reading.mean, reading.strength) == pytest.approx((0.75, 0.75, 2.0), rel=1e-3)
+    assert judge(Evidence([replace(reading, step=300)], explained=(True, True), drawn=drawn)) is Verdict.WORKS
+
+
+@pytest.mark.parametrize("apart", [{"pair": None}, {"aligned": False}])
+def test_one_way_needs_pairs_that_line_up_and_the_displacement(apart: dict) -> None:
+    with refused("one_way.no_pairs", "2 images"):
+        on_sides([replace(sample, **apart) for sample in images()], Sides.PLUS)
+    with refused("train_spec.one_way", "teacher_difference"):
+        TrainSpec(sides="plus", objective="teacher_difference")
+    neutral = replace(images()[0], strength=0.0, pair=None)
+    assert on_sides([*images(), neutral], Sides.PLUS)[2] == neutral

@@ -1,0 +1,29 @@
+"""The image that an edit model is to edit, as ComfyUI's ReferenceLatent node puts it into a prompt's conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..backend import Conditioning
+from ..config.checks import need
+
+REFERENCES = "reference_latents"
+
+
+def with_reference(cond: Conditioning, latent: torch.Tensor) -> Conditioning:
+    """`latent` (1, C, ...) as a VAE gives it, after those that are there."""
+    value = [[text, extra | {REFERENCES: [*extra.get(REFERENCES, ()), latent]}] for text, extra in cond.value]
+    return Conditioning(cond.text, value)
+
+
+def need_taken(cond: Conditioning, parts_of: Callable[[Conditioning], dict[str, Any]], model: str) -> None:
+    """SliderError where the prompt holds a reference image of which the model makes nothing. `parts_of`: what it makes of one."""
+    if not any(REFERENCES in extra for _, extra in cond.value):
+        return
+    plain = [[text, {key: part for key, part in extra.items() if key != REFERENCES}] for text, extra in cond.value]
+    taken = parts_of(cond).keys() != parts_of(Conditioning(cond.text, plain)).keys()
+    message = f"{model} takes no reference images: set reference of Slider Dataset Options to none, or load an edit model."
+    need(taken, message, "reference.not_taken")
