@@ -15,6 +15,7 @@ PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.use.prompt_library.Pr
 SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.use.sweep_export.ShownSweep
 SamplingSocket = io.Custom("SLIDER_SAMPLING")  # slider_core.use.sampling.SamplingRequest: how strips and sweeps are drawn
 DatasetOptionsSocket = io.Custom("SLIDER_DATASET_OPTIONS")  # nodes.dataset_options.DatasetOptions
+TextOptionsSocket = io.Custom("SLIDER_TEXT_OPTIONS")  # nodes.text_options.TextOptions
 TargetOptionsSocket = io.Custom("SLIDER_TARGET_OPTIONS")  # nodes.target_options.TargetOptions
 TrainOptionsSocket = io.Custom("SLIDER_TRAIN_OPTIONS")  # slider_core.train.training_choices.TrainChoices
 SweepOptionsSocket = io.Custom("SLIDER_SWEEP_OPTIONS")  # nodes.sweep_options.SweepOptions

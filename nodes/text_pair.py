@@ -1,29 +1,14 @@
 """SliderTextPair: prompts in the place of images."""
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import SliderError
 from ..slider_core.data.bucket_spec import Latents, TextSliderSpec, held
 from ..slider_core.data.dataset import Dataset, add_text_slider
-from .sockets import DATASET_MENU, DatasetSocket, chooser, flattened, option
+from .sockets import DATASET_MENU, DatasetSocket, TextOptionsSocket
+from .text_options import TextOptions
 
-GUIDANCE = "How far +1 is pushed, in differences between both ends."
-LATENTS = "own: the model makes them. images: the dataset's images."
-WEIGHT = "Loss weight of a step of prompts beside a step of images."
-
-
-def making() -> list[io.Input]:
-    """How the model makes its own latents."""
-    side = {"min": 0, "max": 4096, "step": 8}
-    return [
-        option("count", io.Int, 16, "Latents to make.", min=1, max=1000),
-        option("width", io.Int, 0, "0: the run's resolution.", **side),
-        option("height", io.Int, 0, "0: the run's resolution.", **side),
-        option("steps", io.Int, 10, "Steps to make a latent.", min=1, max=100),
-        option("cfg", io.Float, 1.0, "Guidance scale while latents are made. 1: none.", min=1.0, max=30.0, step=0.5),
-    ]
+HOLD = "Attributes to preserve: man, woman, old, young. Each joins all three prompts in turn."
 
 
 class SliderTextPair(io.ComfyNode):
@@ -40,19 +25,11 @@ class SliderTextPair(io.ComfyNode):
                 io.String.Input("target", default="a person", multiline=True, tooltip="The subject prompt. Empty: everything."),
                 io.String.Input("positive", default="a person, smiling", multiline=True, tooltip="The full prompt of +1."),
                 io.String.Input("negative", default="a person, sad", multiline=True, tooltip="The full prompt of -1."),
-                io.String.Input(
-                    "hold",
-                    default="",
-                    multiline=True,
-                    optional=True,
-                    tooltip="Attributes to preserve: man, woman, old, young. Each joins all three prompts in turn.",
-                ),
-                io.Float.Input("guidance", default=1.0, min=0.1, max=20.0, step=0.1, optional=True, tooltip=GUIDANCE),
+                io.String.Input("hold", default="", multiline=True, optional=True, tooltip=HOLD),
                 DatasetSocket.Input(
                     "dataset", optional=True, tooltip="Images, or other text sliders, to be trained beside these."
                 ),
-                io.Float.Input("weight", default=1.0, min=0.01, max=100.0, step=0.05, optional=True, tooltip=WEIGHT),
-                chooser("latents", LATENTS, {Latents.OWN.value: making(), Latents.IMAGES.value: []}, optional=True),
+                TextOptionsSocket.Input("options", optional=True, tooltip="From Slider Text Options."),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step."),
@@ -68,16 +45,16 @@ class SliderTextPair(io.ComfyNode):
         negative: str,
         hold: str = "",
         dataset: Dataset | None = None,
-        latents: dict[str, Any] | str = Latents.OWN.value,
-        **numbers: Any,
+        options: TextOptions | None = None,
     ) -> io.NodeOutput:
-        chosen = flattened({"latents": latents}) | numbers
-        if Latents(chosen["latents"]) is Latents.IMAGES and (dataset is None or not dataset.buckets):
+        chosen = options or TextOptions()
+        if chosen.latents == Latents.IMAGES.value and (dataset is None or not dataset.buckets):
             raise SliderError(
-                "Slider Text Pair: latents is images, and no images are connected. Connect a dataset, or choose own.",
+                "Slider Text Options: latents is images, and no images are connected to Slider Text Pair. Connect a dataset "
+                "there, or choose own.",
                 "text_slider.no_images",
             )
-        whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), **chosen), dataset)
+        whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), **vars(chosen)), dataset)
         return io.NodeOutput(whole, whole.report)
 
 

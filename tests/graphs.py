@@ -11,12 +11,12 @@ from typing import Any
 DEMO = Path(__file__).resolve().parent / "demo.api.json"
 SAMPLED = {"steps": 16, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}  # what the demo model likes
 OF_SAMPLING = ("positive", "negative", "latent_image", "clip", "prompts", "prompt", "picture_seed", *SAMPLED)
-OF_LATENTS = ("count", "width", "height", "steps", "cfg")  # of a Slider Text Pair
 OF_DRAWING = ("clip", "negative", "latent_image", "seed", *SAMPLED)  # of a Slider Prompt Library
 OWN = {  # inputs that are no options, by node
     "SliderTrainStep": "model clip vae dataset name steps learning_rate training_seed old_name targets sampling options "
     "start_from control",
     "LoadSliderDataset": "folder caption options",
+    "SliderTextPair": "target positive negative hold dataset options",
     "SliderTargetInjector": "model preset algorithm rank options control_net",
     "SliderLoRAApply": "model slider strength file schedule control_net",
     "SliderStack": "model sliders strengths schedule",
@@ -27,6 +27,7 @@ OWN = {  # inputs that are no options, by node
 OPTIONS = {
     "SliderTrainStep": "SliderTrainOptions",
     "LoadSliderDataset": "SliderDatasetOptions",
+    "SliderTextPair": "SliderTextOptions",
     "SliderTargetInjector": "SliderTargetOptions",
     "SliderLoRAApply": "SliderSchedule",
     "SliderStack": "SliderSchedule",
@@ -61,9 +62,6 @@ def spelled_out(graph: Graph) -> Graph:
     whole: Graph = {}
     for key, node in graph.items():
         kind, inputs = node["class_type"], dict(node["inputs"])
-        if kind == "SliderTextPair":
-            made = {f"latents.{name}": inputs.pop(name) for name in OF_LATENTS if name in inputs}
-            inputs |= {"latents": inputs.get("latents", "own")} | made
         if kind == "SliderPromptLibrary":
             drawn = {name: inputs.pop(name) for name in OF_DRAWING if name in inputs}
             if "model" in inputs and "clip" in drawn:

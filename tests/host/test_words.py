@@ -57,7 +57,7 @@ def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) 
 def prompt() -> dict:
     graph = demo_graph()
     graph = {k: graph[k] for k in ("1", "5", "6")}
-    graph["2"] = {"class_type": "SliderTextPair", "inputs": TEXT | {"count": 2, "steps": 2}}
+    graph["2"] = {"class_type": "SliderTextPair", "inputs": TEXT | {"latents": "own", "latents.count": 2, "latents.steps": 2}}
     graph["6"]["inputs"] |= {"steps": 2 * STEPS, "steps_per_run": STEPS, "name": "eyes", "calibrate": False}
     return graph
 
