@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need, shown
 from ..slider_core.config.names import check_file_name
 from ..slider_core.data.dataset import bucket_folders, read_dataset
-from ..slider_core.data.pair_prompts import PairPrompts, pair_prompts, read_concept, shipped_concepts
+from ..slider_core.data.pair_prompts import PairPrompts, read_concept, shipped_concepts
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.use.pair_folder import DrawnPair, sorted_out, write_pairs
 from ..slider_core.use.sampling import SamplingRequest
@@ -21,13 +21,11 @@ from .dataset_places import roots
 from .graph_files import model_files
 from .inputs import seed_input
 from .pair_findings import findings_shown
-from .sockets import DATASET_MENU, DatasetSocket, SamplingSocket
+from .sockets import DATASET_MENU, DatasetSocket, PairPromptsSocket, SamplingSocket
 
-WRITTEN = "as written below"
 OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's user folder, and its files in the list
-CONCEPT = "A shipped concept, a file of your own in user/slider_pair_prompts, or the prompts below."
-# no braces here: the browser takes them for placeholders
-SUBJECTS = "One a line; pairs are drawn of each in turn. It comes first in a prompt that does not name its place."
+CONCEPT = "A shipped concept, or a file of your own in user/slider_pair_prompts."
+PROMPTS = "A concept in your own words, from Slider Pair Prompts, in place of the one that is chosen."
 MISSING = "Slider Pair Maker draws with model, clip and vae: connect all three. Or connect positive_images and negative_images."
 
 
@@ -38,7 +36,7 @@ def own_files() -> dict[str, Path]:
 
 
 def names() -> list[str]:
-    return [WRITTEN, *own_files(), *shipped_concepts()]
+    return [*own_files(), *shipped_concepts()]
 
 
 class SliderPairMaker(io.ComfyNode):
@@ -64,9 +62,7 @@ class SliderPairMaker(io.ComfyNode):
                 SamplingSocket.Input("sampling", optional=True, tooltip="How they are drawn; without it as the family is drawn."),
                 io.Image.Input("positive_images", optional=True, tooltip="From an edit model: more of the concept."),
                 io.Image.Input("negative_images", optional=True, tooltip="And less of it, in the same order."),
-                io.String.Input("positive", default="{subject}, smiling", multiline=True, optional=True, advanced=True),
-                io.String.Input("negative", default="{subject}, serious", multiline=True, optional=True, advanced=True),
-                io.String.Input("subjects", default="", multiline=True, optional=True, advanced=True, tooltip=SUBJECTS),
+                PairPromptsSocket.Input("prompts", optional=True, tooltip=PROMPTS),
             ],
             outputs=[
                 DatasetSocket.Output(display_name="dataset", tooltip="For Slider Train Step."),
@@ -91,12 +87,10 @@ class SliderPairMaker(io.ComfyNode):
         sampling: SamplingRequest | None = None,
         positive_images: torch.Tensor | None = None,
         negative_images: torch.Tensor | None = None,
-        positive: str = "",
-        negative: str = "",
-        subjects: str = "",
+        prompts: PairPrompts | None = None,
     ) -> io.NodeOutput:
-        chosen = _prompts(concept, positive, negative, subjects)
-        folder = name.strip() or (chosen.name if concept != WRITTEN else "pairs")
+        chosen = prompts or _concept(concept)
+        folder = name.strip() or chosen.name
         check_file_name(folder, "The folder's name")
         if positive_images is not None or negative_images is not None:
             made = _given(positive_images, negative_images, chosen)
@@ -109,9 +103,7 @@ class SliderPairMaker(io.ComfyNode):
         return _saved(folder, made, {"concept": chosen.name})
 
 
-def _prompts(concept: str, positive: str, negative: str, subjects: str) -> PairPrompts:
-    if concept == WRITTEN:
-        return pair_prompts(positive, negative, subjects)
+def _concept(concept: str) -> PairPrompts:
     own = own_files()
     if concept in own:
         return read_concept(own[concept])

@@ -11,6 +11,7 @@ DATASET_MENU, TRAINING_MENU, USE_MENU = f"{CATEGORY}/dataset", f"{CATEGORY}/trai
 DatasetSocket = io.Custom("SLIDER_DATASET")  # slider_core.data.dataset.Dataset
 TargetsSocket = io.Custom("SLIDER_TARGETS")  # nodes.target.Targets
 SliderSocket = io.Custom("SLIDER")  # slider_core.lora.slider_file.Slider: an immutable snapshot of trained weights
+PairPromptsSocket = io.Custom("SLIDER_PAIR_PROMPTS")  # slider_core.data.pair_prompts.PairPrompts
 PromptsSocket = io.Custom("SLIDER_PROMPTS")  # slider_core.use.prompt_library.PromptLibrary
 SweepSocket = io.Custom("SLIDER_SWEEP")  # slider_core.use.sweep_export.ShownSweep
 SamplingSocket = io.Custom("SLIDER_SAMPLING")  # slider_core.use.sampling.SamplingRequest: how strips and sweeps are drawn

@@ -112,12 +112,14 @@ def ignored(run: Run, spec: TrainSpec) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """One run of the graph: the steps that it began at and was to reach, and what was asked for."""
+    """One run of the graph: the steps that it began at and was to reach, what was asked for, what the model's family chose."""
 
     begun: int
     until: int
     spec: TrainSpec
-    one_by_one: bool
+    choices: TrainChoices
+    took: str
+    one_by_one: bool = False
 
     def remark(self, run: Run) -> str:
         """What a user should know of how it ended."""
@@ -207,30 +209,41 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, given.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
-        begun = run.step
-        until = end_of_run(begun, choices.steps_per_run, steps or run.trainer.ready_at)
-        autosave = Autosave(run, runs_folder(), replace(choices.saves(), slider=False))
+        until = end_of_run(run.step, choices.steps_per_run, steps or run.trainer.ready_at)
         place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))
-        with showing(run, until, Strips(preview, vae), place) as live:
-            observer = NodeObserver(begun, until, live)
-            with training_here():
-                train(run, backend, until, autosave, observer)
-            if choices.calibrate:
-                calibrate_run(run, backend, autosave, observer)
-            live.draw()
-            until = until_ready(run, until)
-            if run.step < (steps or run.trainer.end):
-                UNFINISHED[place.node] = UNFINISHED.get(place.node, 0) + 1
-            status = summary(run, Turn(begun, until, spec, backend.one_by_one), autosave, backend, live.strips, took)
-            live.conclude(status, until)
-        curve = as_image(draw_training(run.trainer.losses, run.trainer.readings, name))
-        slider = snapshot(run, model)
-        state = to_native(slider.weights, slider.info.place.prefix)
-        shown = {"text": (status,), "slider_train": [live.state()]}
-        return io.NodeOutput(slider, state, {"loss": list(run.trainer.losses)}, status, curve, ui=shown)
+        status, shown = train_and_show(run, backend, Turn(run.step, until, spec, choices, took), Strips(preview, vae), place)
+        return results(run, model, status, shown)
 
 
-def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, strips: Strips, took: str) -> str:
+def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, place: Place) -> tuple[str, dict[str, Any]]:
+    """(how it ended, in sentences; what the node shows). An unfinished training makes the node run again."""
+    autosave = Autosave(run, runs_folder(), replace(turn.choices.saves(), slider=False))
+    with showing(run, turn.until, strips, place) as live:
+        observer = NodeObserver(turn.begun, turn.until, live)
+        with training_here():
+            train(run, backend, turn.until, autosave, observer)
+        if turn.choices.calibrate:
+            calibrate_run(run, backend, autosave, observer)
+        live.draw()
+        until = until_ready(run, turn.until)
+        if run.step < (turn.spec.steps or run.trainer.end):
+            UNFINISHED[place.node] = UNFINISHED.get(place.node, 0) + 1
+        turn = replace(turn, until=until, one_by_one=backend.one_by_one)
+        status = summary(run, turn, autosave, backend, live.strips)
+        live.conclude(status, until)
+    return status, live.state()
+
+
+def results(run: Run, model: Any, status: str, shown: dict[str, Any]) -> io.NodeOutput:
+    """The outputs of the node."""
+    curve = as_image(draw_training(run.trainer.losses, run.trainer.readings, run.name))
+    slider = snapshot(run, model)
+    state = to_native(slider.weights, slider.info.place.prefix)
+    loss_map = {"loss": list(run.trainer.losses)}
+    return io.NodeOutput(slider, state, loss_map, status, curve, ui={"text": (status,), "slider_train": [shown]})
+
+
+def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, strips: Strips) -> str:
     """How a run of the graph ended, in sentences."""
     trainer = run.trainer
     memory = backend.memory.summary()
@@ -240,7 +253,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
         run.verdict(),
         run.calibrated,
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",
-        took,
+        turn.took,
         backend.notes(),
         f"Peak memory {memory}." if memory else "",
     ]

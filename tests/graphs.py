@@ -16,6 +16,7 @@ OWN = {  # inputs that are no options, by node
     "SliderTrainStep": "model clip vae dataset name steps learning_rate training_seed old_name targets sampling options "
     "start_from control",
     "LoadSliderDataset": "folder caption options",
+    "SliderPairMaker": "concept name pairs seed model clip vae sampling positive_images negative_images prompts",
     "SliderTextPair": "target positive negative hold dataset options",
     "SliderTargetInjector": "model preset algorithm rank options control_net",
     "SliderLoRAApply": "model slider strength file schedule control_net",
@@ -27,6 +28,7 @@ OWN = {  # inputs that are no options, by node
 OPTIONS = {
     "SliderTrainStep": "SliderTrainOptions",
     "LoadSliderDataset": "SliderDatasetOptions",
+    "SliderPairMaker": "SliderPairPrompts",
     "SliderTextPair": "SliderTextOptions",
     "SliderTargetInjector": "SliderTargetOptions",
     "SliderLoRAApply": "SliderSchedule",
@@ -35,6 +37,7 @@ OPTIONS = {
     "SliderPromptLibrary": "SliderSweepOptions",
     "SaveSliderLoRA": "SliderFileOptions",
 }
+SOCKETS = {"SliderSchedule": "schedule", "SliderPairPrompts": "prompts"}  # of option nodes, where it is not options
 CHOICES = {  # fields of a choice: the choice, and what must be chosen for them
     "few_steps": ("timesteps", "few_step"),
     "ema": ("optimizer", "adamw"),
@@ -80,7 +83,7 @@ def spelled_out(graph: Graph) -> Graph:
         if moved:
             before = graph.get(f"{key}o", {}).get("inputs", {})
             whole[f"{key}o"] = {"class_type": OPTIONS[kind], "inputs": before | moved}
-            inputs["schedule" if OPTIONS[kind] == "SliderSchedule" else "options"] = [f"{key}o", 0]
+            inputs[SOCKETS.get(OPTIONS[kind], "options")] = [f"{key}o", 0]
         whole[key] = node | {"inputs": inputs}
     return whole
 

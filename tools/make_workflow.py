@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,29 @@ def make(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str
 
 
 def strip_of(server: harness.Server, page: Page, limit_s: float) -> Image.Image:
-    """Run the open graph: the largest picture that a sweep, a preview or a training has shown."""
+    """Run the open graph: the largest picture that a sweep, a preview or a training has shown; those of one node side by side."""
     result = harness.run_and_wait(page, limit_s)
     if not result.ok:
         raise SystemExit(f"make_workflow: {result}")
     (run,) = server.get("/history?max_items=1").values()
     outputs = run["outputs"].values()
-    shown = [image for output in outputs for image in output.get("images", ()) if image["type"] == "temp"]
-    shown += [output["slider_train"][0]["strip"] for output in outputs if output.get("slider_train", [{}])[0].get("strip")]
-    files = [server.base / "temp" / image["subfolder"] / image["filename"] for image in shown]
-    return max((Image.open(file).convert("RGB") for file in files), key=lambda image: image.width * image.height)
+    shown = [[image for image in output.get("images", ()) if image["type"] == "temp"] for output in outputs]
+    shown += [[output["slider_train"][0]["strip"]] for output in outputs if output.get("slider_train", [{}])[0].get("strip")]
+    rows = [[server.base / "temp" / image["subfolder"] / image["filename"] for image in row] for row in shown if row]
+    return max(map(side_by_side, rows), key=lambda image: image.width * image.height)
+
+
+def side_by_side(files: Sequence[Path]) -> Image.Image:
+    """The pictures of one node, as high as the first."""
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    height = pictures[0].height
+    pictures = [p.resize((round(p.width * height / p.height), height)) for p in pictures]
+    whole = Image.new("RGB", (sum(p.width for p in pictures), height))
+    left = 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width
+    return whole
 
 
 def thumbnail(strip: Image.Image, title: str, below: str) -> Image.Image:

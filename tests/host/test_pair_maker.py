@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROMPTS = {"concept": "as written below", "positive": "{subject}, open eyes", "negative": "{subject}, closed eyes", "seed": 3}
+PROMPTS = {"concept": "smile", "positive": "{subject}, open eyes", "negative": "{subject}, closed eyes", "seed": 3}
 SUBJECTS = "a face with light skin on a blue background\na face with brown skin on a green background"
 GIVEN_OUT = {"dataset": ("2", 0), "positive": ("2", 1), "negative": ("2", 2), "report": ("2", 3)}
 
