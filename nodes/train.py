@@ -249,7 +249,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     memory = backend.memory.summary()
     total = max(run.step, turn.spec.steps or trainer.ready_at)
     parts = [
-        f"{run.name}: step {run.step} of {total}.{rate_note(trainer.spec, trainer.probed)}{turn.remark(run)}",
+        f"{run.name}: step {run.step} of {total}.{rate_note(trainer.spec, trainer.probed, trainer.rate)}{turn.remark(run)}",
         run.verdict(),
         run.calibrated,
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",

@@ -38,6 +38,7 @@ from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 from slider_core.canvas import font  # noqa: E402
 
 THUMBNAIL = (960, 600)
+WIDE = 1.3  # of a strip: width over height
 OWN, BORROWED = "drawn by the built-in model", "this strip: the built-in model"
 SIZE, TITLE = "slider_lora_size", 30
 FIXED_SEED = "fixed"  # a template must give its author's pictures every time
@@ -154,7 +155,8 @@ def make(page: Page, prompt: dict[str, Any], layout: dict[str, Any]) -> dict[str
 
 
 def strip_of(server: harness.Server, page: Page, limit_s: float) -> Image.Image:
-    """Run the open graph: the largest picture that a sweep, a preview or a training has shown; those of one node side by side."""
+    """Run the open graph: the largest wide picture that a sweep, a preview or a training has shown, or the largest; those of one
+    node side by side."""
     result = harness.run_and_wait(page, limit_s)
     if not result.ok:
         raise SystemExit(f"make_workflow: {result}")
@@ -163,7 +165,7 @@ def strip_of(server: harness.Server, page: Page, limit_s: float) -> Image.Image:
     shown = [[image for image in output.get("images", ()) if image["type"] == "temp"] for output in outputs]
     shown += [[output["slider_train"][0]["strip"]] for output in outputs if output.get("slider_train", [{}])[0].get("strip")]
     rows = [[server.base / "temp" / image["subfolder"] / image["filename"] for image in row] for row in shown if row]
-    return max(map(side_by_side, rows), key=lambda image: image.width * image.height)
+    return max(map(side_by_side, rows), key=lambda image: (image.width > WIDE * image.height, image.width * image.height))
 
 
 def side_by_side(files: Sequence[Path]) -> Image.Image:

@@ -278,7 +278,7 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
         out = out.with_stem(run.saved_as)
         say(autosave.summary())
     notes = host.save(out, slider, job.form, job.dtype, args.overwrite or args.resume)
-    say(f"Step {run.step}.{rate_note(trainer.spec, trainer.probed)}")
+    say(f"Step {run.step}.{rate_note(trainer.spec, trainer.probed, trainer.rate)}")
     say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
     say(run.calibrated + trainer.fallback.summary())
     last = trainer.readings[-1] if trainer.readings else None

@@ -19,6 +19,7 @@ from ..config.checks import SliderError
 KEEP_EVERY = 10  # steps
 LEAST = 5  # losses to judge another one by
 SUSPECT, EXPLODED = 10.0, 1000.0  # times the greatest loss up to the last good state
+BURNT = -0.5  # explained share of a slider that its rate has burnt, if it is not set right at once
 EXPLODED_READING = 30.0  # times the error of the base model, and of the worst reading before
 
 
@@ -31,6 +32,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
+        self.begin: dict[str, Any] | None = None  # the state before the first step, where that was made here
         self.first = 0  # losses before this one are of another objective
 
     @property

@@ -18,12 +18,12 @@ from ..config.checks import need
 from ..config.training import Optimizer, Schedule, TrainSpec
 
 BATCHES = 6  # whose gradients are averaged
-SHARE = 0.08  # of the wanted displacement, that one step at the rate makes
+SHARE = 0.24  # of the wanted displacement, that one step at the rate makes
 FIRST, MOST_TRIES, NEAR = 1e-3, 6, 1.5  # the rate that is tried first; a try ends the probe that is within this factor
 UNKNOWN = 2e-3  # where nothing can be measured: the two sides do not differ
 LEAST, MOST = 1e-7, 1.0
-FAR_BEYOND = 10.0  # times the probe's rate: a hand-set one burns
-FAR_BELOW = 20.0  # and below that it hardly learns
+FAR_BEYOND = 5.0  # times the probe's rate: a hand-set one burns
+FAR_BELOW = 60.0  # and below that it hardly learns
 FLOOR = 0.05  # what is left of the rate at the end of a schedule
 
 
@@ -83,12 +83,13 @@ def need_plausible(spec: TrainSpec, probed: float | None) -> None:
     need(spec.any_rate or spec.lr <= FAR_BEYOND * probed, message, "training.rate_far_beyond")
 
 
-def rate_note(spec: TrainSpec, probed: float | None) -> str:
-    """A sentence on the rate, for the status."""
+def rate_note(spec: TrainSpec, probed: float | None, rate: float | None = None) -> str:
+    """A sentence on the rate, for the status. `rate`: where a rate that was found has been lowered to."""
     if probed is None:
         return ""
     if not spec.lr:
-        return f" Learning rate {probed:.2g}, found by a probe."
+        eased = f", lowered to {rate:.2g} because the slider overshot" if rate and rate < probed else ""
+        return f" Learning rate {probed:.2g}, found by a probe{eased}."
     if spec.lr * FAR_BELOW < probed:
         return f" The learning rate {spec.lr:g} is far below the {probed:.2g} that a probe finds: it will learn slowly."
     return ""

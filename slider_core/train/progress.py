@@ -13,8 +13,9 @@ The noise is fixed and is never trained on, so two readings differ by what was l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -26,7 +27,9 @@ from ..objective.formulas import JITTER
 from ..objective.noising import shifted
 from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
+from .learning_rate import probed_rate
 
+FORESEEN = 1 / 81  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
 MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
 WHOLE_EVERY = 120  # steps between two readings that hold these two; the last of a run does too
 
@@ -78,13 +81,24 @@ class Probe:
         self.wanted = self.meter.wanted
         self._shifted = DisplacementMeter([_moved(sample) for sample in samples], objective, seed, (MIDDLE,))
 
+    def rate_along(self, adapter: Adapter, gradients: Sequence[torch.Tensor], attempt: Callable[..., Any]) -> float:
+        """The learning rate for steps against the signs of `gradients`. `attempt` calls a function of the backend, within
+        `backend.borrowed()`, on whatever level memory allows."""
+        before = attempt(lambda within: self.meter.moved(within, adapter))
+
+        def share(within: Backend) -> float:
+            return self._moved_share(within, self.meter.moved(within, adapter), before)
+
+        return probed_rate(adapter.parameters(), gradients, lambda: attempt(share))
+
     @torch.no_grad()
-    def moved_share(self, backend: Backend, moved: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> float:
-        """How far the displacements lie from those before, in units of what is wanted; not a number where nothing is."""
+    def _moved_share(self, backend: Backend, moved: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> float:
+        """How far the displacements lie from those before, in units of what can be wanted; not a number where nothing is."""
         changes = [after - earlier for after, earlier in zip(moved, before, strict=True)]
         plus, minus = self.meter.read(backend, changes)
         both = plus + minus
-        return (both.size / both.wanted) ** 0.5 if both.wanted > 0 else float("nan")
+        wanted = both.wanted * (FORESEEN if self.wanted is Wanted.IMAGES else 1)
+        return (both.size / wanted) ** 0.5 if wanted > 0 else float("nan")
 
     @torch.no_grad()
     def read(self, backend: Backend, adapter: Adapter, step: int = 0, whole: bool = True) -> Reading:

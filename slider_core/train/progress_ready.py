@@ -23,6 +23,8 @@ GROWTH, SMALL = 0.06, 0.004  # of the learned share, over the last third of the 
 UNFINISHED = 1.25  # best strength: above it there is more to learn
 PATIENCE = 600  # steps, after which a flat share is enough: some sliders never come near 1
 FALL, LEAST_FALL = 0.5, 30
+OVERSHOT, LOST = 0.6, 0.02  # best strength below which the rate is too high, and the learned share that this costs at least
+LOWER, MOST_LOWERED = 3.0, 3  # by what a rate that was found is then divided, and how often at most
 IMAGES_STEPS = 160  # of images that do not line up: half of them more while the rate falls
 
 
@@ -38,6 +40,18 @@ def fall_of(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> tuple
     if decisive and decisive[-1].step + EVERY >= last:
         return last, MOST_STEPS
     return None
+
+
+def lowered(readings: Sequence[Reading]) -> float:
+    """What a learning rate that was found is multiplied by: less after each decisive reading at which the slider overshoots what
+    is wanted. Under a rate that is too high the weights are noise, which shows at a fraction of their strength."""
+    times = sum(reading.step % EVERY == 0 and overshoots(reading) for reading in readings)
+    return LOWER ** -min(times, MOST_LOWERED)
+
+
+def overshoots(reading: Reading) -> bool:
+    """Whether it explains more of what is wanted at a fraction of its strength."""
+    return reading.strength < OVERSHOT and not reading.reach - reading.mean < LOST
 
 
 def _fall_steps(step: int) -> int:

@@ -27,14 +27,14 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
 from .drawn import Drawn
-from .guard import KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
+from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
 from .interrupts import uninterrupted
-from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible, probed_rate
+from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading
-from .progress_ready import EVERY, MOST_STEPS, fall_of
+from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, lowered
 from .progress_verdict import Evidence, Explained, explain, judge
 from .shared_rows import measured
 from .step_backward import backward
@@ -94,6 +94,8 @@ class Trainer:
         with self.ranks.together(), self._in_training(backend):
             if not self.spec.lr and self.probed is None:
                 self._probe_rate(backend)
+            if not (self.spec.lr or self.step):
+                self._guard.begin = self.state_dict()
             if self._lacks_reading(until, every):  # an interrupt came before it
                 self._read_progress(backend)
             self._keep()
@@ -124,10 +126,10 @@ class Trainer:
 
     @property
     def rate(self) -> float:
-        """The highest learning rate: as it was set, or as the probe has found it. Prodigy finds its own, and 1 multiplies it."""
+        """The highest learning rate: as it was set, or as was found. Prodigy finds its own, and 1 multiplies it."""
         if self.spec.lr or self.spec.optimizer is Optimizer.PRODIGY:
             return self.spec.lr or 1.0
-        return UNKNOWN if self.probed is None else self.probed
+        return (UNKNOWN if self.probed is None else self.probed) * lowered(self.readings)
 
     def check_rate(self, backend: Backend) -> None:
         """Before the first step at a rate that was set: SliderError where it is far beyond what the probe finds."""
@@ -154,16 +156,8 @@ class Trainer:
             for total, p in zip(gradients, parameters, strict=True):
                 if p.grad is not None:
                     total += p.grad
-        rate = self._rate_along(backend, gradients)
+        rate = self.probe.rate_along(self.adapter, gradients, lambda work: measured(backend, self.fallback, self.ranks, work))
         self.probed = self.ranks.share(lambda: rate)
-
-    def _rate_along(self, backend: Backend, gradients: Sequence[torch.Tensor]) -> float:
-        before = measured(backend, self.fallback, self.ranks, lambda within: self.probe.meter.moved(within, self.adapter))
-
-        def share(within: Backend) -> float:
-            return self.probe.moved_share(within, self.probe.meter.moved(within, self.adapter), before)
-
-        return probed_rate(self.adapter.parameters(), gradients, lambda: measured(backend, self.fallback, self.ranks, share))
 
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
@@ -173,6 +167,8 @@ class Trainer:
             loss = self._one_step(backend)
             if self._lacks_reading(until, read_every):
                 self._read_progress(backend)
+                if self._begun_anew():
+                    continue
                 until = until if self.spec.steps else min(until, max(self.step, self.end))
                 if self._guard.exploded_reading([reading.mean for reading in self.readings]):
                     raise self._undone("training.exploded", f"The explained share is {self.readings[-1].mean:.0f}")
@@ -185,6 +181,17 @@ class Trainer:
             report = StepReport(self.step, until, loss, *sides, pace * (until - self.step), backend.memory.summary())
             if self.ranks.any(bool(on_step(report))):
                 break
+
+    def _begun_anew(self) -> bool:
+        """Whether the rate that the probe has found burns the slider, which is then back at its first step, at a lower one."""
+        begin = self._guard.begin
+        if self.spec.lr or self.probed is None or begin is None or self.readings[-1].mean > BURNT:
+            return False
+        with uninterrupted():
+            self._guard.forget()
+            self._load(begin | {"probed": self.probed / LOWER})
+        self._keep()
+        return True
 
     def _lacks_reading(self, until: int, read_every: int) -> bool:
         return lacks_reading(self.readings[-1].step if self.readings else 0, self.step, until, read_every)
@@ -329,7 +336,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
-        self._guard.forget()
+        self._guard = Guard()
         self._load(state)
 
     @torch.inference_mode(False)

@@ -12,9 +12,12 @@ from slider_core.config.training import Optimizer, TrainSpec
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.learning_rate import LEAST, SHARE, UNKNOWN, probed_rate
+from slider_core.train.progress import Reading
+from slider_core.train.progress_ready import EVERY, LOWER, MOST_LOWERED, lowered
 from slider_core.train.trainer import Trainer
 from slider_core.with_tiny.model import TinyBackend
 
+BURNS = 0.15  # a learning rate
 GAINS = (1e-2, 12.0, 50.0, 1000.0)  # displacement per unit of the rate, in units of what is wanted
 
 
@@ -52,6 +55,32 @@ def test_the_rate_follows_the_size_of_the_adapter(backend: TinyBackend, trainer)
         rates[str(options)] = one.rate
     low, high, full = rates.values()
     assert low > 3 * high > 3 * full
+
+
+def test_a_found_rate_that_burns_begins_anew_at_a_lower_one(backend: TinyBackend, trainer) -> None:
+    burning, gentle = (trainer(TrainSpec(steps=EVERY, lr=0.0)) for _ in range(2))
+    burning.probed = BURNS
+    burning.run(backend, EVERY)
+    assert burning.probed in (BURNS / LOWER, BURNS / LOWER / LOWER)
+    assert (burning.step, len(burning.losses), len(burning.readings)) == (EVERY, EVERY, 1)
+    gentle.probed = burning.probed
+    gentle.run(backend, EVERY)
+    for one, other in zip(burning.adapter.parameters(), gentle.adapter.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("readings", "factor"),
+    [
+        ([(EVERY, 0.5, 0.2, 0.1)], 1 / LOWER),
+        ([(EVERY, 0.5, 0.2, 0.19)], 1),  # nothing to speak of is lost
+        ([(EVERY, 1.1, 0.3, 0.3), (EVERY + 1, 0.5, 0.2, 0.1)], 1),
+        ([(n * EVERY, 0.1, 0.1, -0.4) for n in range(1, 9)], LOWER**-MOST_LOWERED),
+    ],
+)
+def test_each_reading_of_a_slider_that_overshoots_lowers_the_rate(readings: list, factor: float) -> None:
+    read = [Reading(step, mean, mean, None, None, best, reach) for step, best, reach, mean in readings]
+    assert lowered(read) == pytest.approx(factor)
 
 
 def test_a_rate_far_beyond_the_probes_is_questioned_before_the_first_step(backend: TinyBackend, trainer) -> None:
