@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from core.refusal import refused
+from core.faults import refused
 
 from slider_core.backend import Conditioning
 from slider_core.encode.encoder import Sample

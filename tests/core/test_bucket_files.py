@@ -50,12 +50,14 @@ CAPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "caption"), CAPTIONS)
-def test_captions_of_other_endings_are_read(name: str, content: str, caption: str, tmp_path: Path) -> None:
-    put(tmp_path / "1.png")
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    bucket, faults = read_bucket(BucketSpec(str(tmp_path), 1.0))
-    assert ([sample.caption for sample in bucket.image_samples], faults, bucket.unused) == ([caption], [], ())
+def test_captions_of_other_endings_are_read(tmp_path: Path) -> None:
+    for number, (name, content, caption) in enumerate(CAPTIONS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        put(folder / "1.png")
+        (folder / name).write_text(content, encoding="utf-8")
+        bucket, faults = read_bucket(BucketSpec(str(folder), 1.0))
+        assert ([sample.caption for sample in bucket.image_samples], faults, bucket.unused) == ([caption], [], ())
 
 
 def test_a_caption_that_is_none_is_named(tmp_path: Path) -> None:

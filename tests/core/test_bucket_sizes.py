@@ -2,7 +2,6 @@
 
 import math
 import statistics
-from collections.abc import Callable
 
 import pytest
 from core.faults import refused
@@ -96,17 +95,15 @@ def test_the_common_ratio_is_the_geometric_mean(ratios: list[float]) -> None:
     assert common_ratio(1 / r for r in ratios) == pytest.approx(1 / common_ratio(ratios))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "code", "value"),
-    [
+def test_wrong_numbers_are_named() -> None:
+    cases = [
         (lambda: bucket_sizes(4, 8), "size.resolution", 4),
         (lambda: bucket_sizes(64, 0), "size.step", 0),
         (lambda: nearest_size(0, 64, 8), "size.ratio", 0),
         (lambda: nearest_size(math.nan, 64, 8, exact=True), "size.ratio", "nan"),
         (lambda: common_ratio([]), "size.no_images", ""),
         (lambda: common_ratio([1, -2]), "size.ratio", -2),
-    ],
-)
-def test_wrong_numbers_are_named(wrong: Callable[[], object], code: str, value: object) -> None:
-    with refused(code, value):
-        wrong()
+    ]
+    for wrong, code, value in cases:
+        with refused(code, value):
+            wrong()

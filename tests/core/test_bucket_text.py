@@ -22,22 +22,22 @@ from slider_core.with_tiny.model import TinyBackend
 LINES = "a face\n\n  a  head \na face\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "how", "captions"),
-    [
+def test_the_captions_of_an_image(tmp_path: Path) -> None:
+    cases = [
         ("1.txt", LINES, CaptionFrom.TEXTLINES, ("w a face", "w a head")),
         ("1.caption", LINES, CaptionFrom.TEXTFILE, ("w a face a head a face",)),
         ("1.txt", " \n", CaptionFrom.TEXTLINES, ("w",)),
         ("1.json", '{"prompt": "a face", "strength": 1}', CaptionFrom.TEXTLINES, ("w a face",)),
         ("metadata.csv", 'file_name,text\n1.png,"a, b"\n', CaptionFrom.TEXTFILE, ("w a, b",)),
         ("metadata.jsonl", '{"file_name": "1.png", "tags": ["a", "b"]}\n', CaptionFrom.TEXTLINES, ("w a, b",)),
-    ],
-)
-def test_the_captions_of_an_image(name: str, content: str, how: CaptionFrom, captions: tuple[str, ...], tmp_path: Path) -> None:
-    put(tmp_path / "1.png")
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    bucket, faults = read_bucket(BucketSpec(str(tmp_path), 1.0, captions=how, trigger="w"))
-    assert (bucket.image_samples[0].captions, faults, bucket.unused) == (captions, [], ())
+    ]
+    for number, (name, content, how, captions) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        put(folder / "1.png")
+        (folder / name).write_text(content, encoding="utf-8")
+        bucket, faults = read_bucket(BucketSpec(str(folder), 1.0, captions=how, trigger="w"))
+        assert (bucket.image_samples[0].captions, faults, bucket.unused) == (captions, [], ())
 
 
 def two_sides(root: Path, captions: str) -> None:
@@ -90,14 +90,16 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("names", "strengths"), NAMES)
-def test_folders_as_other_programs_name_them(names: list[str], strengths: dict[str, float], tmp_path: Path) -> None:
-    for name in names:
-        put(tmp_path / name / "1.png")
-    specs = bucket_folders(tmp_path, strength=2.0)
-    assert {Path(spec.folder).name: spec.strength for spec in specs} == strengths
-    assert {spec.repeats for spec in specs} <= ({9, 2} if "10_positive" in names else {0})
-    assert (sides_named(names), sides_named(["2024", "1"])) == (2, 0)
+def test_folders_as_other_programs_name_them(tmp_path: Path) -> None:
+    for number, (names, strengths) in enumerate(NAMES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in names:
+            put(folder / name / "1.png")
+        specs = bucket_folders(folder, strength=2.0)
+        assert {Path(spec.folder).name: spec.strength for spec in specs} == strengths
+        assert {spec.repeats for spec in specs} <= ({9, 2} if "10_positive" in names else {0})
+        assert (sides_named(names), sides_named(["2024", "1"])) == (2, 0)
 
 
 def test_two_folders_may_be_chosen(tmp_path: Path) -> None:

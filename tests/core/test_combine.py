@@ -17,20 +17,20 @@ def net() -> Net:
     return make_net()
 
 
-@pytest.mark.parametrize("name", ["lora", "dora", "loha", "lokr", "lokr, factor 2", "full", "glora"])
-def test_the_whole_change_is_that_of_each_slice_in_its_rows_and_nothing_outside(net: Net, name: str) -> None:
-    base = net.fused.weight
-    weights = slider_on(net, VARIANTS[name], "two slices").weights()
-    whole = by_layer(weights)["fused"]
-    delta = whole.delta(base)
-    for rows in SLICES:
-        weight = weights[Target("fused", rows)]
-        torch.testing.assert_close(delta[slice(*rows)], weight.delta(base[slice(*rows)]))
-        if name != "dora":
-            back = whole.sliced(rows, SLICES, "fused")
-            torch.testing.assert_close(back.delta(), weight.delta())
-            assert back.kind is not Kind.LORA or back.rank == weight.rank, "silent ranks are left out"
-    torch.testing.assert_close(delta[WIDE : 2 * WIDE], torch.zeros(WIDE, base.shape[1]), atol=1e-5, rtol=0)
+def test_the_whole_change_is_that_of_each_slice_in_its_rows_and_nothing_outside(net: Net) -> None:
+    for name in ["lora", "dora", "loha", "lokr", "lokr, factor 2", "full", "glora"]:
+        base = net.fused.weight
+        weights = slider_on(net, VARIANTS[name], "two slices").weights()
+        whole = by_layer(weights)["fused"]
+        delta = whole.delta(base)
+        for rows in SLICES:
+            weight = weights[Target("fused", rows)]
+            torch.testing.assert_close(delta[slice(*rows)], weight.delta(base[slice(*rows)]))
+            if name != "dora":
+                back = whole.sliced(rows, SLICES, "fused")
+                torch.testing.assert_close(back.delta(), weight.delta())
+                assert back.kind is not Kind.LORA or back.rank == weight.rank, "silent ranks are left out"
+        torch.testing.assert_close(delta[WIDE : 2 * WIDE], torch.zeros(WIDE, base.shape[1]), atol=1e-5, rtol=0)
 
 
 def test_a_slice_that_the_change_reaches_out_of_is_refused(net: Net) -> None:
@@ -74,14 +74,14 @@ def test_what_depends_on_the_base_weight_is_joined_with_its_kind_alone(net: Net)
     torch.testing.assert_close(mixed.delta()[slice(*SLICES[1])], loha.delta())
 
 
-@pytest.mark.parametrize("name", ["lora", "locon, tucker", "loha", "lokr", "full", "dora"])
-def test_rounding_is_measured_in_the_update_itself(net: Net, name: str) -> None:
-    sliced = slider_on(net, VARIANTS[name], "one slice").weights()
-    weights = {target: weight.without_bias() for target, weight in sliced.items()}
-    lost = total = 0.0
-    for weight in weights.values():
-        rounded = type(weight)({k: t.to(torch.bfloat16) for k, t in weight.tensors.items()}, weight.alpha)
-        lost += float((rounded.update().double() - weight.update().double()).square().sum())
-        total += float(weight.update().double().square().sum())
-    assert rounding_error(weights, torch.bfloat16) == pytest.approx((lost / total) ** 0.5, rel=1e-3)
+def test_rounding_is_measured_in_the_update_itself(net: Net) -> None:
+    for name in ["lora", "locon, tucker", "loha", "lokr", "full", "dora"]:
+        sliced = slider_on(net, VARIANTS[name], "one slice").weights()
+        weights = {target: weight.without_bias() for target, weight in sliced.items()}
+        lost = total = 0.0
+        for weight in weights.values():
+            rounded = type(weight)({k: t.to(torch.bfloat16) for k, t in weight.tensors.items()}, weight.alpha)
+            lost += float((rounded.update().double() - weight.update().double()).square().sum())
+            total += float(weight.update().double().square().sum())
+        assert rounding_error(weights, torch.bfloat16) == pytest.approx((lost / total) ** 0.5, rel=1e-3), name
     assert rounding_error({}, torch.bfloat16) == 0

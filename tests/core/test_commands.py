@@ -98,9 +98,8 @@ def test_a_process_ends_with_code_two_one_line_and_no_traceback(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
+def test_a_wrong_option_is_named_and_ends_with_code_two(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cases = [
         [*DATA, "--pairs", "x"],
         [*DATA, "--pairs", "0"],
         [*DATA, "--seed", HUGE],
@@ -109,19 +108,17 @@ def test_a_process_ends_with_code_two_one_line_and_no_traceback(tmp_path: Path) 
         ["train"],
         ["paint"],
         [],
-    ],
-    ids=" ".join,
-)
-def test_a_wrong_option_is_named_and_ends_with_code_two(tmp_path: Path, capsys: pytest.CaptureFixture, args: list[str]) -> None:
-    try:
-        code = main([a.format(new=tmp_path / "new") for a in args])
-    except SystemExit as end:  # argparse's own way out
-        code = end.code
-    error = capsys.readouterr().err
-    assert code == 2
-    assert not args or args[-1] in error
-    assert "Traceback" not in error
-    assert not list(tmp_path.iterdir())
+    ]
+    for args in cases:
+        try:
+            code = main([a.format(new=tmp_path / "new") for a in args])
+        except SystemExit as end:  # argparse's own way out
+            code = end.code
+        error = capsys.readouterr().err
+        assert code == 2, args
+        assert not args or args[-1] in error
+        assert "Traceback" not in error
+        assert not list(tmp_path.iterdir())
 
 
 # --- demo-data
@@ -190,18 +187,14 @@ def test_train_refuses_a_spoilt_dataset_by_path(
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "code", "named"),
-    [
+def test_train_refuses_a_choice_by_its_value(data: Path, refused: Callable) -> None:
+    cases = [
         ("--objective", "denoise_pared", "objective.unknown", '"denoise_paired"'),
         ("--lr", "nan", "train_spec.lr", "nan"),
         ("--batch", "3", "train_spec.batch", "3"),
-    ],
-)
-def test_train_refuses_a_choice_by_its_value(
-    data: Path, refused: Callable, option: str, value: str, code: str, named: str
-) -> None:
-    refused(["train", "--dataset", data, "--out", data / "s.safetensors", *FAST, option, value], code, named)
+    ]
+    for option, value, code, named in cases:
+        refused(["train", "--dataset", data, "--out", data / "s.safetensors", *FAST, option, value], code, named)
 
 
 def test_train_refuses_a_place_before_it_trains(tmp_path: Path, data: Path, refused: Callable) -> None:
@@ -247,18 +240,14 @@ def test_train_takes_a_dataset_file_and_its_choices(tmp_path: Path, data: Path) 
 # --- sweep
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "code", "named"),
-    [
+def test_sweep_refuses_a_choice_by_its_value(tmp_path: Path, slider: Path, refused: Callable) -> None:
+    cases = [
         ("--strengths", "1,two", "strengths.not_a_number", '"two"'),
         ("--strengths", "1,1", "sweep.strengths_twice", "1,1"),
         ("--cfg", "nan", "sweep_spec.cfg", "nan"),
-    ],
-)
-def test_sweep_refuses_a_choice_by_its_value(
-    tmp_path: Path, slider: Path, refused: Callable, option: str, value: str, code: str, named: str
-) -> None:
-    refused(["sweep", "--slider", slider, "--out", tmp_path / "new", option, value], code, named)
+    ]
+    for option, value, code, named in cases:
+        refused(["sweep", "--slider", slider, "--out", tmp_path / "new", option, value], code, named)
 
 
 def test_sweep_refuses_what_it_cannot_read_place_or_write(

@@ -1,7 +1,7 @@
 """Choices are checked when they are made, and go through JSON unchanged."""
 
 import pytest
-from core.refusal import refused
+from core.faults import refused
 
 from slider_core.config.checks import JsonSpec
 from slider_core.config.lora import AdapterSpec, Preset

@@ -108,21 +108,21 @@ def test_what_names_a_dataset() -> None:
         assert sides_named(names) == count
 
 
-@pytest.mark.parametrize(
-    ("choices", "caption"),
-    [
+def test_captions_and_trigger_words(tmp_path: Path) -> None:
+    cases = [
         ({}, "from the file"),
         ({"captions": CaptionFrom.FILENAME}, "a happy face 01"),
         ({"captions": CaptionFrom.NONE}, ""),
         ({"caption": "one"}, "one"),
         ({"trigger": "sks"}, "sks from the file"),
         ({"trigger": "sks", "captions": CaptionFrom.NONE}, "sks"),
-    ],
-)
-def test_captions_and_trigger_words(choices: dict, caption: str, tmp_path: Path) -> None:
-    for side in ("positive", "negative"):
-        put(tmp_path / side / "a_happy-face_01.png", caption="from the file")
-    assert {s.caption for s in read_dataset(bucket_folders(tmp_path, **choices)).image_samples} == {caption}
+    ]
+    for number, (choices, caption) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for side in ("positive", "negative"):
+            put(folder / side / "a_happy-face_01.png", caption="from the file")
+        assert {s.caption for s in read_dataset(bucket_folders(folder, **choices)).image_samples} == {caption}
 
 
 def test_names_are_sorted_as_people_count(tmp_path: Path) -> None:

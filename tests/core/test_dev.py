@@ -58,16 +58,17 @@ def test_a_changed_file_sets_up_again(tmp_path: Path, calls: list[list[str]]) ->
     assert len(list(tmp_path.glob(".stamp-*"))) == 1
 
 
-@pytest.mark.parametrize("command", [name for name in dev.COMMANDS if name != "clean"])
-def test_every_command_runs_files_that_are_there(command: str, calls: list[list[str]], tmp_path: Path) -> None:
-    dev.execute(command, dev.DEFAULTS | {"VENV": str(tmp_path), "OUT": str(tmp_path / "out"), "RINGS": "core lint"})
-    files = [argument for call in calls for argument in call[1:] if argument.endswith(".py")]
-    assert all((dev.ROOT / name).is_file() for name in files)
-    assert calls
-    if command == "test-chaos":
-        assert calls[-1][1:3] == ["-m", "chaos"]
-    if command in ("test", "test-all"):
-        assert calls[-1][-2:] == ["core", "lint"]
+def test_every_command_runs_files_that_are_there(calls: list[list[str]], tmp_path: Path) -> None:
+    for command in dev.COMMANDS.keys() - {"clean"}:
+        calls.clear()
+        dev.execute(command, dev.DEFAULTS | {"VENV": str(tmp_path), "OUT": str(tmp_path / "out"), "RINGS": "core lint"})
+        files = [argument for call in calls for argument in call[1:] if argument.endswith(".py")]
+        assert all((dev.ROOT / name).is_file() for name in files)
+        assert calls, command
+        if command == "test-chaos":
+            assert calls[-1][1:3] == ["-m", "chaos"]
+        if command in ("test", "test-all"):
+            assert calls[-1][-2:] == ["core", "lint"]
 
 
 def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

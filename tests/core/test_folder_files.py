@@ -79,16 +79,18 @@ MOVES = (
 )
 
 
-@pytest.mark.parametrize(("moves", "code"), MOVES)
-def test_a_move_that_would_lose_a_file_or_reach_outside_changes_nothing(moves: list, code: str, tmp_path: Path) -> None:
-    root = sides(tmp_path / "set", ["01.png", "02.png"], ["05.png"])
-    put(tmp_path / "secret.png")
-    put(tmp_path / "elsewhere" / "secret.png")
-    (root / "neutral").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    before = contents(tmp_path)
-    with refused(code):
-        move_files(root, moves)
-    assert contents(tmp_path) == before
+def test_a_move_that_would_lose_a_file_or_reach_outside_changes_nothing(tmp_path: Path) -> None:
+    for number, (moves, code) in enumerate(MOVES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        root = sides(folder / "set", ["01.png", "02.png"], ["05.png"])
+        put(folder / "secret.png")
+        put(folder / "elsewhere" / "secret.png")
+        (root / "neutral").symlink_to(folder / "elsewhere", target_is_directory=True)
+        before = contents(folder)
+        with refused(code):
+            move_files(root, moves)
+        assert contents(folder) == before
 
 
 def test_masks_and_subfolders_are_left_to_the_hand(tmp_path: Path) -> None:

@@ -104,12 +104,11 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("what", BESIDE)
-def test_what_lies_beside_the_factors_has_a_sign(what: str, net: Net, tmp_path: Path) -> None:
-    state, change = BESIDE[what]
-    slider = read(state, tmp_path)
-    assert slider.left_out == ()
-    acts(net, slider, change, tmp_path)
+def test_what_lies_beside_the_factors_has_a_sign(net: Net, tmp_path: Path) -> None:
+    for what, (state, change) in BESIDE.items():
+        slider = read(state, tmp_path)
+        assert slider.left_out == (), what
+        acts(net, slider, change, tmp_path)
 
 
 def test_biases_and_norms_are_trained_on(net: Net, tmp_path: Path) -> None:
@@ -145,15 +144,15 @@ def test_formats_that_cannot_hold_a_bias_or_a_norm_say_so(net: Net, tmp_path: Pa
 # --- alphas
 
 
-@pytest.mark.parametrize("alpha", [torch.tensor(9999999999), torch.tensor(float("inf")), torch.tensor(float("nan"))])
-def test_an_alpha_of_whole_factors_has_no_effect(alpha: torch.Tensor, net: Net, tmp_path: Path) -> None:
-    acts(net, read(LOKR | {f"{STEM}.alpha": alpha}, tmp_path), {"plain.weight": KRON}, tmp_path)
+def test_an_alpha_of_whole_factors_has_no_effect(net: Net, tmp_path: Path) -> None:
     split = {f"{STEM}.lokr_w1": torch.ones(3, 2), f"{STEM}.lokr_w2_a": torch.ones(4, 2), f"{STEM}.lokr_w2_b": torch.ones(2, 4)}
-    with refused("lora.alpha", STEM):
-        read(split | {f"{STEM}.alpha": alpha}, tmp_path)
+    for number in (9999999999, float("inf"), float("nan")):
+        alpha = torch.tensor(number)
+        acts(net, read(LOKR | {f"{STEM}.alpha": alpha}, tmp_path), {"plain.weight": KRON}, tmp_path)
+        with refused("lora.alpha", STEM):
+            read(split | {f"{STEM}.alpha": alpha}, tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["transformer.", "unet.", ""])
 @pytest.mark.parametrize(
     "options",
     [
@@ -164,30 +163,30 @@ def test_an_alpha_of_whole_factors_has_no_effect(alpha: torch.Tensor, net: Net, 
         {"lora_alpha": 3, "rank_pattern": {"^bare": 4}, "alpha_pattern": {"^bare": 16}, "use_rslora": True},
     ],
 )
-def test_alphas_of_a_header_count_as_in_peft(options: dict, prefix: str, net: Net, tmp_path: Path) -> None:
+def test_alphas_of_a_header_count_as_in_peft(options: dict, net: Net, tmp_path: Path) -> None:
     """diffusers hands the fields of `lora_adapter_metadata` to peft.LoraConfig as they are."""
-    config = LoraConfig(r=RANK, target_modules=["plain", "bare"], init_lora_weights=False, **options)
-    tuned = inject_adapter_in_model(config, Net().requires_grad_(False))
-    fields = json.dumps({f"{prefix}{name}": value for name, value in {"r": RANK, **options}.items()})
-    state, change = {}, {}
-    for path in ("plain", "bare"):
-        part = tuned.get_submodule(path)
-        state[f"{prefix}{path}.lora_A.weight"] = part.lora_A.default.weight.detach()
-        state[f"{prefix}{path}.lora_B.weight"] = part.lora_B.default.weight.detach()
-        change[f"{path}.weight"] = part.get_delta_weight("default").detach()
-    acts(net, read(state, tmp_path, {"lora_adapter_metadata": fields}), change, tmp_path)
-    beside = {f"{prefix}plain.alpha": torch.tensor(1.0)}
-    weight = read(state | beside, tmp_path, {"lora_adapter_metadata": fields}).on(net).weights[Target("plain")]
-    assert weight.scale == 1 / RANK, "an alpha among the tensors is nearer"
+    for prefix in ["transformer.", "unet.", ""]:
+        config = LoraConfig(r=RANK, target_modules=["plain", "bare"], init_lora_weights=False, **options)
+        tuned = inject_adapter_in_model(config, Net().requires_grad_(False))
+        fields = json.dumps({f"{prefix}{name}": value for name, value in {"r": RANK, **options}.items()})
+        state, change = {}, {}
+        for path in ("plain", "bare"):
+            part = tuned.get_submodule(path)
+            state[f"{prefix}{path}.lora_A.weight"] = part.lora_A.default.weight.detach()
+            state[f"{prefix}{path}.lora_B.weight"] = part.lora_B.default.weight.detach()
+            change[f"{path}.weight"] = part.get_delta_weight("default").detach()
+        acts(net, read(state, tmp_path, {"lora_adapter_metadata": fields}), change, tmp_path)
+        beside = {f"{prefix}plain.alpha": torch.tensor(1.0)}
+        weight = read(state | beside, tmp_path, {"lora_adapter_metadata": fields}).on(net).weights[Target("plain")]
+        assert weight.scale == 1 / RANK, "an alpha among the tensors is nearer"
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"transformer.lora_alpha": "x"}', '{"lora_alpha": 1, "alpha_pattern": {"(a+)+$": 1}}']
-)
-def test_a_damaged_header_of_alphas_is_named(text: str, tmp_path: Path) -> None:
-    with refused("peft.config", "lora_adapter_metadata"):
-        read(LORA, tmp_path, {"lora_adapter_metadata": text})
-    assert read(LORA, tmp_path, {"lora_adapter_metadata": '{"text_encoder.lora_alpha": 9}'}).weights
+def test_a_damaged_header_of_alphas_is_named(tmp_path: Path) -> None:
+    cases = ["{", "[]", '{"transformer.lora_alpha": "x"}', '{"lora_alpha": 1, "alpha_pattern": {"(a+)+$": 1}}']
+    for text in cases:
+        with refused("peft.config", "lora_adapter_metadata"):
+            read(LORA, tmp_path, {"lora_adapter_metadata": text})
+        assert read(LORA, tmp_path, {"lora_adapter_metadata": '{"text_encoder.lora_alpha": 9}'}).weights
 
 
 def test_a_bias_in_peft_is_scaled_as_there(net: Net, tmp_path: Path) -> None:

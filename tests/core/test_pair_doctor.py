@@ -124,12 +124,12 @@ def test_identical_images_are_named() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["mouth", "skin", "background"])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_swapped_pair_is_named_and_no_other(seed: int, attribute: str) -> None:
-    pairs = smiles(count=6, seed=seed, attribute=attribute)
-    pairs[seed] = swapped(pairs[seed])
-    wrong = {f.pair for f in examine(pairs).findings if f.kind is Kind.WRONG_WAY}
-    assert wrong == {pairs[seed].name}
+def test_a_swapped_pair_is_named_and_no_other(attribute: str) -> None:
+    for seed in SEEDS:
+        pairs = smiles(count=6, seed=seed, attribute=attribute)
+        pairs[seed] = swapped(pairs[seed])
+        wrong = {f.pair for f in examine(pairs).findings if f.kind is Kind.WRONG_WAY}
+        assert wrong == {pairs[seed].name}, seed
 
 
 @pytest.mark.parametrize("seed", [0, 26])

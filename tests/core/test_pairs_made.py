@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from core.refusal import refused
+from core.faults import refused
 
 from slider_core.data import pair_prompts
 from slider_core.data.dataset import bucket_folders, read_dataset
@@ -25,9 +25,8 @@ def test_every_shipped_concept_makes_two_prompts_that_differ_for_each_subject() 
             assert (subject in positive, subject in negative, positive != negative) == (True, True, True)
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
+def test_a_file_of_ones_own_is_read_or_refused_by_name(tmp_path: Path) -> None:
+    cases = [
         ({"positive": "a"}, "pair_prompts.text"),
         ({"positive": "a", "negative": "a"}, "pair_prompts.same"),
         ({"positive": "a", "negative": "b", "subject": []}, "pair_prompts.field"),
@@ -38,13 +37,12 @@ def test_every_shipped_concept_makes_two_prompts_that_differ_for_each_subject() 
         ({"positive": "a", "negative": "b" * 3000}, "pair_prompts.too_long"),
         ([], "pair_prompts.fields"),
         ("{", "pair_prompts.not_json"),
-    ],
-)
-def test_a_file_of_ones_own_is_read_or_refused_by_name(content: object, code: str, tmp_path: Path) -> None:
+    ]
     path = tmp_path / "grin.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    with refused(code, "grin"):
-        pair_prompts.read_concept(path)
+    for content, code in cases:
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        with refused(code, "grin"):
+            pair_prompts.read_concept(path)
     path.write_text(json.dumps({"positive": "{subject}, grin", "negative": "sad", "subjects": "people"}), encoding="utf-8")
     concept = pair_prompts.read_concept(path)
     assert concept.name == "grin"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from core.refusal import refused
+from core.faults import refused
 
 from slider_core.config.regular_files import MOST_TEXT
 from slider_core.use.prompt_library import MOST_ENTRIES, MOST_FIELDS, PromptEntry, parse_prompts, read_prompts

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from core.refusal import refused
+from core.faults import refused
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec
@@ -77,14 +77,14 @@ class OneOnly(Plain):
 KEPT_APART = {Plain: True, Tokens: True, Packed: False, Sorted: False, Normed: False, Shared: False, Idle: False, OneOnly: False}
 
 
-@pytest.mark.parametrize("kind", KEPT_APART)
-def test_mixing_is_found_by_trying(kind: type) -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        torch.manual_seed(0)
-        module, x = kind().to(dtype), torch.randn(2, 3, WIDE).to(dtype)
-        assert samples_apart(module, ["layer"], lambda samples: module(x[samples])) is KEPT_APART[kind]  # noqa: B023
-        assert not module._forward_hooks
-        assert not module.layer._forward_hooks
+def test_mixing_is_found_by_trying() -> None:
+    for kind in KEPT_APART:
+        for dtype in (torch.float32, torch.bfloat16):
+            torch.manual_seed(0)
+            module, x = kind().to(dtype), torch.randn(2, 3, WIDE).to(dtype)
+            assert samples_apart(module, ["layer"], lambda samples: module(x[samples])) is KEPT_APART[kind]  # noqa: B023
+            assert not module._forward_hooks
+            assert not module.layer._forward_hooks
 
 
 def test_other_faults_are_not_taken_for_mixing() -> None:

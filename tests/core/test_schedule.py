@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from core.refusal import refused
+from core.faults import refused
 
 from slider_core.use.schedule import Window, parse_points
 

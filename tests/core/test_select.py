@@ -1,7 +1,7 @@
 """The right layers, and the text left alone."""
 
 import pytest
-from core.refusal import refused
+from core.faults import refused
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec

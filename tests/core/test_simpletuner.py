@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from core.faults import refused
 
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Crop
@@ -34,16 +33,15 @@ def test_a_plain_file(tmp_path: Path) -> None:
     assert notes == []
 
 
-@pytest.mark.parametrize("fields", [{}, {"slider_strength": None}, {"slider_strength": 0}])
-def test_no_strength_is_neutral(fields: dict, tmp_path: Path) -> None:
+def test_no_strength_is_neutral(tmp_path: Path) -> None:
     """Where SimpleTuner itself trains such a bucket at +1."""
-    specs, _ = read_dataset_file(written(tmp_path, {"id": "a", "instance_data_dir": "z"} | fields))
-    assert specs[0].strength == 0.0
+    for fields in ({}, {"slider_strength": None}, {"slider_strength": 0}):
+        specs, _ = read_dataset_file(written(tmp_path, {"id": "a", "instance_data_dir": "z"} | fields))
+        assert specs[0].strength == 0.0, fields
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
+def test_fields_become_choices(tmp_path: Path) -> None:
+    cases = [
         ({"probability": 0.25, "repeats": 3}, {"probability": 0.25, "repeats": 3}),
         ({"resolution": 768}, {"resolution": 768}),
         ({"resolution": 1.048576, "resolution_type": "area"}, {"resolution": 1024}),
@@ -62,19 +60,18 @@ def test_no_strength_is_neutral(fields: dict, tmp_path: Path) -> None:
             {"captions": CaptionFrom.INSTANCEPROMPT, "caption": "a face", "trigger": ""},
         ),
         ({"only_instance_prompt": True, "instance_prompt": "x"}, {"caption": "x"}),
-    ],
-)
-def test_fields_become_choices(fields: dict, expected: dict, tmp_path: Path) -> None:
-    bucket = one(tmp_path, **fields)
-    assert {name: getattr(bucket, name) for name in expected} == expected
+    ]
+    for fields, expected in cases:
+        bucket = one(tmp_path, **fields)
+        assert {name: getattr(bucket, name) for name in expected} == expected, fields
 
 
-@pytest.mark.parametrize("key", ["disabled", "disable"])
-def test_disabled_buckets_are_left_out_with_a_note(key: str, tmp_path: Path) -> None:
-    specs, notes = read_dataset_file(written(tmp_path, PLUS, MINUS | {key: True}))
-    assert [s.name for s in specs] == ["plus"]
-    assert len(notes) == 1
-    assert "minus" in notes[0]
+def test_disabled_buckets_are_left_out_with_a_note(tmp_path: Path) -> None:
+    for key in ("disabled", "disable"):
+        specs, notes = read_dataset_file(written(tmp_path, PLUS, MINUS | {key: True}))
+        assert [s.name for s in specs] == ["plus"]
+        assert len(notes) == 1
+        assert "minus" in notes[0]
 
 
 def test_what_cannot_matter_is_noted(tmp_path: Path) -> None:
@@ -121,10 +118,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "problem", "value"), FAULTS)
-def test_faults_are_named(fields: dict, problem: str, value: object, tmp_path: Path) -> None:
-    with refused(f"dataset_file.{problem}", "data.json", "plus", value):
-        read_dataset_file(written(tmp_path, PLUS | fields, MINUS))
+def test_faults_are_named(tmp_path: Path) -> None:
+    for fields, problem, value in FAULTS:
+        with refused(f"dataset_file.{problem}", "data.json", "plus", value):
+            read_dataset_file(written(tmp_path, PLUS | fields, MINUS))
 
 
 def test_faults_of_a_bucket_are_named(tmp_path: Path) -> None:
@@ -139,14 +136,12 @@ def test_all_faults_in_one_report(tmp_path: Path) -> None:
     assert len(str(fault.value).splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [("", "json"), ("{", "json"), ("[" * 100000, "json"), ("{}", "list"), ("[]", "list"), ("[1]", "list"), ('"x"', "list")],
-)
-def test_no_list_of_backends(content: str, problem: str, tmp_path: Path) -> None:
-    path = tmp_path / "data.json"
-    path.write_text(content, encoding="utf-8")
-    with refused(f"dataset_file.{problem}", path):
-        read_dataset_file(path)
+def test_no_list_of_backends(tmp_path: Path) -> None:
+    cases = {"": "json", "{": "json", "[" * 100000: "json", "{}": "list", "[]": "list", "[1]": "list", '"x"': "list"}
+    for content, problem in cases.items():
+        path = tmp_path / "data.json"
+        path.write_text(content, encoding="utf-8")
+        with refused(f"dataset_file.{problem}", path):
+            read_dataset_file(path)
     with refused("dataset_file.unreadable", "gone.json"):
         read_dataset_file(tmp_path / "gone.json")

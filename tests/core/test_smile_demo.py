@@ -11,6 +11,7 @@ from PIL import Image
 from slider_core.config.sweep import SweepSpec
 from slider_core.config.training import TrainSpec
 from slider_core.lora.slider_file import load_slider
+from slider_core.train.calibration_search import calibrate
 from slider_core.train.training_run import Run
 from slider_core.with_tiny import smile_demo
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
@@ -28,6 +29,13 @@ def test_the_smile_slider_moves_the_mouth_both_ways_and_keeps_the_classes(backen
     assert line[-1.0] < line[0.0] - 0.04, line
     assert abs(curve.effect("mouth")) > abs(curve.effect("eyes")), "the named attribute moves most"
     assert min(curve.kept["skin"]) == min(curve.kept["background"]) == 1.0
+
+
+def test_two_noises_agree_within_a_fifth(backend: TinyBackend, smile_run: Run) -> None:
+    """A slider that was trained explains its images at one strength."""
+    trainer = smile_run.trainer
+    units = [calibrate(backend, trainer.adapter, trainer.samples, seed=seed).unit for seed in (0, 1)]
+    assert max(units) / min(units) < 1.2
 
 
 def test_the_demo_writes_what_it_reports(tmp_path: Path, monkeypatch) -> None:

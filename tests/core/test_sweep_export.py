@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core.refusal import refused
+from core.faults import refused
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec

@@ -36,7 +36,7 @@ STEPS, STOP = 12, 7
 MADE_OF = {"model": "linear", "dataset": "abc123"}
 SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, objective=Objective.DENOISE_PAIRED)
 NEVER = SaveSpec(seconds=1e9)
-KILLS, LONGEST_LIFE_S, PATIENCE_S = 8, 0.25, 60.0
+KILLS, LONGEST_LIFE_S, PATIENCE_S = 6, 0.25, 60.0
 ENDLESS = 1_000_000
 
 
@@ -169,14 +169,14 @@ def test_checkpoints_keep_the_last_and_the_best(make, linear_backend, tmp_path: 
     assert (autosave.folder / "mine.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["smile", "Größe", "../up", "CON", "con.x", "", ".", " x", "a" * 200, "a:b"])
-def test_every_name_has_a_file_of_its_own(name: str, tmp_path: Path) -> None:
-    stem = file_stem(name)
-    assert stem == file_stem(name)
-    assert run_file(tmp_path, name).resolve().parent.parent == tmp_path.resolve(), "one folder below the root"
-    (tmp_path / f"{stem}.x").touch()
-    others = {file_stem(other) for other in ("a_b", "__up", "con", "slider", "x", "a" * 80) if other != name}
-    assert stem not in others
+def test_every_name_has_a_file_of_its_own(tmp_path: Path) -> None:
+    for name in ("smile", "Größe", "../up", "CON", "con.x", "", ".", " x", "a" * 200, "a:b"):
+        stem = file_stem(name)
+        assert stem == file_stem(name)
+        assert run_file(tmp_path, name).resolve().parent.parent == tmp_path.resolve(), "one folder below the root"
+        (tmp_path / f"{stem}.x").touch()
+        others = {file_stem(other) for other in ("a_b", "__up", "con", "slider", "x", "a" * 80) if other != name}
+        assert stem not in others
 
 
 def test_a_save_comes_when_its_time_has_come(make, linear_backend, tmp_path: Path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ from graphs import demo_graph, sweep_inputs, sweep_nodes
 from products import in_turn
 
 ALGORITHMS = ("lora", "rslora", "dora", "locon", "loha", "lokr", "full", "glora")
-STEPS, TOLERANCE = 12, 1e-4
+STEPS, TOLERANCE = 4, 1e-4
 GUIDE = {  # the example of SimpleTuner's slider guide
     "algo": "lokr",
     "multiplier": 1.0,
@@ -29,8 +29,8 @@ def prompt() -> dict:
     graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.01, "any_rate": True, "calibrate": False}
     graph[save_key(graph)]["inputs"]["force"] = True
     graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 2.5"}
-    graph["20"]["inputs"] |= {"steps": 4}
-    graph["12"]["inputs"]["steps"] = 4
+    graph["20"]["inputs"] |= {"steps": 2}
+    graph["12"]["inputs"]["steps"] = 2
     return graph
 
 

@@ -10,9 +10,10 @@ STEPS, TOLERANCE, TIMES = 60, 1e-4, 4.0
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     graph = demo_graph()
-    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004}
+    graph["2"]["inputs"]["folder"] = two_pairs
+    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "any_rate": True}
     graph["10"]["inputs"] |= {"rows": 1, "strengths": "-1, 0, 1"}
     graph["20"]["inputs"]["steps"] = 4
     graph["12"]["inputs"]["steps"] = 4
@@ -54,16 +55,13 @@ def test_training_ends_with_a_calibration_that_apply_and_the_sweep_read(prompt: 
     assert "Calibrated: strength 1 is " in info
 
 
-def test_calibration_can_be_left_out(prompt: dict, run_graph) -> None:
-    prompt["6"]["inputs"]["calibrate"] = False
-    run = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), status=("6", 3))
-    assert run["slider"].info.calibration is None
-    assert "Not calibrated." in run["status"]
-
-
 def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_graph, pack) -> None:
-    """The same slider four times as strong: after calibration both draw the same."""
-    trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0))["slider"]
+    """A slider that was not calibrated, and the same four times as strong: after calibration both draw the same."""
+    prompt["6"]["inputs"]["calibrate"] = False
+    run = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), status=("6", 3), dataset=("2", 0))
+    trained, whole = run["slider"], run["dataset"]
+    assert trained.info.calibration is None
+    assert "Not calibrated." in run["status"]
     loud = replace(
         trained, weights={t: w.scaled(TIMES) for t, w in trained.weights.items()}, info=pack.core("lora.info").SliderInfo()
     )
@@ -81,12 +79,7 @@ def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_g
     for strength in (1.0, -1.0):
         one, other = (drawn(prompt, run_graph, s, strength, "calibrated") for s in (run["slider"], quiet))
         assert (one - other).abs().max() < 0.05 * (one - drawn(prompt, run_graph, quiet, 0.0, "raw")).abs().max()
-
-
-def test_calibrate_needs_both_sides(prompt: dict, run_graph, pack) -> None:
-    trained = run_graph({k: prompt[k] for k in ("1", "2", "5", "6")}, slider=("6", 0), dataset=("2", 0))
-    whole = trained["dataset"]
     plus = replace(whole, buckets=tuple(b for b in whole.buckets if b.spec.strength > 0), pairs=())
-    graph = calibrating(prompt, run_graph, trained["slider"]) | {"2": run_graph.give(plus)}
+    graph = calibrating(prompt, run_graph, trained) | {"2": run_graph.give(plus)}
     with pytest.raises(run_graph.Error, match="needs negative images"):
         run_graph(graph, slider=("calibrate", 0))

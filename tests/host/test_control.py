@@ -250,7 +250,7 @@ def samples_of(pack, scene: Scene) -> list[Any]:
     return [Sample(latents[pair] * sign, conds[pair], float(sign), pair) for pair in range(2) for sign in (1, -1)]
 
 
-def trainer_in(pack, scene: Scene, hints: int, steps: int = 6) -> tuple[Any, Any]:
+def trainer_in(pack, scene: Scene, hints: int, steps: int = 3) -> tuple[Any, Any]:
     """(backend, trainer) of a slider in the ControlNet."""
     with torch.inference_mode():
         carrying = scene.controlled(scene.prompt(9), pictures(hints), start=0.4, end=0.5)
@@ -267,8 +267,8 @@ def trainer_in(pack, scene: Scene, hints: int, steps: int = 6) -> tuple[Any, Any
 def test_a_slider_in_the_controlnet_trains_and_leaves_both_models_as_they_were(scene: Scene, pack) -> None:
     backend, trainer = trainer_in(pack, scene, hints=2)
     before = state(scene.patcher.model.diffusion_model), state(scene.net.control_model)
-    trainer.run(backend, 6)
-    assert len(trainer.losses) == 6
+    trainer.run(backend, 3)
+    assert len(trainer.losses) == 3
     shifted = [float(w.delta().norm()) for w in trainer.adapter.weights().values()]
     assert min(shifted) > 0, "every layer learns, at whatever noise level, though the prompt has the ControlNet act at few"
     assert (state(scene.patcher.model.diffusion_model), state(scene.net.control_model)) == before
@@ -288,38 +288,38 @@ def test_a_fault_in_the_middle_leaves_everything_as_it_was(scene: Scene, where: 
 
     def stop(_part: Any, _args: Any, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
-        if trainer.step == 2 and where == "forward":
+        if trainer.step == 1 and where == "forward":
             comfy.model_management.interrupt_current_processing()
-        elif trainer.step == 2 and tensor.requires_grad:
+        elif trainer.step == 1 and tensor.requires_grad:
             tensor.register_hook(lambda _gradient: comfy.model_management.interrupt_current_processing())
 
     handle = late.register_forward_hook(stop)
     try:
         with pytest.raises(comfy.model_management.InterruptProcessingException):
-            trainer.run(backend, 6)
+            trainer.run(backend, 3)
     finally:
         handle.remove()
         comfy.model_management.interrupt_current_processing(False)
-    assert trainer.step == 2
+    assert trainer.step == 1
     assert (state(scene.patcher.model.diffusion_model), state(scene.net.control_model)) == before
     assert comfy.model_management.in_training is False
-    trainer.run(backend, 6)
-    assert trainer.step == 6, "and training goes on"
+    trainer.run(backend, 3)
+    assert trainer.step == 3, "and training goes on"
 
 
 def sampled(scene: Scene, patcher: Any, positive: Any, negative: Any) -> torch.Tensor:
-    """The stock sampler, three steps with guidance."""
+    """The stock sampler, two steps with guidance."""
     import comfy.sample
 
     latent = torch.zeros(1, *scene.entry.latent)
     noise = comfy.sample.prepare_noise(latent, 7)
-    return comfy.sample.sample(patcher, noise, 3, 2.0, "euler", "simple", positive, negative, latent, seed=7, disable_pbar=True)
+    return comfy.sample.sample(patcher, noise, 2, 2.0, "euler", "simple", positive, negative, latent, seed=7, disable_pbar=True)
 
 
 def swept(pack, scene: Scene, slider: Any, strengths: list[float], positive: Any, negative: Any) -> torch.Tensor:
     backend, adapter = pack.core("with_comfy.sweep").sweep_adapter(scene.patcher, slider, positive)
     latent = {"samples": torch.zeros(1, *scene.entry.latent)}
-    sampling = pack.core("use.sampling").Sampling(positive, negative, latent, 7, 3, 2.0)
+    sampling = pack.core("use.sampling").Sampling(positive, negative, latent, 7, 2, 2.0)
     return pack.core("with_comfy.sampling").sample_latents(backend, adapter, sampling, strengths).latents
 
 

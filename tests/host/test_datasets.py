@@ -16,7 +16,7 @@ from PIL import Image
 def prompt() -> dict:
     """Model 1, dataset 2, targets 5, training 6 of the quickstart, a few steps."""
     graph = demo_graph()
-    graph["6"]["inputs"] |= {"steps": 3, "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": 3, "any_rate": True, "calibrate": False}
     return {key: graph[key] for key in ("1", "2", "5", "6")}
 
 

@@ -3,28 +3,29 @@
 Each tiny model is ComfyUI's own class in float64 where it can be; the oracle is the finite difference of the loss.
 """
 
+from itertools import product
+
 import pytest
 import torch
 from products import FULL, in_turn
-from zoo.animals import TINY, tiny
+from zoo.animals import ONE_PER_FAMILY, TINY, tiny
 from zoo.measure import measure_gradients, strengths_deviate
 from zoo.model import Tiny
 
 EXACT, EXACT_WIDE = 1e-3, 1e-6  # relative; the second where the model computes in float64 throughout
 CHECKPOINTED = 1e-6
 STRENGTHS = 1e-5
+DIRECTIONS = 3 if FULL else 1  # of the finite differences
 OTHER_ALGORITHMS = ("SD15", "Flux", "WAN21_T2V", "CosmosT2V")
-
-
-ONE_PER_FAMILY = list({entry.family: entry for entry in reversed(TINY)}.values())
-PRESETS = [(entry, "auto") for entry in TINY] + [(entry, "all") for entry in (TINY if FULL else ONE_PER_FAMILY)]
+# `all` has the layers of `auto` among its own
+PRESETS = product(TINY, ("auto", "all")) if FULL else [(entry, "all" if entry in ONE_PER_FAMILY else "auto") for entry in TINY]
 
 
 @pytest.mark.parametrize(
     ("entry", "preset"), PRESETS, ids=lambda value: value if isinstance(value, str) else getattr(value, "title", None)
 )
 def test_gradients_are_exact(entry: Tiny, preset: str, pack) -> None:
-    found = measure_gradients(pack.core, entry, preset, enough=EXACT_WIDE if entry.wide else EXACT)
+    found = measure_gradients(pack.core, entry, preset, enough=EXACT_WIDE if entry.wide else EXACT, directions=DIRECTIONS)
     assert found.exact < (EXACT_WIDE if entry.wide and not entry.kinked else EXACT)
     assert found.checkpointed < CHECKPOINTED
     assert (found.once, found.idle) == (entry.once, entry.idle), "checkpointing takes every block that it can"
@@ -46,15 +47,16 @@ def test_strengths_in_one_batch_equal_separate_runs(entry: Tiny, cfg: float, pac
 )
 def test_every_algorithm_has_exact_gradients(title: str, algorithm: str, pack) -> None:
     """On models with convolutions, fused rows, in-place residuals and a batch that must run one by one."""
-    found = measure_gradients(pack.core, tiny(title), "auto", algorithm, EXACT_WIDE if tiny(title).wide else EXACT)
-    assert found.exact < (EXACT_WIDE if tiny(title).wide else EXACT)
+    enough = EXACT_WIDE if tiny(title).wide else EXACT
+    found = measure_gradients(pack.core, tiny(title), "auto", algorithm, enough, DIRECTIONS)
+    assert found.exact < enough
     assert found.checkpointed < CHECKPOINTED
 
 
 @pytest.mark.parametrize("title", OTHER_ALGORITHMS if FULL else OTHER_ALGORITHMS[::2])
 def test_a_doras_gradients_are_the_same_computed_twice(title: str, pack) -> None:
     """PEFT takes the norm of the changed weight for a constant (the DoRA paper, 4.3), so finite differences are no oracle."""
-    assert measure_gradients(pack.core, tiny(title), "auto", "dora").checkpointed < CHECKPOINTED
+    assert measure_gradients(pack.core, tiny(title), "auto", "dora", directions=0).checkpointed < CHECKPOINTED
 
 
 @pytest.mark.parametrize(("algorithm", "title"), in_turn(("dora", "loha", "lokr", "full", "glora"), OTHER_ALGORITHMS, each=2))
@@ -73,7 +75,7 @@ def test_the_rule_holds_when_prompts_differ_in_length(name: str, pack) -> None:
 def test_layers_that_mix_samples_fall_back_by_themselves(name: str, pack) -> None:
     """Experts, and prompts packed into one sequence: reached by the preset `all` only."""
     entry = tiny(name)
-    assert not measure_gradients(pack.core, entry, "all").apart
+    assert not measure_gradients(pack.core, entry, "all", directions=0).apart
     assert strengths_deviate(pack.core, entry, 3.0, "all") < STRENGTHS
 
 

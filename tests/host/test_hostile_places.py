@@ -6,6 +6,7 @@ from pathlib import Path
 from chaos import grammar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from products import FULL
 
 MOVES = st.lists(
     st.lists(st.sampled_from(("positive/1.png", "negative/x.png", "removed", "", *grammar.WORDS)), max_size=3), max_size=4
@@ -19,7 +20,13 @@ REQUESTS = st.one_of(
 
 
 @seed(0)
-@settings(max_examples=60, phases=[Phase.generate], deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60 if FULL else 20,
+    phases=[Phase.generate],
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(name=grammar.words(), request_=REQUESTS)
 def test_every_door_of_the_nodes_answers_in_words(pack, comfy: Path, name: str, request_: object) -> None:
     (comfy / "input" / "hostile" / "positive").mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ LIBRARY = {  # two prompts: three entries of one, one of the other
 @pytest.fixture
 def prompt() -> dict:
     graph = demo_graph()
-    graph["6"]["inputs"] |= {"steps": STEPS, "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": STEPS, "any_rate": True, "calibrate": False}
     graph["6"]["inputs"].pop("sampling", None)
     return {k: graph[k] for k in (*TRAINING, *PROMPTS)}
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from graphs import demo_graph
 
-STEPS, STOP = 24, 9
+STEPS, STOP = 10, 4
 TRAINING = ("1", "2", "5", "6")
 
 
 @pytest.fixture
 def prompt() -> dict:
     graph = demo_graph()
-    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "any_rate": True, "calibrate": False}
     return {k: graph[k] for k in TRAINING}
 
 
@@ -50,8 +50,11 @@ def test_a_training_goes_on_after_a_restart_bit_for_bit(prompt: dict, run_graph,
     assert kept(pack, comfy).step == STEPS
 
 
-def test_a_checkpoint_is_a_lora_like_any_other_and_no_second_copy_is_kept(prompt: dict, run_graph, pack, comfy: Path) -> None:
-    prompt["6"]["inputs"] |= {"checkpoint_every": 8, "checkpoints_kept": 1, "calibrate": True}
+def test_a_checkpoint_is_a_lora_like_any_other_and_no_second_copy_is_kept(
+    prompt: dict, two_pairs: str, run_graph, pack, comfy: Path
+) -> None:
+    prompt["2"]["inputs"]["folder"] = two_pairs
+    prompt["6"]["inputs"] |= {"checkpoint_every": 5, "checkpoints_kept": 1, "calibrate": True}
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
     assert f"Kept up to step {STEPS}" in run["status"]
     folder = comfy / "output" / "sliders" / "smile"

@@ -10,7 +10,7 @@ STEPS = 6
 @pytest.fixture
 def prompt() -> dict:
     graph = demo_graph()
-    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "any_rate": True, "calibrate": False}
     return {k: graph[k] for k in ("1", "2", "5", "6")}
 
 

@@ -58,7 +58,7 @@ def prompt() -> dict:
     graph = demo_graph()
     graph = {k: graph[k] for k in ("1", "5", "6")}
     graph["2"] = {"class_type": "SliderTextPair", "inputs": TEXT | {"latents": "own", "latents.count": 2, "latents.steps": 2}}
-    graph["6"]["inputs"] |= {"steps": 2 * STEPS, "steps_per_run": STEPS, "name": "eyes", "calibrate": False}
+    graph["6"]["inputs"] |= {"steps": 2 * STEPS, "steps_per_run": STEPS, "name": "eyes", "any_rate": True, "calibrate": False}
     return graph
 
 

@@ -11,6 +11,9 @@ FULL = [entry for file in _FILES for entry in file.FULL]
 TINY = [entry for file in _FILES for entry in file.TINY]
 
 
+ONE_PER_FAMILY = list({entry.family: entry for entry in reversed(TINY)}.values())
+
+
 def tiny(title: str) -> Tiny:
     """The tiny model of that title."""
     return next(entry for entry in TINY if entry.title == title)

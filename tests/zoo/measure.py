@@ -107,10 +107,10 @@ class Trial:
             out = self.backend.predict(self.x, self.sigma, self.cond)
         return (out * self.weight).double().sum() + out.double().square().mean()
 
-    def gradient(self, checkpointing: bool) -> tuple[list[torch.Tensor], bool]:
-        """The gradient of each factor, and whether the model needed forgiving."""
+    def gradient(self, checkpointing: bool, forgiving: bool = False) -> tuple[list[torch.Tensor], bool]:
+        """The gradient of each factor, and whether the model needed forgiving; `forgiving` where that is known."""
         module, kind = self.backend.module, self.gradients._Block
-        for forgiven in (False, True):
+        for forgiven in (False, True)[forgiving:]:
             try:
                 with self._twice(module) if checkpointing else nullcontext():
                     with self.inplace.forgiving(forgiven):
@@ -139,13 +139,18 @@ class Trial:
         return (8 * (value[1] - value[-1]) - (value[2] - value[-2])) / (12 * h)
 
     def worst_slope(
-        self, gradient: Sequence[torch.Tensor], steps: Sequence[float] = STEPS, least: float = 1e-3, enough: float = 0.0
+        self,
+        gradient: Sequence[torch.Tensor],
+        steps: Sequence[float] = STEPS,
+        least: float = 1e-3,
+        enough: float = 0.0,
+        directions: int = DIRECTIONS,
     ) -> float:
-        """The largest error of the gradient against finite differences along DIRECTIONS directions, relative to the slope there
-        and that share of the gradient's length. Of the steps no other is tried once one agrees to `enough`."""
+        """The largest error of the gradient against finite differences along random directions, relative to the slope there and
+        that share of the gradient's length. Of the steps no other is tried once one agrees to `enough`."""
         length, errors = norm(gradient), []
         generator = torch.Generator().manual_seed(5)
-        for _ in range(DIRECTIONS):
+        for _ in range(directions):
             direction = [torch.randn(g.shape, generator=generator, dtype=g.dtype).to(g.device) for g in gradient]
             size = norm(direction)
             direction = [d / size for d in direction]
@@ -157,22 +162,29 @@ class Trial:
                 if tried[-1] < enough:
                     break
             errors.append(min(tried))
-        return max(errors)
+        return max(errors, default=0.0)
 
 
 def norm(tensors: Sequence[torch.Tensor]) -> float:
     return float(torch.cat([t.flatten() for t in tensors]).norm())
 
 
-def measure_gradients(core: Core, entry: Tiny, preset: str = "auto", algorithm: str = "lora", enough: float = 0.0) -> Gradients:
-    """Build, borrow and differentiate one tiny model."""
+def measure_gradients(
+    core: Core,
+    entry: Tiny,
+    preset: str = "auto",
+    algorithm: str = "lora",
+    enough: float = 0.0,
+    directions: int = DIRECTIONS,
+) -> Gradients:
+    """Build, borrow and differentiate one tiny model. Without directions nothing is held against finite differences."""
     trial = Trial(core, entry, preset, algorithm)
     with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
         trial.backend.prepare([t.path for t in trial.targets], trial.x[0], trial.cond[0])
         plain, in_place = trial.gradient(False)
-        twice, _ = trial.gradient(True)
+        twice, _ = trial.gradient(True, in_place)
         length = norm(plain)
-        worst = trial.worst_slope(plain, enough=enough)
+        worst = trial.worst_slope(plain, enough=enough, directions=directions)
     apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
     blocks = len(core("layers.blocks").blocks(trial.backend.module))
     once, idle = trial.once, trial.idle
@@ -197,12 +209,12 @@ def strengths_deviate(
     tokens: int | None = None,
     patcher: Any = None,
 ) -> float:
-    """Largest relative difference between one sampling call at four strengths and four calls at one, through the sampler."""
+    """Largest relative difference between one sampling call at three strengths and three calls at one, through the sampler."""
     patcher = patcher or build_tiny(entry)
     module = patcher.model.diffusion_model
     adapter = shaken(core, module, core("layers.select").select(module, preset), torch.float32, algorithm)
     latent = {"samples": empty_latent(entry)}
-    strengths = (-1.0, 0.0, 0.5, 1.0)
+    strengths = (-1.0, 0.0, 0.5)
     prompts = conditioning(entry, 0), conditioning(entry, 1, tokens)
     backend = core("with_comfy.model_backend").ComfyBackend(patcher)
     sampling = core("use.sampling").Sampling(*prompts, latent, seed=7, steps=1, cfg=cfg, denoise=0.5)
