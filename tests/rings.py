@@ -4,7 +4,7 @@
     python tests/rings.py core lint    some of them
     python tests/rings.py --comfyui    only print where ComfyUI was found
 
-core needs nothing; host ComfyUI and its packages; e2e a browser too; gpu ComfyUI and CUDA; lint is ruff and mypy.
+core needs nothing; host ComfyUI and its packages, device a C++ compiler too, e2e a browser, gpu CUDA; lint is ruff and mypy.
 A ring that cannot run here is skipped with its reason. A ring that ran no test has failed. No ring has a limit of time: one that
 prints nothing for ten minutes hangs, is stopped, and the test in which it hung is named.
 """
@@ -121,6 +121,16 @@ def obstacle_gpu() -> str:
     )
 
 
+def obstacle_device() -> str:
+    if util.find_spec("torch") is None:
+        return "torch is missing: run make setup"
+    if reason := obstacle_host():
+        return reason
+    from device.building import obstacle
+
+    return obstacle()
+
+
 def obstacle_none() -> str:
     return ""
 
@@ -130,6 +140,7 @@ RINGS: dict[str, Callable[[], str]] = {
     "lint": obstacle_none,
     "core": obstacle_none,
     "host": obstacle_host,
+    "device": obstacle_device,
     "e2e": obstacle_e2e,
     "gpu": obstacle_gpu,
 }

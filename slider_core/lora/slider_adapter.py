@@ -153,6 +153,11 @@ class Adapter:
             for part in self._parts.values():
                 part.to(device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies; without parameters in main memory."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())
 

@@ -54,6 +54,7 @@ class Attachment:
         self.module = module
         self.rows: Rows | None = None
         self.dropout_draw: Draw | None = None
+        self._rested: torch.device | None = None  # where the adapter lay before a model call moved it
         self._dtype = next((p.dtype for p in adapter.parameters()), torch.float32)
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -64,7 +65,9 @@ class Attachment:
     def see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A model call begins. By this hook `attachments` finds it."""
         if self.rows is not None:
+            before = self.adapter.device
             self.adapter.to(batch_of(args, kwargs).device)
+            self._rested = self._rested or before
             self.rows.see(module, args, kwargs)
 
     def leave(self, *_call: Any) -> None:
@@ -72,6 +75,11 @@ class Attachment:
         self._last = None
         if self.rows is not None:
             self.rows.leave()
+
+    def end(self) -> None:
+        """The adapter lies where it lay before: a slider that waits takes nothing of the device."""
+        if self._rested is not None:
+            self.adapter.to(self._rested)
 
     def _wide(self, x: torch.Tensor) -> torch.Tensor:
         """A layer's input in the adapter's number format, once for all targets in the layer."""
@@ -131,8 +139,11 @@ def attached(adapter: Adapter, module: nn.Module) -> Iterator[Attachment]:
         return
     attachment = Attachment(adapter, module)
     hooks = [(find_layer(module, target), attachment.hook(target)) for target in adapter.targets]
-    with adapter.reading(module), hooked(module, attachment, hooks):
-        yield attachment
+    try:
+        with adapter.reading(module), hooked(module, attachment, hooks):
+            yield attachment
+    finally:
+        attachment.end()
 
 
 @contextmanager

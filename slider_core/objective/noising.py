@@ -122,7 +122,6 @@ def shifted(picture: torch.Tensor, by: tuple[int, int]) -> torch.Tensor:
 def noised(backend: Backend, batch: Batch, spec: TrainSpec) -> Noised:
     """The batch at the noise levels of its step."""
     u, noise = draw_noise(batch, spec)
-    u = u.to(backend.device)
     latents = []
     masks: list[torch.Tensor | None] = []
     for sample, by in zip(batch.samples, draw_shifts(batch, spec), strict=True):

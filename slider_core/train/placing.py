@@ -18,7 +18,7 @@ def place(training: Any, device: torch.device) -> None:
     """Move the adapter, the optimizer's state and the averages of a Trainer to `device`, bit for bit, unless they are there."""
     adapter: Adapter = training.adapter
     optimizer = training.optimizer
-    if all(p.device == device for p in adapter.parameters()):
+    if _lies_on(device, adapter, optimizer):
         return
     state = optimizer.state_dict()
     adapter.to(device)
@@ -31,6 +31,16 @@ def place(training: Any, device: torch.device) -> None:
     optimizer.state.clear()
     optimizer.load_state_dict(state)  # torch's own rules of what belongs beside its parameter
     training.average.place(parameters)
+
+
+def _lies_on(device: torch.device, adapter: Adapter, optimizer: Any) -> bool:
+    """Whether both lie there: a picture drawn while the run waited may have moved the adapter alone."""
+    parameters = adapter.parameters()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    if any(p is not other for p, other in zip(parameters, trained, strict=True)):
+        return False
+    moments = [t for p in parameters for t in optimizer.state.get(p, {}).values() if torch.is_tensor(t) and t.shape == p.shape]
+    return all(tensor.device == device for tensor in (*parameters, *moments))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..backend import Backend
@@ -41,8 +42,9 @@ def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch]
         units_of_step = part.draws
         with forgiving(fallback.forgive):
             loss = step_loss(backend, fallback.adapter, part, spec).mean()
-            if not bool(loss.isfinite()):
-                return float(loss.detach())
+            value = float(loss.detach())  # the one value of a part that is read from the device
+            if not math.isfinite(value):
+                return value
             (loss * (scale * (units / units_of_step))).backward()
-            total += float(loss.detach()) * units
+            total += value * units
     return total / units_of_step

@@ -48,7 +48,9 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (base / name).mkdir(parents=True)
     from comfy.cli_args import args
 
-    args.cpu = args.cpu or not torch.cuda.is_available()  # read when comfy.model_management is imported
+    args.cpu = args.cpu or not (
+        torch.cuda.is_available() or "torch_npu" in sys.modules
+    )  # read when comfy.model_management is imported
     args.base_directory = str(base)  # read when folder_paths is imported
     import folder_paths
 

@@ -59,7 +59,7 @@ def pictures(count: int, seed: int = 3) -> torch.Tensor:
     return torch.rand(count, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def control_net(entry: Any) -> Any:
+def control_net(entry: Any, where: torch.device | None = None) -> Any:
     """A CONTROL_NET with random weights, made under inference mode as ComfyUI's loader does."""
     import comfy.cldm.cldm
     import comfy.controlnet
@@ -79,7 +79,7 @@ def control_net(entry: Any) -> Any:
             config.pop("out_channels")
             module, kept = comfy.cldm.cldm.ControlNet(hint_channels=3, **config), {}
         _fill(module, torch.Generator().manual_seed(1))
-        return comfy.controlnet.ControlNet(module, load_device=cpu, **kept)
+        return comfy.controlnet.ControlNet(module, load_device=where or cpu, **kept)
 
 
 @pytest.fixture
