@@ -30,6 +30,7 @@ THUMBNAIL = "modelspec.thumbnail"
 TRIGGER = "modelspec.trigger_phrase"
 LEGACY_HASH = "sshs_legacy_hash"  # which kohya takes of the file with its header: not written, and no older one kept
 USAGE = "A signed strength: +1 more, -1 less, 0 the base model."
+CARD = "slider_card"  # one field with all that another program needs to show the slider
 DATE, DESCRIPTION = "modelspec.date", "modelspec.description"
 
 
@@ -164,6 +165,7 @@ class SliderInfo:
             **self._own_fields(),
             "format": "pt",
             "slider_file": FORMAT,
+            CARD: json.dumps(self.card()),
             "slider_file_format": form.value,
             "slider_tool": TOOL,
             "slider_targets": json.dumps([str(target) for target in weights]),
@@ -180,6 +182,22 @@ class SliderInfo:
             **network_fields(weights),
             "ss_mixed_precision": dtype.value,
             "sshs_model_hash": digest,
+        }
+
+    def card(self) -> dict[str, Any]:
+        """All that is needed to show the slider to others (docs/sharing.md), in strengths as a LoRA loader takes them."""
+        calibration = self.calibration or CalibrationInfo()
+        at_1 = calibration.lora_weight
+        low, high = self.range or (0.0 if self.one_way else -1.0, 1.0)
+        return {
+            "name": self.title or self.name or "slider",
+            "minus": self.minus or ("base model" if self.one_way else "less"),
+            "plus": self.plus or "more",
+            "range": [round(low * at_1, 4), round(high * at_1, 4)],
+            "at_1": round(at_1, 4),
+            "unit": calibration.strength_1,
+            "trigger": self.trigger,
+            "preview": self.thumbnail,
         }
 
     def _own_fields(self) -> dict[str, str]:

@@ -261,3 +261,22 @@ def test_the_slices_of_a_header_are_those_of_the_weights(tmp_path: Path, backend
     assert back.info.slices == {"modulation": [(0, 128), (256, 384)]}
     assert back.summary() == "slider: lora on 3 layers, rank 4, alpha 4.\nrange: -1 to 1"
     assert set(back.cut().weights) == set(targets)
+
+
+def test_ten_lines_of_any_program_read_what_shows_a_slider(slider: Slider, tmp_path: Path) -> None:
+    """The reader is that of docs/sharing.md, which knows nothing of this pack."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "sharing.md").read_text(encoding="utf-8")
+    reader: dict = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], reader)
+    info = replace(slider.info, trigger="a smiler", calibration=MEASURED, range=(-2.0, 3.0))
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_slider(first, replace(slider, info=info))
+    card = reader["slider_card"](first)
+    assert (card["name"], card["minus"], card["plus"], card["trigger"]) == ("smile", "sad", "smiling", "a smiler")
+    assert (card["range"], card["at_1"], card["unit"]) == ([-2.5, 3.75], 1.25, "what the images show")
+    image = Image.open(io.BytesIO(base64.b64decode(card["preview"].partition(",")[2])))
+    assert image.size == (200, 80)
+    save_slider(second, load_slider(first))
+    assert reader["slider_card"](second) == card
+    one_way = replace(info, sides="plus", minus="", calibration=None, range=None)
+    assert one_way.card()["range"] == [0.0, 1.0]

@@ -4,11 +4,13 @@ Oracles: ComfyUI's own loader path (merge), its KSampler split into steps, and i
 """
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from graphs import demo_graph
+from safetensors.torch import load_file
 from zoo.animals import tiny
 from zoo.measure import Trial, norm, shaken
 from zoo.model import build_tiny, conditioning
@@ -452,3 +454,25 @@ def test_the_node_takes_a_window_and_refuses_what_cannot_be(prompt: dict, two_sl
         with pytest.raises(run_graph.Error, match=message):
             run_graph(drawing(prompt, "x", late), image=("13", 0))
         late["x"]["inputs"] |= {"mode": "auto", "end_percent": 1.0, "curve": ""}
+
+
+def test_save_checkpoint_writes_the_model_with_the_slider_in_its_weights(pack, tmp_path: Path) -> None:
+    """ComfyUI's own node after Slider LoRA Apply; the oracle is B A by hand."""
+    import comfy.sd
+
+    entry = tiny("SD15")
+    model = build_tiny(entry)
+    module = model.model.diffusion_model
+    targets = pack.core("layers.select").select(module)
+    slider = pack.core("lora.slider_file").Slider(shaken(pack.core, module, targets, torch.float32).weights())
+    applied, _ = pack.core("with_comfy.slider_apply").apply(slider, -1.5, model)
+    target, weight = next((t, w) for t, w in slider.weights.items() if "attn" in t.path)
+    base = module.get_submodule(target.path).weight.double().clone()
+    path = tmp_path / "merged.safetensors"
+    comfy.sd.save_checkpoint(str(path), applied)
+    saved = load_file(path)
+    up, down = (weight.tensors[name].double() for name in weight.products()[0])
+    wanted = base - 1.5 * weight.scale * up @ down
+    key = f"model.diffusion_model.{target.path}.weight"
+    assert torch.allclose(saved[key].double(), wanted, atol=1e-5)
+    assert not torch.allclose(saved[key].double(), base, atol=1e-4)
