@@ -26,6 +26,7 @@ from .trainer import Trainer
 
 KEY, VERSION = "slider_run", 2
 MOST_STEPS = 10**9
+FLAGS = 7  # numbers of a Reading, before what is true or false
 NO_NUMBERS = ("nan", "inf", "-inf")  # what JSON has no numbers for, as text
 
 
@@ -165,18 +166,21 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
     losses = tensors["losses"]
     need(losses.ndim == 1 and len(losses) == step, f"{losses.numel()} losses after {step} steps", "")
     for reading in header["readings"]:
-        numbers = isinstance(reading, list) and all(
-            value is None or isinstance(value, float) or is_number(value) for value in reading
-        )
-        need(
-            numbers and None not in reading[:3] and is_whole(reading[0], 0) and reading[0] <= step,
-            f"the reading {shown(reading)} is none",
-            "",
-        )
+        need(_is_reading(reading, step), f"the reading {shown(reading)} is none", "")
     probed = header["probed"]
     need(probed is None or (is_number(probed) and probed > 0), f"{shown(probed)} is no learning rate", "")
     for name, value in tensors.items():
         need(not value.is_floating_point() or bool(value.isfinite().all()), f"{shown(name)} is not finite", "")
+
+
+def _is_reading(values: Any, step: int) -> bool:
+    """Whether these are the fields of a Reading: a step up to the last, two shares, numbers or nothing, whether it is one-way."""
+    if not isinstance(values, list):
+        return False
+    numbers, flags = values[:FLAGS], values[FLAGS:]
+    fine = all(value is None or isinstance(value, float) or is_number(value) for value in numbers)
+    first = fine and len(numbers) >= 3 and None not in numbers[:3] and is_whole(numbers[0], 0) and numbers[0] <= step
+    return first and all(isinstance(flag, bool) for flag in flags)
 
 
 def check_fits(state: Mapping[str, Any], trainer: Trainer) -> None:
