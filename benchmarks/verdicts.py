@@ -16,6 +16,7 @@ import argparse
 import collections
 import itertools
 import json
+import math
 import os
 import random
 import sys
@@ -60,9 +61,9 @@ CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
     "rotating": (LORA, {"objective": Objective.DENOISE_ROTATING}, (30, 180)),
     "shuffled": (LORA, {}, (60, 180)),  # half of the pairs are the wrong way round
     "same_ends": (LORA, {}, (60, 180)),  # both sides hold positives, of other people
-    "burnt": (LORA, {"rate": 25.0}, (30, 60)),
-    "hot": (LORA, {"rate": 6.0}, (60, 150)),
-    "weak": (LORA, {"rate": 0.05}, (60, 120)),
+    "burnt": (LORA, {"rate": 8.0}, (30, 60)),
+    "hot": (LORA, {"rate": 2.0}, (60, 150)),
+    "weak": (LORA, {"rate": 0.017}, (60, 120)),
     "copies": (LORA, {}, (180,)),  # both sides hold the same images
     "random": (LORA, {}, (0,)),  # never trained, all weights at random
     "onesided": (LORA, {}, (60, 180)),  # the negatives are of another attribute
@@ -70,7 +71,8 @@ CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
     "loha": (AdapterSpec(algorithm=Algorithm.LOHA), {}, (30, 180)),
 }
 BREAKS = ("shuffled", "same_ends", "burnt", "hot", "copies", "random", "onesided")  # whose refusal is never wrong
-RATES, RATE_STEPS = (1.0, 0.1, 0.3, 3.0, 10.0), 100  # times the probe's
+FOUND = 0.0  # in the place of a factor: as the product trains, which lowers the probe's rate where the slider overshoots
+RATES, RATE_STEPS = (FOUND, 1.0, 0.33, 0.1, 3.3, 0.033), 100  # times the probe's
 ADAPTERS = {
     **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (4, 1, 32, 16)},
     **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind is not Algorithm.LORA},
@@ -180,9 +182,11 @@ def never_trained(task: Task, model: Any, run: Run) -> dict[str, Any]:
 def rated(task: Task) -> Iterator[dict[str, Any]]:
     """RATE_STEPS steps at some times the probe's rate."""
     model = world(task["world"])
-    run = fresh(task, model, ADAPTERS[task["adapter"]], TrainSpec(steps=1, lr=0.0, seed=task["seed"]))
-    run.trainer.run(model, 1)
-    rate = min(10.0, run.trainer.rate * task["factor"])
+    rate = 0.0
+    if task["factor"] != FOUND:
+        run = fresh(task, model, ADAPTERS[task["adapter"]], TrainSpec(steps=1, lr=0.0, seed=task["seed"]))
+        run.trainer.run(model, 1)
+        rate = min(10.0, run.trainer.rate * task["factor"])
     spec = TrainSpec(steps=RATE_STEPS, lr=rate, any_rate=True, seed=task["seed"])
     run = fresh(task, model, ADAPTERS[task["adapter"]], spec)
     try:
@@ -215,16 +219,27 @@ def key(row: dict[str, Any]) -> str:
 def verdict_report(rows: list[dict[str, Any]]) -> str:
     """Counts by world and half, by case and verdict, and every verdict that is wrong."""
     rows = [row for row in rows if "verdict" in row and "factor" not in row]
-    lines = ["| sliders | judged | said to work | wrongly | with an effect | refused | not to be proven |", "|---" * 7 + "|"]
+    lines = ["| sliders | judged | said to work | wrongly | in part | with an effect | of them in part | refused | unproven |"]
+    lines.append("|---" * 9 + "|")
     wrong = []
     for name, half in itertools.product(WORLDS, (0, 1)):
         some = [row for row in rows if row["world"] == name and row["seed"] % 2 == half]
         works = [row for row in some if row["verdict"] == Verdict.WORKS.value]
         false = [row for row in works if row["share"] < LITTLE]
         effect = [row for row in some if row["share"] > MUCH and row["case"] not in BREAKS]
-        open_ = [row for row in effect if row["verdict"] == Verdict.UNPROVEN.value]
-        refused = [row for row in effect if row["verdict"] not in (Verdict.WORKS.value, Verdict.UNPROVEN.value)]
-        counts = [len(group) for group in (some, works, false, effect, refused, open_)]
+        parts, open_ = ([row for row in some if row["verdict"] == v.value] for v in (Verdict.PARTLY, Verdict.UNPROVEN))
+        refused = [row for row in effect if row["verdict"] != Verdict.WORKS.value and row not in parts + open_]
+        groups = (
+            some,
+            works,
+            false,
+            parts,
+            effect,
+            [r for r in effect if r in parts],
+            refused,
+            [r for r in effect if r in open_],
+        )
+        counts = [len(group) for group in groups]
         lines.append(f"| {name}, {('even', 'odd')[half]} seeds | " + " | ".join(map(str, counts)) + " |")
         wrong += false + refused
     cases = collections.Counter((row["case"], row["verdict"]) for row in rows)
@@ -236,7 +251,7 @@ def rate_report(rows: list[dict[str, Any]]) -> str:
     """For each adapter: what is learned at the best strength, at each rate over what is learned at the best one."""
     rates = sorted(RATES)
     lines = [
-        "| world | adapter | probe's rate | " + " | ".join(f"x {f:g}" for f in rates) + " |",
+        "| world | adapter | probe's rate | " + " | ".join(f"x {f:g}" if f else "found" for f in rates) + " |",
         "|---" * (3 + len(rates)) + "|",
     ]
     for name, adapter in itertools.product(WORLDS, ADAPTERS):
@@ -245,7 +260,7 @@ def rate_report(rows: list[dict[str, Any]]) -> str:
             continue
         best = max(row["learned"] for row in some.values())
         cells = [f"{some[f]['learned'] / best:.0%}" if f in some and best > 0 else "-" for f in rates]
-        rate = next(row["rate"] / factor for factor, row in some.items())
+        rate = next((row["rate"] / factor for factor, row in some.items() if factor), math.nan)
         lines.append(f"| {name} | {adapter} | {rate:.2g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

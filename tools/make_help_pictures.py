@@ -1,6 +1,6 @@
 """Draw the pictures of the help pages: nodes on ComfyUI's own canvas after a run of a bundled workflow.
 
-    python tools/make_help_pictures.py            all of them, into web/docs/pictures
+    python tools/make_help_pictures.py            all of them, into web/docs/pictures; and docs/images/canvas.png
     python tools/make_help_pictures.py xy bucket  some
 
 It needs what the e2e ring needs. ComfyUI serves web/docs, and a help page names a picture relative to itself.
@@ -25,6 +25,7 @@ from graphs import demo_graph, spelled_out  # noqa: E402
 from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
 OUT = ROOT / "web" / "docs" / "pictures"
+CANVAS, SCREEN = ROOT / "docs" / "images" / "canvas.png", (1600, 1000)  # the quickstart as it opens, after a run
 WINDOW, RUN_S, QUALITY, MARGIN = (1700, 1500), 600.0, 80, 6
 MOST_BYTES = 60_000
 
@@ -43,10 +44,11 @@ DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
     "injector": Shot(DEMO, ("Slider Target Injector",)),
     "training": Shot("quickstart", ("Slider Train Step",), top=0.62),
-    "apply": Shot(DEMO, ("Slider LoRA Apply", "KSampler", "VAE Decode", "Preview Image")),
+    "apply": Shot(DEMO, ("Slider LoRA Apply",)),
     "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.46),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were")),
     "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2),
+    "canvas": Shot("quickstart", ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
@@ -84,6 +86,15 @@ def shoot(page: Page, name: str, shot: Shot) -> None:
     sys.stdout.write(f"make_help_pictures: {path.name}, {picture.width} x {picture.height}, {path.stat().st_size:,} bytes\n")
 
 
+def shoot_canvas(page: Page) -> None:
+    page.set_viewport_size({"width": SCREEN[0], "height": SCREEN[1]})
+    harness.fit_view(page)
+    harness.settle(page, 1500)
+    page.screenshot(path=CANVAS)
+    page.set_viewport_size({"width": WINDOW[0], "height": WINDOW[1]})
+    sys.stdout.write(f"make_help_pictures: {CANVAS.name}, {SCREEN[0]} x {SCREEN[1]}\n")
+
+
 def main() -> int:
     wanted = sys.argv[1:] or list(SHOTS)
     if unknown := set(wanted) - set(SHOTS):
@@ -106,7 +117,10 @@ def main() -> int:
             page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
             page.wait_for_timeout(3000)  # pictures of the run load after it has ended
             for name in [n for n in wanted if SHOTS[n].workflow == workflow]:
-                shoot(page, name, SHOTS[name])
+                if SHOTS[name].titles:
+                    shoot(page, name, SHOTS[name])
+                else:
+                    shoot_canvas(page)
             page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     return 0
 

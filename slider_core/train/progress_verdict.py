@@ -28,6 +28,7 @@ MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must 
 LEAST_REACH = 0.02  # learned share at the best strength
 LEAST_DRAWN, PLENTY = 0.18, 0.35  # of the images, in drawn pictures: to work; and to work though the strength says unfinished
 FAR_TOO_WEAK = 1.75  # best strength
+SURE_DRAWN, SURE_REACH = 0.3, 0.25  # of either share one is needed to work: drawn pictures are of the pairs' own noise and places
 MOST_DISTANCE = 2.5  # distances of a pair's images that the drawn ends may lie apart
 MOST_CONTRAST = 1.6  # of what is drawn over that of the images; a burnt picture is harder
 
@@ -45,6 +46,7 @@ class Verdict(str, Enum):
     OVERFITTING = "overfitting"
     TOO_WEAK = "too_weak"
     LIMITED = "limited"
+    PARTLY = "partly"
     UNPROVEN = "unproven"
     WORKS = "works"
 
@@ -155,6 +157,8 @@ def _effect(evidence: Evidence, last: Reading) -> Verdict:
         return little
     if evidence.shown < PLENTY and last.strength > FAR_TOO_WEAK:
         return Verdict.TOO_WEAK
+    if evidence.shown < SURE_DRAWN and last.reach < SURE_REACH:
+        return Verdict.PARTLY
     return Verdict.WORKS
 
 
@@ -169,12 +173,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
     if verdict is Verdict.TOO_WEAK:
         return f"Too weak yet: about {max(EVERY, steps_more(evidence.readings))} more steps. {last.summary(evidence.wanted)}"
-    if verdict is Verdict.LIMITED:
-        reach = last.reach if evidence.shown is None else max(0.0, evidence.shown)
-        return (
-            f"Little effect: this slider reaches about {percent(reach)} of what the {evidence.wanted.value} show, and no "
-            "strength mends that. Look at the pairs, raise the rank, or add layers."
-        )
+    if verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):
+        return _of_drawn(verdict, evidence, last)
     if verdict is Verdict.UNPROVEN and evidence.wanted is Wanted.IMAGES:
         return (
             "Learned, not proven: the images do not line up in pairs, so nothing but the strip can show whether it is the "
@@ -182,21 +182,34 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         )
     if verdict is Verdict.UNPROVEN:
         return f"Learned, not proven: whether it shows, a calibration tells. {last.summary(evidence.wanted)}"
-    if verdict is Verdict.WORKS:
-        how = "one way: drawn, it shows" if last.one_way else "on both sides: drawn, the ends show"
-        return f"Works {how} about {evidence.shown or 0:.0%}".replace("%", " %") + (
-            f" of what the {evidence.wanted.value} show. {last.summary(evidence.wanted)}"
-        )
     return {
         Verdict.NOT_FINITE: "Broken: numbers are not finite. Lower the learning rate and train anew.",
         Verdict.NOTHING_LEARNED: "No effect yet: train more steps, or see whether the two sides differ.",
-        Verdict.BURNT: f"Burnt: {_burnt_part(last, source)}. Set the learning rate to 0, a probe's, and train anew.",
+        Verdict.BURNT: f"Burnt: {_burnt_part(last, source)}. Train anew at the learning rate 0, a probe's; where it was 0, at a "
+        "fifth of the rate that was found.",
         Verdict.SAME_ENDS: "Both ends do the same: plus and minus share more than sets them apart. See whether the two sides "
         "of the dataset differ, and lower the learning rate.",
         Verdict.HARMS: f"Both sides explain their {source} worse than the base model. Train more, or check the pairs.",
         Verdict.OVERFITTING: "Overfitting: it explains these very images, but hardly the same ones moved a little. Train less, "
         "add pairs, or choose the objective displacement.",
     }[verdict]
+
+
+def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
+    """The message of a verdict that says how much of what is wanted is seen."""
+    reach = f"about {percent(last.reach if evidence.shown is None else max(0.0, evidence.shown))}"
+    wanted, learned = evidence.wanted.value, last.summary(evidence.wanted)
+    if verdict is Verdict.LIMITED:
+        return (
+            f"Little effect: this slider reaches {reach} of what the {wanted} show, and no strength mends that. Look at the "
+            "pairs, raise the rank, or add layers."
+        )
+    if verdict is Verdict.WORKS:
+        how = "one way: drawn, it shows" if last.one_way else "on both sides: drawn, the ends show"
+        return f"Works {how} {reach} of what the {wanted} show. {learned}"
+    more = steps_more(evidence.readings)
+    advice = f"About {more} more steps may show more." if more else "See the strip; a higher rank or more pairs may show more."
+    return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {advice} {learned}"
 
 
 def _burnt_part(last: Reading, source: str) -> str:

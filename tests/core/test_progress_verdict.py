@@ -24,6 +24,7 @@ EVIDENCE = {
     Verdict.OVERFITTING: Evidence([replace(GOOD, shifted=0.01)], drawn=Drawn(0.1, 0.5, 1.0)),
     Verdict.TOO_WEAK: Evidence([Reading(4, 0.01, -0.002, None, None, 9.0, 0.01)], explained=(True, False)),
     Verdict.LIMITED: Evidence([replace(GOOD, step=240)], drawn=Drawn(0.1, 0.2, 1.0)),
+    Verdict.PARTLY: Evidence([replace(GOOD, reach=0.2)], drawn=Drawn(0.25, 0.5, 1.0)),
     Verdict.UNPROVEN: Evidence([GOOD]),
     Verdict.WORKS: Evidence([GOOD], drawn=Drawn(0.6, 0.8, 1.0)),
 }
@@ -67,8 +68,13 @@ def test_an_unfinished_slider_must_show_more() -> None:
         assert judge(Evidence([replace(GOOD, strength=3.0)], drawn=Drawn(share, share, 1.0))) is verdict
 
 
+@pytest.mark.parametrize(("share", "reach"), [(0.35, 0.1), (0.2, 0.3)])
+def test_a_share_that_is_large_enough_suffices(share: float, reach: float) -> None:
+    assert judge(Evidence([replace(GOOD, reach=reach)], drawn=Drawn(share, share, 1.0))) is Verdict.WORKS
+
+
 def test_the_share_that_is_told_is_the_drawn_one() -> None:
-    for verdict in (Verdict.LIMITED, Verdict.WORKS):
+    for verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):
         evidence = EVIDENCE[verdict]
         assert f"{100 * evidence.drawn.share:.0f} %" in explain(verdict, evidence)
 
