@@ -159,7 +159,7 @@ class HookedLayer:
         weight = numbers_of(weight)
         if not is_linear(self.layer):
             raise SliderError("A convolution's weight is read past the layer.", "slider.not_reached")
-        out = weight.t().unsqueeze(0)
+        out = weight.t().unsqueeze(0).clone()  # a hook may add in place
         unit = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device).unsqueeze(0)
         changed = self.through(unit, out)[0].t()
         self.rows += ALL_ROWS

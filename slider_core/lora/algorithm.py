@@ -50,8 +50,6 @@ class Trainable(ABC):
 
     reads_output = False  # whether `change` needs `out`, as it is without any slider
 
-    casts_input = False  # whether `change` computes in its own number format, whatever x has
-
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
         """What an optimizer trains, always in the same order."""
@@ -59,6 +57,15 @@ class Trainable(ABC):
     @abstractmethod
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """What the target's rows of `out` = layer(x) change by at strength 1."""
+
+    def scaled_change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
+        """`change` times each row's strength; `strength_B` has one for every row, or one for all."""
+        change = self.change(layer, x, out)
+        return change * by_row(strength_B.to(change), change)
+
+    def input_format(self, given: torch.dtype) -> torch.dtype:
+        """The number format in which it wants x, where the layer is given another."""
+        return given
 
     def read_base(self, layer: Layer) -> None:  # noqa: B027
         """Take from the base weight what `serialized` needs of it; to be done after every change of the parameters."""
@@ -340,6 +347,11 @@ class LayerWeight(ABC):
     @abstractmethod
     def revived(self, layer: Layer, target: Target) -> Trainable:
         """A trainable part that holds a copy of this change."""
+
+
+def by_row(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B,) -> (B, 1, ..., 1), with as many dimensions as `like`."""
+    return value_B.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _without_ones(shape: Sequence[int]) -> Shape:

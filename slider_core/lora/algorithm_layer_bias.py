@@ -26,6 +26,9 @@ class WithBias(Trainable):
         change = self.part.change(layer, x, out)
         return change + self.bias.reshape(-1, *[1] * (layer.weight.ndim - 2))
 
+    def input_format(self, given: torch.dtype) -> torch.dtype:
+        return self.part.input_format(given)
+
     def read_base(self, layer: Layer) -> None:
         self.part.read_base(layer)
 

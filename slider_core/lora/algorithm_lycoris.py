@@ -48,8 +48,6 @@ def new_module(name: str, layer: Layer, shape: Shape, size: Size, **options: Any
 class LycorisPart(Trainable):
     """A LyCORIS module on one layer."""
 
-    casts_input = True
-
     def __init__(self, module: Any, weight: type[LayerWeight], target: Target, base: Shape) -> None:
         self.module = module
         self.weight = weight
@@ -63,6 +61,9 @@ class LycorisPart(Trainable):
 
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         return self.module.bypass_forward_diff(x.to(self.parameters()[0].dtype))
+
+    def input_format(self, given: torch.dtype) -> torch.dtype:  # noqa: ARG002
+        return self.parameters()[0].dtype
 
     def serialized(self) -> LayerWeight:
         tensors = {name: serialized_copy(tensor) for name, tensor in self.module.custom_state_dict().items()}

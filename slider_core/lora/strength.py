@@ -22,6 +22,7 @@ from ..backend import seeded
 from ..layers.layer import Target, find_layer
 from ..layers.reach import batch_of
 from ..layers.sample_rows import Rows, hooked
+from .added import added
 from .slider_adapter import Adapter
 
 Block = Callable[[], AbstractContextManager[None]]
@@ -55,7 +56,6 @@ class Attachment:
         self.rows: Rows | None = None
         self.dropout_draw: Draw | None = None
         self._rested: torch.device | None = None  # where the adapter lay before a model call moved it
-        self._dtype = next((p.dtype for p in adapter.parameters()), torch.float32)
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def again(self, rows: Rows) -> Block:
@@ -81,10 +81,12 @@ class Attachment:
         if self._rested is not None:
             self.adapter.to(self._rested)
 
-    def _wide(self, x: torch.Tensor) -> torch.Tensor:
-        """A layer's input in the adapter's number format, once for all targets in the layer."""
-        if self._last is None or self._last[0] is not x:
-            self._last = x, x.to(self._dtype)
+    def _in_format(self, x: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
+        """A layer's input in a part's number format, made once for all targets in the layer."""
+        if x.dtype == wanted:
+            return x
+        if self._last is None or self._last[0] is not x or self._last[1].dtype != wanted:
+            self._last = x, x.to(wanted)
         return self._last[1]
 
     def hook(self, target: Target) -> Callable[..., torch.Tensor | None]:
@@ -96,16 +98,16 @@ class Attachment:
                 strength = self.rows.for_layer(output.shape[0], target.path)
             if strength is None:
                 return None
-            x = self._wide(args[0]) if part.casts_input else args[0]
+            x = self._in_format(args[0], part.input_format(args[0].dtype))
             if self.dropout_draw and self.adapter.dropout:
                 x = _drop(x, self.adapter.dropout, self.dropout_draw, target)
+            if not part.reads_output:
+                return added(output, part.scaled_change(layer, x, output, strength), target.rows)
             before = _slice_of(output, target)
             plain = before
-            if part.reads_output and len(layer._forward_hooks) > 1:  # another slider may have changed the output already
+            if len(layer._forward_hooks) > 1:  # another slider may have changed the output already
                 plain = _slice_of(layer.forward(*args), target)
-            change = part.change(layer, x, plain)
-            scale = strength.to(change).reshape(-1, *[1] * (change.ndim - 1))
-            after = before + (change * scale).to(output.dtype)
+            after = before + part.scaled_change(layer, x, plain, strength).to(output.dtype)
             if target.rows is None:
                 return after
             return torch.cat((output[..., : target.rows[0]], after, output[..., target.rows[1] :]), dim=-1)

@@ -18,12 +18,13 @@ from ..algorithm_lycoris import LycorisPart, LycorisWeight
 class FullPart(LycorisPart):
     """LyCORIS' full module. Cost: a matrix as large as the weight."""
 
-    casts_input = False
-
     def __init__(self, module: Any, weight: type[LayerWeight], target: Target, base: Shape) -> None:
         super().__init__(module, weight, target, base)
         module._org_weight = []  # LyCORIS keeps a copy of the weight it was made on
         module.org_bias = None
+
+    def input_format(self, given: torch.dtype) -> torch.dtype:
+        return given
 
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         bias = self.module.bias

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target
-from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
+from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable, by_row
 from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
 from ..algorithm_lycoris import LycorisWeight
 
@@ -47,10 +48,18 @@ def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bo
     return tuned
 
 
-class LoraPart(Trainable):
-    """PEFT's LoRA on one layer, rsLoRA by its scale."""
+def _applied(factor: Any, x: torch.Tensor) -> torch.Tensor:
+    """A factor of PEFT's, without a bias, on x in the number format of x."""
+    weight = factor.weight.to(x.dtype)
+    return functional.linear(x, weight) if isinstance(factor, nn.Linear) else factor._conv_forward(x, weight, None)
 
-    casts_input = True
+
+class LoraPart(Trainable):
+    """PEFT's LoRA on one layer, rsLoRA by its scale. Scale and strength multiply what lies between the factors.
+
+    In a bfloat16 layer the factors are rounded to bfloat16 for the products, as the layer's own weight is; their gradients are
+    float32. In float16 what lies between them could overflow: float32 there.
+    """
 
     def __init__(self, tuned: Any, base: Shape) -> None:
         self.down = tuned.lora_A[NAME]
@@ -62,7 +71,18 @@ class LoraPart(Trainable):
         return [self.down.weight, self.up.weight]
 
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        return self.up(self.down(x.to(self.down.weight.dtype))) * self.scaling
+        return self._product(x, self.scaling)
+
+    def scaled_change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        return self._product(x, by_row(self.scaling * strength_B.float(), x))
+
+    def _product(self, x: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
+        x = x.to(self.input_format(x.dtype))
+        between = _applied(self.down, x)
+        return _applied(self.up, (between * scale).to(x.dtype))
+
+    def input_format(self, given: torch.dtype) -> torch.dtype:
+        return given if given is torch.bfloat16 else self.down.weight.dtype
 
     def serialized(self) -> LoraWeight:
         tensors = {DOWN: serialized_copy(self.down.weight), UP: serialized_copy(self.up.weight)}

@@ -51,6 +51,12 @@ class DoraPart(LoraPart):
             x.to(dtype), lora_A=self.down, lora_B=self.up, scaling=self.scaling, base_layer=base, base_result=out.to(dtype)
         )
 
+    def scaled_change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
+        return Trainable.scaled_change(self, layer, x, out, strength_B)
+
+    def input_format(self, given: torch.dtype) -> torch.dtype:  # noqa: ARG002
+        return self.down.weight.dtype
+
     def read_base(self, layer: Layer) -> None:
         if self._read_at == versions(self):
             return

@@ -20,7 +20,8 @@ class GloraPart(LycorisPart):
     _product = torch.empty(0)  # W a1 of a slice, when the parameters were at
     _read_at: tuple[int, ...] = ()
 
-    casts_input = False
+    def input_format(self, given: torch.dtype) -> torch.dtype:
+        return given
 
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         def without_bias(z: torch.Tensor) -> torch.Tensor:
