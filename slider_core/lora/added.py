@@ -23,7 +23,9 @@ class _Added(torch.autograd.Function):
         ctx.rows = rows
         ctx.format = change.dtype
         _rows(output, rows).add_(change)
-        return torch.empty(0, dtype=output.dtype, device=output.device).set_(output)
+        memory = output.untyped_storage()
+        same = torch.empty(0, dtype=output.dtype, device=output.device)
+        return same.set_(memory, output.storage_offset(), output.shape, output.stride())
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:

@@ -1,13 +1,14 @@
 """The loss of one step: the error of the prediction against the training target, per sample; the trainer reduces.
 
 images, text   weight |v(x, s) - target|^2                             (formulas.py, prompt_targets.py)
-neutral        weight (|v(x, s) - v0|^2 + |v(x, -s) - v0|^2) / 2       neutral images stay as they are, at a random strength
+neutral        weight |v(x, s) - v0|^2, and the same at -s             neutral images stay as they are, at a random strength
                                                                        s up to twice the images' own
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +18,7 @@ from ..encode.noised import Noised, predict
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
 from .batch import Batch
-from .formulas import training_target
+from .formulas import TrainingTarget, training_target
 from .noising import loss_weight, noised
 from .prompt_targets import text_target
 
@@ -39,38 +40,47 @@ def clean_error(backend: Backend, batch: Noised) -> torch.Tensor:
     return masked_mean(((predict(backend, batch) - batch.right) / batch.scale).square(), batch.masks)
 
 
-def neutral_error(
-    backend: Backend,
-    adapter: Adapter,
-    batch: Noised,
-    strengths: Sequence[float],
-    weight: torch.Tensor,
-    dropping: tuple[int, str] | None = None,
-) -> torch.Tensor:
-    """(B/2,) what a slider does to neutral images; the first half of the batch is at +s, the second the same at -s."""
-    half = len(strengths) // 2
-    with torch.no_grad():
-        base = backend.predict(batch.x[:half], batch.sigma_B[:half], batch.cond[:half]).float()
-    with at_strength(adapter, backend.module, strengths, dropping):
-        plus, minus = predict(backend, batch).chunk(2)
-    error = ((plus - base).square() + (minus - base).square()) / 2
-    return masked_mean(weight[:half] * error, batch.masks[:half])
+@dataclass(frozen=True)
+class StepTarget:
+    """What a step asks of the slider, known before the model runs with it: at the noised latents of `at`, each row at its
+    strength, the model is to predict `prediction`. The loss is a mean over rows, so they may be computed in parts."""
+
+    at: Noised
+    prediction: torch.Tensor
+    weight: torch.Tensor  # of the errors, (B, 1, ..., 1)
+    strengths: Sequence[float]
+    dropping: tuple[int, str] | None = None
+    count_B: torch.Tensor | float = 1.0  # what each row counts
+
+    def rows(self, some: slice) -> StepTarget:
+        """The same for some of the rows."""
+        numbers = range(len(self.strengths))[some]
+        count = self.count_B[some] if isinstance(self.count_B, torch.Tensor) else self.count_B
+        strengths = self.strengths[some]
+        return StepTarget(self.at.rows(numbers), self.prediction[some], self.weight[some], strengths, self.dropping, count)
+
+    def loss(self, backend: Backend, adapter: Adapter) -> torch.Tensor:
+        """(B,) the loss of each row, differentiable. Call inside `backend.borrowed()`."""
+        with at_strength(adapter, backend.module, self.strengths, self.dropping):
+            error = predict(backend, self.at) - self.prediction
+        return masked_mean(self.weight * error.square(), self.at.masks) * self.count_B
 
 
-def step_loss(backend: Backend, adapter: Adapter, drawn: Batch, spec: TrainSpec) -> torch.Tensor:
-    """The loss of one batch per sample (B,), differentiable; both signs in one forward. Call inside `backend.borrowed()`."""
+@torch.no_grad()
+def step_target(backend: Backend, drawn: Batch, spec: TrainSpec) -> StepTarget:
+    """What one batch asks. Call inside `backend.borrowed()`, with no slider in force."""
     batch = noised(backend, drawn, spec)
     weight = loss_weight(batch, drawn, spec)
     dropping = spec.seed, f"dropout {drawn.step}"
+    count: torch.Tensor | float = 1.0
     if drawn.neutral:
-        return spec.neutral_weight * neutral_error(backend, adapter, batch, drawn.strengths, weight, dropping)
-    if drawn.text_slider:
+        half = batch.rows(range(len(drawn.samples) // 2))
+        base = predict(backend, half)
+        target = TrainingTarget(batch, torch.cat((base, base)))
+        count = spec.neutral_weight
+    elif drawn.text_slider:
         target = text_target(backend, batch, drawn.samples)
+        count = weight.new_tensor([s.prompt_pair.weight for s in drawn.samples if s.prompt_pair])
     else:
         target = training_target(backend, batch, drawn, spec)
-    with at_strength(adapter, backend.module, drawn.strengths, dropping):
-        error = predict(backend, target.at) - target.prediction
-    loss = masked_mean(weight * error.square(), target.at.masks)
-    if drawn.text_slider:
-        loss = loss * loss.new_tensor([s.prompt_pair.weight for s in drawn.samples if s.prompt_pair])
-    return loss
+    return StepTarget(target.at, target.prediction, weight, drawn.strengths, dropping, count)

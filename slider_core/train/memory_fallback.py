@@ -6,9 +6,9 @@
     4  a half of that, and so on down to one sample
     5  an error that asks for a smaller resolution
 
-Levels 3 and 4 leave every objective as it is: a prediction is made in parts without a graph; in the backward each part is made
-again with one, and the gradients of the parts are added (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size"). So
-the loss still sees the whole batch, and a pair stays a pair. Cost: one forward more.
+Levels 3 and 4 leave every objective as it is: what a step asks is made for the whole batch without a graph, so a pair stays a
+pair; the loss is a mean over samples, so each part has its forward and its backward, and the gradients add up. Nothing is
+computed twice for that.
 
 The first level is the highest that the memory estimate finds room for. Levels only go down.
 """
@@ -16,7 +16,7 @@ The first level is the highest that the memory estimate finds room for. Levels o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,7 +26,6 @@ from ..backend import Backend, Conditioning, format_bytes
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
 from ..encode.encoder import Sample
-from ..layers.autograd_inplace import forgiving
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import part_of_batch, remember
@@ -70,55 +69,27 @@ def largest(samples: Sequence[Sample]) -> torch.Size:
     return max((sample.latent.shape for sample in samples), key=lambda shape: shape.numel())
 
 
-class _Parts(torch.autograd.Function):
-    """Predictions of a batch in parts. Forward: without a graph. Backward: each part again with one."""
-
-    @staticmethod
-    def forward(ctx: Any, parts: Sequence[Callable[[], torch.Tensor]], *factors: torch.Tensor) -> torch.Tensor:
-        predictions = [part() for part in parts]
-        ctx.parts = parts
-        ctx.factors = factors
-        ctx.sizes = [len(prediction) for prediction in predictions]
-        return torch.cat(predictions)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        sums: list[torch.Tensor | None] = [None] * len(ctx.factors)
-        for part, grad_of_part in zip(ctx.parts, grad.split(ctx.sizes), strict=True):
-            with torch.enable_grad():
-                grads = torch.autograd.grad(part(), ctx.factors, grad_of_part, allow_unused=True)
-            for number, one in enumerate(grads):
-                before = sums[number]
-                sums[number] = one if before is None else before if one is None else before + one
-        return None, *sums
-
-
 class InParts:
     """A backend that predicts at most `rows` samples at once, each at its own strength; in all else the one that it wraps."""
 
-    def __init__(self, backend: Backend, adapter: Adapter, rows: int, forgive: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, backend: Backend, adapter: Adapter, rows: int) -> None:
         self._backend = backend
         self._adapter = adapter
         self._rows = rows
-        self._forgive = forgive
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
-        def part(some: slice, with_strengths: Callable[[], AbstractContextManager[None]]) -> Callable[[], torch.Tensor]:
-            def run() -> torch.Tensor:
-                with forgiving(torch.is_grad_enabled() and self._forgive()), with_strengths():
-                    return self._backend.predict(x_BCHW[some], sigma_B[some], cond[some])
-
-            return run
-
         count = len(x_BCHW)
-        slices = [slice(at, at + self._rows) for at in range(0, count, self._rows)]
-        parts = [part(some, part_of_batch(self._adapter, self._backend.module, some, count)) for some in slices]
-        if torch.is_grad_enabled():
-            return _Parts.apply(parts, *self._adapter.parameters())
-        return torch.cat([run() for run in parts])
+        if count <= self._rows:
+            return self._backend.predict(x_BCHW, sigma_B, cond)
+        predictions = []
+        for at in range(0, count, self._rows):
+            some = slice(at, at + self._rows)
+            with part_of_batch(self._adapter, self._backend.module, some, count)():
+                predictions.append(self._backend.predict(x_BCHW[some], sigma_B[some], cond[some]))
+        return torch.cat(predictions)
 
 
 class MemoryFallback:
@@ -190,7 +161,12 @@ class MemoryFallback:
         """The backend as this level has it."""
         if self.at is None or self.at.rows >= self.at.batch:
             return backend
-        return InParts(backend, self.adapter, self.at.rows, lambda: self.forgive)
+        return InParts(backend, self.adapter, self.at.rows)
+
+    def rows_at_once(self, count: int) -> list[slice]:
+        """The parts in which this level computes a step of so many samples."""
+        most = count if self.at is None else self.at.rows
+        return [slice(at, min(at + most, count)) for at in range(0, count, most)]
 
     def attempt(self, backend: Backend, step: Callable[[Backend], T]) -> T:
         """The result of `step` on the first level on which memory suffices. SliderError when the lowest does not."""

@@ -9,7 +9,7 @@ from ..backend import Backend
 from ..config.training import TrainSpec
 from ..layers.autograd_inplace import complains, forgiving
 from ..objective.batch import Batch
-from ..objective.step_loss import step_loss
+from ..objective.step_loss import step_target
 from .memory_fallback import MemoryFallback
 
 
@@ -30,7 +30,8 @@ def backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch],
 
 
 def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
-    """Each part counts as many times as it has units (pairs, or samples) of the step."""
+    """Each part counts as many times as it has units (pairs, or samples) of the step, and is computed in as few pieces as there is
+    room for."""
     for p in fallback.adapter.parameters():
         p.grad = None
     total = 0.0
@@ -40,11 +41,15 @@ def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch]
         if not units:  # more parts than pairs
             continue
         units_of_step = part.draws
-        with forgiving(fallback.forgive):
-            loss = step_loss(backend, fallback.adapter, part, spec).mean()
-            value = float(loss.detach())  # the one value of a part that is read from the device
-            if not math.isfinite(value):
-                return value
-            (loss * (scale * (units / units_of_step))).backward()
-            total += value * units
+        asked = step_target(backend, part, spec)
+        for rows in fallback.rows_at_once(len(asked.strengths)):
+            some = asked.rows(rows)
+            share = units * (len(some.strengths) / len(asked.strengths))
+            with forgiving(fallback.forgive):
+                loss = some.loss(backend, fallback.adapter).mean()
+                value = float(loss.detach())  # the one value of a piece that is read from the device
+                if not math.isfinite(value):
+                    return value
+                (loss * (scale * (share / units_of_step))).backward()
+                total += value * share
     return total / units_of_step

@@ -3,9 +3,6 @@
 Memory that runs out is played by a backend that refuses more than so many samples at once, as a device would.
 """
 
-import gc
-import weakref
-
 import pytest
 import torch
 from core.faults import refused
@@ -19,7 +16,7 @@ from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import at_strength, remember
 from slider_core.train.memory_estimate import estimate
-from slider_core.train.memory_fallback import InParts, fallback_levels
+from slider_core.train.memory_fallback import fallback_levels
 from slider_core.train.trainer import Trainer
 
 STEPS, PAIRS, NEUTRAL = 6, 4, 2
@@ -157,19 +154,12 @@ def test_the_estimate_is_what_autograd_keeps(backend, samples) -> None:
     assert found.need(True, 4) == found.fixed + 4 * found.checkpointed
 
 
-def test_parts_let_go_of_their_graphs(linear_backend) -> None:
-    """Between the forward and the backward nothing is kept but the predictions."""
-    backend = linear_backend()
-    adapter = Adapter.create(backend.module, [Target("mix")], AdapterSpec(rank=2))
-    alive: list[weakref.ref] = []
-    backend.module.mix.register_forward_hook(lambda _m, _a, out: alive.append(weakref.ref(out.untyped_storage())))
-    with torch.enable_grad(), at_strength(adapter, backend.module, [1.0, -1.0]):
-        out = InParts(backend, adapter, 1).predict(torch.randn(2, 3, 4, 4), torch.tensor([0.5, 0.5]), [None, None])
-        assert len(alive) == 2
-        gc.collect()
-        assert not any(ref() for ref in alive[:2] if ref() is not None and ref().data_ptr() != out.untyped_storage().data_ptr())
-        out.sum().backward()
-    assert len(alive) == 4
+@pytest.mark.parametrize("most", [4, 2, 1])
+def test_a_lower_level_computes_nothing_twice(run, most: int) -> None:
+    _, _, shapes = run(most, steps=1, objective=Objective.DENOISE_PAIRED)
+    with_graph = [count for count, graph in shapes if graph]
+    assert with_graph[-(4 // most) :] == [most] * (4 // most)
+    assert sum(with_graph[-(4 // most) :]) == 4
 
 
 def test_the_figures_of_this_process_are_there() -> None:

@@ -25,7 +25,7 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
 from slider_core.objective.batch_plan import plan
 from slider_core.objective.prompt_targets import limit_contrast, measured_on, prompt_targets, with_prompt_targets
-from slider_core.objective.step_loss import step_loss
+from slider_core.objective.step_loss import step_target
 from slider_core.train.calibration_search import calibrate
 from slider_core.train.displacement import Wanted
 from slider_core.train.trainer import Trainer
@@ -99,14 +99,14 @@ def test_a_step_asks_the_frozen_model_once_for_both_signs(wordy) -> None:
     batch = plan(numbered(3), spec).batch(0)
     assert (batch.strengths, batch.noise, batch.text_slider) == ((1.0, 1.0, -1.0, -1.0), (0, 1, 0, 1), True)
     assert batch.samples[:2] == tuple(replace(s, strength=1.0) for s in batch.samples[2:])
-    loss = step_loss(wordy, adapter, batch, spec)
+    loss = step_target(wordy, batch, spec).loss(wordy, adapter)
     assert wordy.prompt_targets == [6, 4]
     torch.testing.assert_close(loss, torch.full((4,), (G * 3) ** 2))  # an adapter that does nothing misses all of it
 
 
 def test_the_weight_counts_words(wordy) -> None:
     adapter, spec = Adapter.create(wordy.module, [Target("mix")], AdapterSpec()), TrainSpec(batch=2)
-    one, three = (step_loss(wordy, adapter, plan(numbered(1, weight=w), spec).batch(0), spec) for w in (1.0, 3.0))
+    one, three = (step_target(wordy, plan(numbered(1, weight=w), spec).batch(0), spec).loss(wordy, adapter) for w in (1.0, 3.0))
     torch.testing.assert_close(three, 3 * one)
 
 

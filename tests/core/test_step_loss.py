@@ -14,7 +14,7 @@ from slider_core.objective.batch import Batch
 from slider_core.objective.batch_plan import plan
 from slider_core.objective.formulas import displacement, teacher_difference, training_target
 from slider_core.objective.noising import draw_noise, noised
-from slider_core.objective.step_loss import neutral_error, step_loss
+from slider_core.objective.step_loss import StepTarget, step_target
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
 PAIRED = TrainSpec(batch=BATCH, seed=7, objective=Objective.DENOISE_PAIRED)
@@ -42,7 +42,7 @@ def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples
     batch = plan(make_samples(PAIRS, NEUTRAL), spec).batch(step)
 
     def loss() -> torch.Tensor:
-        return step_loss(model, adapter, batch, spec).mean()
+        return step_target(model, batch, spec).loss(model, adapter).mean()
 
     loss().backward()
     epsilon = 1e-2
@@ -68,8 +68,9 @@ def test_the_loss_is_the_formula(linear_backend, make_samples, spec: TrainSpec, 
     batch = plan(make_samples(PAIRS, NEUTRAL), spec).batch(step)
     A, B = adapter.parameters()
     u, noise = draw_noise(batch, spec)
-    losses = step_loss(model, adapter, batch, spec)
-    assert losses.shape == (BATCH // 2 if batch.neutral else BATCH,)
+    losses = step_target(model, batch, spec).loss(model, adapter)
+    assert losses.shape == (BATCH,)
+    losses = losses.reshape(2, -1).mean(dim=0) if batch.neutral else losses
     for number, loss in enumerate(losses):
         clean, t, eps = batch.samples[number].latent, u[number], noise[number]
         x = ((1 - t) * clean + t * eps).flatten(1)  # (C, HW)
@@ -124,10 +125,10 @@ def test_a_neutral_image_is_held_at_both_ends(linear_backend, make_samples, symm
     noise = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(6)).repeat(2, 1, 1, 1)
     batch = at_levels(model, latent, noise, torch.full((4,), 0.5), [None] * 4)
     adapter, weight = adapter_on(model.module), torch.ones(4, 1, 1, 1)
-    shifted = neutral_error(model, adapter, batch, (2.0, 2.0, -2.0, -2.0), weight)
-    assert shifted.shape == (2,)
-    assert (shifted > 0.01).all()
-    assert (neutral_error(model, adapter, batch, (0.0,) * 4, weight) < 1e-10).all()
+    base = model.predict(batch.x, batch.sigma_B, batch.cond)
+    shifted, silent = (StepTarget(batch, base, weight, s).loss(model, adapter) for s in ((2.0, 2.0, -2.0, -2.0), (0.0,) * 4))
+    assert (shifted.reshape(2, 2).mean(dim=0) > 0.01).all()
+    assert (silent < 1e-10).all()
 
 
 def by_teacher(backend, batch, factor: float) -> torch.Tensor:
@@ -187,7 +188,7 @@ def test_strengths_share_the_way_by_their_size(linear_backend, make_samples) -> 
 def test_the_weight_of_neutral_images_scales_their_loss(linear_backend, make_samples) -> None:
     model = linear_backend(symmetric=True)
     adapter, batch = adapter_on(model.module), plan(make_samples(PAIRS, NEUTRAL), PAIRED).batch(2)
-    one, three = (step_loss(model, adapter, batch, replace(PAIRED, neutral_weight=w)) for w in (1.0, 3.0))
+    one, three = (step_target(model, batch, replace(PAIRED, neutral_weight=w)).loss(model, adapter) for w in (1.0, 3.0))
     assert torch.allclose(3 * one, three)
     assert (one > 0).all()
 
@@ -196,5 +197,5 @@ def test_a_batch_runs_both_signs_in_one_forward(linear_backend, make_samples) ->
     model, calls = linear_backend(), []
     model.module.register_forward_hook(lambda _module, args, _output: calls.append(len(args[0])))
     batch: Batch = plan(make_samples(PAIRS), PAIRED).batch(0)
-    step_loss(model, adapter_on(model.module), batch, PAIRED)
+    step_target(model, batch, PAIRED).loss(model, adapter_on(model.module))
     assert calls == [BATCH]

@@ -245,7 +245,7 @@ def test_an_error_of_the_training_is_shown(prompt: dict, run_graph, pack, monkey
     def broken(*_args: object, **_choices: object) -> None:
         raise pack.core("config.checks").SliderError("the loss went away")
 
-    monkeypatch.setattr(pack.core("train.step_backward"), "step_loss", broken)
+    monkeypatch.setattr(pack.core("train.step_backward"), "step_target", broken)
     with pytest.raises(run_graph.Error, match="the loss went away"):
         run_graph(watched(prompt), slider=("6", 0))
     assert (

@@ -82,7 +82,7 @@ def a_step(pack, patcher, lengths: tuple[int, int]) -> tuple:
             for p in adapter.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator) * 0.05)
         batch = core("objective.batch_plan").plan(samples, train).batch(0)
-        loss = core("objective.step_loss").step_loss(backend, adapter, batch, train)
+        loss = core("objective.step_loss").step_target(backend, batch, train).loss(backend, adapter)
         loss.sum().backward()
     return loss.detach(), [p.grad for p in adapter.parameters()], chosen
 
