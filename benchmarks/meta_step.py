@@ -132,6 +132,7 @@ class _Place:
 @contextmanager
 def memory_told_apart() -> Iterator[None]:
     """The pack's copy-before-change goes by addresses, which are all 0 here."""
+    import slider_core.train.memory_estimate  # noqa: F401 - it counts the real ones
     from slider_core.layers import autograd_inplace
 
     real = autograd_inplace.storages

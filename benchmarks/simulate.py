@@ -141,6 +141,13 @@ def simulated(case: Case, levels: Sequence[str] = tuple(LEVELS)) -> Found:
     return found
 
 
+def look_ahead(backend: Any, adapter: Any, samples: Sequence[Any]) -> Any:
+    """The pack's own estimate, an optimizer's moments left out."""
+    from slider_core.train.memory_estimate import estimate, measured
+
+    return measured(estimate(backend, adapter, samples, 0), backend, adapter, samples)
+
+
 def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level: str, found: Found) -> None:
     import torch
     from meta_step import Counted
@@ -148,7 +155,6 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
     from slider_core.config.training import TrainSpec
     from slider_core.layers import checkpointing
     from slider_core.lora.strength import attached
-    from slider_core.train.memory_estimate import estimate
     from slider_core.train.memory_fallback import Level
     from slider_core.train.trainer import Trainer
 
@@ -166,12 +172,12 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
         return out
 
     with backend.borrowed(), torch.enable_grad(), attached(adapter, backend.module), ExitStack() as stack:
-        found.estimate[level] = estimate(backend, adapter, samples, 0).need(twice, rows)
+        # every block of these models was found safe (docs/architectures.md): no trial runs in what is counted
+        stack.enter_context(patch.object(checkpointing._Block, "_is_safe", lambda *_call: True))
+        found.estimate[level] = look_ahead(backend, adapter, samples).need(twice, rows)
         if twice:
             trainer.fallback._stack = stack
             trainer.fallback._apply(backend)
-            # every block of these models was found safe (docs/architectures.md): no trial run in the step that counts
-            stack.enter_context(patch.object(checkpointing._Block, "_is_safe", lambda *_call: True))
         stack.enter_context(patch.object(backend, "predict", watched, create=True))
         gc.collect()
         with counted:

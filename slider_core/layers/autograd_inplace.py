@@ -46,7 +46,8 @@ class _Saved:
     """A tensor that autograd has saved; its own copy once the model is about to change it."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
+        self.original = weakref.ref(tensor)
+        self.tensor = tensor.detach()  # what an operation saves of its own output would hold the graph that holds it
         self.version = tensor._version
 
 
@@ -65,7 +66,7 @@ class _CopyBeforeChange(TorchDispatchMode):
     def save(self, tensor: torch.Tensor) -> _Saved:
         for storage in storages(tensor):
             for saved in self.saved.get(storage.data_ptr(), ()):
-                if saved.tensor is tensor and saved.version == tensor._version:
+                if saved.original() is tensor and saved.version == tensor._version:
                     return saved
         saved = _Saved(tensor)
         for storage in storages(tensor):

@@ -1,31 +1,36 @@
-"""What a step will keep in memory, before the first one: one forward of one sample, whose saved tensors are counted, not kept.
+"""What a step will need in memory, before the first one. Weights, and what is trained, are there anyway.
 
-torch reports every tensor that autograd would save (saved_tensors_hooks). Each storage counts once and is released at once, so
-the estimate costs no more memory than a forward without gradients. Weights, and what is trained, are there anyway.
+without checkpointing   one forward of one sample, in which torch reports every tensor that autograd would save
+                        (saved_tensors_hooks). Each storage counts once and is released at once, so this costs no more memory than
+                        a forward without gradients.
+with checkpointing      one sample forwards and backwards, its tensors counted while they live (memory_alive.py). Where there is
+                        room without checkpointing it is not run: the inputs of all blocks and the inside of the largest stand in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..backend import Backend
+from ..backend import Backend, Conditioning
 from ..encode.encoder import Sample
 from ..layers.autograd_inplace import forgiving, storages
 from ..layers.blocks import blocks
+from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
-from ..lora.strength import at_strength
+from ..lora.strength import at_strength, remember
+from .memory_alive import Alive
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes. `plain` and `checkpointed`: what one sample keeps without and with gradient checkpointing. `fixed`: gradients and
+    """Bytes. `plain` and `checkpointed`: what one sample needs without and with gradient checkpointing. `fixed`: gradients and
     optimizer moments that are still to come."""
 
     plain: int
@@ -33,7 +38,7 @@ class Estimate:
     fixed: int
 
     def need(self, checkpointing: bool, rows: int) -> int:
-        """What a step with so many samples at once keeps."""
+        """What a step with so many samples at once needs."""
         return self.fixed + rows * (self.checkpointed if checkpointing else self.plain)
 
 
@@ -82,18 +87,24 @@ class _BlockBytes:
         self.per_block.append(self.saved.bytes - self.before_block)
 
 
-def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], moments: int = 2) -> Estimate:
-    """Estimate with the largest of `samples`. Call inside `backend.borrowed()`, with the blocks as they are.
-
-    `moments`: how many numbers the optimizer will still make for each that is trained.
-    """
+def _inputs(backend: Backend, samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[Conditioning], list[float]]:
+    """The largest sample as the model is given it, and its strength."""
     sample = max(samples, key=lambda s: s.latent.numel())
-    module = backend.module
-    saved = _SavedBytes([*module.parameters(), *module.buffers(), *adapter.parameters()])
-    per_block = _BlockBytes(saved)
     # a clone: what was encoded under inference mode cannot be saved for a backward
     latent = sample.latent.unsqueeze(0).to(backend.device).clone()
     sigma = backend.sigmas(torch.tensor([0.5], device=backend.device))
+    return latent, sigma, [sample.cond], [sample.strength]
+
+
+def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], moments: int = 2) -> Estimate:
+    """Estimate with the largest of `samples` and one forward. Call inside `backend.borrowed()`, with the blocks as they are.
+
+    `moments`: how many numbers the optimizer will still make for each that is trained.
+    """
+    module = backend.module
+    saved = _SavedBytes([*module.parameters(), *module.buffers(), *adapter.parameters()])
+    per_block = _BlockBytes(saved)
+    latent, sigma, cond, strength = _inputs(backend, samples)
     with ExitStack() as stack:
         for block in blocks(module):
             stack.callback(block.register_forward_pre_hook(per_block.before, with_kwargs=True).remove)
@@ -101,8 +112,20 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
         stack.enter_context(torch.enable_grad())
         stack.enter_context(forgiving(True))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(saved.keep, _unpack))
-        stack.enter_context(at_strength(adapter, module, [sample.strength]))
-        backend.predict(latent, sigma, [sample.cond])
+        stack.enter_context(at_strength(adapter, module, strength))
+        backend.predict(latent, sigma, cond)
     outside = saved.bytes - sum(per_block.per_block)
     checkpointed = outside + per_block.inputs + max(per_block.per_block)
     return Estimate(saved.bytes, checkpointed, (1 + moments) * adapter.bytes())
+
+
+def measured(found: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
+    """The estimate with what one sample takes forwards and backwards with checkpointing. What the gradients themselves take at
+    the peak counts for the sample without checkpointing too."""
+    latent, sigma, cond, strength = _inputs(backend, samples)
+    alive = Alive(backend.device)
+    with torch.enable_grad(), checkpointed(backend.module, adapter.factors, remember), forgiving(True), alive:
+        with at_strength(adapter, backend.module, strength):
+            loss = backend.predict(latent, sigma, cond).float().square().mean()
+        torch.autograd.grad(loss, adapter.parameters(), allow_unused=True)
+    return replace(found, plain=found.plain + max(0, alive.most - found.checkpointed), checkpointed=alive.most)

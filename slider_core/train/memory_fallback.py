@@ -29,7 +29,7 @@ from ..encode.encoder import Sample
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import part_of_batch, remember
-from .memory_estimate import Estimate, estimate
+from .memory_estimate import Estimate, estimate, measured
 
 MARGIN = 1.25  # of the estimate: what it does not see, such as the inside of an attention
 T = TypeVar("T")
@@ -141,17 +141,26 @@ class MemoryFallback:
         """The levels from the first that there is room for."""
         self.at = levels[0]
         try:
-            self.estimate = estimate(backend, self.adapter, samples, moments)
+            self.estimate = self._estimated(levels[0], backend, samples, moments)
         except Exception as fault:
             if not backend.memory.is_short(fault):
                 raise
             return levels[-1:]
         self._estimated_for = largest(samples)
-        free = backend.memory.free()
         for number, level in enumerate(levels):
-            if free is None or MARGIN * self.estimate.need(level.checkpointing, level.rows) <= free:
+            if self._fits(level, backend, self.estimate):
                 return levels[number:]
         return levels[-1:]
+
+    def _estimated(self, first: Level, backend: Backend, samples: Sequence[Sample], moments: int) -> Estimate:
+        found = estimate(backend, self.adapter, samples, moments)
+        if not first.checkpointing and self._fits(first, backend, found):
+            return found
+        return measured(found, backend, self.adapter, samples)
+
+    def _fits(self, level: Level, backend: Backend, found: Estimate) -> bool:
+        free = backend.memory.free()
+        return free is None or MARGIN * found.need(level.checkpointing, level.rows) <= free
 
     def _apply(self, backend: Backend) -> None:
         if self.at is not None and self.at.checkpointing:

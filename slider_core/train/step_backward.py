@@ -30,8 +30,8 @@ def backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch],
 
 
 def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
-    """Each part counts as many times as it has units (pairs, or samples) of the step, and is computed in as few pieces as there is
-    room for."""
+    """Each part counts as many times as it has units (pairs, or samples) of the step, and is computed in as few pieces as memory
+    allows."""
     for p in fallback.adapter.parameters():
         p.grad = None
     total = 0.0

@@ -196,6 +196,15 @@ def test_a_new_tensor_in_an_old_place_is_not_taken_for_the_old_one() -> None:
     assert wrong == 0
 
 
+def test_a_graph_without_a_backward_is_let_go() -> None:
+    """Softmax saves its own output."""
+    with forgiving(True):
+        out = (torch.randn(3, requires_grad=True) * 2).softmax(0)
+        memory = weakref.ref(out.untyped_storage())
+        del out
+    assert memory() is None
+
+
 def test_out_arguments_are_forgiven_too() -> None:
     a = torch.randn(3, requires_grad=True)
     with forgiving(True):
