@@ -81,7 +81,6 @@ class Found:
     peak: dict[str, int] = field(default_factory=dict)
     phases: dict[str, dict[str, int]] = field(default_factory=dict)
     estimate: dict[str, int] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
 
 
 LEVELS = {"plain": (False, 2), "checkpointed": (True, 2), "half": (True, 1)}  # checkpointing, samples at once
@@ -122,6 +121,7 @@ def simulated(case: Case, levels: Sequence[str] = tuple(LEVELS)) -> Found:
     from slider_core.backend import Conditioning
     from slider_core.config.lora import AdapterSpec
     from slider_core.encode.encoder import Sample
+    from slider_core.layers import checkpointing
     from slider_core.layers.select import survey
     from slider_core.lora.slider_adapter import Adapter
     from slider_core.with_comfy.model_backend import ComfyBackend
@@ -135,17 +135,26 @@ def simulated(case: Case, levels: Sequence[str] = tuple(LEVELS)) -> Found:
         found.trained = adapter.bytes()
         cond = Conditioning("", case.prompt())
         samples = [Sample(torch.zeros(case.latent), cond, strength, 0) for strength in (1.0, -1.0)]
-        with patch.object(ComfyBackend, "load", lambda _self: None):
+        resident = patch.object(ComfyBackend, "load", lambda _self: None)
+        # every block of these models was found safe (docs/architectures.md): no trial runs in what is counted
+        untried = patch.object(checkpointing._Block, "_is_safe", lambda *_call: True)
+        with resident, untried:
+            ahead = _look_ahead(backend, adapter, samples)
             for level in levels:
+                found.estimate[level] = ahead.need(*LEVELS[level])
                 _step(case, backend, adapter, samples, level, found)
     return found
 
 
-def look_ahead(backend: Any, adapter: Any, samples: Sequence[Any]) -> Any:
+def _look_ahead(backend: Any, adapter: Any, samples: Sequence[Any]) -> Any:
     """The pack's own estimate, an optimizer's moments left out."""
+    import torch
+
+    from slider_core.lora.strength import attached
     from slider_core.train.memory_estimate import estimate, measured
 
-    return measured(estimate(backend, adapter, samples, 0), backend, adapter, samples)
+    with backend.borrowed(), torch.enable_grad(), attached(adapter, backend.module):
+        return measured(estimate(backend, adapter, samples, 0), backend, adapter, samples)
 
 
 def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level: str, found: Found) -> None:
@@ -153,7 +162,6 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
     from meta_step import Counted
 
     from slider_core.config.training import TrainSpec
-    from slider_core.layers import checkpointing
     from slider_core.lora.strength import attached
     from slider_core.train.memory_fallback import Level
     from slider_core.train.trainer import Trainer
@@ -172,9 +180,6 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
         return out
 
     with backend.borrowed(), torch.enable_grad(), attached(adapter, backend.module), ExitStack() as stack:
-        # every block of these models was found safe (docs/architectures.md): no trial runs in what is counted
-        stack.enter_context(patch.object(checkpointing._Block, "_is_safe", lambda *_call: True))
-        found.estimate[level] = look_ahead(backend, adapter, samples).need(twice, rows)
         if twice:
             trainer.fallback._stack = stack
             trainer.fallback._apply(backend)
@@ -190,6 +195,13 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
     found.peak[level] = counted.peak
 
 
+def keep(found: Found) -> None:
+    """Put it beside what was found before."""
+    before = json.loads(FOUND.read_text(encoding="utf-8")) if FOUND.is_file() else {}
+    FOUND.parent.mkdir(parents=True, exist_ok=True)
+    FOUND.write_text(json.dumps(before | {found.name: vars(found)}, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="names of models, or how they begin")
@@ -202,6 +214,7 @@ def main() -> None:
         if not args.only or case.name.startswith(tuple(args.only)):
             found = simulated(case, args.levels)
             print(json.dumps(vars(found)), flush=True)
+            keep(found)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -93,3 +93,11 @@ def norms(diffusion_model: nn.Module) -> Iterator[str]:
     for path, module in diffusion_model.named_modules():
         if path and is_norm(module):
             yield path
+
+
+def without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without the ones at its end, behind its first two dimensions."""
+    bare = tuple(shape)
+    while len(bare) > 2 and bare[-1] == 1:
+        bare = bare[:-1]
+    return bare

@@ -19,9 +19,10 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from ..backend import per_sample
 from ..config.checks import SliderError, need
 from ..config.lora import AdapterSpec, Algorithm
-from ..layers.layer import Target
+from ..layers.layer import Target, without_ones
 
 Shape = tuple[int, ...]
 OutputSlice = tuple[int, int]  # (first row, row after the last) of a fused layer
@@ -61,10 +62,10 @@ class Trainable(ABC):
     def scaled_change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
         """`change` times each row's strength; `strength_B` has one for every row, or one for all."""
         change = self.change(layer, x, out)
-        return change * by_row(strength_B.to(change), change)
+        return change * per_sample(strength_B.to(change), change)
 
     def input_format(self, given: torch.dtype) -> torch.dtype:
-        """The number format in which it wants x, where the layer is given another."""
+        """The number format in which it wants x."""
         return given
 
     def read_base(self, layer: Layer) -> None:  # noqa: B027
@@ -173,7 +174,7 @@ class LayerWeight(ABC):
         and a convolution of one place take each other's."""
         if expected and tensor.numel() == math.prod(expected):
             flat = (expected[0], math.prod(expected[1:]))
-            if _without_ones(tensor.shape) in (_without_ones(expected), _without_ones(flat)):
+            if without_ones(tensor.shape) in (without_ones(expected), without_ones(flat)):
                 return tensor.reshape(expected)
         raise SliderError(
             f"{where} has shape {shape} here, and the {name} of the file, {tuple(tensor.shape)}, does not fit: "
@@ -347,16 +348,3 @@ class LayerWeight(ABC):
     @abstractmethod
     def revived(self, layer: Layer, target: Target) -> Trainable:
         """A trainable part that holds a copy of this change."""
-
-
-def by_row(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(B,) -> (B, 1, ..., 1), with as many dimensions as `like`."""
-    return value_B.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _without_ones(shape: Sequence[int]) -> Shape:
-    """A shape without the ones at its end, behind its first two dimensions."""
-    bare = tuple(shape)
-    while len(bare) > 2 and bare[-1] == 1:
-        bare = bare[:-1]
-    return bare

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...backend import per_sample
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target
-from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable, by_row
+from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
 from ..algorithm_lycoris import LycorisWeight
 
@@ -74,7 +75,7 @@ class LoraPart(Trainable):
         return self._product(x, self.scaling)
 
     def scaled_change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        return self._product(x, by_row(self.scaling * strength_B.float(), x))
+        return self._product(x, per_sample(self.scaling * strength_B.float(), x))
 
     def _product(self, x: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
         x = x.to(self.input_format(x.dtype))
