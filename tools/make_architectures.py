@@ -69,6 +69,7 @@ On a tiny model of each class, with random weights, through ComfyUI's own forwar
 TAIL = """
 No model that makes images, video or sound: {excluded}.
 """
+FORMATS_SECTION = "number formats"  # written by make_every_way.py, and kept when the rest of the page is written anew
 
 
 def core(name: str) -> ModuleType:
@@ -88,6 +89,25 @@ def start(cpu: bool = True) -> None:
     logging.disable(logging.INFO)
     warnings.simplefilter("ignore")
     import comfy.model_management  # noqa: F401 - once, before the models
+
+
+def marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def between(page: str, name: str, text: str) -> str:
+    """The page with `text` between the marks of that name; at its end where it has none."""
+    begin, end = marks(name)
+    if begin not in page:
+        return f"{page.rstrip()}\n\n{begin}\n{text}\n{end}\n"
+    head, rest = page.split(begin, 1)
+    return f"{head}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
+
+
+def section(page: str, name: str) -> str:
+    """What stands between the marks; empty without them."""
+    begin, end = marks(name)
+    return page.split(begin, 1)[1].split(end, 1)[0].strip("\n") if begin in page else ""
 
 
 def shown(number: float) -> str:
@@ -148,7 +168,9 @@ def main() -> None:
         checks.append(row_of_checks(entry))
         print(checks[-1], flush=True)  # noqa: T201
     excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())
-    out.write_text(HEAD + "\n".join(lines) + "\n" + CHECKS + "\n".join(checks) + "\n" + TAIL.format(excluded=excluded), "utf-8")
+    formats = section(out.read_text("utf-8"), FORMATS_SECTION) if out.is_file() else ""
+    page = HEAD + "\n".join(lines) + "\n" + CHECKS + "\n".join(checks) + "\n" + TAIL.format(excluded=excluded)
+    out.write_text(between(page, FORMATS_SECTION, formats) if formats else page, "utf-8")
 
 
 if __name__ == "__main__":

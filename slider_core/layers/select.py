@@ -20,7 +20,8 @@ from ..config.lora import AdapterSpec, Algorithm, Preset
 from .architecture import Architecture
 from .layer import Aliases, Target, find_layer, large_kernel, layers, weight_of
 from .patterns import custom, matching, sized
-from .recognise import ARCHITECTURES, guess, recognise
+from .recognise import ARCHITECTURES, recognise
+from .recognise_guess import guess
 
 MOST_KINDS = 24  # lines of a report's list
 GUESSED = (

@@ -6,7 +6,8 @@ from torch import nn
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.layers.layer import Target
-from slider_core.layers.recognise import ARCHITECTURES, guess
+from slider_core.layers.recognise import ARCHITECTURES
+from slider_core.layers.recognise_guess import guess
 from slider_core.layers.select import presets, select, survey
 from slider_core.with_tiny.model import DEPTH, TinyBackend
 
@@ -118,7 +119,20 @@ def test_an_unknown_model_is_guessed_from_its_structure_with_a_warning() -> None
 def test_a_model_with_diffusers_names_is_guessed_not_taken_for_the_demo() -> None:
     names = ("to_q", "to_k", "to_v")
     model = tree("proj_in", *(f"{at}.0.attn1.{n}" for at in ("stages", "text_refiner") for n in names))
-    assert chosen(model) == {f"stages.0.attn1.{n}" for n in names}
+    assert chosen(model) == {"proj_in", *(f"stages.0.attn1.{n}" for n in names)}
+
+
+def test_qwen_image_2_1_is_guessed_by_its_published_names() -> None:
+    attention = [f"transformer_blocks.{n}.attn.{name}" for n in range(2) for name in ("to_q", "to_k", "to_v", "to_out.0")]
+    others = [f"transformer_blocks.{n}.{name}" for n in range(2) for name in ("img_mlp.gate_up", "img_mlp.out", "modulation.1")]
+    assert chosen(tree("img_in", "txt_in", "proj_out", *attention, *others)) == {"proj_out", *attention}
+
+
+def test_of_two_streams_only_the_one_named_as_the_images_is_guessed() -> None:
+    joint = [f"blocks.0.attn.{name}" for name in ("img_qkv", "txt_qkv", "out")]
+    unnamed = [f"blocks.1.attn.{name}" for name in ("w1q", "w2q", "w1k", "w2k")]
+    tower = ["qwen.layers.0.self_attn.q_proj", "qwen.layers.0.self_attn.k_proj"]
+    assert set(guess(tree(*joint, *unnamed, *tower))) == {"blocks.0.attn.img_qkv", "blocks.0.attn.out"}
 
 
 def test_the_guess_leaves_out_attention_whose_key_is_of_another_width() -> None:

@@ -20,7 +20,8 @@ TEXT = re.compile(
 CROSS_BY_NUMBER = {"sd3", "sdxs", "upscaler"}  # attn2 is image self-attention in SD3.5; elsewhere it looks at the prompt
 
 
-GUESSABLE = {"unet", "sd3", "flux", "flux2", "chroma", "lumina", "wan", "ltx", "qwen", "hidream", "cosmos-predict2", "kandinsky5"}
+RECALL, PRECISION = 0.97, 0.96  # of the guess against each row
+LESS = {"upscaler": 0.63, "sdxs": 0.82, "boogu": 0.79, "auraflow": 0.88}  # where names do not say whose stream it is
 
 
 @pytest.fixture(scope="module", params=FULL, ids=lambda e: e.title)
@@ -87,14 +88,16 @@ def comfyui_finds_its_class_again(built: tuple, pack) -> None:
     assert type(found).__name__ == (entry.detected or entry.name)
 
 
-def the_guess_touches_no_text(built: tuple, pack) -> None:
-    """As if no row knew the model: what the structure alone suggests is no layer that the row calls text."""
+def the_guess_is_nearly_the_row_and_touches_no_text(built: tuple, pack) -> None:
+    """As if no row knew the model: what the structure alone suggests."""
     entry, module = built
-    recognition = pack.core("layers.recognise")
-    row = next(a for a in recognition.ARCHITECTURES if a.name == entry.family)
-    guessed = recognition.guess(module)
-    assert [p for p in guessed if any(re.search(pattern, p) for pattern in row.text)] == []
-    assert guessed or entry.family not in GUESSABLE
+    row = next(a for a in pack.core("layers.recognise").ARCHITECTURES if a.name == entry.family)
+    guessed = pack.core("layers.recognise_guess").guess(module)
+    assert [p for p in guessed if any(re.search(pattern, p) for pattern in row.text) or TEXT.search(p)] == []
+    chosen = {target.path for target in pack.core("layers.select").select(module)}
+    shared = len(chosen & set(guessed))
+    assert shared >= LESS.get(entry.family, RECALL) * len(chosen)
+    assert shared >= PRECISION * len(guessed)
 
 
 def reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:
@@ -117,7 +120,7 @@ def test_a_model_at_full_size(built: tuple, pack) -> None:
     what_must_stay_alone_stays_alone(built, found, pack)
     the_rows_of_fused_layers(built, found)
     comfyui_finds_its_class_again(built, pack)
-    the_guess_touches_no_text(built, pack)
+    the_guess_is_nearly_the_row_and_touches_no_text(built, pack)
     reference_is_the_guides_list_or_a_plain_refusal(built, pack)
 
 
