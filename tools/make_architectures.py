@@ -66,6 +66,13 @@ On a tiny model of each class, with random weights, through ComfyUI's own forwar
 | family | model | gradient | checkpointed | strengths | in place | one by one | blocks |
 |---|---|---|---|---|---|---|---|
 """
+BEYOND = """
+## Layers beyond the guide's list
+
+The guide names layers as diffusers does. Where that list, translated, does not reach what it means, the row goes beyond it; each
+such layer and the reason. Families that are not here have just the list's layers, or fewer (SDXS, the upscaler, Wan).
+
+"""
 TAIL = """
 No model that makes images, video or sound: {excluded}.
 """
@@ -133,6 +140,20 @@ def table_of_families(full: Iterable[Any], build: Any) -> list[str]:
     return lines
 
 
+def table_beyond(full: Iterable[Any], build: Any) -> list[str]:
+    """One row per family and reason: the layers that the guide's list does not reach."""
+    from zoo.beyond import beyond
+
+    kinds: dict[tuple[str, str], dict[str, None]] = {}
+    for entry in full:
+        row = next(a for a in core("layers.recognise").ARCHITECTURES if a.name == entry.family)
+        for kind, why in beyond(row, core("layers.select").select(build(entry).diffusion_model)).items():
+            kinds.setdefault((entry.family, why), {})[kind] = None
+    lines = ["| family | layers | why |", "|---|---|---|"]
+    lines += [f"| `{family}` | {'<br>'.join(f'`{k}`' for k in some)} | {why} |" for (family, why), some in kinds.items()]
+    return lines
+
+
 def row_of_checks(entry: Any) -> str:
     from zoo.measure import measure_gradients, strengths_deviate
 
@@ -169,7 +190,9 @@ def main() -> None:
         print(checks[-1], flush=True)  # noqa: T201
     excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())
     formats = section(out.read_text("utf-8"), FORMATS_SECTION) if out.is_file() else ""
-    page = HEAD + "\n".join(lines) + "\n" + CHECKS + "\n".join(checks) + "\n" + TAIL.format(excluded=excluded)
+    beyond = "\n".join(table_beyond(FULL, build_full))
+    parts = [HEAD + "\n".join(lines), BEYOND + beyond, CHECKS + "\n".join(checks), TAIL.format(excluded=excluded)]
+    page = "\n".join(parts)
     out.write_text(between(page, FORMATS_SECTION, formats) if formats else page, "utf-8")
 
 

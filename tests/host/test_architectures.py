@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from zoo.animals import EXCLUDED, FULL, TINY
+from zoo.beyond import beyond
 from zoo.model import Full, build_full
 
 # names that never belong to the image's own stream, whatever the architecture
@@ -98,6 +99,7 @@ def the_guess_is_nearly_the_row_and_touches_no_text(built: tuple, pack) -> None:
     shared = len(chosen & set(guessed))
     assert shared >= LESS.get(entry.family, RECALL) * len(chosen)
     assert shared >= PRECISION * len(guessed)
+    assert all(beyond(row, pack.core("layers.select").select(module)).values()), "each layer beyond the guide's list has a reason"
 
 
 def reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:
