@@ -61,9 +61,9 @@ CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
     "rotating": (LORA, {"objective": Objective.DENOISE_ROTATING}, (30, 180)),
     "shuffled": (LORA, {}, (60, 180)),  # half of the pairs are the wrong way round
     "same_ends": (LORA, {}, (60, 180)),  # both sides hold positives, of other people
-    "burnt": (LORA, {"rate": 8.0}, (30, 60)),
-    "hot": (LORA, {"rate": 2.0}, (60, 150)),
-    "weak": (LORA, {"rate": 0.017}, (60, 120)),
+    "burnt": (LORA, {"rate": 25.0}, (30, 60)),
+    "hot": (LORA, {"rate": 6.0}, (60, 150)),
+    "weak": (LORA, {"rate": 0.05}, (60, 120)),
     "copies": (LORA, {}, (180,)),  # both sides hold the same images
     "random": (LORA, {}, (0,)),  # never trained, all weights at random
     "onesided": (LORA, {}, (60, 180)),  # the negatives are of another attribute
@@ -72,7 +72,7 @@ CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
 }
 BREAKS = ("shuffled", "same_ends", "burnt", "hot", "copies", "random", "onesided")  # whose refusal is never wrong
 FOUND = 0.0  # in the place of a factor: as the product trains, which lowers the probe's rate where the slider overshoots
-RATES, RATE_STEPS = (FOUND, 1.0, 0.33, 0.1, 3.3, 0.033), 100  # times the probe's
+RATES, RATE_STEPS = (FOUND, 1.0, 0.1, 0.3, 3.0, 10.0), 100  # times the probe's
 ADAPTERS = {
     **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (4, 1, 32, 16)},
     **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind is not Algorithm.LORA},

@@ -28,7 +28,7 @@ from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 OUT = ROOT / "docs" / "images" / "gains.png"
 STEPS, EVERY, WIDTH = 180, 10, 640
-RATES = {"the learning rate that is found": 0.0, "learning rate 0.06": 0.06, "learning rate 0.000001": 1e-6}
+RATES = {"the learning rate that is found": 0.0, "learning rate 0.03": 0.03, "learning rate 0.000001": 1e-6}
 
 
 def trained(rate: float) -> Trainer:

@@ -18,12 +18,12 @@ from ..config.checks import need
 from ..config.training import Optimizer, Schedule, TrainSpec
 
 BATCHES = 6  # whose gradients are averaged
-SHARE = 0.24  # of the wanted displacement, that one step at the rate makes
+SHARE = 0.08  # of the wanted displacement, that one step at the rate makes
 FIRST, MOST_TRIES, NEAR = 1e-3, 6, 1.5  # the rate that is tried first; a try ends the probe that is within this factor
 UNKNOWN = 2e-3  # where nothing can be measured: the two sides do not differ
 LEAST, MOST = 1e-7, 1.0
-FAR_BEYOND = 5.0  # times the probe's rate: a hand-set one burns
-FAR_BELOW = 60.0  # and below that it hardly learns
+FAR_BEYOND = 10.0  # times the probe's rate: a hand-set one burns
+FAR_BELOW = 20.0  # and below that it hardly learns
 FLOOR = 0.05  # what is left of the rate at the end of a schedule
 
 

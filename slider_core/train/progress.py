@@ -29,7 +29,7 @@ from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
 from .learning_rate import probed_rate
 
-FORESEEN = 1 / 81  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
+FORESEEN = 1 / 9  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
 MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
 WHOLE_EVERY = 120  # steps between two readings that hold these two; the last of a run does too
 

@@ -23,7 +23,7 @@ GROWTH, SMALL = 0.06, 0.004  # of the learned share, over the last third of the 
 UNFINISHED = 1.25  # best strength: above it there is more to learn
 PATIENCE = 600  # steps, after which a flat share is enough: some sliders never come near 1
 FALL, LEAST_FALL = 0.5, 30
-OVERSHOT, LOST = 0.6, 0.02  # best strength below which the rate is too high, and the learned share that this costs at least
+OVERSHOT, LOST = 0.6, 0.05  # best strength below which the rate is too high, and the learned share that this costs at least
 LOWER, MOST_LOWERED = 3.0, 1  # by what a rate that was found is then divided, and how often at most
 IMAGES_STEPS = 160  # of images that do not line up: half of them more while the rate falls
 
