@@ -2,8 +2,8 @@
 
     python benchmarks/batches.py                      # goes on where it was stopped
 
-Every row has the same pairs, first weights and base model, and as many samples in all; the rate is the probe's of batch 4 times
-the factor. Effect: how far the attribute moves from -1 to +1 as trained, in drawn pictures, share of the images' own gap.
+Every row has the same pairs, first weights and base model, and as many samples in all; the rate is TrainSpec's own times the
+factor. Effect: how far the attribute moves from -1 to +1 as trained, in drawn pictures, share of the images' own gap.
 """
 
 from __future__ import annotations
@@ -52,12 +52,11 @@ def main() -> None:
     done = {(*row["world"], row["batch"], row["factor"]) for row in rows}
     for name, attribute in WORLDS:
         model, samples, effect = world(name, attribute)
-        first, _ = trained(model, samples, TrainSpec(seed=SEED, batch=4, steps=1))
         for batch in BATCHES:
             for factor in FACTORS:
                 if factor > batch / 4 or (name, attribute, batch, factor) in done:
                     continue
-                spec = TrainSpec(seed=SEED, batch=batch, steps=SAMPLES // batch, lr=factor * first.rate, any_rate=True)
+                spec = TrainSpec(seed=SEED, batch=batch, steps=SAMPLES // batch, lr=factor * TrainSpec.lr, any_rate=True)
                 trainer, seconds = trained(model, samples, spec)
                 row = {
                     "world": (name, attribute),
@@ -76,13 +75,13 @@ def main() -> None:
 
 def table(rows: list[dict]) -> str:
     """Markdown: a line per batch and factor, means over the worlds' attributes."""
-    lines = ["| batch | steps | rate, times that of batch 4 | effect | learned share |", "|---|---|---|---|---|"]
+    lines = ["| batch | steps | rate, times 0.002 | effect | learned share |", "|---|---|---|---|---|"]
     for batch in BATCHES:
         for factor in FACTORS:
             some = [row for row in rows if (row["batch"], row["factor"]) == (batch, factor)]
             if some:
                 effect, learned = (statistics.mean(row[key] for row in some) for key in ("effect", "learned"))
-                lines.append(f"| {batch} | {SAMPLES // batch} | {factor:.2g} | {effect:.2f} | {learned:.0%} |")
+                lines.append(f"| {batch} | {SAMPLES // batch} | {factor:.2g} | {effect:.2f} | {learned:.0%} |".replace("%", " %"))
     return "\n".join(lines)
 
 
