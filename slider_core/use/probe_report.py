@@ -1,0 +1,48 @@
+"""What a probe has found of a direction (train/direction.py), in sentences and as a picture."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from ..canvas import Line, Panel, draw_lines
+from ..train.direction import LEVELS, SOME, Asked, Direction
+from .plot_curves import COLOURS, CURVE
+
+FIRST = 3  # layers that are named
+LITTLE = 0.5  # of what the pairs ask, in the layers of the preset auto
+FOUND = {
+    Direction.CLEAR: "There is a direction",
+    Direction.WEAK: "The direction is weak",
+    Direction.NONE: "No common direction is seen",
+}
+
+
+def report(found: Asked, in_auto: float) -> str:
+    """Sentences for the user. `in_auto`: the share of what is asked that lies in the layers of the preset auto."""
+    low, high = found.window
+    largest = max(found.agreements)
+    at = LEVELS[found.agreements.index(largest)]
+    named = ", ".join(f"{path} {share:.0%}" for path, share in found.layers[:FIRST])
+    lines = [
+        f"{FOUND[found.direction]}: what {found.pairs} pairs ask of the model has a mean cosine of {found.agreement:.2f} "
+        f"({SOME:g} and more is clear; most, {largest:.2f}, at noise level {at:g}).",
+        f"A step moves most between noise levels {low:.2g} and {high:.2g}; two noises of one pair agree by {found.by_noise:.2f}.",
+        f"Layers that answer most: {named}. The preset auto reaches {in_auto:.0%} of it.".replace("%", " %"),
+    ]
+    if found.direction is not Direction.CLEAR:
+        lines.append("Look at the pairs: the wrong way round, wrong partners, or more than one thing that differs.")
+    if (low, high) != (0.0, 1.0):
+        lines.append(f"To try: noise_from {low:.2g} and noise_to {high:.2g} in Slider Train Options.")
+    if in_auto < LITTLE:
+        lines.append('To try: the preset "all" in Slider Target Injector.')
+    return "\n".join(lines)
+
+
+def draw_asked(found: Asked, name: str) -> Image.Image:
+    """Agreement and size of a step over the noise levels, 900 x 520."""
+    ticks = {level: f"{level:g}" for level in LEVELS}
+    panel = Panel(f"{name}: what its pairs ask", "noise level", "", ticks, (min(LEVELS), max(LEVELS)))
+    lines = []
+    for number, (label, values) in enumerate((("agreement", found.agreements), ("size of a step", found.sizes))):
+        lines.append(Line(label, list(zip(LEVELS, values, strict=True)), COLOURS[number]))
+    return draw_lines(panel, lines, CURVE)
