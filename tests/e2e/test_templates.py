@@ -24,6 +24,7 @@ SHOWN = {
 DOWNLOADED = (
     "slider_assistant_adapter",
     "slider_controlnet",
+    "slider_edit_model",
     "slider_flux",
     "slider_qwen_image",
     "slider_sd15_folders",

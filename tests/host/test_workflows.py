@@ -37,6 +37,7 @@ EXTRAS = (
     "nodes_flux",
     "nodes_model_advanced",
     "nodes_preview_any",
+    "nodes_edit_model",
 )
 
 
