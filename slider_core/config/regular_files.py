@@ -32,7 +32,8 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is one, as far as that can be seen: not on a drive that is gone, nor in a folder that may not be searched."""
+    """Whether it is one, as far as that can be seen: not on a drive that is gone, in a folder that may not be searched, or of a
+    name that is too long or has a zero in it."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

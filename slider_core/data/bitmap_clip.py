@@ -16,20 +16,13 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from ..config.checks import SliderError, need
-from ..config.regular_files import open_file
+from ..config.regular_files import is_folder, open_file
 from . import bitmap
 from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, Colour, Look
 
 MOST_DECODED = 10**10  # pixels of an animation: 5,000 frames of 1920 x 1080
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # one of them begins an MP4 or QuickTime file
 MATROSKA = b"\x1a\x45\xdf\xa3"
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that is too long, or with a zero in it: the reader says so
-        return False
 
 
 def _is_video(path: Path) -> bool:
@@ -44,7 +37,7 @@ def look(path: str | Path, copy_pixels: int = 0) -> Look:
     too large, too small; for a video and a folder also what `load_clip` raises.
     """
     path = Path(path)
-    if _is_folder(path):
+    if is_folder(path):
         return _look_folder(path, copy_pixels)
     if _is_video(path):
         count, (first,) = load_video(path, 1)
@@ -73,7 +66,7 @@ def load_clip(path: str | Path, frames: int, background: Colour = bitmap.WHITE) 
     """
     path = Path(path)
     need(frames >= 1, f"A clip needs at least 1 frame, got {frames!r}.", "clip.frames")
-    if _is_folder(path):
+    if is_folder(path):
         files = frame_files(path)
         pictures = [bitmap.over(bitmap.load_image(files[i]), background) for i in evenly_spaced(path, len(files), frames)]
     elif _is_video(path):
@@ -91,8 +84,11 @@ def _check_equal(path: Path, sizes: set[tuple[int, int]]) -> None:
 
 def by_number(name: str) -> list[tuple[bool, int, str]]:
     """A key to sort names with, the numbers in them by value: 2 before 10."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return [(i % 2 == 0, int(part) if i % 2 else 0, part) for i, part in enumerate(parts)]
+    key = []
+    for place, part in enumerate(re.split(r"([0-9]+)", name.lower())):
+        is_number = place % 2 == 1
+        key.append((not is_number, int(part) if is_number else 0, part))
+    return key
 
 
 def frame_files(path: Path) -> list[Path]:

@@ -55,10 +55,12 @@ class BucketFiles:
         if not paths:
             return
         home = self.folder.parent
-        short = [path.relative_to(home) if path.is_relative_to(home) else path for path in paths[:NAMED]]  # a table may name any
-        names = ", ".join(shown(path.as_posix()) for path in short)
+        names = []
+        for path in paths[:NAMED]:
+            short = path.relative_to(home) if path.is_relative_to(home) else path  # a table may name any
+            names.append(shown(short.as_posix()))
         more = f", and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-        self.unused.append(f"{names}{more}: {what}")
+        self.unused.append(f"{', '.join(names)}{more}: {what}")
 
 
 def endings() -> tuple[str, ...]:

@@ -102,7 +102,10 @@ def _read_sample(path: Path, text: BucketText, copy_pixels: int) -> tuple[ImageS
     files, roots = text.files, text.roots
     frames = frame_files(path) if path.is_dir() else []
     mask = files.masks.get(path)
-    for file in (path, *frames, *([mask] if mask else [])):
+    read = [path, *frames]
+    if mask:
+        read.append(mask)
+    for file in read:
         outside = f"Image {file} leads outside the folders for datasets, or nowhere. Copy it there."
         need(inside(file, roots), outside, "image.outside")
     seen = look(path, copy_pixels)
@@ -204,7 +207,8 @@ def graph_bucket(images_BHWC: torch.Tensor, strength: float, captions: Sequence[
     One caption is for all, else one for each image; a mask of one is for all. SliderError where the numbers do not fit.
     """
     count = len(images_BHWC)
-    for what, number in (("captions", len(captions)), ("masks", 1 if mask_BHW is None else len(mask_BHW))):
+    masks = 1 if mask_BHW is None else len(mask_BHW)
+    for what, number in (("captions", len(captions)), ("masks", masks)):
         unequal = f"{number} {what} for {count} images: give one for all, or one for each."
         need(number in (0, 1, count), unequal, "bucket.counts")
     samples = []

@@ -29,8 +29,11 @@ def sides_of(buckets: Iterable[Bucket]) -> tuple[list[ImageSample], list[ImageSa
 
 def graded(buckets: Iterable[Bucket]) -> bool:
     """Whether the images of a bucket lie on both sides, by strengths of their own."""
-    signs = [{sample.sign for sample in bucket.image_samples} for bucket in buckets]
-    return any({1, -1} <= both for both in signs)
+    for bucket in buckets:
+        signs = {sample.sign for sample in bucket.image_samples}
+        if {1, -1} <= signs:
+            return True
+    return False
 
 
 def staged_pairs(buckets: Sequence[Bucket]) -> Pairs:
@@ -52,7 +55,10 @@ def staged_pairs(buckets: Sequence[Bucket]) -> Pairs:
     one_sided = any(max(strengths) <= 0 or min(strengths) >= 0 for strengths in stages)
     if not several or one_sided or sum(map(len, subjects.values())) != count:
         return []
-    return [pair for strengths in stages for pair in _pairs_of_stages(strengths)]
+    pairs: Pairs = []
+    for strengths in stages:
+        pairs += _pairs_of_stages(strengths)
+    return pairs
 
 
 def _pairs_of_stages(stages: dict[float, ImageSample]) -> Pairs:

@@ -163,7 +163,7 @@ def _strengths_of(names: Sequence[str], strength: float) -> dict[str, float]:
     bare: dict[str, float] = {}
     for name in names:
         again = _REPEATED.fullmatch(name)
-        word = (again[2] if again else name).lower()
+        word = again[2].lower() if again else name.lower()
         number = _BY_STRENGTH.fullmatch(word)
         if number:
             strengths[name] = float(number[1])
@@ -172,7 +172,9 @@ def _strengths_of(names: Sequence[str], strength: float) -> dict[str, float]:
         elif word in NAMED or word in ALSO_NAMED:
             strengths[name] = (NAMED | ALSO_NAMED)[word] * strength
     both = min(bare.values(), default=0.0) < 0 < max(bare.values(), default=0.0)
-    return strengths | (bare if both else {})
+    if both:
+        strengths |= bare
+    return strengths
 
 
 def _refuse_misspelt(folder: Path) -> None:
@@ -321,4 +323,6 @@ def _words_added(target: str, positive: str) -> str:
 def origin(dataset: Dataset) -> dict[str, str]:
     """What a run must not change of its dataset, with the prompts by name."""
     prompts = "; ".join(map(str, dataset.text_sliders))
-    return ({"prompts": prompts} if prompts else {}) | {"dataset": dataset.digest}
+    if not prompts:
+        return {"dataset": dataset.digest}
+    return {"prompts": prompts, "dataset": dataset.digest}

@@ -108,7 +108,11 @@ def fittings(dataset: Dataset, resolution: int, step: int) -> list[Fitted]:
 
 def _mirrored(fitted: Sequence[Fitted], pairs: int) -> list[Fitted]:
     """The same once more, seen in a mirror; pairs stay pairs."""
-    return [replace(one, pair=None if one.pair is None else one.pair + pairs, flip=True) for one in fitted]
+    mirrored = []
+    for one in fitted:
+        pair = None if one.pair is None else one.pair + pairs
+        mirrored.append(replace(one, pair=pair, flip=True))
+    return mirrored
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class Pixels:
         """(image (3, H, W) or clip (T, 3, H, W) in [0, 1], mask (1, H, W) or None) at the fitted size."""
         frames = [_fit_picture(frame, at) for frame in self.frames]
         image = torch.stack(frames) if len(frames) > 1 else frames[0]
-        return image, None if self.mask is None else _fit_picture(self.mask, at)
+        mask = None if self.mask is None else _fit_picture(self.mask, at)
+        return image, mask
 
 
 def _fit_picture(picture: Image.Image, at: Fitted) -> torch.Tensor:

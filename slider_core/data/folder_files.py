@@ -200,12 +200,13 @@ def put_back(folder: Path) -> None:
     """Give the images that a kill has left half way in a move their names again, or others where those are taken."""
     for side in (*SIDES, REMOVED):
         place = side_folder(folder, side)
-        for path in list(place.iterdir()) if place.is_dir() else ():
+        if not place.is_dir():
+            continue
+        for path in list(place.iterdir()):
             match = MOVING.fullmatch(path.name)
             if match:
-                path.rename(
-                    _free(path.with_name(match[1])) if os.path.lexists(path.with_name(match[1])) else path.with_name(match[1])
-                )
+                before = path.with_name(match[1])
+                path.rename(_free(before) if os.path.lexists(before) else before)
 
 
 def place_of(folder: Path, file: Path) -> str:

@@ -146,7 +146,8 @@ def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
     captions = CaptionFrom(strategy) if strategy in strategies else CaptionFrom.TEXTFILE
     if captions is CaptionFrom.TEXTFILE and not entry.flag("disable_multiline_split"):
         captions = CaptionFrom.TEXTLINES
-    return captions, None, prompt if entry.flag("prepend_instance_prompt") else ""
+    trigger = prompt if entry.flag("prepend_instance_prompt") else ""
+    return captions, None, trigger
 
 
 def _resolution(entry: _Entry) -> int:

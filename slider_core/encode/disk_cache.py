@@ -166,8 +166,10 @@ class DiskCache:
         for _, path, size in entries:
             if full and held > KEEP * self.budget and path != kept:
                 trouble = self._remove(path)
-                self.trouble = trouble or self.trouble
-                held -= 0 if trouble else size
+                if trouble:
+                    self.trouble = trouble
+                else:
+                    held -= size
         self._held, self._fresh = held, 0
 
     def _entries(self) -> Iterator[tuple[int, Path, int]]:

@@ -107,7 +107,8 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
+        items = value.values() if isinstance(value, dict) else value
+        for item in items:
             yield from _tensors_in(item)
 
 
@@ -143,7 +144,8 @@ class _Call:
         self.values = values
         split = len(values) - len(self.names)
         named = dict(zip(self.names, values[split:], strict=True))
-        with self.state(), self.without_out() if again else nullcontext():
+        without_out = self.without_out() if again else nullcontext()
+        with self.state(), without_out:
             self.output, out = _take_out(self.forward(*values[:split], **named))
         return tuple(out)
 

@@ -106,7 +106,8 @@ class Reach:
                 self.before_call.add(layer)
             hooked.rows = 0
             self.reads[layer] = self.call.enter_context(recorded(hooked))
-        for switch in [*ALWAYS, *(PLAIN if self.ways.plain else [])]:
+        switches = [*ALWAYS, *PLAIN] if self.ways.plain else ALWAYS
+        for switch in switches:
             self.call.enter_context(switch())
         for layer in self.ways.changed:
             if layer in self.layers:

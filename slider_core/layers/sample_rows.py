@@ -137,7 +137,8 @@ def samples_apart(
     try:
         alone = torch.cat([run([0.0], [0]), run([0.0], [1])])
         rounding = (run([0.0, 0.0], [0, 1]) - alone).norm()
-        if not rounding <= (ROUNDING_HALF if half else ROUNDING) * alone.norm():
+        allowed = ROUNDING_HALF if half else ROUNDING
+        if not rounding <= allowed * alone.norm():
             return False
         for size in NUDGES:
             first = run([1.0], [0], size)

@@ -38,7 +38,9 @@ def describe(left_out: Sequence[LeftOut], kept: Sequence[float]) -> list[str]:
     for reason in Reason:
         parts = [part for part in left_out if part.reason is reason]
         if parts:
-            names = ", ".join(part.name for part in parts[:SHOWN]) + (", ..." if len(parts) > SHOWN else "")
+            names = ", ".join(part.name for part in parts[:SHOWN])
+            if len(parts) > SHOWN:
+                names += ", ..."
             details = "; ".join(dict.fromkeys(part.detail for part in parts if part.detail))
             count = f"{len(parts)} part{'s' if len(parts) > 1 else ''}"
             lines.append(f"Left out: {count} {reason.value} ({names}){': ' if details else ''}{details}.")

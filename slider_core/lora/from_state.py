@@ -158,7 +158,8 @@ def _kind(tensors: State) -> tuple[type[LayerWeight] | None, str]:
     kind = for_tensors(tensors)
     if kind is None:
         beside = set(tensors) - {"alpha", SCALAR, UP_BIAS, "dora_scale"}
-        return None, f"{', '.join(sorted(beside))} alone" if beside else ""
+        why = f"{', '.join(sorted(beside))} alone" if beside else ""
+        return None, why
     lacking = kind.lacking(set(tensors))
     return (None, f"no {', '.join(lacking)}") if lacking else (kind, "")
 

@@ -69,7 +69,11 @@ def text_target(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> T
 @torch.no_grad()
 def own_prompt_predictions(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with the frozen model's prediction at each row's own prompt, positive or negative, as the right one."""
-    prompts = [s.prompt_pair.positive if s.strength > 0 else s.prompt_pair.negative for s in samples if s.prompt_pair]
+    prompts = []
+    for sample in samples:
+        pair = sample.prompt_pair
+        if pair:
+            prompts.append(pair.positive if sample.strength > 0 else pair.negative)
     return replace(batch, right=backend.predict(batch.x, batch.sigma_B, prompts).float())
 
 

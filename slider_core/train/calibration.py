@@ -67,11 +67,9 @@ class Calibration:
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
         ends = ["0"] if self.one_way else []
         ends += [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
-        one = (
-            ""
-            if (self.plus and self.minus) or self.one_way
-            else f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
-        )
+        one = ""
+        if not self.one_way and not (self.plus and self.minus):
+            one = f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
         best = f"best at {' and '.join(sides)} as trained"
         return f"Strength 1 = {self._share()}{self.shown} ({best}); useful range {' to '.join(ends)}.{one}"
 

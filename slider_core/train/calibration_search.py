@@ -125,7 +125,10 @@ def calibrate(
         meter = ErrorMeter(backend, adapter, samples, seed, on_pass)
         searches = [_Search(error) for error in meter.errors(0.0, 0.0)]
         while any(search.pending for search in searches):
-            _read(meter, searches, [search.pending[0] if search.pending else search.best() for search in searches])
+            strengths = []
+            for search in searches:
+                strengths.append(search.pending[0] if search.pending else search.best())
+            _read(meter, searches, strengths)
         for factor in AROUND:
             _read(meter, searches, [factor * search.best() for search in searches])
         shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the prompts"

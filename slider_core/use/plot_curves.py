@@ -39,7 +39,9 @@ def draw_calibration(calibration: Calibration, title: str) -> Image.Image:
     """What is explained of the images at each strength, in units of the calibrated slider: both sides on one axis."""
     shares = {0.0: 0.0}
     for sign, side in ((1, calibration.plus), (-1, calibration.minus)):
-        for strength, share in side.curve if side else ():
+        if side is None:
+            continue
+        for strength, share in side.curve:
             shares[round(sign * strength / calibration.unit, 2)] = share
     least = -0.5 * max([*shares.values(), TOO_FLAT])
     strengths = sorted(strength for strength, share in shares.items() if share > least) or sorted(shares)

@@ -107,7 +107,9 @@ def _weight(layer: nn.Module, like: torch.Tensor) -> Iterator[torch.Tensor]:
         yield cast(like)[0]
         return
     with comfy.ops.CastBiasWeightContext(layer, like, offloadable=True) as (weight, _bias):
-        yield (weight.dequantize() if isinstance(weight, QuantizedTensor) else weight).to(like.dtype)
+        if isinstance(weight, QuantizedTensor):
+            weight = weight.dequantize()
+        yield weight.to(like.dtype)
 
 
 def _back_linear(layer: nn.Module, grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -131,7 +131,8 @@ def interruptible(module: nn.Module) -> Iterator[None]:
         check()
 
     def after(_block: nn.Module, _args: object, output: object) -> None:
-        for tensor in output if isinstance(output, tuple) else (output,):
+        tensors = output if isinstance(output, tuple) else (output,)
+        for tensor in tensors:
             if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
                 tensor.register_hook(lambda _gradient: check())
                 return

@@ -82,7 +82,8 @@ def control_of_rows(
                 output = controls[0].get_control(x_BCHW, sigma_B, joined_rows(rows), 1, options)
             parts.append((rows, output))
         else:
-            with picking([samples[row] if samples else row for row in rows]):
+            picked = [samples[row] for row in rows] if samples else rows
+            with picking(picked):
                 output = controls[rows[0]].get_control(x_BCHW[rows], sigma_B[rows], joined_rows(rows), 1, options)
             parts.append((rows, output))
     return together(parts)
@@ -100,7 +101,9 @@ def together(parts: Sequence[tuple[list[int], Control | None]]) -> Control | Non
     for name, entries in controls[0].items():
         batch[name] = []
         for place in range(len(entries)):
-            tensors = [None if control is None else _entry(control, controls[0], name, place) for _, control in parts]
+            tensors: list[torch.Tensor | None] = []
+            for _, control in parts:
+                tensors.append(None if control is None else _entry(control, controls[0], name, place))
             key = tuple(map(id, tensors))
             if key not in whole:
                 whole[key] = _all_rows(tensors, [rows for rows, _ in parts], count)

@@ -58,6 +58,7 @@ def _hash_change(digest: Any, name: str, change: Any) -> None:
     digest.update(name.encode())
     weights = getattr(change, "weights", change if isinstance(change, (tuple, list)) else ())
     for part in weights:
-        for tensor in part if isinstance(part, (tuple, list)) else [part]:
+        tensors = part if isinstance(part, (tuple, list)) else [part]
+        for tensor in tensors:
             if isinstance(tensor, torch.Tensor):
                 digest.update(few_numbers(tensor))

@@ -53,7 +53,8 @@ def of_sampling(patcher: Any) -> list[str]:
     for kind, keyed in _wrappers(patcher).items():
         for key, functions in keyed.items():
             if kind in OF_SAMPLING and functions:
-                keys[kind if key == NO_KEY else key] = None
+                name = kind if key == NO_KEY else key
+                keys[name] = None
     return list(keys)
 
 

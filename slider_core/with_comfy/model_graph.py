@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,19 +67,28 @@ def part_links(graph: Graph) -> dict[str, Link]:
     takers = training[:1] or list(graph.values())
     links = {}
     for part in PARTS:
-        found = {link for node in takers for name, link in _links(node) if name == part and link[0] in graph}
-        # of a chain of loaders and patches the end counts
-        ends = [link for link in found if not any(link[0] in _before(graph, other[0]) for other in found - {link})]
+        ends = _ends(graph, takers, part)
         need(
             bool(ends), f"No node of the graph takes a {part}: export one with a sampler, a prompt and a VAE node.", "graph.part"
         )
         several = f"The graph has {len(ends)} ends for {part} (nodes {', '.join(sorted(end[0] for end in ends))}): leave one."
         need(len(ends) == 1, several, "graph.several")
         links[part] = ends[0]
-    for name, link in _links(training[0]) if training else ():
-        if name == "control":
-            links[name] = link
+    for node in training[:1]:
+        links |= {name: link for name, link in _links(node) if name == "control"}
     return links
+
+
+def _ends(graph: Graph, takers: Sequence[Mapping[str, Any]], part: str) -> list[Link]:
+    """What the takers are given as that part; of a chain of loaders and patches the end counts."""
+    links: set[Link] = set()
+    for node in takers:
+        links |= {link for name, link in _links(node) if name == part and link[0] in graph}
+    ends = []
+    for link in links:
+        if not any(link[0] in _before(graph, other[0]) for other in links - {link}):
+            ends.append(link)
+    return ends
 
 
 def _names(graph: Graph, link: Link) -> list[str]:

@@ -120,7 +120,8 @@ class Trial:
         with backend.running(), torch.no_grad():
             sigma = backend.sigmas(torch.tensor([0.5]))
             x = backend.add_noise(proof.latent_CHW[None].to(backend.device), noise, sigma)
-            with at_strength(adapter, backend.module, [strength]) if adapter else nullcontext():
+            in_force = at_strength(adapter, backend.module, [strength]) if adapter else nullcontext()
+            with in_force:
                 return backend.predict(x, sigma, [proof.cond]).float().clone()
 
     def forward(self, proof: Proof) -> float:
@@ -132,7 +133,9 @@ class Trial:
         load(self.model)
         adapter = Adapter.from_weights(self.model.model.diffusion_model, self.slider.weights, self.model.load_device)
         exact = self._exact()
-        rounding = NOISE * (torch.finfo(torch.float32).eps if exact else self._eps() * bool(self.eps))
+        rounding = NOISE * torch.finfo(torch.float32).eps
+        if not exact:
+            rounding = NOISE * self._eps() * bool(self.eps)
         native = to_native(self.slider.weights)
         base = self._output(self.model, proof)
         worst = 0.0

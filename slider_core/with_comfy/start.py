@@ -101,7 +101,9 @@ def _folders(root: Path) -> None:
     """Further model folders and another output folder, as ComfyUI's own start sets them; a temporary folder of this process."""
     paths = import_module("folder_paths")
     args = import_module("comfy.cli_args").args
-    extra = [root / "extra_model_paths.yaml", *(Path(path) for some in args.extra_model_paths_config or () for path in some)]
+    extra = [root / "extra_model_paths.yaml"]
+    for files in args.extra_model_paths_config or ():
+        extra += map(Path, files)
     for file in extra:
         if file.is_file():
             import_module("utils.extra_config").load_extra_path_config(str(file))

@@ -36,8 +36,9 @@ class VectorPart(Trainable):
         bias = self.vectors.get(BIAS)
         if bias is None or DIFF in self.vectors:
             return _affine(layer, x.float(), self.vectors[DIFF], bias)
-        channels_first = isinstance(layer, (*CONVOLUTIONS, nn.GroupNorm))
-        return (bias.reshape(-1, *[1] * (out.ndim - 2)) if channels_first else bias).expand(out.shape)
+        if isinstance(layer, (*CONVOLUTIONS, nn.GroupNorm)):  # channels come first
+            return bias.reshape(-1, *[1] * (out.ndim - 2)).expand(out.shape)
+        return bias.expand(out.shape)
 
     def serialized(self) -> VectorWeight:
         return VectorWeight({name: serialized_copy(vector) for name, vector in self.vectors.items()}, None, self.base)
