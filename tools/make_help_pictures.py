@@ -69,7 +69,7 @@ PLACE = """([titles, margin]) => {
 
 def shoot(page: Page, name: str, shot: Shot) -> None:
     wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN])
-    harness.settle(page, 1500)
+    page.wait_for_timeout(1500)
     left, above = page.evaluate("() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.left, r.top]; }")
     clip = {
         "x": left,

@@ -4,23 +4,20 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
 from core.faults import refused
+from core.test_progress import CONCEPT, constant_model
 
 from slider_core.backend import Conditioning
-from slider_core.config.lora import AdapterSpec, FileDtype, FileFormat
+from slider_core.config.lora import FileDtype, FileFormat
 from slider_core.config.training import Objective, Sides, TrainSpec
 from slider_core.encode.encoder import Sample
-from slider_core.layers.layer import Target
 from slider_core.lora.info import SliderInfo
-from slider_core.lora.slider_adapter import Adapter
 from slider_core.objective.one_way import on_sides
 from slider_core.train.displacement import DisplacementMeter
 from slider_core.train.measurement import measure
 from slider_core.train.progress import Probe
 from slider_core.train.progress_verdict import Evidence, Verdict, judge
 
-CONCEPT = torch.tensor([1.0, -2.0, 0.5])
 # what the slider answers for its strength, in images; the LoRA weight of strength 1; the share that is drawn there
 SCALES = {
     "as_trained": (1.05, 1.0, 1.05),  # the best is 0.95, and strength 1 nearly as good
@@ -32,19 +29,6 @@ SCALES = {
 }
 
 
-def model_and_slider(linear_backend, scale: float) -> tuple[object, Adapter]:
-    """A model that answers with the clean image, and says nothing but the slider's strength times `scale` CONCEPT."""
-    model = linear_backend()
-    model.module.mix.weight.data.zero_()
-    model.add_noise = lambda latent, _noise, _sigma: torch.ones_like(latent)
-    model.target = lambda latent, _noise, _sigma: latent
-    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=1, alpha=1.0))
-    with torch.no_grad():
-        adapter.parameters()[0].copy_(torch.tensor([[1.0, 0.0, 0.0]]))
-        adapter.parameters()[1].copy_(scale * CONCEPT[:, None])
-    return model, adapter
-
-
 def images(aligned: bool = True, strength: float = 1.0) -> list[Sample]:
     flat = CONCEPT[:, None, None].expand(3, 4, 4)
     return [Sample(sign * flat, Conditioning("", None), sign * strength, 0, aligned=aligned) for sign in (1.0, -1.0)]
@@ -52,7 +36,7 @@ def images(aligned: bool = True, strength: float = 1.0) -> list[Sample]:
 
 @pytest.mark.parametrize(("scale", "unit", "share"), SCALES.values(), ids=SCALES)
 def test_strength_1_and_what_it_draws(linear_backend, scale: float, unit: float, share: float) -> None:
-    model, adapter = model_and_slider(linear_backend, scale)
+    model, adapter = constant_model(linear_backend, scale)
     passes = []
     meter = DisplacementMeter(images(), Objective.DENOISE_PAIRED, 0)
     calibration, drawn = measure(model, adapter, images(), meter, passes.append)
@@ -66,7 +50,7 @@ def test_strength_1_and_what_it_draws(linear_backend, scale: float, unit: float,
 
 
 def test_images_of_another_strength_become_1_all_the_same(linear_backend) -> None:
-    model, adapter = model_and_slider(linear_backend, 0.4)
+    model, adapter = constant_model(linear_backend, 0.4)
     samples = images(strength=2.0)
     calibration, drawn = measure(model, adapter, samples, DisplacementMeter(samples, Objective.DENOISE_PAIRED, 0))
     assert (calibration.unit, calibration.plus.best) == pytest.approx((2.5, 2.5), rel=1e-3)
@@ -74,7 +58,7 @@ def test_images_of_another_strength_become_1_all_the_same(linear_backend) -> Non
 
 
 def test_without_pairs_nothing_can_be_laid_along(linear_backend) -> None:
-    model, adapter = model_and_slider(linear_backend, 1.0)
+    model, adapter = constant_model(linear_backend, 1.0)
     samples = images(aligned=False)
     calibration, drawn = measure(model, adapter, samples, DisplacementMeter(samples, Objective.DISPLACEMENT, 0, draws=2))
     assert calibration.unit == pytest.approx(1.0, rel=1e-3)
@@ -82,7 +66,7 @@ def test_without_pairs_nothing_can_be_laid_along(linear_backend) -> None:
 
 
 def test_pictures_that_are_not_finite_are_burnt_ones(linear_backend) -> None:
-    model, adapter = model_and_slider(linear_backend, math.inf)
+    model, adapter = constant_model(linear_backend, math.inf)
     meter = DisplacementMeter(images(), Objective.DENOISE_PAIRED, 0)
     _, drawn = measure(model, adapter, images(), meter)
     assert (drawn.share, drawn.contrast) == (0.0, math.inf)
@@ -90,7 +74,7 @@ def test_pictures_that_are_not_finite_are_burnt_ones(linear_backend) -> None:
 
 def test_a_one_way_slider_is_asked_for_all_of_the_difference_and_has_no_minus_side(linear_backend) -> None:
     """The images lie 2 CONCEPT apart: all of it is wanted at +1."""
-    model, adapter = model_and_slider(linear_backend, 1.0)
+    model, adapter = constant_model(linear_backend, 1.0)
     one_way = on_sides(images(), Sides.PLUS)
     assert [sample.strength for sample in one_way] == [1.0, 0.0]
     meter = DisplacementMeter(one_way, Objective.DISPLACEMENT, 0)

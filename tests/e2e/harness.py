@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ BUILD = ROOT / "build"
 SCREENS = BUILD / "screens"
 PACK = "slider-lora"
 BOOT_S = 180.0
+FEW_STEPS = 6
 PATIENCE_S = 90.0  # of a click, on a machine that does much else
 MODEL_FOLDERS = ("loras", "checkpoints", "diffusion_models", "text_encoders", "vae")
 # without the last four, Chromium calls its maker at every start
@@ -47,6 +49,15 @@ SETTINGS: dict[str, Any] = {
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
 }
+# resolves when no node, text or attribute of the page has changed for the first number of milliseconds, at last after the second
+AT_REST = """([quiet, limit]) => new Promise(done => {
+    const end = () => { watcher.disconnect(); done(); };
+    setTimeout(end, limit);
+    let timer = setTimeout(end, quiet);
+    const watcher = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(end, quiet); });
+    watcher.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+})"""
+QUIET_MS = 300
 RUN_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -236,27 +247,72 @@ def await_ready(page: Page, limit_s: float = 90.0) -> None:
     settle(page)
 
 
-def settle(page: Page, quiet_ms: int = 700) -> None:
-    """Let pending draws and watchers of the page come to rest."""
+def settle(page: Page, limit_ms: int = 700) -> None:
+    """Let pending draws and watchers of the page come to rest: until nothing has changed in it for a while, or the limit."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.wait_for_timeout(quiet_ms)
+    page.evaluate(AT_REST, [QUIET_MS, limit_ms])
 
 
-def open_template(page: Page, pack: str, name: str) -> None:
-    """Load the workflow `name` of `pack` as a user does: Templates, the pack's section, the card."""
+def open_template(page: Page, pack: str, name: str) -> set[str]:
+    """Load the workflow `name` of `pack` as a user does: Templates, the pack's section, the card. Returns the section's names.
+
+    The section is chosen while the pictures of all templates are still coming in: a click of the mouse would wait for the page to
+    come to rest, which takes up to half a minute without a graphics card.
+    """
     page.evaluate("() => window.app.graph.clear()")
     page.get_by_role("button", name="Templates").first.click()
-    page.get_by_text(pack, exact=True).first.click()
+    page.get_by_text(pack, exact=True).first.dispatch_event("click")
     card = page.get_by_test_id(f"template-workflow-{name}")
     try:
         card.wait_for(timeout=15_000)
     except PlaywrightTimeout as error:
         shown = page.locator('[data-testid^="template-workflow-"]').evaluate_all("cards => cards.map(c => c.dataset.testid)")
         raise AssertionError(f"the Templates dialog shows no {name!r} for the pack {pack!r}; it shows {shown[:20]}") from error
+    cards = page.locator('[data-testid^="template-workflow-"]').evaluate_all("cards => cards.map(c => c.dataset.testid)")
     card.click()
     card.wait_for(state="hidden", timeout=30_000)
     page.wait_for_function("() => window.app.graph._nodes.length > 0", timeout=30_000)
     settle(page)
+    return {each.removeprefix("template-workflow-") for each in cards}
+
+
+def load_template(page: Page, pack: str, name: str) -> None:
+    """What the card of a template does when it is clicked, without the dialog, which takes the most of the time."""
+    page.evaluate(
+        """async ([pack, name]) => {
+            const answer = await window.app.api.fetchApi(`/workflow_templates/${pack}/${name}.json`);
+            await window.app.loadGraphData(await answer.json(), true, true, name);
+        }""",
+        [pack, name],
+    )
+    settle(page)
+
+
+def two_pairs(server: Server) -> str:
+    """Two of the shipped six pairs, as a choice of Load Slider Dataset: a third of the time that a calibration takes."""
+    home = server.base / "input" / "two_pairs"
+    for side in ("positive", "negative"):
+        (home / side).mkdir(parents=True, exist_ok=True)
+        for file in sorted((ROOT / "demo_pairs" / "smile" / side).glob("*.png"))[:2]:
+            shutil.copy(file, home / side)
+    return home.name
+
+
+def shorten(page: Page, server: Server) -> str:
+    """Trainings of the open workflow become short, by its own widgets: few steps, few pairs; and what is learned in so few
+    steps is saved all the same. Returns the name of the dataset."""
+    pairs = two_pairs(server)
+    few = {
+        "SliderTrainStep": {"steps": FEW_STEPS},
+        "LoadSliderDataset": {"folder": pairs},
+        "SaveSliderLoRA": {"force": True},
+    }
+    page.evaluate(
+        """few => { for (const node of window.app.graph._nodes) for (const w of node.widgets ?? [])
+            if (w.name in (few[node.type] ?? {})) w.value = few[node.type][w.name]; }""",
+        few,
+    )
+    return pairs
 
 
 def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:

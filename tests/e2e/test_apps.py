@@ -29,11 +29,11 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
         opened(page, "slider_train.app")
         give_images(page, "in_an_app", 4)
-        choose(page, "SliderTrainStep", steps=20)
+        choose(page, "SliderTrainStep", steps=6)
         choose(page, "SaveSliderLoRA", force=True)
         result = harness.run_and_wait(page, LIMIT_S, button=RUN)
         assert result.ok, str(result)
-        expect(page.locator(".slider-live .verdict")).to_contain_text("in_an_app: step 20 of 20.", timeout=15_000)
+        expect(page.locator(".slider-live .verdict")).to_contain_text("in_an_app: step 6 of 6.", timeout=15_000)
         harness.screenshot(page, "app-train")
 
         opened(page, "slider_use.app")

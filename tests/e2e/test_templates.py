@@ -1,8 +1,7 @@
-"""Every bundled workflow that needs no download: opened from the Templates dialog, looked at and run, in both canvases."""
+"""Every bundled workflow that needs no download: found in the Templates dialog, opened, looked at and run, in both canvases."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import harness
@@ -10,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 from rings import find_chromium
 
-LIMIT_S, MOST_STEPS = 600.0, 20  # the quickstart is run whole, in a test of its own
+LIMIT_S = 600.0  # the quickstart is run whole, in a test of its own
 # what each shows after a run
 SHOWN = {
     "slider_from_words": ("SliderStrengthSweep",),
@@ -38,10 +37,6 @@ OVERLAPPING = """() => {
     const over = ([, a], [, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => `${a[0]} and ${b[0]}`));
 }"""
-SHORTEN = """most => { for (const node of window.app.graph._nodes) for (const w of node.widgets ?? []) {
-    if (node.type === 'SliderTrainStep' && w.name === 'steps') w.value = most;
-    if (node.type === 'SaveSliderLoRA' && w.name === 'force') w.value = true;
-} }"""
 SWITCH_ON = """() => { for (const node of window.app.graph._nodes) node.mode = 0; }"""
 
 
@@ -58,16 +53,22 @@ def vue(server: harness.Server) -> Iterator[Page]:
 
 
 def opened(page: Page, name: str) -> None:
-    harness.open_template(page, harness.PACK, name)
+    """The first time in a canvas by the dialog, which shows every workflow of the pack."""
+    if hasattr(page, "slider_dialog"):
+        harness.load_template(page, harness.PACK, name)
+    else:
+        bundled = {path.stem for path in (harness.ROOT / "workflows").glob("*.json")}
+        assert harness.open_template(page, harness.PACK, name) == bundled
+        page.slider_dialog = True
     assert harness.unknown_nodes(page) == []
     harness.fit_view(page)
 
 
-def run(page: Page, name: str, picture: str, kinds: tuple[str, ...] = ()) -> None:
+def run(page: Page, server: harness.Server, name: str, picture: str) -> None:
     """Run the open workflow with short trainings; every node that shows pictures must show one."""
-    page.evaluate(SHORTEN, MOST_STEPS)
+    harness.shorten(page, server)
     result = harness.run_and_wait(page, LIMIT_S)
-    shown = {kind: harness.await_pictures(page, kind) for kind in kinds or SHOWN[name]} if result.ok else {}
+    shown = {kind: harness.await_pictures(page, kind) for kind in SHOWN[name]} if result.ok else {}
     harness.fit_view(page)
     harness.screenshot(page, picture)
     assert result.ok, str(result)
@@ -79,11 +80,11 @@ def run(page: Page, name: str, picture: str, kinds: tuple[str, ...] = ()) -> Non
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", [name for name in SHOWN if name != CONTINUED])
-def test_a_workflow_opens_in_both_canvases_and_runs_in_one(name: str, classic: Page, vue: Page) -> None:
+def test_a_workflow_opens_in_both_canvases_and_runs_in_one(name: str, classic: Page, vue: Page, server: harness.Server) -> None:
     """They take turns: what runs in the classic canvas is opened in Vue nodes, and the other way round."""
     running, other = (classic, vue) if list(SHOWN).index(name) % 2 == 0 else (vue, classic)
     opened(running, name)
-    run(running, name, f"{name}-run")
+    run(running, server, name, f"{name}-run")
     beside(other, name)
     check(classic, vue)
 
@@ -98,9 +99,7 @@ def test_a_workflow_of_a_model_that_is_absent_opens_in_both_canvases(name: str, 
 
 
 def beside(page: Page, name: str) -> None:
-    """Open a workflow without the dialog, which takes the most of the time."""
-    workflow = json.loads((harness.ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    harness.load_workflow(page, workflow, name)
+    harness.load_template(page, harness.PACK, name)
     assert harness.unknown_nodes(page) == []
     harness.fit_view(page)
     harness.screenshot(page, f"{name}-opened-{'vue' if page.locator('.lg-node').count() else 'classic'}")
@@ -113,15 +112,17 @@ def check(classic: Page, vue: Page) -> None:
 
 
 @pytest.mark.e2e
-def test_a_training_goes_on_from_its_file_when_the_second_group_is_switched_on(classic: Page, vue: Page) -> None:
+def test_a_training_goes_on_from_its_file_when_the_second_group_is_switched_on(
+    classic: Page, vue: Page, server: harness.Server
+) -> None:
     """The first group saves the file that the second one loads; the group's menu sets the mode of its nodes, as here."""
     opened(classic, CONTINUED)
     assert classic.evaluate("() => window.app.graph._nodes.filter(n => n.mode === 2).length") == 3
-    run(classic, CONTINUED, f"{CONTINUED}-run")
+    run(classic, server, CONTINUED, f"{CONTINUED}-run")
     beside(vue, CONTINUED)
     check(classic, vue)
     classic.evaluate(SWITCH_ON)
     classic.evaluate("() => window.app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions')")
     harness.settle(classic)
-    run(classic, CONTINUED, f"{CONTINUED}-from-file")
+    run(classic, server, CONTINUED, f"{CONTINUED}-from-file")
     assert harness.page_errors(classic) == []

@@ -47,8 +47,8 @@ def test_words_train_on_every_kind_of_model_and_leave_it_alone(name: str, pack) 
     trainer.run(backend, STEPS)
     assert all(loss > 0 for loss in trainer.losses)
     assert min(trainer.readings[-1].explained) > 0, "both ends are nearer to the prompts' targets"
-    found = core("train.calibration_search").calibrate(backend, adapter, samples)
-    assert found.shown == "the prompts"
+    if name == FLOW:
+        assert core("train.calibration_search").calibrate(backend, adapter, samples).shown == "the prompts"
     after = backend.module.state_dict()
     assert all(torch.equal(after[k], value) and after[k].data_ptr() == place for k, (value, place) in before.items())
 
