@@ -80,3 +80,11 @@ def test_a_model_without_references_refuses_them(pack) -> None:
     with pytest.raises(pack.core("config.checks").SliderError) as fault, backend.borrowed():
         backend.prepare([], latent, cond)
     assert fault.value.code == "reference.not_taken"
+
+
+def test_prompts_of_a_library_get_the_reference_of_positive(pack) -> None:
+    latent = torch.ones(1, 4, 8, 8)
+    positive = [[torch.zeros(1, 5, 16), {"reference_latents": [latent], "pooled_output": torch.zeros(1, 16)}]]
+    prompts = pack.core("with_comfy.sampling_request").carrying(positive, {"a": [[torch.ones(1, 5, 16), {}]]})
+    assert prompts["a"][0][1].keys() == {"reference_latents"}
+    assert prompts["a"][0][1]["reference_latents"][0] is latent
