@@ -4,7 +4,9 @@ they hold, objects by their class and numbers. Memory addresses, other models an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from inspect import isclass, ismodule
 from typing import Any
 
@@ -32,8 +34,9 @@ def described(value: Any, depth: int = DEPTH) -> Iterator[str]:
         for key in sorted(value, key=str)[:MOST]:
             yield str(key)
             yield from described(value[key], depth - 1)
-    elif isinstance(value, (list, tuple, set)):
-        for part in list(value)[:MOST]:
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = sorted(value, key=str) if isinstance(value, (set, frozenset)) else list(value)
+        for part in parts[:MOST]:
             yield from described(part, depth - 1)
     else:
         yield from _of_object(value, depth)
@@ -47,11 +50,12 @@ def _of_object(value: Any, depth: int) -> Iterator[str]:
     if hasattr(value, "__code__"):
         yield from described(getattr(value, "__defaults__", None), depth - 1)
         for cell in getattr(value, "__closure__", None) or ():
-            yield from described(cell.cell_contents, depth - 1)
+            with suppress(ValueError):  # a name that the function will be given later
+                yield from described(cell.cell_contents, depth - 1)
         return
     if isinstance(value, nn.Module):
         yield from described({**dict(value.named_parameters()), **dict(value.named_buffers())}, depth - 1)
     public = {name: entry for name, entry in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
-    if hasattr(value, "func"):  # functools.partial
+    if isinstance(value, partial):
         yield from described([value.func, value.args, value.keywords], depth - 1)
     yield from described(public, depth - 1)

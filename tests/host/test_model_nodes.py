@@ -47,6 +47,7 @@ def test_another_patch_is_another_training_and_the_same_is_the_same(pack) -> Non
         "ModelSamplingDiscrete, v",
         "wrapped model call (as KJNodes' inpaint)",
         "EasyCache",
+        "Context Windows (Wan)",
     ):
         node = BY_TITLE[title]
         assert marks(pack, node.on(model)) == marks(pack, node.on(model)), title
