@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from core.faults import refused
-from core.test_measurement import CONCEPT, model_and_slider
+from core.test_progress import CONCEPT, constant_model
 
 from slider_core.backend import Conditioning
 from slider_core.config.lora import AdapterSpec
@@ -39,7 +39,7 @@ def test_agreement_is_the_cosine_of_what_the_pairs_ask(
     differences: list[torch.Tensor], agreement: float, direction: Direction, linear_backend
 ) -> None:
     """The model sees the same everywhere, so the gradient of a pair is its difference times a constant."""
-    model, _ = model_and_slider(linear_backend, 1.0)
+    model, _ = constant_model(linear_backend, 1.0)
     adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=1, alpha=1.0))
     before = adapter.state()
     found = asked(model, adapter, pairs(differences), TrainSpec())
@@ -54,6 +54,6 @@ def test_agreement_is_the_cosine_of_what_the_pairs_ask(
 
 
 def test_one_pair_has_nothing_to_agree_with(linear_backend) -> None:
-    model, adapter = model_and_slider(linear_backend, 1.0)
+    model, adapter = constant_model(linear_backend, 1.0)
     with refused("probe.no_pairs", "two"):
         asked(model, adapter, pairs([CONCEPT]), TrainSpec())
