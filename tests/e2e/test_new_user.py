@@ -58,7 +58,8 @@ def test_three_decisions_make_a_slider_that_moves_and_a_file_that_the_stock_load
     pictures = frames(server)
     assert np.abs(pictures[-1] - pictures[0]).mean() > 0.01
     assert page.locator(".slider-live img.strip").evaluate("picture => picture.naturalWidth") > 0
-    assert "Works" in page.locator(".slider-live .verdict").inner_text()
+    verdict = page.locator(".slider-live .verdict").inner_text()
+    assert "Works" in verdict or "Shows in part" in verdict
     loader = server.get("/object_info/LoraLoaderModelOnly")["LoraLoaderModelOnly"]["input"]["required"]["lora_name"]
     assert "sliders/grin.safetensors" in str(loader)
     assert not list((server.base / "output" / "sliders" / "grin").glob("grin.safetensors")), "one slider is one file"
@@ -108,6 +109,7 @@ def test_ten_mistakes_get_a_sentence_each(server: harness.Server) -> None:
         said = page.locator(".slider-live .verdict")
         expect(said).to_contain_text("smile: step 4 of 4.", timeout=15_000)
         expect(said).not_to_contain_text("Works")
+        expect(said).not_to_contain_text("Shows in part")
         expect(page.locator(".slider-warning span")).to_contain_text("Strength 5 lies beyond", timeout=15_000)
         harness.fit_view(page)
         harness.screenshot(page, "mistake-strength")
