@@ -43,9 +43,9 @@ class Shot:
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
     "injector": Shot(DEMO, ("Slider Target Injector",)),
-    "training": Shot("quickstart", ("Slider Train Step",), top=0.62),
+    "training": Shot("quickstart", ("Slider Train Step",), top=0.46),
     "apply": Shot(DEMO, ("Slider LoRA Apply",)),
-    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.46),
+    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.22),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were")),
     "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2),
     "canvas": Shot("quickstart", ()),
@@ -88,6 +88,7 @@ def shoot(page: Page, name: str, shot: Shot) -> None:
 
 def shoot_canvas(page: Page) -> None:
     page.set_viewport_size({"width": SCREEN[0], "height": SCREEN[1]})
+    harness.settle(page, 2000)  # the canvas takes its new size a while later
     harness.fit_view(page)
     harness.settle(page, 1500)
     page.screenshot(path=CANVAS)
