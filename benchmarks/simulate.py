@@ -1,7 +1,8 @@
 """What a training step needs on released models, computed instead of run: memory and FLOPs by family and resolution.
 
-    python benchmarks/simulate.py                          all models, and the tables of docs/memory.md and README.md
-    python benchmarks/simulate.py --only "SDXL 1024"       print these alone; --levels half: one image of the pair at a time
+    python benchmarks/simulate.py                      all models: benchmarks/simulate.json and the table of docs/memory.md
+    python benchmarks/simulate.py --only SDXL          these alone; --levels half: one image of the pair at a time
+    python benchmarks/simulate.py --check              eight models against the file, as make bench-smoke does: some minutes
 
 ComfyUI's own classes build each model in full size on the meta device (tests/zoo), and the pack's own Trainer makes a step there
 with `displacement`, one pair (two images), rank 16, bf16. No GPU and no checkpoint is needed. How near it is to real runs:
@@ -23,7 +24,10 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests"), str(ROOT / "tools")]
-FOUND = ROOT / "build" / "simulate.json"
+FOUND = ROOT / "benchmarks" / "simulate.json"
+GUARDED = ("SD 1.5, 512", "SDXL, 1024", "Flux.1 dev, 1024", "Flux.2", "Z-Image", "Qwen", "Wan 2.1 1.3B, 832x480, 17", "LTXV")
+SLACK = 0.02  # how far a peak may rise over the recorded one: another torch, another ComfyUI
+NEAR = 0.1  # how far the pack's estimate may lie from the peak
 GIB = 2**30
 
 
@@ -195,26 +199,61 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
     found.peak[level] = counted.peak
 
 
+def recorded() -> dict[str, Found]:
+    """What was found before, in the order of CASES."""
+    if not FOUND.is_file():
+        return {}
+    before = json.loads(FOUND.read_text(encoding="utf-8"))
+    return {case.name: Found(**before[case.name]) for case in CASES if case.name in before}
+
+
 def keep(found: Found) -> None:
-    """Put it beside what was found before."""
-    before = json.loads(FOUND.read_text(encoding="utf-8")) if FOUND.is_file() else {}
-    FOUND.parent.mkdir(parents=True, exist_ok=True)
-    FOUND.write_text(json.dumps(before | {found.name: vars(found)}, indent=1) + "\n", encoding="utf-8")
+    """Put it beside what was found before, but for the pack's own estimate, which `compare` asks for anew."""
+    everything = {name: vars(one) | {"estimate": {}} for name, one in (recorded() | {found.name: found}).items()}
+    FOUND.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+
+
+def compare(now: Found, before: Found) -> list[str]:
+    """What is wrong with what was found, in words: a peak above the recorded one, an estimate far from its peak."""
+    wrong = []
+    for level, peak in now.peak.items():
+        was = before.peak[level]
+        if peak > was * (1 + SLACK):
+            wrong.append(f"{now.name}, {level}: {peak / GIB:.2f} GiB at the peak, {was / GIB:.2f} recorded")
+        if abs(now.estimate[level] / peak - 1) > NEAR:
+            wrong.append(f"{now.name}, {level}: estimated {now.estimate[level] / GIB:.2f} GiB, {peak / GIB:.2f} at the peak")
+    return wrong
+
+
+def check() -> list[str]:
+    """The guarded models against the recorded figures."""
+    wrong = []
+    before = recorded()
+    for case in CASES:
+        if case.name.startswith(GUARDED) and case.name in before:
+            wrong += compare(simulated(case, ("checkpointed",)), before[case.name])
+    return wrong
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="names of models, or how they begin")
     parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=list(LEVELS))
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     from make_architectures import start
+    from simulate_table import write_table
 
     start()
+    if args.check:
+        wrong = check()
+        sys.exit("\n".join(wrong) if wrong else 0)
     for case in CASES:
         if not args.only or case.name.startswith(tuple(args.only)):
             found = simulated(case, args.levels)
             print(json.dumps(vars(found)), flush=True)
             keep(found)
+    write_table(recorded().values())
 
 
 if __name__ == "__main__":

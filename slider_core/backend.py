@@ -91,6 +91,8 @@ class Memory:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.gpu = device.type == "cuda"
+        self.latent: torch.Size | None = None  # of the largest sample of the run to come
+        self.needs: list[int] = []  # bytes that its step needs on each level of memory_fallback.py, the highest first
         self._counting = False
 
     def free(self) -> int | None:

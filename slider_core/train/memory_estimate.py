@@ -43,19 +43,20 @@ class Estimate:
 
 
 class _SavedBytes:
-    """Bytes of what autograd saves, each storage once; those of `present` do not count."""
+    """Bytes of what autograd saves, each storage once; those of `present` do not count. One that is saved again after a change
+    in place counts again: its old values are copied (autograd_inplace.py)."""
 
     def __init__(self, present: Iterable[torch.Tensor]) -> None:
-        self.storages: dict[int, StorageWeakRef] = {}  # a weak reference keeps a storage's number from being used again
-        self.bytes = 0
-        for tensor in present:
-            self.keep(tensor)
+        # a weak reference keeps a storage's number from being used again
+        self.present = {storage._cdata: StorageWeakRef(storage) for tensor in present for storage in storages(tensor)}
+        self.storages: dict[tuple[int, int], StorageWeakRef] = {}
         self.bytes = 0
 
     def keep(self, tensor: torch.Tensor) -> None:
         for storage in storages(tensor):
-            if storage._cdata not in self.storages:
-                self.storages[storage._cdata] = StorageWeakRef(storage)
+            place = storage._cdata, tensor._version
+            if storage._cdata not in self.present and place not in self.storages:
+                self.storages[place] = StorageWeakRef(storage)
                 self.bytes += storage.nbytes()
 
 

@@ -28,7 +28,7 @@ from ..config.training import TrainSpec
 from ..encode.encoder import Sample
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
-from ..lora.strength import part_of_batch, remember
+from ..lora.strength import attached, part_of_batch, remember
 from .memory_estimate import Estimate, estimate, measured
 
 MARGIN = 1.25  # of the estimate: what it does not see, such as the inside of an attention
@@ -107,17 +107,31 @@ class MemoryFallback:
         self._left: list[Level] = []
         self._stack = ExitStack()
 
+    def look_ahead(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> None:
+        """Before the model is borrowed for a run: find out what a step needs, once, and have the host keep that free."""
+        backend.memory.begin()
+        backend.memory.latent = largest(samples)
+        levels = self._allowed(fallback_levels(spec.batch, spec.checkpointing))
+        if self._estimated_for != largest(samples):
+            self.at = None
+            backend.memory.needs = []
+            with backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
+                self.estimate = self._estimated(levels[0], backend, samples, moments)
+        if self.estimate is not None:
+            self._estimated_for = largest(samples)
+            backend.memory.needs = [int(MARGIN * self.estimate.need(at.checkpointing, at.rows)) for at in levels]
+
     @contextmanager
-    def in_force(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> Iterator[None]:
+    def in_force(self, backend: Backend, spec: TrainSpec) -> Iterator[None]:
         """Within the block a level is chosen and in force; none on which memory has run out before."""
         levels = fallback_levels(spec.batch, spec.checkpointing)
         self._requested = levels[0]
         levels = self._allowed(levels)
         before = self.at
-        if self._estimated_for == largest(samples) and before in levels:  # a run in parts stays where it is
+        if before is not None and before in levels:  # a run in parts stays where it is
             self._choose(levels[levels.index(before) :])
         else:
-            self._choose(self._with_room(levels, backend, samples, moments))
+            self._choose(self._with_room(levels, backend))
         with ExitStack() as self._stack:
             self._apply(backend)
             yield
@@ -137,26 +151,25 @@ class MemoryFallback:
                 allowed.append(level)
         return allowed
 
-    def _with_room(self, levels: list[Level], backend: Backend, samples: Sequence[Sample], moments: int) -> list[Level]:
-        """The levels from the first that there is room for."""
-        self.at = levels[0]
-        try:
-            self.estimate = self._estimated(levels[0], backend, samples, moments)
-        except Exception as fault:
-            if not backend.memory.is_short(fault):
-                raise
+    def _with_room(self, levels: list[Level], backend: Backend) -> list[Level]:
+        """The levels from the first that there is room for; the lowest where not even a step of one sample went through."""
+        if self.estimate is None:
             return levels[-1:]
-        self._estimated_for = largest(samples)
         for number, level in enumerate(levels):
             if self._fits(level, backend, self.estimate):
                 return levels[number:]
         return levels[-1:]
 
-    def _estimated(self, first: Level, backend: Backend, samples: Sequence[Sample], moments: int) -> Estimate:
-        found = estimate(backend, self.adapter, samples, moments)
-        if not first.checkpointing and self._fits(first, backend, found):
-            return found
-        return measured(found, backend, self.adapter, samples)
+    def _estimated(self, first: Level, backend: Backend, samples: Sequence[Sample], moments: int) -> Estimate | None:
+        try:
+            found = estimate(backend, self.adapter, samples, moments)
+            if not first.checkpointing and self._fits(first, backend, found):
+                return found
+            return measured(found, backend, self.adapter, samples)
+        except Exception as fault:
+            if not backend.memory.is_short(fault):
+                raise
+        return None
 
     def _fits(self, level: Level, backend: Backend, found: Estimate) -> bool:
         free = backend.memory.free()

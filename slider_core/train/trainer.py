@@ -105,13 +105,13 @@ class Trainer:
     def _in_training(self, backend: Backend) -> Iterator[None]:
         """Within the block the model is borrowed, the slider attached and as much computed at once as memory has room for."""
         self._begin_scale(backend)
-        backend.memory.begin()
-        with placed_on(self, backend.device), backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
-            backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
-            moments = 0 if self.optimizer.state else optimizer_sizes(self.spec)
-            spec = replace(self.spec, batch=self.ranks.local(self.spec.batch))
-            with self.fallback.in_force(backend, self.samples, spec, moments):
-                yield
+        spec = replace(self.spec, batch=self.ranks.local(self.spec.batch))
+        with placed_on(self, backend.device), torch.enable_grad():
+            self.fallback.look_ahead(backend, self.samples, spec, 0 if self.optimizer.state else optimizer_sizes(self.spec))
+            with backend.borrowed(), attached(self.adapter, backend.module):
+                backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
+                with self.fallback.in_force(backend, spec):
+                    yield
 
     @property
     def end(self) -> int:

@@ -10,6 +10,8 @@ import torch
 from ..backend import Memory
 from .assumptions import piece
 
+GRADIENT = 5  # times a sampler's memory: a checkpointed step takes 2 to 5 times that (docs/memory.md)
+
 
 def release_prefetched() -> None:
     """Weights that were fetched ahead for a call that has ended are no longer held on the device."""
@@ -25,6 +27,28 @@ class HostMemory(Memory):
 
     def free(self) -> int | None:
         return int(self.patcher.get_free_memory(self.device))
+
+    def room(self) -> int:
+        """What the host is asked to keep free beside the weights: what a step needs on the highest level with which all weights
+        stay on the device; where they do not, on the highest that takes half of it at most."""
+        if not self.needs:
+            return self._first_room()
+        total = int(comfy.model_management.get_total_memory(self.device))
+        weights = int(self.patcher.model_size())
+        for most in (total - weights, total // 2):
+            for need in self.needs:
+                if need <= most:
+                    return need
+        return self.needs[-1]
+
+    def _first_room(self) -> int:
+        """A guess before anything was run: by the host's formula for a sampler, one sample forwards and backwards; six samples
+        at 1024 pixels where nothing is known."""
+        model = self.patcher.model
+        if self.latent is not None:
+            return GRADIENT * int(model.memory_required([1, *self.latent]))
+        side = 1024 // max(1, getattr(model.latent_format, "spacial_downscale_ratio", 8))
+        return int(model.memory_required([6, model.latent_format.latent_channels, side, side]))
 
     def is_short(self, fault: BaseException) -> bool:
         return super().is_short(fault) or comfy.model_management.is_oom(fault)

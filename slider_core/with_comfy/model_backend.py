@@ -213,7 +213,7 @@ class ComfyBackend:
     def load(self) -> None:
         """Bring the model to its device, or as much of it as fits. SliderError for one that cannot be trained through."""
         models = [self.patcher, *self.control_models()]
-        comfy.model_management.load_models_gpu(models, memory_required=self._training_memory())
+        comfy.model_management.load_models_gpu(models, memory_required=self.memory.room())
         frozen_layers(self.diffusion, self.device)
 
     def weights_fingerprint(self) -> str:
@@ -238,11 +238,6 @@ class ComfyBackend:
 
     def drawn_by(self) -> str:
         return f"{module_fingerprint(self.diffusion)} {self.assistants_fingerprint()}"
-
-    def _training_memory(self) -> int:
-        """A first guess of the activations of a training step, so that the host makes room: six samples at 1024 pixels."""
-        side = 1024 // max(1, self._downscale)
-        return int(self.patcher.model.memory_required([6, self.patcher.model.latent_format.latent_channels, side, side]))
 
     def sigmas(self, u_B: torch.Tensor) -> torch.Tensor:
         sampling = on_cpu(self.patcher.get_model_object("model_sampling"))
