@@ -63,7 +63,7 @@ def measure_every_way(core: Core, entry: Tiny, form: str, preset: str = "auto", 
             return some.predict(x, sigma, cond)[0].detach().float().clone()
 
     with torch.inference_mode():
-        with backend.borrowed(), torch.enable_grad():
+        with backend.borrowed(), torch.enable_grad(), core("layers.autograd_inplace").forgiving(True):
             backend.prepare(adapter.paths, x[0], cond[0])
             base, trained = answer(backend), answer(backend, [1.0, -1.0])
         with backend.running():
