@@ -94,12 +94,12 @@ class Autosave:
             with uninterrupted(), locked(self.root):
                 self._make_way()
                 self.run.mark = save_run(self.file, self.run.saved_as, self.run.fingerprint, self.run.trainer)
+                self.run.saved = self.run.step  # within: a signal that waits is raised where the block ends
         except SliderError as fault:
             self.trouble = str(fault)
         except OSError as fault:
             self.trouble = f"Cannot write to {self.folder} ({reason(fault)}). Choose a folder that can be written."
         else:
-            self.run.saved = self.run.step
             self.trouble = ""
             self.save_slider()
         self._saved_at = time.monotonic()

@@ -192,6 +192,21 @@ def test_a_save_comes_when_its_time_has_come(make, linear_backend, tmp_path: Pat
     assert saved == [0, 0, 3, 3, 3, 6, 6, 6, 9]
 
 
+def test_an_interrupt_while_it_saves_counts_as_saved(make, linear_backend, tmp_path: Path, monkeypatch) -> None:
+    run, real = begun(make, Session(), tmp_path), autosave_module.save_run
+
+    def interrupted(*args: object) -> str:
+        mark = real(*args)
+        signal.raise_signal(signal.SIGINT)
+        return mark
+
+    run.trainer.run(linear_backend(), STOP)
+    monkeypatch.setattr(autosave_module, "save_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Autosave(run, tmp_path, NEVER).save()
+    assert run.saved == load_run(run_file(tmp_path, "smile")).step == STOP
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to live often and quickly")
 def test_a_program_that_is_killed_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path, one_thread) -> None:
     log, folder, draw = tmp_path / "log", tmp_path / "kept", random.Random(0)
