@@ -179,7 +179,13 @@ ELSEWHERE = {
     },
     "targets": {"model": MODEL, "control_net": "none: that is trained in the graph", "options": "every option"},
     "dataset": {"folder": "--dataset", "options": "every option"},
-    "text": {"target": "--target", "positive": "--positive", "negative": "--negative", "dataset": "--dataset"},
+    "text": {
+        "target": "--target",
+        "positive": "--positive",
+        "negative": "--negative",
+        "dataset": "--dataset",
+        "options": "every option",
+    },
     "sampling": {
         "positive": "--prompt",
         "negative": "none: an empty one",

@@ -1,6 +1,7 @@
 """What the core tests share: the repo on the path, the embedded model, and a one-layer model that a hand can calculate."""
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ from slider_core.with_tiny.faces_pairs import SHIPPED_PAIRS  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 CHANNELS, SMILE_STEPS = 3, 100
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a job in the background, and tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Mix(nn.Module):

@@ -195,15 +195,15 @@ def test_the_input_of_a_fused_layer_is_cast_once(ways: Ways, device) -> None:
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
-            if func.overloadpacket.__name__ == "_to_copy" and args[0].dtype is torch.bfloat16 and out.dtype is torch.float32:
+            if func.overloadpacket.__name__ == "_to_copy" and args[0].dtype is torch.float16 and out.dtype is torch.float32:
                 Casts.count += args[0].shape == (2, 5, 8)
             return out
 
     core = ways.pack.core
-    layer = torch.nn.Sequential(torch.nn.Linear(8, 12, dtype=torch.bfloat16)).to(device).requires_grad_(False)
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 12, dtype=torch.float16)).to(device).requires_grad_(False)
     targets = [core("layers.layer").Target("0", rows) for rows in ((0, 4), (4, 8), (8, 12))]
     adapter = core("lora.slider_adapter").Adapter.create(layer, targets, core("config.lora").AdapterSpec(rank=2), device=device)
-    x = torch.zeros(2, 5, 8, dtype=torch.bfloat16).to(device)
+    x = torch.zeros(2, 5, 8, dtype=torch.float16).to(device)
     with core("lora.strength").at_strength(adapter, layer, [1.0, -1.0]), Casts():
         layer(x)
     assert Casts.count == 1

@@ -48,7 +48,7 @@ def test_every_input_of_the_nodes_is_an_option_and_every_option_an_input(pack) -
         "training": ("train.SliderTrainStep", "train_options.SliderTrainOptions"),
         "targets": ("target.SliderTargetInjector", "target_options.SliderTargetOptions"),
         "dataset": ("dataset.LoadSliderDataset", "dataset_options.SliderDatasetOptions"),
-        "text": ("text_pair.SliderTextPair",),
+        "text": ("text_pair.SliderTextPair", "text_options.SliderTextOptions"),
         "sampling": ("sampling.SliderSampling",),
     }
     assert nodes.keys() == table.GROUPS.keys() == table.ELSEWHERE.keys()
