@@ -97,6 +97,7 @@ def test_an_interrupt_as_a_step_begins_leaves_the_average_to_be_read(monkeypatch
 
 def test_an_interrupt_at_any_line_of_a_write_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     path, ends = tmp_path / "x.safetensors", set()
+    before = sys.gettrace()  # that of a coverage, which goes on afterwards
     for stop in range(200):
         lines = iter(range(200))
 
@@ -112,7 +113,7 @@ def test_an_interrupt_at_any_line_of_a_write_leaves_no_part_of_a_file(tmp_path: 
         except KeyboardInterrupt:
             ends.add("interrupted")
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         assert {inside.name for inside in tmp_path.iterdir()} <= {path.name}, stop
     assert ends == {"written", "interrupted"}
 
