@@ -103,7 +103,7 @@ def test_what_was_learned_stays_and_the_next_run_begins_on_that_level(run) -> No
 
 
 @pytest.mark.parametrize(
-    ("checkpointing", "share", "rows", "twice"), [(True, 9, 4, True), (True, 0.6, 2, True), (False, 9, 4, False)]
+    ("checkpointing", "share", "rows", "twice"), [(True, 9, 4, True), (True, 0.75, 2, True), (False, 9, 4, False)]
 )
 def test_the_estimate_chooses_the_first_level(run, checkpointing: bool, share: float, rows: int, twice: bool) -> None:
     whole, _, _ = run(checkpointing=checkpointing)
