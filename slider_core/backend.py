@@ -34,6 +34,11 @@ OUT_OF_MEMORY = (
 )
 
 
+def batch_slices(count: int, most: int) -> list[slice]:
+    """The parts of a batch of `count`, of at most `most` samples each."""
+    return [slice(at, min(at + most, count)) for at in range(0, count, most)]
+
+
 def format_bytes(size: float) -> str:
     """Bytes for a reader: 1.5 GB, 12 MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

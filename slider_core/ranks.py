@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from .backend import batch_slices
 from .config.checks import SliderError
 
 T = TypeVar("T")
@@ -79,8 +80,7 @@ class Ranks:
 
     def _row_shares(self, count: int) -> list[slice]:
         """A share of the rows for each part, none of them empty."""
-        size = -(-count // self.parts)
-        return [slice(at, min(count, at + size)) for at in range(0, count, size)]
+        return batch_slices(count, -(-count // self.parts))
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,6 @@ def _load(args: argparse.Namespace) -> Host:
     from ..with_comfy.start import find_comfyui, start
 
     start(find_comfyui(args.comfyui), args.comfy_options)
-    from dataclasses import replace
-
     from ..with_comfy import model_files
     from ..with_comfy.trainings_host import ComfyHost
 

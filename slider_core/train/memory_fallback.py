@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..backend import Backend, Conditioning, format_bytes
+from ..backend import Backend, Conditioning, batch_slices, format_bytes
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
 from ..encode.encoder import Sample
@@ -85,8 +85,7 @@ class InParts:
         if count <= self._rows:
             return self._backend.predict(x_BCHW, sigma_B, cond)
         predictions = []
-        for at in range(0, count, self._rows):
-            some = slice(at, at + self._rows)
+        for some in batch_slices(count, self._rows):
             with part_of_batch(self._adapter, self._backend.module, some, count)():
                 predictions.append(self._backend.predict(x_BCHW[some], sigma_B[some], cond[some]))
         return torch.cat(predictions)
@@ -187,8 +186,7 @@ class MemoryFallback:
 
     def rows_at_once(self, count: int) -> list[slice]:
         """The parts in which this level computes a step of so many samples."""
-        most = count if self.at is None else self.at.rows
-        return [slice(at, min(at + most, count)) for at in range(0, count, most)]
+        return batch_slices(count, count if self.at is None else self.at.rows)
 
     def attempt(self, backend: Backend, step: Callable[[Backend], T]) -> T:
         """The result of `step` on the first level on which memory suffices. SliderError when the lowest does not."""
