@@ -1,4 +1,4 @@
-"""What batch and learning rate a larger world wants, at equally many samples: a table for docs/headless.md.
+"""What batch and learning rate a larger world wants, at equally many samples: a table for docs/several-gpus.md.
 
     python benchmarks/batches.py                      # goes on where it was stopped
 

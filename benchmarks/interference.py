@@ -1,4 +1,4 @@
-"""What do two sliders on one model do to each other? docs/benchmarks.md quotes the table this prints.
+"""What do two sliders on one model do to each other? docs/benchmarks-kinds.md quotes the table this prints.
 
     python benchmarks/interference.py            # some minutes of one core
 

@@ -1,4 +1,4 @@
-"""Does the probe foretell what a slider becomes? docs/benchmarks.md quotes the table and the correlations that this prints.
+"""Does the probe foretell what a slider becomes? docs/benchmarks-verdicts.md quotes what this prints.
 
     python benchmarks/probe.py                 # goes on where it was stopped; about half an hour of one core
     python benchmarks/probe.py --report

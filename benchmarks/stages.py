@@ -1,6 +1,6 @@
 """Are the stages of a concept drawn at their strengths? And what does a slider leak that is trained one way?
 
-    python benchmarks/stages.py                # docs/benchmarks.md quotes it; goes on where it was stopped
+    python benchmarks/stages.py                # docs/benchmarks-kinds.md quotes it; goes on where it was stopped
     python benchmarks/stages.py --report
 
 On both measurable worlds, six subjects, trained and measured by the product until it calls them ready. Values are shares of the

@@ -1,4 +1,4 @@
-"""Sliders from words: ours against LECO and Concept Sliders (text) on the same base. docs/benchmarks.md quotes what this prints.
+"""Sliders from words: ours against LECO and Concept Sliders on one base. docs/benchmarks-kinds.md quotes what this prints.
 
     python benchmarks/words.py                 # goes on where it was stopped; --jobs N processes
 

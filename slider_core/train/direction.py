@@ -36,7 +36,7 @@ PAIRS, NOISES = 6, 2
 NUMBERS = 1021  # of a tensor
 HALF_WIDTH = 0.005
 MOVES = 0.5  # of the largest mean gradient: a level that counts
-NONE, SOME = 0.03, 0.1  # agreement (docs/benchmarks.md)
+NONE, SOME = 0.03, 0.1  # agreement (docs/benchmarks-verdicts.md)
 
 
 class Direction(str, Enum):
