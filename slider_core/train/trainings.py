@@ -20,7 +20,8 @@ from .training_file import load_run
 from .training_run import Run
 
 BUDGET = 2 * 1024**3
-HASH = re.compile("[0-9a-f]{8,}")
+HASH = re.compile(r"^[0-9a-f]{8,}$|\b[0-9a-f]{16}\b")
+WORDS = {"encoders": "VAE or text encoder"}  # of a mark, where a reader has others
 
 
 class Session:
@@ -96,10 +97,11 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     before = _short(was.get(changed, "none"))
     after = _short(now.get(changed, "none"))
     values = f": {before} then, {after} now"
-    if HASH.fullmatch(before) or HASH.fullmatch(after):
+    if HASH.search(before) or HASH.search(after):
         values = ""  # says nothing to a reader
+    word = WORDS.get(changed, changed)
     raise SliderError(
-        f'The name "{name}" belongs to a slider that was trained up to step {step} with another {changed}{values}. Give a new '
+        f'The name "{name}" belongs to a slider that was trained up to step {step} with another {word}{values}. Give a new '
         "name; or begin again: old_name at restart (--overwrite on the command line) discards that training.",
         "training.differs",
     )
