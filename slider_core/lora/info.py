@@ -24,7 +24,7 @@ from .calibration import CalibrationInfo, Units
 from .formats.native import Place
 from .header_fields import Slices, base_names, kinds, network_fields, rank_and_alpha
 
-TOOL = "ComfyUI slider-lora 0.1.0"
+TOOL = "ComfyUI slider-lora 0.2.0"
 FORMAT = "slider_lora.v1"
 THUMBNAIL = "modelspec.thumbnail"
 TRIGGER = "modelspec.trigger_phrase"

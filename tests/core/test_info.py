@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,8 +267,9 @@ def test_the_slices_of_a_header_are_those_of_the_weights(tmp_path: Path, backend
 def test_ten_lines_of_any_program_read_what_shows_a_slider(slider: Slider, tmp_path: Path) -> None:
     """The reader is that of docs/sharing.md, which knows nothing of this pack."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "sharing.md").read_text(encoding="utf-8")
-    reader: dict = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], reader)
+    script = tmp_path / "reader.py"
+    script.write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
+    reader = runpy.run_path(str(script))
     info = replace(slider.info, trigger="a smiler", calibration=MEASURED, range=(-2.0, 3.0))
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_slider(first, replace(slider, info=info))

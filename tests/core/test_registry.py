@@ -2,11 +2,14 @@
 
 import ast
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from slider_core.lora.info import TOOL
 
 try:
     import tomllib
@@ -70,10 +73,17 @@ def faults(tree: ast.AST) -> list[str]:
 def test_the_fields_are_what_the_registry_takes() -> None:
     assert re.fullmatch(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*", PROJECT["name"])
     assert re.fullmatch(SEMANTIC, PROJECT["version"])
+    assert TOOL.split()[-1] == PROJECT["version"]
     assert re.fullmatch(rf">={SEMANTIC}", COMFY["requires-comfyui"])
     assert set(COMFY) == {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"}  # `web` would load scripts twice
-    addresses = [*PROJECT["urls"].values(), COMFY["Icon"], COMFY["Banner"]]
-    assert [a for a in addresses if f"/{COMFY['PublisherId']}/{PROJECT['name']}" not in a] == []
+    filled = runpy.run_path(str(ROOT / "tools" / "name_publisher.py"))["filled"]
+    page = filled((ROOT / "README.md").read_text(encoding="utf-8"), "somebody", "some-id")
+    account, *second = re.findall(r"git clone https://github\.com/([\w-]+)/slider-lora ", page)
+    assert second == [account]
+    named = tomllib.loads(filled((ROOT / "pyproject.toml").read_text(encoding="utf-8"), account, "some-id"))
+    assert "PLACEHOLDER" not in named["tool"]["comfy"]["PublisherId"]
+    addresses = [*named["project"]["urls"].values(), named["tool"]["comfy"]["Icon"], named["tool"]["comfy"]["Banner"]]
+    assert [a for a in addresses if f"/{account}/{PROJECT['name']}" not in a] == []
     for field, shape in (("Icon", (1, 1)), ("Banner", (21, 9))):
         with Image.open(ROOT / COMFY[field].split("/main/")[1]) as picture:
             assert picture.width * shape[1] == picture.height * shape[0], field
