@@ -255,7 +255,41 @@ audio_proj_out                            final_layer.audio_out
 _LTX += "".join(_LTX_MODULATION.format(*names) for names in _LTX_MODULATIONS.items())
 _LTX += "".join(_LTX_NORMS.format(attention) for attention in _LTX_ATTENTIONS)
 
+_SVD_RESNET = """
+{0}.spatial_res_block.norm1          {1}.in_layers.0
+{0}.spatial_res_block.conv1          {1}.in_layers.2
+{0}.spatial_res_block.time_emb_proj  {1}.emb_layers.1
+{0}.spatial_res_block.norm2          {1}.out_layers.0
+{0}.spatial_res_block.conv2          {1}.out_layers.3
+{0}.spatial_res_block.conv_shortcut  {1}.skip_connection
+{0}.temporal_res_block.norm1         {1}.time_stack.in_layers.0
+{0}.temporal_res_block.conv1         {1}.time_stack.in_layers.2
+{0}.temporal_res_block.time_emb_proj {1}.time_stack.emb_layers.1
+{0}.temporal_res_block.norm2         {1}.time_stack.out_layers.0
+{0}.temporal_res_block.conv2         {1}.time_stack.out_layers.3
+"""
+_SVD_INSIDE = (
+    *(f"attn{number}.to_{part}" for number in (1, 2) for part in ("q", "k", "v", "out.0")),
+    *(f"{feed}.net.{part}" for feed in ("ff_in", "ff") for part in ("0.proj", "2")),
+    *("norm_in", "norm1", "norm2", "norm3"),
+)
+_SVD_ATTENTION = "".join(f"{{0}}.temporal_transformer_blocks.*.{name} {{1}}.time_stack.*.{name}\n" for name in _SVD_INSIDE)
+_SVD_ATTENTION += """
+{0}.time_pos_embed.linear_1 {1}.time_pos_embed.0
+{0}.time_pos_embed.linear_2 {1}.time_pos_embed.2
+"""
+_SVD_PLACES = {
+    "mid_block.{0}s.0": "middle_block",
+    **{f"down_blocks.{n // 3}.{{0}}s.{n % 3}": f"input_blocks.{n + 1}" for n in range(11) if n % 3 < 2},
+    **{f"up_blocks.{n // 3}.{{0}}s.{n % 3}": f"output_blocks.{n}" for n in range(12)},
+}
+_SVD = _SVD_RESNET.format("mid_block.resnets.1", "middle_block.2")
+for _theirs, _ours in _SVD_PLACES.items():
+    _SVD += _SVD_RESNET.format(_theirs.format("resnet"), f"{_ours}.0")
+    _SVD += _SVD_ATTENTION.format(_theirs.format("attention"), f"{_ours}.1")
+
 VIDEO = {
+    "input_blocks.1.0.time_stack.in_layers.2": _SVD,
     "blocks.0.self_attn.q": _WAN + "".join(_WAN_BLOCK.format(blocks) for blocks in ("blocks", "vace_blocks")),
     "txt_in.individual_token_refiner.blocks.0.self_attn.qkv": _HUNYUAN,
     "double_blocks.0.img_attn.qkv": _HUNYUAN,

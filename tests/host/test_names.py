@@ -3,6 +3,7 @@ conversions of released checkpoints (where diffusers is installed), which say ro
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,7 @@ CLASSES = {  # diffusers' class of a model for which it has no conversion, its c
     "QwenImage": ("QwenImageTransformer2DModel", {"num_layers": 1}, ""),
     "JoyImage": ("JoyImageEditTransformer3DModel", {}, ""),
     "Ideogram4": ("Ideogram4Transformer2DModel", {}, ""),
+    "SVD_img2vid": ("UNetSpatioTemporalConditionModel", {}, ""),
     "WAN22_Animate": ("WanAnimateTransformer3DModel", {"num_layers": 1}, "motion_encoder."),
 }
 OTHER_NAMES = {  # in the files of trainers that no list here speaks of: what they call a layer, and ComfyUI
@@ -219,6 +221,39 @@ def test_every_layer_of_diffusers_class_is_known(title: str, pack) -> None:
             tried += 1
             assert known.find(f"transformer.{path}") or path.startswith(nobodys or ("-",)), path
     assert tried > 12
+
+
+def test_svd_with_the_weights_under_our_names_is_diffusers_svd(pack) -> None:
+    """SVD's 12 + 12 blocks, narrow, with three frames; diffusers' class has every layer's weights, copied by name."""
+    diffusers = pytest.importorskip("diffusers", exc_type=ImportError)
+    narrow = {"model_channels": 64, "context_dim": 16}
+    entry = next(entry for entry in TINY if entry.name == "SVD_img2vid")
+    full = next(entry for entry in FULL if entry.name == "SVD_img2vid")
+    patcher = build_tiny(replace(entry, config=full.config | narrow))
+    ours = patcher.model.diffusion_model
+    channels, heads = (64, 128, 256, 256), (1, 2, 4, 4)
+    theirs = diffusers.UNetSpatioTemporalConditionModel(
+        block_out_channels=channels, num_attention_heads=heads, cross_attention_dim=16
+    )
+    known, state = names_of(pack, patcher), ours.state_dict()
+    for path, parameter in theirs.named_parameters():
+        layer, end = path.rsplit(".", 1)
+        if end == "mix_factor":
+            parameter.data.zero_()  # half of space, half of time
+        else:
+            parameter.data.copy_(state[f"{known.find(f'unet.{layer}').target.path}.{end}"])
+    for path, parameter in ours.named_parameters():
+        parameter.data.mul_(not path.endswith("mix_factor"))
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, 8, 16, 16, generator=draw)
+    picture, added = torch.randn(1, 1, 16, generator=draw), torch.tensor([[6.0, 127.0, 0.02]])
+    sines = theirs.add_time_proj(added.flatten()).reshape(1, -1)
+    with torch.no_grad():
+        expected = theirs(noise[None], torch.tensor(0.5), picture, added).sample[0]
+        frames = {"num_video_frames": 3, "image_only_indicator": torch.zeros(1, 3)}
+        got = ours(noise, torch.full((3,), 0.5), picture.repeat(3, 1, 1), sines.repeat(3, 1), **frames)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def is_no_layer(state: dict[str, torch.Tensor], number: int, module: torch.nn.Module, pack: Any) -> bool:
