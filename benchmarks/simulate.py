@@ -1,6 +1,6 @@
 """What a training step needs on released models, computed instead of run: memory and FLOPs by family and resolution.
 
-    python benchmarks/simulate.py                      all models: benchmarks/simulate.json and the table of docs/memory.md
+    python benchmarks/simulate.py                      all models: benchmarks/simulate.json and the tables of the pages
     python benchmarks/simulate.py --only SDXL          these alone; --levels half: one image of the pair at a time
     python benchmarks/simulate.py --check              eight models against the file, as make bench-smoke does: some minutes
 
@@ -75,8 +75,8 @@ CASES = (
 
 @dataclass
 class Found:
-    """Of a step. Bytes and FLOPs; `peak` above the weights by level: plain, checkpointed, checkpointed by single samples.
-    `estimate`: what the pack says before the run, likewise."""
+    """Of a step. Bytes and FLOPs; `peak` above the weights by level: plain, checkpointed, the same by single samples, and with
+    the inputs of blocks in the host's memory besides. `estimate`: what the pack says before the run, likewise."""
 
     name: str
     parameters: int = 0
@@ -87,7 +87,8 @@ class Found:
     estimate: dict[str, int] = field(default_factory=dict)
 
 
-LEVELS = {"plain": (False, 2), "checkpointed": (True, 2), "half": (True, 1)}  # checkpointing, samples at once
+# checkpointing, samples at once, inputs of blocks in the host's memory
+LEVELS = {"plain": (False, 2, False), "checkpointed": (True, 2, False), "half": (True, 1, False), "host": (True, 1, True)}
 
 
 def built(case: Case) -> Any:
@@ -170,9 +171,9 @@ def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level:
     from slider_core.train.memory_fallback import Level
     from slider_core.train.trainer import Trainer
 
-    twice, rows = LEVELS[level]
+    twice, rows, host = LEVELS[level]
     trainer = Trainer(adapter, samples, TrainSpec(steps=10, lr=1e-3, batch=2, checkpointing=twice))
-    trainer.fallback.at = Level(twice, rows, 2)
+    trainer.fallback._choose([Level(twice, rows, 2, host)])
     trainer.fallback.forgive = case.in_place
     predict = backend.predict
     counted = Counted()
@@ -208,8 +209,8 @@ def recorded() -> dict[str, Found]:
 
 
 def keep(found: Found) -> None:
-    """Put it beside what was found before, but for the pack's own estimate, which `compare` asks for anew."""
-    everything = {name: vars(one) | {"estimate": {}} for name, one in (recorded() | {found.name: found}).items()}
+    """Put it beside what was found before."""
+    everything = {name: vars(one) for name, one in (recorded() | {found.name: found}).items()}
     FOUND.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
 
 
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     from make_architectures import start
-    from simulate_table import write_table
+    from simulate_table import write_tables
 
     start()
     if args.check:
@@ -253,7 +254,7 @@ def main() -> None:
             found = simulated(case, args.levels)
             print(json.dumps(vars(found)), flush=True)
             keep(found)
-    write_table(recorded().values())
+    write_tables(recorded().values())
 
 
 if __name__ == "__main__":

@@ -21,11 +21,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from .autograd_inplace import WithoutOut
+from .block_inputs import BlockInputs
 from .blocks import blocks
 
 PLAIN = (torch.Tensor, bool, int, float, str, bytes, slice, type(None), torch.dtype, torch.device, Enum, nn.Module, dict)
+EDGES = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 7)  # from which grad() takes them
 CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
@@ -123,11 +126,14 @@ Remember = Callable[[nn.Module], State]  # what is in force on a model now: stre
 
 
 class _Call:
-    """One call of a block: its arguments with the tensors taken out, and its output likewise."""
+    """One call of a block: its arguments with the tensors taken out, and its output likewise. `inputs`: where they wait."""
 
-    def __init__(self, forward: Callable[..., Any], state: State, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, forward: Callable[..., Any], state: State, inputs: BlockInputs, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
         self.forward = forward
         self.state = state
+        self.inputs = inputs
         self.without_out = WithoutOut if WithoutOut.depth else nullcontext
         self.names = list(kwargs)
         self.arguments, tensors = _take_out((*args, *kwargs.values()))
@@ -150,6 +156,17 @@ class _Call:
         return tuple(out)
 
 
+def _ends(outputs: Sequence[torch.Tensor], grads: Sequence[torch.Tensor | None]) -> tuple[list[Any], list[torch.Tensor]]:
+    """Where the backward through a block begins, and the gradients there. A place in the graph is enough; the output's numbers
+    need not live for it."""
+    ends, given = [], []
+    for output, grad in zip(outputs, grads, strict=True):
+        if output.requires_grad and grad is not None:
+            ends.append(get_gradient_edge(output) if EDGES else output)
+            given.append(grad)
+    return ends, given
+
+
 class _ComputedTwice(torch.autograd.Function):
     """Forward: the block without a graph. Backward: the block again with one, and the gradient through it."""
 
@@ -158,9 +175,11 @@ class _ComputedTwice(torch.autograd.Function):
         # `_inputs` are the call's tensors and the factors: arguments, so that autograd asks for their gradients
         ctx.call = call
         ctx.factors = factors
-        ctx.save_for_backward(*call.tensors)
+        ctx.devices = [tensor.device for tensor in call.tensors]
         ctx.set_materialize_grads(False)
         out = tuple(tensor.clone() if tensor._is_view() else tensor for tensor in call.run(call.tensors))
+        needed = zip(call.tensors, ctx.needs_input_grad[2:], strict=False)
+        ctx.save_for_backward(*(call.inputs.put(tensor) if grad else tensor for tensor, grad in needed))
         call.tensors = []  # autograd has them, and lets go of them one by one
         call.values = []
         return out
@@ -169,20 +188,17 @@ class _ComputedTwice(torch.autograd.Function):
     def backward(ctx: Any, *output_grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         with torch.enable_grad():
             leaves = []
-            for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=False):
-                leaves.append(tensor.detach().requires_grad_(needed))
-            outputs, grads = [], []
-            for output, grad in zip(ctx.call.run(leaves, again=True), output_grads, strict=True):
-                if output.requires_grad and grad is not None:
-                    outputs.append(output)
-                    grads.append(grad)
+            for tensor, device, needed in zip(ctx.saved_tensors, ctx.devices, ctx.needs_input_grad[2:], strict=False):
+                back = ctx.call.inputs.get(tensor, device) if needed else tensor
+                leaves.append(back.detach().requires_grad_(needed))
+            ends, grads = _ends(ctx.call.run(leaves, again=True), output_grads)
+            ctx.call.values = []
             inputs = [*leaves, *ctx.factors]
             differentiable = [tensor for tensor in inputs if tensor.requires_grad]
             found: Sequence[torch.Tensor | None] = [None] * len(differentiable)
-            if outputs:
-                found = torch.autograd.grad(outputs, differentiable, grads, allow_unused=True)
+            if ends:
+                found = torch.autograd.grad(ends, differentiable, grads, allow_unused=True)
         # the node of this block lives until the whole backward ends, and what the second run made must not
-        ctx.call.values = []
         ctx.call.output = None
         remaining = iter(found)
         return None, None, *(next(remaining) if tensor.requires_grad else None for tensor in inputs)
@@ -242,8 +258,11 @@ class _Block:
     something trained enters or leaves by another path than its inputs and its output, is run once, as without checkpointing.
     """
 
-    def __init__(self, part: nn.Module, factors: Sequence[nn.Parameter], remember: Callable[[], State]) -> None:
+    def __init__(
+        self, part: nn.Module, factors: Sequence[nn.Parameter], remember: Callable[[], State], inputs: BlockInputs
+    ) -> None:
         self.part = part
+        self.inputs = inputs
         self.forward = part.forward
         self.factors = factors
         self.remember = remember
@@ -269,22 +288,24 @@ class _Block:
             return False
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
-        return _Call(self.forward, self.remember(), args, kwargs)
+        return _Call(self.forward, self.remember(), self.inputs, args, kwargs)
 
 
 @contextmanager
-def checkpointed(module: nn.Module, factors: Factors, remember: Remember) -> Iterator[None]:
-    """Within the block, `module` keeps of each of its `blocks` only the inputs, and computes the rest again in the backward.
+def checkpointed(module: nn.Module, factors: Factors, remember: Remember, inputs: BlockInputs | None = None) -> Iterator[None]:
+    """Within the block, `module` keeps of each of its `blocks` only the inputs, where `inputs` has them, and computes the rest
+    again in the backward.
 
     Gradients and outputs are those of the plain model; peak memory falls to the inputs of all blocks and the inside of one; a
     step costs one forward more. Nothing in a block may be random. The forwards of the blocks are back afterwards, on error
     and cancel too.
     """
     path_of = {part: path for path, part in module.named_modules()}
+    inputs = inputs or BlockInputs()
     with ExitStack() as restore:
         for part in blocks(module):
             before = part.__dict__.get("forward")
-            part.__dict__["forward"] = _Block(part, factors(path_of[part]), partial(remember, module))
+            part.__dict__["forward"] = _Block(part, factors(path_of[part]), partial(remember, module), inputs)
             restore.callback(_put_back, part, before)
         yield
 

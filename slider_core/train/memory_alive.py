@@ -10,15 +10,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..layers.autograd_inplace import storages
+from ..layers.block_inputs import BlockInputs
 
 
 class Alive(TorchDispatchMode):
-    """Bytes of the tensors on `device` that are made within the block, until they are freed: `now`, and the `most` so far."""
+    """Bytes of the tensors on `device` that are made within the block, until they are freed: `now`, and the `most` so far; the
+    `most_inside` without what waits in `inputs`."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, inputs: BlockInputs) -> None:
         super().__init__()
         self.device = device
-        self.now = self.most = 0
+        self.inputs = inputs
+        self.now = self.most = self.most_inside = 0
         self._sizes: dict[int, int] = {}  # by the storage's number
         self._older: set[int] = set()  # storages that were there before
 
@@ -41,6 +44,7 @@ class Alive(TorchDispatchMode):
             self.now += storage.nbytes()
             weakref.finalize(storage, self._freed, storage._cdata)
         self.most = max(self.most, self.now)
+        self.most_inside = max(self.most_inside, self.now - self.inputs.bytes)
         return out
 
     def _storages(self, values: Any) -> list[torch.UntypedStorage]:

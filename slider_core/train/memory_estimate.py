@@ -21,6 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from ..backend import Backend, Conditioning
 from ..encode.encoder import Sample
 from ..layers.autograd_inplace import forgiving, storages
+from ..layers.block_inputs import BlockInputs
 from ..layers.blocks import blocks
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
@@ -30,16 +31,18 @@ from .memory_alive import Alive
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes. `plain` and `checkpointed`: what one sample needs without and with gradient checkpointing. `fixed`: gradients and
-    optimizer moments that are still to come."""
+    """Bytes. `plain` and `checkpointed`: what one sample needs without and with gradient checkpointing; `hosted`: with the inputs
+    of blocks in the host's memory besides. `fixed`: gradients and optimizer moments that are still to come."""
 
     plain: int
     checkpointed: int
+    hosted: int
     fixed: int
 
-    def need(self, checkpointing: bool, rows: int) -> int:
+    def need(self, checkpointing: bool, rows: int, host: bool = False) -> int:
         """What a step with so many samples at once needs."""
-        return self.fixed + rows * (self.checkpointed if checkpointing else self.plain)
+        checkpointed = self.hosted if host else self.checkpointed
+        return self.fixed + rows * (checkpointed if checkpointing else self.plain)
 
 
 class _SavedBytes:
@@ -116,17 +119,19 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
         stack.enter_context(at_strength(adapter, module, strength))
         backend.predict(latent, sigma, cond)
     outside = saved.bytes - sum(per_block.per_block)
-    checkpointed = outside + per_block.inputs + max(per_block.per_block)
-    return Estimate(saved.bytes, checkpointed, (1 + moments) * adapter.bytes())
+    hosted = outside + max(per_block.per_block)
+    return Estimate(saved.bytes, hosted + per_block.inputs, hosted, (1 + moments) * adapter.bytes())
 
 
 def measured(found: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
     """The estimate with what one sample takes forwards and backwards with checkpointing. What the gradients themselves take at
     the peak counts for the sample without checkpointing too."""
     latent, sigma, cond, strength = _inputs(backend, samples)
-    alive = Alive(backend.device)
-    with torch.enable_grad(), checkpointed(backend.module, adapter.factors, remember), forgiving(True), alive:
+    inputs = BlockInputs()
+    alive = Alive(backend.device, inputs)
+    with torch.enable_grad(), checkpointed(backend.module, adapter.factors, remember, inputs), forgiving(True), alive:
         with at_strength(adapter, backend.module, strength):
             loss = backend.predict(latent, sigma, cond).float().square().mean()
         torch.autograd.grad(loss, adapter.parameters(), allow_unused=True)
-    return replace(found, plain=found.plain + max(0, alive.most - found.checkpointed), checkpointed=alive.most)
+    plain = found.plain + max(0, alive.most - found.checkpointed)
+    return replace(found, plain=plain, checkpointed=alive.most, hosted=alive.most_inside)

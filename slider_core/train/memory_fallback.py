@@ -4,7 +4,8 @@
     2  gradient checkpointing: every block computed twice       (layers/checkpointing.py)
     3  one sign at a time: half of the batch
     4  a half of that, and so on down to one sample
-    5  an error that asks for a smaller resolution
+    5  the inputs of blocks wait in the host's memory           (layers/block_inputs.py), where the device has its own
+    6  an error that asks for a smaller resolution
 
 Levels 3 and 4 leave every objective as it is: what a step asks is made for the whole batch without a graph, so a pair stays a
 pair; the loss is a mean over samples, so each part has its forward and its backward, and the gradients add up. Nothing is
@@ -26,6 +27,7 @@ from ..backend import Backend, Conditioning, batch_slices, format_bytes
 from ..config.checks import SliderError
 from ..config.training import TrainSpec
 from ..encode.encoder import Sample
+from ..layers.block_inputs import HERE, BlockInputs
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached, part_of_batch, remember
@@ -37,11 +39,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Level:
-    """How a step is done: with gradient checkpointing or not, and how many samples at once."""
+    """How a step is done: with gradient checkpointing or not, how many samples at once, and whether the inputs of blocks wait in
+    the host's memory."""
 
     checkpointing: bool
     rows: int
     batch: int
+    host: bool = False
 
     def summary(self) -> str:
         """How memory is saved; empty on the highest level."""
@@ -50,18 +54,26 @@ class Level:
             measures.append("one sign at a time")
         elif self.rows < self.batch:
             measures.append(f"{self.rows} of {self.batch} images at a time")
+        if self.host:
+            measures.append("inputs of blocks in main memory")
         return ", ".join(measures)
 
 
-def fallback_levels(batch: int, checkpointing: bool) -> list[Level]:
-    """From the highest to the lowest, for a batch of so many samples. A neutral image comes twice, so two are the least."""
+def fallback_levels(batch: int, checkpointing: bool, host: bool = False) -> list[Level]:
+    """From the highest to the lowest, for a batch of so many samples. A neutral image comes twice, so two are the least.
+    `host`: whether the device has a memory of its own beside the host's."""
     batch = max(2, batch)
     levels = [] if checkpointing else [Level(False, batch, batch)]
     rows = batch
     while rows > 1:
         levels.append(Level(True, rows, batch))
         rows = (rows + 1) // 2
-    return [*levels, Level(True, 1, batch)]
+    levels.append(Level(True, 1, batch))
+    return [*levels, Level(True, 1, batch, True)] if host else levels
+
+
+def _levels(backend: Backend, spec: TrainSpec) -> list[Level]:
+    return fallback_levels(spec.batch, spec.checkpointing, backend.device.type not in HERE)
 
 
 def largest(samples: Sequence[Sample]) -> torch.Size:
@@ -105,12 +117,13 @@ class MemoryFallback:
         self._learned: Level | None = None  # where memory running out has led to
         self._left: list[Level] = []
         self._stack = ExitStack()
+        self._inputs = BlockInputs()
 
     def look_ahead(self, backend: Backend, samples: Sequence[Sample], spec: TrainSpec, moments: int = 2) -> None:
         """Before the model is borrowed for a run: find out what a step needs, once, and have the host keep that free."""
         backend.memory.begin()
         backend.memory.latent = largest(samples)
-        levels = self._allowed(fallback_levels(spec.batch, spec.checkpointing))
+        levels = self._allowed(_levels(backend, spec))
         if self._estimated_for != largest(samples):
             self.at = None
             backend.memory.needs = []
@@ -118,12 +131,12 @@ class MemoryFallback:
                 self.estimate = self._estimated(levels[0], backend, samples, moments)
         if self.estimate is not None:
             self._estimated_for = largest(samples)
-            backend.memory.needs = [int(MARGIN * self.estimate.need(at.checkpointing, at.rows)) for at in levels]
+            backend.memory.needs = [int(MARGIN * self.estimate.need(at.checkpointing, at.rows, at.host)) for at in levels]
 
     @contextmanager
     def in_force(self, backend: Backend, spec: TrainSpec) -> Iterator[None]:
         """Within the block a level is chosen and in force; none on which memory has run out before."""
-        levels = fallback_levels(spec.batch, spec.checkpointing)
+        levels = _levels(backend, spec)
         self._requested = levels[0]
         levels = self._allowed(levels)
         before = self.at
@@ -137,6 +150,7 @@ class MemoryFallback:
 
     def _choose(self, levels: Sequence[Level]) -> None:
         self.at = levels[0]
+        self._inputs.host = self.at.host
         self._left = list(levels[1:])
 
     def _allowed(self, levels: list[Level]) -> list[Level]:
@@ -146,7 +160,8 @@ class MemoryFallback:
             return levels
         allowed = []
         for level in levels:
-            if level.checkpointing >= lowest.checkpointing and (level.rows <= lowest.rows or lowest.rows >= lowest.batch):
+            few = level.rows <= lowest.rows or lowest.rows >= lowest.batch
+            if few and level.checkpointing >= lowest.checkpointing and level.host >= lowest.host:
                 allowed.append(level)
         return allowed
 
@@ -172,11 +187,11 @@ class MemoryFallback:
 
     def _fits(self, level: Level, backend: Backend, found: Estimate) -> bool:
         free = backend.memory.free()
-        return free is None or MARGIN * found.need(level.checkpointing, level.rows) <= free
+        return free is None or MARGIN * found.need(level.checkpointing, level.rows, level.host) <= free
 
     def _apply(self, backend: Backend) -> None:
         if self.at is not None and self.at.checkpointing:
-            self._stack.enter_context(checkpointed(backend.module, self.adapter.factors, remember))
+            self._stack.enter_context(checkpointed(backend.module, self.adapter.factors, remember, self._inputs))
 
     def within(self, backend: Backend) -> Backend:
         """The backend as this level has it."""
@@ -215,7 +230,8 @@ class MemoryFallback:
     def _exhausted(self, backend: Backend, reason: str) -> str:
         need = "not even a forward fits"
         if self.estimate:
-            need = f"a step needs about {format_bytes(self.estimate.need(True, 1))}"
+            least = self.estimate.need(True, 1, self.at is not None and self.at.host)
+            need = f"a step needs about {format_bytes(least)}"
         free = backend.memory.free()
         if free is not None:
             need += f", {format_bytes(free)} is free"

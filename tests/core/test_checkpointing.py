@@ -15,6 +15,7 @@ from torch import nn
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
 from slider_core.layers.autograd_inplace import complains, forgiving
+from slider_core.layers.block_inputs import BlockInputs
 from slider_core.layers.blocks import blocks
 from slider_core.layers.checkpointing import checkpointed
 from slider_core.layers.select import select
@@ -159,9 +160,26 @@ def test_twice_is_once(kind: dict) -> None:
         with checkpointed(other, adapter.factors, remember):
             out_twice, twice = gradient(other, adapter, x, forgive=in_place)
             _, again = gradient(other, adapter, x, forgive=in_place)
+        with checkpointed(other, adapter.factors, remember, BlockInputs(host=True)):
+            _, from_host = gradient(other, adapter, x, forgive=in_place)
         assert torch.equal(out, out_twice)
         assert same(plain, twice)
         assert same(plain, again)
+        assert all(map(torch.equal, twice, from_host))
+
+
+def test_inputs_of_blocks_wait_in_the_hosts_memory() -> None:
+    model, adapter, x = setting()
+    inputs = BlockInputs(host=True)
+    kept: list[weakref.ref[torch.Tensor]] = []
+    with checkpointed(model, adapter.factors, remember, inputs), at_strength(adapter, model, [1.0, -1.0]):
+        for block in model.blocks:
+            block.register_forward_pre_hook(lambda _block, args: kept.append(weakref.ref(args[0].untyped_storage())))
+        out = model(x)
+        assert inputs.bytes == (DEPTH - 1) * x.nbytes  # the first has no gradient
+        assert not any(reference() for reference in kept[1:])
+        out.sum().backward()
+    assert inputs.bytes == 0
 
 
 def test_an_in_place_model_without_forgiveness_is_refused_not_wrong() -> None:

@@ -119,6 +119,15 @@ def test_where_nothing_is_known_of_free_memory_nothing_is_saved_unasked(run) -> 
     assert run(free=1, checkpointing=False)[0].fallback.at.summary() == "checkpointing, 1 of 4 images at a time"
 
 
+@pytest.mark.parametrize(("share", "last"), [(0.1, "in main memory"), (1.1, "1 of 4 images at a time")])
+def test_inputs_of_blocks_go_to_the_host_only_where_one_image_does_not_fit(run, monkeypatch, share: float, last: str) -> None:
+    least = run(checkpointing=True)[0].fallback.estimate.need(True, 1) * 1.25
+    monkeypatch.setattr("slider_core.train.memory_fallback.HERE", ())
+    trainer, _, _ = run(free=int(share * least))
+    assert trainer.fallback.at.summary().endswith(last)
+    assert run(free=None)[0].fallback._left[-1].host
+
+
 def test_a_fault_of_another_kind_is_no_reason_to_go_down(run, monkeypatch) -> None:
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("torn")))
     with pytest.raises(RuntimeError, match="torn"):

@@ -78,6 +78,16 @@ def test_memory_that_runs_out_costs_a_level_and_no_learning(way: str, moment: st
     assert trainer.losses == pytest.approx(ways.of_cpu(ways.losses), rel=SAME)
 
 
+def test_inputs_of_blocks_wait_in_main_memory(ways: Ways, device) -> None:
+    trainer, backend = ways.trainer(MODEL, device, EVICT)
+    lowest = ways.pack.core("train.memory_fallback").fallback_levels(trainer.spec.batch, True, host=True)[-1]
+    trainer.fallback._learned = lowest
+    with torch.inference_mode():
+        trainer.run(backend, STEPS, read_every=STEPS)
+    assert trainer.fallback.at == lowest
+    assert trainer.losses == pytest.approx(ways.of_cpu(ways.losses), rel=SAME)
+
+
 def test_free_memory_is_what_the_patcher_counts(ways: Ways, device, monkeypatch) -> None:
     import comfy_aimdo.model_vbar as model_vbar
 
