@@ -1,56 +1,123 @@
 """Write the table of number formats into docs/architectures.md: one slider in every way, on weights in every format (needs
-ComfyUI; some minutes).
+ComfyUI; an hour).
 
-python tools/make_every_way.py [family ...]
+    python tools/make_every_way.py            measures the families that benchmarks/every_way.json lacks, then writes the page
+    python tools/make_every_way.py wan flux   measures these anew
+
+The figures are kept in that file after each family, so that a stopped run goes on.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+from typing import Any
 
 from make_architectures import FORMATS_SECTION, ROOT, between, core, shown, start
 
+RESULTS = ROOT / "benchmarks" / "every_way.json"
+PRESETS = ("auto", "all")
 HEAD = """
 ## Every way, on every number format
 
-A slider with random weights on every Linear and convolution (preset `all`) of a tiny model of each family, by
-`python tools/make_every_way.py`, ComfyUI 0.33 on a CPU: the model's answer in a sweep and by a live slider against that of
-training (first figure, the worse of the two), and by a merged slider (second), as shares of the slider's effect. A layer that
-was not reached would show as 1e-01 or more in the first figure. In the second ComfyUI quantises the changed weight anew, so what
-is left there is the rounding of the format, which live mode spares. Families marked * have layers whose weights ComfyUI reads
-past them in one of the formats: they are reached in another way. A dash: not compared (the imitated GGUF loader merges by itself;
-a prompt's layers move by merging only). nvfp4 and mxfp8 are packed for a GPU only and were not tried.
+A slider with random weights on a tiny model of each family, by `python tools/make_every_way.py`, ComfyUI {host} on a CPU, with
+the presets `auto` and `all`, of which the worse is shown. The first figure: the model's answer in a sweep and by a live slider
+against that of training, the worse of the two. The second: that of a merged slider. Both are shares of the slider's effect. A
+layer that was not reached would show as 1e-01 or more in the first figure. In the second ComfyUI quantises the changed weight
+anew, so what is left there is the rounding of the format, which live mode spares; *held* is the smallest share of a layer's
+change that its merged weight has, over all layers: 1 but for rounding, 0 where one was left out. Families marked * have layers
+whose weights ComfyUI reads past them in one of the formats: they are reached in another way. A dash: not compared (the imitated
+GGUF loader merges by itself; a prompt's layers move by merging only).
+
+*fp8*: raw weights, cast at each call. With scales the weights are packed, and the product of a layer is computed either from the
+numbers that they stand for, which is ComfyUI's choice for nvfp4 and mxfp8 on a CPU and on cards before Blackwell, or from packed
+weights and a packed input (*scaled fp8*, and the columns *product*). A CPU has no kernel for the products of nvfp4 and
+mxfp8{without}: comfy-kitchen's own fallback has computed them, from the numbers that both stand for.
 
 """
-NOT_ON_A_CPU = ("nvfp4", "mxfp8")
 
 
-def row(family: str, entry: object, forms: list[str]) -> str:
-    from zoo.every_way import measure_every_way
+def measured(entry: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    """format -> preset -> figures."""
+    from zoo.every_way import FORMATS, UNMERGED, measure_every_way
 
-    cells, past = [], ""
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    for form in FORMATS:
+        for preset in PRESETS:
+            outcome = measure_every_way(core, entry, form, preset)
+            beside = max(outcome.sweep, outcome.live)
+            merged = None if "prompt" in outcome.past or form in UNMERGED else outcome.merged
+            cell = {"beside": beside, "merged": merged, "held": outcome.held, "past": outcome.past}
+            figures.setdefault(form, {})[preset] = cell
+    return figures
+
+
+def no_kernel() -> str:
+    """What this device says of the product of packed tensors."""
+    import torch
+    from zoo.quantised import quantised
+
+    try:
+        with torch.inference_mode():
+            quantised("nvfp4", product=True)(torch.nn.Linear(32, 32))(torch.zeros(1, 32))
+    except (RuntimeError, ValueError) as fault:
+        return f' (here: "{fault}")'
+    return ""
+
+
+def row(family: str, figures: dict[str, dict[str, dict[str, Any]]], forms: list[str]) -> str:
+    from zoo.every_way import LIMITS, share_limit
+
+    cells = []
+    past = False
     for form in forms:
-        outcome = measure_every_way(core, entry, form, "all")
-        past += outcome.past
-        merged = "-" if "prompt" in outcome.past or form == "GGUF" else shown(outcome.merged)
-        cells.append(f"{shown(max(outcome.sweep, outcome.live))}, {merged}")
-    return f"| `{family}`{' *' if 'past' in past or 'fused' in past else ''} | {' | '.join(cells)} |"
+        of_form = figures[form].values()
+        past = past or any("past" in one["past"] or "fused" in one["past"] for one in of_form)
+        merged = [one["merged"] for one in of_form if one["merged"] is not None]
+        limit, limit_merged = LIMITS[form]
+        within = max(one["beside"] for one in of_form) < limit and max(merged, default=0) < limit_merged
+        within = within and min(one["held"] for one in of_form) > share_limit(form)
+        mark = "" if within else " **over its limit**"
+        cells.append(f"{shown(max(one['beside'] for one in of_form))}, {shown(max(merged)) if merged else '-'}{mark}")
+    return f"| `{family}`{' *' if past else ''} | {' | '.join(cells)} |"
+
+
+def held_row(results: dict[str, Any], forms: list[str]) -> str:
+    from zoo.every_way import UNMERGED
+
+    cells = []
+    for form in forms:
+        shares = [one["held"] for family in results.values() for one in family[form].values()]
+        cells.append("-" if form in UNMERGED else f"{min(shares):.2f}")
+    return f"| *held* | {' | '.join(cells)} |"
+
+
+def table(results: dict[str, Any], forms: list[str]) -> str:
+    lines = [f"| family | {' | '.join(forms)} |", "|---" * (1 + len(forms)) + "|"]
+    lines += [row(family, figures, forms) for family, figures in results.items()]
+    return "\n".join([*lines, held_row(results, forms)])
 
 
 def main() -> None:
     start()
-    from zoo.animals import TINY
+    from comfyui_version import __version__
+    from zoo.animals import ONE_PER_FAMILY
     from zoo.every_way import FORMATS
 
-    forms = [form for form in FORMATS if form not in NOT_ON_A_CPU]
-    entries = {entry.family: entry for entry in reversed(TINY)}
-    lines = [f"| family | {' | '.join(forms)} |", "|---" * (1 + len(forms)) + "|"]
-    for family in sys.argv[1:] or entries:
-        lines.append(row(family, entries[family], forms))
-        print(lines[-1], flush=True)  # noqa: T201
-    if not sys.argv[1:]:
-        page = ROOT / "docs" / "architectures.md"
-        page.write_text(between(page.read_text("utf-8"), FORMATS_SECTION, HEAD + "\n".join(lines) + "\n"), "utf-8")
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+    for entry in ONE_PER_FAMILY:
+        stale = set(results.get(entry.family, ())) != set(FORMATS)
+        if entry.family in sys.argv[1:] or (stale and not sys.argv[1:]):
+            results[entry.family] = measured(entry)
+            lines = [f"{json.dumps(family)}: {json.dumps(figures)}" for family, figures in results.items()]
+            RESULTS.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+            print(row(entry.family, results[entry.family], list(FORMATS)), flush=True)  # noqa: T201
+    page = ROOT / "docs" / "architectures.md"
+    head = HEAD.format(host=__version__, without=no_kernel())
+    count = f"\n\n{len(results)} families of {len(ONE_PER_FAMILY)} ({time.strftime('%-d %B %Y')}).\n"
+    text = head + table(results, list(FORMATS)) + count
+    page.write_text(between(page.read_text("utf-8"), FORMATS_SECTION, text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
-import torch
 from torch import nn
 
 from ..config.checks import SliderError
@@ -71,14 +70,19 @@ def find_layer(module: nn.Module, target: Target) -> nn.Module:
     return layer
 
 
-def weight_of(module: nn.Module, path: str) -> torch.Tensor:
-    """The weight of the layer at `path`."""
-    return cast(torch.Tensor, module.get_submodule(path).weight)
+def weight_shape(layer: Any) -> tuple[int, ...]:
+    """The shape of a layer's weight; by the layer's sizes where a host has not loaded it yet, as ComfyUI with dynamic VRAM."""
+    weight = getattr(layer, "weight", None)
+    if weight is not None:
+        return tuple(weight.shape)
+    if isinstance(layer, CONVOLUTIONS):
+        return layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size
+    return layer.out_features, layer.in_features
 
 
 def large_kernel(layer: nn.Module) -> bool:
     """Whether it is a convolution with a kernel larger than 1."""
-    return max(cast(torch.Tensor, layer.weight).shape[2:], default=1) > 1
+    return max(weight_shape(layer)[2:], default=1) > 1
 
 
 def layers(diffusion_model: nn.Module) -> Iterator[str]:

@@ -184,7 +184,7 @@ class HookedLayer:
             entries.append((layer.__dict__, "weight_function", functions))
         parameters = layer._parameters
         kept = parameters.before if isinstance(parameters, Reads) else parameters  # what outlives the call that runs
-        weight: Any = kept["weight"]
+        weight: Any = kept.get("weight")
         if type(weight) in (torch.Tensor, nn.Parameter, ReadWeight):
             known = ReadWeight.of(weight, (self,))
             entries.append((kept, "weight", known))

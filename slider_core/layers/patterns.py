@@ -12,7 +12,7 @@ from torch import nn
 
 from ..config.checks import SliderError, need
 from ..config.lora import AdapterSpec
-from .layer import Aliases, Target, weight_of
+from .layer import Aliases, Target, weight_shape
 
 FOREIGN_CLASSES = (  # the end of a class's name in diffusers or SimpleTuner, and what is in the names of the layers inside
     (r"(?:Attention|Attn)$", r"(?:^|\.)(?:\w+_)?(?:attn|attention)(?:\d|_\w+)?\."),
@@ -99,12 +99,12 @@ def unite(diffusion_model: nn.Module, paths: Sequence[str], targets: Iterable[Ta
     """In the order of `paths`, each row once: slices that touch become one, and one that is the whole layer becomes that."""
     slices: dict[str, list[tuple[int, int]]] = {}
     for target in targets:
-        height = weight_of(diffusion_model, target.path).shape[0]
+        height = weight_shape(diffusion_model.get_submodule(target.path))[0]
         slices.setdefault(target.path, []).append(target.rows or (0, height))
     united = []
     for path in paths:
         for rows in _merge(sorted(slices.get(path, []))):
-            height = weight_of(diffusion_model, path).shape[0]
+            height = weight_shape(diffusion_model.get_submodule(path))[0]
             united.append(Target(path, None if rows == (0, height) else rows))
     return united
 

@@ -18,7 +18,7 @@ from torch import nn
 from ..config.checks import nearest, need
 from ..config.lora import AdapterSpec, Algorithm, Preset
 from .architecture import Architecture
-from .layer import Aliases, Target, find_layer, large_kernel, layers, weight_of
+from .layer import Aliases, Target, find_layer, large_kernel, layers, weight_shape
 from .patterns import custom, matching, sized
 from .recognise import ARCHITECTURES, recognise
 from .recognise_guess import guess
@@ -174,15 +174,15 @@ def _reference(diffusion_model: nn.Module, paths: Sequence[str]) -> Choice:
 def _target(diffusion_model: nn.Module, path: str, architecture: Architecture | None) -> Target:
     """The layer as a target, with its rows where it is fused."""
     if architecture and matching([path], architecture.fused):
-        weight = weight_of(diffusion_model, path)
-        stacked = 3 * weight.shape[1]
-        if stacked < weight.shape[0]:
+        height, width = weight_shape(diffusion_model.get_submodule(path))
+        stacked = 3 * width
+        if stacked < height:
             return Target(path, (0, stacked))
     return Target(path)
 
 
 def _per_rank(diffusion_model: nn.Module, target: Target) -> int:
     """The numbers that one rank of a LoRA adds there."""
-    shape = weight_of(diffusion_model, target.path).shape
+    shape = weight_shape(diffusion_model.get_submodule(target.path))
     start, stop = target.rows or (0, shape[0])
     return stop - start + math.prod(shape[1:])

@@ -10,16 +10,17 @@ from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..config.checks import SliderError, need
-from ..layers.layer import Target, is_linear
+from ..layers.layer import Target, is_linear, weight_shape
 from .algorithm import Layer, OutputSlice, Shape, Trainable
 
 # ComfyUI's marks of a layer whose LoRAs are laid on when it runs, because it lies outside the GPU
+UNREADABLE = "layer.weight_unreadable"
 ON_THE_FLY = ("weight_function", "weight_lowvram_function")
 
 
 def shape_of(layer: Layer, target: Target) -> Shape:
     """The shape of the rows of the weight that a target covers. SliderError when it has no such rows."""
-    shape = tuple(layer.weight.shape)
+    shape = weight_shape(layer)
     rows = target.rows
     if not rows:
         return shape
@@ -41,6 +42,7 @@ def shape_only(shape: Sequence[int], like: Layer = None) -> nn.Module:
 
 def base_rows(layer: Layer, rows: OutputSlice | None) -> torch.Tensor:
     """The rows of a layer's weight that a target covers. SliderError where its numbers cannot be read off it."""
+    need(layer.weight is not None, "A DoRA or GLoRA needs the weight of a layer, and here it is not loaded.", UNREADABLE)
     weight = layer.weight.detach()
     patched = any(getattr(layer, name, None) for name in ON_THE_FLY)
     wrapped = is_traceable_wrapper_subclass(weight)
@@ -49,7 +51,7 @@ def base_rows(layer: Layer, rows: OutputSlice | None) -> torch.Tensor:
     elif patched or not weight.is_floating_point():
         how = "a LoRA is laid on it only while it runs" if patched else "it is packed by its loader"
         message = f"A DoRA or GLoRA needs the weight of a layer, and here {how}. Choose another algorithm, such as lora."
-        raise SliderError(message, "layer.weight_unreadable")
+        raise SliderError(message, UNREADABLE)
     return weight[rows[0] : rows[1]] if rows else weight
 
 

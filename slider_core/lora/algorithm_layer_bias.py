@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
+from ..layers.layer import weight_shape
 from .algorithm import BIAS, Layer, LayerWeight, Trainable
 from .algorithm_layer import serialized_copy
 
@@ -24,7 +25,7 @@ class WithBias(Trainable):
 
     def change(self, layer: Layer, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         change = self.part.change(layer, x, out)
-        return change + self.bias.reshape(-1, *[1] * (layer.weight.ndim - 2))
+        return change + self.bias.reshape(-1, *[1] * (len(weight_shape(layer)) - 2))
 
     def input_format(self, given: torch.dtype) -> torch.dtype:
         return self.part.input_format(given)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..config.lora import AdapterSpec
-from ..layers.layer import Target
+from ..layers.layer import Target, weight_shape
 from .algorithm import Layer, LayerWeight, Shape, Size, Trainable
 from .algorithm_layer import serialized_copy, shape_of, shape_only
 
@@ -86,7 +86,7 @@ class LycorisWeight(LayerWeight):
 
     @classmethod
     def part(cls, module: Any, layer: Layer, target: Target) -> LycorisPart:
-        return cls.part_class(module, cls, target, tuple(layer.weight.shape))
+        return cls.part_class(module, cls, target, weight_shape(layer))
 
     @classmethod
     def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:

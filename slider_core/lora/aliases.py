@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..layers.layer import Target
+from ..layers.layer import Target, is_layer, weight_shape
 from .alias_image import IMAGE
 from .alias_sound import SOUND
 from .alias_video import VIDEO
@@ -65,9 +65,8 @@ def others_names(module: nn.Module) -> dict[str, Named]:
     """Other programs' names of the layers of a model."""
     shapes = {}
     for path, layer in module.named_modules():
-        weight = getattr(layer, "weight", None)
-        if isinstance(weight, torch.Tensor):
-            shapes[path] = tuple(weight.shape)
+        if is_layer(layer) or isinstance(getattr(layer, "weight", None), torch.Tensor):
+            shapes[path] = weight_shape(layer)
     names: dict[str, Named] = {}
     for tables in (IMAGE, VIDEO, SOUND):
         for known_by, table in tables.items():

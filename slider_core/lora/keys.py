@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from torch import nn
 
 from ..config.checks import SliderError, need
-from ..layers.layer import Aliases, Target, find_layer, layers, norms
+from ..layers.layer import Aliases, Target, find_layer, layers, norms, weight_shape
 from .algorithm import BIAS, Layer, LayerWeight
 from .algorithms.dora import ScaledRows
 from .algorithms.vector import changes_norm
@@ -85,7 +85,7 @@ def with_ratio(weights: Mapping[Target, LayerWeight], module: nn.Module) -> Plac
 
 def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> LayerWeight:
     """The change with its tensors in the shapes that the layer asks for. SliderError that names a tensor that has another."""
-    whole = tuple(layer.weight.shape)
+    whole = weight_shape(layer)
     rows = target.rows
     where = f'{source}: layer "{target}"'
     if rows and (not 0 <= rows[0] < rows[1] <= whole[0] or len(whole) != 2):

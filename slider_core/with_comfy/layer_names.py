@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..config.checks import SliderError
-from ..layers.layer import Target
+from ..layers.layer import Target, is_layer, weight_shape
 from ..lora.algorithm import LayerWeight
 from ..lora.aliases import others_names
 from ..lora.formats.native import PREFIX
@@ -29,9 +29,8 @@ def layer_aliases(model: Any) -> dict[str, Target]:
     """ComfyUI's table of names that LoRA files use, for this MODEL: name -> layer, with the output slice of a fused one."""
     heights = {}
     for path, layer in model.model.diffusion_model.named_modules():
-        weight = layer._parameters.get("weight")
-        if isinstance(weight, torch.Tensor):
-            heights[path] = weight.shape[0]
+        if is_layer(layer) or isinstance(layer._parameters.get("weight"), torch.Tensor):
+            heights[path] = weight_shape(layer)[0]
     ours = others_names(model.model.diffusion_model)
     aliases: dict[str, Target] = {}
     for name, entry in comfy.lora.model_lora_keys_unet(model.model, {}).items():

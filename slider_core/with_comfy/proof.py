@@ -96,6 +96,8 @@ class Trial:
         count = 0
         for path, weight in by_layer(self.slider.weights).items():
             layer = self.model.model.diffusion_model.get_submodule(path)
+            if layer.weight is None:  # not loaded, and so not called
+                continue
             base = numbers_of(layer.weight.detach())
             if not base.is_floating_point() or type(base) not in (torch.Tensor, torch.nn.Parameter):
                 continue
@@ -157,7 +159,8 @@ class Trial:
         dtypes = {self.model.model.get_dtype_inference()}
         for target in self.slider.weights:
             weight = self.model.model.diffusion_model.get_submodule(target.path).weight
-            dtypes.add(getattr(weight, "_qdata", weight).dtype)  # quantised anew
+            if weight is not None:
+                dtypes.add(getattr(weight, "_qdata", weight).dtype)  # quantised anew
         return max(torch.finfo(dtype).eps if dtype.is_floating_point else INT8_ROUNDING for dtype in dtypes)
 
     def _exact(self) -> bool:

@@ -4,7 +4,9 @@ import pytest
 import torch
 from products import FULL
 from zoo.animals import ONE_PER_FAMILY, tiny
-from zoo.every_way import EXACT, FORMATS, LIMITS, measure_every_way
+from zoo.every_way import EXACT, FORMATS, LIMITS, measure_every_way, share_limit
+from zoo.model import build_tiny
+from zoo.quantised import put
 
 IN_TURN = (
     ("ZImage", "fp32"),
@@ -13,9 +15,11 @@ IN_TURN = (
     ("ZImage", "fp8"),
     ("LTXV", "scaled fp8"),
     ("SD15", "int8"),
+    ("Flux", "nvfp4"),
+    ("LTXV", "nvfp4 product"),
+    ("ACEStep", "mxfp8 product"),
     ("WAN21_T2V", "GGUF"),
 )
-NOT_ON_A_CPU = ("nvfp4", "mxfp8")  # comfy-kitchen packs them for a GPU only
 FUSED = ("WAN21_T2V", "LTXV", "MiniMaxH3")  # their int8 feed-forward is read past its layer while sampling
 
 
@@ -23,8 +27,7 @@ def products() -> list[tuple[str, str, str]]:
     """(model, number format, preset): a few in turn; every family in a full run."""
     if not FULL:
         return [(title, form, "all") for title, form in IN_TURN]
-    forms = [form for form in FORMATS if form not in NOT_ON_A_CPU]
-    return [(entry.title, form, preset) for entry in ONE_PER_FAMILY for form in forms for preset in ("auto", "all")]
+    return [(entry.title, form, preset) for entry in ONE_PER_FAMILY for form in FORMATS for preset in ("auto", "all")]
 
 
 @pytest.mark.parametrize(("title", "form", "preset"), products())
@@ -34,6 +37,7 @@ def test_every_way_answers_alike(title: str, form: str, preset: str, pack) -> No
     assert max(outcome.sweep, outcome.live) < beside + 2 * outcome.rounding
     if "prompt" not in outcome.past:  # whose layers only a merged slider moves
         assert outcome.merged < merged + 2 * outcome.rounding
+        assert outcome.held > share_limit(form)
 
 
 @pytest.mark.parametrize("title", FUSED)
@@ -74,3 +78,41 @@ def test_a_host_whose_linears_never_call_hooks_is_survived(title: str, pack, mon
     outcome = measure_every_way(pack.core, tiny(title), "fp32", "auto")
     assert max(outcome.sweep, outcome.live, outcome.merged) < EXACT
     assert "past the layers" in outcome.past
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lokr", "dora"])
+def test_layers_that_comfyui_has_not_loaded_yet_are_chosen_and_trained_by_their_sizes(algorithm: str, pack, monkeypatch) -> None:
+    """As with dynamic VRAM, where a Linear has no weight before its file is read."""
+    import comfy.memory_management
+    import comfy.ops
+
+    core, patcher = pack.core, build_tiny(tiny("Flux"))
+    module = patcher.model.diffusion_model
+    select, names = core("layers.select").select, core("with_comfy.layer_names")
+    spec = core("config.lora").AdapterSpec(rank=2, algorithm=algorithm)
+    wanted, aliases = core("layers.select").survey(module, spec), names.named_layers(patcher)
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    loaded = {}
+    for path in {target.path for target in wanted.targets}:
+        layer = module.get_submodule(path)
+        loaded[path] = layer.weight
+        empty = comfy.ops.disable_weight_init.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        assert empty.weight is None
+        put(module, path, empty)
+    assert core("layers.select").survey(module, spec) == wanted
+    assert select(module, "all")
+    for name, target in names.named_layers(patcher).items():
+        assert aliases[name] == target
+    create = core("lora.slider_adapter").Adapter.create
+    if algorithm == "dora":
+        with pytest.raises(core("config.checks").SliderError) as refused:
+            create(module, wanted.targets, spec)
+        assert refused.value.code == "layer.weight_unreadable"
+        return
+    adapter = create(module, wanted.targets, spec)
+    for target, weight in adapter.weights().items():
+        height, width = loaded[target.path].shape
+        start, stop = target.rows or (0, height)
+        assert tuple(weight.layer_shape()) == (stop - start, width)
+    slider = core("lora.slider_file").Slider(adapter.weights())
+    assert list(slider.on(module).weights) == list(wanted.targets)

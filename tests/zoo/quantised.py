@@ -16,7 +16,6 @@ from torch import nn
 
 from .model import Tiny, build_tiny
 
-STEPS = {"nvfp4": 16, "mxfp8": 32}  # what the number of inputs must divide by
 BLOCK = 32  # numbers that share a scale, in GGUF's Q8_0: two bytes of float16 and 32 of int8
 
 
@@ -101,14 +100,24 @@ def raw_fp8(layer: nn.Module) -> None:
     layer.weight = nn.Parameter(layer.weight.detach().to(torch.float8_e4m3fn), requires_grad=False)
 
 
-def quantised(form: str, full_precision: bool = False) -> Callable[[nn.Module], nn.Module]:
-    """Makes ComfyUI's own quantised Linear out of a plain one, through its own loading path."""
+def held_only() -> set[str]:
+    """Formats that ComfyUI keeps packed on this device and computes with as plain numbers, as pick_operations chooses."""
+    import comfy.model_management as host
+
+    asked = {"nvfp4": host.supports_nvfp4_compute, "mxfp8": host.supports_mxfp8_compute}
+    return {form for form, supported in asked.items() if not supported(host.get_torch_device())}
+
+
+def quantised(form: str, full_precision: bool = False, product: bool = False) -> Callable[[nn.Module], nn.Module]:
+    """Makes ComfyUI's own quantised Linear out of a plain one, through its own loading path. `product`: as on a device that
+    computes with it packed, this one or not."""
     import comfy.ops
     from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 
     def make(layer: nn.Module) -> nn.Module:
         dtype, weight = layer.weight.dtype, layer.weight.detach().float()
-        ops = comfy.ops.mixed_precision_ops({}, dtype, full_precision_mm=full_precision)
+        disabled = set() if product else held_only()
+        ops = comfy.ops.mixed_precision_ops({}, dtype, full_precision_mm=full_precision, disabled=disabled)
         fresh = ops.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="cpu", dtype=dtype)
         whole = QuantizedTensor.from_float(weight, QUANT_ALGOS[form]["comfy_tensor_layout"], scale="recalculate")
         state = whole.state_dict("weight")
@@ -130,7 +139,7 @@ def put(module: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, layer)
 
 
-def build(entry: Tiny, kind: str, dtype: torch.dtype = torch.float32) -> Any:
+def build(entry: Tiny, kind: str, dtype: torch.dtype = torch.float32, product: bool = False) -> Any:
     """A tiny model with all its Linears of that kind, made in inference mode as a loader does: "plain", "fp8", "gguf",
     "offloaded" or a format of ComfyUI's quantised tensors."""
     patcher = build_tiny(entry, dtype)
@@ -141,8 +150,8 @@ def build(entry: Tiny, kind: str, dtype: torch.dtype = torch.float32) -> Any:
                 gguf_layer(layer)
             elif kind == "fp8":
                 raw_fp8(layer)
-            elif kind not in ("plain", "offloaded") and not layer.weight.shape[1] % STEPS.get(kind, 1):
-                put(module, path, quantised(kind)(layer))
+            elif kind not in ("plain", "offloaded"):
+                put(module, path, quantised(kind, product=product)(layer))
         for part in module.modules():
             if kind == "gguf" and isinstance(part, (nn.LayerNorm, nn.RMSNorm)):
                 gguf_norm(part)

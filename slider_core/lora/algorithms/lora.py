@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ...backend import per_sample
 from ...config.lora import AdapterSpec, Algorithm, Init
-from ...layers.layer import Target
+from ...layers.layer import Target, weight_shape
 from ..algorithm import BIAS, Kind, Layer, LayerWeight, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import copy_in, serialized_copy, shape_of, shape_only
 from ..algorithm_lycoris import LycorisWeight
@@ -162,11 +162,11 @@ class LoraWeight(LycorisWeight):
             return super().fresh(layer, target, size, spec)
         rslora = spec.algorithm is Algorithm.RSLORA
         tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_rslora=rslora)
-        return LoraPart(tuned, tuple(layer.weight.shape))
+        return LoraPart(tuned, weight_shape(layer))
 
     def revived(self, layer: Layer, target: Target) -> Trainable:
         if self.has_core:
             return super().revived(layer, target)
-        part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), tuple(layer.weight.shape))
+        part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), weight_shape(layer))
         copy_in(part, [self.tensors[DOWN], self.tensors[UP]])
         return part

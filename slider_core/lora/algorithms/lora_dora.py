@@ -11,7 +11,7 @@ from torch import nn
 
 from ...config.checks import need
 from ...config.lora import AdapterSpec, Algorithm, Init
-from ...layers.layer import Target
+from ...layers.layer import Target, weight_shape
 from ..algorithm import Kind, Layer, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import base_rows, copy_in, serialized_copy, shape_of, versions
 from .dora import RATIO, SCALE, ScaledRows, norm_ratio, scale_tensors
@@ -35,7 +35,7 @@ class DoraPart(LoraPart):
         norm = base_rows(layer, self.rows).float().flatten(1).norm(dim=1)
         message = f'"{target}": some rows of the weight are zero, which a DoRA cannot scale: exclude the layer, or choose lora.'
         need(bool(norm.all()), message, "dora.zero_rows")
-        dims = layer.weight.ndim
+        dims = len(weight_shape(layer))
         self.magnitude.weight = nn.Parameter(norm.reshape(1, -1, *[1] * (dims - 2)) if dims > 2 else norm)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -100,7 +100,7 @@ class DoraWeight(ScaledRows, LoraWeight):
     @classmethod
     def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
         tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_dora=True)
-        part = DoraPart(tuned, tuple(layer.weight.shape), target.rows)
+        part = DoraPart(tuned, weight_shape(layer), target.rows)
         part.start(layer, target)
         return part
 

@@ -8,6 +8,7 @@ import torch
 
 from ...config.checks import SliderError
 from ...config.lora import Algorithm
+from ...layers.layer import weight_shape
 from ..algorithm import Kind, Layer, LayerWeight, Shape
 from ..algorithm_layer import base_rows, serialized_copy, versions
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
@@ -27,7 +28,7 @@ class GloraPart(LycorisPart):
         def without_bias(z: torch.Tensor) -> torch.Tensor:
             y = layer.forward(z.to(x.dtype))
             if layer.bias is not None:
-                y = y - layer.bias.to(y).as_subclass(torch.Tensor).reshape(-1, *[1] * (layer.weight.ndim - 2))
+                y = y - layer.bias.to(y).as_subclass(torch.Tensor).reshape(-1, *[1] * (len(weight_shape(layer)) - 2))
             return y[..., slice(*self.rows or (None,))].to(z.dtype)
 
         self.module.org_forward = without_bias
