@@ -3,7 +3,7 @@
     python tools/make_locales.py              write locales/, and list what is not translated yet
     python tools/make_locales.py --check      write nothing; exit code 1 when anything would change or is missing
     python tools/make_locales.py --todo de    print the English texts that lack a German one, as JSON to fill in
-    python tools/make_locales.py --add de todo.json    take up such a file, then write as above
+    python tools/make_locales.py --add de todo.json    take up such a file, drop what is stale, then write as above
 
 English comes from the node definitions. The other languages come from tools/locales/<language>.json, which says what each
 English text is in that language: a text that stands at ten places is translated once, and when an English tooltip changes
@@ -157,10 +157,13 @@ def load_nodes(checkout: Path = ROOT) -> list[Any]:
     return importlib.import_module("slider_pack.nodes").NODES
 
 
-def add(language: str, file: Path) -> None:
-    """Take the filled-in texts of `file` into the language's own."""
+def add(language: str, file: Path, files: dict[str, Tree]) -> None:
+    """Take the filled-in texts of `file` into the language's own, and drop those whose English is gone."""
     filled = {text: own for text, own in json.loads(file.read_text(encoding="utf-8")).items() if own.strip()}
-    (TEXTS / f"{language}.json").write_text(spelled(read(language) | filled), encoding="utf-8")
+    texts = read(language)
+    stale = set(surplus(files, texts))
+    kept = {text: own for text, own in texts.items() if text not in stale}
+    (TEXTS / f"{language}.json").write_text(spelled(kept | filled), encoding="utf-8")
 
 
 def write(files: dict[str, Tree]) -> None:
@@ -180,7 +183,7 @@ def main() -> int:
         sys.stdout.write(spelled(dict.fromkeys(missing(files, read(options.todo)), "")))
         return 0
     if options.add:
-        add(options.add[0], Path(options.add[1]))
+        add(options.add[0], Path(options.add[1]), files)
     lines = [f"{path.relative_to(ROOT)} is out of date" for path in outdated(files)] if options.check else []
     if not options.check:
         write(files)
