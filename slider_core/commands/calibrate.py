@@ -16,7 +16,7 @@ from ..train.calibration import calibrated
 from ..train.calibration_search import calibrate
 from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
 from .hosts import add_host, opened
-from .options import Commands, Shared, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
+from .options import Commands, Shared, members, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
 from .train import encoding
 
 
@@ -25,13 +25,13 @@ def add(commands: Commands, shared: Shared) -> None:
     add_host(command)
     add_dataset(command)
     add_text_options(command)
-    command.add_argument("--slider", type=Path, required=True)
+    command.add_argument("--slider", type=Path, required=True, help="a slider, or any LoRA")
     strict(command)
     command.add_argument("--seed", type=seed_number, default=0, help="noise of the measurement")
-    command.add_argument("--resolution", type=number_or_0, default=0, help="pixels; 0: as the model's family is trained")
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
+    command.add_argument("--resolution", type=number_or_0, default=0, help="pixels, the side of a square; 0: the family's")
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
     command.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing file")
     command.set_defaults(run=run)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..config.lora import AdapterSpec, Algorithm, Init, Preset
 from ..config.regular_files import read_text
-from ..config.training import Objective, Optimizer, Schedule, Sides, Timesteps, TrainPreset, Weighting
+from ..config.training import Objective, Optimizer, Schedule, Timesteps, TrainPreset, Weighting
 from ..data.bucket_spec import (
     MOST_LATENTS,
     Alpha,
@@ -31,7 +31,7 @@ from ..data.bucket_spec import (
 from ..families.distilled import Distilled
 from ..train.target_choices import TargetChoices
 from ..train.training_choices import AUTO, TrainChoices
-from .options import number_or_0, seed_number, whole_number
+from .options import Options, members, number_or_0, seed_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,6 @@ class Flag:
     default: Any
     read: Callable[[str], Any] | None = None
     names: Sequence[str] = ()
-
-
-def _names(kind: type[Enum], *first: str) -> str:
-    return ", ".join([*first, *(member.value for member in kind)])
 
 
 def _defaults(kind: type) -> dict[str, Any]:
@@ -69,33 +65,33 @@ def count_or_0(text: str) -> int:
 
 
 TRAINING = (
-    _flag(_T, "--steps", "steps", "the training ends here; 0: when the slider is ready", number_or_0),
+    _flag(_T, "--steps", "steps", "training steps; 0: until the slider is ready", number_or_0),
     _flag(_T, "--run-steps", "steps_per_run", "steps of this call, after which --resume goes on; 0: all", number_or_0),
-    _flag(_T, "--seed", "training_seed", "noise and order of the training", seed_number),
-    _flag(_T, "--objective", "objective", _names(Objective)),
-    _flag(_T, "--lr", "learning_rate", "0: as a probe of a few batches finds it", float),
+    _flag(_T, "--seed", "training_seed", "first weights, noise and order of the training", seed_number),
+    _flag(_T, "--objective", "objective", f"the rule of the steps: {members(Objective)}"),
+    _flag(_T, "--lr", "learning_rate", "learning rate; 0: found by a probe of a few batches", float),
     _flag(_T, "--any-rate", "any_rate", "train at --lr even where it is far beyond the probe's"),
-    _flag(_T, "--batch", "batch", "images in a step; 0: as the model's family is trained", count_or_0),
+    _flag(_T, "--batch", "batch", "images in a step, even but with denoise_rotating; 0: the family's", count_or_0),
     _flag(_T, "--accumulate", "accumulate", "batches in one step", COUNT),
-    _flag(_T, "--resolution", "resolution", "pixels; 0: as the model's family is trained", number_or_0),
-    _flag(_T, "--timesteps", "timesteps", _names(Timesteps, AUTO)),
+    _flag(_T, "--resolution", "resolution", "pixels, the side of a square of the same area; 0: the family's", number_or_0),
+    _flag(_T, "--timesteps", "timesteps", f"which noise levels: {members(Timesteps, AUTO)}"),
     _flag(_T, "--few-steps", "few_steps", "the sampler's steps, for few_step; 0: the model's", count_or_0),
-    _flag(_T, "--noise-from", "noise_from", "lowest noise level; 0 is clean", float),
-    _flag(_T, "--noise-to", "noise_to", "highest noise level; 1 is pure noise", float),
-    _flag(_T, "--weighting", "weighting", _names(Weighting)),
-    _flag(_T, "--jitter", "jitter", "how far pairs are shifted at random; -1: as the objective has it", float),
-    _flag(_T, "--schedule", "schedule", _names(Schedule)),
-    _flag(_T, "--warmup", "warmup", "warm-up steps of the learning rate", number_or_0),
-    _flag(_T, "--optimizer", "optimizer", _names(Optimizer)),
-    _flag(_T, "--ema", "ema", "decay of the average that is saved; 0: none", float),
-    _flag(_T, "--neutral-weight", "neutral_weight", "loss weight of neutral images", float),
-    _flag(_T, "--sides", "sides", _names(Sides)),
-    _flag(_T, "--preset", "preset", _names(TrainPreset)),
-    _flag(_T, "--no-checkpointing", "checkpointing", "faster where memory allows it"),
+    _flag(_T, "--noise-from", "noise_from", "lowest noise level that is trained; 0 is clean", float),
+    _flag(_T, "--noise-to", "noise_to", "highest noise level that is trained; 1 is pure noise", float),
+    _flag(_T, "--weighting", "weighting", f"loss weighting: {members(Weighting)}"),
+    _flag(_T, "--jitter", "jitter", "how far both images of a pair are shifted at random; -1: as the objective has it", float),
+    _flag(_T, "--schedule", "schedule", f"of the learning rate: {members(Schedule)}"),
+    _flag(_T, "--warmup", "warmup", "warm-up steps", number_or_0),
+    _flag(_T, "--optimizer", "optimizer", f"one of {members(Optimizer)}"),
+    _flag(_T, "--ema", "ema", "decay of the average of the weights that is saved; 0: none", float),
+    _flag(_T, "--neutral-weight", "neutral_weight", "what neutral images count beside the pairs", float),
+    _flag(_T, "--sides", "sides", "both; plus: a one-way slider, from the base model at 0 to the positive images at +1"),
+    _flag(_T, "--preset", "preset", f"steps and average at once: {members(TrainPreset)}"),
+    _flag(_T, "--no-checkpointing", "checkpointing", "faster where memory allows it; the built-in model always trains so"),
     _flag(_T, "--no-calibration", "calibrate", "leave the strengths as they were trained"),
-    _flag(_T, "--checkpoint-every", "checkpoint_every", "keep the slider every so many steps", number_or_0),
-    _flag(_T, "--checkpoints-kept", "checkpoints_kept", "of the last ones; the best stays", whole_number(1000)),
-    _flag(_T, "--strip-strengths", "strip_strengths", "strengths of the strip that is drawn with --prompt"),
+    _flag(_T, "--checkpoint-every", "checkpoint_every", "keep the slider every so many steps; 0: never", number_or_0),
+    _flag(_T, "--checkpoints-kept", "checkpoints_kept", "how many of the last stay; the best one does too", whole_number(1000)),
+    _flag(_T, "--strip-strengths", "strip_strengths", "columns of the strip that is drawn while it trains"),
     _flag(_T, "--strip-every", "strip_every", "steps between two strips; 0: only at the end", number_or_0),
 )
 _L = _defaults(TargetChoices)
@@ -104,17 +100,17 @@ TARGETS = (
     Flag("--layers", "preset", "which layers: auto, reference, all, custom or an architecture", Preset.AUTO.value),
     Flag("--rank", "rank", "size of the adapter", AdapterSpec.rank, COUNT),
     Flag("--alpha", "alpha", "the update is scaled by alpha / rank; 0: as the rank", 0.0, float),
-    _flag(_L, "--algorithm", "algorithm", _names(Algorithm)),
-    _flag(_L, "--dropout", "dropout", "share of a layer's input that is not seen in a step", float),
-    _flag(_L, "--conv-rank", "conv_rank", "rank on larger kernels; -1: as elsewhere, 0: none", int),
-    _flag(_L, "--init", "init", _names(Init)),
-    _flag(_L, "--factor", "lokr_factor", "of lokr", int),
+    _flag(_L, "--algorithm", "algorithm", f"one of {members(Algorithm)}"),
+    _flag(_L, "--dropout", "dropout", "share of a layer's input that the slider does not see in a step", float),
+    _flag(_L, "--conv-rank", "conv_rank", "rank on larger kernels; -1: as elsewhere; 0: leave them alone", int),
+    _flag(_L, "--init", "init", f"first weights: {members(Init)}"),
+    _flag(_L, "--factor", "lokr_factor", "of lokr: size of the first Kronecker factor; -1: near the square root", int),
     _flag(_L, "--full-matrix", "lokr_full_matrix", "of lokr: the large factor without a rank"),
-    _flag(_L, "--pattern", "custom_patterns", "for --layers custom: an expression on layer names; again for more"),
-    _flag(_L, "--exclude", "exclude", "an expression of layers to leave alone; again for more"),
-    _flag(_L, "--rank-pattern", "rank_pattern", '"expression = rank" of single layers; again for more'),
-    _flag(_L, "--alpha-pattern", "alpha_pattern", '"expression = alpha" of single layers; again for more'),
-    _flag(_L, "--lycoris-config", "lycoris_config", "a LyCORIS configuration (JSON file) in place of these"),
+    _flag(_L, "--pattern", "custom_patterns", "for --layers custom: a regular expression on layer names; again for more"),
+    _flag(_L, "--exclude", "exclude", "a regular expression of layers to leave alone; again for more"),
+    _flag(_L, "--rank-pattern", "rank_pattern", "EXPRESSION = RANK of single layers; again for more"),
+    _flag(_L, "--alpha-pattern", "alpha_pattern", "EXPRESSION = ALPHA of single layers; again for more"),
+    _flag(_L, "--lycoris-config", "lycoris_config", "a LyCORIS configuration, a JSON file, in place of these"),
 )
 SEVERAL = ("custom_patterns", "exclude", "rank_pattern", "alpha_pattern")  # a line for each
 
@@ -125,38 +121,44 @@ def _kinds(kind: type[Enum]) -> list[str]:
 
 DATASET = (
     Flag("--strength", "strength", "what positive/ and negative/ stand for", 1.0, float),
-    Flag("--caption", "caption", "one for all images", ""),
-    Flag("--caption-from", "caption_from", "", CaptionFrom.TEXTFILE.value, names=_kinds(CaptionFrom)),
-    Flag("--trigger", "trigger_word", "a word before every caption", ""),
-    Flag("--pairing", "pairing", "", DatasetSpec.pairing.value, names=_kinds(Pairing)),
-    Flag("--unequal", "unequal", "", DatasetSpec.unequal.value, names=_kinds(Unequal)),
-    Flag("--crop", "crop", "", Crop.CENTER.value, names=_kinds(Crop)),
+    Flag("--caption", "caption", "one for all images; empty: as --caption-from says", ""),
+    Flag("--caption-from", "caption_from", "where captions stand", CaptionFrom.TEXTFILE.value, names=_kinds(CaptionFrom)),
+    Flag("--trigger", "trigger_word", "put before every caption", ""),
+    Flag("--pairing", "pairing", "how pairs are made", DatasetSpec.pairing.value, names=_kinds(Pairing)),
+    Flag("--unequal", "unequal", "when one side has fewer images", DatasetSpec.unequal.value, names=_kinds(Unequal)),
+    Flag("--crop", "crop", "what is kept of an image of another shape", Crop.CENTER.value, names=_kinds(Crop)),
     Flag("--flip", "flip", "every pair mirrored as well", False),
-    Flag("--transparency", "alpha", "", Alpha.COLOR.value, names=_kinds(Alpha)),
-    Flag("--background", "background", "behind transparency", DatasetSpec.background),
+    Flag(
+        "--transparency",
+        "alpha",
+        "transparent parts show the background, or are left out",
+        Alpha.COLOR.value,
+        names=_kinds(Alpha),
+    ),
+    Flag("--background", "background", "colour behind transparency", DatasetSpec.background),
     Flag("--frames", "frames", "of a clip, for video models", 1, whole_number(257)),
-    Flag("--reference", "reference", "", DatasetSpec.reference.value, names=_kinds(Reference)),
+    Flag("--reference", "reference", "of an edit model: what it is shown", DatasetSpec.reference.value, names=_kinds(Reference)),
     Flag("--positive-folder", "positive_folder", "the folder of the positive images, where its name says nothing", ""),
     Flag("--negative-folder", "negative_folder", "the folder of the negative images, where its name says nothing", ""),
 )
 SAMPLING = (
     Flag("--prompt", "prompt", "what is drawn", ""),
     Flag("--picture-seed", "picture_seed", "noise of the pictures", 0, seed_number),
-    Flag("--sample-steps", "steps", "sampler steps; 0: as the model's family is drawn", 0, number_or_0),
-    Flag("--cfg", "cfg", "guidance scale; 0: as the model's family is drawn", 0.0, float),
+    Flag("--sample-steps", "steps", "sampler steps; 0: as the family is drawn", 0, number_or_0),
+    Flag("--cfg", "cfg", "guidance scale; 0: as the family is drawn", 0.0, float),
     Flag("--sampler", "sampler_name", "as in KSampler; auto: the family's", AUTO),
     Flag("--scheduler", "scheduler", "as in KSampler; auto: the family's", AUTO),
-    Flag("--distilled", "distilled", "auto: as the files are named", Distilled.AUTO.value, names=_kinds(Distilled)),
+    Flag("--distilled", "distilled", "distilled to few steps (auto: by its file)", Distilled.AUTO.value, names=_kinds(Distilled)),
 )
 TEXT = (
-    _flag(_P, "--hold", "hold", "what to preserve, with commas between"),
-    _flag(_P, "--guidance", "guidance", "how far +1 is pushed", float),
-    _flag(_P, "--words-weight", "weight", "weight of the prompts beside images", float),
-    Flag("--latents-from", "latents", "", Latents.OWN.value, names=_kinds(Latents)),
-    _flag(_P, "--latents", "count", "how many the model makes", whole_number(MOST_LATENTS)),
+    _flag(_P, "--hold", "hold", "attributes to preserve, with commas between"),
+    _flag(_P, "--guidance", "guidance", "how far +1 is pushed, in differences between the two ends", float),
+    _flag(_P, "--words-weight", "weight", "loss weight of a step of prompts beside a step of images", float),
+    Flag("--latents-from", "latents", "latents of the model, or of the dataset", Latents.OWN.value, names=_kinds(Latents)),
+    _flag(_P, "--latents", "count", "how many latents the model makes", whole_number(MOST_LATENTS)),
     _flag(_P, "--latents-width", "width", "pixels; 0: as --resolution", number_or_0),
     _flag(_P, "--latents-height", "height", "pixels; 0: as --resolution", number_or_0),
-    _flag(_P, "--latents-steps", "steps", "steps to make one", whole_number(1000)),
+    _flag(_P, "--latents-steps", "steps", "steps in which one is made", whole_number(1000)),
     _flag(_P, "--latents-cfg", "cfg", "guidance scale while they are made; 1: none", float),
 )
 ALONE = {"training": ("preset",)}  # rows that no node has
@@ -204,18 +206,18 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
 }
 
 
-def add_flags(command: argparse.ArgumentParser, group: str) -> None:
+def add_flags(command: Options, group: str) -> None:
     """The options of that group; what they give is found again by `chosen`."""
     for flag in GROUPS[group]:
-        options: dict[str, Any] = {"dest": f"{group}.{flag.input}", "default": flag.default, "help": flag.help or None}
+        options: dict[str, Any] = {"dest": f"{group}.{flag.input}", "default": flag.default, "help": flag.help}
         if isinstance(flag.default, bool):
             options["action"] = "store_false" if flag.default else "store_true"
         elif flag.input in SEVERAL and group == "targets":
-            options |= {"action": "append", "default": []}
+            options |= {"action": "append", "default": [], "metavar": "EXPRESSION"}
         else:
             options |= {"type": flag.read or str, "metavar": flag.option.strip("-").rpartition("-")[2].upper()}
         if flag.names:
-            options |= {"choices": list(flag.names), "help": ", ".join(flag.names), "metavar": None}
+            options |= {"choices": list(flag.names), "help": f"{flag.help}: {', '.join(flag.names)}", "metavar": None}
         command.add_argument(flag.option, **options)
 
 

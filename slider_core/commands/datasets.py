@@ -17,7 +17,7 @@ PROMPTS = ("target", "positive", "negative")
 def add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> None:
     """The options that choose a dataset."""
     command.add_argument(name, type=Path, help="a folder with positive/ and negative/, or a dataset file")
-    add_flags(command, "dataset")
+    add_flags(command.add_argument_group("how images are read"), "dataset")
 
 
 def dataset_of(args: argparse.Namespace) -> Dataset:
@@ -42,10 +42,11 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
 
 def add_text_options(command: argparse.ArgumentParser) -> None:
     """--target, --positive, --negative and what goes with them."""
-    command.add_argument("--target", help="a text slider: the subject prompt")
-    command.add_argument("--positive", help="the prompt of +1, whole")
-    command.add_argument("--negative", help="the prompt of -1, whole")
-    add_flags(command, "text")
+    text = command.add_argument_group("prompts, for a text slider")
+    text.add_argument("--target", help="the subject prompt")
+    text.add_argument("--positive", help="the full prompt of +1")
+    text.add_argument("--negative", help="the full prompt of -1")
+    add_flags(text, "text")
 
 
 def with_text_slider(args: argparse.Namespace, dataset: Dataset | None) -> Dataset:

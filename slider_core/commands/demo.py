@@ -14,9 +14,9 @@ from .options import Commands, Progress, Shared, say, seed_number, whole_number
 
 def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("demo", parents=shared, help="train a slider on the shipped pairs and prove it")
-    command.add_argument("--out", type=Path, default=Path("demo-out"), help="files of an earlier demo there are replaced")
-    command.add_argument("--steps", type=whole_number(10**6), default=TrainSpec.steps)
-    command.add_argument("--seed", type=seed_number, default=0)
+    command.add_argument("--out", type=Path, default=Path("demo-out"), help="folder; files of an earlier demo are replaced")
+    command.add_argument("--steps", type=whole_number(10**6), default=TrainSpec.steps, help="training steps")
+    command.add_argument("--seed", type=seed_number, default=0, help="noise and order of the training")
     command.set_defaults(run=run)
 
 

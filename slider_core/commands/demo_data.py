@@ -11,12 +11,12 @@ from .options import Commands, Shared, say, seed_number, whole_number
 
 
 def add(commands: Commands, shared: Shared) -> None:
-    command = commands.add_parser("demo-data", parents=shared, help="write positive/ and negative/ images of the world")
+    command = commands.add_parser("demo-data", parents=shared, help="write positive/ and negative/ images of the built-in world")
     command.add_argument("--attribute", required=True, help="mouth, eyes, size, x, y, skin or background")
-    command.add_argument("--pairs", type=whole_number(10**4), default=6)
-    command.add_argument("--seed", type=seed_number, default=0)
-    command.add_argument("--unpaired", action="store_true", help="the two sides share nothing but the world")
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--pairs", type=whole_number(10**4), default=6, help="how many pairs")
+    command.add_argument("--seed", type=seed_number, default=0, help="which faces")
+    command.add_argument("--unpaired", action="store_true", help="the two sides show different faces")
+    command.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     command.set_defaults(run=run)
 
 

@@ -20,7 +20,7 @@ def add(commands: Commands, shared: Shared) -> None:
     add_dataset(command, "dataset")
     add_host(command)
     command.add_argument("--out", type=Path, help="a PNG to write the contact sheet to")
-    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing file")
     command.set_defaults(run=run)
 
 

@@ -11,7 +11,7 @@ from ..config.lora import FileDtype, FileFormat
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to
 from .hosts import add_host, opened
-from .options import Commands, Shared, need_ending, refuse_existing, say, strict
+from .options import Commands, Shared, members, need_ending, refuse_existing, say, strict
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -19,10 +19,10 @@ def add(commands: Commands, shared: Shared) -> None:
     add_host(command)
     command.add_argument("--slider", type=Path, required=True, help="a slider, any LoRA, or a PEFT folder")
     strict(command)
-    command.add_argument("--format", default=FileFormat.NATIVE.value, help=", ".join(f.value for f in FileFormat))
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
-    command.add_argument("--out", type=Path, required=True, help="the file to write; a folder with the format peft")
-    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {members(FileFormat)}")
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
+    command.add_argument("--out", type=Path, required=True, help="the file to write; a folder with --format peft")
+    command.add_argument("--overwrite", action="store_true", help="replace what is there")
     command.set_defaults(run=run)
 
 

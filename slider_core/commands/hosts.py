@@ -22,16 +22,19 @@ _LAST: dict[tuple[str, ...], Host] = {}  # the model of the command before, for 
 
 def add_host(command: argparse.ArgumentParser) -> None:
     """The options that choose a model."""
-    command.add_argument("--backend", choices=["tiny", "comfy"], help="tiny: the built-in model. comfy: one that ComfyUI loads")
-    command.add_argument("--checkpoint", help="a checkpoint: its file, or its name in ComfyUI")
-    command.add_argument("--model", help="a diffusion model without text encoder and VAE: its file, or its name in ComfyUI")
-    command.add_argument("--graph", type=Path, help="a graph that loads the model, exported from ComfyUI in API format")
-    command.add_argument("--clip", action="append", default=[], help="a text encoder; again for more")
-    command.add_argument("--clip-type", default="stable_diffusion", help="as ComfyUI's loader has it: flux, sd3, qwen_image ...")
-    command.add_argument("--vae", help="a VAE")
-    command.add_argument("--lora", action="append", default=[], help="FILE or FILE:STRENGTH, on the model all the while")
-    command.add_argument("--comfyui", type=Path, help="ComfyUI's folder; else COMFYUI_PATH, ~/comfy/ComfyUI, beside the pack")
-    command.add_argument("--comfy-options", default="", help='ComfyUI\'s own, such as "--lowvram"')
+    model = command.add_argument_group("which model")
+    model.add_argument("--backend", choices=["tiny", "comfy"], help="tiny: the built-in model. comfy: one that ComfyUI loads")
+    model.add_argument("--checkpoint", help="a checkpoint: its file, or its name in ComfyUI's folder")
+    model.add_argument("--model", help="a diffusion model without text encoder and VAE: its file, or its name in ComfyUI")
+    model.add_argument("--graph", type=Path, help="a graph that loads the model, exported from ComfyUI in API format")
+    model.add_argument("--clip", action="append", default=[], help="a text encoder; again for more")
+    model.add_argument("--clip-type", default="stable_diffusion", help="as ComfyUI's loader has it: flux, sd3, qwen_image ...")
+    model.add_argument("--vae", help="a VAE")
+    text = "FILE or FILE:STRENGTH, on the model all the while: an assistant of a distilled one; again for more"
+    model.add_argument("--lora", action="append", default=[], help=text)
+    text = "ComfyUI's folder; else COMFYUI_PATH, ~/comfy/ComfyUI, or the one whose custom_nodes holds this pack"
+    model.add_argument("--comfyui", type=Path, help=text)
+    model.add_argument("--comfy-options", default="", help="ComfyUI's own options, such as --lowvram")
 
 
 def wants_comfy(args: argparse.Namespace) -> bool:

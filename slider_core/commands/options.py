@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from ..train.step_report import StepReport
 from ..train.trainings_driver import Observer
 
 Commands = Any  # what argparse's add_subparsers returns: its class is private
+Options = Any  # a parser, or a group of its options under one title: their common class is private
 Shared = list[argparse.ArgumentParser]
 BAR = 24
 
@@ -76,6 +78,11 @@ class Parser(argparse.ArgumentParser):
         if "--strengths: expected one argument" in message:  # a leading minus reads as an option
             message += '; write --strengths="-2,0,2"'
         self.exit(2, f"Error: {message}. See {self.prog} --help.\n")
+
+
+def members(kind: type[Enum], *first: str) -> str:
+    """What may be written for a choice."""
+    return ", ".join([*first, *(member.value for member in kind)])
 
 
 def whole_number(most: int) -> Callable[[str], int]:

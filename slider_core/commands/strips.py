@@ -54,9 +54,11 @@ class Strip:
 
 def add_sampling(command: argparse.ArgumentParser, library: str) -> None:
     """The options of what is drawn, and how. `library`: what a prompt library is for."""
-    add_flags(command, "sampling")
-    command.add_argument("--picture-size", type=number_or_0, default=0, help="pixels of a square; 0: as the family is drawn")
-    command.add_argument("--prompts", type=Path, help=f"a prompt library (JSON): {library}")
+    pictures = command.add_argument_group("how pictures are drawn")
+    add_flags(pictures, "sampling")
+    text = "pixels, the side of a square; 0: as the family is drawn"
+    pictures.add_argument("--picture-size", type=number_or_0, default=0, help=text)
+    command.add_argument("--prompts", type=Path, help=f"a prompt library, a JSON file: {library}")
 
 
 def sampling_request(args: argparse.Namespace) -> SamplingRequest:

@@ -36,14 +36,14 @@ LEAST_CELL = 128  # pixels: smaller pictures are enlarged on the strip
 def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("sweep", parents=shared, help="images over strengths and seeds, measured")
     add_host(command)
-    command.add_argument("--slider", type=Path, required=True)
+    command.add_argument("--slider", type=Path, required=True, help="the slider's file, or any LoRA")
     strict(command)
-    command.add_argument("--strengths", default="-2,-1,0,1,2", help="-2,-1,0,1,2 or start:stop:step (write --strengths=-2,...)")
+    command.add_argument("--strengths", default="-2,-1,0,1,2", help="a list, or start:stop:step, as --strengths=-2:2:1")
     command.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
     command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many seeds, counted up from --picture-seed")
     add_sampling(command, "each entry at its own strength, no sweep")
     command.add_argument("--strength", type=float, default=1.0, help="of the library's entries without an adapter_strength")
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--out", type=Path, required=True, help="folder for strip.png, sweep.json and the pictures")
     command.set_defaults(run=run)
 
 

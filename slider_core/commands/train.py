@@ -35,7 +35,7 @@ from ..train.trainings_driver import TrainingRequest, calibrate_run, train, unti
 from .choices import adapter_spec, add_flags, train_choices
 from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
 from .hosts import Host, add_host, opened, wants_comfy
-from .options import Commands, Progress, Shared, need_ending, refuse_existing, say, say_left_out, strict
+from .options import Commands, Progress, Shared, members, need_ending, refuse_existing, say, say_left_out, strict
 from .strips import Strip, add_sampling, strip_of
 from .tiny_host import TinyHost
 
@@ -52,20 +52,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_host(command)
     add_dataset(command)
     add_text_options(command)
-    add_flags(command, "training")
-    add_flags(command, "targets")
-    add_sampling(command, "the strip's, in place of --prompt")
-    command.add_argument("--strip", action="store_true", help="draw the strip without --prompt too: of the first caption")
+    add_flags(command.add_argument_group("how it trains"), "training")
+    add_flags(command.add_argument_group("what is trained"), "targets")
+    add_sampling(command, "drawn while it trains, in place of --prompt")
+    command.add_argument("--strip", action="store_true", help="draw a strip without a prompt too: of the first caption")
     command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
     strict(command)
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=", ".join(d.value for d in FileDtype))
-    command.add_argument("--format", default=FileFormat.NATIVE.value, help=", ".join(f.value for f in FileFormat))
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
+    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {members(FileFormat)}")
     command.add_argument("--config", metavar="FILE", help="SimpleTuner's config.json: its options, before those given here")
-    command.add_argument("--overwrite", action="store_true", help="replace the file, and begin a run of that name anew")
-    command.add_argument("--resume", action="store_true", help="go on with the run of that name")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing file, and begin a run of that name anew")
+    command.add_argument("--resume", action="store_true", help="go on with the run of that name, exactly where it was stopped")
     command.add_argument("--resume-if-begun", action="store_true", help="--resume where there is a run, else begin")
-    command.add_argument("--name", help="of the run; the name of --out unless given")
-    command.add_argument("--runs", type=Path, help="where runs are kept")
+    command.add_argument("--name", help="name of the run; that of --out unless given")
+    command.add_argument("--runs", type=Path, help="of runs; else runs/ beside --out, or ComfyUI's output/sliders")
     command.add_argument("--out", type=Path, required=True, help="the .safetensors file to write; a folder with --format peft")
     command.set_defaults(run=run)
 
