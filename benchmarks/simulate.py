@@ -209,8 +209,13 @@ def recorded() -> dict[str, Found]:
 
 
 def keep(found: Found) -> None:
-    """Put it beside what was found before."""
-    everything = {name: vars(one) for name, one in (recorded() | {found.name: found}).items()}
+    """Put it beside what was found before, of this model too: other levels stay."""
+    before = recorded()
+    merged = vars(found)
+    if found.name in before:
+        for name in ("flops", "peak", "phases", "estimate"):
+            merged = merged | {name: getattr(before[found.name], name) | getattr(found, name)}
+    everything = {name: vars(one) for name, one in before.items()} | {found.name: merged}
     FOUND.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
 
 
