@@ -40,8 +40,9 @@ def row(found: Any) -> str:
 
 
 def estimated(found: Any) -> str:
-    """What the pack says before the run, over the peak."""
-    return f"| {found.name} | {' | '.join(f'{found.estimate[level] / found.peak[level]:.2f}' for level in LEVELS)} |"
+    """What the pack says before the run, over the peak; nothing for a level that was simulated before estimates were kept."""
+    ratios = (f"{found.estimate[level] / found.peak[level]:.2f}" if level in found.estimate else "" for level in LEVELS)
+    return f"| {found.name} | {' | '.join(ratios)} |"
 
 
 def put(page: Path, mark: str, head: list[str], rows: Iterable[str]) -> None:

@@ -5,6 +5,7 @@
 
 Both sides run in turn in one process, on the same slider with random factors, `--repeat` times; medians are given. The stock side
 is what Load LoRA and KSampler do: patch the model for one strength, load it, sample one picture. The pictures are compared.
+The bare side is one KSampler call of as many pictures without a slider: what the one call costs beyond it is the slider's own.
 """
 
 from __future__ import annotations
@@ -74,11 +75,18 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
                 )
             return torch.cat(pictures)
 
-        ours(), stock()  # what is made once
-        spent: dict[str, list[float]] = {"ours": [], "stock": []}
+        def bare() -> torch.Tensor:
+            rows = [one.repeat(len(STRENGTHS), *[1] * (one.ndim - 1)) for one in (noise, latent)]
+            return comfy.sample.sample(
+                model, rows[0], steps, 1.0, *SAMPLER, positive, positive, rows[1], seed=0, disable_pbar=True
+            )
+
+        sides = {"ours": ours, "stock": stock, "bare": bare}
+        ours(), stock(), bare()  # what is made once
+        spent: dict[str, list[float]] = {name: [] for name in sides}
         drawn: dict[str, torch.Tensor] = {}
         for _ in range(repeat):
-            for name, work in (("ours", ours), ("stock", stock)):
+            for name, work in sides.items():
                 taken, drawn[name] = seconds(work, model.load_device)
                 spent[name].append(taken)
         effect = (drawn["stock"] - drawn["stock"][STRENGTHS.index(0.0)]).abs().max()
@@ -96,15 +104,13 @@ def main() -> None:
     from make_architectures import start
 
     start(cpu=False)
-    print("| model | sampler steps | one call, s | seven runs, s | ratio | largest difference, share of the effect |")
-    print("|---|---|---|---|---|---|")
+    print("| model | sampler steps | one call, s | seven runs, s | ratio | over bare | largest difference, share of the effect |")
+    print("|---|---|---|---|---|---|---|")
     for name in args.model:
         found = measured(demo if name == "demo" else full(name), args.latent, args.steps, args.repeat)
-        ratio = found["ours"] / found["stock"]
-        print(
-            f"| {name} | {args.steps} | {found['ours']:.2f} | {found['stock']:.2f} | {ratio:.2f} | {found['apart']:.1e} |",
-            flush=True,
-        )
+        ratios = [found["ours"] / found[side] for side in ("stock", "bare")]
+        cells = [name, args.steps, *(f"{found[side]:.2f}" for side in ("ours", "stock")), *(f"{ratio:.2f}" for ratio in ratios)]
+        print("| " + " | ".join(map(str, cells)) + f" | {found['apart']:.1e} |", flush=True)
 
 
 if __name__ == "__main__":
