@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,7 +24,8 @@ class Alive(TorchDispatchMode):
         self.inputs = inputs
         self.now = self.most = self.most_inside = 0
         self._sizes: dict[int, int] = {}  # by the storage's number
-        self._older: set[int] = set()  # storages that were there before
+        # storages that were there before; a weak reference keeps a storage's number from being used again
+        self._older: dict[int, StorageWeakRef] = {}
 
     def _freed(self, number: int) -> None:
         self.now -= self._sizes.pop(number, 0)
@@ -38,7 +40,7 @@ class Alive(TorchDispatchMode):
             if known is None:
                 known = {given._cdata for given in self._storages((args, kwargs))}
             if storage._cdata in known:  # of a weight, or of what is trained
-                self._older.add(storage._cdata)
+                self._older[storage._cdata] = StorageWeakRef(storage)
                 continue
             self._sizes[storage._cdata] = storage.nbytes()
             self.now += storage.nbytes()
