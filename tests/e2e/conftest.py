@@ -1,16 +1,29 @@
-"""Fixtures of the browser ring: one ComfyUI for each worker's whole run, one fresh page for each test."""
+"""Fixtures of the browser ring: one ComfyUI for each worker's whole run, one page of each canvas."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import harness
 import pytest
 from playwright.sync_api import Page
 from rings import find_chromium, find_comfyui, obstacle_e2e
+
+LONGEST = (
+    "test_three_decisions",
+    "test_a_slider_is_trained",
+    "test_ten_mistakes",
+    "test_a_training_is_seen",
+    "test_every_workflow",
+    "test_a_training_goes_on",
+    "test_a_help_page",
+    "test_the_handle",
+    "test_a_workflow_runs",
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +52,71 @@ def browser() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def page(server: harness.Server) -> Iterator[Page]:
-    """A fresh page; a test also fails when the page threw an error that nobody caught."""
-    with harness.browse(server, find_chromium()) as opened:
-        yield opened
-        errors = harness.page_errors(opened)
+class Pages:
+    """One page of each canvas for the whole run, loaded when the first test wants it: that takes five seconds of a core."""
+
+    def __init__(self, server: harness.Server) -> None:
+        self.server = server
+        self.opened: dict[bool, tuple[Page, ExitStack]] = {}
+
+    def of(self, vue: bool) -> Page:
+        if vue not in self.opened:
+            stack = ExitStack()
+            page = stack.enter_context(harness.browse(self.server, find_chromium(), {"Comfy.VueNodes.Enabled": vue}))
+            self.opened[vue] = page, stack
+        return self.opened[vue][0]
+
+    def close(self, vue: bool) -> None:
+        if vue in self.opened:
+            self.opened.pop(vue)[1].close()
+
+
+@pytest.fixture(scope="session")
+def pages(server: harness.Server) -> Iterator[Pages]:
+    pages = Pages(server)
+    yield pages
+    for vue in (False, True):
+        pages.close(vue)
+
+
+def lend(pages: Pages, vue: bool, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page as if it were fresh; a test also fails when the page threw an error that nobody caught. After a failure the next
+    test gets a new page."""
+    failed = request.session.testsfailed
+    page = pages.of(vue)
+    harness.clear(page)
+    yield page
+    errors = list(harness.page_errors(page))
+    if errors or request.session.testsfailed > failed:
+        harness.screenshot(page, f"failed-{request.node.name}".replace("/", "-"), keep=True)
+        pages.close(vue)
     assert not errors, "uncaught errors in the page:\n" + "\n".join(errors)
+
+
+@pytest.fixture
+def classic(pages: Pages, request: pytest.FixtureRequest) -> Iterator[Page]:
+    yield from lend(pages, False, request)
+
+
+@pytest.fixture
+def vue(pages: Pages, request: pytest.FixtureRequest) -> Iterator[Page]:
+    yield from lend(pages, True, request)
+
+
+@pytest.fixture(params=["classic", "vue"])
+def canvas(request: pytest.FixtureRequest) -> tuple[Page, str]:
+    """A page of each canvas, and the canvas' name."""
+    return request.getfixturevalue(request.param), request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers begin with a half each: one canvas in each, and the longest first, since what a worker takes over from the
+    other is the end of its half."""
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> tuple[bool, bool, int]:
+    if not item.path.is_relative_to(Path(__file__).parent):
+        return False, False, 0
+    rank = next((n for n, longest in enumerate(LONGEST) if item.name.startswith(longest)), len(LONGEST))
+    return True, "vue" in item.name or "vue" in item.fixturenames, rank

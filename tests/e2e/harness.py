@@ -30,6 +30,9 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 SCREENS = BUILD / "screens"
+KEEP_SCREENS = (
+    os.environ.get("SLIDER_SCREENS") == "1"
+)  # of every look; without it only of what failed: a picture costs half a second
 PACK = "slider-lora"
 BOOT_S = 180.0
 FEW_STEPS = 6
@@ -45,6 +48,7 @@ BROWSER_FLAGS = (
 # the first visit's tour covers the page, a restored workflow replaces the loaded one
 SETTINGS: dict[str, Any] = {
     "Comfy.TutorialCompleted": True,
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
     "Comfy.VueNodes.Enabled": False,
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
@@ -58,6 +62,18 @@ AT_REST = """([quiet, limit]) => new Promise(done => {
     watcher.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
 })"""
 QUIET_MS = 300
+# nothing moves by itself: without a graphics card a turning circle costs a quarter of a core
+STILL = """addEventListener('DOMContentLoaded', () => { const style = document.createElement('style');
+    style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important; }';
+    document.head.append(style); })"""
+# an empty graph at its first place, no panel, no error
+CLEAR = """() => { const {graph, canvas, extensionManager} = window.app, {sidebarTab} = extensionManager;
+    const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
+    stores.get('rightSidePanel').closePanel();
+    stores.get('executionError').clearAllErrors();
+    if (sidebarTab.activeSidebarTabId) sidebarTab.toggleSidebarTab(sidebarTab.activeSidebarTabId);
+    graph.clear();
+    Object.assign(canvas.ds, {scale: 1, offset: [0, 0]}); }"""
 RUN_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -203,6 +219,7 @@ def driver(chromium: str) -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(BROWSER_FLAGS))
         OPEN.append(browser.new_context(service_workers="block"))
+        OPEN[0].add_init_script(STILL)
         try:
             yield OPEN[0]
         finally:
@@ -235,6 +252,14 @@ def browse(
 
 def page_errors(page: Page) -> list[str]:
     return page.slider_errors  # type: ignore[attr-defined, no-any-return]
+
+
+def clear(page: Page) -> None:
+    """A page as it was when it was loaded, for the next test."""
+    page.mouse.move(0, 0)
+    page.evaluate(CLEAR)
+    settle(page)
+    page_errors(page).clear()
 
 
 def await_ready(page: Page, limit_s: float = 90.0) -> None:
@@ -306,6 +331,9 @@ def shorten(page: Page, server: Server) -> str:
         "SliderTrainStep": {"steps": FEW_STEPS},
         "LoadSliderDataset": {"folder": pairs},
         "SaveSliderLoRA": {"force": True},
+        "SliderPairMaker": {"pairs": 2},
+        "SliderStrengthSweep": {"strengths": "-1, 0, 1"},
+        "KSampler": {"steps": 4},
     }
     page.evaluate(
         """few => { for (const node of window.app.graph._nodes) for (const w of node.widgets ?? [])
@@ -328,7 +356,7 @@ def small_graph(*nodes: str, **training: Any) -> dict[str, Any]:
 def lay(page: Page, graph: dict[str, Any]) -> None:
     """Load a graph in API format and bring it into view."""
     page.evaluate("graph => window.app.loadApiJson(graph, 'graph')", graph)
-    settle(page)
+    settle(page, 300)
     fit_view(page)
 
 
@@ -352,13 +380,13 @@ def unknown_nodes(page: Page) -> list[str]:
 
 
 def node_pictures(page: Page, kind: str) -> list[dict[str, Any]]:
-    """For every node of type `kind` that runs: its id, and how many pictures it draws, its widgets hold and the run sent."""
+    """For every node of type `kind` that runs: its id, and how many pictures it draws, and its widgets or its Vue node hold."""
     return page.evaluate(
         """kind => window.app.graph._nodes.filter(n => n.type === kind && n.mode === 0).map(n => ({
             id: String(n.id),
             imgs: (n.imgs ?? []).filter(i => i.complete && i.naturalWidth > 0).length,
-            elements: (n.widgets ?? []).flatMap(w => [...(w.element?.querySelectorAll?.('img, canvas, svg') ?? [])]).length,
-            outputs: (window.app.nodeOutputs?.[n.id]?.images ?? []).length,
+            elements: (n.widgets ?? []).flatMap(w => [...(w.element?.querySelectorAll?.('img, canvas, svg') ?? [])]).length
+                + [...document.querySelectorAll(`.lg-node[data-node-id="${n.id}"] img`)].filter(i => i.naturalWidth > 0).length,
         }))""",
         kind,
     )
@@ -408,8 +436,7 @@ def fit_view(page: Page) -> None:
     settle(page)
 
 
-def screenshot(page: Page, name: str) -> Path:
-    SCREENS.mkdir(parents=True, exist_ok=True)
-    path = SCREENS / f"{name}.png"
-    page.screenshot(path=path)
-    return path
+def screenshot(page: Page, name: str, keep: bool = KEEP_SCREENS) -> None:
+    if keep:
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENS / f"{name}.png")

@@ -8,7 +8,6 @@ import harness
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
-from rings import find_chromium
 
 SIZE = (96, 96)
 VALUE = "() => window.app.graph._nodes.find(n => n.type === 'LoadSliderDataset').widgets.find(w => w.name === 'folder').value"
@@ -34,32 +33,32 @@ def images(folder: Path, side: str, colours: tuple[str, ...]) -> list[Path]:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
-def test_images_are_given_to_the_node_arranged_and_examined(vue: bool, server: harness.Server, tmp_path: Path) -> None:
-    name = "grin_vue" if vue else "grin_classic"
+def test_images_are_given_to_the_node_arranged_and_examined(
+    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
+) -> None:
+    page, kind = canvas
+    name = f"grin_{kind}"
     home = server.base / "input" / name
-    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": vue}) as page:
-        harness.lay(page, harness.small_graph("2"))
-        panel = page.locator(".slider-dataset")
-        panel.get_by_text("6 pairs").wait_for(timeout=30_000)  # the shipped pairs, examined by themselves
-        expect(panel.locator("img.sheet")).to_have_count(1)
-        panel.get_by_label("Name of a new set").fill(name)
-        for side, colours in (("positive", ("red", "blue")), ("negative", ("red", "navy"))):
-            panel.locator(f".zone.{side} input").set_input_files(images(tmp_path, side, colours))
-            panel.get_by_text("2 files added.").wait_for(timeout=30_000)
-        assert page.evaluate(VALUE) == name
-        expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
-        expect(panel.locator(".row").first.locator(".words")).to_contain_text("0.00%", timeout=30_000)
-        harness.screenshot(page, f"dataset-{name}")
-        refuse(page, tmp_path)
-        arrange(page, home)
-        page.evaluate(GIVE, [".zone.positive", "drop", "face.png"])
-        expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=30_000)
-        page.evaluate(GIVE, [".zone.negative", "paste", "image.png"])
-        expect(panel.locator(".title")).to_have_text(f"{name}: 3 pairs", timeout=30_000)
-        assert (home / "negative" / "face.png").is_file()
-        assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
-        assert not harness.page_errors(page)
+    harness.lay(page, harness.small_graph("2"))
+    panel = page.locator(".slider-dataset")
+    panel.get_by_text("6 pairs").wait_for(timeout=30_000)  # the shipped pairs, examined by themselves
+    expect(panel.locator("img.sheet")).to_have_count(1)
+    panel.get_by_label("Name of a new set").fill(name)
+    for side, colours in (("positive", ("red", "blue")), ("negative", ("red", "navy"))):
+        panel.locator(f".zone.{side} input").set_input_files(images(tmp_path, side, colours))
+        panel.get_by_text("2 files added.").wait_for(timeout=30_000)
+    assert page.evaluate(VALUE) == name
+    expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
+    expect(panel.locator(".row").first.locator(".words")).to_contain_text("0.00%", timeout=30_000)
+    harness.screenshot(page, f"dataset-{name}")
+    refuse(page, tmp_path)
+    arrange(page, home)
+    page.evaluate(GIVE, [".zone.positive", "drop", "face.png"])
+    expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=30_000)
+    page.evaluate(GIVE, [".zone.negative", "paste", "image.png"])
+    expect(panel.locator(".title")).to_have_text(f"{name}: 3 pairs", timeout=30_000)
+    assert (home / "negative" / "face.png").is_file()
+    assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
 
 
 def refuse(page: Page, folder: Path) -> None:

@@ -44,8 +44,9 @@ def frames(server: harness.Server) -> list[np.ndarray]:
 
 @pytest.mark.e2e
 def test_three_decisions_make_a_slider_that_moves_and_a_file_that_the_stock_loader_lists(
-    page: Page, server: harness.Server
+    classic: Page, server: harness.Server
 ) -> None:
+    page = classic
     harness.open_template(page, harness.PACK, "slider_sdxl_folders")
     choose(page, "CheckpointLoaderSimple", ckpt_name="tiny.safetensors")
     give_images(page, "my_grin", 6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import harness
 import pytest
-from rings import find_chromium
+from playwright.sync_api import Page
 
 BUILD = """() => {
     const graph = window.app.graph;
@@ -25,18 +25,16 @@ GROWN = "() => window.stack.inputs.map(i => i.name).filter(n => n.startsWith('sl
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
-def test_the_stack_grows_with_its_sliders(vue: bool, server: harness.Server) -> None:
-    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": vue}) as page:
-        page.evaluate(BUILD)
+def test_the_stack_grows_with_its_sliders(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    page.evaluate(BUILD)
+    harness.settle(page)
+    for number in (1, 2, 3):
+        page.evaluate(f"() => window.join(window.sliders[{number - 1}], 'sliders.slider_{number}')")
         harness.settle(page)
-        for number in (1, 2, 3):
-            page.evaluate(f"() => window.join(window.sliders[{number - 1}], 'sliders.slider_{number}')")
-            harness.settle(page)
-            assert page.evaluate(GROWN) == [f"sliders.slider_{n}" for n in range(1, number + 2)]
-        sent = page.evaluate("async () => (await window.app.graphToPrompt()).output[window.stack.id].inputs")
-        assert [sent[f"sliders.slider_{n}"][1] for n in (1, 2, 3)] == [0, 0, 0]
-        assert "sliders.slider_4" not in sent
-        harness.fit_view(page)
-        harness.screenshot(page, f"slider-stack-{'vue' if vue else 'classic'}")
-        assert harness.page_errors(page) == []
+        assert page.evaluate(GROWN) == [f"sliders.slider_{n}" for n in range(1, number + 2)]
+    sent = page.evaluate("async () => (await window.app.graphToPrompt()).output[window.stack.id].inputs")
+    assert [sent[f"sliders.slider_{n}"][1] for n in (1, 2, 3)] == [0, 0, 0]
+    assert "sliders.slider_4" not in sent
+    harness.fit_view(page)
+    harness.screenshot(page, f"slider-stack-{kind}")
