@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> tuple[TinyModel, float]:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     faces = sample_faces(renders, generator)
-    images = torch.cat([render(faces[i : i + 500]) for i in range(0, renders, 500)]).mul(255).round().to(torch.uint8)
+    images = torch.cat([render(faces[i : i + 500]).mul(255).round().to(torch.uint8) for i in range(0, renders, 500)])
     ids = torch.tensor([tokenize(f.caption) for f in faces])
     model, mean = TinyModel(args.window), TinyModel(args.window)
     initialise(model)

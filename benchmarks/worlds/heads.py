@@ -193,11 +193,15 @@ class HeadsBackend(TinyBackend):
         with torch.no_grad():
             return Conditioning(text, self._text(tokens(text)))
 
+    def prompt(self, seed: int) -> str:
+        """What is drawn from a seed's noise."""
+        return caption(seed % len(HAIRS))
+
     @torch.no_grad()
     def draw(self, adapter: Adapter | None, strength: float, seeds: Sequence[int], steps: int = 12) -> torch.Tensor:
         """(len(seeds), 3, 32, 32) in [0, 1] at one strength, every seed its own noise and hair."""
         x = torch.stack([torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(50_000 + s)) for s in seeds])
-        cond = [self.encode_prompt(caption(s % len(HAIRS))) for s in seeds]
+        cond = [self.encode_prompt(self.prompt(s)) for s in seeds]
         levels = torch.linspace(1, 0, steps + 1)
         for now, following in itertools.pairwise(levels):
             sigma = now.clamp_max(0.999).expand(len(seeds))

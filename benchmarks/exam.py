@@ -1,0 +1,223 @@
+"""The objectives on every measurable world, attribute by attribute, and the exam: attributes that nothing was chosen on.
+
+    python benchmarks/exam.py --worlds heads avatars --seeds 2          # goes on where it was stopped
+    python benchmarks/exam.py --report                                  # the tables of what was measured so far
+
+EXAM names the attributes on which no rate, threshold or rule was ever chosen; the rest is for tuning. Every objective has the
+same pairs, steps, samples, rank, layers and initial weights, its authors' own settings (quality.py) and the rate that the
+product's probe finds for it (train/learning_rate.py): none has a rate that was tuned on one world. All are calibrated by the same
+rule. Effects are shares of the images' own gap, leak is in standard deviations of the other attributes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(Path(__file__).parent / "worlds")]
+
+import quality  # noqa: E402
+import torch  # noqa: E402
+
+from slider_core.config.lora import AdapterSpec  # noqa: E402
+from slider_core.config.training import TrainSpec  # noqa: E402
+from slider_core.encode.encoder import Sample  # noqa: E402
+from slider_core.layers.select import survey  # noqa: E402
+from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.calibration_search import calibrate  # noqa: E402
+from slider_core.train.trainer import Trainer  # noqa: E402
+from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
+from slider_core.with_tiny.model_sweep import Curve, held_out_caption  # noqa: E402
+
+EXAM = {"faces": ("size",), "heads": ("turn",), "latent heads": ("hair",), "avatars": ("mouth", "eyes", "glasses", "hair")}
+TUNING = {"faces": ("mouth", "eyes"), "heads": ("smile", "eye", "size"), "latent heads": ("smile", "eye"), "avatars": ()}
+STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # calibrated
+EQUAL = (0.2, 0.4)  # shares of the gap at which leak is read
+HELD_OUT, SAMPLER_STEPS, STEPS, PAIRS = 8, 10, 300, 6
+
+
+class World:
+    """A model whose pictures can be read: `names` are the columns of what is read, `gap` lies between the images of a pair."""
+
+    names: Sequence[str]
+    gap: float
+    spread: float  # standard deviation of an attribute over the world
+
+    def __init__(self, name: str) -> None:
+        torch.set_num_threads(1)
+        self.name = name
+        self.spread = UNIFORM_STD
+        if name == "faces":
+            self.model: Any = quality.backend()
+            self.names, self.gap = CONTINUOUS, quality.GAP
+        elif name == "avatars":
+            import avatars
+
+            self.module: Any = avatars
+            self.model = avatars.AvatarsBackend()
+            self.names, self.gap, self.spread = avatars.ATTRIBUTES, 2.0, 1.0
+        else:
+            import heads
+
+            self.module = heads
+            self.names, self.gap = (*heads.ATTRIBUTES, *heads.OTHERS), 2 * heads.EXTREME
+            if name == "latent heads":
+                import latent_heads
+
+                self.module = latent_heads
+            self.model = heads.HeadsBackend() if name == "heads" else self.module.LatentHeadsBackend()
+
+    def samples(self, attribute: str, seed: int) -> list[Sample]:
+        if self.name == "faces":
+            return quality.images(self.model, attribute, PAIRS, seed, unpaired=False)
+        return self.module.pairs(self.model, attribute, PAIRS, seed)
+
+    def drawn(self, adapter: Adapter | None, strength: float) -> torch.Tensor:
+        """Pictures of held-out noise and prompts."""
+        if self.name != "faces":
+            return self.model.draw(adapter, strength, range(HELD_OUT), SAMPLER_STEPS)
+        some = []
+        for seed in range(HELD_OUT):
+            cond = self.model.encode_prompt(held_out_caption(seed))
+            some.append(self.model.sample(cond, 50_000 + seed, [strength], adapter, SAMPLER_STEPS))
+        return torch.cat(some)
+
+    def read(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, len(names)) what the pictures show."""
+        if self.name == "faces":
+            return torch.tensor([[getattr(face, name) for name in self.names] for face in measure(images)])
+        return self.model.read(images)
+
+    def curve(self, adapter: Adapter, unit: float, strengths: Sequence[float] = STRENGTHS) -> Curve:
+        """What is read at calibrated strengths."""
+        bare = self.read(self.drawn(None, 0.0))
+        mean: dict[str, list[float]] = {name: [] for name in self.names}
+        leak: dict[str, list[float]] = {name: [] for name in self.names}
+        for strength in strengths:
+            read = self.read(self.drawn(adapter, strength * unit))
+            drift = (read - bare).abs().nanmean(dim=0) / self.spread
+            for column, name in enumerate(self.names):
+                mean[name].append(float(read[:, column].nanmean()))
+                others = [float(value) for place, value in enumerate(drift) if place != column]
+                leak[name].append(statistics.mean(others))
+        return Curve(tuple(strengths), mean, {}, leak)
+
+
+def trained(world: World, samples: list[Sample], seed: int, steps: int, choices: dict[str, Any]) -> Trainer:
+    adapter_spec = AdapterSpec()
+    adapter = Adapter.create(world.model.module, survey(world.model.module, adapter_spec).targets, adapter_spec, seed=seed)
+    trainer = Trainer(adapter, samples, TrainSpec(**({"steps": steps, "lr": 0.0, "seed": seed} | choices)))
+    trainer.run(world.model, steps, read_every=10**6)
+    return trainer
+
+
+def judged(world: World, adapter: Adapter, samples: list[Sample], attribute: str, seed: int) -> dict[str, Any]:
+    """Calibrated, drawn and read."""
+    unit = calibrate(world.model, adapter, samples, seed).unit
+    curve = world.curve(adapter, unit)
+    gap = world.gap
+    return {
+        "unit": unit,
+        "share": curve.effect(attribute) / gap,
+        "largest": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0) / gap,
+        "leak": {str(e): quality.leak_at(curve, attribute, e * gap) for e in EQUAL},
+        "monotone": curve.monotone(attribute, -2.0, 2.0),
+        "linearity": quality.linearity(curve, attribute, 2.0),
+        "sides": _sides(curve, attribute),
+        "curve": curve.mean[attribute],
+    }
+
+
+def _sides(curve: Curve, attribute: str) -> float:
+    """How much further one side moves at 1 than the other."""
+    line = curve.mean[attribute]
+    low, zero, high = (line[curve.strengths.index(s)] for s in (-1.0, 0.0, 1.0))
+    return max(high - zero, zero - low) / max(1e-9, min(high - zero, zero - low))
+
+
+def run(task: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """One slider."""
+    world = World(task["world"])
+    samples = world.samples(task["attribute"], task["seed"])
+    start = time.monotonic()
+    trainer = trained(world, samples, task["seed"], task["steps"], choices)
+    seconds = time.monotonic() - start
+    found = judged(world, trainer.adapter, samples, task["attribute"], task["seed"])
+    return task | found | {"rate": trainer.rate, "seconds": round(seconds, 1)}
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("world", "attribute", "objective", "seed", "steps"))
+
+
+def mean(values: Sequence[float | None], style: str = ".3f") -> str:
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    if not known:
+        return "not reached"
+    return f"{statistics.mean(known):{style}}" + (f" ({len(known)} of {len(values)})" if len(known) < len(values) else "")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a line per world, attribute and objective, means over the seeds."""
+    heads = ("world", "attribute", "objective", "share at +-1", "largest", *(f"leak at {e:.0%}" for e in EQUAL))
+    heads = (*heads, "monotone +-2", "R2", "sides apart", "seeds")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for place in dict.fromkeys((r["world"], r["attribute"], r["objective"]) for r in rows):
+        some = [r for r in rows if (r["world"], r["attribute"], r["objective"]) == place]
+        cells = [*place, mean([r["share"] for r in some], ".2f"), mean([r["largest"] for r in some], ".2f")]
+        cells += [mean([r["leak"][str(e)] for r in some]) for e in EQUAL]
+        cells.append(f"{sum(r['monotone'] for r in some)} of {len(some)}")
+        cells += [mean([r["linearity"] for r in some]), f"{statistics.median(r['sides'] for r in some):.2f}", str(len(some))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", nargs="+", choices=list(EXAM), default=list(EXAM))
+    parser.add_argument("--attributes", nargs="+", help="only these")
+    parser.add_argument("--objectives", nargs="+", choices=list(quality.OBJECTIVES), default=list(quality.OBJECTIVES))
+    parser.add_argument("--tuning", action="store_true", help="the attributes that are for tuning, not the exam's")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no training after so many")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "exam.jsonl")
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    start = time.monotonic()
+    chosen = TUNING if args.tuning else EXAM
+    tasks = [
+        {"world": world, "attribute": attribute, "objective": objective, "seed": seed, "steps": args.steps}
+        for seed in range(args.seeds)
+        for world in args.worlds
+        for attribute in chosen[world]
+        for objective in args.objectives
+        if not args.attributes or attribute in args.attributes
+    ]
+    done = {key(row) for row in rows}
+    for task in tasks:
+        if args.report or time.monotonic() - start > args.seconds:
+            break
+        if key(task) in done:
+            continue
+        rows.append(run(task, quality.OBJECTIVES[task["objective"]]))
+        with args.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        sys.stderr.write(f"{key(task)} share {rows[-1]['share']:.2f}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""How the small models of the worlds are trained."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+
+def descend(
+    parameters: Iterable[nn.Parameter], lr: float, steps: int, loss: Callable[[], torch.Tensor], seconds: float = math.inf
+) -> tuple[float, int]:
+    """(running loss, steps done) of AdamW with half a cosine; the rate has come down when `seconds` are over. What stays in the
+    parameters is the average of their last values."""
+    chosen = list(parameters)
+    optimizer = torch.optim.AdamW(chosen, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    mean = [p.detach().clone() for p in chosen]
+    start = time.time()
+    shown, done, way = 0.0, 0, 0.0
+    while way < 1:
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, (done + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * way))
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(chosen, 1.0)
+        optimizer.step()
+        done += 1
+        with torch.no_grad():
+            for average, p in zip(mean, chosen, strict=True):
+                average.lerp_(p, 1 - min(0.998, done / (done + 20)))
+        shown = value.item() if done == 1 else 0.98 * shown + 0.02 * value.item()
+        if done % 100 == 0:
+            sys.stderr.write(f"step {done}/{steps} loss {shown:.4f} {time.time() - start:.0f} s\n")
+        way = max(done / steps, (time.time() - start) / seconds)
+    with torch.no_grad():
+        for p, average in zip(chosen, mean, strict=True):
+            p.copy_(average)
+    return shown, done
