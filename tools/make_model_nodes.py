@@ -12,7 +12,7 @@ from make_architectures import ROOT, core, start
 
 HEAD = """# Nodes on the MODEL
 
-What *Slider LoRA: Train Step*, the sweep (and with it every preview) and *Slider LoRA Apply* make of what other nodes have put
+What *Slider Train Step*, the sweep (and with it every preview) and *Slider LoRA Apply* make of what other nodes have put
 on the MODEL before. Written by `python tools/make_model_nodes.py` on tiny models with random weights, ComfyUI 0.33; the oracle is
 ComfyUI's own sampler on the same MODEL: the model call of training against one of the sampler's, a sweep against a sampling for
 each strength, a live slider against a merged one.

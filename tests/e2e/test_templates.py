@@ -17,6 +17,7 @@ SHOWN = {
     "slider_continue_training": (),
     "slider_several": ("PreviewImage",),
     "slider_pair_maker": ("SliderStrengthSweep", "PreviewImage"),
+    "slider_probe": ("SliderProbe",),
 }
 BUNDLED = sorted(path.stem for path in (harness.ROOT / "workflows").glob("*.json"))
 DOWNLOADED = (
