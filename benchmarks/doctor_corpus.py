@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from doctor_edits import EDITS, Edit, jpeg, moved, noisy
+from doctor_edits import EDITS, LIGHT, Edit, jpeg, moved, noisy
 from PIL import Image
 
 CHOSEN_STYLES = (
@@ -52,6 +52,7 @@ class Set:
     jobs: list[tuple[str, dict, int]] = field(default_factory=list)
     edit: Edit | None = None
     enlarged: bool = False  # a scene is smaller than its picture, and so blurred
+    says: tuple[str, ...] = ()  # findings that are true of an avatar's change
 
 
 class Avatars:
@@ -90,6 +91,8 @@ class Avatars:
     def plan(self, one: Set, style: str) -> None:
         what, minus, plus = self.ends(style, one.rng)
         one.what = what
+        if "backgroundColor" in plus and style.endswith("Neutral"):  # a face that fills the picture: its skin
+            one.says = LIGHT
         side = one.rng.choice((64, 96, 128, 256, 256, 320, 512))
         common: dict = {}
         if "backgroundColor" not in self.styles[style] or self.styles[style]["backgroundColor"]["preset"] in (None, []):
@@ -208,7 +211,13 @@ def _arranged(one: Set) -> tuple[list[tuple[Picture, Picture]], dict]:
             plus[i], minus[i] = minus[i], plus[i]
         elif kind == "identical":
             minus[i] = jpeg(plus[i], rng.randint(80, 95))
-    return list(zip(plus, minus, strict=True)), {"some": some}
+    return list(zip(plus, minus, strict=True)), {"some": some, "twins": _twins(plus) | _twins(minus)}
+
+
+def _twins(side: list[Picture]) -> set[int]:
+    """Those that another before it equals in every pixel: a style with few parts draws two subjects alike."""
+    pixels = [picture.tobytes() for picture in side]
+    return {i for i, one in enumerate(pixels) if one in pixels[:i]}
 
 
 def _shift(rng: random.Random, width: int) -> tuple[int, int]:
@@ -247,7 +256,7 @@ def _written(one: Set, folder: Path) -> None:
     truth |= {"part": one.part, "source": one.source, "kind": one.kind, "count": one.count, "what": one.what}
     truth |= {"edit": one.edit.name if one.edit else "", "directed": one.edit.directed if one.edit else True}
     blurred = ["BLURRED"] if one.enlarged else []
-    truth |= {"says": [*blurred, *(one.edit.says if one.edit else ())]}
+    truth |= {"says": [*blurred, *one.says, *(one.edit.says if one.edit else ())], "twins": sorted(truth["twins"])}
     (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
 
 

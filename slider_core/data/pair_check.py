@@ -31,6 +31,7 @@ LIT = (0.08, 0.95)  # brightness of cells that are neither black nor white
 FEWEST_LIT = 0.05  # share of such cells that tells anything of the light
 TINTED = 0.4  # how far apart the colours may change, as a share of their mean change: beyond, it is another colour, no light
 TENTH = 0.15  # share of the cells that may be lit otherwise
+FLAT_BLOCK = 1e-5  # mean squared gradient of a block that shows no edge
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -71,8 +72,9 @@ class ImageFigures:
 @dataclass(frozen=True)
 class PairFigures:
     """The figures of one pair. `mask`: (H, W) bool, True where the two differ, and `share` of it; `structure`: correlation of
-    their gradients; `shift`: pixels (right, down) by which the negative lies off the positive, None unless clear. `views`:
-    (2, 4, 32, 32), of positive and negative what both show after that shift: colours, and root mean square of gradients."""
+    their gradients; `softer`: times by which the positive's edges are wider, where both have edges; `shift`: pixels (right, down)
+    by which the negative lies off the positive, None unless clear. `views`: (2, 4, 32, 32), of positive and negative what both
+    show after that shift: colours, and root mean square of gradients."""
 
     name: str
     captions: tuple[str, str]
@@ -81,6 +83,7 @@ class PairFigures:
     mask: torch.Tensor
     share: float
     structure: float
+    softer: float
     shift: tuple[int, int] | None
     views: torch.Tensor
 
@@ -164,14 +167,37 @@ def difference_mask(positive: torch.Tensor, negative: torch.Tensor) -> torch.Ten
     return distance(soft) > max(DIFFERS, min(GRAIN, grain))
 
 
+def _bends(grey_HW: torch.Tensor) -> torch.Tensor:
+    """(H, W): Laplacian."""
+    p = _edged(grey_HW[None], 1)[0]
+    return p[1:-1, 2:] + p[1:-1, :-2] + p[2:, 1:-1] + p[:-2, 1:-1] - 4 * grey_HW
+
+
+def _softer(positive: torch.Tensor, negative: torch.Tensor) -> float:
+    """Times by which the edges of one image (3, H, W) are wider than those of another: the median of blocks in which both have
+    edges, each by its contrast. A thing that is painted into a soft picture does not sharpen it."""
+    side = max(1, min(CELLS // 2, min(positive.shape[1:]) // BLOCK))
+    energies = []
+    for grey in (luma(positive), luma(negative)):
+        both = torch.stack([_gradient(grey).square().sum(0), _bends(grey).square()])
+        energies.append(F.adaptive_avg_pool2d(both[None], side)[0].flatten(1))
+    (plus, plus_bends), (minus, minus_bends) = energies
+    weight = torch.minimum(plus, minus)
+    ratio = (plus * minus_bends / (minus * plus_bends).clamp_min(1e-12)).sqrt()
+    order = ratio.argsort()[weight[ratio.argsort()] > FLAT_BLOCK]
+    if not len(order):
+        return 1.0
+    below = weight[order].sqrt().cumsum(0)
+    return float(ratio[order[int((below < below[-1] / 2).sum())]])
+
+
 def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> ImageFigures:
     """Figures of an image (3, H, W) in [0, 1]. SliderError for another shape, or values that are not finite."""
     sound = image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0 and bool(image.isfinite().all())
     unlike = f"not a picture of finite numbers (3, H, W), but of shape {tuple(image.shape)}"
     need(sound, f"{plain(name)}: {unlike}. Load it again.", "pair.image")
     grey = luma(image)
-    p = _edged(grey[None], 1)[0]
-    laplacian = p[1:-1, 2:] + p[1:-1, :-2] + p[2:, 1:-1] + p[:-2, 1:-1] - 4 * grey
+    laplacian = _bends(grey)
     bends = float(laplacian.square().mean())
     edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends)) if bends > 1e-9 else 0.0
     enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
@@ -244,4 +270,5 @@ def check(pair: PairImages) -> PairFigures:
     shift = find_shift(positive, negative) if share > NOTHING else None
     captions = (pair.positive_caption, pair.negative_caption)
     views = torch.stack([_view(image) for image in _both_show(positive, negative, shift or (0, 0))])
-    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, shift, views)
+    softer = _softer(positive, negative)
+    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, softer, shift, views)

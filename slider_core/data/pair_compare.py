@@ -22,6 +22,9 @@ FEWEST = 3  # pairs that tell whether they belong together
 TOGETHER = 0.26  # how much more partners have in common than strangers, mean of the set,
 ALONE = 0.3  # of a pair whose partner is a stranger,
 OTHERS = 0.65  # and of the others then
+MOVED = 0.45  # mean of a set whose one side is moved as a whole, in its best place,
+REACH = 4  # among so many cells each way
+WHERE = 4.0  # times the mean by which a small change lies where that of the others does
 BEST = 3  # of the four features: those in which two images have most in common
 
 
@@ -67,6 +70,31 @@ def _belonging(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> Belo
     strangers = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
     own = (partners - strangers) * (count - 1) / count  # centring alone makes strangers -1 / (count - 1)
     return Belonging(float((partners - strangers).mean()), tuple(own.tolist()))
+
+
+def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:
+    """(right, down) in cells by which all negatives lie off their positives, of pairs that do not belong together where they lie;
+    None if they do not there either."""
+    count, size = len(views_N2CSS), views_N2CSS.shape[-1]
+    if count < FEWEST or size <= 4 * REACH:
+        return None
+    places = {}
+    for x in range(-REACH, REACH + 1):
+        for y in range(-REACH, REACH + 1):
+            still = views_N2CSS[:, 0, :, max(0, -y) : size - max(0, y), max(0, -x) : size - max(0, x)]
+            moved = views_N2CSS[:, 1, :, max(0, y) : size - max(0, -y), max(0, x) : size - max(0, -x)]
+            places[x, y] = _belonging(still, moved).mean
+    best = max(places, key=lambda place: places[place])
+    return best if places[best] > MOVED else None
+
+
+def changed_as_others(small_SS: torch.Tensor, others_NSS: torch.Tensor) -> bool:
+    """Whether what differs a little in one pair differs where more does in the others: a faint change, and not what compression
+    leaves. Both are how much differs in each cell."""
+    if len(others_NSS) < FEWEST - 1:
+        return False
+    where = (others_NSS / others_NSS.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-9)).mean(0)
+    return bool((small_SS * where).sum() > WHERE * small_SS.mean() * where.sum())
 
 
 def _features(view_NCSS: torch.Tensor) -> list[torch.Tensor]:

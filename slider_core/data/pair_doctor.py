@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
 
 from .bitmap_clip import by_number
-from .pair_check import ImageFigures, PairFigures, PairImages, check, plain
-from .pair_compare import FEWEST, Belonging, belonging, duplicates
+from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
+from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
 from .pair_direction import AGREES, Direction, way_round
 
 ENLARGED = 1.5  # times
@@ -19,6 +19,7 @@ BLURRED = 1.2  # width of edges in pixels
 FLAT = 0.01  # contrast
 ASPECT = 1.03  # ratio of the files' shapes
 FEW = 4  # pairs
+FAINT = 0.01  # of a logarithm: what a pair has of that in which the sides differ
 
 
 class Kind(str, Enum):
@@ -106,7 +107,7 @@ class Measure:
 
 MEASURES = (
     Measure(Kind.LIGHT, Kind.SIDES_LIGHT, lambda p: p.light, 1.25, 1.15, "{:.2f} times as bright as", "brightness"),
-    Measure(Kind.SHARP, Kind.SIDES_SHARP, lambda p: p.ratio("edges"), 1.5, 1.3, "blurrier (edges x {:.2f}) than", "sharpness"),
+    Measure(Kind.SHARP, Kind.SIDES_SHARP, lambda p: p.softer, 1.5, 1.3, "blurrier (edges x {:.2f}) than", "sharpness"),
     Measure(Kind.SIZE, Kind.SIDES_SIZE, lambda p: p.ratio("side"), 1.5, 1.25, "larger (files x {:.2f} in width) than", "detail"),
 )
 
@@ -157,9 +158,10 @@ def _compared(pair: PairFigures, of_sides: set[Kind]) -> Iterator[Finding]:
         yield _finding(Kind.SIZE, pair.name, f"its files have two shapes ({sizes})", advice)
 
 
-def _of_pair(pair: PairFigures, of_sides: set[Kind], unpaired: bool, stranger: bool) -> Iterator[Finding]:
+def _of_pair(pair: PairFigures, of_sides: set[Kind], together: Together) -> Iterator[Finding]:
     compared: list[Finding] = []
-    if pair.identical:
+    unpaired, stranger = together.unpaired, any(pair is one for one in together.strangers)
+    if any(pair is one for one in together.same):
         what = f"nothing differs between its positive and its negative ({pair.share:.2%})"
         yield _finding(Kind.IDENTICAL, pair.name, what, "Replace one of the two.")
     if not unpaired and min(pair.positive.contrast, pair.negative.contrast) >= FLAT:
@@ -183,50 +185,85 @@ def _quoted(caption: str, most: int = 40) -> str:
     return f'"{line[:most]}..."' if len(line) > most else f'"{line}"'
 
 
-def _of_sides(pairs: list[PairFigures]) -> Iterator[Finding]:
-    """Where one whole side differs from the other: the median ratio, beyond the limit and three errors of the mean."""
+def _sides(pairs: list[PairFigures]) -> dict[Kind, float]:
+    """The logarithm of the median ratio where one whole side differs from the other: beyond the limit and three errors of the
+    mean."""
+    differing: dict[Kind, float] = {}
     if len(pairs) < 3:
-        return
+        return differing
     for measure in MEASURES:
         logs = torch.tensor([measure.of(pair) for pair in pairs], dtype=torch.float64).log()
         middle, error = float(logs.quantile(0.5)), float(logs.std()) / math.sqrt(len(pairs))
         if abs(middle) > max(math.log(measure.side_limit), 3 * error):
-            more, less = _more_and_less(math.exp(middle))
-            what = f"The {more}s as a whole are {measure.text.format(math.exp(abs(middle)))} the {less}s"
+            differing[measure.side_kind] = middle
+    return differing
+
+
+def _of_sides(sides: Mapping[Kind, float]) -> Iterator[Finding]:
+    for measure in MEASURES:
+        if measure.side_kind in sides:
+            ratio = math.exp(sides[measure.side_kind])
+            more, less = _more_and_less(ratio)
+            what = f"The {more}s as a whole are {measure.text.format(max(ratio, 1 / ratio))} the {less}s"
             advice = f"The slider would learn that: match them, unless {measure.what} is what it is for."
             yield _finding(measure.side_kind, None, what, advice)
 
 
 @dataclass(frozen=True)
 class Together:
-    """What the pairs show together. `differing`: those with a difference, `belonging` and `direction` are of them. A pair is a
-    stranger whose two images do not belong together; `unpaired`: all are."""
+    """What the pairs show together. `same`: those without a difference; of the rest, `differing`, are `belonging` and
+    `direction`. A pair is a stranger whose two images do not belong together; `unpaired`: all are. `moved`: (right, down) in
+    pixels by which all negatives lie off their positives, where that shows only together."""
 
+    same: list[PairFigures]
     differing: list[PairFigures]
     belonging: Belonging
     direction: Direction
     unpaired: bool
     strangers: list[PairFigures]
+    moved: tuple[int, int] | None = None
 
 
-def _together(pairs: list[PairFigures]) -> Together:
-    differing = [pair for pair in pairs if not pair.identical]
+def _same(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> list[PairFigures]:
+    """The pairs in which nothing differs, not even faintly what differs in the others, or in the sides as a whole."""
+    change = {id(pair): distance(pair.views[0, :3] - pair.views[1, :3]) for pair in pairs}
+    others = [change[id(pair)] for pair in pairs if not pair.identical]
+    same = []
+    for pair in pairs:
+        with_sides = any(sides.get(m.side_kind, 0.0) * math.log(m.of(pair)) > FAINT for m in MEASURES[:2])
+        faint = with_sides or (others and changed_as_others(change[id(pair)], torch.stack(others)))
+        if pair.identical and not faint:
+            same.append(pair)
+    return same
+
+
+def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
+    same = _same(pairs, sides)
+    differing = [pair for pair in pairs if all(pair is not one for one in same)]
     views = torch.stack([pair.views for pair in differing]) if differing else torch.empty(0, 2, 4, 1, 1)
     direction = way_round(views)
     common = belonging(views, direction.signs)
     if len(differing) < FEWEST:  # too few to compare: each by itself
         strangers = [pair for pair in differing if pair.unrelated and pair.shift is None]
         unpaired = bool(pairs) and len(strangers) * 2 >= len(pairs)
-        return Together(differing, common, direction, unpaired, strangers)
+        return Together(same, differing, common, direction, unpaired, strangers)
+    moved = moved_side(views) if common.unpaired else None
+    if moved is not None:
+        height, width = pairs[0].mask.shape
+        pixels = round(moved[0] * width / CELLS), round(moved[1] * height / CELLS)
+        return Together(same, differing, common, Direction({}, 0.0, False), False, [], pixels)
     strangers = [differing[i] for i in common.strangers()]
     kept = [pair for pair in differing if all(pair is not one for one in strangers)]
     if strangers and not common.unpaired:
         direction = way_round(torch.stack([pair.views for pair in kept]))
-    return Together(kept, common, direction, common.unpaired, strangers)
+    return Together(same, kept, common, direction, common.unpaired, strangers)
 
 
 def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
-    """What only the pairs together show: no pairs at all, one the wrong way round, too few."""
+    """What only the pairs together show: no pairs at all, a side that is moved, one the wrong way round, too few."""
+    if together.moved is not None:
+        what = f"The negatives as a whole are shifted about {_direction(together.moved)} against the positives"
+        yield _finding(Kind.SHIFTED, None, what, "Align the two sides, unless moving is what the slider is for.")
     if together.unpaired:
         share = sorted(pair.share for pair in pairs)[len(pairs) // 2]
         what = "The pairs do not belong together: their two pictures share no more than those of different pairs"
@@ -258,13 +295,13 @@ def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
     """
     in_turn = tuple(map(check, images))
     pairs = sorted(in_turn, key=lambda p: (by_number(p.name), p.positive.brightness, p.negative.brightness))
-    together = _together(pairs)
-    findings = [] if together.unpaired else list(_of_sides(pairs))
+    sides = _sides(pairs)
+    together = _together(pairs, sides)
+    findings = [] if together.unpaired else list(_of_sides(sides))
     of_sides = {finding.kind for finding in findings}
     findings += _of_all(pairs, together)
-    strangers = {id(pair) for pair in together.strangers}
     for pair in pairs:
-        findings += _of_pair(pair, of_sides, together.unpaired, id(pair) in strangers)
+        findings += _of_pair(pair, of_sides, together)
     findings += _duplicates(pairs, "positive")
     findings += _duplicates(pairs, "negative")
     rank = {kind: i for i, kind in enumerate(Kind)}

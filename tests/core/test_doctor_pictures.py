@@ -9,7 +9,8 @@ import torch
 from core.test_pair_doctor import blurred, jpeg, kinds, pair, swapped, tensor
 from PIL import Image
 
-from slider_core.data.pair_check import PairImages
+from slider_core.data.pair_check import PairImages, check
+from slider_core.data.pair_compare import moved_side
 from slider_core.data.pair_doctor import Kind, examine
 
 HERE = Path(__file__).parent / "pictures"
@@ -92,6 +93,28 @@ def test_where_the_changes_have_nothing_in_common_the_doctor_says_that_it_cannot
         image[:, 10 * i : 10 * i + 14, 80 - 10 * i : 94 - 10 * i] = colour
         patched.append(pair(f"{i}", image, scene))
     assert len(examine(patched).notes) == 1
+
+
+def test_what_differs_faintly_and_what_is_painted_into_a_soft_picture_is_said_of_no_pair() -> None:
+    pairs = photographs("dot", 6)
+    pairs[4] = replace(pairs[4], positive=pairs[4].negative.lerp(pairs[4].positive, 0.03))
+    assert kinds(examine(pairs)) == set()
+    checked = (torch.arange(24)[:, None] // 6 + torch.arange(24) // 6) % 2
+    for i, before in enumerate(blurred(scene, 3) for scene in row("photographs", 0)):
+        pairs[i % 6] = pair(f"{i % 6}", before.clone(), before)
+        pairs[i % 6].positive[:, 30:54, 30:54] = checked
+    report = examine(pairs)
+    assert min(one.ratio("edges") for one in report.pairs) < 0.5
+    assert {kind for kind, _ in kinds(report)} == {Kind.BLURRED}
+
+
+def test_a_side_that_is_moved_as_a_whole_is_found_where_no_pair_alone_tells() -> None:
+    views = torch.stack([check(p).views for p in avatars("openPeeps", range(8))])
+    moved = views.clone()
+    moved[:, 1] = views[:, 1].roll((2, -3), (2, 3))
+    assert moved_side(moved) == (-3, 2)
+    moved[:, 1] = moved[:, 1].roll(1, 0)
+    assert moved_side(moved) is None
 
 
 def test_a_stranger_among_pairs_and_a_shift_and_a_copy_are_named() -> None:
