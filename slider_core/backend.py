@@ -221,6 +221,8 @@ def per_sample(value_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 def few_numbers(tensor: torch.Tensor) -> bytes:
     """Eight numbers of a tensor, spread over it; of a quantised one, eight of each tensor that it is made of."""
+    if tensor.is_meta:  # not loaded
+        return b""
     if is_traceable_wrapper_subclass(tensor):
         return b"".join(few_numbers(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     spread = tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8]

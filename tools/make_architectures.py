@@ -70,7 +70,14 @@ BEYOND = """
 ## Layers beyond the guide's list
 
 The guide names layers as diffusers does. Where that list, translated, does not reach what it means, the row goes beyond it; each
-such layer and the reason. Families that are not here have just the list's layers, or fewer (SDXS, the upscaler, Wan).
+such layer and the reason. Families that are not here have just the list's layers, or fewer.
+
+"""
+LEFT = """
+## Layers that are left alone
+
+Attention, time embeddings and the model's own ends that carry no text and that the row does not name, each with the reason.
+`reference` takes some of them.
 
 """
 TAIL = """
@@ -154,6 +161,22 @@ def table_beyond(full: Iterable[Any], build: Any) -> list[str]:
     return lines
 
 
+def table_left(full: Iterable[Any], build: Any) -> list[str]:
+    """One row per family and reason: layers that the rule may be taken to mean and that the row leaves alone."""
+    from zoo.beyond import left
+
+    kinds: dict[tuple[str, str], dict[str, None]] = {}
+    for entry in full:
+        row = next(a for a in core("layers.recognise").ARCHITECTURES if a.name == entry.family)
+        module = build(entry).diffusion_model
+        targets = core("layers.select").select(module)
+        for kind, why in left(row, core("layers.layer").layers(module), targets).items():
+            kinds.setdefault((entry.family, why), {})[kind] = None
+    lines = ["| family | layers | why |", "|---|---|---|"]
+    lines += [f"| `{family}` | {'<br>'.join(f'`{k}`' for k in some)} | {why} |" for (family, why), some in kinds.items()]
+    return lines
+
+
 def row_of_checks(entry: Any) -> str:
     from zoo.measure import measure_gradients, strengths_deviate
 
@@ -191,7 +214,8 @@ def main() -> None:
     excluded = ", ".join(f"{name} ({reason})" for name, reason in EXCLUDED.items())
     formats = section(out.read_text("utf-8"), FORMATS_SECTION) if out.is_file() else ""
     beyond = "\n".join(table_beyond(FULL, build_full))
-    parts = [HEAD + "\n".join(lines), BEYOND + beyond, CHECKS + "\n".join(checks), TAIL.format(excluded=excluded)]
+    alone = "\n".join(table_left(FULL, build_full))
+    parts = [HEAD + "\n".join(lines), BEYOND + beyond, LEFT + alone, CHECKS + "\n".join(checks), TAIL.format(excluded=excluded)]
     page = "\n".join(parts)
     out.write_text(between(page, FORMATS_SECTION, formats) if formats else page, "utf-8")
 

@@ -110,7 +110,12 @@ VIDEO_AND_SOUND = (
         "minimaxh3",
         "MiniMax H3",
         recognised_by=(r"^video_patch_proj$", r"^audio_patch_proj$", r"^blocks\.0\.attn\.qkv_proj$"),
-        patterns=(r"^blocks\.\d+\.attn\.(?:qkv_proj|out_proj)$", r"^video_patch_proj$", r"^final_layer\.video_out$"),
+        patterns=(
+            r"^blocks\.\d+\.attn\.(?:qkv_proj|out_proj)$",
+            r"^video_patch_proj$",
+            r"^final_layer\.video_out$",
+            r"^time_embedder\.proj_(?:in|out)$",
+        ),
         text=(r"^token_refiner\.", r"^condition_proj$"),
         reference=(r"^video_patch_proj$", r"^final_layer\.video_out$"),
     ),

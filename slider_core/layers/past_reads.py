@@ -140,6 +140,11 @@ class HookedLayer:
     def through(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """The layer's output with every hook applied."""
         self.rows += len(out)
+        if out.element_size() == 1:  # a model that computes in fp8, in which nothing can be added
+            return self._through(x.float(), out.float()).to(out.dtype)
+        return self._through(x, out)
+
+    def _through(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         with _quiet([self]):
             for hook in self.hooks:
                 after = hook(self.layer, (x,), out)

@@ -26,6 +26,7 @@ class Feature(str, Enum):
     SWEEP = "sweeps and previews"
     MERGING = "merging a slider into the weights"
     CONTROLNET = "ControlNets in training"
+    FILES = "models from files on the command line"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,20 @@ PIECES = (
     Piece("comfy.model_management:is_oom", TRAIN),
     Piece("comfy.model_base:BaseModel.apply_model", tuple(Feature), takes=("x", "t", "transformer_options")),
     Piece(
-        "comfy.model_patcher:ModelPatcher", tuple(Feature), has=("clone", "add_patches", "get_model_object", "pre_run", "cleanup")
+        "comfy.model_patcher:ModelPatcher",
+        tuple(Feature),
+        has=("clone", "add_patches", "get_model_object", "pre_run", "cleanup", "add_callback", "is_dynamic", "loaded_size"),
     ),
+    Piece("comfy.model_patcher:ModelPatcher.get_free_memory", TRAIN, takes=("device",)),
+    Piece("comfy.model_patcher:ModelPatcher.model_size", TRAIN),
+    Piece("comfy.model_management:get_total_memory", TRAIN),
+    Piece("comfy.model_management:soft_empty_cache", TRAIN),
+    Piece("comfy.model_management:OOM_EXCEPTION", TRAIN),
+    Piece("comfy.model_sampling:CONST", MODEL),
+    Piece("comfy.conds:CONDConstant", (Feature.SWEEP,)),
+    Piece("comfy.ops:fp8_ops.Linear", TRAIN),
+    Piece("comfy.utils:load_torch_file", tuple(Feature), takes=("ckpt", "safe_load")),
+    Piece("comfy_extras.nodes_model_advanced:ModelSamplingSD3", MODEL, has=("patch",)),
     Piece("comfy.model_patcher:create_model_options_clone", MODEL),
     Piece("comfy.samplers:process_conds", MODEL, takes=("model", "noise", "conds", "device", "latent_image", "seed")),
     Piece("comfy.samplers:cond_cat", MODEL),
@@ -72,6 +85,10 @@ PIECES = (
     Piece("comfy.lora:load_lora", (Feature.MERGING,), takes=("lora", "to_load")),
     Piece("comfy.lora:calculate_weight", (Feature.MERGING,), takes=("patches", "weight", "key")),
     Piece("comfy.lora:model_lora_keys_unet", tuple(Feature), takes=("model", "key_map")),
+    *(
+        Piece(f"comfy.sd:{name}", (Feature.FILES,))
+        for name in ("CLIPType", "VAE", "load_checkpoint_guess_config", "load_clip", "load_diffusion_model")
+    ),
     Piece("comfy.controlnet:ControlNet", (Feature.CONTROLNET,), has=("get_control", "copy")),
 )
 

@@ -7,12 +7,12 @@ from pathlib import PurePath
 from typing import Any
 
 import torch
-from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
 from ..config.checks import need
 from ..families.distilled import Distilled
 from ..families.table import ModelFacts, Preferences, preferences
 from ..layers.recognise import recognise
+from .assumptions import piece
 
 MODEL_SAMPLING = "model_sampling"
 
@@ -42,7 +42,8 @@ def shifted(model: Any, likes: Preferences) -> Any:
     if not shift or MODEL_SAMPLING in model.object_patches:
         return model
     own = model.get_model_object(MODEL_SAMPLING)
-    return ModelSamplingSD3().patch(model, shift, getattr(own, "multiplier", 1.0))[0]
+    sampling = piece("comfy_extras.nodes_model_advanced:ModelSamplingSD3")
+    return sampling().patch(model, shift, getattr(own, "multiplier", 1.0))[0]
 
 
 def guided(conditioning: Any, guidance: float) -> Any:

@@ -17,6 +17,7 @@ import comfy.utils
 import folder_paths
 
 from ..config.checks import SliderError, nearest, need, reason
+from .assumptions import Feature, need_feature
 from .layer_names import architecture
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ def model_path(kind: str, name: str) -> Path:
 
 def _load(path: Path, what: str, load: Callable[[], T]) -> T:
     """What `load` gives. SliderError that names the file where ComfyUI finds no such thing in it."""
+    need_feature(Feature.FILES)
     try:
         loaded = load()
     except SliderError:

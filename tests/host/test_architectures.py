@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from zoo.animals import EXCLUDED, FULL, TINY
-from zoo.beyond import beyond
+from zoo.beyond import beyond, left
 from zoo.model import Full, build_full
 
 # names that never belong to the image's own stream, whatever the architecture
@@ -99,7 +99,10 @@ def the_guess_is_nearly_the_row_and_touches_no_text(built: tuple, pack) -> None:
     shared = len(chosen & set(guessed))
     assert shared >= LESS.get(entry.family, RECALL) * len(chosen)
     assert shared >= PRECISION * len(guessed)
-    assert all(beyond(row, pack.core("layers.select").select(module)).values()), "each layer beyond the guide's list has a reason"
+    targets = pack.core("layers.select").select(module)
+    assert all(beyond(row, targets).values()), "each layer beyond the guide's list has a reason"
+    unsaid = [kind for kind, why in left(row, pack.core("layers.layer").layers(module), targets).items() if not why]
+    assert unsaid == [], "layers that the rule may mean are left alone without a reason"
 
 
 def reference_is_the_guides_list_or_a_plain_refusal(built: tuple, pack) -> None:

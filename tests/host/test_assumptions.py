@@ -1,7 +1,10 @@
 """A ComfyUI that has changed inside costs a feature and a sentence, never the pack."""
 
+import ast
 import inspect
+import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,18 @@ def test_this_comfyui_has_every_piece_and_is_looked_at_in_milliseconds(assumptio
     assert time.perf_counter() - start < 0.1
 
 
+def test_every_function_of_comfyui_that_is_called_by_its_module_is_looked_at(assumptions) -> None:
+    known = {piece.where.replace(":", ".") for piece in assumptions.PIECES}
+    used = set()
+    for path in Path(assumptions.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r"comfy(\.[a-z_]+)+\.\w+", name := ast.unparse(node)):
+                used.add(name)
+    unseen = {name for name in used if not any(piece == name or piece.startswith(f"{name}.") for piece in known)}
+    assert unseen == {"comfy.cli_args.args"}
+    assert len(used) > 25
+
+
 @pytest.mark.parametrize(
     ("where", "feature", "others"),
     [
@@ -29,6 +44,7 @@ def test_this_comfyui_has_every_piece_and_is_looked_at_in_milliseconds(assumptio
         ("comfy.sample:prepare_noise", "SWEEP", ("TRAINING", "LIVE")),
         ("comfy.lora:load_lora", "MERGING", ("TRAINING", "SWEEP")),
         ("comfy.controlnet:ControlNet", "CONTROLNET", ("TRAINING", "SWEEP")),
+        ("comfy.sd:load_clip", "FILES", ("TRAINING", "MERGING")),
     ],
 )
 def test_a_missing_piece_switches_off_what_needs_it(

@@ -40,11 +40,7 @@ EXACT, ANY = 1e-4, float("inf")
 LIMITS = {"fp32": (EXACT, EXACT), "fp16": (EXACT, 0.1), "bf16": (EXACT, 0.5), "int8": (EXACT, 0.5), "GGUF": (EXACT, EXACT)}
 LIMITS |= {name: (EXACT, ANY) for name in FORMATS if name not in LIMITS}
 UNMERGED = ("GGUF",)  # the loader's own patcher merges, which is not imitated
-
-
-def share_limit(form: str) -> float:
-    """Of every layer's change the merged weight has this share at least: 1 but for rounding, 0 where it was left out."""
-    return 0.5 if form.startswith("nvfp4") else 0.9
+HELD = 0.4  # of a layer's change the merged weight has at least: 1 but for rounding, 0 where it was left out
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,22 @@ def measure_every_way(core: Core, entry: Tiny, form: str, preset: str = "auto", 
     product = form.endswith("product")
     with products_by_fallback() if product else nullcontext():
         return _measure(core, entry, form, preset, patcher or build(entry, *FORMATS[form], product), patcher is not None)
+
+
+@torch.inference_mode()
+def refused_by_host(core: Core, entry: Tiny, form: str) -> str:
+    """Why the model in that format does not answer, without a slider and sampled as ever; empty where it does."""
+    product = form.endswith("product")
+    cond = [core("backend").Conditioning("a prompt", conditioning(entry, 0))]
+    x = torch.randn(1, *entry.latent, generator=torch.Generator().manual_seed(4))
+    with products_by_fallback() if product else nullcontext():
+        backend = core("with_comfy.model_backend").ComfyBackend(build(entry, *FORMATS[form], product))
+        try:
+            with backend.running():
+                answer = backend.predict(x, backend.sigmas(torch.tensor([0.5])), cond)
+        except RuntimeError as fault:
+            return str(fault).splitlines()[0]
+    return "" if bool(answer.isfinite().all()) else "answers NaN"
 
 
 def _measure(core: Core, entry: Tiny, form: str, preset: str, patcher: Any, loaded: bool) -> EveryWay:

@@ -136,14 +136,13 @@ FULL = [
     Full(
         "MiniMaxH3",
         "minimaxh3",
-        50 * 2 + 2,
+        50 * 2 + 4,
         MINIMAX,
         forbidden=(
             "token_refiner.blocks.0.attn.qkv_proj",
             "token_refiner.blocks.0.attn.out_proj",
             "condition_proj",
             "audio_patch_proj",
-            "time_embedder.proj_in",
         ),
     ),
 ]
