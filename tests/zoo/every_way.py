@@ -37,7 +37,7 @@ FORMATS: dict[str, tuple[str, torch.dtype]] = {
 # changed weights anew. A layer that is left out is of the order of 1 / sqrt(layers), 0.1 and more.
 # fp8 keeps three bits of a changed weight, nvfp4 less: there the picture says nothing of a merge, and `held` does.
 EXACT, ANY = 1e-4, float("inf")
-LIMITS = {"fp32": (EXACT, EXACT), "fp16": (EXACT, 0.1), "bf16": (EXACT, 0.5), "int8": (EXACT, 0.5), "GGUF": (EXACT, EXACT)}
+LIMITS = {"fp32": (EXACT, EXACT), "fp16": (EXACT, 0.2), "bf16": (EXACT, 1.0), "int8": (EXACT, 1.0), "GGUF": (EXACT, EXACT)}
 LIMITS |= {name: (EXACT, ANY) for name in FORMATS if name not in LIMITS}
 UNMERGED = ("GGUF",)  # the loader's own patcher merges, which is not imitated
 HELD = 0.4  # of a layer's change the merged weight has at least: 1 but for rounding, 0 where it was left out
