@@ -23,7 +23,7 @@ def add(commands: Commands, shared: Shared) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     spec = TrainSpec(steps=args.steps, seed=args.seed)
     say(f"Training a smile slider on the shipped pairs: {spec.steps} steps of {spec.objective.value} ...")
-    report = run_demo(args.out, spec, seeds=16, observer=Progress())
+    report = run_demo(args.out, spec, seeds=12, observer=Progress())
     say(table(report["strengths"], report["mean"], report["kept"]))
     say(f"mouth moves by {report['effect']:+.2f} from -1 to +1; {report['verdict']} ({report['seconds']:.0f} s)")
     say(f"Look at {args.out / 'strip.png'} and {args.out / 'curve.png'}; the slider is {args.out / 'slider.safetensors'}.")

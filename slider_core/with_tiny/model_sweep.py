@@ -109,6 +109,8 @@ def measured_sweep(
 ) -> tuple[SweepResult, Curve]:
     """Sweep on the embedded model and measure it against the model without a slider. `info`: the slider's."""
     result = sweep(spec, sampler(backend, adapter, spec, info or SliderInfo()))
+    if 0.0 in spec.strengths:  # where a slider leaves the model as it is
+        return result, measured_curve(result, result.images[:, spec.strengths.index(0.0)])
     bare = sampler(backend, None, spec, SliderInfo())
     base = torch.cat([bare((0.0,), seed) for seed in spec.seeds])
     return result, measured_curve(result, base)
