@@ -1,5 +1,6 @@
 """SliderStack: several sliders on one model at once, each at its own strength."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -7,13 +8,19 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.use.sampling import SamplingRequest
+from ..slider_core.with_comfy.solved_strengths import solved_strengths
+from .messages import say
 from .schedule import SliderUse
-from .sockets import USE_MENU, ScheduleSocket, SliderSocket
+from .sockets import USE_MENU, SamplingSocket, ScheduleSocket, SliderSocket
 
+SOLVE = (
+    "From Slider Sampling: at its prompt strengths are solved so that each slider does what it does alone, although others act."
+)
 NAMES = [f"slider_{number}" for number in range(1, 17)]
 
 
-def strength_of_each(text: str, count: int) -> tuple[float, ...]:
+def strength_of_each(text: str, count: int) -> Sequence[float]:
     """As many strengths as sliders; one number serves all of them. SliderError when the numbers do not match."""
     strengths = parse_strengths(text)
     if len(strengths) == 1:
@@ -45,15 +52,28 @@ class SliderStack(io.ComfyNode):
                 ),
                 io.String.Input("strengths", default="1", tooltip="One for each slider, such as 1, -0.5, 2; or one for all."),
                 ScheduleSocket.Input("schedule", optional=True, tooltip="From Slider Schedule, for all of them."),
+                SamplingSocket.Input("sampling", optional=True, tooltip=SOLVE),
             ],
             outputs=[io.Model.Output()],
         )
 
     @classmethod
-    def execute(cls, model: Any, sliders: dict[str, Slider], strengths: str, schedule: SliderUse | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: Any,
+        sliders: dict[str, Slider],
+        strengths: str,
+        schedule: SliderUse | None = None,
+        sampling: SamplingRequest | None = None,
+    ) -> io.NodeOutput:
+        use = schedule or SliderUse()
         connected = [slider for slider in sliders.values() if slider is not None]
-        for slider, strength in zip(connected, strength_of_each(strengths, len(connected)), strict=True):
-            model, _ = (schedule or SliderUse()).apply(slider, strength, model)
+        each = strength_of_each(strengths, len(connected))
+        if sampling is not None:
+            each, text = solved_strengths(model, connected, each, sampling, use.units)
+            say(text)
+        for slider, strength in zip(connected, each, strict=True):
+            model, _ = use.apply(slider, strength, model)
         return io.NodeOutput(model)
 
 

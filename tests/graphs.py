@@ -20,7 +20,7 @@ OWN = {  # inputs that are no options, by node
     "SliderTextPair": "target positive negative hold dataset options",
     "SliderTargetInjector": "model preset algorithm rank options control_net",
     "SliderLoRAApply": "model slider strength file schedule control_net",
-    "SliderStack": "model sliders strengths schedule",
+    "SliderStack": "model sliders strengths schedule sampling",
     "SliderStrengthSweep": "model slider vae sampling strengths rows slider_b dataset options",
     "SliderPromptLibrary": "library file strength model vae slider sampling options",
     "SaveSliderLoRA": "slider name plus minus format overwrite force options model preview",
