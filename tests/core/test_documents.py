@@ -9,7 +9,6 @@ HELP = ROOT / "web" / "docs"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(HELP.glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-WORDS = {"README.md": 1200}  # of a page; of the others 1000, tables and code apart
 ENTRY = re.compile(r"^- `(\w+)` \(", re.MULTILINE)  # of a help page's list; a table is wider than ComfyUI's panel
 
 
@@ -53,13 +52,3 @@ def test_each_node_has_a_help_page_that_lists_its_inputs() -> None:
     assert {page.stem for page in HELP.glob("*.md")} == set(nodes)
     missing = {node: sorted(inputs - set(ENTRY.findall(text_of(HELP / f"{node}.md")))) for node, inputs in nodes.items()}
     assert {node: names for node, names in missing.items() if names} == {}
-
-
-def test_a_page_is_read_in_some_minutes() -> None:
-    long = {}
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        prose = [line for line in FENCE.sub("", text_of(page)).splitlines() if not line.startswith("|")]
-        words = sum(len(line.split()) for line in prose)
-        if words > WORDS.get(page.name, 1000):
-            long[page.name] = words
-    assert long == {}

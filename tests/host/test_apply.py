@@ -436,13 +436,13 @@ def test_the_stack_is_a_chain_of_apply_nodes(prompt: dict, two_sliders: list[dic
         image = run_graph(drawing(prompt, "s", given | stack), image=("13", 0))["image"]
         assert (image - wanted).abs().max() < SAME, mode
     assert (wanted - plain).abs().max() > MOVED
-    twice = {"model": ["1", 0], "sliders.slider_1": ["a", 0], "sliders.slider_2": ["a", 0], "strengths": "0.8"}
+    twice = {"model": ["1", 0], "sliders.slider_1": ["a", 0], "sliders.slider_2": ["a", 0], "strengths": "0.1"}
     solved = {"p": {"class_type": "SliderSampling", "inputs": {"prompt": "a face", "picture_seed": 0, "settings": "auto"}}}
     solved["p"]["inputs"] |= {"distilled": "auto", "clip": ["1", 1]}
     solved["s"] = {"class_type": "SliderStack", "inputs": twice | {"sampling": ["p", 0]}}
-    alone = run_graph(drawing(prompt, "x", given | {"x": apply_node("1", "a", strength=0.8)}), image=("13", 0))["image"]
+    alone = run_graph(drawing(prompt, "x", given | {"x": apply_node("1", "a", strength=0.1)}), image=("13", 0))["image"]
     shared = run_graph(drawing(prompt, "s", given | solved), image=("13", 0))["image"]
-    assert (shared - alone).abs().max() < 0.05 * (alone - plain).abs().max()  # one slider twice does what it does once
+    assert (shared - alone).abs().max() < 0.1 * (alone - plain).abs().max()  # one slider twice does what it does once
     stack["s"]["inputs"]["strengths"] = "1, 2, 3"
     with pytest.raises(run_graph.Error, match="3 strengths for 2 sliders"):
         run_graph(drawing(prompt, "s", given | stack), image=("13", 0))
