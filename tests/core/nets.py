@@ -1,6 +1,7 @@
 """A small net with every kind of layer that a slider meets, a slider on it, and what PEFT and LyCORIS make of that slider.
 
-The oracles read a slider by other people's code: PEFT merges a layer itself, LyCORIS' wrapper loads the file we wrote.
+The oracles read a slider by other people's code: PEFT merges a layer itself, LyCORIS' wrapper loads the file we wrote. Both are
+imported where they are used: they take longer than all the rest of the ring's collection.
 """
 
 import copy
@@ -9,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import peft
 import torch
-from lycoris.wrapper import create_lycoris_from_weights
 from safetensors.torch import load_file
 from torch import nn
 
@@ -155,14 +154,16 @@ def _alone(layer: nn.Module, rows: tuple[int, int] | None) -> nn.Module:
 
 def change_by_peft(net: nn.Module, adapter: Adapter, chosen: Variant) -> dict[str, torch.Tensor]:
     """D = W' - W of every layer, W' as PEFT merges it, layer by layer and slice by slice."""
+    from peft import LoraConfig, get_peft_model
+
     found: dict[str, torch.Tensor] = {}
     values = iter(adapter.parameters())
     for target in adapter.targets:
         alone = _alone(net.get_submodule(target.path), target.rows)
         rank, alpha = chosen.size(target.path)
         rslora, dora = (chosen.spec.algorithm is kind for kind in (Algorithm.RSLORA, Algorithm.DORA))
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["layer"], use_rslora=rslora, use_dora=dora)
-        model = peft.get_peft_model(copy.deepcopy(alone), config)
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["layer"], use_rslora=rslora, use_dora=dora)
+        model = get_peft_model(copy.deepcopy(alone), config)
         lora = model.base_model.model.layer
         with torch.no_grad():
             lora.lora_A["default"].weight.copy_(next(values))
@@ -184,6 +185,8 @@ def saved(folder: Path, adapter: Adapter, form: FileFormat, **options: object) -
 
 def lycoris_network(net: nn.Module, path: Path) -> object:
     """LyCORIS' own reading of a file, as a network on `net`."""
+    from lycoris.wrapper import create_lycoris_from_weights
+
     with torch.no_grad():
         return create_lycoris_from_weights(1.0, str(path), net)[0]
 

@@ -27,7 +27,6 @@ from core.nets import (
     slider_on,
     trained,
 )
-from lycoris.wrapper import create_lycoris
 from products import in_turn
 from torch import nn
 
@@ -116,6 +115,8 @@ def test_at_plus_one_it_is_lycoris_own_forward(net: Net, name: str, place: str, 
 
 
 def test_the_tensors_have_the_names_and_sizes_that_lycoris_gives_them(net: Net) -> None:
+    from lycoris.wrapper import create_lycoris
+
     for name, options in OPTIONS.items():
         spec = VARIANTS[name].spec
         weights = Adapter.create(net, PLACES["whole layers"], spec).weights()

@@ -7,7 +7,6 @@ import copy
 import json
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from core.nets import (
@@ -132,6 +131,8 @@ def test_a_lycoris_file_is_read_by_lycoris_itself(net: Net, name: str, tmp_path:
 
 @pytest.mark.parametrize(("name", "place"), list(zip(PEFTS, [*PLACES, *PLACES], strict=True)))
 def test_a_peft_folder_is_read_by_peft_itself(net: Net, name: str, place: str, tmp_path: Path) -> None:
+    import peft
+
     x = images()
     adapter = slider_on(net, VARIANTS[name], place)
     expected = live(net, adapter, x, [1.0] * len(x))
@@ -143,6 +144,8 @@ def test_a_peft_folder_is_read_by_peft_itself(net: Net, name: str, place: str, t
 
 @pytest.mark.parametrize(("use_rslora", "use_dora"), [(True, False), (False, True)])
 def test_a_folder_that_peft_saved_is_read(net: Net, use_rslora: bool, use_dora: bool, tmp_path: Path) -> None:
+    import peft
+
     x = images()
     config = peft.LoraConfig(
         r=4,
@@ -270,6 +273,8 @@ def test_a_peft_configuration_names_every_layer_and_its_own_size(net: Net, tmp_p
 
 def test_a_peft_folder_names_its_layers_alone_where_others_end_alike(tmp_path: Path) -> None:
     """PEFT takes a list of names for ends of paths: `q` would be `other.q` too."""
+    import peft
+
     net = nn.ModuleDict({"q": nn.Linear(4, 4), "other": nn.ModuleDict({"q": nn.Linear(4, 4)})}).requires_grad_(False)
     adapter = trained(Adapter.create(net, [Target("q")], VARIANTS["lora"].spec), net)
     model = peft.PeftModel.from_pretrained(copy.deepcopy(net), saved(tmp_path, adapter, FileFormat.PEFT))

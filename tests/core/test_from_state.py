@@ -3,16 +3,13 @@ cores, and what has no place. Each is applied as its own maker applies it, live,
 """
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from core.faults import refused
 from core.nets import CLOSE, STRENGTHS, randn
-from lycoris.modules.locon import LoConModule
-from lycoris.modules.loha import LohaModule
-from lycoris.modules.lokr import LokrModule
-from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
@@ -165,6 +162,8 @@ def test_an_alpha_of_whole_factors_has_no_effect(net: Net, tmp_path: Path) -> No
 )
 def test_alphas_of_a_header_count_as_in_peft(options: dict, net: Net, tmp_path: Path) -> None:
     """diffusers hands the fields of `lora_adapter_metadata` to peft.LoraConfig as they are."""
+    from peft import LoraConfig, inject_adapter_in_model
+
     for prefix in ["transformer.", "unet.", ""]:
         config = LoraConfig(r=RANK, target_modules=["plain", "bare"], init_lora_weights=False, **options)
         tuned = inject_adapter_in_model(config, Net().requires_grad_(False))
@@ -190,6 +189,8 @@ def test_a_damaged_header_of_alphas_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bias_in_peft_is_scaled_as_there(net: Net, tmp_path: Path) -> None:
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+
     config = LoraConfig(r=RANK, lora_alpha=7, target_modules=["plain"], lora_bias=True, init_lora_weights=False)
     tuned = inject_adapter_in_model(config, nn.ModuleDict({"plain": nn.Linear(IN, OUT)}))
     state = {"plain.lora_A.weight": A, "plain.lora_B.weight": B, "plain.lora_B.bias": BIAS}
@@ -242,7 +243,7 @@ def test_a_dora_on_another_update_is_merged_and_written(kind: str, net: Net, tmp
 
 # --- shapes
 
-MODULES = {"locon": LoConModule, "loha": LohaModule, "lokr": LokrModule}
+MODULES = {"locon": "LoConModule", "loha": "LohaModule", "lokr": "LokrModule"}
 
 
 @pytest.mark.parametrize("algorithm", MODULES)
@@ -250,7 +251,9 @@ MODULES = {"locon": LoConModule, "loha": LohaModule, "lokr": LokrModule}
 def test_factors_of_a_convolution_of_one_place_fit_a_linear(algorithm: str, tucker: bool, net: Net, tmp_path: Path) -> None:
     """LyCORIS' own module on a 1x1 convolution, its tensors on a Linear of the same size; a LoRA's core by hand."""
     options = {"use_tucker": tucker} | ({"decompose_both": True} if algorithm == "lokr" else {})
-    module = MODULES[algorithm]("x", nn.Conv2d(IN, OUT, 1), lora_dim=RANK, alpha=ALPHA, **options)
+    module = getattr(import_module(f"lycoris.modules.{algorithm}"), MODULES[algorithm])(
+        "x", nn.Conv2d(IN, OUT, 1), lora_dim=RANK, alpha=ALPHA, **options
+    )
     state = {}
     for number, (name, tensor) in enumerate(module.custom_state_dict().items()):
         state[f"{STEM}.{name}"] = tensor.detach() if name == "alpha" else randn(*tensor.shape, seed=number)

@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from core.nets import VARIANTS, Net, make_net, saved, slider_on
-from lycoris.modules.boft import ButterflyOFTModule
-from lycoris.modules.diag_oft import DiagOFTModule
-from lycoris.modules.ia3 import IA3Module
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -116,6 +113,8 @@ def test_an_odd_number_format_is_read_or_refused_and_never_breaks(tmp_path: Path
 
 
 def test_what_has_no_meaning_with_a_sign_is_refused_with_its_reason(tmp_path: Path) -> None:
+    from lycoris.modules import boft, diag_oft, ia3
+
     path = tmp_path / "theirs.safetensors"
     for ending, reason in NO_SIGN.items():
         extra = {f"diffusion_model.bare.{ending}": torch.ones(2, 2)}
@@ -125,7 +124,7 @@ def test_what_has_no_meaning_with_a_sign_is_refused_with_its_reason(tmp_path: Pa
         slider = load_slider(path)
         assert list(slider.weights) == [Target("plain")]
         assert reason in slider.summary()
-    for module in (IA3Module, DiagOFTModule, ButterflyOFTModule):
+    for module in (ia3.IA3Module, diag_oft.DiagOFTModule, boft.ButterflyOFTModule):
         state = module("x", nn.Linear(16, 16), lora_dim=4).state_dict()
         theirs = {f"lycoris_plain.{key}": state[key].clone().contiguous() for key in state if key in module.weight_list}
         save_file(theirs, path)

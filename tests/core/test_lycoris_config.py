@@ -7,8 +7,6 @@ The oracle is LyCORIS' own network on the embedded model: which layers it takes,
 import json
 
 import pytest
-from lycoris.modules.lokr import LokrModule
-from lycoris.wrapper import LycorisNetwork, network_module_dict
 from torch import nn
 
 from slider_core.config.checks import SliderError
@@ -60,8 +58,10 @@ PRESETS = {
 
 
 @pytest.fixture
-def lycoris(monkeypatch: pytest.MonkeyPatch) -> type[LycorisNetwork]:
+def lycoris(monkeypatch: pytest.MonkeyPatch) -> type:
     """LyCORIS keeps a preset on the class: put it back."""
+    from lycoris.wrapper import LycorisNetwork
+
     for name, value in list(vars(LycorisNetwork).items()):
         if name.isupper():
             monkeypatch.setattr(LycorisNetwork, name, value)
@@ -172,6 +172,8 @@ def test_a_presets_other_keys_are_noted() -> None:
 
 
 def test_every_algorithm_of_lycoris_is_taken_or_refused_with_its_reason() -> None:
+    from lycoris.wrapper import network_module_dict
+
     for algo in {*network_module_dict, *WITHOUT_SIGN}:
         if algo in WITHOUT_SIGN:
             with pytest.raises(SliderError, match=f'"{algo}" .*{WITHOUT_SIGN[algo]}') as fault:
@@ -253,6 +255,8 @@ SHIPPED = [  # the shapes of the 29 files that SimpleTuner ships: the classes wi
 
 @pytest.mark.parametrize("factors", SHIPPED, ids="-".join)
 def test_factors_by_class_reach_the_layers_of_that_kind(backend: TinyBackend, factors: dict) -> None:
+    from lycoris.modules.lokr import LokrModule
+
     preset = {"target_module": list(factors), "module_algo_map": {name: {"factor": n} for name, n in factors.items()}}
     config = {"algo": "lokr", "full_matrix": True, "linear_dim": 10000, "linear_alpha": 1, "factor": 4, "apply_preset": preset}
     spec, _ = read_lycoris(json.dumps(config), AdapterSpec())

@@ -77,10 +77,10 @@ def look(page: Page, name: str, kind: str) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", [name for name in SHOWN if name != CONTINUED])
-def test_a_workflow_runs(name: str, request: pytest.FixtureRequest, server: harness.Server) -> None:
+@pytest.mark.parametrize(("name", "kind"), list(zip([n for n in SHOWN if n != CONTINUED], ["classic", "vue"] * 3, strict=True)))
+def test_a_workflow_runs(name: str, kind: str, request: pytest.FixtureRequest, server: harness.Server) -> None:
     """The canvases take turns."""
-    page = request.getfixturevalue("classic" if list(SHOWN).index(name) % 2 == 0 else "vue")
+    page = request.getfixturevalue(kind)
     harness.load_template(page, harness.PACK, name)
     harness.fit_view(page)
     run(page, server, name, f"{name}-run")
