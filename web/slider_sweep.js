@@ -109,16 +109,32 @@ const shows = new WeakMap()
 
 const scrubberOf = (node) => node.widgets?.find((widget) => widget.name === "scrubber")?.element
 
+const paled = new WeakMap()
+
+/** A picture as a canvas of the same size, pale. ComfyUI draws its previews later than it is asked to, so an alpha set around the call
+ * is lost. */
+function pale(picture) {
+  if (!picture.naturalWidth) return picture
+  if (!paled.has(picture)) {
+    const canvas = document.createElement("canvas")
+    canvas.width = canvas.naturalWidth = picture.naturalWidth
+    canvas.height = canvas.naturalHeight = picture.naturalHeight
+    const context = canvas.getContext("2d")
+    context.globalAlpha = OLD
+    context.drawImage(picture, 0, 0)
+    paled.set(picture, canvas)
+  }
+  return paled.get(picture)
+}
+
 /** ComfyUI's own preview of the strip, on the canvas and in Vue nodes. */
 function dimPreview(node, waiting) {
   const preview = node.widgets?.find((widget) => widget.name?.startsWith("$$canvas-image-preview"))
   if (preview && !waiting) delete preview.drawWidget
-  else if (preview && !Object.hasOwn(preview, "drawWidget"))
-    preview.drawWidget = function (context, ...more) {
-      context.save()
-      context.globalAlpha = OLD
-      Object.getPrototypeOf(this).drawWidget.call(this, context, ...more)
-      context.restore()
+  else if (preview)
+    preview.drawWidget = function (context, options) {
+      const previewImages = (options.previewImages ?? node.imgs ?? []).map(pale)
+      Object.getPrototypeOf(this).drawWidget.call(this, context, { ...options, previewImages })
     }
   const page = document.querySelector(`.lg-node[data-node-id="${node.id}"]`)
   for (const picture of page?.querySelectorAll("img") ?? [])
