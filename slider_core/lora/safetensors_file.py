@@ -38,6 +38,12 @@ DTYPES = {
     "C64": torch.complex64,
 }
 
+NO_WEIGHTS = {  # how files begin that a failed download leaves under the name of a LoRA
+    b"version ": "it is a pointer of Git LFS to a file that was not downloaded: run git lfs pull, or download the file itself",
+    b"<!doctyp": "it is a web page: download the file itself",
+    b"<html": "it is a web page: download the file itself",
+}
+
 
 def read_tensors(path: Path, most: int = MOST_TENSORS) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, header) of a safetensors file. SliderError when it is damaged, or holds more than `most` tensors."""
@@ -65,7 +71,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str], int]:
     """(tensors' fields by name, texts, where the tensors begin)."""
-    length = int.from_bytes(_exactly(file, 8), "little")
+    start = _exactly(file, 8)
+    for text, what in NO_WEIGHTS.items():
+        need(not start.lower().startswith(text), what, "file.no_weights")
+    length = int.from_bytes(start, "little")
     need(length <= HEADER_MOST, f"a header of {length} bytes", "")
     fields = parse_json(_exactly(file, length), "its header", "")
     need(isinstance(fields, dict), "its header is no JSON object", "")
