@@ -77,7 +77,10 @@ def test_a_file_cut_anywhere_or_longer_is_refused(net: Net, tmp_path: Path) -> N
         refused(path, "file.not_safetensors")
     path.write_bytes(content + bytes(8))
     refused(path, "file.not_safetensors")
-    for start, word in ((b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "LFS"), (b"<!DOCTYPE html><html>", "web page")):
+    for start, word in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "LFS"),
+        (b"<!DOCTYPE html><html>", "web page"),
+    ):
         path.write_bytes(start)
         refused(path, "file.no_weights", word)
 
