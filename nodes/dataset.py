@@ -13,6 +13,7 @@ from ..slider_core.data.bucket_spec import BucketSpec, DatasetSpec, Pairing, Une
 from ..slider_core.data.buckets import graph_bucket
 from ..slider_core.data.dataset import Dataset, assembled, bucket_folders, read_dataset
 from ..slider_core.data.fitting import Fitted, small_image
+from ..slider_core.data.folder_leftovers import leftovers
 from ..slider_core.data.pairs_report import Examination, examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_options import DatasetOptions, unequal_input
@@ -80,15 +81,16 @@ class LoadSliderDataset(io.ComfyNode):
     @classmethod
     def execute(cls, folder: str, caption: str, options: DatasetOptions | None = None) -> io.NodeOutput:
         chosen = options or DatasetOptions()
-        place, notes = locate(folder), []
+        place, notes, beside = locate(folder), [], []
         if place.is_dir():
             sides = chosen.positive_folder.strip(), chosen.negative_folder.strip()
             fields = {"captions": chosen.caption_from, "trigger": chosen.trigger_word.strip(), "crop": chosen.crop}
             buckets = bucket_folders(place, chosen.strength, caption.strip() or None, *sides, **fields)
+            beside = leftovers(place, buckets)
         else:
             buckets, notes = read_dataset_file(place)
         bar = comfy.utils.ProgressBar(1)
-        dataset = read_dataset(buckets, chosen.spec(), [*roots(), DEMO], bar.update_absolute, notes)
+        dataset = read_dataset(buckets, chosen.spec(), [*roots(), DEMO], bar.update_absolute, notes, beside)
         dataset = replace(dataset, name=name_of(folder))
         examination = examined(dataset)
         shown = {"slider_dataset": [findings_shown(folder, dataset, examination)]}

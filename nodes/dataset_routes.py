@@ -32,6 +32,7 @@ from ..slider_core.data.folder_files import (
     put_back,
     side_folder,
 )
+from ..slider_core.data.folder_leftovers import leftovers
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.data.simpletuner import read_dataset_file
 from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
@@ -109,7 +110,8 @@ def findings(name: str, asked: bool) -> dict[str, Any]:
             if large and not asked:
                 return {"folder": name, "waits": len(files)}
             specs, notes = (bucket_folders(place), []) if place.is_dir() else read_dataset_file(place)
-            dataset = read_dataset(specs, DatasetSpec(unequal=Unequal.BALANCE), [*roots(), DEMO], None, notes)
+            beside = leftovers(place, specs) if place.is_dir() else []
+            dataset = read_dataset(specs, DatasetSpec(unequal=Unequal.BALANCE), [*roots(), DEMO], None, notes, beside)
             FINDINGS[key] = findings_shown(name, dataset, examined(dataset))
         FINDINGS.move_to_end(key)
         while len(FINDINGS) > FINDINGS_KEPT:

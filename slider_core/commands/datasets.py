@@ -8,6 +8,7 @@ from pathlib import Path
 from ..config.checks import SliderError, need
 from ..data.bucket_spec import Latents, TextSliderSpec, held
 from ..data.dataset import Dataset, add_text_slider, bucket_folders, read_dataset
+from ..data.folder_leftovers import leftovers
 from ..data.simpletuner import read_dataset_file
 from .choices import add_flags, chosen, dataset_spec
 
@@ -37,7 +38,7 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
         trigger=values["trigger_word"].strip(),
         crop=values["crop"],
     )
-    return read_dataset(folders, spec)
+    return read_dataset(folders, spec, beside=leftovers(args.dataset, folders))
 
 
 def add_text_options(command: argparse.ArgumentParser) -> None:

@@ -53,6 +53,7 @@ class Dataset:
     trouble: str = ""
     text_sliders: tuple[TextSliderSpec, ...] = ()  # trained beside the images, or without any
     name: str = ""  # of its folder, or the words that set its prompts apart; a slider without a name of its own gets it
+    beside: tuple[str, ...] = ()  # what lies in its folder and stands for no strength, a line for each kind
 
     @property
     def image_samples(self) -> tuple[ImageSample, ...]:
@@ -61,7 +62,7 @@ class Dataset:
     @property
     def unused(self) -> list[str]:
         """What in its folders was not used, or not as an image."""
-        return [line for bucket in self.buckets for line in bucket.unused]
+        return [*self.beside, *(line for bucket in self.buckets for line in bucket.unused)]
 
     @property
     def digest(self) -> str:
@@ -271,11 +272,13 @@ def read_dataset(
     roots: Sequence[Path] | None = None,
     on_image: OnImage | None = None,
     notes: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Dataset:
     """Read every bucket, check it, and pair positives with negatives.
 
-    `roots`: where files may lie really; None for anywhere. Raises SliderError that lists every fault found: missing folder, empty
-    bucket, damaged image, no positive or no negative bucket, unequal counts.
+    `roots`: where files may lie really; None for anywhere. `beside`: lines of what lies beside the buckets (folder_leftovers.py).
+    Raises SliderError that lists every fault found: missing folder, empty bucket, damaged image, no positive or no negative
+    bucket, unequal counts.
     """
     done = 0
     clips = spec is not None and spec.frames > 1
@@ -300,7 +303,7 @@ def read_dataset(
             faults.append(SliderError(f"No {side} bucket: give one folder a strength {advice} 0.", "dataset.side"))
     if faults:
         raise joined(faults)
-    dataset = assembled(buckets, spec or DatasetSpec(), notes)
+    dataset = replace(assembled(buckets, spec or DatasetSpec(), [*notes, *beside]), beside=tuple(beside))
     dataset.need_equal_sides()
     return dataset
 

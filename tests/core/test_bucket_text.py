@@ -14,6 +14,7 @@ from slider_core.config.training import Objective, TrainSpec
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Pairing
 from slider_core.data.buckets import read_bucket
 from slider_core.data.dataset import bucket_folders, read_dataset, sides_named
+from slider_core.data.folder_leftovers import leftovers
 from slider_core.data.simpletuner import read_dataset_file
 from slider_core.encode.encoder import encode
 from slider_core.objective.batch_plan import plan
@@ -100,6 +101,32 @@ def test_folders_as_other_programs_name_them(tmp_path: Path) -> None:
         assert {Path(spec.folder).name: spec.strength for spec in specs} == strengths
         assert {spec.repeats for spec in specs} <= ({9, 2} if "10_positive" in names else {0})
         assert (sides_named(names), sides_named(["2024", "1"])) == (2, 0)
+
+
+def test_what_lies_beside_the_sides_is_named(tmp_path: Path) -> None:
+    images = (
+        "positive/1.png",
+        "negative/1.png",
+        "extra/2.png",
+        "loose.png",
+        "positive_mask/1.png",
+        "removed/3.png",
+        ".hid/4.png",
+    )
+    for name in images:
+        put(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    specs = bucket_folders(tmp_path)
+    lines = leftovers(tmp_path, specs)
+    dataset = read_dataset(specs, beside=lines)
+    assert [name for line in lines for name in ("extra/", "loose.png", "mask", "removed", ".hid", "empty") if name in line] == [
+        "extra/",
+        "loose.png",
+    ]
+    assert dataset.unused[:2] == lines
+    assert all(line in dataset.report for line in lines)
+    put(tmp_path / "graded" / "1.png")
+    assert leftovers(tmp_path / "graded", [BucketSpec(str(tmp_path / "graded"), 0.0)]) == [], "its images lie right in it"
 
 
 def test_two_folders_may_be_chosen(tmp_path: Path) -> None:

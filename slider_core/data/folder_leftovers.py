@@ -1,0 +1,52 @@
+"""What lies in a dataset's folder beside the sides that are read: nothing of it is passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .bucket_files import MASK_FOLDERS, NAMED, endings, is_hidden
+from .bucket_spec import BucketSpec
+from .folder_files import REMOVED
+
+
+def leftovers(root: Path, buckets: Sequence[BucketSpec]) -> list[str]:
+    """A line for other folders with images, and one for images right in the folder, unless they are its bucket.
+
+    Folders of masks, what was removed in the node and what is hidden are left out. OSError where the folder cannot be listed.
+    """
+    read = {Path(bucket.folder) for bucket in buckets}
+    if root in read:
+        return []
+    folders, files = [], []
+    for path in sorted(root.iterdir()):
+        if path in read or is_hidden(path) or path.name == REMOVED:
+            continue
+        if path.is_dir():
+            if _has_images(path) and not _of_masks(path.name):
+                folders.append(f"{path.name}/")
+        elif path.suffix.lower() in endings():
+            files.append(path.name)
+    lines = []
+    if folders:
+        lines.append(
+            f"Not used: {_listed(folders)} in {root}, which are no side of it. Name a folder positive, negative, "
+            "neutral or like strength_+0.5."
+        )
+    if files:
+        lines.append(f"Not used: {_listed(files)} in {root}. Put images into positive/, negative/ or neutral/.")
+    return lines
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in endings() for path in folder.iterdir())
+
+
+def _of_masks(name: str) -> bool:
+    """masks/, positive_mask/ and the like."""
+    return name.lower().rpartition("_")[2].rpartition("-")[2] in MASK_FOLDERS
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
