@@ -245,5 +245,5 @@ def test_another_vae_or_clip_under_the_same_name_is_noticed(prompt: dict, run_gr
     _, clip, _ = pack.core("with_tiny.model_in_comfy").load_demo(weights)
     prompt["clip"] = run_graph.give(clip)
     prompt["6"]["inputs"]["clip"] = ["clip", 0]
-    with pytest.raises(run_graph.Error, match="another encoders"):
+    with pytest.raises(run_graph.Error, match="another VAE or text encoder"):
         run_graph(prompt, slider=("6", 0))
