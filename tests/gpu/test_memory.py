@@ -43,7 +43,10 @@ def test_a_partly_loaded_model_trains_and_stays_where_it_is(
     assert {n: p.device for n, p in backend.module.named_parameters()} == places
     assert device.type == "cpu" or len(set(places.values())) == 2
     assert numbers(backend.module) == before
-    assert sum(trainer.readings[-1].explained) > 0
+    whole, backend = trainer_of(pack, on_device(tiny(name), device, kind, dtype), tiny(name))
+    with torch.inference_mode():
+        whole.run(backend, 8, read_every=8)
+    assert trainer.losses == pytest.approx(whole.losses, rel=1e-3), "as the whole model learns"
 
 
 @pytest.mark.parametrize("name", ["SD15", MODEL])
@@ -99,7 +102,8 @@ def test_memory_is_given_back(end: str, device, pack, held) -> None:
                 trainer.run(backend, 4)
         handle.remove()
         fault = None
-        assert held() <= before + 4096, "but for a few numbers"
+        kept = 3 * trainer.adapter.bytes()  # the last good state: factors and both moments
+    assert held() <= before + kept + 4096, "but for that and a few numbers"
 
 
 def test_memory_that_runs_out_goes_down_the_ladder_and_learns_the_same(device, pack) -> None:
