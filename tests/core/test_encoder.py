@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
+from slider_core.config.checks import SliderError
 from slider_core.data.bucket_spec import Alpha, DatasetSpec, Pairing, Unequal
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.fitting import Fitted, small_image
 from slider_core.data.pairs_report import examine_dataset
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
+from slider_core.encode.pair_direction import pair_direction
 from slider_core.objective.step_loss import masked_mean
 from slider_core.with_tiny.model import TinyBackend
 
@@ -189,3 +191,14 @@ def test_a_mask_weighs_the_loss() -> None:
     assert masked_mean(error, [left, None]).tolist() == [1.0, 2.0]
     assert masked_mean(error.unsqueeze(2), [left, None]).tolist() == [1.0, 2.0], "and in a video, in every frame"
     assert masked_mean(error, [torch.zeros(1, 1, 2), None]).isfinite().all()
+
+
+def test_the_direction_of_a_dataset_is_its_sides_mean_change(tmp_path: Path) -> None:
+    dataset = pairs(tmp_path, [(SIDE, SIDE)] * 3)
+    samples = encode(dataset, TinyBackend(), SIDE)
+    plus, minus = (torch.stack([s.latent for s in samples if s.strength * sign > 0]).mean(0) for sign in (1, -1))
+    shape = samples[0].latent.shape
+    assert torch.allclose(pair_direction(dataset, TinyBackend(), shape, (SIDE, SIDE)), (plus - minus) / 2, atol=1e-5)
+    with pytest.raises(SliderError, match="use the model's own VAE") as fault:
+        pair_direction(dataset, TinyBackend(), (shape[0] + 1, *shape[1:]), (SIDE, SIDE))
+    assert fault.value.code == "sweep.latent_shape"

@@ -22,6 +22,7 @@ from slider_core.lora.calibration import CalibrationInfo
 from slider_core.lora.file_left_out import LeftOut, Reason
 from slider_core.lora.formats.native import Place
 from slider_core.lora.info import FORMAT, TOOL, SliderInfo
+from slider_core.lora.same_slider import Holds, holds
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import PEFT_WEIGHTS, Slider, load_slider, save_slider
 from slider_core.lora.thumbnail import MOST_BYTES, SIZE, thumbnail
@@ -282,3 +283,18 @@ def test_ten_lines_of_any_program_read_what_shows_a_slider(slider: Slider, tmp_p
     assert reader["slider_card"](second) == card
     one_way = replace(info, sides="plus", minus="", calibration=None, range=None)
     assert one_way.card()["range"] == [0.0, 1.0]
+
+
+def test_a_file_is_known_as_the_slider_or_an_earlier_state_of_it(slider: Slider, tmp_path: Path) -> None:
+    for form in FORMS:
+        path = tmp_path / form.value
+        save_slider(path, slider, form=form)
+        info = slider.info
+        later, another = replace(info, step=info.step + 1), replace(info, dataset="other")
+        cases = [(info, FileDtype.FP32, Holds.THE_SAME), (later, FileDtype.FP32, Holds.EARLIER)]
+        cases += [(info, FileDtype.FP16, Holds.EARLIER), (another, FileDtype.FP32, Holds.ANOTHER)]
+        cases += [(replace(info, step=info.step - 1), FileDtype.FP32, Holds.ANOTHER)]
+        for known, dtype, found in cases:
+            assert holds(path, known, form, dtype) is found, (form, known.step, dtype)
+    (tmp_path / "damaged").write_bytes(b"no weights")
+    assert holds(tmp_path / "damaged", slider.info, FileFormat.NATIVE, FileDtype.FP32) is Holds.ANOTHER
