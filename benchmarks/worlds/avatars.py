@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from heads import SIZE, WIDTH, HeadsBackend, HeadTransformer
+from heads import SIZE, WIDTH, HeadsBackend, HeadTransformer, Reader
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -120,21 +120,6 @@ def _rendered(every: Sequence[Avatar]) -> np.ndarray[Any, Any]:
         return np.stack([np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1) for file in files])
 
 
-class Reader(nn.Module):
-    """The regressor: (N, 3, 32, 32) in [0, 1] -> (N, 4) where between its two ends each attribute lies, -1 to 1."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            *(nn.Conv2d(3, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.SiLU()),
-            *(nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(64 * 64, 96), nn.SiLU()),
-            nn.Linear(96, len(ATTRIBUTES)),
-        )
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.net(image * 2 - 1)
-
-
 class Avatars(nn.Module):
     """All that is trained and kept."""
 
@@ -142,7 +127,7 @@ class Avatars(nn.Module):
         super().__init__()
         self.text = nn.Embedding(len(WORDS), WIDTH)
         self.diffusion_model = HeadTransformer()
-        self.reader = Reader()
+        self.reader = Reader(len(ATTRIBUTES))  # where between its two ends each attribute lies, -1 to 1
 
 
 def tokens(text: str) -> torch.Tensor:

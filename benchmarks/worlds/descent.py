@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+CENTRE = 0.4  # sigma = sigmoid(1.1 normal + CENTRE)
+
 
 def descend(
     parameters: Iterable[nn.Parameter], lr: float, steps: int, loss: Callable[[], torch.Tensor], seconds: float = math.inf
@@ -40,3 +42,15 @@ def descend(
         for p, average in zip(chosen, mean, strict=True):
             p.copy_(average)
     return shown, done
+
+
+def flow_loss(model: nn.Module, images: torch.Tensor, ids: torch.Tensor, batch: int, generator: torch.Generator) -> torch.Tensor:
+    """Of flow matching, on a batch of `images` (N, 3, H, W) in bytes with their words `ids` (N, length); a tenth has none."""
+    pick = torch.randint(len(images), (batch,), generator=generator)
+    x0 = images[pick].float() / 127.5 - 1
+    words = torch.where(torch.rand(batch, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
+    sigma = torch.sigmoid(1.1 * torch.randn(batch, generator=generator) + CENTRE)
+    noise = torch.randn(x0.shape, generator=generator)
+    s = sigma[:, None, None, None]
+    velocity = model.diffusion_model((1 - s) * x0 + s * noise, sigma * 1000, model.text(words))
+    return (velocity - (noise - x0)).square().mean()

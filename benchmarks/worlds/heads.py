@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from slider_core.backend import Conditioning, Memory
+from slider_core.backend import Backend, Conditioning, Memory
 from slider_core.encode.alignment import line_up
 from slider_core.encode.encoder import Sample
 from slider_core.lora.slider_adapter import Adapter
@@ -142,14 +142,14 @@ class HeadTransformer(nn.Module):
 
 
 class Reader(nn.Module):
-    """The regressor: (N, 3, 32, 32) in [0, 1] -> (N, 6) the attributes of ATTRIBUTES and OTHERS."""
+    """The regressor: (N, 3, 32, 32) in [0, 1] -> (N, outputs); here the attributes of ATTRIBUTES and OTHERS."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int = len(ATTRIBUTES) + len(OTHERS)) -> None:
         super().__init__()
         self.net = nn.Sequential(
             *(nn.Conv2d(3, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.SiLU()),
             *(nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(64 * 64, 96), nn.SiLU()),
-            nn.Linear(96, len(ATTRIBUTES) + len(OTHERS)),
+            nn.Linear(96, outputs),
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -221,20 +221,27 @@ class HeadsBackend(TinyBackend):
 
 def pairs(model: HeadsBackend, attribute: str, count: int, seed: int, unpaired: bool = False) -> list[Sample]:
     """Encoded heads with the attribute at both ends; unpaired ones share nothing else."""
+    return captioned_pairs(model, attribute, count, seed, unpaired, lambda _numbers, hair: caption(hair))
+
+
+def captioned_pairs(
+    model: Backend, attribute: str, count: int, seed: int, unpaired: bool, says: Callable[[torch.Tensor, int], str]
+) -> list[Sample]:
+    """The same on any model of heads; `says`: the caption of a head of these numbers and this hair."""
     numbers, hair = heads(2 * count, torch.Generator().manual_seed(100 + seed))
     column = NUMBERS.index(attribute)
     sides = []
-    for sign, first in ((1, 0), (-1, count if unpaired else 0)):
+    for sign, first in ((1.0, 0), (-1.0, count if unpaired else 0)):
         ends = numbers[first : first + count].clone()
         ends[:, column] = sign * EXTREME
-        sides.append((sign, render(ends, hair[first : first + count]), hair[first : first + count]))
-    latents = [model.encode_images(image) for _, image, _ in sides]
+        sides.append((sign, ends, hair[first : first + count]))
+    latents = [model.encode_images(render(ends, colours)) for _, ends, colours in sides]
     aligned = line_up(*latents)
     samples = []
-    for (sign, _, colours), latent in zip(sides, latents, strict=True):
+    for (sign, ends, colours), latent in zip(sides, latents, strict=True):
         for number, one in enumerate(latent):
-            cond = model.encode_prompt(caption(int(colours[number])))
-            samples.append(Sample(one, cond, float(sign), number, aligned=aligned))
+            cond = model.encode_prompt(says(ends[number], int(colours[number])))
+            samples.append(Sample(one, cond, sign, number, aligned=aligned))
     return samples
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from heads import EXTREME, HAIRS, NUMBERS, SIZE, Reader, heads, render
+from heads import HAIRS, NUMBERS, SIZE, Reader, captioned_pairs
 from safetensors.torch import load_file
 from torch import nn
 
@@ -37,7 +37,6 @@ from comfy import ops  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
 
 from slider_core.backend import Conditioning, Memory, per_sample  # noqa: E402
-from slider_core.encode.alignment import line_up  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import at_strength  # noqa: E402
@@ -243,18 +242,4 @@ def _prompt(seed: int) -> str:
 
 def pairs(model: LatentHeadsBackend, attribute: str, count: int, seed: int, unpaired: bool = False) -> list[Sample]:
     """Encoded heads with the attribute at both ends; unpaired ones share nothing else."""
-    numbers, hair = heads(2 * count, torch.Generator().manual_seed(100 + seed))
-    column = NUMBERS.index(attribute)
-    sides = []
-    for sign, first in ((1.0, 0), (-1.0, count if unpaired else 0)):
-        ends = numbers[first : first + count].clone()
-        ends[:, column] = sign * EXTREME
-        sides.append((sign, ends, hair[first : first + count]))
-    latents = [model.encode_images(render(ends, colours)) for _, ends, colours in sides]
-    aligned = line_up(*latents)
-    samples = []
-    for (sign, ends, colours), latent in zip(sides, latents, strict=True):
-        for number, one in enumerate(latent):
-            cond = model.encode_prompt(caption(ends[number], int(colours[number])))
-            samples.append(Sample(one, cond, sign, number, aligned=aligned))
-    return samples
+    return captioned_pairs(model, attribute, count, seed, unpaired, caption)

@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from avatars import ATTRIBUTES, WEIGHTS, Avatar, Avatars, at_end, avatars, caption, draw, tokens, truth  # noqa: E402
-from descent import descend  # noqa: E402
+from descent import descend, flow_loss  # noqa: E402
 
-UNSEEN, CENTRE = 150, 0.4  # avatars that nothing is trained on; sigma = sigmoid(1.1 normal + CENTRE)
+UNSEEN = 150  # avatars that nothing is trained on
 
 
 def every_way(some: list[Avatar]) -> list[Avatar]:
@@ -66,17 +66,8 @@ def reader_errors(model: Avatars, images: torch.Tensor, known: torch.Tensor, gen
 def train_model(
     model: Avatars, images: torch.Tensor, ids: torch.Tensor, args: argparse.Namespace, generator: torch.Generator
 ) -> tuple[float, int]:
-    batch = args.batch
-
     def loss() -> torch.Tensor:
-        pick = torch.randint(len(images), (batch,), generator=generator)
-        x0 = images[pick].float() / 127.5 - 1
-        words = torch.where(torch.rand(batch, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
-        sigma = torch.sigmoid(1.1 * torch.randn(batch, generator=generator) + CENTRE)
-        noise = torch.randn(x0.shape, generator=generator)
-        s = sigma[:, None, None, None]
-        velocity = model.diffusion_model((1 - s) * x0 + s * noise, sigma * 1000, model.text(words))
-        return (velocity - (noise - x0)).square().mean()
+        return flow_loss(model, images, ids, args.batch, generator)
 
     return descend([*model.text.parameters(), *model.diffusion_model.parameters()], args.lr, args.steps, loss, args.seconds)
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+from descent import descend, flow_loss  # noqa: E402
 from heads import WEIGHTS, Heads, caption, heads, render, tokens  # noqa: E402
 
-RENDERS, BATCH, CENTRE = 20_000, 20, 0.4  # sigma = sigmoid(1.1 normal + CENTRE)
+RENDERS, BATCH = 20_000, 20
 
 
 def train_reader(model: Heads, images: torch.Tensor, numbers: torch.Tensor, steps: int, generator: torch.Generator) -> float:
@@ -49,37 +47,11 @@ def train_model(
     """(averaged weights, running loss, steps): `steps` of them, or fewer when `seconds` are over."""
     ids = torch.cat([tokens(caption(int(h))) for h in range(int(hair.max()) + 1)])[hair]
     parameters = [*model.text.parameters(), *model.diffusion_model.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1.5e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    mean = [p.detach().clone() for p in parameters]
-    start = time.time()
-    shown = 1.0
-    done = 0
-    way = 0.0
-    while done < steps and way < 1:
-        way = max(done / steps, (time.time() - start) / seconds)
-        optimizer.param_groups[0]["lr"] = 1.5e-3 * min(1.0, (done + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * min(1.0, way)))
-        pick = torch.randint(len(images), (BATCH,), generator=generator)
-        x0 = images[pick].float() / 127.5 - 1
-        words = torch.where(torch.rand(BATCH, 1, generator=generator) < 0.1, torch.zeros_like(ids[pick]), ids[pick])
-        sigma = torch.sigmoid(1.1 * torch.randn(BATCH, generator=generator) + CENTRE)
-        noise = torch.randn(x0.shape, generator=generator)
-        s = sigma[:, None, None, None]
-        velocity = model.diffusion_model((1 - s) * x0 + s * noise, sigma * 1000, model.text(words))
-        loss = (velocity - (noise - x0)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        done += 1
-        with torch.no_grad():
-            for average, p in zip(mean, parameters, strict=True):
-                average.lerp_(p, 1 - min(0.998, done / (done + 20)))
-        shown += 0.01 * (float(loss.detach()) - shown)
-        if done % 100 == 0:
-            sys.stderr.write(f"step {done}/{steps} loss {shown:.4f} {time.time() - start:.0f} s\n")
-    with torch.no_grad():
-        for average, p in zip(mean, parameters, strict=True):
-            p.copy_(average)
+
+    def loss() -> torch.Tensor:
+        return flow_loss(model, images, ids, BATCH, generator)
+
+    shown, done = descend(parameters, 1.5e-3, steps, loss, seconds)
     return model.state_dict(), shown, done
 
 

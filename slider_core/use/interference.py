@@ -24,8 +24,8 @@ from ..encode.noised import Noised, at_levels, predict
 from ..encode.text_latents import make_latents
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
+from ..train.displacement import LEVELS
 
-LEVELS = (0.75, 0.9)  # positions in the noise schedule, as in train/displacement.py
 NOISES, STEPS = 4, 8
 SAME = 0.1  # of the largest singular value: two sliders that go one way are shared out, not driven against each other
 ROUNDS = 2
