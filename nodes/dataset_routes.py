@@ -109,8 +109,12 @@ def findings(name: str, asked: bool) -> dict[str, Any]:
         if key not in FINDINGS:
             if large and not asked:
                 return {"folder": name, "waits": len(files)}
-            specs, notes = (bucket_folders(place), []) if place.is_dir() else read_dataset_file(place)
-            beside = leftovers(place, specs) if place.is_dir() else []
+            notes, beside = [], []
+            if place.is_dir():
+                specs = bucket_folders(place)
+                beside = leftovers(place, specs)
+            else:
+                specs, notes = read_dataset_file(place)
             dataset = read_dataset(specs, DatasetSpec(unequal=Unequal.BALANCE), [*roots(), DEMO], None, notes, beside)
             FINDINGS[key] = findings_shown(name, dataset, examined(dataset))
         FINDINGS.move_to_end(key)

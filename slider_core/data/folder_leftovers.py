@@ -39,7 +39,11 @@ def leftovers(root: Path, buckets: Sequence[BucketSpec]) -> list[str]:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in endings() for path in folder.iterdir())
+    """Whether it holds any, or may: one that cannot be listed is named too, and stops nobody's training."""
+    try:
+        return any(path.suffix.lower() in endings() for path in folder.iterdir())
+    except OSError:
+        return True
 
 
 def _of_masks(name: str) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,14 @@ def test_folders_as_other_programs_name_them(tmp_path: Path) -> None:
         assert (sides_named(names), sides_named(["2024", "1"])) == (2, 0)
 
 
-def test_what_lies_beside_the_sides_is_named(tmp_path: Path) -> None:
+def refuse_shut(listed: Callable[[Path], Iterator[Path]], folder: Path) -> Iterator[Path]:
+    if folder.name == "shut":
+        raise PermissionError(13, "Permission denied")
+    return listed(folder)
+
+
+def test_what_lies_beside_the_sides_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.iterdir
     images = (
         "positive/1.png",
         "negative/1.png",
@@ -125,6 +133,9 @@ def test_what_lies_beside_the_sides_is_named(tmp_path: Path) -> None:
     ]
     assert dataset.unused[:2] == lines
     assert all(line in dataset.report for line in lines)
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(Path, "iterdir", lambda self: refuse_shut(listed, self))
+    assert "shut/" in leftovers(tmp_path, specs)[0], "not listed, and no error"
     put(tmp_path / "graded" / "1.png")
     assert leftovers(tmp_path / "graded", [BucketSpec(str(tmp_path / "graded"), 0.0)]) == [], "its images lie right in it"
 
