@@ -184,7 +184,8 @@ def _softer(positive: torch.Tensor, negative: torch.Tensor) -> float:
     (plus, plus_bends), (minus, minus_bends) = energies
     weight = torch.minimum(plus, minus)
     ratio = (plus * minus_bends / (minus * plus_bends).clamp_min(1e-12)).sqrt()
-    order = ratio.argsort()[weight[ratio.argsort()] > FLAT_BLOCK]
+    order = ratio.argsort()
+    order = order[weight[order] > FLAT_BLOCK]
     if not len(order):
         return 1.0
     below = weight[order].sqrt().cumsum(0)
