@@ -162,6 +162,9 @@ def _rewrite(module: Any, cls: type, name: str, old: str, new: str) -> None:
         for line in text.splitlines():
             lines.append(f"{line}, requires_grad=False)" if "_frozen(" in line else line)
         text = "\n".join(lines).replace("_frozen(", "torch.nn.Parameter(")
-    made: dict[str, Any] = {}
-    exec(compile(text, inspect.getfile(cls), "exec"), vars(module), made)
-    setattr(cls, name, made[name])
+    whole = compile(text, inspect.getfile(cls), "exec")
+    [code] = [part for part in whole.co_consts if isinstance(part, types.CodeType) and part.co_name == name]
+    original = getattr(cls, name)
+    function = types.FunctionType(code, vars(module), name, original.__defaults__)
+    function.__kwdefaults__ = original.__kwdefaults__
+    setattr(cls, name, function)
