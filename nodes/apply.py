@@ -14,6 +14,7 @@ from .schedule import SliderUse
 from .sockets import USE_MENU, ScheduleSocket, SliderSocket
 
 NO_FILE = "none"
+MINUS = "Acts at strengths below 0 in place of slider: -1 is this one at +1. For two one-way sliders, one for each side."
 
 
 def chosen(slider: Slider | None, file: str) -> Slider:
@@ -57,6 +58,7 @@ class SliderLoRAApply(io.ComfyNode):
                 ),
                 ScheduleSocket.Input("schedule", optional=True, tooltip="From Slider Schedule."),
                 io.ControlNet.Input("control_net", optional=True, tooltip="For a slider that was trained in a ControlNet."),
+                SliderSocket.Input("minus_slider", optional=True, tooltip=MINUS),
             ],
             outputs=[
                 io.Model.Output(),
@@ -77,9 +79,12 @@ class SliderLoRAApply(io.ComfyNode):
         file: str = NO_FILE,
         schedule: SliderUse | None = None,
         control_net: Any = None,
+        minus_slider: Slider | None = None,
     ) -> io.NodeOutput:
         use = schedule or SliderUse()
         slider = chosen(slider, file)
+        if minus_slider is not None and strength < 0:
+            slider, strength = minus_slider, -strength
         model, control_net = use.apply(slider, strength, model, control_net)
         warning = beyond(slider, strength, use.units)
         return io.NodeOutput(model, control_net, ui={"slider_note": (warning,)})

@@ -53,7 +53,7 @@ class SliderCalibrate(io.ComfyNode):
         samples = encode_all(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = backend.place(slider)
-        calibration = calibrate(backend, backend.adapter(placed), samples, seed, calibrating)
+        calibration = calibrate(backend, backend.adapter(placed), samples, seed, calibrating, slider.info.one_way)
         weights, info = calibrated(placed.weights, placed.info, calibration)
         report = f"{calibration.summary()} {calibration.passes} forward passes."
         say(report)

@@ -10,6 +10,7 @@ from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.solved_strengths import solved_strengths
+from .apply import beyond
 from .messages import say
 from .schedule import SliderUse
 from .sockets import USE_MENU, SamplingSocket, ScheduleSocket, SliderSocket
@@ -73,6 +74,8 @@ class SliderStack(io.ComfyNode):
             each, text = solved_strengths(model, connected, each, sampling, use.units)
             say(text)
         for slider, strength in zip(connected, each, strict=True):
+            if note := beyond(slider, strength, use.units):
+                say(f"{slider.info.name}: {note}" if slider.info.name else note)
             model, _ = use.apply(slider, strength, model)
         return io.NodeOutput(model)
 

@@ -19,7 +19,7 @@ OWN = {  # inputs that are no options, by node
     "SliderPairMaker": "concept name pairs seed model clip vae sampling positive_images negative_images prompts",
     "SliderTextPair": "target positive negative hold dataset options",
     "SliderTargetInjector": "model preset algorithm rank options control_net",
-    "SliderLoRAApply": "model slider strength file schedule control_net",
+    "SliderLoRAApply": "model slider strength file schedule control_net minus_slider",
     "SliderStack": "model sliders strengths schedule sampling",
     "SliderStrengthSweep": "model slider vae sampling strengths rows slider_b dataset options",
     "SliderPromptLibrary": "library file strength model vae slider sampling options",

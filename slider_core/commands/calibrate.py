@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         placed = host.place(slider.cut())
         say_left_out(placed)
         adapter = Adapter.from_weights(backend.module, placed.weights, backend.device)
-        calibration = calibrate(backend, adapter, samples, args.seed)
+        calibration = calibrate(backend, adapter, samples, args.seed, one_way=placed.info.one_way)
         weights, info = calibrated(placed.weights, placed.info, calibration)
         measured = dataclasses.replace(placed, weights=weights, info=info)
         notes = host.save(args.out, measured, FileFormat.NATIVE, dtype, args.overwrite)

@@ -8,7 +8,7 @@ neutral        weight |v(x, s) - v0|^2, and the same at -s             neutral i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -54,10 +54,22 @@ class StepTarget:
 
     def rows(self, some: slice) -> StepTarget:
         """The same for some of the rows."""
-        numbers = range(len(self.strengths))[some]
+        return self._of(range(len(self.strengths))[some])
+
+    def _of(self, rows: Sequence[int]) -> StepTarget:
+        some = list(rows)
         count = self.count_B[some] if isinstance(self.count_B, torch.Tensor) else self.count_B
-        strengths = self.strengths[some]
-        return StepTarget(self.at.rows(numbers), self.prediction[some], self.weight[some], strengths, self.dropping, count)
+        strengths = [self.strengths[row] for row in some]
+        return StepTarget(self.at.rows(some), self.prediction[some], self.weight[some], strengths, self.dropping, count)
+
+    def acting(self) -> StepTarget:
+        """Without the rows at strength 0, where a slider has no effect and so no gradient: of a one-way slider half of them. The
+        others count for these as well, so that the gradient of the mean is the same."""
+        some = [row for row, strength in enumerate(self.strengths) if strength]
+        if not some or len(some) == len(self.strengths):
+            return self
+        kept = self._of(some)
+        return replace(kept, count_B=kept.count_B * (len(some) / len(self.strengths)))
 
     def loss(self, backend: Backend, adapter: Adapter) -> torch.Tensor:
         """(B,) the loss of each row, differentiable. Call inside `backend.borrowed()`."""
@@ -83,4 +95,4 @@ def step_target(backend: Backend, drawn: Batch, spec: TrainSpec) -> StepTarget:
         count = weight.new_tensor([s.prompt_pair.weight for s in drawn.samples if s.prompt_pair])
     else:
         target = training_target(backend, batch, drawn, spec)
-    return StepTarget(target.at, target.prediction, weight, drawn.strengths, dropping, count)
+    return StepTarget(target.at, target.prediction, weight, drawn.strengths, dropping, count).acting()

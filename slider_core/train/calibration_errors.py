@@ -99,10 +99,17 @@ def _levels(visible_by_level: Mapping[float, float]) -> tuple[float, ...]:
 
 
 class ErrorMeter:
-    """Errors of both sides on fixed noise. `passes` counts forward passes; `on_pass` is called with it after each."""
+    """Errors of both sides on fixed noise, or of the plus side alone (`one_way`). `passes` counts forward passes; `on_pass` is
+    called with it after each."""
 
     def __init__(
-        self, backend: Backend, adapter: Adapter, samples: Sequence[Sample], seed: int, on_pass: Callable[[int], None] | None
+        self,
+        backend: Backend,
+        adapter: Adapter,
+        samples: Sequence[Sample],
+        seed: int,
+        on_pass: Callable[[int], None] | None,
+        one_way: bool = False,
     ) -> None:
         self.backend = backend
         self.adapter = adapter
@@ -117,7 +124,8 @@ class ErrorMeter:
                 noise = torch.randn(couple[0].latent.shape, generator=generator)
                 rows += [_Row(couple, level, noise), _Row(couple, level, -noise)]
         self._count = len(rows)
-        self._batches = [_noised(backend, part) for part in _passes(rows)]
+        both = [_noised(backend, part) for part in _passes(rows)]
+        self._batches = [batch.rows(range(len(batch.latent) // 2)) for batch in both] if one_way else both
 
     def _levels_for(self, couples: Sequence[Couple]) -> tuple[float, ...]:
         if couples[0][0].prompt_pair is not None:
@@ -145,13 +153,14 @@ class ErrorMeter:
         if self._on_pass:
             self._on_pass(self.passes)
 
-    def errors(self, plus: float, minus: float) -> tuple[float, float]:
-        """Mean squared error of the clean latent of (the positives at `plus`, the negatives at -`minus`)."""
-        total = torch.zeros(2)
+    def errors(self, *strengths: float) -> list[float]:
+        """Mean squared error of the clean latent of the positives at the first strength, and of the negatives at minus the second
+        where there is one."""
+        total = torch.zeros(len(strengths))
         for batch in self._batches:
-            half = len(batch.latent) // 2
-            with at_strength(self.adapter, self.backend.module, [plus] * half + [-minus] * half):
-                total += clean_error(self.backend, batch).reshape(2, half).sum(dim=1).cpu()
+            each = len(batch.latent) // len(strengths)
+            rows = [sign * strength for sign, strength in zip((1, -1), strengths, strict=False) for _ in range(each)]
+            with at_strength(self.adapter, self.backend.module, rows):
+                total += clean_error(self.backend, batch).reshape(len(strengths), each).sum(dim=1).cpu()
             self._passed()
-        positive, negative = (total / self._count).tolist()
-        return positive, negative
+        return (total / self._count).tolist()

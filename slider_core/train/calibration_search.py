@@ -109,10 +109,12 @@ def calibrate(
     samples: Sequence[Sample],
     seed: int = 0,
     on_pass: Callable[[int], None] | None = None,
+    one_way: bool = False,
 ) -> Calibration:
     """Measure a slider on images of both sides. Raises SliderError when a side has none, or the weights are not finite.
 
-    `on_pass` is called with the number of passes done; an exception out of it ends the measurement.
+    `on_pass` is called with the number of passes done; an exception out of it ends the measurement. `one_way`: the slider has no
+    minus side, and none is measured.
 
     Cost: at each strength couples * levels * noises * 2 samples, in passes of ROWS; usually six strengths, and the base model at
     eight levels: about 180 passes for six pairs.
@@ -122,8 +124,8 @@ def calibrate(
         raise SliderError(message, "calibration.not_finite")
     with backend.borrowed():
         backend.prepare(adapter.paths, samples[0].latent, samples[0].cond)
-        meter = ErrorMeter(backend, adapter, samples, seed, on_pass)
-        searches = [_Search(error) for error in meter.errors(0.0, 0.0)]
+        meter = ErrorMeter(backend, adapter, samples, seed, on_pass, one_way)
+        searches = [_Search(error) for error in meter.errors(*[0.0] * (1 if one_way else 2))]
         while any(search.pending for search in searches):
             strengths = []
             for search in searches:
@@ -132,4 +134,5 @@ def calibrate(
         for factor in AROUND:
             _read(meter, searches, [factor * search.best() for search in searches])
         shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the prompts"
-        return Calibration(searches[0].side(), searches[1].side(), meter.passes, shown)
+        sides = [search.side() for search in searches]
+        return Calibration(sides[0], None if one_way else sides[1], meter.passes, shown, one_way=one_way)

@@ -51,6 +51,8 @@ def test_it_finds_the_strength_of_each_side(linear_backend, plus: float, minus: 
     assert found.plus.explained == pytest.approx(1, abs=0.07)
     assert found.unit == pytest.approx((plus * minus) ** 0.5, rel=1e-3)
     assert found.asymmetry == pytest.approx(max(plus, minus) / min(plus, minus), rel=1e-3)
+    one_way = calibrate(model, adapter, samples, one_way=True)
+    assert (one_way.plus, one_way.minus, one_way.unit) == (found.plus, None, found.plus.best)
 
 
 def test_a_side_that_nothing_explains_is_left_out(linear_backend) -> None:

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from slider_core.config.lora import AdapterSpec
-from slider_core.config.training import Objective, TrainSpec
+from slider_core.config.training import Objective, Sides, TrainSpec
 from slider_core.encode.noised import at_levels
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.objective.batch import Batch
 from slider_core.objective.batch_plan import plan
 from slider_core.objective.formulas import displacement, teacher_difference, training_target
-from slider_core.objective.noising import draw_noise, noised
+from slider_core.objective.noising import draw_noise, loss_weight, noised
+from slider_core.objective.one_way import on_sides
 from slider_core.objective.step_loss import StepTarget, step_target
 
 RANK, PAIRS, NEUTRAL, BATCH = 2, 3, 2, 4
@@ -59,6 +60,22 @@ def test_the_gradient_is_that_of_finite_differences(linear_backend, make_samples
             flat[index] = old
             numeric.view(-1)[index] = (around[0] - around[1]) / (2 * epsilon)
         torch.testing.assert_close(part.grad, numeric, rtol=2e-3, atol=2e-3 * float(part.grad.abs().max()))
+
+
+def test_a_one_way_step_runs_the_acting_rows_alone_to_the_same_gradient(linear_backend, make_samples) -> None:
+    model = linear_backend()
+    spec = TrainSpec(batch=BATCH, seed=7, sides=Sides.PLUS)
+    batch = plan(on_sides(make_samples(PAIRS, 0), Sides.PLUS), spec).batch(0)
+    asked = step_target(model, batch, spec)
+    assert (len(batch.strengths), len(asked.strengths)) == (BATCH, BATCH // 2)
+    target = training_target(model, noised(model, batch, spec), batch, spec)
+    whole = StepTarget(target.at, target.prediction, loss_weight(target.at, batch, spec), batch.strengths)
+    gradients = []
+    for one in (whole, asked):
+        adapter = adapter_on(model.module)
+        one.loss(model, adapter).mean().backward()
+        gradients.append([p.grad for p in adapter.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 @OF_EACH_KIND

@@ -436,6 +436,9 @@ def test_the_stack_is_a_chain_of_apply_nodes(prompt: dict, two_sliders: list[dic
         image = run_graph(drawing(prompt, "s", given | stack), image=("13", 0))["image"]
         assert (image - wanted).abs().max() < SAME, mode
     assert (wanted - plain).abs().max() > MOVED
+    by_sign = {"x": apply_node("1", "b", strength=0.5), "y": apply_node("1", "a", strength=-0.5, minus_slider=["b", 0])}
+    minus = [run_graph(drawing(prompt, one, given | by_sign), image=("13", 0))["image"] for one in by_sign]
+    assert torch.equal(*minus), "below 0 the other slider acts at the strength without its sign"
     twice = {"model": ["1", 0], "sliders.slider_1": ["a", 0], "sliders.slider_2": ["a", 0], "strengths": "0.1"}
     solved = {"p": {"class_type": "SliderSampling", "inputs": {"prompt": "a face", "picture_seed": 0, "settings": "auto"}}}
     solved["p"]["inputs"] |= {"distilled": "auto", "clip": ["1", 1]}
