@@ -26,7 +26,6 @@ from ..lora.safe_files import check_writable
 from ..lora.slider_file import Slider, load_slider, lost_to
 from ..ranks import of_environment, world_size
 from ..train.interrupts import SIGNALS, put_back
-from ..train.learning_rate import rate_note
 from ..train.step_report import StepReport
 from ..train.training_choices import TrainChoices, end_of_run
 from ..train.training_run import Run
@@ -278,7 +277,7 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
         out = out.with_stem(run.saved_as)
         say(autosave.summary())
     notes = host.save(out, slider, job.form, job.dtype, args.overwrite or args.resume)
-    say(f"Step {run.step}.{rate_note(trainer.spec, trainer.probed, trainer.rate)}")
+    say(f"Step {run.step}.{run.found_note()}")
     say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
     say(run.calibrated + trainer.fallback.summary())
     last = trainer.readings[-1] if trainer.readings else None
@@ -288,6 +287,7 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
         "algorithm": job.adapter.algorithm.value if job.start is None else "/".join(kinds(slider.weights)),
         "objective": trainer.spec.objective.value,
         "learning_rate": trainer.rate,
+        "jitter": run.spec_in_force().jitter,
         "loss": trainer.losses[-1] if trainer.losses else None,
         "explained": {"positive": last.positive, "negative": last.negative} if last else None,
         "verdict": run.verdict(),

@@ -65,7 +65,7 @@ class TrainChoices:
 
     def for_model(self, likes: Preferences) -> TrainChoices:
         """With what the model's family wants in the place of 0 and auto."""
-        automatic = Timesteps.FEW_STEP.value if likes.few_steps else Timesteps.MODEL.value
+        automatic = Timesteps.FEW_STEP.value if likes.few_steps else AUTO
         return replace(
             self,
             resolution=self.resolution or likes.training.resolution,

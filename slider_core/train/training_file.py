@@ -94,6 +94,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "step": state["step"],
         "readings": _as_json(state["readings"]),
         "probed": state["probed"],
+        "moved_error": state["moved_error"],
         "groups": _as_json(state["optimizer"]["param_groups"]),
         "optimizer": _as_json(plain),
     }
@@ -169,6 +170,8 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
         need(_is_reading(reading, step), f"the reading {shown(reading)} is none", "")
     probed = header["probed"]
     need(probed is None or (is_number(probed) and probed > 0), f"{shown(probed)} is no learning rate", "")
+    moved = header.get("moved_error")
+    need(moved is None or (is_number(moved) and moved > 0), f"{shown(moved)} is no error of moved pictures", "")
     for name, value in tensors.items():
         need(not value.is_floating_point() or bool(value.isfinite().all()), f"{shown(name)} is not finite", "")
 
@@ -253,6 +256,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> di
         "losses": tensors["losses"].tolist(),
         "readings": [astuple(Reading(*values)) for values in header["readings"]],
         "probed": header["probed"],
+        "moved_error": header.get("moved_error"),  # runs of before 0.3 have none: it is measured when they go on
     }
 
 
