@@ -128,13 +128,13 @@ class Reach:
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Nothing where every layer was come by; else the output of the call made again."""
-        self.watch.end()
+        untried = self.watch.end()
         missed = self._missed()
         self.ways.outside |= self.before_call & missed
         read = frozenset(layer for layer in missed if self.reads[layer].read)  # else it has no part in this call
         again = False
-        if caches.untried(module):
-            again = caches.try_out(module, lambda: self._try(args, kwargs))
+        if untried:
+            again = caches.try_out(module, untried, lambda: self._try(args, kwargs))
         if read - self.ways.idle:
             again = self._find_way(read, args, kwargs) or again
         return self._again(args, kwargs) if again else None

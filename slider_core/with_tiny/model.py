@@ -16,11 +16,12 @@ the model answers as it did before it knew the words, bit for bit.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def sinusoid(value: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+@functools.lru_cache(16)
+@torch.inference_mode(False)
 def image_positions(rows: int, columns: int, device: Any = None) -> torch.Tensor:
     """(1, rows * columns, WIDTH) fixed two-dimensional sine embedding."""
     y = sinusoid(torch.arange(rows, device=device) * 8.0, WIDTH // 2)[:, None].expand(rows, columns, -1)
@@ -84,12 +87,20 @@ def blend(patches_BNL: torch.Tensor, rows: int, columns: int, window: int = WIND
     """(B, 3 * window^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
     edge = (window - PATCH) // 2
     size = (rows * PATCH + 2 * edge, columns * PATCH + 2 * edge)
-    ramp = (torch.arange(window // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (window // 2)
-    tent = torch.cat([ramp, ramp.flip(0)])
-    weight = (tent[:, None] * tent).flatten()
+    weight, total = tent(size, window, patches_BNL.dtype, patches_BNL.device)
     picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, window, stride=PATCH)
-    total = F.fold(weight[None, :, None].expand(1, -1, rows * columns), size, window, stride=PATCH)
     return (picture / total)[..., edge : size[0] - edge, edge : size[1] - edge]
+
+
+@functools.lru_cache(16)
+@torch.inference_mode(False)
+def tent(size: tuple[int, int], window: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(window^2,) how much each place of a patch counts, and (1, 1, *size) the sum of it over all patches."""
+    ramp = (torch.arange(window // 2, device=device, dtype=dtype) + 0.5) / (window // 2)
+    side = torch.cat([ramp, ramp.flip(0)])
+    weight = (side[:, None] * side).flatten()
+    patches = math.prod((length - window) // PATCH + 1 for length in size)
+    return weight, F.fold(weight[None, :, None].expand(1, -1, patches), size, window, stride=PATCH)
 
 
 class Attention(nn.Module):
@@ -298,28 +309,15 @@ class TinyBackend:
         x = noise.repeat(len(strengths), 1, 1, 1)
         sigmas = torch.linspace(1, 0, steps + 1)
         empty = self.encode_prompt("")
-        for now, following in itertools.pairwise(sigmas):
-            velocity = self._guided(x, now, cond, empty, cfg, strengths, adapter)
-            x = x + (following - now) * velocity
+        with at_strength(adapter, self.module, strengths) if adapter else nullcontext():
+            for now, following in itertools.pairwise(sigmas):
+                x = x + (following - now) * self._guided(x, now, cond, empty, cfg)
         return ((x + 1) / 2).clamp(0, 1)
 
-    def _guided(
-        self,
-        x: torch.Tensor,
-        sigma: torch.Tensor,
-        cond: Conditioning,
-        empty: Conditioning,
-        cfg: float,
-        strengths: Sequence[float],
-        adapter: Adapter | None,
-    ) -> torch.Tensor:
+    def _guided(self, x: torch.Tensor, sigma: torch.Tensor, cond: Conditioning, empty: Conditioning, cfg: float) -> torch.Tensor:
         """Velocity with classifier-free guidance (Ho and Salimans 2022), both halves in one call."""
         conds = [cond] if cfg == 1 else [cond, empty]
-        rows, context = x.repeat(len(conds), 1, 1, 1), [c for c in conds for _ in strengths]
-        if adapter is None:
-            out = self.predict(rows, sigma.expand(len(rows)), context)
-        else:
-            with at_strength(adapter, self.module, strengths):
-                out = self.predict(rows, sigma.expand(len(rows)), context)
+        context = [c for c in conds for _ in x]
+        out = self.predict(x.repeat(len(conds), 1, 1, 1), sigma.expand(len(context)), context)
         parts = out.chunk(len(conds))
         return parts[0] if cfg == 1 else parts[1] + cfg * (parts[0] - parts[1])
