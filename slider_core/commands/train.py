@@ -280,18 +280,23 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
     say(f"Step {run.step}.{run.found_note()}")
     say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
     say(run.calibrated + trainer.fallback.summary())
-    last = trainer.readings[-1] if trainer.readings else None
-    return {
+    report: dict[str, Any] = dict.fromkeys(("loss", "explained", "calibration", "strip"))
+    if trainer.losses:
+        report["loss"] = trainer.losses[-1]
+    if trainer.readings:
+        last = trainer.readings[-1]
+        report["explained"] = {"positive": last.positive, "negative": last.negative}
+    if slider.info.calibration:
+        report["calibration"] = slider.info.calibration.to_dict()
+    if strip is not None and not strip.trouble:
+        report["strip"] = str(strip.file)
+    return report | {
         "out": str(out),
         "steps": run.step,
         "algorithm": job.adapter.algorithm.value if job.start is None else "/".join(kinds(slider.weights)),
         "objective": trainer.spec.objective.value,
         "learning_rate": trainer.rate,
         "jitter": run.spec_in_force().jitter,
-        "loss": trainer.losses[-1] if trainer.losses else None,
-        "explained": {"positive": last.positive, "negative": last.negative} if last else None,
         "verdict": run.verdict(),
-        "calibration": slider.info.calibration.to_dict() if slider.info.calibration else None,
         "rounding": lost_to(slider, job.dtype),
-        "strip": str(strip.file) if strip is not None and not strip.trouble else None,
     }

@@ -9,9 +9,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..canvas import font
+from ..config.checks import counted
 from .bitmap import Colour
 from .pair_check import PairFigures, PairImages, luma, plain
-from .pair_doctor import Finding, PairsReport, counted
+from .pair_doctor import Finding, PairsReport
 
 INK = (28, 28, 32)
 PAPER = (255, 255, 255)

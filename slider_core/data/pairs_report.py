@@ -100,7 +100,7 @@ def examined(dataset: Dataset) -> Examination:
         lines.append(f"Not examined, because they show an image again with another partner: {again}.")
     elif rest > 0:
         lines.append(f"The first {len(images)} pairs were examined, {rest} were not.")
-    of_pairs = [(files, [_alone(finding) for finding in report.of(pair.name)]) for files, pair in pairs]
+    of_pairs = [(files, list(map(_alone, report.of(pair.name)))) for files, pair in pairs]
     of_all = [finding.text for finding in report.of(None)]
     return Examination(contact_sheet(images, report), lines, report.summary, of_all, of_pairs)
 

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..config.checks import shown
+from ..config.checks import first_of, shown
 from . import caches
 from .past_reads import Hook, HookedLayer, Reads, numbers_of, recorded, replaced
 
@@ -69,9 +69,8 @@ def _way_note(module: nn.Module, ways: Ways) -> str:
 
 def names(module: nn.Module, layers: set[nn.Module] | frozenset[nn.Module]) -> str:
     """The first paths of some layers, for a message."""
-    paths = [path for path, layer in module.named_modules() if layer in layers]
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(f'"{shown(path)}"' for path in paths[:NAMED]) + more
+    paths = [f'"{shown(path)}"' for path, layer in module.named_modules() if layer in layers]
+    return first_of(paths, NAMED)
 
 
 class Reach:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
-from ..config.checks import SliderError, is_whole, need, reason, shown
+from ..config.checks import SliderError, all_are, all_whole, is_whole, need, reason, shown
 from ..config.regular_files import naming, open_file, read_bytes
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -69,7 +69,7 @@ class _Claim:
 
 
 def _claim(storage: Any, offset: Any, shape: Any, stride: Any, *_rest: Any) -> _Claim:
-    whole = all(is_whole(number, 0) for number in (offset, *shape, *stride))
+    whole = all_whole((offset, *shape, *stride))
     if not (isinstance(storage, _Storage) and whole and len(shape) == len(stride) <= 8):
         raise ValueError("a tensor without a size or place")
     return _Claim(storage, offset, tuple(shape), tuple(stride))
@@ -129,8 +129,8 @@ def read_pickle(path: Path, most: int) -> dict[str, torch.Tensor]:
         code = fault.code if isinstance(fault, SliderError) and fault.code else "file.pickle"
         message = f"Slider file cannot be read: {path} ({reason(fault)}). It is damaged, or holds more than tensors."
         raise SliderError(message, code) from None
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    tensors = named and all(isinstance(value, _Claim) for value in state.values())
+    named = isinstance(state, dict) and all_are(str, state)
+    tensors = named and all_are(_Claim, state.values())
     need(tensors, f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.", "file.not_tensors")
     many = f"{path} holds {len(state)} tensors, {most} at most. It is no LoRA file, or damaged."
     need(len(state) <= most, many, "file.too_many")
