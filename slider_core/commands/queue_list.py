@@ -77,9 +77,10 @@ def _words(row: dict[str, Any], options: Sequence[str], where: str) -> list[str]
         need(name in options, f'{where}: "{shown(name)}" is no option of train; {nearest(name, options)}', "queue.option")
         for one in value if isinstance(value, list) else [value]:
             text = "" if one is None else str(one).strip()
-            if text.lower() in ("", "false"):
-                continue
-            words.append(f"--{name}" if text.lower() == "true" else f"--{name}={text}")
+            if text.lower() == "true":
+                words.append(f"--{name}")
+            elif text and text.lower() != "false":
+                words.append(f"--{name}={text}")
     return words
 
 

@@ -97,7 +97,8 @@ def job_of(args: argparse.Namespace) -> Job:
     adapter, notes = adapter_spec(args)
     dtype = choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from, args.strict) if args.start_from else None
-    dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
+    images = dataset_of(args) if args.dataset else None
+    dataset = with_text_slider(args, images)
     for note in notes:
         say(f"Note: {note}.")
     return Job(args, train_choices(args, args.name or args.out.stem), adapter, form, dtype, dataset, start)
@@ -233,15 +234,20 @@ def train_on(host: Host, job: Job) -> dict[str, Any]:
         host.session.drop(choices.name)
     size = request.resolution or 0
     begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
-    for line in (host.summary(), *([] if tiny else [job.choices.taken(host.likes), *backend.left_out])):
-        if line:
-            say(line)
+    lines = [host.summary()]
+    if not tiny:
+        lines += [job.choices.taken(host.likes), *backend.left_out]
+    for line in filter(None, lines):
+        say(line)
     if saved:
         say(f"Going on after step {begun.step}.")
-    autosave = Autosave(begun, runs, choices.saves()) if first else None
-    strip = strip_of(args, host, job.dataset, begun, autosave) if autosave else None
+    if not first:
+        _train(backend, begun, None, choices, None)
+        return {}
+    autosave = Autosave(begun, runs, choices.saves())
+    strip = strip_of(args, host, job.dataset, begun, autosave)
     _train(backend, begun, autosave, choices, strip)
-    return _written(host, job, begun, autosave, strip) if autosave else {}
+    return _written(host, job, begun, autosave, strip)
 
 
 def request_of(host: Host, job: Job, choices: TrainChoices, resolution: int | None) -> TrainingRequest:

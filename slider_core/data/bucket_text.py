@@ -155,11 +155,19 @@ def has_strengths(folder: Path) -> bool:
     """Whether images right in a folder have strengths of their own, as far as the first bytes of what lies there show."""
     if not folder.is_dir():
         return False
-    files = [path for path in folder.iterdir() if path.is_file()]
-    images = {path.stem for path in files if path.suffix.lower() in IMAGE_ENDINGS}
-    notes = [path for path in files if path.suffix.lower() == ".json" and path.stem in images]
-    tables = [path for path in files if path.name.lower() in TABLES]
-    return bool(images) and any(map(_speaks_of_strength, [*tables, *notes]))
+    images = set()
+    notes = []
+    tables = []
+    for path in filter(Path.is_file, folder.iterdir()):
+        ending = path.suffix.lower()
+        if ending in IMAGE_ENDINGS:
+            images.add(path.stem)
+        elif path.name.lower() in TABLES:
+            tables.append(path)
+        elif ending == ".json":
+            notes.append(path)
+    beside = [path for path in notes if path.stem in images]
+    return bool(images) and any(map(_speaks_of_strength, [*tables, *beside]))
 
 
 def _speaks_of_strength(path: Path) -> bool:

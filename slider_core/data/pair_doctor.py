@@ -286,10 +286,11 @@ def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
         advice = "Set pairing to random, or train with denoise_rotating."
         yield _finding(Kind.UNPAIRED, None, f"{what} ({figures})", advice)
     else:
-        sound = {i: cosine for i, cosine in together.direction.against.items() if together.differing[i].shift is None}
-        for i, cosine in sound.items():
-            what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
-            yield _finding(Kind.WRONG_WAY, together.differing[i].name, what, "Swap its two files if it is.")
+        for i, cosine in together.direction.against.items():
+            pair = together.differing[i]
+            if pair.shift is None:
+                what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
+                yield _finding(Kind.WRONG_WAY, pair.name, what, "Swap its two files if it is.")
     if 0 < len(pairs) < FEW:
         advice = f"From {FEW} up, what they have in common stands out; 6 to 20 are better."
         yield _finding(Kind.TOO_FEW, None, f"Only {counted(len(pairs), 'pair')}", advice)

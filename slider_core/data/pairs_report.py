@@ -70,9 +70,11 @@ def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
     """The name of the two files, or both; with their folders where there are several of that name."""
     names = []
     for sample in (positive, negative):
-        folder = f"{sample.path.parent.name}/" if twice and sample.pixels is None else ""
-        names.append(folder + sample.path.name)
-    return names[0] if names[0] == names[1] else " / ".join(names)
+        name = sample.path.name
+        if twice and sample.pixels is None:
+            name = f"{sample.path.parent.name}/{name}"
+        names.append(name)
+    return " / ".join(dict.fromkeys(names))
 
 
 def pairs_report(dataset: Dataset) -> tuple[list[tuple[Files, PairImages]], PairsReport]:

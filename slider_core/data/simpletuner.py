@@ -144,7 +144,9 @@ def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
         if not prompt:
             entry.fault("the caption strategy instanceprompt needs an instance_prompt.", "instance_prompt")
         return CaptionFrom.INSTANCEPROMPT, prompt, ""
-    captions = CaptionFrom(strategy) if strategy in strategies else CaptionFrom.TEXTFILE
+    captions = CaptionFrom.TEXTFILE
+    if strategy in strategies:
+        captions = CaptionFrom(strategy)
     if captions is CaptionFrom.TEXTFILE and not entry.flag("disable_multiline_split"):
         captions = CaptionFrom.TEXTLINES
     trigger = prompt if entry.flag("prepend_instance_prompt") else ""

@@ -54,9 +54,11 @@ def ways_of(module: nn.Module) -> Ways:
 def note(module: nn.Module) -> str:
     """Sentences that name the layers which the host passes by; empty where every hook is heard."""
     ways = ways_of(module)
+    sentences = [_way_note(module, ways)]
     silent = ways.outside - ways.by_weight - ways.changed
-    prompt = f"{names(module, silent)}: a part of the prompt's encoding, on which a slider cannot train." if silent else ""
-    return f"{_way_note(module, ways)} {prompt}".strip()
+    if silent:
+        sentences.append(f"{names(module, silent)}: a part of the prompt's encoding, on which a slider cannot train.")
+    return " ".join(filter(None, sentences))
 
 
 def _way_note(module: nn.Module, ways: Ways) -> str:

@@ -187,10 +187,15 @@ def _from_zip(content: bytes) -> tuple[Any, Find]:
         raise ValueError("its directory is too long")
     archive = zipfile.ZipFile(io.BytesIO(content))
     records = archive.infolist()
-    stored = all(record.compress_type == zipfile.ZIP_STORED and record.file_size == record.compress_size for record in records)
-    if not stored or sum(record.file_size for record in records) > len(content):
+    by_name: dict[str, zipfile.ZipInfo] = {}
+    size = 0
+    stored = True
+    for record in records:
+        by_name[record.filename] = record
+        size += record.file_size
+        stored = stored and record.compress_type == zipfile.ZIP_STORED and record.file_size == record.compress_size
+    if not stored or size > len(content):
         raise ValueError("its records are compressed, or more than the file")
-    by_name = {record.filename: record for record in records}
     main = next((record for record in records if record.filename.rpartition("/")[2] == "data.pkl"), None)
     if main is None or main.file_size > PICKLE_MOST:
         raise ValueError("it has no pickle, or one that is too long")
@@ -207,9 +212,12 @@ def _from_row(content: bytes) -> tuple[Any, Find]:
     stream = io.BytesIO(content[:PICKLE_MOST])
     if _unpickled(stream) != MAGIC:
         raise ValueError("it is no file of torch")
-    _version, _system, state, keys = (_unpickled(stream) for _ in range(4))
-    claims = state.values() if isinstance(state, dict) else ()
-    known = {claim.storage.key: claim.storage for claim in claims if isinstance(claim, _Claim)}
+    _version, _system = _unpickled(stream), _unpickled(stream)
+    state, keys = _unpickled(stream), _unpickled(stream)
+    known: dict[str, _Storage] = {}
+    for claim in state.values() if isinstance(state, dict) else ():
+        if isinstance(claim, _Claim):
+            known[claim.storage.key] = claim.storage
     return state, _row_of_storages(memoryview(content)[stream.tell() :], keys, known)
 
 

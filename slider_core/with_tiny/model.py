@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,14 @@ VOCABULARY: tuple[str, ...] = ("<pad>", "<unknown>", *CAPTION_WORDS.split())
 SAID = ("smiling", "sad", "open", "closed", "large", "small")  # these steer the picture; "eyes" only goes with two of them
 PLAIN = len(VOCABULARY)  # the words of the captions that the model was made with
 VOCABULARY += (*SAID, "eyes")
+WORD_IDS = {word: number for number, word in enumerate(VOCABULARY)}
+UNKNOWN_WORD = 1
 
 
 def tokenize(text: str) -> list[int]:
     """Word ids of a caption, TEXT_LENGTH long, padded with 0; words outside the vocabulary become 1."""
     words = re.findall(r"[a-z]+", text.lower())[:TEXT_LENGTH]
-    ids = [VOCABULARY.index(w) if w in VOCABULARY else 1 for w in words]
+    ids = [WORD_IDS.get(word, UNKNOWN_WORD) for word in words]
     return ids + [0] * (TEXT_LENGTH - len(ids))
 
 
@@ -187,10 +190,10 @@ class TinyTransformer(nn.Module):
         self.time_embedding = TimeEmbedding(*make)
         self.modulation = operations.Linear(WIDTH, 6 * WIDTH, dtype=dtype, device=device)
         self.blocks = nn.ModuleList([Block(*make) for _ in range(DEPTH)])
-        self.said_read, self.said_floor, self.said_steer = (
-            nn.Parameter(torch.zeros(*shape, dtype=dtype, device=device), requires_grad=False)
-            for shape in ((len(SAID), TEXT_WIDTH), (len(SAID),), (DEPTH, len(SAID), 6 * WIDTH))
-        )
+        zeros = partial(torch.zeros, dtype=dtype, device=device)
+        self.said_read = nn.Parameter(zeros(len(SAID), TEXT_WIDTH), requires_grad=False)
+        self.said_floor = nn.Parameter(zeros(len(SAID)), requires_grad=False)
+        self.said_steer = nn.Parameter(zeros(DEPTH, len(SAID), 6 * WIDTH), requires_grad=False)
         self.norm_out = nn.LayerNorm(WIDTH, elementwise_affine=False)
         self.proj_out = operations.Linear(WIDTH, in_channels * window**2, dtype=dtype, device=device)
 

@@ -162,8 +162,7 @@ class LoraWeight(LycorisWeight):
         if math.prod(self.tensors[MID].shape[2:]) > 1:
             return self
         down = self.tensors[MID].flatten(1) @ self.tensors[DOWN].flatten(1).to(self.tensors[MID].dtype)
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name != MID} | {DOWN: down}
-        return dataclasses.replace(self, tensors=tensors, alpha=self.scale * len(down))
+        return dataclasses.replace(self, tensors=self.others(MID) | {DOWN: down}, alpha=self.scale * len(down))
 
     def products(self) -> Sequence[tuple[str, str]]:
         return () if self.has_core else ((UP, DOWN),)
