@@ -2,7 +2,6 @@
 
     python benchmarks/verdicts.py                       # goes on where it was stopped; some hours of one core
     python benchmarks/verdicts.py --report              # what was measured so far, and no more
-    python benchmarks/verdicts.py --kind rate           # the probe's rate against a sweep of rates
 
 Each slider is judged as a user meets it: measured by the product at that step, at the strength that becomes 1. A training gives
 a slider where it ends and some before. What it really does is read by the world's own measure on held-out noise: how far it moves
@@ -16,7 +15,6 @@ import argparse
 import collections
 import itertools
 import json
-import math
 import os
 import random
 import sys
@@ -71,12 +69,6 @@ CASES: dict[str, tuple[AdapterSpec, dict[str, Any], tuple[int, ...]]] = {
     "loha": (AdapterSpec(algorithm=Algorithm.LOHA), {}, (30, 180)),
 }
 BREAKS = ("shuffled", "same_ends", "burnt", "hot", "copies", "random", "onesided")  # whose refusal is never wrong
-FOUND = 0.0  # in the place of a factor: as the product trains, which lowers the probe's rate where the slider overshoots
-RATES, RATE_STEPS = (FOUND, 1.0, 0.1, 0.3, 3.0, 10.0), 100  # times the probe's
-ADAPTERS = {
-    **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (4, 1, 32, 16)},
-    **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind is not Algorithm.LORA},
-}
 Task = dict[str, Any]
 
 
@@ -179,32 +171,9 @@ def never_trained(task: Task, model: Any, run: Run) -> dict[str, Any]:
     return row_of(task, model, run)
 
 
-def rated(task: Task) -> Iterator[dict[str, Any]]:
-    """RATE_STEPS steps at some times the probe's rate."""
-    model = world(task["world"])
-    rate = 0.0
-    if task["factor"] != FOUND:
-        run = fresh(task, model, ADAPTERS[task["adapter"]], TrainSpec(steps=1, lr=0.0, seed=task["seed"]))
-        run.trainer.run(model, 1)
-        rate = min(10.0, run.trainer.rate * task["factor"])
-    spec = TrainSpec(steps=RATE_STEPS, lr=rate, any_rate=True, seed=task["seed"])
-    run = fresh(task, model, ADAPTERS[task["adapter"]], spec)
-    try:
-        run.trainer.run(model, RATE_STEPS)
-    except SliderError as fault:
-        yield task | {"fault": fault.code, "rate": rate, "learned": 0.0}
-        return
-    yield row_of(task, model, run) | {"learned": run.trainer.readings[-1].reach}
-
-
-def tasks(kind: str, seeds: int) -> list[Task]:
-    """All trainings of a kind of measurement; the first hold some of everything."""
+def tasks(seeds: int) -> list[Task]:
+    """All trainings; the first hold some of everything."""
     listed = []
-    if kind == "rate":
-        for seed, adapter, factor, name in itertools.product(range(seeds), ADAPTERS, RATES, WORLDS):
-            task = {"world": name, "attribute": WORLDS[name][1], "case": "rate", "seed": seed}
-            listed.append(task | {"adapter": adapter, "factor": factor})
-        return listed
     for seed, (place, case), name in itertools.product(range(seeds), enumerate(CASES), WORLDS):
         attributes = WORLDS[name]
         for attribute in attributes if case == "good" else (attributes[(seed + place) % len(attributes)],):
@@ -247,27 +216,8 @@ def verdict_report(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *(json.dumps(row) for row in wrong)])
 
 
-def rate_report(rows: list[dict[str, Any]]) -> str:
-    """For each adapter: what is learned at the best strength, at each rate over what is learned at the best one."""
-    rates = sorted(RATES)
-    lines = [
-        "| world | adapter | probe's rate | " + " | ".join(f"x {f:g}" if f else "found" for f in rates) + " |",
-        "|---" * (3 + len(rates)) + "|",
-    ]
-    for name, adapter in itertools.product(WORLDS, ADAPTERS):
-        some = {row["factor"]: row for row in rows if row.get("adapter") == adapter and row["world"] == name}
-        if not some:
-            continue
-        best = max(row["learned"] for row in some.values())
-        cells = [f"{some[f]['learned'] / best:.0%}" if f in some and best > 0 else "-" for f in rates]
-        rate = next((row["rate"] / factor for factor, row in some.items() if factor), math.nan)
-        lines.append(f"| {name} | {adapter} | {rate:.2g} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=["verdict", "rate"], default="verdict")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no training after so many")
     parser.add_argument("--report", action="store_true", help="train nothing")
@@ -277,17 +227,17 @@ def main() -> None:
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     done = {key(row) for row in rows}
     start = time.monotonic()
-    for task in tasks(args.kind, args.seeds):
+    for task in tasks(args.seeds):
         if args.report or time.monotonic() - start > args.seconds:
             break
         if key(task) in done:
             continue
-        new = list(rated(task) if args.kind == "rate" else sliders(task))
+        new = list(sliders(task))
         rows += new
         with args.out.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in new)
         sys.stderr.write(f"{key(task)} {[(row.get('verdict'), round(row.get('share', 0), 2)) for row in new]}\n")
-    print(verdict_report(rows) if args.kind == "verdict" else rate_report(rows))
+    print(verdict_report(rows))
 
 
 if __name__ == "__main__":

@@ -87,8 +87,7 @@ def by_number(name: str) -> list[tuple[bool, int, str]]:
     key = []
     for place, part in enumerate(re.split(r"([0-9]+)", name.lower())):
         is_number = place % 2 == 1
-        number = int(part) if is_number else 0
-        key.append((not is_number, number, part))
+        key.append((not is_number, int(part) if is_number else 0, part))
     return key
 
 

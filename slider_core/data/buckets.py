@@ -111,8 +111,7 @@ def _read_sample(path: Path, text: BucketText, copy_pixels: int) -> tuple[ImageS
     seen = look(path, copy_pixels)
     caption, *others = text.captions(path)
     strength = text.strength(path)
-    if strength is None:
-        strength = text.spec.strength
+    strength = text.spec.strength if strength is None else strength
     content = _content(path)
     if mask is not None:
         look(mask)
@@ -138,9 +137,8 @@ def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None, clips: bool) -
     gone = f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".'
     need(folder.is_dir(), gone, "folder.missing")
     files = bucket_files(folder, clips)
-    empty = f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."
-    if files.unused:
-        empty += f" There: {'; '.join(files.unused)}."
+    there = f" There: {'; '.join(files.unused)}." if files.unused else ""
+    empty = f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)}).{there}"
     need(bool(files.images), empty, "folder.empty")
     return files
 
@@ -186,8 +184,7 @@ def read_bucket(
             if seen.copy:
                 copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
             samples.append(sample)
-            if not sample.is_clip:
-                notes += [f"{path.name}: {note}" for note in seen.notes]
+            notes += [f"{path.name}: {note}" for note in seen.notes if not sample.is_clip]
         except SliderError as fault:
             faults.append(fault)
         if on_image:

@@ -138,8 +138,7 @@ def _fit_picture(picture: Image.Image, at: Fitted) -> torch.Tensor:
 def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
     """The pixels to train on, in full size. Every call opens the file."""
     if sample.pixels is not None:
-        mask = None if sample.mask is None else from_tensor(sample.mask)
-        return Pixels([from_tensor(sample.pixels)], mask)
+        return Pixels([from_tensor(sample.pixels)], None if sample.mask is None else from_tensor(sample.mask))
     if sample.is_clip:
         return Pixels(load_clip(sample.path, spec.frames, spec.rgb))
     picture = load_image(sample.path)
@@ -153,9 +152,8 @@ def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
 def small_image(at: Fitted, spec: DatasetSpec) -> torch.Tensor:
     """(3, H, W) in [0, 1] to look at, of a clip the first frame: from the small copy where there is one."""
     copy = at.image_sample.copy
-    if copy:
-        return _fit_picture(over(copy, spec.rgb), at)
-    return _fit_picture(decode(at.image_sample, replace(spec, frames=1)).frames[0], at)
+    picture = over(copy, spec.rgb) if copy else decode(at.image_sample, replace(spec, frames=1)).frames[0]
+    return _fit_picture(picture, at)
 
 
 def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
@@ -170,8 +168,7 @@ def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
                 lost.append((share, one.image_sample.path.name))
     lines = ["Sizes: " + ", ".join(f"{size} ({number})" for size, number in count.most_common()) + "."]
     if lost:
-        names = [f"{name} ({share:.0%})" for share, name in sorted(lost, reverse=True)[:3]]
-        if len(lost) > 3:
-            names.append("...")
-        lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {', '.join(names)}.")
+        names = ", ".join(f"{name} ({share:.0%})" for share, name in sorted(lost, reverse=True)[:3])
+        more = ", ..." if len(lost) > 3 else ""
+        lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {names}{more}.")
     return lines

@@ -79,9 +79,7 @@ class Slider:
 
     def left_out_lines(self) -> list[str]:
         """What was left out of the file, by reason, and its share; nothing where it fits whole."""
-        if not self.left_out:
-            return []
-        return describe(self.left_out, list(map(norm, self.weights.values())))
+        return describe(self.left_out, [norm(weight) for weight in self.weights.values()]) if self.left_out else []
 
     def summary(self) -> str:
         """What it says of itself in a few readable lines."""

@@ -103,7 +103,7 @@ class DisplacementMeter:
         self.wanted = wanted_of(samples)
         self.samples = _read_samples(samples, self.wanted)
         self._objective = objective
-        self._seed = seed
+        self.seed = seed
         self._levels = tuple(levels) * draws
         self._parts: list[_Part] | None = None
 
@@ -126,7 +126,7 @@ class DisplacementMeter:
         """What is wanted, by size and level. Call it with no slider attached, or a silent one."""
         if self._parts is not None:
             return self._parts
-        generator = seeded(self._seed, "displacement")  # no step of training has this place
+        generator = seeded(self.seed, "displacement")  # no step of training has this place
         parts = []
         for group in self._groups():
             latent = torch.stack([s.latent for s in group]).to(backend.device)

@@ -11,7 +11,7 @@ from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.config.training import Optimizer, TrainSpec
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.train.learning_rate import LEAST, SHARE, UNKNOWN, probed_rate
+from slider_core.train.learning_rate import NOISE, PULL, UNKNOWN, probed_rate
 from slider_core.train.progress import Reading
 from slider_core.train.progress_ready import EVERY, LOWER, MOST_LOWERED, lowered
 from slider_core.train.trainer import Trainer
@@ -25,16 +25,22 @@ GAINS = (1e-2, 12.0, 50.0, 1000.0)  # displacement per unit of the rate, in unit
 def test_the_rate_moves_a_fixed_share_of_what_is_wanted(gain: float) -> None:
     parameter = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
     before = parameter.detach().clone()
-    rate = probed_rate([parameter], [torch.tensor([5.0, -1e-9, 0.0])], lambda: gain * float((parameter - before).abs().max()))
-    assert rate == pytest.approx(min(1.0, SHARE / gain), rel=2e-2)
+    gradient = torch.tensor([5.0, -1e-9, 1.0])
+    rate = probed_rate([parameter], [gradient], lambda: gain * float((parameter - before).abs().max()))
+    assert rate == pytest.approx(min(1.0, NOISE / gain), rel=2e-2)
     assert torch.equal(parameter, before)
 
 
-@pytest.mark.parametrize(("share", "rate"), [(0.0, UNKNOWN), (math.nan, LEAST)])
+@pytest.mark.parametrize(("size", "expected"), [(1, NOISE), (10_000, PULL / 10_000)])
+def test_many_parameters_that_pull_together_bound_the_rate_and_few_by_their_noise(size: int, expected: float) -> None:
+    parameter = nn.Parameter(torch.zeros(size))
+    rate = probed_rate([parameter], [torch.ones(size)], lambda: abs(float(parameter.sum())))
+    assert rate == pytest.approx(expected, rel=2e-2)
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.0, UNKNOWN), (math.nan, UNKNOWN), (math.inf, UNKNOWN)])
 def test_where_nothing_can_be_measured_there_is_a_rate_all_the_same(share: float, rate: float) -> None:
-    found = probed_rate([nn.Parameter(torch.ones(1))], [torch.ones(1)], lambda: share)
-    assert found <= max(rate, UNKNOWN)
-    assert found > 0
+    assert 0 < probed_rate([nn.Parameter(torch.ones(1))], [torch.ones(1)], lambda: share) <= rate
 
 
 @pytest.fixture
