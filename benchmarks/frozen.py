@@ -164,15 +164,28 @@ def measured(world: str, attribute: str, name: str, seed: int) -> dict[str, Any]
         trainer.run(model, STEPS - 1, read_every=10**6)
         seconds = time.monotonic() - start
     trainer.run(model, STEPS, read_every=10**6)
-    drawn = {s: stages.values(model, world, adapter, s) for size in STRENGTHS for s in {size, -size}}
-    extreme = stages.FACE_EXTREME if world == "faces" else stages.EXTREME
-    others = [other for other in drawn[0.0] if other != attribute]
-    change = {s: stages._change(drawn[s][attribute], drawn[0.0][attribute]) / extreme for s in drawn}
-    leak = {s: statistics.mean(stages._apart(drawn[s][n], drawn[0.0][n]) for n in others) for s in drawn}
     asked = len(kept.used) / sum(kept.visits.values()) if kept else {"shared": 0.5, "without": 0.0}.get(name, 1.0)
     reading = trainer.readings[-1]
     found = {"world": world, "attribute": attribute, "variant": name, "seed": seed, "seconds": seconds, "asked": asked}
-    return found | {"rate": trainer.rate, "learned": reading.mean, "best": reading.reach, "change": change, "leak": leak}
+    found |= {"rate": trainer.rate, "learned": reading.mean, "best": reading.reach}
+    return found | drawn(model, world, attribute, adapter)
+
+
+def drawn(model: Any, world: str, attribute: str, adapter: Adapter) -> dict[str, dict[float, float]]:
+    """In pictures from held-out noise, by strength: how far the attribute moves, as a share of the extreme, and the others."""
+    values = {s: stages.values(model, world, adapter, s) for size in STRENGTHS for s in {size, -size}}
+    extreme = stages.FACE_EXTREME if world == "faces" else stages.EXTREME
+    others = [other for other in values[0.0] if other != attribute]
+    change = {s: stages._change(values[s][attribute], values[0.0][attribute]) / extreme for s in values}
+    leak = {s: statistics.mean(stages._apart(values[s][n], values[0.0][n]) for n in others) for s in values}
+    return {"change": change, "leak": leak}
+
+
+def effect_and_leak(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """Two cells: the mean effect at the slider's own strength, the mean leak at an equal one and of how many sliders."""
+    effect = statistics.mean((row["change"]["1.0"] - row["change"]["-1.0"]) / 2 for row in rows)
+    leaks = [leak for row in rows if (leak := leak_at_equal(row)) is not None]
+    return f"{effect:.2f}", f"{statistics.mean(leaks):.3f} ({len(leaks)})" if leaks else "not reached"
 
 
 def leak_at_equal(row: dict[str, Any]) -> float | None:
@@ -198,10 +211,7 @@ def report(rows: list[dict[str, Any]]) -> str:
             if not some:
                 continue
             asked, learned = (statistics.mean(row[key] for row in some) for key in ("asked", "learned"))
-            effect = statistics.mean((row["change"]["1.0"] - row["change"]["-1.0"]) / 2 for row in some)
-            leaks = [leak for row in some if (leak := leak_at_equal(row)) is not None]
-            leaked = f"{statistics.mean(leaks):.3f} ({len(leaks)})" if leaks else "not reached"
-            cells = (f"{world}, {attribute}", name, len(some), f"{asked:.0%}", f"{learned:.1%}", f"{effect:.2f}", leaked)
+            cells = (f"{world}, {attribute}", name, len(some), f"{asked:.0%}", f"{learned:.1%}", *effect_and_leak(some))
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

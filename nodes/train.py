@@ -15,7 +15,6 @@ from ..slider_core.encode.encoder import Sample
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.train.learning_rate import rate_note
 from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
@@ -249,7 +248,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     memory = backend.memory.summary()
     total = max(run.step, turn.spec.steps or trainer.ready_at)
     parts = [
-        f"{run.name}: step {run.step} of {total}.{rate_note(trainer.spec, trainer.probed, trainer.rate)}{turn.remark(run)}",
+        f"{run.name}: step {run.step} of {total}.{run.found_note()}{turn.remark(run)}",
         run.verdict(),
         run.calibrated,
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",

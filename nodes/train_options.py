@@ -5,7 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..slider_core.config.training import Objective, Optimizer, Schedule, Sides, Timesteps, Weighting
-from ..slider_core.train.training_choices import AUTO, TrainChoices
+from ..slider_core.train.training_choices import TrainChoices
 from .sockets import TRAINING_MENU, TrainOptionsSocket, chooser, flattened, option
 
 OBJECTIVE = (
@@ -15,8 +15,14 @@ OBJECTIVE = (
 SIDES = "plus: a one-way slider, from the base model at 0 to the positive images at +1, for concepts whose opposite is no mirror."
 ANY_RATE = "On: train at learning_rate even where it is far beyond what the probe finds."
 CHECKPOINTING = "On: gradient checkpointing: slower, much less memory, the same result. Off: only where memory is short."
-TIMESTEPS = "Noise levels to train at. few_step: those of a distilled model's sampler alone. auto: few_step for such a model."
-JITTER = "How far both images of a pair are shifted at random, share of the side. -1: as the objective has it."
+TIMESTEPS = (
+    "Noise levels to train at. few_step: those of a distilled model's sampler alone. auto: few_step for such a model, "
+    "logit_normal where the pairs are not moved, else model."
+)
+JITTER = (
+    "How far both images of a pair are shifted at random, share of the side. -1: measured; 1/16, or 0 where the model knows no "
+    "moved ones."
+)
 CALIBRATE = "On: after training, find the strength that shows what the images show, and make it 1."
 OPTIMIZER = (
     "prodigy finds the rate itself: leave learning_rate at 0. Some are packages of their own; the error names the pip command."
@@ -39,7 +45,7 @@ def resolution_input() -> io.Int.Input:
 def learning_inputs() -> list[io.Input]:
     """What a step learns, and from which noise levels."""
     few_steps = option("few_steps", io.Int, 0, "The sampler's steps. 0: the model's.", min=0, max=100)
-    kinds = [AUTO, *(kind.value for kind in Timesteps)]
+    kinds = [kind.value for kind in Timesteps]
     levels = {kind: [few_steps] if kind == Timesteps.FEW_STEP.value else [] for kind in kinds}
     neutral = "Loss weight of neutral images: they stay as they are."
     return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -203,14 +204,9 @@ class HeadsBackend(TinyBackend):
         x = torch.stack([torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(50_000 + s)) for s in seeds])
         cond = [self.encode_prompt(self.prompt(s)) for s in seeds]
         levels = torch.linspace(1, 0, steps + 1)
-        for now, following in itertools.pairwise(levels):
-            sigma = now.clamp_max(0.999).expand(len(seeds))
-            if adapter is None:
-                velocity = self.predict(x, sigma, cond)
-            else:
-                with at_strength(adapter, self.module, [strength] * len(seeds)):
-                    velocity = self.predict(x, sigma, cond)
-            x = x + (following - now) * velocity
+        with at_strength(adapter, self.module, [strength] * len(seeds)) if adapter else nullcontext():
+            for now, following in itertools.pairwise(levels):
+                x = x + (following - now) * self.predict(x, now.clamp_max(0.999).expand(len(seeds)), cond)
         return ((x + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()

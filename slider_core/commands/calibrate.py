@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     refuse_existing(args)
     check_writable(args.out.parent, args.out.name)
     slider = load_slider(args.slider, args.strict)
-    dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
+    images = dataset_of(args) if args.dataset else None
+    dataset = with_text_slider(args, images)
     with opened(args) as host:
         backend = host.backend()
         resolution = args.resolution or host.likes.training.resolution

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import need
+from ..config.checks import counted, need
 from ..config.regular_files import read_json
 from ..lora.safe_files import atomic_write, check_writable
 from ..train.interrupts import SIGNALS
@@ -60,11 +60,13 @@ def _restore(jobs: list[QueuedJob], before: dict[str, dict[str, Any]], anew: boo
     left = []
     for job in jobs:
         was = before.get(job.name, {})
-        if anew or was.get("words") != job.words or was.get("state") != DONE or not Path(was["report"]["out"]).exists():
-            job.state = str(was.get("state") or job.state) if was.get("words") == job.words and not anew else job.state
+        if anew or was.get("words") != job.words:
             left.append(job)
-            continue
-        job.state, job.seconds, job.gpu, job.report = DONE, was["seconds"], was["gpu"], was["report"]
+        elif was.get("state") != DONE or not Path(was["report"]["out"]).exists():
+            job.state = str(was.get("state") or job.state)
+            left.append(job)
+        else:
+            job.state, job.seconds, job.gpu, job.report = DONE, was["seconds"], was["gpu"], was["report"]
     return left
 
 
@@ -72,7 +74,9 @@ def words_of(job: QueuedJob, states: dict[str, str], anew: bool) -> list[str]:
     """Its command line; a job that was begun before goes on where it was."""
     if anew:
         return [*job.words, "--overwrite"]
-    return [*job.words, "--resume-if-begun"] if states.get(job.name) in (RUNNING, STOPPED, FAILED) else job.words
+    if states.get(job.name) in (RUNNING, STOPPED, FAILED):
+        return [*job.words, "--resume-if-begun"]
+    return job.words
 
 
 @contextmanager
@@ -92,19 +96,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     need(results != args.list, f"--results {results} is the list itself: name a folder.", "queue.results")
     jobs = read_queue(args.list, args.common, results)
     check_writable(results, SUMMARY, SHEET)
-    left = _restore(jobs, {} if args.anew else earlier(results / SUMMARY), args.anew)
+    before = {} if args.anew else earlier(results / SUMMARY)
+    left = _restore(jobs, before, args.anew)
     states = {job.name: job.state for job in left}
-    gpus = [gpu.strip() for gpu in args.gpus.split(",") if gpu.strip()] or [""]
-    need(
-        all(gpu.isdigit() for gpu in gpus if gpu), f'--gpus "{args.gpus}": numbers with commas between are needed.', "queue.gpus"
-    )
-    say(f"{len(jobs)} jobs, {len(jobs) - len(left)} of them finished before; {len(gpus)} worker{'s' if len(gpus) > 1 else ''}.")
+    gpus = [gpu.strip() for gpu in args.gpus.split(",") if gpu.strip()]
+    need(all(map(str.isdigit, gpus)), f'--gpus "{args.gpus}": numbers with commas between are needed.', "queue.gpus")
+    gpus = gpus or [""]
+    say(f"{len(jobs)} jobs, {len(jobs) - len(left)} of them finished before; {counted(len(gpus), 'worker')}.")
 
     def changed(job: QueuedJob) -> None:
         _write(results, jobs)
-        where = f" on GPU {job.gpu}" if job.gpu else ""
-        after = f" after {job.seconds:.0f} s" if job.state != RUNNING else ""
-        say(f"{job.name}: {job.state}{where}{after}. {job.error or job.report.get('verdict', '')}".rstrip())
+        line = f"{job.name}: {job.state}"
+        if job.gpu:
+            line += f" on GPU {job.gpu}"
+        if job.state != RUNNING:
+            line += f" after {job.seconds:.0f} s"
+        say(f"{line}. {job.error or job.report.get('verdict', '')}".rstrip())
 
     workers = Workers(gpus[: max(1, len(left))], results, changed)
     with _stopping(workers):

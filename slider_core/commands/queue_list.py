@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import nearest, need, shown
+from ..config.checks import all_are, nearest, need, shown
 from ..config.names import check_file_name
 from ..config.regular_files import read_json, read_text
 from ..train.training_saves import ENDING
@@ -55,7 +55,7 @@ def known_options(common: Sequence[str]) -> list[str]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() == ".json":
         rows: Any = read_json(path, "Queue", "queue.unreadable")
-        listed = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        listed = isinstance(rows, list) and all_are(dict, rows)
         need(listed, f"Queue {path}: a list of objects is needed, each with the options of a training.", "queue.form")
         return list(rows)
     need(path.suffix.lower() == ".csv", f"Queue {path}: a .csv or .json file is needed.", "queue.form")
@@ -77,9 +77,10 @@ def _words(row: dict[str, Any], options: Sequence[str], where: str) -> list[str]
         need(name in options, f'{where}: "{shown(name)}" is no option of train; {nearest(name, options)}', "queue.option")
         for one in value if isinstance(value, list) else [value]:
             text = "" if one is None else str(one).strip()
-            if text.lower() in ("", "false"):
-                continue
-            words.append(f"--{name}" if text.lower() == "true" else f"--{name}={text}")
+            if text.lower() == "true":
+                words.append(f"--{name}")
+            elif text and text.lower() != "false":
+                words.append(f"--{name}={text}")
     return words
 
 

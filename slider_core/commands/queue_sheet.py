@@ -23,9 +23,8 @@ def contact_sheet(jobs: Sequence[QueuedJob]) -> Image.Image | None:
         if job.state == DONE and path.is_file():
             with Image.open(path) as strip:
                 height = max(1, round(strip.height * WIDTH / strip.width))
-                rows.append(
-                    (f"{job.name}: {job.report.get('verdict', '')}"[:LONGEST], strip.convert("RGB").resize((WIDTH, height)))
-                )
+                title = f"{job.name}: {job.report.get('verdict', '')}"[:LONGEST]
+                rows.append((title, strip.convert("RGB").resize((WIDTH, height))))
     total = sum(strip.height + BAND + GAP for _, strip in rows)
     if not rows:
         return None

@@ -64,7 +64,8 @@ class ReadConfig:
     def take(self, key: str, *words: object, note: str = "") -> None:
         self.words += map(str, words)
         becomes = " ".join(map(str, words)) or "as it is"
-        self.taken.append(f"{key} {shown(self.values[key])}: {becomes}{f' ({note})' if note else ''}")
+        line = f"{key} {shown(self.values[key])}: {becomes}"
+        self.taken.append(f"{line} ({note})" if note else line)
 
     def leave(self, key: str, why: str) -> None:
         self.left.setdefault(why, []).append(key)
@@ -103,9 +104,10 @@ class ReadConfig:
 
     def lines(self) -> list[str]:
         """What was taken, and what was left out and why."""
-        out = [f"From {self.path}:", *(f"  {line}" for line in self.taken)]
-        out += [f"  left out, {why}: {', '.join(sorted(keys))}" for why, keys in self.left.items()]
-        return out
+        lines = list(self.taken)
+        for why, keys in self.left.items():
+            lines.append(f"left out, {why}: {', '.join(sorted(keys))}")
+        return [f"From {self.path}:", *(f"  {line}" for line in lines)]
 
 
 def _whole(option: str) -> Callable[[ReadConfig, str], None]:
@@ -132,7 +134,10 @@ def _family(config: ReadConfig, key: str) -> None:
     message = f"{config.path}: {key} {shown(family)} cannot be trained here: {reason}. Choose another model."
     need(not reason, message, "config.family")
     clip = SUPPORTED[family]
-    config.take(key, *(["--clip-type", clip] if clip else []), note="" if clip else "the model's file says it")
+    if clip:
+        config.take(key, "--clip-type", clip)
+    else:
+        config.take(key, note="the model's file says it")
 
 
 def _model(config: ReadConfig, key: str) -> None:
@@ -195,7 +200,8 @@ def _size(option: str) -> Callable[[ReadConfig, str], None]:
 def _batch(config: ReadConfig, key: str) -> None:
     batch = config.number(key, whole=True)
     even = max(2, batch + batch % 2)
-    config.take(key, "--batch", even, note="a step shows whole pairs" if even != batch else "")
+    note = "a step shows whole pairs" if even != batch else ""
+    config.take(key, "--batch", even, note=note)
 
 
 def _resolution(config: ReadConfig, key: str) -> None:
@@ -218,13 +224,17 @@ def _optimizer(config: ReadConfig, key: str) -> None:
 
 def _schedule(config: ReadConfig, key: str) -> None:
     name = str(config.values[key]).lower()
-    config.take(key, "--schedule", SCHEDULES.get(name, "cosine"), note="" if name in SCHEDULES else "the nearest")
+    if name in SCHEDULES:
+        config.take(key, "--schedule", SCHEDULES[name])
+    else:
+        config.take(key, "--schedule", "cosine", note="the nearest")
 
 
 def _snr(config: ReadConfig, key: str) -> None:
     gamma = config.number(key)
     if gamma:
-        config.take(key, "--weighting", "min_snr", note="" if gamma == 5 else "with gamma 5")
+        note = "" if gamma == 5 else "with gamma 5"
+        config.take(key, "--weighting", "min_snr", note=note)
 
 
 def _ema(config: ReadConfig, key: str) -> None:
@@ -311,11 +321,13 @@ def read_config(path: Path, words: Sequence[str] = ()) -> ReadConfig:
     need(isinstance(raw, dict) and bool(raw), f"{path}: a JSON object of SimpleTuner's options is needed.", "config.form")
     values = {str(key).lstrip("-").replace("-", "_"): value for key, value in dict(raw).items()}  # type: ignore[call-overload]
     config = ReadConfig(path, values)
-    given = {key for key, value in values.items() if value is not None and value != ""}
+    beside = {word.partition("=")[0] for word in words}
     for key, read in TAKEN.items():
-        if key in given and any(word.partition("=")[0] == FILES.get(key) for word in words):
+        if values.get(key) in (None, ""):
+            continue
+        if FILES.get(key) in beside:
             config.leave(key, "given beside it")
-        elif key in given:
+        else:
             read(config, key)
     _leave_rest(config, [key for key in values if key not in TAKEN and key not in READ_ALONG])
     return config

@@ -26,7 +26,6 @@ from ..lora.safe_files import check_writable
 from ..lora.slider_file import Slider, load_slider, lost_to
 from ..ranks import of_environment, world_size
 from ..train.interrupts import SIGNALS, put_back
-from ..train.learning_rate import rate_note
 from ..train.step_report import StepReport
 from ..train.training_choices import TrainChoices, end_of_run
 from ..train.training_run import Run
@@ -98,7 +97,8 @@ def job_of(args: argparse.Namespace) -> Job:
     adapter, notes = adapter_spec(args)
     dtype = choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from, args.strict) if args.start_from else None
-    dataset = with_text_slider(args, dataset_of(args) if args.dataset else None)
+    images = dataset_of(args) if args.dataset else None
+    dataset = with_text_slider(args, images)
     for note in notes:
         say(f"Note: {note}.")
     return Job(args, train_choices(args, args.name or args.out.stem), adapter, form, dtype, dataset, start)
@@ -234,15 +234,20 @@ def train_on(host: Host, job: Job) -> dict[str, Any]:
         host.session.drop(choices.name)
     size = request.resolution or 0
     begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
-    for line in (host.summary(), *([] if tiny else [job.choices.taken(host.likes), *backend.left_out])):
-        if line:
-            say(line)
+    lines = [host.summary()]
+    if not tiny:
+        lines += [job.choices.taken(host.likes), *backend.left_out]
+    for line in filter(None, lines):
+        say(line)
     if saved:
         say(f"Going on after step {begun.step}.")
-    autosave = Autosave(begun, runs, choices.saves()) if first else None
-    strip = strip_of(args, host, job.dataset, begun, autosave) if autosave else None
+    if not first:
+        _train(backend, begun, None, choices, None)
+        return {}
+    autosave = Autosave(begun, runs, choices.saves())
+    strip = strip_of(args, host, job.dataset, begun, autosave)
     _train(backend, begun, autosave, choices, strip)
-    return _written(host, job, begun, autosave, strip) if autosave else {}
+    return _written(host, job, begun, autosave, strip)
 
 
 def request_of(host: Host, job: Job, choices: TrainChoices, resolution: int | None) -> TrainingRequest:
@@ -278,20 +283,26 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
         out = out.with_stem(run.saved_as)
         say(autosave.summary())
     notes = host.save(out, slider, job.form, job.dtype, args.overwrite or args.resume)
-    say(f"Step {run.step}.{rate_note(trainer.spec, trainer.probed, trainer.rate)}")
+    say(f"Step {run.step}.{run.found_note()}")
     say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
     say(run.calibrated + trainer.fallback.summary())
-    last = trainer.readings[-1] if trainer.readings else None
-    return {
+    report: dict[str, Any] = dict.fromkeys(("loss", "explained", "calibration", "strip"))
+    if trainer.losses:
+        report["loss"] = trainer.losses[-1]
+    if trainer.readings:
+        last = trainer.readings[-1]
+        report["explained"] = {"positive": last.positive, "negative": last.negative}
+    if slider.info.calibration:
+        report["calibration"] = slider.info.calibration.to_dict()
+    if strip is not None and not strip.trouble:
+        report["strip"] = str(strip.file)
+    return report | {
         "out": str(out),
         "steps": run.step,
         "algorithm": job.adapter.algorithm.value if job.start is None else "/".join(kinds(slider.weights)),
         "objective": trainer.spec.objective.value,
         "learning_rate": trainer.rate,
-        "loss": trainer.losses[-1] if trainer.losses else None,
-        "explained": {"positive": last.positive, "negative": last.negative} if last else None,
+        "jitter": run.spec_in_force().jitter,
         "verdict": run.verdict(),
-        "calibration": slider.info.calibration.to_dict() if slider.info.calibration else None,
         "rounding": lost_to(slider, job.dtype),
-        "strip": str(strip.file) if strip is not None and not strip.trouble else None,
     }

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, NoReturn, TypeVar
 
@@ -89,6 +89,30 @@ def is_number(value: Any) -> bool:
 
 def is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def all_whole(values: Iterable[Any]) -> bool:
+    """Whether each is a whole number from 0."""
+    return all(is_whole(value, 0) for value in values)
+
+
+def all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names of several, and how many more there are."""
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def values_of(members: Iterable[Enum]) -> str:
+    """The values of some members of an Enum, for a message."""
+    return ", ".join(str(member.value) for member in members)
 
 
 def parse_json(text: str | bytes, source: str, code: str, fix: str = "") -> Any:

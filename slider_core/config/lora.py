@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from .checks import JsonSpec, is_number, need
+from .checks import JsonSpec, all_are, is_number, need, values_of
 from .expressions import check_expression
 
 
@@ -114,7 +114,7 @@ class AdapterSpec(JsonSpec):
     def _check_lists(self) -> None:
         for name in ("patterns", "exclude", "names"):
             value = getattr(self, name)
-            texts = isinstance(value, (tuple, list)) and all(isinstance(text, str) for text in value)
+            texts = isinstance(value, (tuple, list)) and all_are(str, value)
             self.check(name, texts, "a list of texts")
         for name in ("rank_pattern", "alpha_pattern", "factor_pattern", "sizes_by_name"):
             length = 3 if name == "sizes_by_name" else 2
@@ -165,8 +165,7 @@ class AdapterSpec(JsonSpec):
         self._check_option("tucker", self.tucker, TUCKER)
 
     def _check_option(self, name: str, in_use: bool, algorithms: tuple[Algorithm, ...]) -> None:
-        names = ", ".join(algorithm.value for algorithm in algorithms)
-        message = f'{name} is an option of {names}, not of "{self.algorithm.value}".'
+        message = f'{name} is an option of {values_of(algorithms)}, not of "{self.algorithm.value}".'
         need(not in_use or self.algorithm in algorithms, message, "adapter_spec.option")
 
     def size(self, path: str, large_kernel: bool) -> tuple[int, float]:
@@ -189,7 +188,7 @@ class AdapterSpec(JsonSpec):
 def _is_sized(entry: Any, length: int) -> bool:
     """Whether it is texts and, at the end, a value."""
     fits = isinstance(entry, (tuple, list)) and len(entry) == length
-    return fits and all(isinstance(text, str) for text in entry[:-1])
+    return fits and all_are(str, entry[:-1])
 
 
 def _first_match(patterns: Patterned, path: str, default: float) -> float:

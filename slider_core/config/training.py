@@ -30,8 +30,10 @@ class Sides(str, Enum):
 
 
 class Timesteps(str, Enum):
-    """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, to the middle, a few-step sampler's."""
+    """How noise levels are drawn (objective/noising.py): the model's own spacing, evenly, to the middle, a few-step sampler's.
+    auto: to the middle for pairs that the objective would move and that stay in their places, else the model's."""
 
+    AUTO = "auto"
     MODEL = "model"
     UNIFORM = "uniform"
     LOGIT_NORMAL = "logit_normal"
@@ -75,7 +77,7 @@ class TrainSpec(JsonSpec):
     batch: int = 4
     seed: int = 0
     objective: Objective = Objective.DISPLACEMENT
-    timesteps: Timesteps = Timesteps.MODEL
+    timesteps: Timesteps = Timesteps.AUTO
     warmup: int = 10
     weight_decay: float = 0.0
     clip: float = 1.0
@@ -85,7 +87,7 @@ class TrainSpec(JsonSpec):
     weighting: Weighting = Weighting.AUTO
     snr_gamma: float = 5.0  # Weighting.MIN_SNR
     schedule: Schedule = Schedule.COSINE
-    jitter: float | None = None  # how far a pair is moved at random, share of its side; None: the objective's own
+    jitter: float | None = None  # how far a pair is moved at random, share of its side; None: as measured (familiar.py)
     neutral_weight: float = 1.0  # what neutral images count beside the pairs
     optimizer: Optimizer = Optimizer.ADAMW
     accumulate: int = 1  # parts of a step, computed one after another: `batch` counts the samples of one part

@@ -87,7 +87,8 @@ def by_number(name: str) -> list[tuple[bool, int, str]]:
     key = []
     for place, part in enumerate(re.split(r"([0-9]+)", name.lower())):
         is_number = place % 2 == 1
-        key.append((not is_number, int(part) if is_number else 0, part))
+        number = int(part) if is_number else 0
+        key.append((not is_number, number, part))
     return key
 
 

@@ -57,10 +57,12 @@ class BucketFiles:
         home = self.folder.parent
         names = []
         for path in paths[:NAMED]:
-            short = path.relative_to(home) if path.is_relative_to(home) else path  # a table may name any
-            names.append(shown(short.as_posix()))
-        more = f", and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-        self.unused.append(f"{', '.join(names)}{more}: {what}")
+            if path.is_relative_to(home):  # a table may name any
+                path = path.relative_to(home)
+            names.append(shown(path.as_posix()))
+        if len(paths) > NAMED:
+            names.append(f"and {len(paths) - NAMED} more")
+        self.unused.append(f"{', '.join(names)}: {what}")
 
 
 def endings() -> tuple[str, ...]:
@@ -88,11 +90,16 @@ def walked(folder: Path, clips: bool, found: BucketFiles, deep: int = 0, above: 
     found.seen += len(content)
     many = f"{found.folder} holds more than {MOST_FILES} files and folders. Give the folder of the images themselves."
     need(found.seen <= MOST_FILES, many, "folder.too_many")
-    hidden = {path: None for path in content if is_hidden(path)}
+    hidden = []
+    folders = []
+    for path in content:
+        if is_hidden(path):
+            hidden.append(path)
+        elif is_folder(path):
+            folders.append(path)
+        else:
+            yield path
     found.line([path for path in hidden if path.name.lower() not in IGNORED], "hidden, left out")
-    kept = [path for path in content if path not in hidden]
-    folders = {path: None for path in kept if is_folder(path)}
-    yield from (path for path in kept if path not in folders)
     for inner in folders:
         with naming("Folder", inner, "folder.unreadable"):
             inside = [path for path in inner.iterdir() if not is_hidden(path)]
@@ -133,18 +140,19 @@ def _sort_out_masks(found: BucketFiles, images: Sequence[Path]) -> None:
     alone = []
     for path in images:
         match = MASK.match(path.stem)
-        owner = by_name.get(_key(path.with_name(f"{match[1]}.png"))) if match else None
+        stem = match[1] if match else path.stem
         in_folder = path.parent.name.lower() in MASK_FOLDERS and path.parent != found.folder
+        owner = None
         if in_folder:
-            stem = match[1] if match else path.stem
             owner = by_name.get(_key(path.parent.parent / f"{stem}.png"))
+        elif match:
+            owner = by_name.get(_key(path.with_name(f"{stem}.png")))
         if owner is not None and owner != path:
             masks[owner] = path
         elif match or in_folder:
             alone.append(path)
-    twins = _twin_masks(found.folder, [path for path in images if path not in masks.values()])
     found.images = [path for path in images if path not in masks.values()]
-    found.masks = {**twins, **masks}
+    found.masks = _twin_masks(found.folder, found.images) | masks
     found.line(list(found.masks.values()), "used as masks: where they are dark an image is not trained on")
     found.line(alone, "used as images, although named like masks: no image of that name lies beside them")
 
@@ -155,7 +163,7 @@ def _key(path: Path) -> tuple[Path, str]:
 
 def _twin_masks(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
     """Masks in a folder beside the bucket, such as positive_mask/ or masks/positive/, by image."""
-    twins = {}
+    twins: dict[Path, Path] = {}
     sides = [folder.with_name(f"{folder.name}{mark}{name}") for mark in "-_" for name in MASK_FOLDERS]
     sides += [folder.parent / name / folder.name for name in MASK_FOLDERS]
     for side in sides:
@@ -163,9 +171,8 @@ def _twin_masks(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
             continue
         masks = {path.stem.lower(): path for path in side.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
         for image in images:
-            mask = masks.get(image.stem.lower()) if image.parent == folder else None
-            if mask is not None:
-                twins[image] = mask
+            if image.parent == folder and image.stem.lower() in masks:
+                twins[image] = masks[image.stem.lower()]
     return twins
 
 
@@ -177,7 +184,7 @@ def _find_captions(found: BucketFiles, files: Sequence[Path]) -> None:
             texts.setdefault((path.parent, path.stem), {}).setdefault(ending, path)
     for image in found.images:
         beside = texts.get((image.parent, image.stem), {})
-        first = next((beside[ending] for ending in CAPTION_ENDINGS if ending in beside), None)
+        first = next(filter(None, map(beside.get, CAPTION_ENDINGS)), None)
         if first is not None:
             found.captions[image] = first
         if ".json" in beside and beside[".json"] != first:

@@ -201,15 +201,17 @@ class TextSliderSpec(JsonSpec):
             return [(self.target, self.positive, self.negative)]
         prompts = []
         for attribute in self.hold:
-            target, positive, negative = (
-                f"{prompt}, {attribute}".removeprefix(", ") for prompt in (self.target, self.positive, self.negative)
-            )
-            prompts.append((target, positive, negative))
+            target = _joined(self.target, attribute)
+            prompts.append((target, _joined(self.positive, attribute), _joined(self.negative, attribute)))
         return prompts
 
     def __str__(self) -> str:
         held = f", hold {', '.join(self.hold)}" if self.hold else ""
         return f'"{self.target}": + "{self.positive}", - "{self.negative}"{held}, guidance {self.guidance:g}'
+
+
+def _joined(prompt: str, attribute: str) -> str:
+    return f"{prompt}, {attribute}" if prompt else attribute
 
 
 def held(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import SliderError, clean_text, is_number, need, parse_json, reason, shown
+from ..config.checks import SliderError, all_are, clean_text, is_number, need, parse_json, reason, shown
 from ..config.regular_files import inside, open_file, read_text
 from .bitmap import IMAGE_ENDINGS
 from .bucket_files import TABLES, BucketFiles
@@ -110,7 +110,7 @@ def _caption_of(value: Any, what: str) -> str:
     """The text of a .json or of a row: what stands under one of CAPTION_KEYS; a list of tags is joined."""
     if isinstance(value, Mapping):
         value = next((value[key] for key in CAPTION_KEYS if value.get(key) is not None), "")
-    if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+    if isinstance(value, list) and all_are(str, value):
         value = ", ".join(value)
     form = f"{what} must hold a text, or one under {', '.join(CAPTION_KEYS)}."
     need(isinstance(value, str), form, "caption.json")
@@ -124,9 +124,11 @@ def _strength_of(value: Any, what: str) -> float | None:
     if isinstance(written, str):
         with suppress(ValueError):
             written = float(written)
-    number = written is None or is_number(written)
-    need(number, f"{what}: strength must be a finite number, got {shown(repr(written))}.", "caption.strength")
-    return None if written is None else float(written)
+    if written is None:
+        return None
+    message = f"{what}: strength must be a finite number, got {shown(repr(written))}."
+    need(is_number(written), message, "caption.strength")
+    return float(written)
 
 
 def _table(path: Path, roots: Sequence[Path] | None) -> dict[str, Row]:
@@ -153,16 +155,24 @@ def has_strengths(folder: Path) -> bool:
     """Whether images right in a folder have strengths of their own, as far as the first bytes of what lies there show."""
     if not folder.is_dir():
         return False
-    files = [path for path in folder.iterdir() if path.is_file()]
-    images = {path.stem for path in files if path.suffix.lower() in IMAGE_ENDINGS}
-    notes = [path for path in files if path.suffix.lower() == ".json" and path.stem in images]
-    tables = [path for path in files if path.name.lower() in TABLES]
-    return bool(images) and any(map(_speaks_of_strength, [*tables, *notes]))
+    images = set()
+    notes = []
+    tables = []
+    for path in filter(Path.is_file, folder.iterdir()):
+        ending = path.suffix.lower()
+        if ending in IMAGE_ENDINGS:
+            images.add(path.stem)
+        elif path.name.lower() in TABLES:
+            tables.append(path)
+        elif ending == ".json":
+            notes.append(path)
+    beside = [path for path in notes if path.stem in images]
+    return bool(images) and any(map(_speaks_of_strength, [*tables, *beside]))
 
 
 def _speaks_of_strength(path: Path) -> bool:
     try:
         with open_file(path) as file:
-            return any(key.encode() in file.read(MOST_HEAD) for key in STRENGTH_KEYS[:1])
+            return STRENGTH_KEYS[0].encode() in file.read(MOST_HEAD)
     except (OSError, ValueError):
         return False

@@ -111,7 +111,8 @@ def _read_sample(path: Path, text: BucketText, copy_pixels: int) -> tuple[ImageS
     seen = look(path, copy_pixels)
     caption, *others = text.captions(path)
     strength = text.strength(path)
-    strength = text.spec.strength if strength is None else strength
+    if strength is None:
+        strength = text.spec.strength
     content = _content(path)
     if mask is not None:
         look(mask)
@@ -137,8 +138,9 @@ def _folder_files(spec: BucketSpec, roots: Sequence[Path] | None, clips: bool) -
     gone = f'Folder not found: {folder}. Check the path of the bucket "{spec.title}".'
     need(folder.is_dir(), gone, "folder.missing")
     files = bucket_files(folder, clips)
-    there = f" There: {'; '.join(files.unused)}." if files.unused else ""
-    empty = f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)}).{there}"
+    empty = f"Folder is empty: {folder}. Put images there ({', '.join(IMAGE_ENDINGS)})."
+    if files.unused:
+        empty += f" There: {'; '.join(files.unused)}."
     need(bool(files.images), empty, "folder.empty")
     return files
 
@@ -184,7 +186,8 @@ def read_bucket(
             if seen.copy:
                 copies_left -= seen.copy.width * seen.copy.height * len(seen.copy.getbands())
             samples.append(sample)
-            notes += [f"{path.name}: {note}" for note in seen.notes if not sample.is_clip]
+            if not sample.is_clip:
+                notes += [f"{path.name}: {note}" for note in seen.notes]
         except SliderError as fault:
             faults.append(fault)
         if on_image:

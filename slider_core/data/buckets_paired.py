@@ -27,13 +27,14 @@ def sides_of(buckets: Iterable[Bucket]) -> tuple[list[ImageSample], list[ImageSa
     return positive, negative
 
 
+def signs_in(bucket: Bucket) -> set[int]:
+    """The sides on which its images lie."""
+    return {sample.sign for sample in bucket.image_samples}
+
+
 def graded(buckets: Iterable[Bucket]) -> bool:
     """Whether the images of a bucket lie on both sides, by strengths of their own."""
-    for bucket in buckets:
-        signs = {sample.sign for sample in bucket.image_samples}
-        if {1, -1} <= signs:
-            return True
-    return False
+    return any({1, -1} <= signs_in(bucket) for bucket in buckets)
 
 
 def staged_pairs(buckets: Sequence[Bucket]) -> Pairs:
@@ -64,8 +65,7 @@ def staged_pairs(buckets: Sequence[Bucket]) -> Pairs:
 def _pairs_of_stages(stages: dict[float, ImageSample]) -> Pairs:
     positive = [stages[strength] for strength in sorted(stages, reverse=True) if strength > 0]
     negative = [stages[strength] for strength in sorted(stages) if strength < 0]
-    count = max(len(positive), len(negative))
-    pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    pairs = _in_turn(positive, negative)
     if 0.0 in stages:
         pairs += [(positive[0], stages[0.0]), (stages[0.0], negative[0])]
     return pairs
@@ -88,23 +88,35 @@ def match_pairs(positive: list[ImageSample], negative: list[ImageSample], how: P
         alone = partnerless(positive, negative) or ["names that occur twice on a side"]
         fix = "Rename them, or set pairing to auto or order."
         raise SliderError(f"No partner of the same name: {', '.join(alone)}. {fix}", "dataset.partner")
-    count = max(len(positive), len(negative))
-    pairs = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    pairs = _in_turn(positive, negative)
     if how is Pairing.ORDER:
         return pairs, "matched by order"
-    return pairs, f"matched by order ({'the file names differ' if unique else 'some file names occur twice'})"
+    why = "the file names differ" if unique else "some file names occur twice"
+    return pairs, f"matched by order ({why})"
+
+
+def _in_turn(positive: Sequence[ImageSample], negative: Sequence[ImageSample]) -> Pairs:
+    """The first with the first and so on; the shorter side goes round."""
+    count = max(len(positive), len(negative))
+    return [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
 
 
 def _by_name(numbered: bool, alone: Sequence[str]) -> str:
     how = "matched by their place in the batch" if numbered else "matched by file name"
-    return f"{how}; without a partner, and left out of them: {', '.join(alone)}" if alone else how
+    if alone:
+        how += f"; without a partner, and left out of them: {', '.join(alone)}"
+    return how
+
+
+def lower_names(samples: Sequence[ImageSample]) -> set[str]:
+    return {sample.name.lower() for sample in samples}
 
 
 def partnerless(positive: Sequence[ImageSample], negative: Sequence[ImageSample], most: int = 5) -> list[str]:
     """The images whose name the other side does not have, the first `most` of them."""
     alone: list[str] = []
     for side, samples, others in (("positive", positive, negative), ("negative", negative, positive)):
-        names = {other.name.lower() for other in others}
+        names = lower_names(others)
         alone += [f"{side}/{sample.path.name}" for sample in samples if sample.name.lower() not in names]
     alone.sort()
     if len(alone) > most:
@@ -118,12 +130,13 @@ def unequal_sides(buckets: Sequence[Bucket]) -> str:
     folders: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for bucket in buckets:
         title = bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder
-        for sign in {sample.sign for sample in bucket.image_samples}:
+        for sign in signs_in(bucket):
             folders[sign].append(title)
     plus = f"{len(positive)} positive images ({', '.join(folders[1])})"
     minus = f"{len(negative)} negative ({', '.join(folders[-1])})"
-    shared = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}
-    alone = partnerless(positive, negative) if shared else []
+    alone: list[str] = []
+    if lower_names(positive) & lower_names(negative):
+        alone = partnerless(positive, negative)
     missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
     return (
         f"Unequal counts: {plus} but {minus}.{missing} Add or remove images until both sides have the same number, or set "

@@ -27,7 +27,7 @@ from .bucket_files import BucketFiles
 from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
 from .bucket_text import has_strengths
 from .buckets import GRAPH, Bucket, ImageSample, files_of, joined, read_bucket
-from .buckets_paired import graded, match_pairs, sides_of, staged_pairs, unequal_sides
+from .buckets_paired import graded, lower_names, match_pairs, sides_of, signs_in, staged_pairs, unequal_sides
 
 NAMED = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 ALSO_NAMED = {"pos": 1.0, "neg": -1.0, "plus": 1.0, "minus": -1.0}
@@ -109,7 +109,9 @@ def bucket_folders(
     """
     root = Path(root)
     folders = _folders_in(root)
-    chosen = _chosen(folders, strength, positive, negative) if positive or negative else {}
+    chosen = {}
+    if positive or negative:
+        chosen = _chosen(folders, strength, positive, negative)
     strengths = chosen or _strengths_of([folder.name for folder in folders], strength)
     buckets = []
     for folder in folders:
@@ -117,9 +119,11 @@ def bucket_folders(
         if not strengths and has_strengths(folder):
             value = 0.0
         if value is not None:
+            bucket = BucketSpec(str(folder), value, caption, **choices)  # type: ignore[arg-type]
             again = _REPEATED.fullmatch(folder.name)
-            repeats = {"repeats": max(0, int(again[1]) - 1)} if again else {}
-            buckets.append(BucketSpec(str(folder), value, caption, **choices, **repeats))  # type: ignore[arg-type]
+            if again:
+                bucket = replace(bucket, repeats=max(0, int(again[1]) - 1))
+            buckets.append(bucket)
         elif not chosen:
             _refuse_misspelt(folder)
     if not buckets and has_strengths(root):
@@ -132,11 +136,15 @@ def bucket_folders(
 def _need_sides(root: Path, folders: Sequence[Path], buckets: Sequence[BucketSpec]) -> None:
     """SliderError where no folder stands for one of the sides."""
     for name, sign in (("positive", 1), ("negative", -1)):
-        if not any(bucket.strength * sign > 0 for bucket in buckets):
-            there = f" There: {', '.join(folder.name for folder in folders[:5])}." if folders else ""
-            needed = f"A slider needs positive/ and negative/ images, or strength_+1/ and strength_-1/.{there}"
-            choice = " Or say which two they are (positive_folder and negative_folder)." if len(folders) > 1 else ""
-            raise SliderError(f"Folder missing: {root / name}. {needed}{choice}", "dataset.side")
+        if all(bucket.sign != sign for bucket in buckets):
+            message = (
+                f"Folder missing: {root / name}. A slider needs positive/ and negative/ images, or strength_+1/ and strength_-1/."
+            )
+            if folders:
+                message += f" There: {', '.join(folder.name for folder in folders[:5])}."
+            if len(folders) > 1:
+                message += " Or say which two they are (positive_folder and negative_folder)."
+            raise SliderError(message, "dataset.side")
 
 
 def _chosen(folders: Sequence[Path], strength: float, positive: str, negative: str) -> dict[str, float]:
@@ -193,7 +201,7 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     """Buckets that were read as a dataset, with its pairs. One side may be missing yet: training asks for both."""
     positive, negative = sides_of(buckets)
     lines = [*map(_line, buckets), *notes]
-    names = {sample.name.lower() for sample in positive} & {sample.name.lower() for sample in negative}
+    names = lower_names(positive) & lower_names(negative)
     stages = staged_pairs(buckets) if spec.pairing in (Pairing.AUTO, Pairing.NAME) else []
     if graded(buckets) and not names and not stages and spec.pairing is Pairing.AUTO:
         spec = replace(spec, pairing=Pairing.RANDOM)
@@ -221,9 +229,13 @@ def assembled(buckets: Sequence[Bucket], spec: DatasetSpec, notes: Sequence[str]
     return Dataset(tuple(buckets), tuple(pairs), "\n".join(lines), spec)
 
 
+def _captions_in(samples: Sequence[ImageSample]) -> int:
+    return sum(bool(sample.caption) for sample in samples)
+
+
 def _one_sided_captions(positive: Sequence[ImageSample], negative: Sequence[ImageSample]) -> list[str]:
     """A line where one side has captions and the other has none: words would tell the sides apart."""
-    counts = [sum(bool(sample.caption) for sample in side) for side in (positive, negative)]
+    counts = [_captions_in(positive), _captions_in(negative)]
     if not positive or not negative or all(counts) or not any(counts):
         return []
     having, lacking = ("positive", "negative") if counts[0] else ("negative", "positive")
@@ -246,7 +258,7 @@ def _check_clips(buckets: Sequence[Bucket], pairs: Iterable[tuple[ImageSample, I
 
 def _line(bucket: Bucket) -> str:
     spec = bucket.spec
-    captions = sum(bool(sample.caption) for sample in bucket.image_samples)
+    captions = _captions_in(bucket.image_samples)
     most = max((len(sample.captions) for sample in bucket.image_samples), default=1)
     place = "from the graph" if spec.folder == GRAPH else f"in {spec.title}"
     line = f"{_strengths_in(bucket)}: {len(bucket.image_samples)} images {place}, {captions} with a caption"
@@ -262,8 +274,12 @@ def _line(bucket: Bucket) -> str:
 def _strengths_in(bucket: Bucket) -> str:
     """The strength of a bucket's images, or the least and the greatest of them."""
     strengths = {sample.strength for sample in bucket.image_samples} or {bucket.spec.strength}
-    ends = sorted({min(strengths), max(strengths)})
-    return " to ".join(f"{strength:+g}" if strength else "0" for strength in ends)
+    least, most = min(strengths), max(strengths)
+    return _signed(most) if least == most else f"{_signed(least)} to {_signed(most)}"
+
+
+def _signed(strength: float) -> str:
+    return f"{strength:+g}" if strength else "0"
 
 
 def read_dataset(
@@ -297,9 +313,11 @@ def read_dataset(
         bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs), files)
         buckets.append(bucket)
         faults += bucket_faults
+    signs = {bucket_spec.sign for bucket_spec in specs}
+    for bucket in buckets:
+        signs |= signs_in(bucket)
     for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):
-        signs = {sample.sign for bucket in buckets for sample in bucket.image_samples}
-        if sign not in signs and all(bucket_spec.sign != sign for bucket_spec in specs):
+        if sign not in signs:
             faults.append(SliderError(f"No {side} bucket: give one folder a strength {advice} 0.", "dataset.side"))
     if faults:
         raise joined(faults)

@@ -138,7 +138,8 @@ def _fit_picture(picture: Image.Image, at: Fitted) -> torch.Tensor:
 def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
     """The pixels to train on, in full size. Every call opens the file."""
     if sample.pixels is not None:
-        return Pixels([from_tensor(sample.pixels)], None if sample.mask is None else from_tensor(sample.mask))
+        mask = None if sample.mask is None else from_tensor(sample.mask)
+        return Pixels([from_tensor(sample.pixels)], mask)
     if sample.is_clip:
         return Pixels(load_clip(sample.path, spec.frames, spec.rgb))
     picture = load_image(sample.path)
@@ -152,8 +153,9 @@ def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
 def small_image(at: Fitted, spec: DatasetSpec) -> torch.Tensor:
     """(3, H, W) in [0, 1] to look at, of a clip the first frame: from the small copy where there is one."""
     copy = at.image_sample.copy
-    picture = over(copy, spec.rgb) if copy else decode(at.image_sample, replace(spec, frames=1)).frames[0]
-    return _fit_picture(picture, at)
+    if copy:
+        return _fit_picture(over(copy, spec.rgb), at)
+    return _fit_picture(decode(at.image_sample, replace(spec, frames=1)).frames[0], at)
 
 
 def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
@@ -168,7 +170,8 @@ def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
                 lost.append((share, one.image_sample.path.name))
     lines = ["Sizes: " + ", ".join(f"{size} ({number})" for size, number in count.most_common()) + "."]
     if lost:
-        names = ", ".join(f"{name} ({share:.0%})" for share, name in sorted(lost, reverse=True)[:3])
-        more = ", ..." if len(lost) > 3 else ""
-        lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {names}{more}.")
+        names = [f"{name} ({share:.0%})" for share, name in sorted(lost, reverse=True)[:3]]
+        if len(lost) > 3:
+            names.append("...")
+        lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {', '.join(names)}.")
     return lines

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, count, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 from ..config.checks import SliderError, need, reason
@@ -17,7 +17,7 @@ from .bitmap_clip import by_number
 from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
 from .buckets import ImageSample
-from .buckets_paired import match_pairs
+from .buckets_paired import lower_names, match_pairs
 
 SIDES = ("positive", "negative", "neutral")
 REMOVED = "removed"
@@ -65,18 +65,22 @@ def need_flat(folder: Path) -> None:
 def folder_rows(folder: Path) -> FolderRows:
     """The pairs of a folder as they are now, also of one that is being filled and lacks some."""
     positive, negative = _samples(folder, "positive"), _samples(folder, "negative")
-    neutral = tuple(sample.path.name for sample in _samples(folder, "neutral"))
+    neutral = _file_names(_samples(folder, "neutral"))
     pairs = match_pairs(positive, negative, Pairing.AUTO)[0] if positive and negative else []
-    names = [[sample.name.lower() for sample in side] for side in (positive, negative)]
-    unique = all(len(set(side)) == len(side) for side in names)
+    unique = all(len(lower_names(side)) == len(side) for side in (positive, negative))
     if unique and all(plus.name.lower() == minus.name.lower() for plus, minus in pairs):
         return FolderRows(_rows_by_name(positive, negative), True, neutral)
-    by_order = zip_longest([sample.path.name for sample in positive], [sample.path.name for sample in negative])
+    by_order = zip_longest(_file_names(positive), _file_names(negative))
     return FolderRows(tuple(by_order), False, neutral)
 
 
+def _file_names(samples: Sequence[ImageSample]) -> tuple[str, ...]:
+    return tuple(sample.path.name for sample in samples)
+
+
 def _rows_by_name(positive: Sequence[ImageSample], negative: Sequence[ImageSample]) -> tuple[Row, ...]:
-    plus, minus = ({sample.name.lower(): sample.path.name for sample in side} for side in (positive, negative))
+    plus = {sample.name.lower(): sample.path.name for sample in positive}
+    minus = {sample.name.lower(): sample.path.name for sample in negative}
     names = sorted(plus.keys() | minus.keys(), key=by_number)
     return tuple((plus.get(name), minus.get(name)) for name in names)
 
@@ -127,9 +131,15 @@ def _target(folder: Path, place: str, source: Path) -> Path:
 
 def _free(file: Path) -> Path:
     """The file's own name, or one with a number: no other file begins so, thus its caption finds a place too."""
-    taken = {path.stem.lower() for path in file.parent.iterdir()} if file.parent.is_dir() else set()
-    stems = chain([file.stem], (f"{file.stem} ({n})" for n in count(2)))
-    return file.with_name(next(stem for stem in stems if stem.lower() not in taken) + file.suffix)
+    taken = set()
+    if file.parent.is_dir():
+        taken = {path.stem.lower() for path in file.parent.iterdir()}
+    stem = file.stem
+    number = 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{file.stem} ({number})"
+    return file.with_name(stem + file.suffix)
 
 
 def _captions(image: Path) -> list[Path]:

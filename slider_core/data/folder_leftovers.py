@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.checks import first_of
 from .bucket_files import MASK_FOLDERS, NAMED, endings, is_hidden
 from .bucket_spec import BucketSpec
 from .folder_files import REMOVED
@@ -30,11 +31,11 @@ def leftovers(root: Path, buckets: Sequence[BucketSpec]) -> list[str]:
     lines = []
     if folders:
         lines.append(
-            f"Not used: {_listed(folders)} in {root}, which are no side of it. Name a folder positive, negative, "
+            f"Not used: {first_of(folders, NAMED)} in {root}, which are no side of it. Name a folder positive, negative, "
             "neutral or like strength_+0.5."
         )
     if files:
-        lines.append(f"Not used: {_listed(files)} in {root}. Put images into positive/, negative/ or neutral/.")
+        lines.append(f"Not used: {first_of(files, NAMED)} in {root}. Put images into positive/, negative/ or neutral/.")
     return lines
 
 
@@ -49,8 +50,3 @@ def _has_images(folder: Path) -> bool:
 def _of_masks(name: str) -> bool:
     """masks/, positive_mask/ and the like."""
     return name.lower().rpartition("_")[2].rpartition("-")[2] in MASK_FOLDERS
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

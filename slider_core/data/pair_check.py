@@ -200,7 +200,9 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
     grey = luma(image)
     laplacian = _bends(grey)
     bends = float(laplacian.square().mean())
-    edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends)) if bends > 1e-9 else 0.0
+    edges = 0.0
+    if bends > 1e-9:
+        edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends))
     enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
     brightness, contrast = float(grey.mean()), float(grey.std(correction=0))
     sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
@@ -219,7 +221,8 @@ def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int
     if place != (0, 0):
         beside = [(place[0] + x, place[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
         after, place = max((_overlap(a, b, place), place) for place in beside)
-    return place if place != (0, 0) and after > ALIGNED and 1 - after < (1 - before) / 2 else None
+    aligned = after > ALIGNED and 1 - after < (1 - before) / 2
+    return place if aligned and place != (0, 0) else None
 
 
 def _likely_shifts(a: torch.Tensor, b: torch.Tensor) -> list[tuple[int, int]]:

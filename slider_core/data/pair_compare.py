@@ -41,12 +41,14 @@ class Belonging:
 
     def strangers(self) -> list[int]:
         """The pairs whose two images do not belong together, where those of the others do."""
-        found = []
+        found: list[int] = []
+        if self.unpaired or len(self.of_pairs) < FEWEST:
+            return found
         for i, own in enumerate(self.of_pairs):
-            others = torch.tensor([value for j, value in enumerate(self.of_pairs) if j != i])
-            if len(others) + 1 >= FEWEST and own < ALONE and float(others.median()) > OTHERS:
+            others = torch.tensor([*self.of_pairs[:i], *self.of_pairs[i + 1 :]])
+            if own < ALONE and float(others.median()) > OTHERS:
                 found.append(i)
-        return [] if self.unpaired else found
+        return found
 
 
 def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = ()) -> Belonging:

@@ -10,7 +10,7 @@ right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -100,10 +100,9 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
         held = [_held(one, sign, references) for one, sign in zip(cosine, signs, strict=True)]
         best = max(range(len(cosine)), key=lambda i: held[i])
         known = held[best] >= agrees and int((signs[best] < 0).sum()) * 2 < count
-        against = _accused(cosine, signs[best], references, accuses) if known else {}
-        result = Direction(against, held[best], known, (*result.signs, *signs))
+        result = Direction({}, held[best], known, (*result.signs, *signs))
         if known:
-            break
+            return replace(result, against=_accused(cosine, signs[best], references, accuses))
     return result
 
 

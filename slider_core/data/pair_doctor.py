@@ -9,6 +9,7 @@ from enum import Enum
 
 import torch
 
+from ..config.checks import counted
 from .bitmap_clip import by_number
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
 from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
@@ -70,7 +71,9 @@ class PairsReport:
     def summary(self) -> str:
         shares = sorted(pair.share for pair in self.pairs)
         count = counted(len(shares), "pair")
-        return f"{count}, {shares[0]:.1%} to {shares[-1]:.1%} of the picture differs." if shares else f"{count}."
+        if not shares:
+            return f"{count}."
+        return f"{count}, {shares[0]:.1%} to {shares[-1]:.1%} of the picture differs."
 
     def lines(self, most: int = 5) -> list[str]:
         """The report, worst first: one line for a finding, at most `most` of a kind, then the names of the rest."""
@@ -80,16 +83,12 @@ class PairsReport:
             lines += [f.text for f in of_kind[:most]]
             rest = list(dict.fromkeys(plain(f.pair or "") for f in of_kind[most:]))
             if rest:
-                more = ", ..." if len(rest) > 20 else ""
-                lines.append(f"{kind.value.capitalize()}, {len(rest)} more: {', '.join(rest[:20])}{more}.")
+                names = rest if len(rest) <= 20 else [*rest[:20], "..."]
+                lines.append(f"{kind.value.capitalize()}, {len(rest)} more: {', '.join(names)}.")
         if self.unused and not lines:
             above = f"{counted(self.unused, 'line')} above about files that were not used"
             lines = [f"No fault found in the pairs themselves; {above}."]
         return [*(lines or ["Nothing found that would hurt."]), *self.notes]
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,8 @@ def _compared(pair: PairFigures, of_sides: set[Kind]) -> Iterator[Finding]:
 
 def _of_pair(pair: PairFigures, of_sides: set[Kind], together: Together) -> Iterator[Finding]:
     compared: list[Finding] = []
-    unpaired, stranger = together.unpaired, any(pair is one for one in together.strangers)
-    if any(pair is one for one in together.same):
+    unpaired, stranger = together.unpaired, _among(pair, together.strangers)
+    if _among(pair, together.same):
         what = f"nothing differs between its positive and its negative ({pair.share:.2%})"
         yield _finding(Kind.IDENTICAL, pair.name, what, "Replace one of the two.")
     if not unpaired and min(pair.positive.contrast, pair.negative.contrast) >= FLAT:
@@ -237,10 +236,26 @@ def _same(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> list[PairFig
     return same
 
 
+def _among(pair: PairFigures, several: list[PairFigures]) -> bool:
+    """Whether it is one of several, not only equal to one."""
+    return any(pair is one for one in several)
+
+
+def _others(pairs: list[PairFigures], left_out: list[PairFigures]) -> list[PairFigures]:
+    return [pair for pair in pairs if not _among(pair, left_out)]
+
+
+def _views(pairs: list[PairFigures]) -> torch.Tensor:
+    """(pairs, 2, 4, cells, cells): the small pictures of each."""
+    if not pairs:
+        return torch.empty(0, 2, 4, 1, 1)
+    return torch.stack([pair.views for pair in pairs])
+
+
 def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
     same = _same(pairs, sides)
-    differing = [pair for pair in pairs if all(pair is not one for one in same)]
-    views = torch.stack([pair.views for pair in differing]) if differing else torch.empty(0, 2, 4, 1, 1)
+    differing = _others(pairs, same)
+    views = _views(differing)
     direction = way_round(views)
     common = belonging(views, direction.signs)
     if len(differing) < FEWEST:  # too few to compare: each by itself
@@ -253,9 +268,9 @@ def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together
         pixels = round(moved[0] * width / CELLS), round(moved[1] * height / CELLS)
         return Together(same, differing, common, Direction({}, 0.0, False), False, [], pixels)
     strangers = [differing[i] for i in common.strangers()]
-    kept = [pair for pair in differing if all(pair is not one for one in strangers)]
+    kept = _others(differing, strangers)
     if strangers and not common.unpaired:
-        direction = way_round(torch.stack([pair.views for pair in kept]))
+        direction = way_round(_views(kept))
     return Together(same, kept, common, direction, common.unpaired, strangers)
 
 
@@ -271,10 +286,11 @@ def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
         advice = "Set pairing to random, or train with denoise_rotating."
         yield _finding(Kind.UNPAIRED, None, f"{what} ({figures})", advice)
     else:
-        sound = {i: cosine for i, cosine in together.direction.against.items() if together.differing[i].shift is None}
-        for i, cosine in sound.items():
-            what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
-            yield _finding(Kind.WRONG_WAY, together.differing[i].name, what, "Swap its two files if it is.")
+        for i, cosine in together.direction.against.items():
+            pair = together.differing[i]
+            if pair.shift is None:
+                what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
+                yield _finding(Kind.WRONG_WAY, pair.name, what, "Swap its two files if it is.")
     if 0 < len(pairs) < FEW:
         advice = f"From {FEW} up, what they have in common stands out; 6 to 20 are better."
         yield _finding(Kind.TOO_FEW, None, f"Only {counted(len(pairs), 'pair')}", advice)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import SliderError, clean_text, nearest, need, parse_json, shown
+from ..config.checks import SliderError, all_are, clean_text, nearest, need, parse_json, shown
 from ..config.regular_files import read_text
 
 SHIPPED = Path(__file__).with_name("pair_prompts.json")
@@ -88,7 +88,7 @@ def _concept(path: Path, name: str, fields: Mapping[str, Any], lists: Mapping[st
         near = nearest(subjects, list(lists))
         need(subjects in lists, f'{where}: no list of subjects is named "{shown(subjects)}"; {near}', "pair_prompts.list")
         subjects = lists[subjects]
-    texts = isinstance(subjects, list) and all(isinstance(subject, str) for subject in subjects)
+    texts = isinstance(subjects, list) and all_are(str, subjects)
     need(texts, f"{where}: subjects must be a list of texts, or the name of a shipped one.", "pair_prompts.subjects")
     try:
         return pair_prompts(fields["positive"], fields["negative"], "\n".join(subjects), name)

@@ -9,9 +9,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..canvas import font
+from ..config.checks import counted
 from .bitmap import Colour
 from .pair_check import PairFigures, PairImages, luma, plain
-from .pair_doctor import Finding, PairsReport, counted
+from .pair_doctor import Finding, PairsReport
 
 INK = (28, 28, 32)
 PAPER = (255, 255, 255)
@@ -63,11 +64,14 @@ def _row(images: PairImages, pair: PairFigures, findings: Sequence[Finding], cel
 
 def _heading(report: PairsReport, shown: int) -> list[Line]:
     """The title, the summary and what there is to say of all pairs."""
-    verdict = counted(len(report.findings), "finding") + "."
-    if not report.findings:
-        verdict = report.lines()[0] if report.pairs else "Nothing to examine."
-    left_out = f" {shown} of them are shown." if shown < len(report.pairs) else ""
-    heading: list[Line] = [("Pair doctor", 22, INK), (f"{report.summary}{left_out} {verdict}", 14, GREY)]
+    line = report.summary
+    if shown < len(report.pairs):
+        line += f" {shown} of them are shown."
+    if report.findings:
+        line += f" {counted(len(report.findings), 'finding')}."
+    else:
+        line += f" {report.lines()[0] if report.pairs else 'Nothing to examine.'}"
+    heading: list[Line] = [("Pair doctor", 22, INK), (line, 14, GREY)]
     heading += [(finding.text, 14, RED) for finding in report.of(None)]
     return heading
 

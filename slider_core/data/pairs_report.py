@@ -70,9 +70,11 @@ def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
     """The name of the two files, or both; with their folders where there are several of that name."""
     names = []
     for sample in (positive, negative):
-        folder = f"{sample.path.parent.name}/" if twice and sample.pixels is None else ""
-        names.append(folder + sample.path.name)
-    return names[0] if names[0] == names[1] else " / ".join(names)
+        name = sample.path.name
+        if twice and sample.pixels is None:
+            name = f"{sample.path.parent.name}/{name}"
+        names.append(name)
+    return " / ".join(dict.fromkeys(names))
 
 
 def pairs_report(dataset: Dataset) -> tuple[list[tuple[Files, PairImages]], PairsReport]:
@@ -100,7 +102,7 @@ def examined(dataset: Dataset) -> Examination:
         lines.append(f"Not examined, because they show an image again with another partner: {again}.")
     elif rest > 0:
         lines.append(f"The first {len(images)} pairs were examined, {rest} were not.")
-    of_pairs = [(files, [_alone(finding) for finding in report.of(pair.name)]) for files, pair in pairs]
+    of_pairs = [(files, list(map(_alone, report.of(pair.name)))) for files, pair in pairs]
     of_all = [finding.text for finding in report.of(None)]
     return Examination(contact_sheet(images, report), lines, report.summary, of_all, of_pairs)
 

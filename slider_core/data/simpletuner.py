@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import LONGEST_NAME, SliderError, is_number, nearest, need, shown
+from ..config.checks import LONGEST_NAME, SliderError, all_are, is_number, nearest, need, shown
 from ..config.regular_files import read_json
 from .bucket_spec import BucketSpec, CaptionFrom, Crop
 from .buckets import joined
@@ -122,7 +122,8 @@ class _Entry:
 def _check_keys(entry: _Entry) -> None:
     idle = [key for key, value in entry.fields.items() if key in IDLE and value not in (None, "", False)]
     if idle:
-        entry.note(f"{', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no meaning here.")
+        have = "has" if len(idle) == 1 else "have"
+        entry.note(f"{', '.join(idle)} {have} no meaning here.")
     for key in entry.fields:
         if key in USED or key in IDLE or REMARK.match(key):
             continue
@@ -143,7 +144,9 @@ def _captions(entry: _Entry) -> tuple[CaptionFrom, str | None, str]:
         if not prompt:
             entry.fault("the caption strategy instanceprompt needs an instance_prompt.", "instance_prompt")
         return CaptionFrom.INSTANCEPROMPT, prompt, ""
-    captions = CaptionFrom(strategy) if strategy in strategies else CaptionFrom.TEXTFILE
+    captions = CaptionFrom.TEXTFILE
+    if strategy in strategies:
+        captions = CaptionFrom(strategy)
     if captions is CaptionFrom.TEXTFILE and not entry.flag("disable_multiline_split"):
         captions = CaptionFrom.TEXTLINES
     trigger = prompt if entry.flag("prepend_instance_prompt") else ""
@@ -223,7 +226,7 @@ def _bucket(entry: _Entry, base: Path) -> BucketSpec | None:
 def _backends(path: Path) -> list[dict[str, Any]]:
     """What a dataset file holds; SliderError when it is no list of objects."""
     backends: Any = read_json(path, "Dataset file", "dataset_file.unreadable", MOST_BYTES, "dataset_file.json")
-    listed = isinstance(backends, list) and len(backends) > 0 and all(isinstance(entry, dict) for entry in backends)
+    listed = isinstance(backends, list) and len(backends) > 0 and all_are(dict, backends)
     wanted = "a list of backends is needed, each with an id and an instance_data_dir"
     need(listed, f"Dataset file {path}: {wanted}.", "dataset_file.list")
     many = f"Dataset file {path}: {len(backends)} backends; {MOST_BACKENDS} at most, of {MOST_FIELDS} fields."

@@ -73,14 +73,14 @@ def _median_agreement(positives: Sequence[torch.Tensor], negatives: Sequence[tor
 
 def _partners_nearest(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
     """Whether partners lie nearer than chance has it. An image alone of its shape has nobody else to be near to."""
-    groups: dict[torch.Size, list[int]] = defaultdict(list)
-    for number, positive in enumerate(positives):
-        groups[positive.shape].append(number)
+    groups: dict[torch.Size, list[tuple[torch.Tensor, torch.Tensor]]] = defaultdict(list)
+    for pair in zip(positives, negatives, strict=True):
+        groups[pair[0].shape].append(pair)
     near = variance = 0.0
-    total = sum(len(numbers) for numbers in groups.values() if len(numbers) > 1)
-    for numbers in groups.values():
-        if len(numbers) > 1:
-            weight = len(numbers) / total
-            near += weight * nearer_share([positives[n] for n in numbers], [negatives[n] for n in numbers])
-            variance += (weight * _chance(len(numbers))) ** 2
+    compared = [pairs for pairs in groups.values() if len(pairs) > 1]
+    total = sum(map(len, compared))
+    for pairs in compared:
+        weight = len(pairs) / total
+        near += weight * nearer_share(*zip(*pairs, strict=True))
+        variance += (weight * _chance(len(pairs))) ** 2
     return total > 0 and near <= min(NEAR, 0.5 - SIGMAS * variance**0.5)

@@ -96,8 +96,11 @@ class Encoder:
         """One image from the disk, or encoded; `pixels` is asked only then."""
         at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.crop.value} {fitted.flip}"
         look = f"{spec.background} {spec.alpha.value} {spec.frames}"
-        key = self.disk.key("image", self.image_mark, fitted.image_sample.content, at, look) if self.disk else ""
-        stored = self.disk.get(key) if self.disk else None
+        key = ""
+        stored = None
+        if self.disk:
+            key = self.disk.key("image", self.image_mark, fitted.image_sample.content, at, look)
+            stored = self.disk.get(key)
         if isinstance(stored, list) and len(stored) == 2 and isinstance(stored[0], torch.Tensor):
             return stored[0], stored[1]
         image, mask = pixels().fitted(fitted)
@@ -167,7 +170,9 @@ def _with_references(samples: list[Sample], which: Reference, backend: Backend) 
         latent = sample.latent
         if sample.pair is not None:
             positive, negative = pairs[sample.pair]
-            latent = positive.latent if which is Reference.OTHER and sample is negative else negative.latent
+            latent = negative.latent
+            if which is Reference.OTHER and sample is negative:
+                latent = positive.latent
         result.append(referenced(sample, latent, backend))
     return result
 

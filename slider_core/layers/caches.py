@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,10 +21,11 @@ from torch import nn
 
 CLEARS = re.compile(r"^(clear|reset|empty|flush|forget)_\w*cache\w*$")
 DEPTH = 3  # of containers and objects in which tensors are looked for
-CLOSE_LOOKS = 4  # calls of a model, in each block that watches it, after which its attributes are looked through
+CLOSE_LOOKS = 4  # first calls of a model, in each block that watches it, at which its attributes are looked through
 TRIALS = 8  # attributes that are emptied for a trial, at most
-OWN = {"_parameters", "_buffers", "_modules"}  # torch's; hooks and flags hold no tensors
+OWN = frozenset(nn.Module().__dict__)  # torch's: parameters, buffers, modules; hooks and flags hold no tensors
 Place = tuple[nn.Module, str]
+_CALLS: ContextVar[int] = ContextVar("calls", default=0)
 
 
 @dataclass
@@ -59,8 +61,9 @@ def _full(module: nn.Module) -> dict[Place, Any]:
     for part in module.modules():
         if part._parameters and not part._modules:
             continue  # a layer: what it holds is the host's
-        for name, value in part.__dict__.items():
-            if name not in OWN and not callable(value) and _holds_tensors(value):
+        for name in part.__dict__.keys() - OWN:
+            value = part.__dict__[name]
+            if not callable(value) and _holds_tensors(value):
                 places[part, name] = value
     return places
 
@@ -78,42 +81,49 @@ def _put(place: Place, value: Any) -> None:
         part.__dict__[name] = value
 
 
+@contextmanager
+def watched_as(call: int) -> Iterator[None]:
+    """Within the block a `Watch` that begins counts its first call as this one, from 1: for blocks of one call each."""
+    token = _CALLS.set(call - 1)
+    try:
+        yield
+    finally:
+        _CALLS.reset(token)
+
+
 class Watch:
-    """Looks through a model's attributes before and after its first calls within one block."""
+    """Looks through a model's attributes before and after its first calls within one block, and then ever more rarely: in a
+    large model a look takes tens of milliseconds."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.looks = 0
+        self.calls = _CALLS.get()
         self.before: dict[Place, Any] | None = None
 
     def begin(self) -> None:
-        self.before = None
-        if self.looks < CLOSE_LOOKS:
-            self.looks += 1
-            self.before = _full(self.module)
+        self.calls += 1
+        power_of_two = self.calls & (self.calls - 1) == 0
+        self.before = _full(self.module) if self.calls <= CLOSE_LOOKS or power_of_two else None
 
-    def end(self) -> None:
+    def end(self) -> list[Place]:
+        """Attributes with tensors of which it is not known whether they are caches or constants, where it was looked."""
         if self.before is None:
-            return
+            return []
         caches = _known(self.module)
-        for place, value in _full(self.module).items():
+        full = _full(self.module)
+        for place, value in full.items():
             if place not in self.before and place not in caches.empty:
                 caches.empty[place] = _emptied(value)
         self.before = None
+        return [place for place in full if place not in caches.constants and place not in caches.empty][:TRIALS]
 
 
-def untried(module: nn.Module) -> list[Place]:
-    """Attributes with tensors of which it is not known whether they are caches or constants."""
-    caches = _known(module)
-    return [place for place in _full(module) if place not in caches.constants and place not in caches.empty][:TRIALS]
-
-
-def try_out(module: nn.Module, call: Callable[[], Any]) -> bool:
-    """Find out which attributes that hold tensors are caches: those that `call()`, a call of the model, fills again. Whether
-    there were any."""
+def try_out(module: nn.Module, untried: Sequence[Place], call: Callable[[], Any]) -> bool:
+    """Find out which of these attributes, which hold tensors, are caches: those that `call()`, a call of the model, fills again.
+    Whether there were any."""
     caches = _known(module)
     found = len(caches.empty)
-    for place in untried(module):
+    for place in untried:
         part, name = place
         value = part.__dict__[name]
         part.__dict__[name] = _emptied(value)

@@ -54,13 +54,18 @@ def custom(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, 
 def _by_pattern(paths: Sequence[str], pattern: str, aliases: Aliases) -> list[Target]:
     """The layers whose path matches, else those of which another program's name does."""
     targets = list(map(Target, matching(paths, (pattern,))))
-    targets = targets or [aliases[alias] for alias in matching(list(aliases), (pattern,))]
+    targets = targets or _by_alias(aliases, pattern)
     if not targets:
         plain = re.sub(r"[\\^$?:()]", "", pattern)
         close = difflib.get_close_matches(plain, paths, n=3, cutoff=0.2) or paths[:3]
         message = f'Target pattern "{pattern}" matches no layer; the nearest are: {", ".join(close)}.'
         raise SliderError(message, "target.pattern_unmatched")
     return targets
+
+
+def _by_alias(aliases: Aliases, pattern: str) -> list[Target]:
+    """The layers of which another program's name matches."""
+    return [aliases[alias] for alias in matching(list(aliases), (pattern,))]
 
 
 def _by_name(diffusion_model: nn.Module, paths: Sequence[str], name: str, aliases: Aliases) -> list[Target]:
@@ -79,8 +84,8 @@ def _by_foreign_class(paths: Sequence[str], name: str, aliases: Aliases) -> list
     pattern = next((inside for ending, inside in FOREIGN_CLASSES if re.search(ending, name)), None)
     if pattern is None:
         return []
-    dotted = [alias for alias in aliases if "." in alias]
-    targets = [aliases[alias] for alias in matching(dotted, (pattern,))]
+    dotted = {alias: target for alias, target in aliases.items() if "." in alias}
+    targets = _by_alias(dotted, pattern)
     return targets or list(map(Target, matching(paths, (pattern,))))
 
 

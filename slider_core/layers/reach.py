@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..config.checks import shown
+from ..config.checks import first_of, shown
 from . import caches
 from .past_reads import Hook, HookedLayer, Reads, numbers_of, recorded, replaced
 
@@ -54,9 +54,11 @@ def ways_of(module: nn.Module) -> Ways:
 def note(module: nn.Module) -> str:
     """Sentences that name the layers which the host passes by; empty where every hook is heard."""
     ways = ways_of(module)
+    sentences = [_way_note(module, ways)]
     silent = ways.outside - ways.by_weight - ways.changed
-    prompt = f"{names(module, silent)}: a part of the prompt's encoding, on which a slider cannot train." if silent else ""
-    return f"{_way_note(module, ways)} {prompt}".strip()
+    if silent:
+        sentences.append(f"{names(module, silent)}: a part of the prompt's encoding, on which a slider cannot train.")
+    return " ".join(filter(None, sentences))
 
 
 def _way_note(module: nn.Module, ways: Ways) -> str:
@@ -69,9 +71,8 @@ def _way_note(module: nn.Module, ways: Ways) -> str:
 
 def names(module: nn.Module, layers: set[nn.Module] | frozenset[nn.Module]) -> str:
     """The first paths of some layers, for a message."""
-    paths = [path for path, layer in module.named_modules() if layer in layers]
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(f'"{shown(path)}"' for path in paths[:NAMED]) + more
+    paths = [f'"{shown(path)}"' for path, layer in module.named_modules() if layer in layers]
+    return first_of(paths, NAMED)
 
 
 class Reach:
@@ -128,13 +129,13 @@ class Reach:
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Nothing where every layer was come by; else the output of the call made again."""
-        self.watch.end()
+        untried = self.watch.end()
         missed = self._missed()
         self.ways.outside |= self.before_call & missed
         read = frozenset(layer for layer in missed if self.reads[layer].read)  # else it has no part in this call
         again = False
-        if caches.untried(module):
-            again = caches.try_out(module, lambda: self._try(args, kwargs))
+        if untried:
+            again = caches.try_out(module, untried, lambda: self._try(args, kwargs))
         if read - self.ways.idle:
             again = self._find_way(read, args, kwargs) or again
         return self._again(args, kwargs) if again else None

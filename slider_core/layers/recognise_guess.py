@@ -84,7 +84,9 @@ def _projection(path: str, width: int) -> _Projection | None:
     if parts[-1].isdigit():  # to_out.0
         parts.pop()
     stream = parts.pop() if parts and parts[-1] in _IMAGE_STREAMS else ""
-    name = _PROJECTION.fullmatch(parts[-1]) if len(parts) > 1 else None
+    if len(parts) < 2:
+        return None
+    name = _PROJECTION.fullmatch(parts[-1])
     if name is None:
         return None
     image = bool(stream or name["image"] or name["x"])
@@ -100,10 +102,13 @@ def _self_attention(linears: Mapping[str, tuple[int, int]]) -> list[str]:
     blocks: set[str] = set()
     chosen: list[str] = []
     for attention, projections in attentions.items():
-        named = any(_ATTENTION.search(part) for part in attention.split(".")[-2:])
-        kept = _of_the_image(projections if named else _bare(projections))
+        block = attention
+        kept = _bare(projections)
+        if any(map(_ATTENTION.search, attention.split(".")[-2:])):
+            block = attention.rpartition(".")[0]
+            kept = projections
+        kept = _of_the_image(kept)
         inputs = [one for one in kept if one.role in _INPUTS]
-        block = attention.rpartition(".")[0] if named else attention
         fused = all(one.role == "qkv" for one in inputs)
         if not inputs or not re.search(r"\d", attention) or (block in blocks and not fused):
             continue
@@ -136,8 +141,12 @@ def _of_the_image(projections: Sequence[_Projection]) -> list[_Projection]:
 def _fused(diffusion_model: nn.Module, linears: Mapping[str, tuple[int, int]], chosen: set[str]) -> set[str]:
     """Of blocks that norm a query and have no projection of their own: the layer that makes query, key, value and more."""
     found = set()
-    names = [_QUERY_NORM.search(path) for path, _ in diffusion_model.named_modules() if not _NOT_THE_IMAGE.search(path)]
-    for block in dict.fromkeys(name[1] for name in names if name):
+    blocks: dict[str, None] = {}
+    for path, _ in diffusion_model.named_modules():
+        norm = _QUERY_NORM.search(path)
+        if norm and not _NOT_THE_IMAGE.search(path):
+            blocks[norm[1]] = None
+    for block in blocks:
         inside = [path for path in linears if path.startswith(f"{block}.")]
         stacked = []
         for path in inside:
@@ -154,8 +163,8 @@ def _ends(paths: Sequence[str], chosen: set[str]) -> set[str]:
     found = set()
     for path in paths:
         if _ENDS.search(path) and not _NOT_THE_IMAGE.search(path):
-            around = path.rpartition(".")[0]
-            if any(other.startswith(f"{around}." if around else "") for other in chosen):
+            module, dot, _ = path.rpartition(".")
+            if any(other.startswith(module + dot) for other in chosen):
                 found.add(path)
     return found
 
@@ -166,4 +175,8 @@ def _time_embedding(linears: Mapping[str, tuple[int, int]]) -> set[str]:
     for path in linears:
         if _TIME.search(path) and not _NOT_TIME.search(path):
             modules.setdefault(path.rpartition(".")[0], []).append(path)
-    return {path for name, inside in modules.items() if len(inside) == 2 or not name for path in inside}
+    found: set[str] = set()
+    for name, inside in modules.items():
+        if len(inside) == 2 or not name:
+            found.update(inside)
+    return found

@@ -118,8 +118,9 @@ def survey(diffusion_model: nn.Module, spec: AdapterSpec | None = None, aliases:
     message = f'The preset "{spec.preset}" with its exclusions and ranks of 0 leaves no layer to train; choose another preset.'
     need(bool(targets), message, "target.no_layer")
     chosen = [target.path for target in targets]
-    text = matching(paths, architecture.text) if architecture else []
-    text_layers = tuple(path for path in text if path not in chosen)
+    text_layers: tuple[str, ...] = ()
+    if architecture:
+        text_layers = tuple(path for path in matching(paths, architecture.text) if path not in chosen)
     return Selection(rule, tuple(targets), text_layers, per_rank, f"{warning} {_unmatched(spec, chosen)}".strip(), spec)
 
 

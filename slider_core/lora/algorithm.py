@@ -262,8 +262,10 @@ class LayerWeight(ABC):
         return dataclasses.replace(self, tensors=self.tensors | {BIAS: bias})
 
     def without_bias(self: Weight) -> Weight:
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name != BIAS}
-        return dataclasses.replace(self, tensors=tensors)
+        return dataclasses.replace(self, tensors=self.others(BIAS))
+
+    def others(self, *names: str) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in self.tensors.items() if name not in names}
 
     def to(self: Weight, to: torch.device | torch.dtype) -> Weight:
         return dataclasses.replace(self, tensors={name: tensor.to(to) for name, tensor in self.tensors.items()})
@@ -313,9 +315,7 @@ class LayerWeight(ABC):
             inside[start // step : stop // step] = True
         outside = (~inside).nonzero().flatten()
         tensors = dict(self.tensors)
-        for name in self.row_tensors:
-            if name not in tensors:
-                continue
+        for name in tensors.keys() & set(self.row_tensors):
             ends = " and ".join(f"{start} to {stop}" for start, stop in slices or [rows])
             message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone.'
             need(not tensors[name].index_select(self.row_dim, outside).any(), message, "lora.slice")

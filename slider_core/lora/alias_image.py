@@ -1,11 +1,18 @@
 """Other programs' names of layers in image models, by a layer that the model has. What a line says: aliases.py."""
 
-# OneTrainer's OMI format: the parts of a fused layer behind its own path
+
+def repeated(lines: str, *parts: str) -> str:
+    """Lines once for each part, which stands in them as {0}."""
+    return "".join(map(lines.format, parts))
+
+
+# OneTrainer's OMI format: the parts of a fused layer behind another path, or its own
 THIRDS = """
 {0}.0    {1}  1/3
 {0}.1    {1}  2/3
 {0}.2    {1}  3/3
 """
+OWN_THIRDS = THIRDS.replace("{1}", "{0}")
 
 SD3 = """
 norm_out.linear                              final_layer.adaLN_modulation.1  swap
@@ -16,11 +23,15 @@ AURAFLOW = """
 norm_out.linear  modF.1  swap
 """
 
-FUSED = ("x_block.attn", "x_block.attn2", "context_block.attn")
-SD3_IN_OMI = "".join(THIRDS.format(*[f"joint_blocks.*.{attention}.qkv"] * 2) for attention in FUSED)
+SD3_IN_OMI = repeated(
+    OWN_THIRDS,
+    "joint_blocks.*.x_block.attn.qkv",
+    "joint_blocks.*.x_block.attn2.qkv",
+    "joint_blocks.*.context_block.attn.qkv",
+)
 
 PIXART_IN_OMI = (
-    THIRDS.format(*["blocks.*.attn.qkv"] * 2)
+    repeated(OWN_THIRDS, "blocks.*.attn.qkv")
     + """
 blocks.*.cross_attn.kv_linear.0  blocks.*.cross_attn.kv_linear  1/2
 blocks.*.cross_attn.kv_linear.1  blocks.*.cross_attn.kv_linear  2/2
@@ -28,7 +39,7 @@ blocks.*.cross_attn.kv_linear.1  blocks.*.cross_attn.kv_linear  2/2
 )
 
 FLUX_IN_OMI = (
-    "".join(THIRDS.format(*[f"double_blocks.*.{side}_attn.qkv"] * 2) for side in ("img", "txt"))
+    repeated(OWN_THIRDS, "double_blocks.*.img_attn.qkv", "double_blocks.*.txt_attn.qkv")
     + """
 single_blocks.*.linear1.0  single_blocks.*.linear1  q
 single_blocks.*.linear1.1  single_blocks.*.linear1  k
@@ -241,10 +252,10 @@ IMAGE = {
     "blocks.0.cross_attn.kv_linear": PIXART_IN_OMI,
     "modF.1": AURAFLOW,
     "double_blocks.0.img_attn.qkv": SD3.splitlines()[1] + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS + FLUX_IN_OMI,
-    "cap_embedder.1": LUMINA_REST + "".join(LUMINA.format(part) for part in ("layers", "noise_refiner", "context_refiner")),
+    "cap_embedder.1": LUMINA_REST + repeated(LUMINA, "layers", "noise_refiner", "context_refiner"),
     "layers.0.attention.o": IDEOGRAM,
     "blocks.0.attn1.Wqkv": HUNYUAN_DIT,
-    "clip_txt_pooled_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
-    "clip_mapper": "".join(CASCADE.format(part) for part in ("down_blocks", "up_blocks")),
+    "clip_txt_pooled_mapper": repeated(CASCADE, "down_blocks", "up_blocks"),
+    "clip_mapper": repeated(CASCADE, "down_blocks", "up_blocks"),
     "blocks.0.self_attn.output_proj": COSMOS_PREDICT2,
 }

@@ -1,5 +1,7 @@
 """Other programs' names of layers in models of sound, by a layer that the model has. What a line says: aliases.py."""
 
+from .alias_image import repeated
+
 _TRANSFORMER = """
 timestep_proj.*                              to_timestep_embed.*
 cross_attention_proj.*                       to_cond_embed.*
@@ -56,5 +58,5 @@ proj_in_conv             decoder.proj_in.1
 SOUND = {
     "transformer.layers.0.cross_attn.to_kv": _TRANSFORMER,
     "diffusion_transformer.transformer.project_in": _MUSIC,
-    "decoder.layers.0.self_attn.q_proj": _ACE_IN + "".join(_ACE.format(attention) for attention in ("self_attn", "cross_attn")),
+    "decoder.layers.0.self_attn.q_proj": _ACE_IN + repeated(_ACE, "self_attn", "cross_attn"),
 }

@@ -1,6 +1,6 @@
 """Other programs' names of layers in video models, by a layer that the model has. What a line says: aliases.py."""
 
-from .alias_image import THIRDS
+from .alias_image import THIRDS, repeated
 
 _WAN_BLOCK = """
 {0}.*.attn1.to_q            {0}.*.self_attn.q
@@ -112,9 +112,8 @@ txt_in.individual_token_refiner.blocks.*.mlp.fc0                    txt_in.indiv
 txt_in.individual_token_refiner.blocks.*.self_attn_qkv              txt_in.individual_token_refiner.blocks.*.self_attn.qkv
 txt_in.individual_token_refiner.blocks.*.self_attn_proj             txt_in.individual_token_refiner.blocks.*.self_attn.proj
 """
-_HUNYUAN += "".join(
-    THIRDS.format(f"double_blocks.*.{side}_attn_qkv", f"double_blocks.*.{side}_attn.qkv") for side in ("img", "txt")
-)
+_HUNYUAN += THIRDS.format("double_blocks.*.img_attn_qkv", "double_blocks.*.img_attn.qkv")
+_HUNYUAN += THIRDS.format("double_blocks.*.txt_attn_qkv", "double_blocks.*.txt_attn.qkv")
 _REFINED = "txt_in.individual_token_refiner.blocks.*.self_attn"
 _HUNYUAN += THIRDS.format(f"{_REFINED}_qkv", f"{_REFINED}.qkv")
 
@@ -252,8 +251,9 @@ proj_out                                  final_layer.video_out
 audio_proj_out                            final_layer.audio_out
 """
 
-_LTX += "".join(_LTX_MODULATION.format(*names) for names in _LTX_MODULATIONS.items())
-_LTX += "".join(_LTX_NORMS.format(attention) for attention in _LTX_ATTENTIONS)
+for _theirs, _ours in _LTX_MODULATIONS.items():
+    _LTX += _LTX_MODULATION.format(_theirs, _ours)
+_LTX += repeated(_LTX_NORMS, *_LTX_ATTENTIONS)
 
 _SVD_RESNET = """
 {0}.spatial_res_block.norm1          {1}.in_layers.0
@@ -268,21 +268,23 @@ _SVD_RESNET = """
 {0}.temporal_res_block.norm2         {1}.time_stack.out_layers.0
 {0}.temporal_res_block.conv2         {1}.time_stack.out_layers.3
 """
-_SVD_INSIDE = (
-    *(f"attn{number}.to_{part}" for number in (1, 2) for part in ("q", "k", "v", "out.0")),
-    *(f"{feed}.net.{part}" for feed in ("ff_in", "ff") for part in ("0.proj", "2")),
+_SVD_ATTENTION = ""
+for _name in (
+    *("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"),
+    *("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
+    *("ff_in.net.0.proj", "ff_in.net.2", "ff.net.0.proj", "ff.net.2"),
     *("norm_in", "norm1", "norm2", "norm3"),
-)
-_SVD_ATTENTION = "".join(f"{{0}}.temporal_transformer_blocks.*.{name} {{1}}.time_stack.*.{name}\n" for name in _SVD_INSIDE)
+):
+    _SVD_ATTENTION += f"{{0}}.temporal_transformer_blocks.*.{_name} {{1}}.time_stack.*.{_name}\n"
 _SVD_ATTENTION += """
 {0}.time_pos_embed.linear_1 {1}.time_pos_embed.0
 {0}.time_pos_embed.linear_2 {1}.time_pos_embed.2
 """
-_SVD_PLACES = {
-    "mid_block.{0}s.0": "middle_block",
-    **{f"down_blocks.{n // 3}.{{0}}s.{n % 3}": f"input_blocks.{n + 1}" for n in range(11) if n % 3 < 2},
-    **{f"up_blocks.{n // 3}.{{0}}s.{n % 3}": f"output_blocks.{n}" for n in range(12)},
-}
+_SVD_PLACES = {"mid_block.{0}s.0": "middle_block"}
+for _n in (0, 1, 3, 4, 6, 7, 9, 10):  # each third block down makes the picture smaller
+    _SVD_PLACES[f"down_blocks.{_n // 3}.{{0}}s.{_n % 3}"] = f"input_blocks.{_n + 1}"
+for _n in range(12):
+    _SVD_PLACES[f"up_blocks.{_n // 3}.{{0}}s.{_n % 3}"] = f"output_blocks.{_n}"
 _SVD = _SVD_RESNET.format("mid_block.resnets.1", "middle_block.2")
 for _theirs, _ours in _SVD_PLACES.items():
     _SVD += _SVD_RESNET.format(_theirs.format("resnet"), f"{_ours}.0")
@@ -290,7 +292,7 @@ for _theirs, _ours in _SVD_PLACES.items():
 
 VIDEO = {
     "input_blocks.1.0.time_stack.in_layers.2": _SVD,
-    "blocks.0.self_attn.q": _WAN + "".join(_WAN_BLOCK.format(blocks) for blocks in ("blocks", "vace_blocks")),
+    "blocks.0.self_attn.q": _WAN + repeated(_WAN_BLOCK, "blocks", "vace_blocks"),
     "txt_in.individual_token_refiner.blocks.0.self_attn.qkv": _HUNYUAN,
     "double_blocks.0.img_attn.qkv": _HUNYUAN,
     "blocks.0.attn.qkv_x": _MOCHI,

@@ -62,7 +62,9 @@ def tensors_by_key(stem: str, weight: LayerWeight, lora: tuple[str, str]) -> Sta
     for name, tensor in weight.file_tensors().items():
         state[stem + endings.get(name, f".{name}")] = tensor
     if weight.takes_alpha:
-        alpha = weight.alpha if weight.alpha is not None else float(weight.rank or 1)
+        alpha = weight.alpha
+        if alpha is None:
+            alpha = weight.rank or 1
         state[f"{stem}.alpha"] = torch.tensor(float(alpha))
     return state
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..config.checks import need
+from ..config.checks import counted, need
 
 SHOWN = 3  # names of each reason
 
@@ -42,8 +42,8 @@ def describe(left_out: Sequence[LeftOut], kept: Sequence[float]) -> list[str]:
             if len(parts) > SHOWN:
                 names += ", ..."
             details = "; ".join(dict.fromkeys(part.detail for part in parts if part.detail))
-            count = f"{len(parts)} part{'s' if len(parts) > 1 else ''}"
-            lines.append(f"Left out: {count} {reason.value} ({names}){': ' if details else ''}{details}.")
+            line = f"Left out: {counted(len(parts), 'part')} {reason.value} ({names})"
+            lines.append(f"{line}: {details}." if details else f"{line}.")
     changes = [part.size for part in left_out if part.size]
     if changes:
         layers = len(changes) / (len(changes) + len(kept))

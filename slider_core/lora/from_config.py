@@ -57,8 +57,13 @@ class Alphas:
         for prefix in (*MODELS, PREFIX):
             path = path.removeprefix(prefix)
         parts = path.split(".")
-        names = [(path, True), *((".".join(parts[start:]), False) for start in range(len(parts)))]
-        fitting = [self.by_name[name] for name in names if name in self.by_name]
+        fitting = []
+        if (path, True) in self.by_name:
+            fitting.append(self.by_name[path, True])
+        for start in range(len(parts)):
+            ending = (".".join(parts[start:]), False)
+            if ending in self.by_name:
+                fitting.append(self.by_name[ending])
         fitting += [(place, value) for place, value, pattern in self.expressions if pattern.match(path[:MOST_LENGTH])]
         alpha = min(fitting, default=(0, self.common))[1]
         return alpha * math.sqrt(rank) if self.rslora else alpha

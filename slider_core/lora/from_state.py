@@ -88,7 +88,8 @@ def from_state(
     for layer, tensors in parts.layers.items():
         kind, lacking = _kind(tensors)
         if kind is None:
-            parts.left_out.append(LeftOut(layer, Reason.INCOMPLETE if lacking else Reason.NO_CHANGE, detail=lacking))
+            reason = Reason.INCOMPLETE if lacking else Reason.NO_CHANGE
+            parts.left_out.append(LeftOut(layer, reason, detail=lacking))
             continue
         weight = _layer_weight(kind, tensors, layer, f"{source}: {layer}", alphas)
         if form is not None:
@@ -158,10 +159,11 @@ def _kind(tensors: State) -> tuple[type[LayerWeight] | None, str]:
     kind = for_tensors(tensors)
     if kind is None:
         beside = set(tensors) - {"alpha", SCALAR, UP_BIAS, "dora_scale"}
-        why = f"{', '.join(sorted(beside))} alone" if beside else ""
-        return None, why
+        return None, f"{', '.join(sorted(beside))} alone" if beside else ""
     lacking = kind.lacking(set(tensors))
-    return (None, f"no {', '.join(lacking)}") if lacking else (kind, "")
+    if lacking:
+        return None, f"no {', '.join(lacking)}"
+    return kind, ""
 
 
 def _layer_weight(kind: type[LayerWeight], tensors: State, layer: str, where: str, alphas: Alphas | None) -> LayerWeight:

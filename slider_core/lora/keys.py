@@ -94,7 +94,8 @@ def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> L
     need(changes_norm(weight) == (len(whole) == 1) or not weight.changes_weight, message, "lora.shape")
     if len(whole) == 2 and weight.has_core:
         weight = weight.flat()
-    tensors = weight.fitted((rows[1] - rows[0], *whole[1:]) if rows else whole, where)
+    shape = (rows[1] - rows[0], *whole[1:]) if rows else whole
+    tensors = weight.fitted(shape, where)
     return dataclasses.replace(weight, tensors=tensors, base=whole)
 
 
@@ -128,7 +129,9 @@ def found(
         twice = f'{source} has two entries for the layer "{place.target}"; the file is damaged.'
         need(place.target not in placed, twice, "lora.layer_twice")
         try:
-            weight = _fitted(weight.swapped() if place.swapped else weight, place.target, layer, source)
+            if place.swapped:
+                weight = weight.swapped()
+            weight = _fitted(weight, place.target, layer, source)
         except SliderError:
             if target.path not in reshaped:
                 raise

@@ -169,7 +169,9 @@ class _Layers:
         if not self.convolutions:
             spec = dataclasses.replace(spec, conv_rank=0)
         exclude = (*spec.exclude, *self.exclude)
-        by_class = [size for size in self.by_class if size[1] != "factor_pattern" or spec.algorithm is Algorithm.LOKR]
+        by_class = self.by_class
+        if spec.algorithm is not Algorithm.LOKR:
+            by_class = [size for size in by_class if size[1] != "factor_pattern"]
         spec = dataclasses.replace(spec, sizes_by_name=tuple(by_class))
         return dataclasses.replace(spec, exclude=exclude, rank_pattern=tuple(self.ranks), alpha_pattern=tuple(self.alphas))
 

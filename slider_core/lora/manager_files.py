@@ -76,6 +76,8 @@ def _picture(thumbnail: str) -> bytes:
 
 def _metadata(path: Path, info: SliderInfo, preview: str) -> dict[str, object]:
     content = path.read_bytes()
+    ends = filter(None, (info.minus, info.plus))
+    words = [info.trigger] if info.trigger else []
     return {
         "file_name": path.stem,
         "model_name": info.title or info.name or path.stem,
@@ -88,8 +90,8 @@ def _metadata(path: Path, info: SliderInfo, preview: str) -> dict[str, object]:
         "preview_nsfw_level": 0,
         "notes": info.verdict,
         "from_civitai": False,
-        "civitai": {"trainedWords": [info.trigger] if info.trigger else []},
-        "tags": ["slider", *(end for end in (info.minus, info.plus) if end)],
+        "civitai": {"trainedWords": words},
+        "tags": ["slider", *ends],
         "modelDescription": f"{info.ends()} The strengths are those of a LoRA loader.",
         "usage_tips": json.dumps(_strengths(info)),
     }

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
-from ..config.checks import SliderError, is_whole, need, reason, shown
+from ..config.checks import SliderError, all_are, all_whole, is_whole, need, reason, shown
 from ..config.regular_files import naming, open_file, read_bytes
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -69,7 +69,7 @@ class _Claim:
 
 
 def _claim(storage: Any, offset: Any, shape: Any, stride: Any, *_rest: Any) -> _Claim:
-    whole = all(is_whole(number, 0) for number in (offset, *shape, *stride))
+    whole = all_whole((offset, *shape, *stride))
     if not (isinstance(storage, _Storage) and whole and len(shape) == len(stride) <= 8):
         raise ValueError("a tensor without a size or place")
     return _Claim(storage, offset, tuple(shape), tuple(stride))
@@ -129,8 +129,8 @@ def read_pickle(path: Path, most: int) -> dict[str, torch.Tensor]:
         code = fault.code if isinstance(fault, SliderError) and fault.code else "file.pickle"
         message = f"Slider file cannot be read: {path} ({reason(fault)}). It is damaged, or holds more than tensors."
         raise SliderError(message, code) from None
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    tensors = named and all(isinstance(value, _Claim) for value in state.values())
+    named = isinstance(state, dict) and all_are(str, state)
+    tensors = named and all_are(_Claim, state.values())
     need(tensors, f"{path} holds more than named tensors: no LoRA file. Convert it to safetensors.", "file.not_tensors")
     many = f"{path} holds {len(state)} tensors, {most} at most. It is no LoRA file, or damaged."
     need(len(state) <= most, many, "file.too_many")
@@ -187,10 +187,15 @@ def _from_zip(content: bytes) -> tuple[Any, Find]:
         raise ValueError("its directory is too long")
     archive = zipfile.ZipFile(io.BytesIO(content))
     records = archive.infolist()
-    stored = all(record.compress_type == zipfile.ZIP_STORED and record.file_size == record.compress_size for record in records)
-    if not stored or sum(record.file_size for record in records) > len(content):
+    by_name: dict[str, zipfile.ZipInfo] = {}
+    size = 0
+    stored = True
+    for record in records:
+        by_name[record.filename] = record
+        size += record.file_size
+        stored = stored and record.compress_type == zipfile.ZIP_STORED and record.file_size == record.compress_size
+    if not stored or size > len(content):
         raise ValueError("its records are compressed, or more than the file")
-    by_name = {record.filename: record for record in records}
     main = next((record for record in records if record.filename.rpartition("/")[2] == "data.pkl"), None)
     if main is None or main.file_size > PICKLE_MOST:
         raise ValueError("it has no pickle, or one that is too long")
@@ -207,9 +212,12 @@ def _from_row(content: bytes) -> tuple[Any, Find]:
     stream = io.BytesIO(content[:PICKLE_MOST])
     if _unpickled(stream) != MAGIC:
         raise ValueError("it is no file of torch")
-    _version, _system, state, keys = (_unpickled(stream) for _ in range(4))
-    claims = state.values() if isinstance(state, dict) else ()
-    known = {claim.storage.key: claim.storage for claim in claims if isinstance(claim, _Claim)}
+    _version, _system = _unpickled(stream), _unpickled(stream)
+    state, keys = _unpickled(stream), _unpickled(stream)
+    known: dict[str, _Storage] = {}
+    for claim in state.values() if isinstance(state, dict) else ():
+        if isinstance(claim, _Claim):
+            known[claim.storage.key] = claim.storage
     return state, _row_of_storages(memoryview(content)[stream.tell() :], keys, known)
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors.torch import save
 
-from ..config.checks import SliderError, is_whole, need, parse_json, reason, shown
+from ..config.checks import SliderError, all_are, all_whole, need, parse_json, reason, shown
 from ..config.regular_files import open_file
 
 HEADER_MOST = 32 << 20  # bytes of a header that are read
@@ -79,7 +79,7 @@ def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str], int]:
     fields = parse_json(_exactly(file, length), "its header", "")
     need(isinstance(fields, dict), "its header is no JSON object", "")
     metadata = fields.pop("__metadata__", None) or {}
-    texts = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
+    texts = isinstance(metadata, dict) and all_are(str, metadata.values())
     need(texts, "its header's texts are none", "")
     return fields, metadata, 8 + length
 
@@ -99,8 +99,8 @@ def _checked(fields: Mapping[str, Any]) -> int:
         shape: Any = field.get("shape")
         offsets: Any = field.get("data_offsets")
         need(isinstance(dtype, str) and dtype in DTYPES, f"{shown(name)} has the type {shown(dtype)}", "")
-        small = isinstance(shape, list) and len(shape) <= DIMENSIONS_MOST and all(is_whole(side, 0) for side in shape)
-        placed = isinstance(offsets, list) and len(offsets) == 2 and all(is_whole(place, 0) for place in offsets)
+        small = isinstance(shape, list) and len(shape) <= DIMENSIONS_MOST and all_whole(shape)
+        placed = isinstance(offsets, list) and len(offsets) == 2 and all_whole(offsets)
         need(small and placed, f"{shown(name)} has no size or place", "")
         size = math.prod(shape) * DTYPES[dtype].itemsize
         need(offsets[1] - offsets[0] == size, f"{shown(name)} claims {shown(shape)} numbers and holds others", "")

@@ -126,10 +126,10 @@ class Adapter:
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Sequence[torch.Tensor]]) -> None:
         """Copy `state` in, all or none. SliderError where a layer is missing, unknown or has another shape."""
-        names = {str(target) for target in self._parts}
-        stray = next((name for name in state if name not in names), None)
-        message = f'The saved slider has a layer "{shown(stray)}" that this model or choice of layers has not.'
-        need(stray is None, message, "resume.unknown_layer")
+        names = set(map(str, self._parts))
+        for name in state:
+            message = f'The saved slider has a layer "{shown(name)}" that this model or choice of layers has not.'
+            need(name in names, message, "resume.unknown_layer")
         for target, part in self._parts.items():
             shapes = [p.shape for p in part.parameters()]
             if str(target) not in state:

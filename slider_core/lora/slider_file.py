@@ -79,7 +79,9 @@ class Slider:
 
     def left_out_lines(self) -> list[str]:
         """What was left out of the file, by reason, and its share; nothing where it fits whole."""
-        return describe(self.left_out, [norm(weight) for weight in self.weights.values()]) if self.left_out else []
+        if not self.left_out:
+            return []
+        return describe(self.left_out, list(map(norm, self.weights.values())))
 
     def summary(self) -> str:
         """What it says of itself in a few readable lines."""

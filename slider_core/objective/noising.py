@@ -36,11 +36,16 @@ def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
 
 def timesteps_of(batch: Batch, spec: TrainSpec) -> Timesteps:
     """Which noise levels a batch is trained at. Images that an objective would measure from the base model, and that do not
-    line up, are denoised, mostly in the middle: that measured better than evenly (docs/objectives.md)."""
-    denoised = FORMULAS[spec.objective].from_base is not None and not from_base(batch, spec)
-    if denoised and spec.timesteps is Timesteps.MODEL:
+    line up, are denoised, mostly in the middle: that measured better than evenly (docs/objectives.md). So are, where the levels
+    are left to be chosen, pairs that an objective would move and that stay in their places (docs/benchmarks-worlds.md)."""
+    formula = FORMULAS[spec.objective]
+    denoised = formula.from_base is not None and not from_base(batch, spec)
+    if denoised and spec.timesteps in (Timesteps.AUTO, Timesteps.MODEL):
         return Timesteps.LOGIT_NORMAL
-    return spec.timesteps
+    if spec.timesteps is not Timesteps.AUTO:
+        return spec.timesteps
+    could_move = formula.jitter and not batch.text_slider and not any(sample.referenced for sample in batch.samples)
+    return Timesteps.LOGIT_NORMAL if could_move and not jitter_of(batch, spec) else Timesteps.MODEL
 
 
 def draw_u(count: int, spec: TrainSpec, generator: torch.Generator, kind: Timesteps | None = None) -> torch.Tensor:
@@ -85,16 +90,23 @@ def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tenso
     return u[index], noise[index]
 
 
+def jitter_of(batch: Batch, spec: TrainSpec) -> float:
+    """How far the samples are moved at most, share of the side: as the spec says, or else as the objective has it where the
+    model knows moved pictures."""
+    if any(sample.referenced for sample in batch.samples):
+        return 0.0  # where things lie is what the reference says
+    if spec.jitter is not None:
+        return spec.jitter
+    moves = from_base(batch, spec) and not batch.text_slider and batch.familiar
+    return FORMULAS[spec.objective].jitter if moves else 0.0
+
+
 def draw_shifts(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:
     """How far each sample is moved, in latent pixels down and right; samples that share noise move together.
 
     Where things lie in a few images is not what a slider should learn.
     """
-    share = spec.jitter
-    if any(sample.referenced for sample in batch.samples):
-        share = 0.0  # where things lie is what the reference says
-    if share is None:
-        share = FORMULAS[spec.objective].jitter if from_base(batch, spec) and not batch.text_slider else 0.0
+    share = jitter_of(batch, spec)
     height, width = batch.samples[0].latent.shape[-2:]
     down, right = round(share * height), round(share * width)
     generator = seeded(spec.seed, f"jitter {batch.step}")

@@ -19,6 +19,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 import torch
 
@@ -78,8 +79,10 @@ class Asked:
 
 
 def _units(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
-    text = [pair for pair in pairs_of([s for s in samples if s.prompt_pair is not None]) if len(pair) == 2]
-    units = widest_pairs([s for s in samples if s.prompt_pair is None]) or text
+    units = widest_pairs([s for s in samples if s.prompt_pair is None])
+    if not units:
+        of_text = pairs_of([s for s in samples if s.prompt_pair is not None])
+        units = [pair for pair in of_text if len(pair) == 2]
     count = min(PAIRS, len(units))
     message = "The probe compares pairs, and there are fewer than two: add pairs, or set pairing to name or order."
     need(count > 1, message, "probe.no_pairs")
@@ -111,7 +114,7 @@ def asked(
                 for noise in range(NOISES):
                     loss = step_target(backend, _batch(unit, number * NOISES + noise), at).loss(backend, adapter).mean()
                     grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-                    noises.append([_sampled(gradient) for gradient in grads])
+                    noises.append(list(map(_sampled, grads)))
                     on_pass()
                 rows.append(noises)
             gradients.append(rows)
@@ -132,7 +135,7 @@ def _owners(adapter: Adapter) -> list[str]:
 
 
 def _asked(gradients: Sequence[Sequence[Sequence[Sequence[torch.Tensor]]]], owners: Sequence[str], pairs: int) -> Asked:
-    flat = torch.stack([torch.stack([torch.stack([_flat(one) for one in pair]) for pair in level]) for level in gradients])
+    flat = _stacked(gradients)  # (levels, pairs, noises, numbers)
     by_pair = flat.mean(dim=2)  # (levels, pairs, numbers)
     mean = by_pair.mean(dim=1)
     sizes = mean.norm(dim=1)
@@ -155,6 +158,13 @@ def _asked(gradients: Sequence[Sequence[Sequence[Sequence[torch.Tensor]]]], owne
         tuple(layers),
         pairs,
     )
+
+
+def _stacked(gradients: Sequence[Any]) -> torch.Tensor:
+    """Nested lists of gradients as one tensor; the innermost list, one gradient for each parameter, as one row of numbers."""
+    if isinstance(gradients[0], torch.Tensor):
+        return _flat(gradients)
+    return torch.stack(list(map(_stacked, gradients)))
 
 
 def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -33,6 +33,17 @@ FAR_BELOW = 20.0  # and below that it hardly learns
 FLOOR = 0.05  # what is left of the rate at the end of a schedule
 
 
+def summed_gradients(parameters: Sequence[nn.Parameter], leave: Callable[[int], object]) -> list[torch.Tensor]:
+    """The sum of the gradients that `leave` leaves in the parameters for each of BATCHES batches, by number."""
+    sums = [torch.zeros_like(p) for p in parameters]
+    for number in range(BATCHES):
+        leave(number)
+        for total, p in zip(sums, parameters, strict=True):
+            if p.grad is not None:
+                total += p.grad
+    return sums
+
+
 @torch.no_grad()
 def probed_rate(
     parameters: Sequence[nn.Parameter], gradients: Sequence[torch.Tensor], moved_share: Callable[[], float], seed: int = 0

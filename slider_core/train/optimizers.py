@@ -139,6 +139,13 @@ class Average:
                 group["train_mode"] = True
         self._show()
 
+    def as_trained(self, state: dict[str, list[torch.Tensor]]) -> dict[str, list[torch.Tensor]]:
+        """An adapter's state as it is trained, out of that which holds what is read."""
+        if self.raw is None:
+            return state
+        trained = iter(self.raw)
+        return {layer: [next(trained).cpu().clone() for _ in some] for layer, some in state.items()}
+
     def place(self, parameters: Sequence[nn.Parameter]) -> None:
         """Follow parameters that have moved to another device."""
         self._parameters = list(parameters)

@@ -20,13 +20,14 @@ from typing import Any
 import torch
 
 from ..backend import Backend
-from ..config.training import Objective
+from ..config.training import Objective, TrainSpec
 from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
-from ..objective.formulas import JITTER
+from ..objective.formulas import FORMULAS, JITTER
 from ..objective.noising import shifted
 from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
+from .familiar import is_familiar, moved_error, pairs_to_move
 from .learning_rate import probed_rate
 
 FORESEEN = 1 / 9  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
@@ -79,7 +80,16 @@ class Probe:
     def __init__(self, samples: Sequence[Sample], seed: int, objective: Objective = Objective.DISPLACEMENT) -> None:
         self.meter = DisplacementMeter(samples, objective, seed)
         self.wanted = self.meter.wanted
-        self._shifted = DisplacementMeter([_moved(sample) for sample in samples], objective, seed, (MIDDLE,))
+        self.moved_error: float | None = None  # of pictures that are moved, in units of theirs as they are (familiar.py)
+        self._samples, self._objective, self._seed = samples, objective, seed
+        self._shifted: DisplacementMeter | None = None
+
+    def look(self, spec: TrainSpec, attempt: Callable[..., float]) -> None:
+        """Measure once, where the choice hangs on it, whether the model knows moved pictures. `attempt`: as in `rate_along`."""
+        pairs = pairs_to_move(self._samples, spec)
+        if pairs and self.moved_error is None:
+            share = FORMULAS[spec.objective].jitter
+            self.moved_error = attempt(lambda within: moved_error(within, pairs, share, self._seed))
 
     def rate_along(self, adapter: Adapter, gradients: Sequence[torch.Tensor], attempt: Callable[..., Any]) -> float:
         """The learning rate for the adapter as it is, with these gradients. `attempt` calls a function of the backend, within
@@ -118,6 +128,9 @@ class Probe:
         )
 
     def _shifted_score(self, backend: Backend, adapter: Adapter) -> float:
+        if self._shifted is None:
+            share = JITTER if is_familiar(self.moved_error) else 0.0
+            self._shifted = DisplacementMeter([_moved(s, share) for s in self._samples], self._objective, self._seed, (MIDDLE,))
         plus, minus = self._shifted.read(backend, self._shifted.moved(backend, adapter))
         return (plus + minus).at(1)
 
@@ -131,12 +144,12 @@ class Probe:
         return (symmetric / antisymmetric) ** 0.5 if antisymmetric else 0.0
 
 
-def _moved(sample: Sample) -> Sample:
-    """The sample shifted as far as training itself may move an image, and at least by one place; its mask with it. One with a
+def _moved(sample: Sample, share: float) -> Sample:
+    """The sample shifted as far as training itself moves an image, and at least by one place; its mask with it. One with a
     reference image stays in its place."""
     if sample.referenced:
         return sample
     height, width = sample.latent.shape[-2:]
-    by = max(1, round(JITTER * height)), max(1, round(JITTER * width))
+    by = max(1, round(share * height)), max(1, round(share * width))
     mask = None if sample.mask is None else shifted(sample.mask, by)
     return replace(sample, latent=shifted(sample.latent, by), mask=mask)

@@ -46,11 +46,12 @@ class TargetChoices:
 
     def adapter_spec(self, preset: str, rank: int, alpha: float) -> tuple[AdapterSpec, list[str]]:
         """What is trained, and notes about a LyCORIS configuration."""
+        custom = self.custom_patterns if preset == Preset.CUSTOM.value else ""
         spec = AdapterSpec(
             rank,
             alpha,
             preset,
-            patterns(self.custom_patterns) if preset == Preset.CUSTOM.value else (),
+            patterns(custom),
             patterns(self.exclude),
             choice(Algorithm, self.algorithm, "Algorithm"),
             conv_rank=None if self.conv_rank < 0 else self.conv_rank,
@@ -61,4 +62,6 @@ class TargetChoices:
             factor=self.lokr_factor,
             full_matrix=self.lokr_full_matrix,
         )
-        return read_lycoris(self.lycoris_config, spec) if self.lycoris_config.strip() else (spec, [])
+        if self.lycoris_config.strip():
+            return read_lycoris(self.lycoris_config, spec)
+        return spec, []

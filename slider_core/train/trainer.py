@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,9 +27,10 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
 from .drawn import Drawn
+from .familiar import is_familiar
 from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
 from .interrupts import uninterrupted
-from .learning_rate import BATCHES, UNKNOWN, learning_rate, need_plausible
+from .learning_rate import UNKNOWN, learning_rate, need_plausible, summed_gradients
 from .memory_fallback import MemoryFallback
 from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
@@ -42,6 +43,7 @@ from .step_report import StepReport
 
 HALF_SCALE = 2.0**12  # of the loss on a float16 base model, whose small gradients would otherwise be rounded to zero
 LOSS_FIELDS = ("objective", "timesteps", "window", "weighting", "snr_gamma", "neutral_weight")  # what a loss's size depends on
+T = TypeVar("T")
 CALM = 200  # steps without an overflow after which a scale that was halved is doubled again
 
 
@@ -111,6 +113,7 @@ class Trainer:
             with backend.borrowed(), attached(self.adapter, backend.module):
                 backend.prepare(self.adapter.paths, self.samples[0].latent, self.samples[0].cond)
                 with self.fallback.in_force(backend, spec):
+                    self.probe.look(self.spec, lambda work: self._read_by_all(backend, work))
                     yield
 
     @property
@@ -146,16 +149,10 @@ class Trainer:
         if self.spec.optimizer is Optimizer.PRODIGY:
             return
         parameters = self.adapter.parameters()
-        gradients = [torch.zeros_like(p) for p in parameters]
-        for number in range(BATCHES):
-            batch = self._plan.batch(self.step + number)
-            try:
-                self._gradients(backend, batch)
-            except NotFiniteError as fault:
-                raise self._undone(fault.code, str(fault)) from None
-            for total, p in zip(gradients, parameters, strict=True):
-                if p.grad is not None:
-                    total += p.grad
+        try:
+            gradients = summed_gradients(parameters, lambda n: self._gradients(backend, self._batch(self.step + n)))
+        except NotFiniteError as fault:
+            raise self._undone(fault.code, str(fault)) from None
         rate = self.probe.rate_along(self.adapter, gradients, lambda work: measured(backend, self.fallback, self.ranks, work))
         self.probed = self.ranks.share(lambda: rate)
 
@@ -244,7 +241,7 @@ class Trainer:
         self.average = Average(self.adapter.parameters(), self.optimizer)
 
     def _one_step(self, backend: Backend) -> float:
-        batch = self._plan.batch(self.step)
+        batch = self._batch(self.step)
         fall = None if self.spec.steps else fall_of(self.readings, self.wanted)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.spec, self.step, self.rate, fall)
@@ -300,11 +297,17 @@ class Trainer:
     def _share_of_loss(self, backend: Backend) -> Callable[[Sequence[Batch]], float]:
         return lambda parts: backward(backend, self.fallback, parts, self.spec, self._scale)
 
+    def _batch(self, step: int) -> Batch:
+        return replace(self._plan.batch(step), familiar=is_familiar(self.probe.moved_error))
+
+    def _read_by_all(self, backend: Backend, read: Callable[[Backend], T]) -> T:
+        """What rank 0 has read, all ranks having computed their rows of it."""
+        value = measured(backend, self.fallback, self.ranks, read)
+        return self.ranks.share(lambda: value)
+
     def _read_progress(self, backend: Backend) -> None:
         place = self.step, self.step >= self.end or self.step % WHOLE_EVERY == 0  # and whether it is a whole one
-
-        reading = measured(backend, self.fallback, self.ranks, lambda within: self.probe.read(within, self.adapter, *place))
-        self.readings.append(self.ranks.share(lambda: reading))
+        self.readings.append(self._read_by_all(backend, lambda within: self.probe.read(within, self.adapter, *place)))
 
     def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
         """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""
@@ -320,18 +323,15 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to continue exactly: adapter, optimizer, EMA, step, losses, readings; a copy."""
-        adapter = self.adapter.state()
-        if self.average.raw is not None:
-            trained = iter(self.average.raw)
-            adapter = {layer: [next(trained).cpu().clone() for _ in some] for layer, some in adapter.items()}
         return {
-            "adapter": adapter,
+            "adapter": self.average.as_trained(self.adapter.state()),
             "ema": on_cpu(self.average.ema),
             "optimizer": on_cpu(self.optimizer.state_dict()),
             "step": self.step,
             "losses": list(self.losses),
             "readings": [astuple(reading) for reading in self.readings],
             "probed": self.probed,
+            "moved_error": self.probe.moved_error,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -347,4 +347,4 @@ class Trainer:
         self.step = state["step"]
         self.losses = list(state["losses"])
         self.readings = [Reading(*reading) for reading in state["readings"]]
-        self.probed = state["probed"]
+        self.probed, self.probe.moved_error = state["probed"], state.get("moved_error")

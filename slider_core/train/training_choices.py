@@ -65,12 +65,14 @@ class TrainChoices:
 
     def for_model(self, likes: Preferences) -> TrainChoices:
         """With what the model's family wants in the place of 0 and auto."""
-        automatic = Timesteps.FEW_STEP.value if likes.few_steps else Timesteps.MODEL.value
+        timesteps = self.timesteps
+        if timesteps == AUTO and likes.few_steps:
+            timesteps = Timesteps.FEW_STEP.value
         return replace(
             self,
             resolution=self.resolution or likes.training.resolution,
             batch=self.batch or likes.training.batch,
-            timesteps=automatic if self.timesteps == AUTO else self.timesteps,
+            timesteps=timesteps,
             few_steps=self.few_steps or likes.few_steps or TrainSpec.few_steps,
         )
 

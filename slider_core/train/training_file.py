@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from ..config.checks import SliderError, is_number, is_whole, need, parse_json, reason, shown
+from ..config.checks import SliderError, all_are, is_number, is_whole, need, parse_json, reason, shown
 from ..config.training import TrainSpec
 from ..lora.safe_files import atomic_write
 from ..lora.safetensors_file import read_metadata, read_tensors
@@ -94,6 +94,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "step": state["step"],
         "readings": _as_json(state["readings"]),
         "probed": state["probed"],
+        "moved_error": state["moved_error"],
         "groups": _as_json(state["optimizer"]["param_groups"]),
         "optimizer": _as_json(plain),
     }
@@ -102,22 +103,23 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
     return str(header["mark"])
 
 
-def _as_json(value: Any) -> Any:
+def _changed(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """Nested dicts and lists with `change` of each value in them; a tuple becomes a list."""
+    if isinstance(tree, dict):
+        return {key: _changed(part, change) for key, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_changed(part, change) for part in tree]
+    return change(tree)
+
+
+def _as_json(tree: Any) -> Any:
     """Nested values for JSON, which has no text for numbers that are not finite: Prodigy's settings have one."""
-    if isinstance(value, dict):
-        return {key: _as_json(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(part) for part in value]
-    return str(value) if isinstance(value, float) and not is_number(value) else value
+    return _changed(tree, lambda value: str(value) if isinstance(value, float) and not is_number(value) else value)
 
 
-def _out_of_json(value: Any) -> Any:
+def _out_of_json(tree: Any) -> Any:
     """What `_as_json` was given, but for tuples."""
-    if isinstance(value, dict):
-        return {key: _out_of_json(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_out_of_json(part) for part in value]
-    return float(value) if value in NO_NUMBERS else value
+    return _changed(tree, lambda value: float(value) if value in NO_NUMBERS else value)
 
 
 def _take_tensors(entries: Mapping[str, Any], place: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -169,6 +171,8 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
         need(_is_reading(reading, step), f"the reading {shown(reading)} is none", "")
     probed = header["probed"]
     need(probed is None or (is_number(probed) and probed > 0), f"{shown(probed)} is no learning rate", "")
+    moved = header.get("moved_error")
+    need(moved is None or (is_number(moved) and moved > 0), f"{shown(moved)} is no error of moved pictures", "")
     for name, value in tensors.items():
         need(not value.is_floating_point() or bool(value.isfinite().all()), f"{shown(name)} is not finite", "")
 
@@ -180,7 +184,7 @@ def _is_reading(values: Any, step: int) -> bool:
     numbers, flags = values[:FLAGS], values[FLAGS:]
     fine = all(value is None or isinstance(value, float) or is_number(value) for value in numbers)
     first = fine and len(numbers) >= 3 and None not in numbers[:3] and is_whole(numbers[0], 0) and numbers[0] <= step
-    return first and all(isinstance(flag, bool) for flag in flags)
+    return first and all_are(bool, flags)
 
 
 def check_fits(state: Mapping[str, Any], trainer: Trainer) -> None:
@@ -253,6 +257,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> di
         "losses": tensors["losses"].tolist(),
         "readings": [astuple(Reading(*values)) for values in header["readings"]],
         "probed": header["probed"],
+        "moved_error": header.get("moved_error"),  # runs of before 0.3 have none: it is measured when they go on
     }
 
 

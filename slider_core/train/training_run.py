@@ -9,6 +9,7 @@ from typing import Any
 from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec
+from ..config.training import TrainSpec
 from ..lora.formats.native import Place
 from ..lora.header_fields import training_fields
 from ..lora.info import SliderInfo
@@ -17,6 +18,8 @@ from ..lora.strength import attached
 from .calibration import Calibration, calibrated
 from .displacement import DisplacementMeter, Wanted
 from .drawn import Drawn
+from .familiar import moved_note, spec_in_force
+from .learning_rate import rate_note
 from .measurement import measure
 from .optimizers import optimizer_sizes
 from .placing import REST, place
@@ -150,7 +153,7 @@ class Run:
         loss = sum(losses) / len(losses) if losses else 0.0
         info = SliderInfo(
             name=self.name,
-            training=trainer.spec.to_json(),
+            training=self.spec_in_force().to_json(),
             step=trainer.step,
             explained=explained,
             verdict=self.verdict(),
@@ -166,6 +169,15 @@ class Run:
         if self.spec is not None:
             return replace(info, algorithm=self.spec.algorithm.value)
         return info
+
+    def spec_in_force(self) -> TrainSpec:
+        """The choices, with the jitter that was found."""
+        return spec_in_force(self.trainer.spec, self.trainer.probe.moved_error)
+
+    def found_note(self) -> str:
+        """What was found before the first step, in sentences; empty where a person has set all of it."""
+        trainer = self.trainer
+        return rate_note(trainer.spec, trainer.probed, trainer.rate) + moved_note(trainer.spec, trainer.probe.moved_error)
 
     def bytes(self) -> int:
         """Factors, gradients, the state of the optimizer and the average, and the encoded samples."""

@@ -85,10 +85,11 @@ PIECES = (
     Piece("comfy.lora:load_lora", (Feature.MERGING,), takes=("lora", "to_load")),
     Piece("comfy.lora:calculate_weight", (Feature.MERGING,), takes=("patches", "weight", "key")),
     Piece("comfy.lora:model_lora_keys_unet", tuple(Feature), takes=("model", "key_map")),
-    *(
-        Piece(f"comfy.sd:{name}", (Feature.FILES,))
-        for name in ("CLIPType", "VAE", "load_checkpoint_guess_config", "load_clip", "load_diffusion_model")
-    ),
+    Piece("comfy.sd:CLIPType", (Feature.FILES,)),
+    Piece("comfy.sd:VAE", (Feature.FILES,)),
+    Piece("comfy.sd:load_checkpoint_guess_config", (Feature.FILES,)),
+    Piece("comfy.sd:load_clip", (Feature.FILES,)),
+    Piece("comfy.sd:load_diffusion_model", (Feature.FILES,)),
     Piece("comfy.controlnet:ControlNet", (Feature.CONTROLNET,), has=("get_control", "copy")),
 )
 

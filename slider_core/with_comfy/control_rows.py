@@ -121,7 +121,9 @@ def _all_rows(tensors: Sequence[torch.Tensor | None], rows: Sequence[list[int]],
     """One tensor of all `count` rows in their order, zeros where a group has none; None where no group has any."""
     whole = None
     for tensor, group in zip(tensors, rows, strict=True):
-        if tensor is not None:
-            whole = tensor.new_zeros(count, *tensor.shape[1:]) if whole is None else whole
-            whole[group] = tensor
+        if tensor is None:
+            continue
+        if whole is None:
+            whole = tensor.new_zeros(count, *tensor.shape[1:])
+        whole[group] = tensor
     return whole

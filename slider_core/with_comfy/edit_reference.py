@@ -23,7 +23,9 @@ def need_taken(cond: Conditioning, parts_of: Callable[[Conditioning], dict[str, 
     """SliderError where the prompt holds a reference image of which the model makes nothing. `parts_of`: what it makes of one."""
     if not any(REFERENCES in extra for _, extra in cond.value):
         return
-    plain = [[text, {key: part for key, part in extra.items() if key != REFERENCES}] for text, extra in cond.value]
+    plain = []
+    for text, extra in cond.value:
+        plain.append([text, {key: part for key, part in extra.items() if key != REFERENCES}])
     taken = parts_of(cond).keys() != parts_of(Conditioning(cond.text, plain)).keys()
     message = f"{model} takes no reference images: set reference of Slider Dataset Options to none, or load an edit model."
     need(taken, message, "reference.not_taken")

@@ -33,7 +33,8 @@ def preferences_of(model: Any, files: Sequence[str] = (), distilled: Distilled |
     host_class = type(model.model.model_config).__name__
     paths = tuple(path for path, _ in diffusion.named_modules())
     names = list(dict.fromkeys([*model_file(model), *files]))
-    return preferences(ModelFacts(architecture.name if architecture else "", host_class, paths, names), distilled)
+    name = architecture.name if architecture else ""
+    return preferences(ModelFacts(name, host_class, paths, names), distilled)
 
 
 def shifted(model: Any, likes: Preferences) -> Any:

@@ -105,9 +105,12 @@ def only_part(processed: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:
 
 def patches_fingerprint(patcher: Any) -> str:
     """A short hash of what other nodes have put on a MODEL beside its weights; empty when nothing."""
-    options = {name: value for name, value in patcher.model_options.items() if name != "transformer_options" and value}
-    inner = patcher.model_options.get("transformer_options", {})
-    options |= {f"transformer {name}": value for name, value in inner.items() if name != "wrappers" and value}
+    options = dict(patcher.model_options)
+    inner = options.pop("transformer_options", {})
+    for name, value in inner.items():
+        if name != "wrappers":
+            options[f"transformer {name}"] = value
+    options = {name: value for name, value in options.items() if value}
     for kind, keyed in _wrappers(patcher).items():
         for key, functions in keyed.items():
             if not key.startswith((OWN, COMPILED)) and functions:

@@ -21,7 +21,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from ..backend import few_numbers
-from ..layers.caches import forget
+from ..layers.caches import forget, watched_as
 from ..layers.layer import Target
 from ..lora.algorithm import LayerWeight
 from ..lora.slider_adapter import Adapter
@@ -61,6 +61,7 @@ class LiveSlider:
         self.strength = strength
         self.window = window
         self._last: list[float] | None = None
+        self._calls = 0  # of the sampling that runs, in which the slider acted
 
     @property
     def fingerprint(self) -> str:
@@ -104,12 +105,14 @@ class LiveSlider:
         if not any(strengths):
             return executor(x, t, *args, **kwargs)
         self.adapter.to(x.device)
-        with at_strength(self.adapter, module, strengths, by_row=True):
+        self._calls += 1
+        with watched_as(self._calls), at_strength(self.adapter, module, strengths, by_row=True):
             return executor(x, t, *args, **kwargs)
 
     def rest(self, *_patcher: Any) -> None:
         """After a sampling: off the device."""
         self._last = None
+        self._calls = 0
         self.adapter.to(torch.device("cpu"))
 
 

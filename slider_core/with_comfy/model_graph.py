@@ -38,9 +38,16 @@ def read_graph(path: Path) -> dict[str, dict[str, Any]]:
     message = f"{path} is a workflow for the browser: export it with Workflow > Export (API)."
     need(not in_browser, message, "graph.workflow")
     is_graph = isinstance(graph, dict) and bool(graph)
-    of_nodes = is_graph and all(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in graph.values())
+    of_nodes = is_graph and all(map(_is_node, graph.values()))
     need(of_nodes, f"{path} is no graph in API format: export it with Workflow > Export (API).", "graph.form")
-    return {name: {"class_type": node["class_type"], "inputs": dict(node.get("inputs") or {})} for name, node in graph.items()}
+    nodes_by_name = {}
+    for name, node in graph.items():
+        nodes_by_name[name] = {"class_type": node["class_type"], "inputs": dict(node.get("inputs") or {})}
+    return nodes_by_name
+
+
+def _is_node(node: Any) -> bool:
+    return isinstance(node, dict) and isinstance(node.get("class_type"), str)
 
 
 def _links(node: Mapping[str, Any]) -> Iterator[tuple[str, Link]]:
@@ -71,7 +78,8 @@ def part_links(graph: Graph) -> dict[str, Link]:
         need(
             bool(ends), f"No node of the graph takes a {part}: export one with a sampler, a prompt and a VAE node.", "graph.part"
         )
-        several = f"The graph has {len(ends)} ends for {part} (nodes {', '.join(sorted(end[0] for end in ends))}): leave one."
+        names = ", ".join(sorted(name for name, _ in ends))
+        several = f"The graph has {len(ends)} ends for {part} (nodes {names}): leave one."
         need(len(ends) == 1, several, "graph.several")
         links[part] = ends[0]
     for node in training[:1]:
@@ -83,7 +91,9 @@ def _ends(graph: Graph, takers: Sequence[Mapping[str, Any]], part: str) -> list[
     """What the takers are given as that part; of a chain of loaders and patches the end counts."""
     links: set[Link] = set()
     for node in takers:
-        links |= {link for name, link in _links(node) if name == part and link[0] in graph}
+        for name, link in _links(node):
+            if name == part and link[0] in graph:
+                links.add(link)
     ends = []
     for link in links:
         if not any(link[0] in _before(graph, other[0]) for other in links - {link}):

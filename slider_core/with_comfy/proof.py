@@ -161,10 +161,14 @@ class Trial:
             weight = self.model.model.diffusion_model.get_submodule(target.path).weight
             if weight is not None:
                 dtypes.add(getattr(weight, "_qdata", weight).dtype)  # quantised anew
-        return max(torch.finfo(dtype).eps if dtype.is_floating_point else INT8_ROUNDING for dtype in dtypes)
+        return max(map(_rounding, dtypes))
 
     def _exact(self) -> bool:
         return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps if dtype.is_floating_point else INT8_ROUNDING
 
 
 def stock_reads(path: Path, form: FileFormat, model: Any) -> bool:

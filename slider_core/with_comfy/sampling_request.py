@@ -20,7 +20,10 @@ def encoded(clip: Any, prompt: str) -> Any:
 def carrying(positive: Any, prompts: dict[str, Any]) -> dict[str, Any]:
     """The prompts with the ControlNet and the reference images that `positive` carries, if it does."""
     carried = {key: value for key, value in positive[0][1].items() if key.startswith(("control", "reference_latents"))}
-    return {name: [[text, extra | carried] for text, extra in cond] for name, cond in prompts.items()}
+    with_carried = {}
+    for name, cond in prompts.items():
+        with_carried[name] = [[text, extra | carried] for text, extra in cond]
+    return with_carried
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def on_model(
 ) -> ModelSampling:
     """The request on that MODEL. `clip` encodes where the request has none of its own. SliderError where none can."""
     likes = preferences_of(model, files, request.distilled)
-    clip = request.clip if request.clip is not None else clip
+    if request.clip is not None:
+        clip = request.clip
     settings = request.settings.for_model(likes)
     guidance = likes.drawing.guidance
     positive = guided(_conditioning(request.positive, clip, request.prompt), guidance)

@@ -36,9 +36,10 @@ def find_comfyui(named: Path | None = None) -> Path:
 
     SliderError when it is none, or too old.
     """
-    in_environment = os.environ.get("COMFYUI_PATH")
-    chosen = named or (Path(in_environment) if in_environment else None)
-    places = [chosen.expanduser()] if chosen else [Path.home() / "comfy" / "ComfyUI", BESIDE]
+    places = [Path.home() / "comfy" / "ComfyUI", BESIDE]
+    chosen = named or os.environ.get("COMFYUI_PATH")
+    if chosen:
+        places = [Path(chosen).expanduser()]
     for place in places:
         if is_comfyui(place):
             root = place.resolve()
@@ -50,9 +51,11 @@ def find_comfyui(named: Path | None = None) -> Path:
 
 def _check_version(root: Path) -> None:
     file = root / "comfyui_version.py"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    match = re.search(r'__version__ *= *"(\d+)\.(\d+)', text)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    version = (0, 0)
+    if file.is_file():
+        match = re.search(r'__version__ *= *"(\d+)\.(\d+)', file.read_text(encoding="utf-8"))
+        if match:
+            version = (int(match[1]), int(match[2]))
     message = f"{root} is ComfyUI {version[0]}.{version[1]}; {LEAST[0]}.{LEAST[1]} or newer is needed: update it. {HOW}"
     need(version >= LEAST, message, "comfyui.too_old")
 

@@ -106,7 +106,9 @@ def _colour(rgb: tuple[float, float, float]) -> torch.Tensor:
 
 def render(faces: list[Face]) -> torch.Tensor:
     """Draw faces. Returns (N, 3, 64, 64) float32 in [0, 1]."""
-    value = {name: torch.tensor([getattr(f, name) for f in faces]).float()[:, None, None] for name in CONTINUOUS}
+    value = {}
+    for name in CONTINUOUS:
+        value[name] = torch.tensor([getattr(face, name) for face in faces]).float()[:, None, None]
     px, py = _pixel_grid()
     r = RADIUS + RADIUS_PER_SIZE * value["size"]
     x = (px - CENTRE_X - SHIFT * value["x"]) / r

@@ -16,11 +16,13 @@ the model answers as it did before it knew the words, bit for bit.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,14 @@ VOCABULARY: tuple[str, ...] = ("<pad>", "<unknown>", *CAPTION_WORDS.split())
 SAID = ("smiling", "sad", "open", "closed", "large", "small")  # these steer the picture; "eyes" only goes with two of them
 PLAIN = len(VOCABULARY)  # the words of the captions that the model was made with
 VOCABULARY += (*SAID, "eyes")
+WORD_IDS = {word: number for number, word in enumerate(VOCABULARY)}
+UNKNOWN_WORD = 1
 
 
 def tokenize(text: str) -> list[int]:
     """Word ids of a caption, TEXT_LENGTH long, padded with 0; words outside the vocabulary become 1."""
     words = re.findall(r"[a-z]+", text.lower())[:TEXT_LENGTH]
-    ids = [VOCABULARY.index(w) if w in VOCABULARY else 1 for w in words]
+    ids = [WORD_IDS.get(word, UNKNOWN_WORD) for word in words]
     return ids + [0] * (TEXT_LENGTH - len(ids))
 
 
@@ -73,6 +77,8 @@ def sinusoid(value: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+@functools.lru_cache(16)
+@torch.inference_mode(False)
 def image_positions(rows: int, columns: int, device: Any = None) -> torch.Tensor:
     """(1, rows * columns, WIDTH) fixed two-dimensional sine embedding."""
     y = sinusoid(torch.arange(rows, device=device) * 8.0, WIDTH // 2)[:, None].expand(rows, columns, -1)
@@ -84,12 +90,20 @@ def blend(patches_BNL: torch.Tensor, rows: int, columns: int, window: int = WIND
     """(B, 3 * window^2, rows * columns) overlapping patches -> (B, 3, rows * PATCH, columns * PATCH), weighted by a tent."""
     edge = (window - PATCH) // 2
     size = (rows * PATCH + 2 * edge, columns * PATCH + 2 * edge)
-    ramp = (torch.arange(window // 2, device=patches_BNL.device, dtype=patches_BNL.dtype) + 0.5) / (window // 2)
-    tent = torch.cat([ramp, ramp.flip(0)])
-    weight = (tent[:, None] * tent).flatten()
+    weight, total = tent(size, window, patches_BNL.dtype, patches_BNL.device)
     picture = F.fold(patches_BNL * weight.repeat(patches_BNL.shape[1] // len(weight))[:, None], size, window, stride=PATCH)
-    total = F.fold(weight[None, :, None].expand(1, -1, rows * columns), size, window, stride=PATCH)
     return (picture / total)[..., edge : size[0] - edge, edge : size[1] - edge]
+
+
+@functools.lru_cache(16)
+@torch.inference_mode(False)
+def tent(size: tuple[int, int], window: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(window^2,) how much each place of a patch counts, and (1, 1, *size) the sum of it over all patches."""
+    ramp = (torch.arange(window // 2, device=device, dtype=dtype) + 0.5) / (window // 2)
+    side = torch.cat([ramp, ramp.flip(0)])
+    weight = (side[:, None] * side).flatten()
+    patches = math.prod((length - window) // PATCH + 1 for length in size)
+    return weight, F.fold(weight[None, :, None].expand(1, -1, patches), size, window, stride=PATCH)
 
 
 class Attention(nn.Module):
@@ -176,10 +190,10 @@ class TinyTransformer(nn.Module):
         self.time_embedding = TimeEmbedding(*make)
         self.modulation = operations.Linear(WIDTH, 6 * WIDTH, dtype=dtype, device=device)
         self.blocks = nn.ModuleList([Block(*make) for _ in range(DEPTH)])
-        self.said_read, self.said_floor, self.said_steer = (
-            nn.Parameter(torch.zeros(*shape, dtype=dtype, device=device), requires_grad=False)
-            for shape in ((len(SAID), TEXT_WIDTH), (len(SAID),), (DEPTH, len(SAID), 6 * WIDTH))
-        )
+        zeros = partial(torch.zeros, dtype=dtype, device=device)
+        self.said_read = nn.Parameter(zeros(len(SAID), TEXT_WIDTH), requires_grad=False)
+        self.said_floor = nn.Parameter(zeros(len(SAID)), requires_grad=False)
+        self.said_steer = nn.Parameter(zeros(DEPTH, len(SAID), 6 * WIDTH), requires_grad=False)
         self.norm_out = nn.LayerNorm(WIDTH, elementwise_affine=False)
         self.proj_out = operations.Linear(WIDTH, in_channels * window**2, dtype=dtype, device=device)
 
@@ -298,28 +312,15 @@ class TinyBackend:
         x = noise.repeat(len(strengths), 1, 1, 1)
         sigmas = torch.linspace(1, 0, steps + 1)
         empty = self.encode_prompt("")
-        for now, following in itertools.pairwise(sigmas):
-            velocity = self._guided(x, now, cond, empty, cfg, strengths, adapter)
-            x = x + (following - now) * velocity
+        with at_strength(adapter, self.module, strengths) if adapter else nullcontext():
+            for now, following in itertools.pairwise(sigmas):
+                x = x + (following - now) * self._guided(x, now, cond, empty, cfg)
         return ((x + 1) / 2).clamp(0, 1)
 
-    def _guided(
-        self,
-        x: torch.Tensor,
-        sigma: torch.Tensor,
-        cond: Conditioning,
-        empty: Conditioning,
-        cfg: float,
-        strengths: Sequence[float],
-        adapter: Adapter | None,
-    ) -> torch.Tensor:
+    def _guided(self, x: torch.Tensor, sigma: torch.Tensor, cond: Conditioning, empty: Conditioning, cfg: float) -> torch.Tensor:
         """Velocity with classifier-free guidance (Ho and Salimans 2022), both halves in one call."""
         conds = [cond] if cfg == 1 else [cond, empty]
-        rows, context = x.repeat(len(conds), 1, 1, 1), [c for c in conds for _ in strengths]
-        if adapter is None:
-            out = self.predict(rows, sigma.expand(len(rows)), context)
-        else:
-            with at_strength(adapter, self.module, strengths):
-                out = self.predict(rows, sigma.expand(len(rows)), context)
+        context = [c for c in conds for _ in x]
+        out = self.predict(x.repeat(len(conds), 1, 1, 1), sigma.expand(len(context)), context)
         parts = out.chunk(len(conds))
         return parts[0] if cfg == 1 else parts[1] + cfg * (parts[0] - parts[1])

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,9 @@ class Curve:
 def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
     """Measure every image of a sweep; `base` (seeds, 3, H, W) are the same seeds without a slider."""
     bare = measure(base)
-    mean: dict[str, list[float]] = {name: [] for name in CONTINUOUS}
-    kept: dict[str, list[float]] = {name: [] for name in CLASSES}
-    leak: dict[str, list[float]] = {name: [] for name in CONTINUOUS}
+    mean: dict[str, list[float]] = defaultdict(list)
+    kept: dict[str, list[float]] = defaultdict(list)
+    leak: dict[str, list[float]] = defaultdict(list)
     for column in range(len(result.spec.strengths)):
         faces = measure(result.images[:, column])
         drift = {name: _drift(faces, bare, name) for name in CONTINUOUS}
@@ -82,7 +83,7 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
             leak[name].append(_nanmean([value for other, value in drift.items() if other != name]))
         for name in CLASSES:
             kept[name].append(_kept_share(faces, bare, name))
-    return Curve(result.spec.strengths, mean, kept, leak)
+    return Curve(result.spec.strengths, dict(mean), dict(kept), dict(leak))
 
 
 def _nanmean(values: Sequence[float]) -> float:
@@ -92,7 +93,9 @@ def _nanmean(values: Sequence[float]) -> float:
 
 def _drift(faces: Sequence[Measured], bare: Sequence[Measured], name: str) -> float:
     """Mean absolute change of an attribute from the images without a slider, in standard deviations."""
-    changes = [abs(getattr(face, name) - getattr(base, name)) / UNIFORM_STD for face, base in zip(faces, bare, strict=True)]
+    changes = []
+    for face, base in zip(faces, bare, strict=True):
+        changes.append(abs(getattr(face, name) - getattr(base, name)) / UNIFORM_STD)
     return _nanmean(changes)
 
 
@@ -139,13 +142,15 @@ def draw_prompts(
             images[place, seed] = drawn[0]
     files = []
     labels = []
+    pictures = []
     for place, seed in sorted(images):
         entry = library.entries[place]
         plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
         files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
         labels.append((f"{entry.name} {seed}", entry.at(strength)))
-        atomic_write(out / files[-1], png(to_pil(images[place, seed])), overwrite=True)
-    grid = draw_entries(torch.stack([images[key] for key in sorted(images)]), labels, slider.info.name, 128)
+        pictures.append(images[place, seed])
+        atomic_write(out / files[-1], png(to_pil(pictures[-1])), overwrite=True)
+    grid = draw_entries(torch.stack(pictures), labels, slider.info.name, 128)
     atomic_write(out / "prompts.png", png(grid), overwrite=True)
     entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(strength)} for entry in library.entries}
     report = {"entries": entries, "images": files}
@@ -155,9 +160,13 @@ def draw_prompts(
 
 def table(strengths: Sequence[float], mean: dict[str, list[float]], kept: dict[str, list[float]]) -> str:
     """A short text table: one row per strength."""
-    names = list(mean)
-    rows = ["strength " + "".join(f"{n:>9}" for n in names) + "".join(f"{n + ' kept':>16}" for n in kept)]
-    for i, strength in enumerate(strengths):
-        means, shares = "".join(f"{mean[n][i]:>9.2f}" for n in names), "".join(f"{kept[n][i]:>16.0%}" for n in kept)
-        rows.append(f"{label(strength):>8} {means}{shares}")
+    rows = ["strength ", *(f"{label(strength):>8} " for strength in strengths)]
+    for name, means in mean.items():
+        rows[0] += f"{name:>9}"
+        for i, value in enumerate(means, 1):
+            rows[i] += f"{value:>9.2f}"
+    for name, shares in kept.items():
+        rows[0] += f"{name + ' kept':>16}"
+        for i, share in enumerate(shares, 1):
+            rows[i] += f"{share:>16.0%}"
     return "\n".join(rows)

@@ -100,8 +100,8 @@ def test_the_symmetric_part_is_what_both_ends_share(linear_backend, make_samples
 
 def test_masks_are_shifted_with_their_images(make_samples) -> None:
     sample = replace(make_samples(1)[0], mask=make_samples(1)[0].latent[:1])
-    assert not torch.equal(_moved(sample).latent, sample.latent)
-    assert torch.equal(_moved(sample).mask, _moved(sample).latent[:1])
+    assert not torch.equal(_moved(sample, 0.0).latent, sample.latent), "by one place at least"
+    assert torch.equal(_moved(sample, 0.0).mask, _moved(sample, 0.0).latent[:1])
 
 
 def test_what_is_wanted_is_known_by_the_samples(make_samples) -> None:

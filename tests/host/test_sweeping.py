@@ -312,3 +312,46 @@ def test_a_sweep_is_saved_as_an_animation_and_a_page(prompt: dict, run_graph, co
     graph["40"]["inputs"] |= {"filename_prefix": "../outside"}
     with pytest.raises(run_graph.Error, match="leads out of output"):
         run_graph(graph)
+
+
+class Prompts:
+    """Of CLIP what the report card asks: a whole prompt's projected embedding."""
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens(self, tokens: str, return_pooled: bool) -> tuple[None, torch.Tensor]:
+        return None, torch.eye(8)[[len(tokens)]] * return_pooled
+
+
+def test_a_report_card_reads_pictures_as_comfyui_s_clip_vision_does(prompt: dict, run_graph, comfy: Path, pack) -> None:
+    """A CLIP_VISION of random weights. Oracle: ComfyUI's CLIPVisionEncode on the sweep's own pictures."""
+    from comfy.clip_vision import ClipVisionModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 8}
+    kind = {"hidden_act": "quick_gelu", "model_type": "clip_vision_model", "num_channels": 3, "image_size": 28, "patch_size": 14}
+    vision = ClipVisionModel(sizes | kind)
+    for p in vision.model.parameters():
+        torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(p.numel()))
+    inputs = {"sweep": ["10", 4], "clip_vision": ["v", 0], "clip": ["c", 0], "plus": "glad", "filename_prefix": "cards/one"}
+    graph = sweep_of(prompt, rows=1) | {"v": run_graph.give(vision), "c": run_graph.give(Prompts())}
+    graph["41"] = {"class_type": "SliderReportCard", "inputs": inputs}
+    run = run_graph(graph, images=("10", 1), report=("41", 0), card=("41", 1), figures=("41", 2))
+    figures = json.loads(run["figures"])
+    seen = [vision.encode_image(picture[None])["image_embeds"][0].float() for picture in run["images"]]
+    assert figures["sides"]["plus"]["identity"] == pytest.approx(
+        float(torch.cosine_similarity(seen[2], seen[1], dim=0)), abs=1e-4
+    )
+    unit = [vector / vector.norm() for vector in seen]
+    same = '"glad" and the slider\'s own "down" are four letters long: no direction'
+    assert figures["sides"]["plus"]["clip_direction_end"] is None, same
+    inputs["plus"] = "up"
+    figures = json.loads(run_graph(graph, figures=("41", 2))["figures"])
+    change, way = unit[2] - unit[1], torch.eye(8)[2] - torch.eye(8)[4]
+    expected = float(change @ way / change.norm() / way.norm())
+    assert figures["sides"]["plus"]["clip_direction_end"] == pytest.approx(expected, abs=1e-3)
+    assert run["card"].shape[2] == 900
+    assert json.loads((comfy / "output" / "cards" / "one_00001_.json").read_text()) == json.loads(run["figures"])
+    with pytest.raises(pack.core("config.checks").SliderError) as refused:
+        pack.core("with_comfy.clip_space").embed_prompt(Prompts(), "glad", 768)
+    assert refused.value.code == "report_card.clip_space"

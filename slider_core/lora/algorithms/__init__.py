@@ -3,7 +3,8 @@
 In: a layer and AdapterSpec's choice, or the tensors of a file. Out: a LayerWeight, a Trainable for the layer (../algorithm.py).
 
 To add one: a file here with a subclass of LayerWeight, and one line in REGISTRY (../catalog.py), beside the names of the choice
-and of the kind (config/lora.py, Kind). Where LyCORIS has a module for it, LycorisWeight makes its trainable form. For example
+(config/lora.py) and of the kind (Kind in ../algorithm.py). Where LyCORIS has a module for it, LycorisWeight makes its trainable
+form. For example
 
     class DiagonalWeight(LycorisWeight):
         kind = Kind.DIAGONAL

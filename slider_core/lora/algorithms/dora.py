@@ -40,7 +40,7 @@ class ScaledRows(LayerWeight):
         return super().unknown(set(names) - {MAGNITUDE})
 
     def file_tensors(self) -> dict[str, torch.Tensor]:
-        return {name: tensor for name, tensor in self.tensors.items() if name not in (OUTSIDE, RATIO)}
+        return self.others(OUTSIDE, RATIO)
 
     def fit(self, name: str, tensor: torch.Tensor, expected: Shape | None, shape: Shape, where: str) -> torch.Tensor:
         """A scale has one number for each row; or, as the first ones were (and no magnitude is), one for each column."""

@@ -13,6 +13,7 @@ import torch
 from ...config.checks import SliderError, need
 from ...config.lora import FileFormat
 from ...layers.layer import Aliases
+from ...lora.algorithm_layer import cut
 from ..algorithm import LayerWeight, OutputSlice
 from ..algorithms.lora import DOWN, UP
 from ..combine import by_layer
@@ -73,9 +74,8 @@ class Diffusers(Format):
             chosen = _covering(names.get(path, []), up.flatten(1).any(dim=1))
             need(bool(chosen), _nameless(path), "format.no_name")
             for name, rows in chosen:
-                part = up[rows[0] : rows[1]] if rows else up
                 state[f"{PREFIXES[0]}{name}{self.lora[0]}"] = weight.tensors[DOWN].clone()
-                state[f"{PREFIXES[0]}{name}{self.lora[1]}"] = part.clone()
+                state[f"{PREFIXES[0]}{name}{self.lora[1]}"] = cut(up, rows).clone()
         return state
 
 
