@@ -1,8 +1,10 @@
 """A third measurable world: the second one's heads in the latents of a small VAE, drawn by a UNet that predicts noise.
 
 The UNet is ComfyUI's own class for SD 1.5 at a tiny width, so that a slider lies on real `input_blocks`, `attn1`, `proj_in` and
-`time_embed`; text comes through cross-attention, and pictures are sampled with classifier-free guidance. Latents are scaled to a
-standard deviation of 1, x = x0 + sigma noise, and the noise levels are Stable Diffusion's 1000. Made by make_latent_heads.py.
+`time_embed`. Its group norms have eight channels a group (Stable Diffusion: ten and more); the class's 32 groups would leave one
+or two, and a norm of each channel alone forgets the picture's colour and contrast. Text comes through cross-attention, and
+pictures are sampled with classifier-free guidance. Latents are scaled to a standard deviation of 1, x = x0 + sigma noise, and the
+noise levels are Stable Diffusion's 1000. Made by make_latent_heads.py.
 Needs ComfyUI (COMFYUI_PATH, or where tests/rings.py looks).
 """
 
@@ -32,6 +34,7 @@ sys.path.append(str(COMFY))
 from comfy.cli_args import args as comfy_args  # noqa: E402
 
 comfy_args.cpu = not torch.cuda.is_available()  # read when ComfyUI's memory management is imported
+comfy_args.use_pytorch_cross_attention = True
 
 from comfy import ops  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
@@ -47,6 +50,17 @@ WEIGHTS = Path(__file__).with_name("latent_heads.safetensors")
 TONES, SKIES = ("dark", "tan", "pale"), ("red", "grey", "blue")
 WORDS = ("<pad>", "a", "head", "with", "hair", "skin", "and", *HAIRS, *TONES, "under", "sky", "grey", "blue")
 LENGTH = 12
+GROUP = 8  # channels
+
+
+class Layers(ops.disable_weight_init):
+    """ComfyUI's layers, with group norms that fit a narrow model."""
+
+    class GroupNorm(ops.disable_weight_init.GroupNorm):
+        def __init__(self, num_groups: int, num_channels: int, **rest: Any) -> None:
+            super().__init__(min(num_groups, num_channels // GROUP), num_channels, **rest)
+
+
 UNET: dict[str, Any] = {
     "image_size": SIZE // FACTOR,
     "in_channels": CHANNELS,
@@ -55,9 +69,9 @@ UNET: dict[str, Any] = {
     "legacy": False,
     "use_temporal_attention": False,
     "use_temporal_resblock": False,
-    "model_channels": 32,
+    "model_channels": 64,
     "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
+    "channel_mult": [1, 1],
     "transformer_depth": [1, 1],
     "transformer_depth_output": [1, 1, 1, 1],
     "transformer_depth_middle": 1,
@@ -65,7 +79,7 @@ UNET: dict[str, Any] = {
     "num_heads": 4,
     "dtype": torch.float32,
     "device": "cpu",
-    "operations": ops.disable_weight_init,
+    "operations": Layers,
 }
 
 
