@@ -1,5 +1,6 @@
 """LoadSliderDataset and SliderBucket: images with their strengths, from folders, from a dataset file, out of the graph."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def previews(dataset: Dataset, side: int) -> torch.Tensor:
 def sheet(dataset: Dataset, examination: Examination) -> tuple[str, torch.Tensor]:
     """(the report with what the pair doctor says, (1, H, W, 3) the contact sheet)."""
     return "\n".join([dataset.report, *examination.lines]), as_image(examination.sheet)
+
+
+def shown_whole(dataset: Dataset, folder: str, before: Sequence[str] = ()) -> io.NodeOutput:
+    """The outputs of a node that gives a dataset of that choice, its images, what the pair doctor says; `before`: first lines of
+    the report."""
+    examination = examined(dataset)
+    report, contact_sheet = sheet(dataset, examination)
+    shown = {"slider_dataset": [findings_shown(folder, dataset, examination)]}
+    report = "\n".join([*before, report])
+    return io.NodeOutput(dataset, previews(dataset, 0), previews(dataset, 1), report, contact_sheet, ui=shown)
 
 
 class LoadSliderDataset(io.ComfyNode):
@@ -92,10 +103,7 @@ class LoadSliderDataset(io.ComfyNode):
         bar = comfy.utils.ProgressBar(1)
         dataset = read_dataset(buckets, chosen.spec(), [*roots(), DEMO], bar.update_absolute, notes, beside)
         dataset = replace(dataset, name=name_of(folder))
-        examination = examined(dataset)
-        shown = {"slider_dataset": [findings_shown(folder, dataset, examination)]}
-        sides = previews(dataset, 0), previews(dataset, 1)
-        return io.NodeOutput(dataset, *sides, *sheet(dataset, examination), ui=shown)
+        return shown_whole(dataset, folder)
 
 
 class SliderBucket(io.ComfyNode):

@@ -24,8 +24,8 @@ from ..slider_core.data.dataset import bucket_folders, read_dataset, sides_named
 from ..slider_core.data.folder_files import (
     REMOVED,
     SIDES,
-    FolderRows,
     Move,
+    file_stamps,
     folder_rows,
     move_files,
     need_flat,
@@ -65,17 +65,6 @@ def editable(name: str) -> Path:
     need(not other, "Folders that are named by a strength, or otherwise, are arranged by hand.", "edit.strength")
     need_flat(place)
     return place
-
-
-def file_stamps(place: Path, found: FolderRows) -> dict[str, str]:
-    """For each image a text that stays with it when it is renamed, for the address of its picture."""
-    files = {"positive": [row[0] for row in found.rows], "negative": [row[1] for row in found.rows], "neutral": found.neutral}
-    known = {}
-    for side, names in files.items():
-        for name in filter(None, names):
-            status = (side_folder(place, side) / name).stat()
-            known[f"{side}/{name}"] = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-    return known
 
 
 def listing(name: str) -> dict[str, Any]:

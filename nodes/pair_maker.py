@@ -12,15 +12,13 @@ from ..slider_core.config.checks import need, shown
 from ..slider_core.config.names import check_file_name
 from ..slider_core.data.dataset import bucket_folders, read_dataset
 from ..slider_core.data.pair_prompts import PairPrompts, read_concept, shipped_concepts
-from ..slider_core.data.pairs_report import examined
-from ..slider_core.use.pair_folder import DrawnPair, sorted_out, write_pairs
+from ..slider_core.use.pair_folder import write_pairs
 from ..slider_core.use.sampling import SamplingRequest
-from ..slider_core.with_comfy.two_prompts import DrawnPairs, PairDrawer, draw_pairs
-from .dataset import previews, sheet
+from ..slider_core.with_comfy.two_prompts import DrawnPairs, PairDrawer, draw_pairs, given_pairs
+from .dataset import shown_whole
 from .dataset_places import roots
 from .graph_files import model_files
 from .inputs import seed_input
-from .pair_findings import findings_shown
 from .sockets import DATASET_MENU, DatasetSocket, PairPromptsSocket, SamplingSocket
 
 OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's user folder, and its files in the list
@@ -93,7 +91,8 @@ class SliderPairMaker(io.ComfyNode):
         folder = name.strip() or chosen.name
         check_file_name(folder, "The folder's name")
         if positive_images is not None or negative_images is not None:
-            made = _given(positive_images, negative_images, chosen)
+            need(positive_images is not None and negative_images is not None, MISSING, "pairs.one_side")
+            made = given_pairs(positive_images, negative_images, chosen)
         else:
             need(None not in (model, clip, vae), MISSING, "pairs.no_model")
             files = tuple(model_files(cls.hidden.prompt))
@@ -113,21 +112,6 @@ def _concept(concept: str) -> PairPrompts:
     return known[concept]
 
 
-def _given(positive: torch.Tensor | None, negative: torch.Tensor | None, prompts: PairPrompts) -> DrawnPairs:
-    """Pairs out of the graph: image 1 of each side, and so on."""
-    need(positive is not None and negative is not None, MISSING, "pairs.one_side")
-    shapes = f"{tuple(positive.shape)} and {tuple(negative.shape)}"
-    same = positive.shape == negative.shape
-    need(
-        same, f"positive_images and negative_images differ in number or size: {shapes}. Give as many, of one size.", "pairs.sizes"
-    )
-    images = zip(positive[..., :3].movedim(-1, 1).float().cpu(), negative[..., :3].movedim(-1, 1).float().cpu(), strict=True)
-    pairs = [DrawnPair(plus, minus, prompts.subjects[0] if len(prompts.subjects) == 1 else "") for plus, minus in images]
-    useless = sorted_out(pairs)
-    kept = [pair for place, pair in enumerate(pairs) if place not in useless]
-    return DrawnPairs(kept, [f"Left out, pair {place + 1}: {why}." for place, why in useless.items()])
-
-
 def _saved(folder: str, made: DrawnPairs, drawn_by: dict[str, Any]) -> io.NodeOutput:
     """The pairs as a folder of the input folder, read as Load Slider Dataset reads it."""
     lines = "\n".join(made.left_out)
@@ -136,12 +120,8 @@ def _saved(folder: str, made: DrawnPairs, drawn_by: dict[str, Any]) -> io.NodeOu
     root = Path(folder_paths.get_input_directory())
     place = write_pairs(root, folder, made.kept, drawn_by)
     dataset = read_dataset(bucket_folders(place), roots=roots())
-    examination = examined(dataset)
-    report, contact_sheet = sheet(dataset, examination)
     saved = f"{len(made.kept)} pairs saved in {place}; Load Slider Dataset lists it after R is pressed."
-    words = "\n".join([saved, *made.left_out, report])
-    shown = {"slider_dataset": [findings_shown(place.name, dataset, examination)]}
-    return io.NodeOutput(dataset, previews(dataset, 0), previews(dataset, 1), words, contact_sheet, ui=shown)
+    return shown_whole(dataset, place.name, [saved, *made.left_out])
 
 
 NODES = [SliderPairMaker]

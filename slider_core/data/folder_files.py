@@ -57,9 +57,10 @@ def need_flat(folder: Path) -> None:
     """SliderError for a dataset's folder with masks, or images in subfolders: what belongs together there is moved by hand."""
     for side in SIDES:
         place = side_folder(folder, side)
-        found = bucket_files(place) if place.is_dir() else None
-        flat = found is None or (not found.masks and all(path.parent == place for path in found.images))
-        need(flat, f"{place.name}/ has masks or subfolders: arrange its images by hand.", "move.nested")
+        if place.is_dir():
+            found = bucket_files(place)
+            flat = not found.masks and all(path.parent == place for path in found.images)
+            need(flat, f"{place.name}/ has masks or subfolders: arrange its images by hand.", "move.nested")
 
 
 def folder_rows(folder: Path) -> FolderRows:
@@ -72,6 +73,19 @@ def folder_rows(folder: Path) -> FolderRows:
         return FolderRows(_rows_by_name(positive, negative), True, neutral)
     by_order = zip_longest(_file_names(positive), _file_names(negative))
     return FolderRows(tuple(by_order), False, neutral)
+
+
+def file_stamps(folder: Path, rows: FolderRows) -> dict[str, str]:
+    """For each image, as "positive/01.png", a text that stays with it when it is renamed."""
+    places = [("neutral", name) for name in rows.neutral]
+    for positive, negative in rows.rows:
+        places += [("positive", positive or ""), ("negative", negative or "")]
+    stamps = {}
+    for side, name in places:
+        if name:
+            status = (side_folder(folder, side) / name).stat()
+            stamps[f"{side}/{name}"] = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+    return stamps
 
 
 def _file_names(samples: Sequence[ImageSample]) -> tuple[str, ...]:
@@ -216,7 +230,9 @@ def put_back(folder: Path) -> None:
             match = MOVING.fullmatch(path.name)
             if match:
                 before = path.with_name(match[1])
-                path.rename(_free(before) if os.path.lexists(before) else before)
+                if os.path.lexists(before):
+                    before = _free(before)
+                path.rename(before)
 
 
 def place_of(folder: Path, file: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import comfy.sample
 import torch
 
+from ..config.checks import need
 from ..data.pair_prompts import PairPrompts
 from ..use.pair_folder import DrawnPair, sorted_out
 from ..use.sampling import SamplingRequest
@@ -54,6 +55,21 @@ class DrawnPairs:
 
     kept: list[DrawnPair]
     left_out: list[str]
+
+
+def given_pairs(positive_BHWC: torch.Tensor, negative_BHWC: torch.Tensor, prompts: PairPrompts) -> DrawnPairs:
+    """Pairs out of a graph: image 1 of each side, and so on, without those that the pair doctor calls useless."""
+    shapes = f"{tuple(positive_BHWC.shape)} and {tuple(negative_BHWC.shape)}"
+    message = f"positive_images and negative_images differ in number or size: {shapes}. Give as many, of one size."
+    need(positive_BHWC.shape == negative_BHWC.shape, message, "pairs.sizes")
+    subject = prompts.subjects[0] if len(prompts.subjects) == 1 else ""
+    pairs = []
+    for both in zip(positive_BHWC, negative_BHWC, strict=True):
+        positive, negative = (image[..., :3].movedim(-1, 0).float().cpu() for image in both)
+        pairs.append(DrawnPair(positive, negative, subject))
+    useless = sorted_out(pairs)
+    kept = [pair for place, pair in enumerate(pairs) if place not in useless]
+    return DrawnPairs(kept, [f"Left out, pair {place + 1}: {why}." for place, why in useless.items()])
 
 
 def draw_pairs(
