@@ -140,18 +140,20 @@ class Group(Ranks):
         if self.world == 2:  # two have one order only
             self._exchange(lambda: self._dist.all_reduce(flat))
             return flat
-        all_flats = [torch.empty_like(flat) for _ in range(self.world)]
-        self._exchange(lambda: self._dist.all_gather(all_flats, flat))
-        return super()._added(all_flats)
+        return super()._added(self._from_all(flat))
+
+    def _from_all(self, own: torch.Tensor) -> list[torch.Tensor]:
+        """That tensor of every rank."""
+        every = [torch.empty_like(own) for _ in range(self.world)]
+        self._exchange(lambda: self._dist.all_gather(every, own))
+        return every
 
     def _losses(self, loss: float) -> float:
         return sum(self._statuses(loss))
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
         self._statuses()
-        values = [torch.empty_like(value) for _ in range(self.world)]
-        self._exchange(lambda: self._dist.all_gather(values, value.contiguous()))
-        return super()._added(values)
+        return super()._added(self._from_all(value.contiguous()))
 
     def gradients(self, parameters: Sequence[nn.Parameter], groups: Sequence[T], backward: Callable[[T], float]) -> float:
         loss = backward(groups[0])
@@ -166,9 +168,7 @@ class Group(Ranks):
             some = shares[self.rank]
             own[: some.stop - some.start] = of(some)
         self._statuses()
-        every = [torch.empty_like(own) for _ in range(self.world)]
-        self._exchange(lambda: self._dist.all_gather(every, own))
-        return torch.cat(every)[: len(whole)]
+        return torch.cat(self._from_all(own))[: len(whole)]
 
     def any(self, flag: bool) -> bool:
         return any(self._statuses(float(flag)))
@@ -207,8 +207,7 @@ class Group(Ranks):
     def _statuses(self, value: float = 0.0, failed: bool = False) -> list[float]:
         """A number from each rank. Raises what went wrong where one of them has failed."""
         own = torch.tensor([value, float(failed)], dtype=torch.float64)
-        every = [torch.empty_like(own) for _ in range(self.world)]
-        self._exchange(lambda: self._dist.all_gather(every, own))
+        every = self._from_all(own)
         if any(bool(status[1]) for status in every) and not failed:
             message, code = next(told for told in self._gathered(None) if told is not None)
             raise SharedError(message, code)

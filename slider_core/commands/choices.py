@@ -233,7 +233,7 @@ def train_choices(args: argparse.Namespace, name: str) -> TrainChoices:
 def adapter_spec(args: argparse.Namespace) -> tuple[AdapterSpec, list[str]]:
     """What is trained, and notes about a LyCORIS configuration."""
     values = chosen(args, "targets")
-    preset, rank, alpha = (values.pop(name) for name in ("preset", "rank", "alpha"))
+    preset, rank, alpha = values.pop("preset"), values.pop("rank"), values.pop("alpha")
     for name in SEVERAL:
         values[name] = "\n".join(values[name])
     if values["lycoris_config"]:

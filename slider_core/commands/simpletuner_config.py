@@ -239,7 +239,9 @@ def _snr(config: ReadConfig, key: str) -> None:
 
 def _ema(config: ReadConfig, key: str) -> None:
     if config.on(key):
-        decay = config.number("ema_decay") if config.values.get("ema_decay") is not None else 0.99
+        decay = 0.99
+        if config.values.get("ema_decay") is not None:
+            decay = config.number("ema_decay")
         config.take(key, "--ema", decay)
     else:
         config.leave(key, "switched off")

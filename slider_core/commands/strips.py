@@ -64,7 +64,7 @@ def add_sampling(command: argparse.ArgumentParser, library: str) -> None:
 def sampling_request(args: argparse.Namespace) -> SamplingRequest:
     """How pictures are drawn, as Slider Sampling would say it."""
     values = chosen(args, "sampling")
-    settings = SamplerSettings(*(values[name] for name in ("steps", "cfg", "sampler_name", "scheduler")))
+    settings = SamplerSettings(values["steps"], values["cfg"], values["sampler_name"], values["scheduler"])
     library = read_prompts(args.prompts) if args.prompts else None
     return SamplingRequest(
         settings, values["prompt"], values["picture_seed"], library=library, distilled=Distilled(values["distilled"])

@@ -88,8 +88,8 @@ def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Sli
         return _write_library(args, request.library, images, slider.info)
     result, summary = host.sweep(slider, drawing, spec, units)
     lines = figures(result)
-    settings = drawing.sampling
-    drawn = {name: getattr(settings, name) for name in ("steps", "cfg", "sampler", "scheduler")}
+    how = drawing.sampling
+    drawn = {"steps": how.steps, "cfg": how.cfg, "sampler": how.sampler, "scheduler": how.scheduler}
     return _write(args, result, {"figures": lines, "drawn": drawn}, "\n".join([summary, *sweep_table(result, lines)]))
 
 

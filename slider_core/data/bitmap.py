@@ -192,7 +192,10 @@ def frame_count(path: Path, image: Any) -> int:
     count = 1
     try:
         while count <= MOST_FRAMES:
-            image._seek(count, False) if image.format == "GIF" else image.seek(count)
+            if image.format == "GIF":
+                image._seek(count, False)
+            else:
+                image.seek(count)
             count += 1
     except EOFError:
         image.seek(0)

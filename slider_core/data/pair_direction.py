@@ -95,9 +95,13 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
     references = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long().tolist()
     result = Direction({}, 0.0, False)
     for reach, agrees, accuses in zip((0, FAR), AGREES, ACCUSES, strict=True):
-        cosine = [cosines(feature, references, reach) for feature in features.values()]
-        signs = [_fitting_signs(one, references) for one in cosine]
-        held = [_held(one, sign, references) for one, sign in zip(cosine, signs, strict=True)]
+        cosine = []
+        signs = []
+        held = []
+        for feature in features.values():
+            cosine.append(cosines(feature, references, reach))
+            signs.append(_fitting_signs(cosine[-1], references))
+            held.append(_held(cosine[-1], signs[-1], references))
         best = max(range(len(cosine)), key=lambda i: held[i])
         known = held[best] >= agrees and int((signs[best] < 0).sum()) * 2 < count
         result = Direction({}, held[best], known, (*result.signs, *signs))

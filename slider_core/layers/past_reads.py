@@ -79,9 +79,9 @@ class ReadWeight(torch.Tensor):
 
         with torch._C.DisableTorchFunctionSubclass():
             if layers and func in PRODUCTS:
-                values = [*args, kwargs.get("bias")]
                 x = kwargs["input"] if "input" in kwargs else args[0]
-                return _product(layers, x, values[2] is not None if len(args) > 2 else values[-1] is not None, lambda: run(_base))
+                bias = args[2] if len(args) > 2 else kwargs.get("bias")
+                return _product(layers, x, bias is not None, lambda: run(_base))
             plain = run(_base)
             if not layers or not isinstance(plain, torch.Tensor):
                 return plain  # a shape, a number format
@@ -149,7 +149,8 @@ class HookedLayer:
             for hook in self.hooks:
                 after = hook(self.layer, (x,), out)
                 self.acted = self.acted or after is not None
-                out = out if after is None else after
+                if after is not None:
+                    out = after
         return out
 
     def before(self, _layer: nn.Module, _args: Any) -> None:

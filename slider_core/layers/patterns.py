@@ -28,7 +28,11 @@ def matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     except re.error as fault:
         message = f'Target pattern "{fault.pattern!s}" is not a valid regular expression: {fault}.'
         raise SliderError(message, "target.pattern_invalid") from None
-    return [path for path in paths if any(pattern.search(path) for pattern in compiled)]
+    found = []
+    for path in paths:
+        if any(pattern.search(path) for pattern in compiled):
+            found.append(path)
+    return found
 
 
 def custom(diffusion_model: nn.Module, paths: Sequence[str], spec: AdapterSpec, aliases: Aliases) -> tuple[list[Target], str]:

@@ -117,8 +117,11 @@ def _read_all(file: BinaryIO, fields: Mapping[str, Any]) -> dict[str, torch.Tens
     tensors = {}
     for name, field in sorted(fields.items(), key=lambda entry: entry[1]["data_offsets"]):
         dtype = DTYPES[field["dtype"]]
-        tensors[name] = torch.empty(field["shape"], dtype=dtype, device="cpu")
-        content = tensors[name].view(-1).view(torch.uint8).numpy().data if tensors[name].numel() else memoryview(b"")
+        tensor = torch.empty(field["shape"], dtype=dtype, device="cpu")
+        tensors[name] = tensor
+        if not tensor.numel():
+            continue
+        content = tensor.view(-1).view(torch.uint8).numpy().data
         done = 0
         while done < len(content):
             count = file.readinto(content[done:])  # type: ignore[attr-defined]

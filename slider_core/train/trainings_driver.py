@@ -129,7 +129,9 @@ def begin(
         return Trainer(make_adapter(backend, request, place), sided, request.spec)
 
     adapter_spec = request.adapter if request.start is None else None
-    run = session.begin(request.name, marks, make, adapter_spec, saved if ranks.rank == 0 else None)
+    if ranks.rank:  # the first reads for all
+        saved = None
+    run = session.begin(request.name, marks, make, adapter_spec, saved)
     run.trainer.ranks = ranks
     if ranks.world > 1:
         run.trainer.load_state_dict(ranks.share(run.trainer.state_dict))

@@ -40,8 +40,12 @@ def control_in(conditioning: Any) -> Any:
 
 def modules_of(control: Any) -> list[nn.Module]:
     """The networks of a control and of those before it, as far as they have one that stays."""
-    modules = [getattr(link, "control_model", None) for link in chain(control)]
-    return [module for module in modules if isinstance(module, nn.Module)]
+    modules = []
+    for link in chain(control):
+        module = getattr(link, "control_model", None)
+        if isinstance(module, nn.Module):
+            modules.append(module)
+    return modules
 
 
 def models_of(controls: Iterable[Any]) -> list[Any]:

@@ -82,7 +82,9 @@ def control_of_rows(
                 output = controls[0].get_control(x_BCHW, sigma_B, joined_rows(rows), 1, options)
             parts.append((rows, output))
         else:
-            picked = [samples[row] for row in rows] if samples else rows
+            picked = rows
+            if samples:
+                picked = [samples[row] for row in rows]
             with picking(picked):
                 output = controls[rows[0]].get_control(x_BCHW[rows], sigma_B[rows], joined_rows(rows), 1, options)
             parts.append((rows, output))
@@ -103,7 +105,10 @@ def together(parts: Sequence[tuple[list[int], Control | None]]) -> Control | Non
         for place in range(len(entries)):
             tensors: list[torch.Tensor | None] = []
             for _, control in parts:
-                tensors.append(None if control is None else _entry(control, controls[0], name, place))
+                if control is None:
+                    tensors.append(None)
+                else:
+                    tensors.append(_entry(control, controls[0], name, place))
             key = tuple(map(id, tensors))
             if key not in whole:
                 whole[key] = _all_rows(tensors, [rows for rows, _ in parts], count)

@@ -83,7 +83,9 @@ def part_links(graph: Graph) -> dict[str, Link]:
         need(len(ends) == 1, several, "graph.several")
         links[part] = ends[0]
     for node in training[:1]:
-        links |= {name: link for name, link in _links(node) if name == "control"}
+        for name, link in _links(node):
+            if name == "control":
+                links[name] = link
     return links
 
 

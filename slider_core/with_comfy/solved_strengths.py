@@ -34,14 +34,15 @@ def solved_strengths(
     backend = ComfyBackend(asked.model)
     backend.load()  # a DoRA reads its weights
     shape = first_latent(asked.model, asked.sampling).shape[1:]
-    found = solve(
-        backend,
-        [backend.adapter(sliders[place]) for place in acting],
-        [sliders[place].info.lora_weight(strengths[place], units) for place in acting],
-        Conditioning(request.prompt, asked.sampling.positive),
-        shape,
-    )
+    adapters = []
+    weights = []
+    names = []
+    for place in acting:
+        info = sliders[place].info
+        adapters.append(backend.adapter(sliders[place]))
+        weights.append(info.lora_weight(strengths[place], units))
+        names.append(info.name or f"slider_{place + 1}")
+    found = solve(backend, adapters, weights, Conditioning(request.prompt, asked.sampling.positive), shape)
     for place, factor in zip(acting, found.strengths, strict=True):
         solved[place] = strengths[place] * factor
-    names = [sliders[place].info.name or f"slider_{place + 1}" for place in acting]
     return solved, found.summary(names)

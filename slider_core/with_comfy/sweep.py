@@ -92,9 +92,11 @@ class SliderSampler:
         self.reason = other.reason or self.reason
 
     def summary(self) -> str:
-        left_out = self._placed[0].left_out if self._placed else []
-        ways = reach.note(self._placed[0].module) if self._placed else ""
-        return "\n".join(filter(None, [how_it_ran(self.calls, self.reason), ways, *left_out]))
+        lines = [how_it_ran(self.calls, self.reason)]
+        if self._placed:
+            backend = self._placed[0]
+            lines += [reach.note(backend.module), *backend.left_out]
+        return "\n".join(filter(None, lines))
 
 
 def sweep_model(

@@ -69,7 +69,9 @@ class TinyTokenizer:
             for token in filter(None, tokenize(comfy.sd1_clip.unescape_important(part))):
                 entries.append((token, weight, len(entries) + 1))
         entries = [*entries, *[(0, 1.0, 0)] * TEXT_LENGTH][:TEXT_LENGTH]
-        return {TOKENS: [entries if return_word_ids else [entry[:2] for entry in entries]]}
+        if not return_word_ids:
+            entries = [entry[:2] for entry in entries]
+        return {TOKENS: [entries]}
 
     def untokenize(self, pairs: list[tuple]) -> list[tuple[tuple, str]]:
         return [(pair, VOCABULARY[pair[0]]) for pair in pairs]
