@@ -16,7 +16,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -129,8 +129,12 @@ def floor(backend: Backend, samples: Sequence[Sample], rows: int) -> tuple[int, 
     return operations.count, saved.most
 
 
+class EnoughError(Exception):
+    """Ends a training of which enough was seen."""
+
+
 def step(backend: Backend, samples: Sequence[Sample], **choices: Any) -> dict[str, float]:
-    """The second of three training steps: the first makes AdamW's states, the last is followed by a reading of the gain."""
+    """The second training step: the first makes AdamW's states, the last would be followed by a reading of the gain."""
     spec = TrainSpec(steps=9, **choices)
     trainer, saved = Trainer(adapter(backend), samples, spec), Saved(backend.module)
     marks: list[tuple[int, int, int]] = []
@@ -141,9 +145,12 @@ def step(backend: Backend, samples: Sequence[Sample], **choices: Any) -> dict[st
             if len(marks) == 1:
                 saved.forget()
             kept.append(saved.most)
+            if len(marks) == 2:
+                raise EnoughError
 
         kept: list[int] = []
-        trainer.run(backend, 3, mark, read_every=10**6)
+        with suppress(EnoughError):
+            trainer.run(backend, 3, mark, read_every=10**6)
     operations_of, forwards_of, rows_of = (after - before for before, after in zip(marks[0], marks[1], strict=True))
     bare, least = floor(backend, samples, spec.batch)
     return {

@@ -32,10 +32,10 @@ def test_the_smile_slider_moves_the_mouth_both_ways_and_keeps_the_classes(backen
 
 
 def test_two_noises_agree_within_a_fifth(backend: TinyBackend, smile_run: Run) -> None:
-    """A slider that was trained explains its images at one strength."""
+    """A slider that was trained explains its images at one strength: that of its run, and what other noise says of some."""
     trainer = smile_run.trainer
     some = [sample for sample in trainer.samples if sample.pair < 4]
-    units = [calibrate(backend, trainer.adapter, some, seed=seed).unit for seed in (0, 1)]
+    units = smile_run.measured[1].unit, calibrate(backend, trainer.adapter, some, seed=1).unit
     assert max(units) / min(units) < 1.2
 
 

@@ -36,7 +36,7 @@ STEPS, STOP = 12, 7
 MADE_OF = {"model": "linear", "dataset": "abc123"}
 SPEC = TrainSpec(steps=STEPS, lr=1e-2, seed=3, warmup=4, objective=Objective.DENOISE_PAIRED)
 NEVER = SaveSpec(seconds=1e9)
-KILLS, LONGEST_LIFE_S, PATIENCE_S = 6, 0.25, 60.0
+KILLS, LONGEST_LIFE_S, PATIENCE_S = 4, 0.25, 60.0
 ENDLESS = 1_000_000
 
 
