@@ -26,7 +26,7 @@ from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
 OUT = ROOT / "web" / "docs" / "pictures"
 CANVAS, SCREEN = ROOT / "docs" / "images" / "canvas.png", (1600, 1000)  # the quickstart as it opens, after a run
-WINDOW, RUN_S, QUALITY, MARGIN = (1700, 1500), 600.0, 80, 6
+WINDOW, RUN_S, QUALITY, MARGIN = (1700, 1500), 1200.0, 80, 6
 MOST_BYTES = 60_000
 
 
@@ -38,24 +38,27 @@ class Shot:
     titles: tuple[str, ...]
     top: float = 0.0
     bottom: float = 1.0
+    run: bool = True  # whether the workflow is run before
 
 
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
     "injector": Shot(DEMO, ("Slider Target Injector",)),
     "training": Shot("quickstart", ("Slider Train Step",), top=0.46),
-    "apply": Shot(DEMO, ("Slider LoRA Apply",)),
+    "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
     "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.22),
-    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were")),
+    "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
     "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2),
     "canvas": Shot("quickstart", ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
-# brings the nodes to the top left of the page at full size; gives back where they lie
-PLACE = """([titles, margin]) => {
+# brings the nodes, to an empty place where `apart`, to the top left of the page at full size; gives back how large they are
+PLACE = """([titles, margin, apart]) => {
     const {graph, canvas} = window.app;
     const nodes = titles.map(t => graph._nodes.find(n => n.title === t));
+    if (apart) for (const n of nodes) n.pos = [n.pos[0] - 20000, n.pos[1]];
+    for (const n of nodes) n.updateArea?.();
     const boxes = nodes.map(n => [...n.getBounding()]);
     const low = [0, 1].map(i => Math.min(...boxes.map(b => b[i])));
     const high = [0, 1].map(i => Math.max(...boxes.map(b => b[i] + b[i + 2])));
@@ -68,7 +71,7 @@ PLACE = """([titles, margin]) => {
 
 
 def shoot(page: Page, name: str, shot: Shot) -> None:
-    wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN])
+    wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN, shot.workflow == DEMO])
     page.wait_for_timeout(1500)
     left, above = page.evaluate("() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.left, r.top]; }")
     clip = {
@@ -112,9 +115,10 @@ def main() -> int:
                 harness.lay(page, spelled_out(demo_graph()))
             else:
                 harness.open_template(page, harness.PACK, workflow)
-            result = harness.run_and_wait(page, RUN_S)
-            if not result.ok:
-                raise SystemExit(f"make_help_pictures: {workflow}: {result}")
+            if any(SHOTS[name].run for name in wanted if SHOTS[name].workflow == workflow):
+                result = harness.run_and_wait(page, RUN_S)
+                if not result.ok:
+                    raise SystemExit(f"make_help_pictures: {workflow}: {result}")
             page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
             page.wait_for_timeout(3000)  # pictures of the run load after it has ended
             for name in [n for n in wanted if SHOTS[n].workflow == workflow]:

@@ -34,3 +34,6 @@ def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server:
     assert all(node["imgs"] or node["elements"] for node in shown)
     assert (server.base / "models" / "loras" / "sliders" / f"{slider}.safetensors").is_file()
     assert page.evaluate(SEEN)["outside"] == [], "nothing has grown out of the window"
+    for event, pale in (("execution_start", 2), ("execution_success", 0)):  # a strip and a live strip
+        page.evaluate("event => window.app.api.dispatchCustomEvent(event, {})", event)
+        assert page.locator(".slider-scrubber.waiting, .slider-live.waiting").count() == pale, "old pictures are dimmed in a run"
