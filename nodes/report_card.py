@@ -18,6 +18,7 @@ from .sockets import USE_MENU, SweepSocket, option
 VISION = "Adds identity and CLIP direction. From Load CLIP Vision."
 CLIP = "With clip_vision: the text encoder of the same CLIP, from Load CLIP."
 END = "What the {} end shows, for the CLIP direction. Empty: the slider's own label."
+NO_DIRECTION = "No CLIP direction: it needs clip_vision, clip, and a prompt or a label of both ends."
 PREFIX = "Saves the figures as JSON under the output folder. Empty: nothing is saved."
 
 
@@ -62,6 +63,8 @@ class SliderReportCard(io.ComfyNode):
         metric = best_metric(result.images, result.latents, comfy.model_management.get_torch_device())
         card = report_card(result, metric, space, sweep.title)
         report, content = table(card), to_json(card)
+        if space is None or space.plus is None:
+            report += f"\n{NO_DIRECTION}"
         if filename_prefix.strip():
             place, _ = free_place(filename_prefix)
             file = place.with_name(f"{place.name}.json")

@@ -33,6 +33,7 @@ def lpips(images: torch.Tensor, device: torch.device) -> Metric:
 
     network = package.LPIPS(net=NETWORK, verbose=False).to(device).eval()
 
+    @torch.no_grad()
     def between(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         distances = []
         for pair in zip(first, second, strict=True):

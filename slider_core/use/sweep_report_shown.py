@@ -19,7 +19,7 @@ MEASURES = {  # key: name in the table, and what it says
     "largest_step": ("largest step", "share of the way"),
     "linearity": ("linearity, r", "1: in proportion"),
     "distance": ("distance at the end", "from strength 0"),
-    "rises_to": ("rises up to", "strength"),
+    "rises_to": ("rises up to", "this far from the start"),
     "identity": ("identity", "1: as at strength 0"),
     "clip_direction": ("CLIP direction", "as Kontinuous Kontext"),
     "clip_direction_end": ("CLIP direction, end", "cosine"),

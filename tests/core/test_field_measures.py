@@ -82,6 +82,9 @@ def test_a_straight_sweep_has_a_perfect_card(monkeypatch: pytest.MonkeyPatch) ->
     assert [strength for strength, _ in shown["curve"]] == [-1.0, 0.0, 1.0, 2.0]
     assert "lpips" in table(card)
     assert draw_card(card).width == 900
+    above = report_card(straight((0.5, 0.5, 1.5)), best_metric(result.images, result.latents, CPU))
+    assert (above.start, above.sides["minus"], above.sides["plus"]["rises_to"]) == (0.5, {}, 1.0)
+    assert "minus" not in table(above)
     with pytest.raises(SliderError) as refused:
         report_card(straight((1.0,)), best_metric(result.images, None, CPU))
     assert refused.value.code == "report_card.one_strength"
