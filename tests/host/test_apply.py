@@ -361,9 +361,10 @@ def test_compiled_models_are_trained_on_as_plain_ones_are(cases: Any) -> None:
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     """The quickstart's model 1, dataset 2, targets 5, training 6, prompts 7 and 8, latent 9, sampler 12, decoder 13."""
     graph = demo_graph()
+    graph["2"]["inputs"]["folder"] = two_pairs
     graph["6"]["inputs"] |= {"steps": 3, "learning_rate": 0.01, "any_rate": True, "calibrate": False}
     graph["12"]["inputs"]["steps"] = 3
     return {k: graph[k] for k in ("1", "2", "5", "6", "7", "8", "9", "12", "13")}

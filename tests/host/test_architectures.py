@@ -25,12 +25,17 @@ RECALL, PRECISION = 0.97, 0.96  # of the guess against each row
 LESS = {"upscaler": 0.63, "sdxs": 0.82, "boogu": 0.79, "auraflow": 0.88}  # where names do not say whose stream it is
 
 
+LAYERS: dict[str, list[str]] = {}  # of the full models that were built in this process, by title
+
+
 @pytest.fixture(scope="module", params=FULL, ids=lambda e: e.title)
 def built(request, pack):
     """(entry, the diffusion model on the meta device), built once for all the tests of this file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the host's own, of its constructors
-        return request.param, build_full(request.param).diffusion_model
+        module = build_full(request.param).diffusion_model
+    LAYERS[request.param.title] = list(pack.core("layers.layer").layers(module))
+    return request.param, module
 
 
 # families of settings that shapes or a class tell from others of the same architecture
@@ -89,17 +94,17 @@ def comfyui_finds_its_class_again(built: tuple, pack) -> None:
     assert type(found).__name__ == (entry.detected or entry.name)
 
 
-def the_guess_is_nearly_the_row_and_touches_no_text(built: tuple, pack) -> None:
+def the_guess_is_nearly_the_row_and_touches_no_text(built: tuple, found: Any, pack) -> None:
     """As if no row knew the model: what the structure alone suggests."""
     entry, module = built
     row = next(a for a in pack.core("layers.recognise").ARCHITECTURES if a.name == entry.family)
     guessed = pack.core("layers.recognise_guess").guess(module)
     assert [p for p in guessed if any(re.search(pattern, p) for pattern in row.text) or TEXT.search(p)] == []
-    chosen = {target.path for target in pack.core("layers.select").select(module)}
+    chosen = {target.path for target in found.targets}
     shared = len(chosen & set(guessed))
     assert shared >= LESS.get(entry.family, RECALL) * len(chosen)
     assert shared >= PRECISION * len(guessed)
-    targets = pack.core("layers.select").select(module)
+    targets = found.targets
     assert all(beyond(row, targets).values()), "each layer beyond the guide's list has a reason"
     unsaid = [kind for kind, why in left(row, pack.core("layers.layer").layers(module), targets).items() if not why]
     assert unsaid == [], "layers that the rule may mean are left alone without a reason"
@@ -125,7 +130,7 @@ def test_a_model_at_full_size(built: tuple, pack) -> None:
     what_must_stay_alone_stays_alone(built, found, pack)
     the_rows_of_fused_layers(built, found)
     comfyui_finds_its_class_again(built, pack)
-    the_guess_is_nearly_the_row_and_touches_no_text(built, pack)
+    the_guess_is_nearly_the_row_and_touches_no_text(built, found, pack)
     reference_is_the_guides_list_or_a_plain_refusal(built, pack)
 
 
@@ -155,7 +160,7 @@ def test_no_expression_of_a_family_is_idle(pack) -> None:
     for entry in FULL:
         if entry.family not in {name for name, _ in idle}:
             continue  # the models before it have all that its family's row names
-        paths = list(pack.core("layers.layer").layers(build_full(entry).diffusion_model))
+        paths = LAYERS.get(entry.title) or list(pack.core("layers.layer").layers(build_full(entry).diffusion_model))
         idle -= {(name, p) for name, p in idle if name == entry.family and any(re.search(p, path) for path in paths)}
     assert idle == set()
 

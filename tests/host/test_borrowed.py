@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.utils._python_dispatch
 from products import FULL, in_turn
-from zoo.animals import ONE_PER_FAMILY, TINY, tiny
+from zoo.animals import TINY, tiny
 from zoo.model import build_tiny, conditioning
 
 PAIRS = 2
@@ -143,10 +143,13 @@ def test_everything_is_put_back(where: tuple[str, str], checkpointing: str, in_t
 
 
 @pytest.mark.parametrize(
-    ("entry", "checkpointing"), in_turn(TINY if FULL else ONE_PER_FAMILY, (False, True)), ids=lambda v: getattr(v, "title", None)
+    ("entry", "checkpointing"),
+    in_turn(TINY if FULL else map(tiny, MODELS), (False, True)),
+    ids=lambda v: getattr(v, "title", None),
 )
 def test_no_weight_is_copied(entry, checkpointing: bool, pack) -> None:
-    """While gradients are recorded every weight lies where the loader put it; afterwards the very objects are back."""
+    """While gradients are recorded every weight lies where the loader put it; afterwards the very objects are back. Of one model
+    of each family test_gradients.py holds the same."""
     with torch.inference_mode():
         trainer, backend = trainer_of(pack, entry, checkpointing)
         weights = backend.module.state_dict(keep_vars=True)

@@ -26,8 +26,9 @@ LIBRARY = {  # two prompts: three entries of one, one of the other
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     graph = demo_graph()
+    graph["2"]["inputs"]["folder"] = two_pairs
     graph["6"]["inputs"] |= {"steps": STEPS, "any_rate": True, "calibrate": False}
     graph["6"]["inputs"].pop("sampling", None)
     return {k: graph[k] for k in (*TRAINING, *PROMPTS)}

@@ -5,7 +5,6 @@ Oracles: diffusers' own LoRA loader and conversion of checkpoints (zoo/peers.py)
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +31,14 @@ def peers() -> Any:
     return lambda title: made.setdefault(title, None) or made.update({title: InDiffusers(title)}) or made[title]
 
 
-def named_in_diffusers(pack: Any, slider: Any, patcher: Any, folder: Path) -> Any:
-    """The slider without the layers for which the save refuses."""
+def named_in_diffusers(pack: Any, slider: Any, patcher: Any) -> Any:
+    """The slider without the layers for which the format refuses."""
+    form = pack.core("lora.formats.registry").FORMATS[pack.core("config.lora").FileFormat.DIFFUSERS]
+    aliases = pack.core("with_comfy.layer_names").written_names(patcher)
     kept, refused = {}, []
-    for number, (target, weight) in enumerate(slider.weights.items()):
-        alone = replace(slider, weights={target: weight})
+    for target, weight in slider.weights.items():
         try:
-            save(pack.core, folder / f"{number}.safetensors", alone, "diffusers", patcher)
+            form.write({target: weight}, aliases, slider.info.architecture)
         except pack.core("config.checks").SliderError as fault:
             refused.append(fault.code)
         else:
@@ -53,7 +53,7 @@ def test_diffusers_loads_every_layer_and_changes_it_as_apply_does(title: str, pr
     peer = peers(title)
     slider = slider_on(pack.core, peer.ours, preset, ONLY_HERE.get(title, ()))
     if preset == "all":
-        slider = named_in_diffusers(pack, slider, peer.ours, tmp_path)
+        slider = named_in_diffusers(pack, slider, peer.ours)
         chosen = slider_on(pack.core, peer.ours, "auto", ONLY_HERE.get(title, ())).weights
         assert {target.path for target in chosen} <= {target.path for target in slider.weights}, "what auto chooses has a name"
     file = save(pack.core, tmp_path / "slider.safetensors", slider, "diffusers", peer.ours)

@@ -12,8 +12,9 @@ TRAINING = ("1", "2", "5", "6")
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     graph = demo_graph()
+    graph["2"]["inputs"]["folder"] = two_pairs
     graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "any_rate": True, "calibrate": False}
     return {k: graph[k] for k in TRAINING}
 
@@ -50,10 +51,7 @@ def test_a_training_goes_on_after_a_restart_bit_for_bit(prompt: dict, run_graph,
     assert kept(pack, comfy).step == STEPS
 
 
-def test_a_checkpoint_is_a_lora_like_any_other_and_no_second_copy_is_kept(
-    prompt: dict, two_pairs: str, run_graph, pack, comfy: Path
-) -> None:
-    prompt["2"]["inputs"]["folder"] = two_pairs
+def test_a_checkpoint_is_a_lora_like_any_other_and_no_second_copy_is_kept(prompt: dict, run_graph, pack, comfy: Path) -> None:
     prompt["6"]["inputs"] |= {"checkpoint_every": 5, "checkpoints_kept": 1, "calibrate": True}
     run = run_graph(prompt, slider=("6", 0), status=("6", 3))
     assert f"Kept up to step {STEPS}" in run["status"]

@@ -8,8 +8,9 @@ STEPS = 6
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     graph = demo_graph()
+    graph["2"]["inputs"]["folder"] = two_pairs
     graph["6"]["inputs"] |= {"steps": STEPS, "learning_rate": 0.004, "any_rate": True, "calibrate": False}
     return {k: graph[k] for k in ("1", "2", "5", "6")}
 

@@ -14,9 +14,10 @@ STEPS, TOLERANCE = 6, 1e-4
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt(two_pairs: str) -> dict:
     """The quickstart in API form, short: what is tested here does not need a finished slider."""
     graph = demo_graph()
+    graph["2"]["inputs"]["folder"] = two_pairs
     graph["6"]["inputs"] |= {"steps": STEPS, "any_rate": True, "calibrate": False}
     graph["10"]["inputs"] |= {"rows": 1}
     graph["20"]["inputs"] |= {"steps": 4}
@@ -53,6 +54,7 @@ def apply_only(prompt: dict, slider: object, run_graph, strength: float) -> dict
 
 
 def test_the_quickstart_graph_trains_shows_and_saves(prompt: dict, run_graph, comfy: Path) -> None:
+    prompt["2"]["inputs"]["folder"] = "demo: smile"
     prompt["6"]["inputs"]["steps"] = steps = 32
     run = run_graph(prompt, slider=("6", 0), loss=("6", 2), status=("6", 3), strip=("10", 0), images=("10", 1), name=("19", 0))
     assert run["slider"].info.step == steps

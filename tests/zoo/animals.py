@@ -14,6 +14,16 @@ TINY = [entry for file in _FILES for entry in file.TINY]
 ONE_PER_FAMILY = list({entry.family: entry for entry in reversed(TINY)}.values())
 
 
+def _behaviour(entry: Tiny) -> tuple[object, ...]:
+    return entry.family, entry.batched, entry.video, entry.wide, entry.kinked, entry.once > 0, entry.idle > 0
+
+
+# what makes a difference to training: the family, and how its classes mix samples, compute and keep values
+ONE_PER_BEHAVIOUR = list({_behaviour(entry): entry for entry in reversed(TINY)}.values())
+# another class of each family: the last
+LAST_OF_FAMILY = list({entry.family: entry for entry in TINY}.values())
+
+
 def tiny(title: str) -> Tiny:
     """The tiny model of that title."""
     return next(entry for entry in TINY if entry.title == title)

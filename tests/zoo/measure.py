@@ -6,7 +6,7 @@ Used by the host tests, which hold the figures to their limits, and by tools/mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -34,6 +34,7 @@ class Gradients:
     blocks: int  # what checkpointing found
     once: int  # of them computed once after all: they keep values between runs
     idle: int  # of them not called through their forward
+    only_lent: bool  # every weight lay where the loader put it while it was borrowed, and came back as the very object
 
 
 @contextmanager
@@ -179,16 +180,24 @@ def measure_gradients(
 ) -> Gradients:
     """Build, borrow and differentiate one tiny model. Without directions nothing is held against finite differences."""
     trial = Trial(core, entry, preset, algorithm)
+    before = trial.backend.module.state_dict(keep_vars=True)
     with float64_stays() if entry.wide else nullcontext(), trial.backend.borrowed(), torch.enable_grad():
         trial.backend.prepare([t.path for t in trial.targets], trial.x[0], trial.cond[0])
         plain, in_place = trial.gradient(False)
+        lent = memory_of(trial.backend.module.state_dict(keep_vars=True)) == memory_of(before)
         twice, _ = trial.gradient(True, in_place)
         length = norm(plain)
         worst = trial.worst_slope(plain, enough=enough, directions=directions)
     apart = [float((a - b).norm() / (a.norm() + 1e-9 * length)) for a, b in zip(plain, twice, strict=True)]
     blocks = len(core("layers.blocks").blocks(trial.backend.module))
-    once, idle = trial.once, trial.idle
-    return Gradients(len(trial.targets), worst, max(apart), in_place, not trial.backend.one_by_one, blocks, once, idle)
+    after = trial.backend.module.state_dict(keep_vars=True)
+    only_lent = lent and all(after[name] is tensor for name, tensor in before.items())
+    together = not trial.backend.one_by_one
+    return Gradients(len(trial.targets), worst, max(apart), in_place, together, blocks, trial.once, trial.idle, only_lent)
+
+
+def memory_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
+    return {name: (tensor.untyped_storage().data_ptr(), tensor.data_ptr()) for name, tensor in state.items()}
 
 
 def empty_latent(entry: Tiny) -> Any:
