@@ -110,7 +110,7 @@ def by_stock(case: Case, name: str, strength: float, kind: str = "LoraLoaderMode
     return case.answer(model)
 
 
-@pytest.mark.parametrize(("algorithm", "title"), in_turn(ALGORITHMS, TITLES, each=3))
+@pytest.mark.parametrize(("algorithm", "title"), in_turn(ALGORITHMS, TITLES, each=2))
 def test_the_stock_loader_does_what_the_live_slider_did(title: str, algorithm: str, cases, loras: Path) -> None:
     case = cases(title, algorithm)
     base = case.answer()
@@ -473,7 +473,7 @@ def _other_patches(case: Case, pack: Any, scale: float = 3.0) -> None:
     model_management.load_models_gpu([pack.core("with_comfy.merged_slider").stock_lora(case.model, strong, 1.0)])
 
 
-@pytest.mark.parametrize("form", ["native", "lycoris", "peft"])
+@pytest.mark.parametrize("form", ["native", "peft"])
 def test_a_dora_takes_no_notice_of_what_ran_before(form: str, pack, tmp_path: Path) -> None:
     """Its norms are those of the model it is for, whatever patches the last graph left in the weights."""
     case = Case(pack, "SD15", "dora")

@@ -195,6 +195,16 @@ def test_along_the_pairs_is_one_for_half_a_pair(pack, prompt: dict, run_graph) -
     assert result.along(direction) == pytest.approx([-1.0, 0.0, 2.0], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0), ("seeds_2", 1.0), ("dpm_adaptive", 1.0)]
+)
+def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, prompt: dict, run_graph) -> None:
+    prompt["10"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg}
+    images = run_graph(sweep_of(prompt), images=("10", 1))["images"]
+    for column, strength in enumerate((-0.3, 0.0, 0.2)):
+        assert (images[column] - drawn(run_graph, prompt, strength)).abs().max() < PIXELS
+
+
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_two_sliders_are_a_grid_of_two_applies(cfg: float, prompt: dict, run_graph, pack) -> None:
     model = run_graph({"1": prompt["1"]}, model=("1", 0))["model"]

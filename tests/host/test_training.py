@@ -169,22 +169,6 @@ def test_strength_zero_equals_no_node_at_all(prompt: dict, run_graph) -> None:
     assert torch.equal(zero, run_graph(bare, image=("13", 0))["image"])
 
 
-@pytest.mark.parametrize(
-    ("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("euler_ancestral", 1.0), ("seeds_2", 1.0), ("dpm_adaptive", 1.0)]
-)
-def test_a_sweep_equals_separate_runs_with_apply(sampler: str, cfg: float, prompt: dict, run_graph) -> None:
-    prompt["6"]["inputs"]["steps"] = 4
-    prompt["10"]["inputs"] |= {"strengths": "-1, 0, 1.5"}
-    prompt["20"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg, "steps": 4}
-    graph = training(prompt) | {k: prompt[k] for k in ("7", "8", "9", "10", "20")}
-    run = run_graph(graph, slider=("6", 0), images=("10", 1))
-    for column, strength in enumerate((-1.0, 0.0, 1.5)):
-        graph = apply_only(prompt, run["slider"], run_graph, strength)
-        graph["12"] = {"class_type": "KSampler", "inputs": prompt["12"]["inputs"] | {"sampler_name": sampler, "cfg": cfg}}
-        alone = run_graph(graph, image=("13", 0))["image"][0]
-        assert (run["images"][column] - alone).abs().max() < TOLERANCE
-
-
 def test_core_nodes_take_our_lora_socket(prompt: dict, run_graph, extra_nodes) -> None:
     extra_nodes("nodes_train")
     prompt["11"]["inputs"]["units"] = "raw"
