@@ -9,7 +9,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import clean_text
-from ..slider_core.config.training import TrainSpec
+from ..slider_core.config.training import Sides, TrainSpec
 from ..slider_core.data.dataset import Dataset, OnImage
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.families.distilled import Distilled
@@ -21,6 +21,7 @@ from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
 from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.use.sampling import SamplingRequest
+from ..slider_core.with_comfy.edit_reference import has_reference
 from ..slider_core.with_comfy.family import preferences_of, shifted
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from ..slider_core.with_comfy.model_with_control import backend_for
@@ -195,7 +196,9 @@ class SliderTrainStep(io.ComfyNode):
         likes = preferences_of(model, files, Distilled.AUTO if given.sampling is None else given.sampling.distilled)
         own = {"steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
         choices = replace(given.options or NO_OPTIONS, name=clean_text(name).strip() or dataset.name or NAMELESS, **own)
-        took = choices.taken(likes)
+        drawn_with_one = given.sampling is not None and has_reference(given.sampling.positive)
+        reference = dataset.spec.reference_note(choices.sides == Sides.PLUS.value, drawn_with_one)
+        took = " ".join(filter(None, [reference, choices.taken(likes)]))
         choices = choices.for_model(likes)
         name, spec = choices.name, choices.train_spec()
         restart = old_name == OldName.RESTART.value

@@ -19,7 +19,7 @@ from typing import Any
 from ..backend import Backend
 from ..config.checks import choice, need
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
-from ..config.training import TrainSpec
+from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset
 from ..lora.header_fields import kinds
 from ..lora.safe_files import check_writable
@@ -234,7 +234,7 @@ def train_on(host: Host, job: Job) -> dict[str, Any]:
         host.session.drop(choices.name)
     size = request.resolution or 0
     begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
-    lines = [host.summary()]
+    lines = [job.dataset.spec.reference_note(request.spec.sides is Sides.PLUS, drawn_with_one=False), host.summary()]
     if not tiny:
         lines += [job.choices.taken(host.likes), *backend.left_out]
     for line in filter(None, lines):

@@ -83,6 +83,17 @@ class DatasetSpec(JsonSpec):
         red, green, blue = bytes.fromhex(self.background[1:])
         return red, green, blue
 
+    def reference_note(self, one_way: bool, drawn_with_one: bool) -> str:
+        """What speaks against the choice of references, in a sentence; empty where nothing does. `drawn_with_one`: the prompt of
+        the pictures has a reference image."""
+        if self.reference is Reference.NONE and drawn_with_one:
+            return "The prompt has a reference image, the training images have none: set reference to negative and sides to plus."
+        if self.reference is Reference.NEGATIVE and not one_way:
+            return (
+                "At -1 the reference is the image to arrive at, which shows the answer: set sides to plus, or reference to other."
+            )
+        return ""
+
 
 @dataclass(frozen=True)
 class BucketSpec(JsonSpec):

@@ -46,7 +46,8 @@ class Sample:
     that it comes from, which has its turn with a `probability` and shows each image 1 + `repeats` times an epoch. `mask`
     (1, H, W) weighs the latent's places in the loss; None: all alike. `aligned`: whether it and its partner show the same but
     for the concept.
-    `referenced`: its conditionings hold the image that an edit model is to edit.
+    `referenced`: its conditionings hold the image that an edit model is to edit. `swapped_conds`: its partner's captions with
+    that image, for what is asked of this sample at its partner's noised latent; empty where those are the partner's own.
     """
 
     latent: torch.Tensor  # (C, H, W) or (C, T, H, W), float32, CPU
@@ -61,6 +62,7 @@ class Sample:
     prompt_pair: PromptPair | None = None
     other_conds: tuple[Conditioning, ...] = ()
     referenced: bool = False
+    swapped_conds: tuple[Conditioning, ...] = ()
 
     @property
     def side(self) -> int:
@@ -167,20 +169,24 @@ def _with_references(samples: list[Sample], which: Reference, backend: Backend) 
     need(not alone, message, "reference.no_pairs")
     result = []
     for sample in samples:
-        latent = sample.latent
+        latent, partner = sample.latent, None
         if sample.pair is not None:
             positive, negative = pairs[sample.pair]
+            partner = positive if sample is negative else negative
             latent = negative.latent
             if which is Reference.OTHER and sample is negative:
                 latent = positive.latent
-        result.append(referenced(sample, latent, backend))
+        result.append(referenced(sample, latent, backend, partner))
     return result
 
 
-def referenced(sample: Sample, latent: torch.Tensor, backend: Backend) -> Sample:
-    """The sample whose model is shown `latent` (C, ...) as the image to edit."""
+def referenced(sample: Sample, latent: torch.Tensor, backend: Backend, partner: Sample | None = None) -> Sample:
+    """The sample whose model is shown `latent` (C, ...) as the image to edit, also where its partner is noised in its place: else
+    the model would be shown there what the partner's reference is, which may be the image to arrive at."""
     cond, *others = [backend.with_reference(one, latent) for one in (sample.cond, *sample.other_conds)]
-    return replace(sample, cond=cond, other_conds=tuple(others), referenced=True)
+    captions = (partner.cond, *partner.other_conds) if partner else ()
+    swapped = tuple(backend.with_reference(one, latent) for one in captions)
+    return replace(sample, cond=cond, other_conds=tuple(others), referenced=True, swapped_conds=swapped)
 
 
 def pairs_of(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:

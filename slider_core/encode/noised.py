@@ -10,11 +10,12 @@ space, be it eps, v or flow:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..backend import Backend, Conditioning
+from .encoder import Sample
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Noised:
     ratio: torch.Tensor
     cond: tuple[Conditioning, ...]
     masks: tuple[torch.Tensor | None, ...] = ()
+    swapped_cond: tuple[Conditioning, ...] = ()  # of each row once its partner stands in its place; empty: the partner's own
 
     def swapped(self) -> Noised:
         """The second half of the batch before the first: a pair's negative in its positive's place."""
         half = len(self.latent) // 2
-        return self.rows([*range(half, 2 * half), *range(half)])
+        swapped = self.rows([*range(half, 2 * half), *range(half)])
+        return replace(swapped, cond=self.swapped_cond, swapped_cond=()) if self.swapped_cond else swapped
 
     def rows(self, order: Sequence[int]) -> Noised:
         """These rows of the batch, in this order."""
@@ -42,7 +45,8 @@ class Noised:
         cond = tuple(self.cond[i] for i in rows)
         masks = tuple(self.masks[i] for i in rows)
         levels = (self.latent[rows], self.noise[rows], self.sigma_B[rows])
-        return Noised(*levels, self.x[rows], self.right[rows], self.scale[rows], self.ratio[rows], cond, masks)
+        swapped = tuple(self.swapped_cond[i] for i in rows) if self.swapped_cond else ()
+        return Noised(*levels, self.x[rows], self.right[rows], self.scale[rows], self.ratio[rows], cond, masks, swapped)
 
 
 def at_levels(
@@ -69,6 +73,12 @@ def at_levels(
         tuple(cond),
         tuple(masks) or (None,) * len(latent),
     )
+
+
+def of_samples(batch: Noised, samples: Sequence[Sample]) -> Noised:
+    """The batch of these samples, which knows what they are asked with at their partners' latents."""
+    swapped = tuple(sample.swapped_conds[0] for sample in samples if sample.swapped_conds)
+    return replace(batch, swapped_cond=swapped) if len(swapped) == len(samples) else batch
 
 
 def predict(backend: Backend, batch: Noised) -> torch.Tensor:

@@ -46,7 +46,7 @@ class Plan:
     def batch(self, step: int) -> Batch:
         """All samples of `step` (from 0), each with the caption that is drawn for it."""
         batch = self._whole_batch(step)
-        if not any(sample.other_conds for sample in batch.samples):
+        if not any(sample.other_conds or len(sample.swapped_conds) > 1 for sample in batch.samples):
             return batch
         samples = zip(batch.samples, batch.noise, strict=True)
         return replace(batch, samples=tuple(_captioned(sample, f"{self.seed}/{step}/caption {n}") for sample, n in samples))
@@ -95,8 +95,10 @@ class Plan:
 
 def _captioned(sample: Sample, seed: str) -> Sample:
     """The sample with one of its captions; both of a pair with that of the same place where they have as many."""
-    conds = (sample.cond, *sample.other_conds)
-    return replace(sample, cond=conds[int(random.Random(seed).random() * len(conds))])
+    share = random.Random(seed).random()
+    conds, swapped = (sample.cond, *sample.other_conds), sample.swapped_conds
+    cond = conds[int(share * len(conds))]
+    return replace(sample, cond=cond, swapped_conds=swapped and (swapped[int(share * len(swapped))],))
 
 
 def _epoch_turns(order: Sequence[Group], lanes: Sequence[Lane], seed: str) -> list[int]:

@@ -19,7 +19,7 @@ from ..backend import Backend, seeded
 from ..config.checks import SliderError
 from ..config.training import Timesteps, TrainSpec, Weighting
 from ..encode.encoder import Sample
-from ..encode.noised import Noised, at_levels
+from ..encode.noised import Noised, at_levels, of_samples
 from .batch import Batch
 from .formulas import FORMULAS, from_base
 
@@ -141,7 +141,8 @@ def noised(backend: Backend, batch: Batch, spec: TrainSpec) -> Noised:
         masks.append(None if sample.mask is None else shifted(sample.mask, by))
     sigma = backend.even_sigmas(u) if spec.timesteps is Timesteps.UNIFORM else backend.sigmas(u)
     latent = torch.stack(latents).to(backend.device)
-    return at_levels(backend, latent, noise.to(backend.device), sigma, [s.cond for s in batch.samples], masks)
+    levels = at_levels(backend, latent, noise.to(backend.device), sigma, [s.cond for s in batch.samples], masks)
+    return of_samples(levels, batch.samples)
 
 
 def loss_weight(batch: Noised, drawn: Batch, spec: TrainSpec) -> torch.Tensor:

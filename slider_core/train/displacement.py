@@ -21,7 +21,7 @@ import torch
 from ..backend import Backend, per_sample, seeded
 from ..config.training import Objective
 from ..encode.encoder import Sample, pairs_of, widest_pairs
-from ..encode.noised import Noised, at_levels, predict
+from ..encode.noised import Noised, at_levels, of_samples, predict
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
 from ..objective.formulas import FORMULAS, TrainingTarget
@@ -134,7 +134,7 @@ class DisplacementMeter:
                 noise = self._noises(group, generator).to(backend.device)
                 sigma = backend.sigmas(torch.full((len(group),), level, device=backend.device))
                 batch = at_levels(backend, latent, noise, sigma, [s.cond for s in group], [s.mask for s in group])
-                target = self._target(backend, batch, group)
+                target = self._target(backend, of_samples(batch, group), group)
                 base = predict(backend, target.at) if target.base is None else target.base
                 parts.append(_Part(level, target, tuple(s.strength for s in group), base.cpu()))
         self._parts = parts

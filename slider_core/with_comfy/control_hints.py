@@ -176,7 +176,9 @@ class Hints:
             if pair is not None:
                 pair = replace(pair, positive=hint(pair.positive, number), negative=hint(pair.negative, number))
             others = tuple(hint(cond, number) for cond in sample.other_conds)
-            numbered.append(replace(sample, cond=hint(sample.cond, number), prompt_pair=pair, other_conds=others))
+            swapped = tuple(hint(cond, number) for cond in sample.swapped_conds)
+            one = replace(sample, cond=hint(sample.cond, number), prompt_pair=pair, other_conds=others)
+            numbered.append(replace(one, swapped_conds=swapped))
         return numbered
 
     def encode(self, samples: Sequence[Sample], sampling: Any, device: torch.device) -> None:

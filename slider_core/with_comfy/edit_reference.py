@@ -19,9 +19,14 @@ def with_reference(cond: Conditioning, latent: torch.Tensor) -> Conditioning:
     return Conditioning(cond.text, value)
 
 
+def has_reference(value: Any) -> bool:
+    """Whether a CONDITIONING of ComfyUI, or None, holds a reference image."""
+    return any(REFERENCES in extra for _, extra in value or ())
+
+
 def need_taken(cond: Conditioning, parts_of: Callable[[Conditioning], dict[str, Any]], model: str) -> None:
     """SliderError where the prompt holds a reference image of which the model makes nothing. `parts_of`: what it makes of one."""
-    if not any(REFERENCES in extra for _, extra in cond.value):
+    if not has_reference(cond.value):
         return
     plain = []
     for text, extra in cond.value:

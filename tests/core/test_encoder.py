@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.faults import refused
 from PIL import Image, ImageFile
 
+from slider_core.backend import Conditioning
 from slider_core.config.checks import SliderError
-from slider_core.data.bucket_spec import Alpha, DatasetSpec, Pairing, Unequal
+from slider_core.config.training import TrainSpec
+from slider_core.data.bucket_spec import Alpha, DatasetSpec, Pairing, Reference, Unequal
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.fitting import Fitted, small_image
 from slider_core.data.pairs_report import examine_dataset
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
 from slider_core.encode.pair_direction import pair_direction
+from slider_core.objective.batch_plan import plan
+from slider_core.objective.noising import noised
 from slider_core.objective.step_loss import masked_mean
 from slider_core.with_tiny.model import TinyBackend
 
@@ -182,6 +187,36 @@ def test_alpha_as_a_mask_at_the_latents_size(tmp_path: Path) -> None:
     assert sample.mask.shape == (1, 64, 64)
     assert (sample.mask[..., :30].max(), sample.mask[..., 34:].min()) == (0, 1)
     assert encode(read_dataset(bucket_folders(tmp_path)), TinyBackend(), SIDE)[0].mask is None
+
+
+class Editing(TinyBackend):
+    """A prompt with a reference is worth that reference."""
+
+    def with_reference(self, cond: Conditioning, latent: torch.Tensor) -> Conditioning:
+        return Conditioning(cond.text, latent)
+
+
+@pytest.mark.parametrize("which", [Reference.OTHER, Reference.NEGATIVE])
+def test_an_edit_model_is_shown_the_image_to_set_out_from_and_not_the_one_to_arrive_at(which: Reference, tmp_path: Path) -> None:
+    """`displacement` asks at the partner's latent, with the partner's caption."""
+    for side in ("positive", "negative"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "0.txt").write_text(side)
+    dataset = pairs(tmp_path, [(SIDE, SIDE)], DatasetSpec(pairing=Pairing.NAME, reference=which))
+    samples = encode(dataset, Editing())
+    spec = TrainSpec(batch=2)
+    batch = noised(Editing(), plan(samples, spec).batch(0), spec)
+    asked = batch.swapped()
+    negative = samples[1].latent
+    assert [cond.text for cond in asked.cond] == ["negative", "positive"]
+    assert torch.equal(asked.cond[0].value, negative)
+    assert torch.equal(asked.cond[1].value, negative if which is Reference.NEGATIVE else samples[0].latent)
+    assert torch.equal(batch.cond[0].value, negative), "and so where it is not swapped"
+    notes = [DatasetSpec(reference=one).reference_note(way, drawn) for one in (which, "none") for way, drawn in ((0, 1), (1, 0))]
+    assert [bool(note) for note in notes] == [which is Reference.NEGATIVE, False, True, False]
+    alone = read_dataset(bucket_folders(tmp_path), DatasetSpec(pairing=Pairing.RANDOM, reference=which))
+    with refused("reference.no_pairs", "2 images"):
+        encode(alone, Editing())
 
 
 def test_a_mask_weighs_the_loss() -> None:
