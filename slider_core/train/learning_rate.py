@@ -23,7 +23,7 @@ from ..config.checks import need
 from ..config.training import Optimizer, Schedule, TrainSpec
 
 BATCHES = 2  # whose gradients are averaged
-PULL, NOISE = 0.3, 0.045  # of the wanted displacement, that a step of the rate makes at most
+PULL, NOISE = 0.2, 0.045  # of the wanted displacement, that a step of the rate makes at most
 DRAWS = 2  # random directions over which the second is averaged
 FIRST, MOST_TRIES, NEAR = 1e-3, 6, 3.0  # the rate that is tried first; tries count that come within this factor of their aim
 UNKNOWN = 2e-3  # where nothing can be measured: the two sides do not differ
