@@ -34,7 +34,9 @@ from slider_core.config.training import TrainSpec  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
-from slider_core.train.calibration_search import calibrate  # noqa: E402
+from slider_core.lora.strength import attached  # noqa: E402
+from slider_core.train.measurement import measure as calibrate  # noqa: E402
+from slider_core.train.progress_verdict import Evidence, judge  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
 from slider_core.with_tiny.model_sweep import Curve, held_out_caption  # noqa: E402
@@ -121,13 +123,23 @@ def trained(world: World, samples: list[Sample], seed: int, steps: int, choices:
     return trainer
 
 
-def judged(world: World, adapter: Adapter, samples: list[Sample], attribute: str, seed: int) -> dict[str, Any]:
-    """Calibrated, drawn and read."""
-    unit = calibrate(world.model, adapter, samples, seed).unit
+def judged(world: World, trainer: Trainer, attribute: str) -> dict[str, Any]:
+    """Calibrated as every training ends, drawn and read."""
+    adapter, samples = trainer.adapter, trainer.samples
+    with world.model.borrowed(), attached(adapter, world.model.module):
+        reading = trainer.probe.read(world.model, adapter, trainer.step)
+    calibration, shown = calibrate(world.model, adapter, samples, trainer.probe.meter, None, reading.symmetric or 0.0)
+    unit = calibration.unit
+    sides = calibration.plus is not None, calibration.minus is not None
+    verdict = judge(Evidence([reading], adapter.finite(), trainer.wanted, sides, shown))
     curve = world.curve(adapter, unit)
     gap = world.gap
     return {
         "unit": unit,
+        "shown": [shown.share, shown.length, shown.distance, shown.contrast],
+        "end": calibration.plus.end / unit if calibration.plus else None,
+        "verdict": verdict.value,
+        "moved_error": trainer.probe.moved_error,
         "share": curve.effect(attribute) / gap,
         "largest": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0) / gap,
         "leak": {str(e): quality.leak_at(curve, attribute, e * gap) for e in EQUAL},
@@ -135,6 +147,7 @@ def judged(world: World, adapter: Adapter, samples: list[Sample], attribute: str
         "linearity": quality.linearity(curve, attribute, 2.0),
         "sides": _sides(curve, attribute),
         "curve": curve.mean[attribute],
+        "leaks": curve.leak[attribute],
     }
 
 
@@ -152,7 +165,7 @@ def run(task: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
     start = time.monotonic()
     trainer = trained(world, samples, task["seed"], task["steps"], choices)
     seconds = time.monotonic() - start
-    found = judged(world, trainer.adapter, samples, task["attribute"], task["seed"])
+    found = judged(world, trainer, task["attribute"])
     return task | found | {"rate": trainer.rate, "seconds": round(seconds, 1)}
 
 

@@ -11,7 +11,7 @@ from ..lora.algorithm import LayerWeight
 from ..lora.calibration import CalibrationInfo, Curve
 from ..lora.info import SliderInfo
 
-HALF = 0.5  # of the images; a strength that draws more is said to show them
+ENOUGH = 0.75  # of the images; a strength that draws more is said to show them
 TOO_FLAT = 1e-4  # share of the error; a best strength that explains less explains nothing
 
 
@@ -74,8 +74,8 @@ class Calibration:
         return f"Strength 1 = {self._share()}{self.shown} ({best}); useful range {' to '.join(ends)}.{one}"
 
     def _share(self) -> str:
-        """How much of the images strength 1 draws, where that is no more than half."""
-        return "" if self.drawn is None or self.drawn > HALF else f"about {max(0.0, self.drawn):.0%} of ".replace("%", " %")
+        """How much of the images strength 1 draws, where that is no more than three quarters."""
+        return "" if self.drawn is None or self.drawn > ENOUGH else f"about {max(0.0, self.drawn):.0%} of ".replace("%", " %")
 
     def described(self, info: SliderInfo, unit: float) -> SliderInfo:
         """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""

@@ -6,6 +6,7 @@ along the pair's own difference D:
 
     share      <plus - minus, D> / |D|^2     1: all that the images differ in, 0: nothing of it, whatever else may change
     distance   |plus - minus| / |D|          several times 1: far beyond the images; much more than the share: other things change
+    length     the same where the images differ: by more than PLAIN of the most that they do
 
 A learned share (displacement.py) is an average over noise that leaves open what becomes of a place; this is what a user sees.
 Sliders that were never trained lie within a tenth of 0 (docs/progress.md). Of prompts the two pictures that the model draws at
@@ -34,17 +35,28 @@ from ..objective.step_loss import masked_mean
 PAIRS, STEPS = 4, 4
 BEGIN = 0.75  # position in the noise schedule from which pairs are drawn
 NOISE = 0.999  # and all else
+OWN = 0.25  # share over length: of a change that leads nowhere it is near 0
+PLAIN = 0.2  # of the largest difference of a pair: a place that differs by more is one where they differ
 
 
 @dataclass(frozen=True)
 class Drawn:
     """What was drawn at the LoRA weights +-`strength`: mean share and distance over the pairs; None where there are no pairs that
-    line up. `contrast`: the standard deviation of what was drawn over that of the images, or of what the model draws without."""
+    line up. `contrast`: the standard deviation of what was drawn over that of the images, or of what the model draws without.
+    `length`: known of pairs of images whose both sides are trained."""
 
     share: float | None
     distance: float | None
     contrast: float
     strength: float = 1.0
+    length: float | None = None
+
+    @property
+    def shows(self) -> float | None:
+        """How much of the images is seen: the length, of a change that is mostly the pair's own, else the share."""
+        if self.length is None or self.share is None or self.share < OWN * self.length:
+            return self.share
+        return self.length
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,7 @@ class _Scene:
     begin: float = NOISE
     apart: torch.Tensor | None = None
     contrast: float = 1.0
+    where: torch.Tensor | None = None  # (rows, 1, ...) 1 where the images of a pair differ, else 0
 
 
 class Drawing:
@@ -116,7 +129,11 @@ class Drawing:
         along, moved, apart = (masked_mean(product, scene.masks) for product in products)
         if not bool((apart > 0).all()):
             return Drawn(0.0, None, contrast, strength)
-        return Drawn(float((along / apart).mean()), float((moved / apart).sqrt().mean()), contrast, strength)
+        length = None
+        if scene.where is not None:
+            moved_there, apart_there = (masked_mean(product * scene.where, scene.masks) for product in products[1:])
+            length = float((moved_there / apart_there).sqrt().mean())
+        return Drawn(float((along / apart).mean()), float((moved / apart).sqrt().mean()), contrast, strength, length)
 
 
 def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
@@ -127,7 +144,14 @@ def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
     conds = tuple(sample.cond for sample in captioned)
     masks = tuple(sample.mask for sample in captioned)
     contrast = float(torch.cat([positive, negative]).std())
-    return _Scene(middle, _noises(middle), conds, masks, BEGIN, positive - negative, contrast)
+    apart = positive - negative
+    return _Scene(middle, _noises(middle), conds, masks, BEGIN, apart, contrast, None if one_way else _where(apart))
+
+
+def _where(apart: torch.Tensor) -> torch.Tensor:
+    size = apart.square().sum(dim=1, keepdim=True)
+    most = size.flatten(1).amax(dim=1).reshape(-1, *[1] * (size.ndim - 1))
+    return (size > PLAIN**2 * most).float()
 
 
 def _of_noise(samples: Sequence[Sample]) -> _Scene:

@@ -2,15 +2,17 @@
 
 The displacement that the readings know already (displacement.py) gives the strength that best explains what is wanted, on each
 side, and nearly as a parabola what any other explains. Strength 1 stays as it was trained where that explains at least 84 % of
-the most. Then both ends are drawn (drawn.py); a slider that overshoots the images is turned down to them.
+the most. Then both ends are drawn (drawn.py), and of pairs that are trained both ways strength 1 becomes what draws the images
+(drawn_unit.py); any other slider that overshoots is turned down to them.
 
-Cost, of pairs: 40 to 120 samples, against 1100 of calibration_search.py, which measures any slider on any images.
+Cost, of pairs: 100 to 170 samples, 300 at most, against 1100 of calibration_search.py, which measures any slider on any images.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -22,12 +24,14 @@ from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
 from .displacement import DisplacementMeter, Shares, Wanted
 from .drawn import Drawing, Drawn
+from .drawn_unit import turned_to_images, useful_end
 
 NEAR = 1.5  # a strength is read once more where the best lies further off, since displacements grow only nearly in proportion
 READS = 4
 LOUD, TURN_DOWN = 2.0, 4.0  # so many times as long as what is wanted, and of no use: read at a quarter
 OVER_BEST = 1.4  # times the best strength: 1 - 0.4^2 = 84 % of the most is explained there
-MOST_UNIT = 4.0
+MOST_UNIT, MOST_DRAWN = 4.0, 8.0  # times what was trained that strength 1 may become: untold by pictures, and told by them
+MOST_ALIKE = 0.8  # what both ends do alike over what they do oppositely, at strength 1
 CURVE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the best strength
 FARTHEST, MOST_SHOWN = 1.25, 1.1  # distance and share of the images beyond which strength 1 is turned down
 TURNS = 2  # times at most: pictures do not change in proportion
@@ -40,9 +44,10 @@ def measure(
     samples: Sequence[Sample],
     meter: DisplacementMeter,
     on_pass: Callable[[int], None] | None = None,
+    symmetric: float = 0.0,
 ) -> tuple[Calibration, Drawn]:
-    """`meter` reads the slider's samples. `on_pass` is called with the number of forward passes done; an exception out of it ends
-    the measurement."""
+    """`meter` reads the slider's samples. `symmetric`: its symmetric part (progress.py) as trained. `on_pass` is called with the
+    number of forward passes done; an exception out of it ends the measurement."""
     passes = 0
 
     def passed() -> None:
@@ -57,14 +62,30 @@ def measure(
         own = [_own_strength(meter.samples, sign) for sign in (1, -1)]
         sides = _side(plus, at * own[0]), _side(minus, at * own[1])
         drawing = Drawing(backend, adapter, samples, passed)
-        drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, math.sqrt(own[0] * own[1])))
-        for _ in range(TURNS):
-            beyond = max(drawn.share or 0.0, (drawn.distance or 0.0) / FARTHEST)
-            if MOST_SHOWN < beyond < math.inf:
-                drawn = drawing.at(drawn.strength / beyond)
+        trained = math.sqrt(own[0] * own[1])
+        drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, trained))
+        if drawn.length is None:
+            drawn = _turned_down(drawing, drawn)
+        else:
+            most = MOST_ALIKE / symmetric if symmetric > 0 else math.inf
+            drawn = turned_to_images(drawing, drawn, min(most, MOST_DRAWN * trained))
+            end = useful_end(drawing, drawn)
+            sides = _ending(sides[0], end), _ending(sides[1], end)
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
     one_way = is_one_way(meter.samples)
-    return Calibration(*sides, passes, shown, drawn.strength, drawn.share, one_way), drawn
+    return Calibration(*sides, passes, shown, drawn.strength, drawn.shows, one_way), drawn
+
+
+def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:
+    for _ in range(TURNS):
+        beyond = max(drawn.share or 0.0, (drawn.distance or 0.0) / FARTHEST)
+        if MOST_SHOWN < beyond < math.inf:
+            drawn = drawing.at(drawn.strength / beyond)
+    return drawn
+
+
+def _ending(side: Side | None, end: float) -> Side | None:
+    return None if side is None else replace(side, end=end)
 
 
 def _shares(

@@ -197,7 +197,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
 
 def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     """The message of a verdict that says how much of what is wanted is seen."""
-    reach = f"about {percent(last.reach if evidence.shown is None else max(0.0, evidence.shown))}"
+    seen = evidence.drawn.shows if evidence.drawn else None
+    reach = f"about {percent(last.reach if seen is None else max(0.0, seen))}"
     wanted, learned = evidence.wanted.value, last.summary(evidence.wanted)
     if verdict is Verdict.LIMITED:
         return (

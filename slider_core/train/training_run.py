@@ -96,7 +96,8 @@ class Run:
         """What was measured, and the readings with a whole one at the end."""
         trainer = self.trainer
         self._complete_reading(within)
-        return *measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass), trainer.readings
+        symmetric = trainer.readings[-1].symmetric or 0.0
+        return *measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass, symmetric), trainer.readings
 
     def _complete_reading(self, backend: Backend) -> None:
         """A whole reading of the slider as it stands: one that was stopped on its way has none."""

@@ -14,6 +14,8 @@ from slider_core.encode.encoder import Sample
 from slider_core.lora.info import SliderInfo
 from slider_core.objective.one_way import on_sides
 from slider_core.train.displacement import DisplacementMeter
+from slider_core.train.drawn import OWN, Drawn
+from slider_core.train.drawn_unit import turned_to_images, useful_end
 from slider_core.train.measurement import measure
 from slider_core.train.progress import Probe
 from slider_core.train.progress_verdict import Evidence, Verdict, judge
@@ -24,7 +26,7 @@ SCALES = {
     "weak": (0.5, 2.0, 1.0),
     "loud": (3.0, 1 / 3, 1.0),  # 1.4 times the best would overshoot the images
     "far_too_loud": (40.0, 1 / 40, 1.0),
-    "far_too_weak": (0.1, 4.0, 0.4),  # no file's strength 1 is more than 4 times what was trained
+    "far_too_weak": (0.1, 8.0, 0.8),  # no file's strength 1 is more than 8 times what was trained
     "wrong_way": (-1.0, 1.0, -1.0),
 }
 
@@ -43,8 +45,9 @@ def test_strength_1_and_what_it_draws(linear_backend, scale: float, unit: float,
     assert calibration.unit == pytest.approx(unit, rel=1e-3)
     assert (drawn.share, drawn.distance) == pytest.approx((share, abs(share)), rel=1e-3)
     assert passes == list(range(1, calibration.passes + 1))
+    end = 1.5 if share < 0.9 else 1.0  # times strength 1: beyond it the pictures have more than 1.4 times the images' contrast
     if scale > 0:
-        assert (calibration.plus.best, calibration.minus.end) == pytest.approx((1 / scale, 2 / scale), rel=1e-3)
+        assert (calibration.plus.best, calibration.minus.end) == pytest.approx((1 / scale, end * unit), rel=1e-3)
     else:
         assert (calibration.plus, calibration.minus) == (None, None)
 
@@ -96,3 +99,33 @@ def test_one_way_needs_pairs_that_line_up_and_the_displacement(apart: dict) -> N
         TrainSpec(sides="plus", objective="teacher_difference")
     neutral = replace(images()[0], strength=0.0, pair=None)
     assert on_sides([*images(), neutral], Sides.PLUS)[2] == neutral
+
+
+class Pictures:
+    """A Drawing whose pictures are known: `length(strength)` apart where the images differ, a part of it along the pair."""
+
+    def __init__(self, length, along: float = 1.0, apart: float = 1.0) -> None:
+        self.length, self.along, self.apart = length, along, apart
+
+    def at(self, strength: float) -> Drawn:
+        length = self.length(strength)
+        return Drawn(self.along * length, self.apart * length, 1.0, strength, length)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "strength", "end"),
+    [
+        (Pictures(lambda s: 0.2 * s, along=0.5), 5.0, 3.0),
+        (Pictures(lambda s: 0.05 * s), 8.0, 3.0),  # the most
+        (Pictures(lambda s: 2.0 * s), 0.5, 3.0),
+        (Pictures(lambda s: 0.2 * s, along=0.1), 1.0, 3.0),  # a change that leads nowhere is not turned up
+        (Pictures(lambda s: min(0.29, 0.2 * s)), 1.0, 1.5),  # nor is one that pictures do not answer to any more
+        (Pictures(lambda s: 0.2 * s, apart=4.0), 2.5, 3.0),  # the whole pictures lie twice as far apart as the images
+        (Pictures(lambda s: 1 - 0.5**s), 8 / 3, 1.0),
+    ],
+)
+def test_strength_1_is_where_pictures_lie_as_far_apart_as_the_images(pictures: Pictures, strength: float, end: float) -> None:
+    found = turned_to_images(pictures, pictures.at(1.0), 8.0)
+    assert found.strength == pytest.approx(strength, rel=0.01)
+    assert useful_end(pictures, found) == pytest.approx(end * found.strength)
+    assert found.shows == (found.length if pictures.along > OWN else found.share)
