@@ -184,6 +184,7 @@ def test_core_nodes_take_our_lora_socket(prompt: dict, run_graph, extra_nodes) -
 
 def test_queueing_again_goes_on_until_the_total(prompt: dict, run_graph) -> None:
     prompt["6"]["inputs"] |= {"steps": 5, "steps_per_run": 2}
+    prompt["19"]["inputs"]["force"] = True  # two steps on two pairs show no effect yet
     prompt = training(prompt) | {k: prompt[k] for k in ("7", "8", "9", "10", "19", "20")}
     steps = [run_graph(prompt, slider=("6", 0))["slider"].info.step for _ in range(3)]
     assert steps == [2, 4, 5]
