@@ -6,13 +6,15 @@
 Both measurable worlds' hardest attributes, six pairs, 120 steps of two pairs, otherwise the product's training:
 
     adamw        the product's optimizer at the probe's rate
-    up x N       B, the second factor of a LoRA, at N times that rate (LoRA+, Hayou et al. 2024); `down / N`: A at an Nth
+    up x N       B, the second factor of a LoRA, at N times that rate (LoRA+, Hayou et al. 2024); `down / N`: A at an Nth;
+                 `both x N`: both at N times; `late x N`: those of the later half of the layers at N times
     muon x N     torch.optim.Muon (Jordan et al. 2024) on each factor, at N times the rate, its steps as long as AdamW's
     soap         SOAP (Vyas et al. 2024) of pytorch-optimizer
     antithetic   the two pairs of a batch at opposite noises
     strengths    each pair at half or one and a half times its strength and change, drawn anew at every step
 
-learned at 30, 60 and 120 steps, on noise that no step has; effect and leak as in frozen.py.
+learned at 30, 60 and 120 steps, on noise that no step has; effect as in frozen.py; leak of the other attributes at the slider's
+own strength, over that effect.
 """
 
 from __future__ import annotations
@@ -43,8 +45,20 @@ from slider_core.train import step_backward
 from slider_core.train import trainer as loop
 from slider_core.train.optimizers import BETAS
 
-TASKS = (("faces", "mouth"), ("heads", "smile"))
-VARIANTS = ("adamw", "up x 4", "up x 16", "down / 4", "muon x 1", "muon x 3", "soap", "antithetic", "strengths")
+TASKS = (("faces", "mouth"), ("heads", "smile"), ("faces", "eyes"), ("heads", "eye"), ("faces", "size"), ("heads", "size"))
+VARIANTS = (
+    "adamw",
+    "up x 4",
+    "up x 16",
+    "down / 4",
+    "both x 2",
+    "both x 4",
+    "muon x 1",
+    "muon x 3",
+    "soap",
+    "antithetic",
+    "strengths",
+)
 STOPS = (30, 60, 120)
 
 
@@ -91,8 +105,13 @@ def optimizer(name: str) -> Callable[[TrainSpec, list[torch.nn.Parameter]], torc
             from pytorch_optimizer import SOAP
 
             return SOAP(parameters, lr=1.0, betas=BETAS, weight_decay=0.0)
-        down, up = (1 / times, 1.0) if kind == "down" else (1.0, times)
-        groups = [{"params": parameters[::2], "times": down}, {"params": parameters[1::2], "times": up}]
+        down, up = {"down": (1 / times, 1.0), "both": (times, times)}.get(kind, (1.0, times))
+        # a group for each, in their order: by that the trainer puts them on a device
+        factors = [(down, up)[number % 2] for number in range(len(parameters))]
+        if kind == "late":
+            half = len(parameters) // 2
+            factors = [1.0] * half + [times] * (len(parameters) - half)
+        groups = [{"params": [p], "times": factor} for p, factor in zip(parameters, factors, strict=True)]
         return timed(torch.optim.AdamW)(groups, lr=0.0, betas=BETAS, weight_decay=0.0)
 
     return make
@@ -153,8 +172,13 @@ def measured(world: str, attribute: str, name: str, seed: int) -> dict[str, Any]
     return found | {"rate": trainer.rate, "best": trainer.readings[-1].reach} | frozen.drawn(model, world, attribute, adapter)
 
 
+def _leak_over_effect(row: dict[str, Any]) -> float:
+    change, leak = ({float(k): v for k, v in row[name].items()} for name in ("change", "leak"))
+    return (leak[1.0] + leak[-1.0]) / max(0.01, change[1.0] - change[-1.0])
+
+
 def report(rows: list[dict[str, Any]]) -> str:
-    lines = ["| world, attribute | variant | seeds | learned at 30, 60, 120 | at the best strength | effect | leak at 0.3 |"]
+    lines = ["| world, attribute | variant | seeds | learned at 30, 60, 120 | at the best strength | effect | leak over effect |"]
     lines.append("|---" * 7 + "|")
     for world, attribute in TASKS:
         for name in VARIANTS:
@@ -163,7 +187,9 @@ def report(rows: list[dict[str, Any]]) -> str:
                 continue
             learned = ", ".join(f"{statistics.mean(row['learned'][str(stop)] for row in some):.1%}" for stop in STOPS)
             best = statistics.mean(row["best"] for row in some)
-            cells = (f"{world}, {attribute}", name, len(some), learned, f"{best:.1%}", *frozen.effect_and_leak(some))
+            leak = statistics.mean(_leak_over_effect(row) for row in some)
+            effect, _ = frozen.effect_and_leak(some)
+            cells = (f"{world}, {attribute}", name, len(some), learned, f"{best:.1%}", effect, f"{leak:.2f}")
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -172,13 +198,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
+    parser.add_argument("--only", nargs="+", default=["mouth", "smile"], help="attributes")
     parser.add_argument("--report", action="store_true", help="train nothing")
     out = verdicts.ROOT / "build" / "fewer_steps.jsonl"
     args = parser.parse_args()
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     done = {(row["world"], row["attribute"], row["variant"], row["seed"]) for row in rows}
-    wanted = [(*task, name, seed) for seed in range(args.seeds) for name in args.variants for task in TASKS]
+    wanted = [
+        (*task, name, seed) for seed in range(args.seeds) for name in args.variants for task in TASKS if task[1] in args.only
+    ]
     for task in () if args.report else [one for one in wanted if one not in done]:
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(measured(*task)) + "\n")
