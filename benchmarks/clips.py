@@ -1,0 +1,126 @@
+"""Does a slider of motion move? Speed, heading, size and light on the world of clips, from clips and from single frames.
+
+    python benchmarks/clips.py                 # goes on where it was stopped
+    python benchmarks/clips.py --report
+
+No figure was taken yet: the world's weights are not finished (worlds/make_balls.py).
+
+Six pairs of clips (or of single frames of one moment each) that differ in the attribute alone, 150 steps of 4, each objective
+as its authors have it (quality.py) at the probe's rate, calibrated by the product. Eight clips are drawn from held-out noise,
+also for sliders from frames. Shares of the pairs' own gap; leak: mean change of the other attributes (speed, heading, size,
+light) from the clips without a slider, in standard deviations of the world, where the effect is that share of the gap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import quality
+import torch
+import verdicts  # sets the path to worlds/
+from balls import EXTREME, FRAMES, BallsBackend, pairs, read
+
+from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import TrainSpec
+from slider_core.layers.select import survey
+from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.trainer import Trainer
+from slider_core.train.training_run import Run
+from slider_core.with_tiny.faces import UNIFORM_STD
+from slider_core.with_tiny.model_sweep import Curve
+
+NAMES = ("speed", "heading", "size", "light")
+TASKS = (("speed", FRAMES), ("heading", FRAMES), ("size", 1), ("light", 1))
+OBJECTIVES = ("displacement", "denoise_rotating")
+STRENGTHS = (-4.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
+EQUAL, GAP = (0.2, 0.4), 2 * EXTREME
+PAIRS, STEPS, HELD_OUT = 6, 150, 8
+
+
+def curve_of(model: BallsBackend, adapter: Adapter, unit: float) -> tuple[Curve, list[float]]:
+    """What held-out clips show at calibrated strengths, and how far their balls lie from a line."""
+    bare = read(model.draw(None, 0.0, range(HELD_OUT)))
+    mean: dict[str, list[float]] = {name: [] for name in NAMES}
+    leak: dict[str, list[float]] = {name: [] for name in NAMES}
+    wobble = []
+    for strength in STRENGTHS:
+        seen = read(model.draw(adapter, strength * unit, range(HELD_OUT)))
+        drift = {name: float((seen[name] - bare[name]).abs().nanmean()) / UNIFORM_STD for name in NAMES}
+        for name in NAMES:
+            mean[name].append(float(seen[name].nanmean()))
+            leak[name].append(statistics.mean(value for other, value in drift.items() if other != name))
+        wobble.append(float(seen["wobble"].nanmean()))
+    return Curve(STRENGTHS, mean, {}, leak), wobble
+
+
+def measured(model: BallsBackend, attribute: str, frames: int, objective: str, seed: int) -> dict[str, Any]:
+    samples = pairs(model, attribute, PAIRS, seed, frames)
+    adapter = Adapter.create(model.module, survey(model.module, AdapterSpec()).targets, AdapterSpec(), seed=seed)
+    spec = TrainSpec(steps=STEPS, lr=0.0, batch=4, seed=seed, **quality.OBJECTIVES[objective])
+    run = Run("slider", {}, Trainer(adapter, samples, spec), AdapterSpec())
+    start = time.process_time()
+    run.trainer.run(model, STEPS)
+    run.calibrate(model)
+    seconds = round(time.process_time() - start)
+    unit = run.measured[1].unit if run.measured else 1.0
+    curve, wobble = curve_of(model, adapter, unit)
+    row = {"attribute": attribute, "frames": frames, "objective": objective, "seed": seed, "unit": unit, "seconds": seconds}
+    return row | {
+        "share": curve.effect(attribute) / GAP,
+        "largest": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0) / GAP,
+        "leak": {str(e): quality.leak_at(curve, attribute, e * GAP) for e in EQUAL},
+        "monotone": curve.monotone(attribute, -2.0, 2.0),
+        "wobble": [wobble[STRENGTHS.index(s)] for s in (-1.0, 0.0, 1.0)],
+        "curve": curve.mean[attribute],
+        "verdict": run.verdict(),
+    }
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    head = ("attribute", "from", "objective", "share at +-1", "largest", *(f"leak at {e:.0%}" for e in EQUAL), "monotone +-2")
+    head = (*head, "off the line at -1, 0, +1, pixels", "s", "seeds")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for group in dict.fromkeys((row["attribute"], row["frames"], row["objective"]) for row in rows):
+        some = [row for row in rows if (row["attribute"], row["frames"], row["objective"]) == group]
+        cells = [group[0], "clips" if group[1] > 1 else "single frames", group[2]]
+        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("share", "largest")]
+        cells += [quality.mean([row["leak"][str(e)] for row in some]) for e in EQUAL]
+        cells.append(f"{sum(row['monotone'] for row in some)} of {len(some)}")
+        cells.append(", ".join(f"{statistics.mean(at):.2f}" for at in zip(*(row["wobble"] for row in some), strict=True)))
+        cells += [f"{statistics.mean(row['seconds'] for row in some):.0f}", str(len(some))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no training after so many")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "clips.jsonl")
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = {(row["seed"], row["attribute"], row["frames"], row["objective"]) for row in rows}
+    torch.set_num_threads(1)
+    model, start = BallsBackend(), time.monotonic()
+    wanted = [(s, *task, objective) for s in range(args.seeds) for task in TASKS for objective in OBJECTIVES]
+    for seed, attribute, frames, objective in [one for one in wanted if one not in done]:
+        if args.report or time.monotonic() - start > args.seconds:
+            break
+        rows.append(measured(model, attribute, frames, objective, seed))
+        with args.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        sys.stderr.write(f"{attribute} {frames} {objective} {seed} share {rows[-1]['share']:.2f}\n")
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
