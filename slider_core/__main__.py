@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        words = with_config(list(sys.argv[1:] if argv is None else argv))
+        if argv is None:
+            argv = sys.argv[1:]
+        words = with_config(list(argv))
         top = parser()
         args, further = top.parse_known_args(words)
         if further and args.command != "queue":
@@ -40,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.common = further  # of a queue: options of each of its trainings
         report = args.run(args)
     except (SliderError, OSError) as fault:  # an OSError: a name too long, a disk that went away
-        sys.stderr.write(f"Error: {in_words(fault) if isinstance(fault, OSError) else fault}\n")
+        message = in_words(fault) if isinstance(fault, OSError) else fault
+        sys.stderr.write(f"Error: {message}\n")
         return 2
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"\n{stop or 'Stopped; nothing was written.'}\n")

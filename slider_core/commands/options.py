@@ -51,7 +51,9 @@ class Progress(Observer):
         if not is_first():
             return
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{line:<110}" + ("\n" if last else ""))
+            sys.stderr.write(f"\r{line:<110}")
+            if last:
+                sys.stderr.write("\n")
         elif last or report.step % max(1, report.total // 10) == 0:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()

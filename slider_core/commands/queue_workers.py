@@ -94,7 +94,9 @@ class Workers:
 
     def _next(self) -> QueuedJob | None:
         with self._lock:
-            return self._waiting.pop(0) if self._waiting and not self.stopping else None
+            if self._waiting and not self.stopping:
+                return self._waiting.pop(0)
+            return None
 
     def _serve(self, worker: Worker, words_of: Callable[[QueuedJob], list[str]]) -> None:
         while (job := self._next()) is not None:

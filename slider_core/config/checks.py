@@ -42,7 +42,9 @@ def shown(value: Any) -> str:
     """A value in a message: its beginning."""
     if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
         return f"a number of more than {MOST_DIGITS} digits"  # Python refuses to write one of thousands
-    text = clean_text(value if isinstance(value, str) else repr(value))
+    if not isinstance(value, str):
+        value = repr(value)
+    text = clean_text(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

@@ -59,8 +59,9 @@ class Finding:
 def steps_in(name: str) -> int:
     """`..._4step.safetensors` -> 4; 0 where a name has no such number, or one too large for a distilled model."""
     match = _STEPS.search(name.lower())
-    steps = int(match[1]) if match else 0
-    return steps if steps <= MOST_STEPS else 0
+    if match and int(match[1]) <= MOST_STEPS:
+        return int(match[1])
+    return 0
 
 
 def find(files: Sequence[str]) -> Finding | None:
@@ -74,5 +75,7 @@ def _in_name(name: str) -> Finding | None:
     for kind in KINDS:
         if re.search(kind.pattern, name.lower()):
             steps = steps_in(name)
-            return None if kind.name == "few steps" and not steps else Finding(kind, steps, name)
+            if steps or kind.name != "few steps":
+                return Finding(kind, steps, name)
+            return None
     return None

@@ -36,7 +36,9 @@ class DoraPart(LoraPart):
         message = f'"{target}": some rows of the weight are zero, which a DoRA cannot scale: exclude the layer, or choose lora.'
         need(bool(norm.all()), message, "dora.zero_rows")
         dims = len(weight_shape(layer))
-        self.magnitude.weight = nn.Parameter(norm.reshape(1, -1, *[1] * (dims - 2)) if dims > 2 else norm)
+        if dims > 2:
+            norm = norm.reshape(1, -1, *[1] * (dims - 2))
+        self.magnitude.weight = nn.Parameter(norm)
 
     def parameters(self) -> list[nn.Parameter]:
         return [*super().parameters(), self.magnitude.weight]
