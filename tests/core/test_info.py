@@ -81,7 +81,7 @@ def test_a_header_is_true_and_holds_no_path(
         "slider_plus": "smiling",
         "slider_model": backend.name,
         "slider_adapter": SPEC.to_json(),
-        "slider_training": TrainSpec(steps=STEPS, seed=7).to_json(),
+        "slider_training": TrainSpec(steps=STEPS, seed=7, jitter=1 / 16, timesteps="model").to_json(),  # as they were found
         "slider_algorithm": "lora",
         "slider_step": str(STEPS),
         "slider_dataset": dataset.digest,
