@@ -1,7 +1,6 @@
 """Every algorithm is what PEFT and LyCORIS make of it: silent at first, and at strength s the model with W + s D, row by row."""
 
 import copy
-import itertools
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,8 @@ from core.nets import (
 from products import in_turn
 from torch import nn
 
-from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat, Init
+from slider_core.config.lora import AdapterSpec, Algorithm, FileFormat
 from slider_core.layers.layer import Target
-from slider_core.lora.algorithm import Size
-from slider_core.lora.algorithms.lora import factors
 from slider_core.lora.catalog import for_tensors
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.strength import attached
@@ -90,21 +87,6 @@ def test_each_row_is_the_model_with_its_strength_times_the_change(net: Net, name
     rows = live(net, adapter, x)
     torch.testing.assert_close(rows, shifted, **CLOSE)
     assert torch.equal(rows[1], base[1]), "strength 0 is the model itself"
-
-
-def test_a_lora_begins_as_pefts_does_bit_for_bit() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    for init, rslora, layer in itertools.product(("kaiming", "gaussian"), (False, True), (nn.Linear(6, 5), nn.Conv2d(4, 6, 3))):
-        config = LoraConfig(r=2, lora_alpha=3, target_modules=["0"], use_rslora=rslora)
-        peft = get_peft_model(nn.Sequential(copy.deepcopy(layer)), config).base_model.model[0]
-        torch.manual_seed(4)
-        peft.reset_lora_parameters("default", True if init == "kaiming" else init)
-        torch.manual_seed(4)
-        down, up, scaling = factors(layer, tuple(layer.weight.shape), Size(2, 3.0), Init(init), rslora)
-        assert torch.equal(down.weight, peft.lora_A["default"].weight)
-        assert torch.equal(up.weight, peft.lora_B["default"].weight)
-        assert scaling == peft.scaling["default"]
 
 
 @in_some_places

@@ -1,8 +1,7 @@
 """LoRA: D = scale * up down (Hu et al. 2021). rsLoRA is a LoRA with scale = alpha / sqrt(rank) (Kalajdzievski 2023), LoCon one on
 convolutions too, with an optional Tucker core: up mid down (LyCORIS).
 
-LoRA and rsLoRA are two layers of torch that begin as PEFT's do, bit for bit: PEFT itself, six seconds to import, makes the
-orthogonal start and DoRA. LoCon is trained by LyCORIS' module.
+LoRA and rsLoRA are trained by PEFT's layers, LoCon by LyCORIS' module.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -26,40 +25,6 @@ from ..algorithm_lycoris import LycorisWeight
 NAME = "slider"  # PEFT's name for our adapter
 UP, DOWN, MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 Lora = TypeVar("Lora", bound="LoraWeight")
-
-
-class Factors(NamedTuple):
-    """The layers A and B of a LoRA, and what their product is multiplied by."""
-
-    down: Any
-    up: Any
-    scaling: float
-
-
-def _factor(shape: Shape, like: Layer = None) -> Any:
-    """A layer without a bias, stride and so on as those of `like`; its weight holds no values yet."""
-    part: Any = shape_only(shape, like)
-    part.bias = None
-    return part.to_empty(device="cpu")
-
-
-def factors(layer: Layer, shape: Shape, size: Size, init: Init, rslora: bool = False) -> Factors:
-    """A LoRA on a layer like `layer`, of `shape`, with the first values of PEFT's `reset_lora_parameters`. On convolutions its
-    orthogonal start is not defined: Kaiming there."""
-    if init is Init.ORTHOGONAL and len(shape) == 2:
-        return factors_of(peft_layer(layer, shape, size, init, use_rslora=rslora))
-    down = _factor((size.rank, *shape[1:]), layer)
-    up = _factor((shape[0], size.rank, *[1] * len(shape[2:])))
-    if init is Init.GAUSSIAN:
-        nn.init.normal_(down.weight, std=1 / size.rank)
-    else:
-        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-    nn.init.zeros_(up.weight)
-    return Factors(down, up, size.alpha / (math.sqrt(size.rank) if rslora else size.rank))
-
-
-def factors_of(tuned: Any) -> Factors:
-    return Factors(tuned.lora_A[NAME], tuned.lora_B[NAME], tuned.scaling[NAME])
 
 
 def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bool) -> Any:
@@ -85,20 +50,22 @@ def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bo
 
 
 def _applied(factor: Any, x: torch.Tensor) -> torch.Tensor:
-    """A factor, without a bias, on x in the number format of x."""
+    """A factor of PEFT's, without a bias, on x in the number format of x."""
     weight = factor.weight.to(x.dtype)
     return functional.linear(x, weight) if isinstance(factor, nn.Linear) else factor._conv_forward(x, weight, None)
 
 
 class LoraPart(Trainable):
-    """A LoRA on one layer, rsLoRA by its scale. Scale and strength multiply what lies between the factors.
+    """PEFT's LoRA on one layer, rsLoRA by its scale. Scale and strength multiply what lies between the factors.
 
     In a bfloat16 layer the factors are rounded to bfloat16 for the products, as the layer's own weight is; their gradients are
     float32. In float16 what lies between them could overflow: float32 there.
     """
 
-    def __init__(self, factors: Factors, base: Shape) -> None:
-        self.down, self.up, self.scaling = factors
+    def __init__(self, tuned: Any, base: Shape) -> None:
+        self.down = tuned.lora_A[NAME]
+        self.up = tuned.lora_B[NAME]
+        self.scaling: float = tuned.scaling[NAME]
         self.base = base
 
     def parameters(self) -> list[nn.Parameter]:
@@ -193,11 +160,12 @@ class LoraWeight(LycorisWeight):
         if spec.algorithm is Algorithm.LOCON:
             return super().fresh(layer, target, size, spec)
         rslora = spec.algorithm is Algorithm.RSLORA
-        return LoraPart(factors(layer, shape_of(layer, target), size, spec.init, rslora), weight_shape(layer))
+        tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_rslora=rslora)
+        return LoraPart(tuned, weight_shape(layer))
 
     def revived(self, layer: Layer, target: Target) -> Trainable:
         if self.has_core:
             return super().revived(layer, target)
-        part = LoraPart(factors(layer, shape_of(layer, target), self.size, Init.KAIMING), weight_shape(layer))
+        part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), weight_shape(layer))
         copy_in(part, [self.tensors[DOWN], self.tensors[UP]])
         return part

@@ -15,7 +15,7 @@ from ...layers.layer import Target, weight_shape
 from ..algorithm import Kind, Layer, OutputSlice, Shape, Size, Trainable
 from ..algorithm_layer import base_rows, copy_in, serialized_copy, shape_of, versions
 from .dora import RATIO, SCALE, ScaledRows, norm_ratio, scale_tensors
-from .lora import DOWN, MID, NAME, UP, LoraPart, LoraWeight, factors_of, peft_layer
+from .lora import DOWN, MID, NAME, UP, LoraPart, LoraWeight, peft_layer
 
 
 class DoraPart(LoraPart):
@@ -24,7 +24,7 @@ class DoraPart(LoraPart):
     reads_output = True
 
     def __init__(self, tuned: Any, base: Shape, rows: OutputSlice | None) -> None:
-        super().__init__(factors_of(tuned), base)
+        super().__init__(tuned, base)
         self.magnitude = tuned.lora_magnitude_vector[NAME]
         self.rows = rows
         self._read: dict[str, torch.Tensor] = {}
