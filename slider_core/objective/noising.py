@@ -92,13 +92,15 @@ def draw_noise(batch: Batch, spec: TrainSpec) -> tuple[torch.Tensor, torch.Tenso
 
 def jitter_of(batch: Batch, spec: TrainSpec) -> float:
     """How far the samples are moved at most, share of the side: as the spec says, or else as the objective has it where the
-    model knows moved pictures."""
+    model knows moved pictures and that is a whole place of the latents."""
     if any(sample.referenced for sample in batch.samples):
         return 0.0  # where things lie is what the reference says
     if spec.jitter is not None:
         return spec.jitter
-    moves = from_base(batch, spec) and not batch.text_slider and batch.familiar
-    return FORMULAS[spec.objective].jitter if moves else 0.0
+    share = FORMULAS[spec.objective].jitter
+    longest = max(max(sample.latent.shape[-2:]) for sample in batch.samples)
+    moves = from_base(batch, spec) and not batch.text_slider and batch.familiar and round(share * longest) > 0
+    return share if moves else 0.0
 
 
 def draw_shifts(batch: Batch, spec: TrainSpec) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from slider_core.config.training import Objective, Timesteps, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.objective.batch import Batch
 from slider_core.objective.noising import draw_shifts, jitter_of, timesteps_of
 from slider_core.ranks import Ranks
 from slider_core.train.familiar import FAMILIAR, moved_error, pairs_to_move
@@ -90,3 +91,11 @@ def test_nothing_is_measured_where_nothing_hangs_on_it(knows_one_place, spec: di
     assert pairs_to_move(pair, TrainSpec()) == ([pair] if not options else [])
     assert pairs_to_move(pair, TrainSpec(**spec)) == []
     assert pairs_to_move([replace(sample, pair=None) for sample in pair], TrainSpec()) == []
+
+
+def test_latents_too_small_to_be_moved_take_the_levels_in_the_middle(knows_one_place) -> None:
+    spec = TrainSpec(timesteps=Timesteps.AUTO)
+    for side, found in ((8, (0.0, Timesteps.LOGIT_NORMAL)), (9, (JITTER, Timesteps.MODEL))):
+        pair = [replace(sample, latent=torch.zeros(1, side, 4)) for sample in knows_one_place(1.0).pair()]
+        batch = Batch(0, tuple(pair), (1.0, -1.0), (0, 0), neutral=False, aligned=True)
+        assert (jitter_of(batch, spec), timesteps_of(batch, spec)) == found
