@@ -9,7 +9,7 @@ from ..slider_core.data.dataset import Dataset
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.calibration import calibrated
-from ..slider_core.train.calibration_search import calibrate
+from ..slider_core.train.measurement import measure_any
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from .frames import as_image
@@ -53,7 +53,7 @@ class SliderCalibrate(io.ComfyNode):
         samples = encode_all(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = backend.place(slider)
-        calibration = calibrate(backend, backend.adapter(placed), samples, seed, calibrating, slider.info.one_way)
+        calibration = measure_any(backend, backend.adapter(placed), samples, seed, calibrating, slider.info.one_way)
         weights, info = calibrated(placed.weights, placed.info, calibration)
         report = f"{calibration.summary()} {calibration.passes} forward passes."
         say(report)

@@ -13,7 +13,7 @@ from ..lora.safe_files import check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import load_slider
 from ..train.calibration import calibrated
-from ..train.calibration_search import calibrate
+from ..train.measurement import measure_any
 from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
 from .hosts import add_host, opened
 from .options import Commands, Shared, members, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         placed = host.place(slider.cut())
         say_left_out(placed)
         adapter = Adapter.from_weights(backend.module, placed.weights, backend.device)
-        calibration = calibrate(backend, adapter, samples, args.seed, one_way=placed.info.one_way)
+        calibration = measure_any(backend, adapter, samples, args.seed, one_way=placed.info.one_way)
         weights, info = calibrated(placed.weights, placed.info, calibration)
         measured = dataclasses.replace(placed, weights=weights, info=info)
         notes = host.save(args.out, measured, FileFormat.NATIVE, dtype, args.overwrite)

@@ -22,6 +22,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
 from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
+from .calibration_search import calibrate
 from .displacement import DisplacementMeter, Shares, Wanted
 from .drawn import Drawing, Drawn
 from .drawn_unit import turned_to_images, useful_end
@@ -74,6 +75,39 @@ def measure(
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
     one_way = is_one_way(meter.samples)
     return Calibration(*sides, passes, shown, drawn.strength, drawn.shows, one_way), drawn
+
+
+@torch.no_grad()
+def measure_any(
+    backend: Backend,
+    adapter: Adapter,
+    samples: Sequence[Sample],
+    seed: int = 0,
+    on_pass: Callable[[int], None] | None = None,
+    one_way: bool = False,
+) -> Calibration:
+    """Any slider on any images of both ends (calibration_search.py). Of pairs that line up strength 1 becomes what draws the
+    images, as after a training; from what explains them it is at most MOST_DRAWN times away."""
+    found = calibrate(backend, adapter, samples, seed, on_pass, one_way)
+    if one_way or not (found.plus or found.minus):
+        return found
+    passes = found.passes
+
+    def passed() -> None:
+        nonlocal passes
+        passes += 1
+        if on_pass:
+            on_pass(passes)
+
+    with backend.borrowed(), attached(adapter, backend.module):
+        drawing = Drawing(backend, adapter, samples, passed)
+        drawn = drawing.at(found.unit)
+        if drawn.length is None:
+            return replace(found, passes=passes)
+        drawn = turned_to_images(drawing, drawn, MOST_DRAWN * found.unit)
+        end = useful_end(drawing, drawn)
+    plus, minus = _ending(found.plus, end), _ending(found.minus, end)
+    return replace(found, plus=plus, minus=minus, passes=passes, weight_of_1=drawn.strength, drawn=drawn.shows)
 
 
 def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:

@@ -16,7 +16,7 @@ from slider_core.objective.one_way import on_sides
 from slider_core.train.displacement import DisplacementMeter
 from slider_core.train.drawn import OWN, Drawn
 from slider_core.train.drawn_unit import turned_to_images, useful_end
-from slider_core.train.measurement import measure
+from slider_core.train.measurement import measure, measure_any
 from slider_core.train.progress import Probe
 from slider_core.train.progress_verdict import Evidence, Verdict, judge
 
@@ -129,3 +129,21 @@ def test_strength_1_is_where_pictures_lie_as_far_apart_as_the_images(pictures: P
     assert found.strength == pytest.approx(strength, rel=0.01)
     assert useful_end(pictures, found) == pytest.approx(end * found.strength)
     assert found.shows == (found.length if pictures.along > OWN else found.share)
+
+
+@pytest.mark.parametrize(("length", "unit"), [(lambda s: 0.1 * s, 10.0), (lambda s: 0.5 * s, 2.0), (None, 4.0)])
+def test_any_slider_is_measured_by_pictures_too(linear_backend, monkeypatch, length, unit: float) -> None:
+    """What explains the images best is 4 times the slider; what draws them may lie elsewhere."""
+    model, adapter = constant_model(linear_backend, 0.25)
+    if length is None:  # images that do not line up
+        samples = images(aligned=False)
+    else:
+        samples = images()
+        monkeypatch.setattr("slider_core.train.measurement.Drawing", lambda *_: Pictures(length))
+    found = measure_any(model, adapter, samples)
+    assert found.unit == pytest.approx(unit, rel=0.02)
+    assert found.plus.best == pytest.approx(4.0, rel=0.02)
+    if length is not None:
+        assert (found.drawn, found.minus.end) == pytest.approx((1.0, 3 * unit), rel=0.02)
+    one_way = measure_any(model, adapter, samples, one_way=True)
+    assert (one_way.unit, one_way.minus) == (pytest.approx(4.0, rel=0.02), None)
