@@ -182,15 +182,16 @@ def mean(values: Sequence[float | None], style: str = ".3f") -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line per world, attribute and objective, means over the seeds."""
-    heads = ("world", "attribute", "objective", "share at +-1", "largest", *(f"leak at {e:.0%}" for e in EQUAL))
-    heads = (*heads, "monotone +-2", "R2", "sides apart", "seeds")
+    heads = ("world", "attribute", "objective", "share at +-1", "by seed", "largest", *(f"leak at {e:.0%}" for e in EQUAL))
+    heads = (*heads, "monotone +-2", "R2", "sides apart")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for place in dict.fromkeys((r["world"], r["attribute"], r["objective"]) for r in rows):
         some = [r for r in rows if (r["world"], r["attribute"], r["objective"]) == place]
-        cells = [*place, mean([r["share"] for r in some], ".2f"), mean([r["largest"] for r in some], ".2f")]
+        by_seed = ", ".join(f"{r['share']:.2f}" for r in some)
+        cells = [*place, mean([r["share"] for r in some], ".2f"), by_seed, mean([r["largest"] for r in some], ".2f")]
         cells += [mean([r["leak"][str(e)] for r in some]) for e in EQUAL]
         cells.append(f"{sum(r['monotone'] for r in some)} of {len(some)}")
-        cells += [mean([r["linearity"] for r in some]), f"{statistics.median(r['sides'] for r in some):.2f}", str(len(some))]
+        cells += [mean([r["linearity"] for r in some]), f"{statistics.median(r['sides'] for r in some):.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
