@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from core.faults import refused
 
 from slider_core.__main__ import parser
@@ -21,55 +20,54 @@ def config(tmp_path: Path, **values: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("model_family", "z-image", ["--clip-type", "lumina2"]),
-        ("slider_lora_target", "true", ["--layers", "reference"]),
-        ("lora_rank", "8", ["--rank", "8"]),
-        ("max_train_steps", 100, ["--steps", "100"]),
-        ("learning_rate", "1e-4", ["--lr", "0.0001"]),
-        ("lr_scheduler", "polynomial", ["--schedule", "linear"]),
-        ("optimizer", "adamw_bf16", ["--optimizer", "adamw"]),
-        ("optimizer", "bnb-adamw8bit", ["--optimizer", "adamw8bit"]),
-        ("optimizer", "optimi-lion", ["--optimizer", "adamw", "--lr", "0"]),
-        ("optimizer", "prodigy", ["--optimizer", "prodigy", "--lr", "0"]),
-        ("train_batch_size", 1, ["--batch", "2"]),
-        ("gradient_accumulation_steps", 4, ["--accumulate", "4"]),
-        ("gradient_checkpointing", False, ["--no-checkpointing"]),
-        ("snr_gamma", 5, ["--weighting", "min_snr"]),
-        ("seed", 42, ["--seed", "42"]),
-        ("resolution", 768, ["--resolution", "768"]),
-        ("validation_steps", 50, ["--strip-every", "50"]),
-        ("checkpoints_total_limit", 5, ["--checkpoints-kept", "5"]),
-    ],
-)
-def test_a_key_becomes_its_option(tmp_path: Path, key: str, value: Any, words: list[str]) -> None:
-    read = read_config(config(tmp_path, **{f"--{key}": value} if key != "model_family" else {key: value}))
-    place = read.words.index(words[0])
-    assert read.words[place : place + len(words)] == words
-    assert any(line.startswith(f"{key} ") for line in read.taken)
+OPTIONS = [
+    ("model_family", "z-image", ["--clip-type", "lumina2"]),
+    ("slider_lora_target", "true", ["--layers", "reference"]),
+    ("lora_rank", "8", ["--rank", "8"]),
+    ("max_train_steps", 100, ["--steps", "100"]),
+    ("learning_rate", "1e-4", ["--lr", "0.0001"]),
+    ("lr_scheduler", "polynomial", ["--schedule", "linear"]),
+    ("optimizer", "adamw_bf16", ["--optimizer", "adamw"]),
+    ("optimizer", "bnb-adamw8bit", ["--optimizer", "adamw8bit"]),
+    ("optimizer", "optimi-lion", ["--optimizer", "adamw", "--lr", "0"]),
+    ("optimizer", "prodigy", ["--optimizer", "prodigy", "--lr", "0"]),
+    ("train_batch_size", 1, ["--batch", "2"]),
+    ("gradient_accumulation_steps", 4, ["--accumulate", "4"]),
+    ("gradient_checkpointing", False, ["--no-checkpointing"]),
+    ("snr_gamma", 5, ["--weighting", "min_snr"]),
+    ("seed", 42, ["--seed", "42"]),
+    ("resolution", 768, ["--resolution", "768"]),
+    ("validation_steps", 50, ["--strip-every", "50"]),
+    ("checkpoints_total_limit", 5, ["--checkpoints-kept", "5"]),
+]
+
+REFUSED = [
+    ({"model_type": "full"}, "config.model_type"),
+    ({"controlnet": True}, "config.controlnet"),
+    ({"model_family": "ace_step"}, "config.sound"),
+    ({"model_family": "sana"}, "config.family"),
+    ({"model_family": "fulx"}, "config.family"),
+    ({"distillation_method": "dmd"}, "config.distillation"),
+    ({"lora_type": "lycoris"}, "config.lycoris_config"),
+    ({"lora_type": "standart"}, "config.lora_type"),
+    ({"data_backend_config": "nowhere.json"}, "config.data_backend_config"),
+    ({"max_train_steps": "many"}, "config.number"),
+    ({"use_ema": "perhaps"}, "config.flag"),
+]
 
 
-@pytest.mark.parametrize(
-    ("values", "code"),
-    [
-        ({"model_type": "full"}, "config.model_type"),
-        ({"controlnet": True}, "config.controlnet"),
-        ({"model_family": "ace_step"}, "config.sound"),
-        ({"model_family": "sana"}, "config.family"),
-        ({"model_family": "fulx"}, "config.family"),
-        ({"distillation_method": "dmd"}, "config.distillation"),
-        ({"lora_type": "lycoris"}, "config.lycoris_config"),
-        ({"lora_type": "standart"}, "config.lora_type"),
-        ({"data_backend_config": "nowhere.json"}, "config.data_backend_config"),
-        ({"max_train_steps": "many"}, "config.number"),
-        ({"use_ema": "perhaps"}, "config.flag"),
-    ],
-)
-def test_what_no_slider_can_come_of_is_refused_with_its_key(tmp_path: Path, values: dict[str, Any], code: str) -> None:
-    with refused(code, *values):
-        read_config(config(tmp_path, **values))
+def test_a_key_becomes_its_option(tmp_path: Path) -> None:
+    for key, value, words in OPTIONS:
+        read = read_config(config(tmp_path, **{f"--{key}": value} if key != "model_family" else {key: value}))
+        place = read.words.index(words[0])
+        assert read.words[place : place + len(words)] == words
+        assert any(line.startswith(f"{key} ") for line in read.taken), key
+
+
+def test_what_no_slider_can_come_of_is_refused_with_its_key(tmp_path: Path) -> None:
+    for values, code in REFUSED:
+        with refused(code, *values):
+            read_config(config(tmp_path, **values))
 
 
 def test_what_a_person_writes_beside_it_counts_and_every_key_is_accounted_for(tmp_path: Path, capsys) -> None:
