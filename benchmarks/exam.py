@@ -35,7 +35,10 @@ from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import attached  # noqa: E402
+from slider_core.train.calibration import Calibration  # noqa: E402
+from slider_core.train.drawn import Drawn  # noqa: E402
 from slider_core.train.measurement import measure as calibrate  # noqa: E402
+from slider_core.train.progress import Reading  # noqa: E402
 from slider_core.train.progress_verdict import Evidence, judge  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
@@ -123,12 +126,18 @@ def trained(world: World, samples: list[Sample], seed: int, steps: int, choices:
     return trainer
 
 
-def judged(world: World, trainer: Trainer, attribute: str) -> dict[str, Any]:
-    """Calibrated as every training ends, drawn and read."""
-    adapter, samples = trainer.adapter, trainer.samples
+def measured(world: World, trainer: Trainer) -> tuple[Reading, Calibration, Drawn]:
+    """As every training ends."""
+    adapter = trainer.adapter
     with world.model.borrowed(), attached(adapter, world.model.module):
         reading = trainer.probe.read(world.model, adapter, trainer.step)
-    calibration, shown = calibrate(world.model, adapter, samples, trainer.probe.meter, None, reading.symmetric or 0.0)
+    return reading, *calibrate(world.model, adapter, trainer.samples, trainer.probe.meter, None, reading.symmetric or 0.0)
+
+
+def judged(world: World, trainer: Trainer, attribute: str) -> dict[str, Any]:
+    """Measured, drawn and read."""
+    adapter = trainer.adapter
+    reading, calibration, shown = measured(world, trainer)
     unit = calibration.unit
     sides = calibration.plus is not None, calibration.minus is not None
     verdict = judge(Evidence([reading], adapter.finite(), trainer.wanted, sides, shown))

@@ -1,4 +1,4 @@
-"""Draw docs/images/worlds.png: a slider of each world of the benchmarks at five strengths, its first held-out noises in rows.
+"""Draw docs/images/worlds.jpg: a slider of each world of the benchmarks at five strengths, its first held-out noises in rows.
 
     OMP_NUM_THREADS=1 python tools/make_world_strips.py          (about a minute and a half for each world)
 
@@ -16,13 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
-from exam import World, trained  # noqa: E402
+from exam import World, measured, trained  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from slider_core.canvas import PAPER  # noqa: E402
-from slider_core.train.calibration_search import calibrate  # noqa: E402
 from slider_core.use.plot_grids import draw_strip  # noqa: E402
-from slider_core.use.sweep_export import png  # noqa: E402
 
 SHOWN = (("heads", "eye"), ("latent heads", "smile"), ("avatars", "glasses"), ("avatars", "hair"))
 STRENGTHS, NOISES, CELL = (-2.0, -1.0, 0.0, 1.0, 2.0), 3, 96
@@ -32,9 +30,9 @@ def strip(name: str, attribute: str, steps: int) -> Image.Image:
     """Rows: noises; columns: strengths."""
     world = World(name)
     samples = world.samples(attribute, 0)
-    adapter = trained(world, samples, 0, steps, {}).adapter
-    unit = calibrate(world.model, adapter, samples, 0).unit
-    columns = [world.drawn(adapter, strength * unit)[:NOISES] for strength in STRENGTHS]
+    trainer = trained(world, samples, 0, steps, {})
+    unit = measured(world, trainer)[1].unit
+    columns = [world.drawn(trainer.adapter, strength * unit)[:NOISES] for strength in STRENGTHS]
     pictures = torch.stack(columns, dim=1)  # (rows, columns, 3, H, W)
     rows = [f"noise {number}" for number in range(NOISES)]
     return draw_strip(pictures, STRENGTHS, rows, f"{name}: {attribute}", cell=CELL)
@@ -43,7 +41,7 @@ def strip(name: str, attribute: str, steps: int) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "worlds.png")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "worlds.jpg")
     args = parser.parse_args()
     drawn = []
     for name, attribute in SHOWN:
@@ -55,7 +53,7 @@ def main() -> None:
     page = Image.new("RGB", (2 * width, -(-len(drawn) // 2) * height), PAPER)
     for number, picture in enumerate(drawn):
         page.paste(picture, (number % 2 * width, number // 2 * height))
-    args.out.write_bytes(png(page))
+    page.save(args.out, quality=88)
 
 
 if __name__ == "__main__":
