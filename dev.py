@@ -68,8 +68,7 @@ class Setup:
             raise SystemExit(done.returncode)
 
     def pip(self, *arguments: str) -> None:
-        # most modules of these packages are never imported: what is gets compiled then
-        self.run("-m", "pip", "--disable-pip-version-check", "install", "-qq", "--no-compile", *arguments)
+        self.run("-m", "pip", "--disable-pip-version-check", "install", "-qq", *arguments)
 
     def is_done(self, stage: str, *sources: Path) -> bool:
         return self.stamp(stage, *sources).is_file()
