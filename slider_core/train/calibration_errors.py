@@ -98,9 +98,21 @@ def _levels(visible_by_level: Mapping[float, float]) -> tuple[float, ...]:
     return tuple(levels)
 
 
+class PassCount:
+    """Counts forward passes of the model and tells each; an exception out of `on_pass` ends what is measured."""
+
+    def __init__(self, on_pass: Callable[[int], None] | None, count: int = 0) -> None:
+        self.count = count
+        self._on_pass = on_pass
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self._on_pass:
+            self._on_pass(self.count)
+
+
 class ErrorMeter:
-    """Errors of both sides on fixed noise, or of the plus side alone (`one_way`). `passes` counts forward passes; `on_pass` is
-    called with it after each."""
+    """Errors of both sides on fixed noise, or of the plus side alone (`one_way`). `passed` counts forward passes."""
 
     def __init__(
         self,
@@ -113,8 +125,7 @@ class ErrorMeter:
     ) -> None:
         self.backend = backend
         self.adapter = adapter
-        self.passes = 0
-        self._on_pass = on_pass
+        self.passed = PassCount(on_pass)
         couples = _couples(measured_on(samples))
         self.levels = self._levels_for(couples)
         generator = seeded(seed, "calibration")
@@ -144,14 +155,9 @@ class ErrorMeter:
             for part in _passes(rows):
                 batch = _noised(self.backend, part)
                 shares += visible_share(batch, predict(self.backend, batch)).flatten().tolist()
-                self._passed()
+                self.passed()
             visible_by_level[level] = sum(shares) / len(shares)
         return _levels(visible_by_level)
-
-    def _passed(self) -> None:
-        self.passes += 1
-        if self._on_pass:
-            self._on_pass(self.passes)
 
     def errors(self, *strengths: float) -> list[float]:
         """Mean squared error of the clean latent of the positives at the first strength, and of the negatives at minus the second
@@ -162,5 +168,5 @@ class ErrorMeter:
             rows = [sign * strength for sign, strength in zip((1, -1), strengths, strict=False) for _ in range(each)]
             with at_strength(self.adapter, self.backend.module, rows):
                 total += clean_error(self.backend, batch).reshape(len(strengths), each).sum(dim=1).cpu()
-            self._passed()
+            self.passed()
         return (total / self._count).tolist()

@@ -135,4 +135,4 @@ def calibrate(
             _read(meter, searches, [factor * search.best() for search in searches])
         shown = "the images" if measured_on(samples)[0].prompt_pair is None else "the prompts"
         sides = [search.side() for search in searches]
-        return Calibration(sides[0], None if one_way else sides[1], meter.passes, shown, one_way=one_way)
+        return Calibration(sides[0], None if one_way else sides[1], meter.passed.count, shown, one_way=one_way)

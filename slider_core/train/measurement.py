@@ -22,6 +22,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
 from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
+from .calibration_errors import PassCount
 from .calibration_search import calibrate
 from .displacement import DisplacementMeter, Shares, Wanted
 from .drawn import Drawing, Drawn
@@ -49,14 +50,7 @@ def measure(
 ) -> tuple[Calibration, Drawn]:
     """`meter` reads the slider's samples. `symmetric`: its symmetric part (progress.py) as trained. `on_pass` is called with the
     number of forward passes done; an exception out of it ends the measurement."""
-    passes = 0
-
-    def passed() -> None:
-        nonlocal passes
-        passes += 1
-        if on_pass:
-            on_pass(passes)
-
+    passed = PassCount(on_pass)
     with backend.borrowed(), attached(adapter, backend.module):
         backend.prepare(adapter.paths, samples[0].latent, samples[0].cond)
         plus, minus, at = _shares(backend, adapter, meter, passed)
@@ -74,7 +68,7 @@ def measure(
             sides = _ending(sides[0], end), _ending(sides[1], end)
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
     one_way = is_one_way(meter.samples)
-    return Calibration(*sides, passes, shown, drawn.strength, drawn.shows, one_way), drawn
+    return Calibration(*sides, passed.count, shown, drawn.strength, drawn.shows, one_way), drawn
 
 
 @torch.no_grad()
@@ -91,23 +85,16 @@ def measure_any(
     found = calibrate(backend, adapter, samples, seed, on_pass, one_way)
     if one_way or not (found.plus or found.minus):
         return found
-    passes = found.passes
-
-    def passed() -> None:
-        nonlocal passes
-        passes += 1
-        if on_pass:
-            on_pass(passes)
-
+    passed = PassCount(on_pass, found.passes)
     with backend.borrowed(), attached(adapter, backend.module):
         drawing = Drawing(backend, adapter, samples, passed)
         drawn = drawing.at(found.unit)
         if drawn.length is None:
-            return replace(found, passes=passes)
+            return replace(found, passes=passed.count)
         drawn = turned_to_images(drawing, drawn, MOST_DRAWN * found.unit)
         end = useful_end(drawing, drawn)
     plus, minus = _ending(found.plus, end), _ending(found.minus, end)
-    return replace(found, plus=plus, minus=minus, passes=passes, weight_of_1=drawn.strength, drawn=drawn.shows)
+    return replace(found, plus=plus, minus=minus, passes=passed.count, weight_of_1=drawn.strength, drawn=drawn.shows)
 
 
 def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:
