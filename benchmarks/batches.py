@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quality import backend, images, swept, trained
+from results import keep, kept
 from worlds.heads import HeadsBackend
 from worlds.heads import effect as heads_effect
 from worlds.heads import pairs as heads_pairs
@@ -47,8 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "batches.jsonl")
     out = parser.parse_args().out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     done = {(*row["world"], row["batch"], row["factor"]) for row in rows}
     for name, attribute in WORLDS:
         model, samples, effect = world(name, attribute)
@@ -67,8 +67,7 @@ def main() -> None:
                 }
                 row |= {"effect": effect(trainer.adapter), "learned": trainer.readings[-1].mean}
                 rows.append(row)
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                keep(out, row)
                 sys.stderr.write(json.dumps(row) + "\n")
     print(table(rows))
 

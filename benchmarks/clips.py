@@ -14,7 +14,6 @@ light) from the clips without a slider, in standard deviations of the world, whe
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -26,6 +25,7 @@ import quality
 import torch
 import verdicts  # sets the path to worlds/
 from balls import EXTREME, FRAMES, BallsBackend, pairs, read
+from results import keep, kept
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
@@ -106,8 +106,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "clips.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     done = {(row["seed"], row["attribute"], row["frames"], row["objective"]) for row in rows}
     torch.set_num_threads(1)
     model, start = BallsBackend(), time.monotonic()
@@ -116,8 +115,7 @@ def main() -> None:
         if args.report or time.monotonic() - start > args.seconds:
             break
         rows.append(measured(model, attribute, frames, objective, seed))
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+        keep(args.out, rows[-1])
         sys.stderr.write(f"{attribute} {frames} {objective} {seed} share {rows[-1]['share']:.2f}\n")
     print(report(rows))
 

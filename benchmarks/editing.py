@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ import torch
 import verdicts
 from edits import EditsBackend
 from heads import ATTRIBUTES, EXTREME, NUMBERS, OTHERS, SIZE, caption, heads, pairs, render
+from results import keep, kept
 
 from slider_core.config.training import Objective, Sides, TrainSpec
 from slider_core.encode.encoder import Sample, referenced
@@ -114,9 +114,9 @@ def points(row: dict[str, Any]) -> list[tuple[float, float]]:
 
 def lost_at_equal(row: dict[str, Any]) -> float | None:
     """Identity lost where the effect passes EQUAL, between two strengths."""
-    for (before, kept), (after, gone) in itertools.pairwise(points(row)):
+    for (before, held), (after, gone) in itertools.pairwise(points(row)):
         if before < EQUAL <= after:
-            return kept + (EQUAL - before) / (after - before) * (gone - kept)
+            return held + (EQUAL - before) / (after - before) * (gone - held)
     return None
 
 
@@ -141,8 +141,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "editing.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     done = {(row["seed"], row["attribute"], row["objective"], row["case"]) for row in rows}
     torch.set_num_threads(1)
     model = None if args.report else EditsBackend()
@@ -151,10 +150,9 @@ def main() -> None:
             if model is None or (seed, attribute, objective.value, case) in done:
                 continue
             row = measured(model, attribute, objective, case, seed)
-            with args.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            keep(args.out, row)
             sys.stderr.write(f"{attribute} {objective.value} {case} {seed} {row['change']} {row['lost']} {row['seconds']} s\n")
-    print(report([json.loads(line) for line in args.out.read_text().splitlines()]))
+    print(report(kept(args.out)))
 
 
 if __name__ == "__main__":

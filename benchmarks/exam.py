@@ -12,7 +12,6 @@ rule. Effects are shares of the images' own gap, leak is in standard deviations 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -21,6 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from results import keep, kept
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,8 +218,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "exam.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     start = time.monotonic()
     chosen = TUNING if args.tuning else EXAM
     tasks = [
@@ -236,8 +236,7 @@ def main() -> None:
         if key(task) in done:
             continue
         rows.append(run(task, quality.OBJECTIVES[task["objective"]]))
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+        keep(args.out, rows[-1])
         sys.stderr.write(f"{key(task)} share {rows[-1]['share']:.2f}\n")
     print(table(rows))
 

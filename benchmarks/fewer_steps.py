@@ -20,7 +20,6 @@ own strength, over that effect.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -33,6 +32,7 @@ import frozen
 import stages
 import torch
 import verdicts
+from results import keep, kept
 
 from slider_core.backend import per_sample, seeded
 from slider_core.config.training import Timesteps, TrainSpec
@@ -202,17 +202,15 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     out = verdicts.ROOT / "build" / "fewer_steps.jsonl"
     args = parser.parse_args()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     done = {(row["world"], row["attribute"], row["variant"], row["seed"]) for row in rows}
     wanted = [
         (*task, name, seed) for seed in range(args.seeds) for name in args.variants for task in TASKS if task[1] in args.only
     ]
     for task in () if args.report else [one for one in wanted if one not in done]:
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(measured(*task)) + "\n")
+        keep(out, measured(*task))
         sys.stderr.write(f"{task}\n")
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     print(report(rows))
 
 

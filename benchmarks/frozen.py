@@ -21,7 +21,6 @@ leak    of the other attributes where the attribute has moved by 0.3 of the extr
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ from unittest.mock import patch
 import stages
 import torch
 import verdicts
+from results import keep, kept
 
 from slider_core.backend import per_sample, seeded
 from slider_core.config.training import TrainSpec
@@ -224,18 +224,16 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     out = verdicts.ROOT / "build" / "frozen.jsonl"
     args = parser.parse_args()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     done = {(row["world"], row["attribute"], row["variant"], row["seed"]) for row in rows}
     wanted = [
         (*task, name, seed) for seed in range(args.seeds) for task in TASKS if task[1] in args.only for name in args.variants
     ]
     for task in () if args.report else [one for one in wanted if one not in done]:
         start = time.monotonic()
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(measured(*task)) + "\n")
+        keep(out, measured(*task))
         sys.stderr.write(f"{task} {time.monotonic() - start:.0f} s\n")
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     print(report(rows))
 
 

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from quality import backend, images, swept, trained
+from results import keep, kept
 
 from slider_core.config.training import TrainSpec
 from slider_core.train.calibration_search import calibrate
@@ -67,14 +68,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "presets.jsonl")
     out = parser.parse_args().out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     done = {(row["attribute"], row["seed"], row["choice"]) for row in rows}
     for seed, attribute, name in itertools.product(SEEDS, ATTRIBUTES, CHOICES):
         if (attribute, seed, name) not in done:
             rows.append(measured(attribute, seed, name))
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            keep(out, rows[-1])
             sys.stderr.write(json.dumps(rows[-1]) + "\n")
     print(table(rows))
 

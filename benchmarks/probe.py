@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import verdicts
+from results import keep, kept
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import TrainSpec
@@ -81,8 +81,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "probe.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     done = {(row["world"], row["attribute"], row["case"], row["seed"]) for row in rows}
     places = [(name, attribute) for name, attributes in verdicts.WORLDS.items() for attribute in attributes]
     wanted = [("good", 0), ("shuffled", 0), ("good", 1)]
@@ -90,10 +89,9 @@ def main() -> None:
         if args.report or (world, attribute, case, seed) in done:
             continue
         row = measured({"world": world, "attribute": attribute, "case": case, "seed": seed})
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        keep(args.out, row)
         sys.stderr.write(f"{world} {attribute} {case} {seed}: {row['agreement']:.2f} {row['share']:.2f}\n")
-    print(report([json.loads(line) for line in args.out.read_text().splitlines()]))
+    print(report(kept(args.out)))
 
 
 if __name__ == "__main__":

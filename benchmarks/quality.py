@@ -24,6 +24,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from results import keep, kept
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -359,9 +361,8 @@ def main() -> None:
     )
     parser.add_argument("--figure", type=Path, default=ROOT / "build" / "quality.png")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     given = dict(zip(OBJECTIVES, args.rates or (), strict=bool(args.rates)))
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         for kind in kinds:
             if kind not in args.only:
@@ -370,8 +371,7 @@ def main() -> None:
             left = [task for task in tasks(kind, args.seeds, given or tuned(rows)) if key(task) not in done]
             for row in pool.imap_unordered(run, left):
                 rows.append(row)
-                with args.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                keep(args.out, row)
                 sys.stderr.write(f"{key(row)} effect {row.get('effect', row['raw_effect']):.2f}\n")
     by = {kind: [r for r in rows if r["kind"] == kind] for kind in kinds}
     print("Learning rates:", given or tuned(rows))

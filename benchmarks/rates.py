@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import verdicts
+from results import keep, kept
 
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec, Algorithm
@@ -102,8 +102,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "rates.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     attributes = dict(zip(args.worlds, args.attributes or [ATTRIBUTES[world] for world in args.worlds], strict=True))
     models = {world: verdicts.world(world) for world in args.worlds}
     start = time.monotonic()
@@ -111,8 +110,7 @@ def main() -> None:
         task = {"world": world, "attribute": attributes[world], "case": "rate", "seed": args.seed, "adapter": adapter}
         for row in swept(task, models[world], [row for row in rows if same(row, task)]):
             rows.append(row)
-            with args.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            keep(args.out, row)
             sys.stderr.write(f"{time.monotonic() - start:.0f} s {world} {adapter} x {row['factor']:g} {row['learned']:.3f}\n")
             if time.monotonic() - start > args.seconds:
                 break

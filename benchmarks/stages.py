@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -31,6 +30,7 @@ import torch
 import verdicts
 from heads import ATTRIBUTES, EXTREME, NUMBERS, OTHERS, caption, heads
 from heads import render as render_heads
+from results import keep, kept
 
 from slider_core.config.training import TrainSpec
 from slider_core.encode.encoder import Sample
@@ -156,16 +156,14 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "stages.jsonl")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     done = {(row["world"], row["attribute"], row["case"], row["seed"]) for row in rows}
     wanted = [(*task, case, seed) for seed in range(args.seeds) for task in TASKS for case in CASES]
     for task in () if args.report else [one for one in wanted if one not in done]:
         start = time.monotonic()
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(measured(*task)) + "\n")
+        keep(args.out, measured(*task))
         sys.stderr.write(f"{task} {time.monotonic() - start:.0f} s\n")
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()]
+    rows = kept(args.out)
     print(report(rows))
 
 

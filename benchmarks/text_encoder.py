@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import statistics
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 import quality
 import torch
+from results import keep, kept
 from torch import nn
 from words import LATENTS, ROOT, spec_of
 
@@ -146,8 +146,7 @@ def main() -> None:
     parser.add_argument("--attributes", nargs="+", default=["eyes", "size"])
     args = parser.parse_args()
     out = ROOT / "build" / "text_encoder.jsonl"
-    out.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    rows = kept(out)
     model = quality.backend()
     quality.HELD_OUT = HELD_OUT
 
@@ -157,8 +156,7 @@ def main() -> None:
             if wanted.items() <= row.items():
                 return row
         rows.append(run(model, place, source, attribute, rate, seed))
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+        keep(out, rows[-1])
         sys.stderr.write(f"{rows[-1]}\n")
         return rows[-1]
 

@@ -24,6 +24,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from results import kept
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(Path(__file__).parent / "worlds")]
@@ -224,7 +226,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "verdicts.jsonl")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     done = {key(row) for row in rows}
     start = time.monotonic()
     for task in tasks(args.seeds):

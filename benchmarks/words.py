@@ -21,6 +21,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from results import kept
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks")]
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "words.jsonl")
     args = parser.parse_args()
     args.out.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = kept(args.out)
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool, args.out.open("a") as file:
 
         def measure(tasks: list[dict]) -> None:
