@@ -222,7 +222,7 @@ def run_lint() -> Outcome:
 def workers(ring: str) -> list[str]:
     """A process for each core, which takes tests over from another when it is done: tiny models gain nothing from a second
     thread. In the browser ring each has a server and a browser of its own; the gpu ring has one device."""
-    if ring not in ("core", "host", "e2e") or util.find_spec("xdist") is None:
+    if ring not in ("core", "host", "device", "e2e") or util.find_spec("xdist") is None:
         return []
     return ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
