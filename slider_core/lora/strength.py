@@ -65,9 +65,8 @@ class Attachment:
     def see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A model call begins. By this hook `attachments` finds it."""
         if self.rows is not None:
-            before = self.adapter.device
+            self._rested = self._rested or self.adapter.device
             self.adapter.to(batch_of(args, kwargs).device)
-            self._rested = self._rested or before
             self.rows.see(module, args, kwargs)
 
     def leave(self, *_call: Any) -> None:

@@ -28,8 +28,7 @@ def place(training: Any, device: torch.device) -> None:
         count = len(group["params"])
         group["params"] = parameters[at : at + count]
         at += count
-    optimizer.state.clear()
-    optimizer.load_state_dict(state)  # torch's own rules of what belongs beside its parameter
+    optimizer.load_state_dict(state)  # torch's own rules of what belongs beside its parameter; all or nothing
     training.average.place(parameters)
 
 
@@ -46,8 +45,8 @@ def _lies_on(device: torch.device, adapter: Adapter, optimizer: Any) -> bool:
 @contextmanager
 def placed_on(training: Any, device: torch.device) -> Iterator[None]:
     """Within the block everything lies on `device`; in main memory afterwards, without gradients."""
-    place(training, device)
     try:
+        place(training, device)
         yield
     finally:
         training.optimizer.zero_grad(set_to_none=True)

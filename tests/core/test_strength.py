@@ -292,3 +292,19 @@ def test_dropout_acts_in_training_and_its_progress_is_read_without(linear_backen
     assert dropped.losses[1:] != whole.losses[1:]
     whole.adapter.load_state(dropped.adapter.state())
     assert dropped.probe.read(model, dropped.adapter) == whole.probe.read(model, whole.adapter)
+
+
+def test_an_adapter_that_found_no_room_on_the_device_is_brought_back(monkeypatch) -> None:
+    net = Net()
+    adapter = Adapter.create(net, TARGETS, SPEC)
+    moves: list[torch.device] = []
+
+    def move(device: torch.device) -> None:
+        moves.append(device)
+        if len(moves) == 1:
+            raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(adapter, "to", move)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(net, adapter, randn(1, 4, WIDTH), [1.0])
+    assert moves == [torch.device("cpu")] * 2

@@ -12,7 +12,9 @@ from slider_core.config.training import Objective, Schedule, TrainSpec
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.train import placing
 from slider_core.train import trainer as trainer_module
+from slider_core.train.guard import on_cpu
 from slider_core.train.step_report import StepReport
 from slider_core.train.trainer import Trainer, learning_rate
 from slider_core.with_tiny.model import TinyBackend
@@ -158,6 +160,27 @@ def test_training_leaves_the_global_generator_alone(trainer) -> None:
     state = torch.get_rng_state()
     one.run(model, 3)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_device_without_room_for_the_optimizer_costs_it_nothing(trainer, monkeypatch) -> None:
+    run, model = trainer()
+    run.run(model, STOP)
+    before = on_cpu(run.optimizer.state_dict()["state"])
+    load, calls = run.optimizer.load_state_dict, []
+
+    def refuse_first(state: dict) -> None:
+        calls.append(state)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("no room")
+        load(state)
+
+    monkeypatch.setattr(placing, "_lies_on", lambda *_: False)
+    monkeypatch.setattr(run.optimizer, "load_state_dict", refuse_first)
+    with pytest.raises(torch.OutOfMemoryError), placing.placed_on(run, torch.device("cpu")):
+        pytest.fail("there was no room")
+    after = run.optimizer.state_dict()["state"]
+    assert len(calls) == 2
+    assert all(torch.equal(after[number][name], value) for number, kept in before.items() for name, value in kept.items())
 
 
 def test_adopting_the_same_choices_changes_nothing(trainer) -> None:
