@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -223,6 +224,7 @@ class Running:
             control.pre_run(model, model.model_sampling.percent_to_sigma)
 
     def end(self) -> None:
-        for control in self._begun.values():
-            control.cleanup()
-        self._begun.clear()
+        with ExitStack() as stack:
+            stack.callback(self._begun.clear)
+            for control in self._begun.values():
+                stack.callback(control.cleanup)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -69,7 +69,8 @@ class ComfyBackend:
         self.dtype: torch.dtype = model.model.get_dtype_inference()
         self.one_by_one = False
         self.left_out: list[str] = []  # of the slider that was placed last, as lines for the user
-        self._chunks, self._by_negative = [0], False  # which prompts a call holds, as the sampler says it: 0 the positive one
+        self._chunks = [0]  # which prompts a call holds, as the sampler says it: 0 the positive one
+        self._by_negative = False  # whether a patch on the MODEL acts by the negative one
         self._controls = Running()
         self._encoded: dict[tuple[int, torch.Size], tuple[Conditioning, dict[str, Any]]] = {}  # holds the prompt: ids are reused
         latent_format = model.model.latent_format
@@ -141,15 +142,13 @@ class ComfyBackend:
         """The loaded model as the sampler holds it during a run: begun, and cleaned up afterwards. Not compiled: with and without
         a slider it must answer by the same code."""
         self.patcher.pre_run()
-        try:
-            with uncompiled():
-                yield
-        finally:
-            forget(self.diffusion)
-            release_prefetched()  # what an interrupted call has fetched for its next blocks
-            self._controls.end()
-            self.patcher.cleanup()
-            self._encoded.clear()
+        with ExitStack() as afterwards, uncompiled():
+            afterwards.callback(self._encoded.clear)
+            afterwards.callback(self.patcher.cleanup)
+            afterwards.callback(self._controls.end)
+            afterwards.callback(release_prefetched)  # what an interrupted call has fetched for its next blocks
+            afterwards.callback(forget, self.diffusion)
+            yield
 
     def prepare(self, paths: Sequence[str], latent_CHW: torch.Tensor, cond: Conditioning) -> None:
         noise = torch.zeros(1, *latent_CHW.shape, device=self.device)

@@ -7,6 +7,7 @@ run). The switches of the host are set to unusual values first, so that "put bac
 import hashlib
 from collections.abc import Callable
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,6 +238,27 @@ def test_a_second_slider_is_tried_out_anew(pack) -> None:
         for targets in (trainer.adapter.targets, trainer.adapter.targets[:-1], trainer.adapter.targets):
             backend.prepare([t.path for t in targets], sample.latent, sample.cond)
             assert backend.one_by_one
+
+
+def test_what_fails_while_a_run_is_ended_stops_nothing_else(pack, monkeypatch) -> None:
+    _, backend = trainer_of(pack, tiny("SD15"), False)
+    ended: list[str] = []
+
+    def failing(name: str) -> Callable[[], None]:
+        def fail() -> None:
+            ended.append(name)
+            raise RuntimeError(name)
+
+        return fail
+
+    controls = [SimpleNamespace(pre_run=lambda *_: None, cleanup=failing(name)) for name in ("one", "other")]
+    monkeypatch.setattr(backend.patcher, "cleanup", failing("model"))
+    backend.load()
+    for control in controls:
+        backend._controls.begin(control, backend.patcher.model)
+    with pytest.raises(RuntimeError), backend.running():
+        pass
+    assert sorted(ended) == ["model", "one", "other"]
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "quantised"])
