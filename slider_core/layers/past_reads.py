@@ -164,7 +164,8 @@ class HookedLayer:
         """W + strength * D as plain numbers, from what the hooks make of the unit vectors. Linear layers only."""
         weight = numbers_of(weight)
         if not is_linear(self.layer):
-            raise SliderError("A convolution's weight is read past the layer.", "slider.not_reached")
+            message = "The model reads the weight of a convolution past the layer, where no slider acts: exclude convolutions."
+            raise SliderError(message, "slider.not_reached")
         out = weight.t().unsqueeze(0).clone()  # a hook may add in place
         unit = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device).unsqueeze(0)
         changed = self.through(unit, out)[0].t()

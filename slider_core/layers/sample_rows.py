@@ -55,7 +55,7 @@ class Rows:
         strength = self.strength if picked is None else self.strength[list(picked)]
         batch = batch_of(args, kwargs)
         count = len(batch)
-        message = f"The model was called with {count} rows, which is no multiple of the {len(strength)} strengths."
+        message = f"The model sees {count} rows for {len(strength)} strengths: run one strength at a time."
         need(count % len(strength) == 0, message, "rows.model")
         self.uniform = bool((strength == strength[0]).all())
         self.row = strength.repeat(count // len(strength)).to(batch.device)  # once a call, not once a layer

@@ -303,28 +303,30 @@ class LayerWeight(ABC):
 
     def sliced(self, rows: OutputSlice, slices: Sequence[OutputSlice] = (), path: str = "layer") -> LayerWeight:
         """The inverse of `whole`: the part in `rows`. SliderError when the change reaches outside all of the layer's `slices`."""
-        message = f'"{path}": a GLoRA changes all rows of its layer, and the chosen layers leave some alone.'
+        advice = 'choose whole layers, by the preset "all" or patterns of your own'
+        message = f'"{path}": a GLoRA changes all rows of its layer, and the chosen layers leave some alone: {advice}.'
         need(bool(self.row_tensors), message, "lora.slice")
         height = self.shape()[0]
         step = self.row_step
         inside = torch.zeros(height // step, dtype=torch.bool)
         for start, stop in (rows, *slices):
             need(stop <= height, f'"{path}" has {height} rows, and a slice ends at {stop}.', "lora.slice")
-            message = f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {start} and {stop}.'
+            message = f'"{path}": the LoKr moves blocks of {step} rows, which do not end at {start} and {stop}: {advice}.'
             need(start % step == 0 and stop % step == 0, message, "lora.slice")
             inside[start // step : stop // step] = True
         outside = (~inside).nonzero().flatten()
         tensors = dict(self.tensors)
         for name in tensors.keys() & set(self.row_tensors):
             ends = " and ".join(f"{start} to {stop}" for start, stop in slices or [rows])
-            message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone.'
+            message = f'"{path}": the file changes rows outside {ends}, which the chosen layers leave alone: {advice}.'
             need(not tensors[name].index_select(self.row_dim, outside).any(), message, "lora.slice")
             tensors[name] = tensors[name].narrow(self.row_dim, rows[0] // step, (rows[1] - rows[0]) // step).clone()
         if BIAS in tensors:
             rest = tensors[BIAS].clone()
             for start, stop in (rows, *slices):
                 rest[start:stop] = 0
-            need(not rest.any(), f'"{path}": the file changes the bias of rows that the chosen layers leave alone.', "lora.slice")
+            message = f'"{path}": the file changes the bias of rows that the chosen layers leave alone: {advice}.'
+            need(not rest.any(), message, "lora.slice")
             tensors[BIAS] = tensors[BIAS][rows[0] : rows[1]].clone()
         return dataclasses.replace(self, tensors=tensors)
 

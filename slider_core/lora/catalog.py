@@ -76,7 +76,7 @@ def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed:
             if size.rank:
                 parts[target] = weight.fresh(layer, target, size, spec.at(target.path))
     if not parts:
-        raise SliderError("A conv_rank of 0 leaves no layer to train.", "adapter_spec.no_layer")
+        raise SliderError("A conv_rank of 0 leaves no layer to train: raise it, or choose other layers.", "adapter_spec.no_layer")
     return parts
 
 

@@ -226,7 +226,8 @@ def _need_any(weights: Mapping[Target, LayerWeight], left_out: list[LeftOut], so
         raise SliderError(message, "lora.no_sign")
     incomplete = [part for part in left_out if part.reason is Reason.INCOMPLETE]
     if incomplete:
-        message = f"{source}: {incomplete[0].name} lacks a part of its tensors ({incomplete[0].detail or 'no factors'})."
+        lacking = incomplete[0].detail or "no factors"
+        message = f"{source}: {incomplete[0].name} lacks a part of its tensors ({lacking}): download the file again."
         raise SliderError(message, "lora.lacks")
     first = f' ("{left_out[0].name}")' if left_out else ""
     raise SliderError(f"{source}: no layer of a diffusion model in it{first}; a LoRA file is needed.", "lora.no_layer")

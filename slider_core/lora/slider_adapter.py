@@ -128,14 +128,14 @@ class Adapter:
         """Copy `state` in, all or none. SliderError where a layer is missing, unknown or has another shape."""
         names = set(map(str, self._parts))
         for name in state:
-            message = f'The saved slider has a layer "{shown(name)}" that this model or choice of layers has not.'
+            message = f'The saved slider has a layer "{shown(name)}" that is none of those chosen here: train under a new name.'
             need(name in names, message, "resume.unknown_layer")
         for target, part in self._parts.items():
             shapes = [p.shape for p in part.parameters()]
             if str(target) not in state:
-                raise SliderError(f'The saved slider lacks the layer "{target}".', "resume.no_layer")
+                raise SliderError(f'The saved slider lacks the layer "{target}": train under a new name.', "resume.no_layer")
             if [value.shape for value in state[str(target)]] != shapes:
-                message = f'Layer "{target}" of the saved slider has other sizes: it was trained on another model.'
+                message = f'Layer "{target}" of the saved slider has other sizes, those of another model: train under a new name.'
                 raise SliderError(message, "resume.layer_sizes")
         for target, part in self._parts.items():
             for p, value in zip(part.parameters(), state[str(target)], strict=True):

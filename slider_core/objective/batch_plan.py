@@ -128,10 +128,9 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     positive = [s for s in images if s.side > 0]
     negative = [s for s in images if s.side < 0]
     if bool(positive) != bool(negative) or not (positive or text_pairs):
-        raise SliderError(
-            f"Training needs positive and negative images; there are {len(positive)} positive and {len(negative)} negative ones.",
-            "batches.one_side",
-        )
+        counts = f"{len(positive)} positive and {len(negative)} negative ones"
+        message = f"Training needs images of both sides, and there are {counts}: add those that lack."
+        raise SliderError(message, "batches.one_side")
     whole = spec.batch * spec.accumulate
     half = max(1, spec.batch // 2) * spec.accumulate
     maker = LaneMaker(spec.seed, distinct=spec.accumulate > 1)

@@ -48,7 +48,7 @@ def _couples(samples: Sequence[Sample]) -> list[Couple]:
     positives = [s for s in samples if s.strength > 0]
     negatives = [s for s in samples if s.strength < 0]
     for side, name in ((positives, "positive"), (negatives, "negative")):
-        need(bool(side), f"Calibration needs {name} images, and the dataset has none.", "calibration.one_side")
+        need(bool(side), f"Calibration needs {name} images, and the dataset has none: add some.", "calibration.one_side")
     couples: list[Couple] = []
     for positive in positives[:IMAGES]:
         same = [negative for negative in negatives if negative.latent.shape == positive.latent.shape]

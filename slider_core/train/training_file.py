@@ -196,9 +196,12 @@ def check_fits(state: Mapping[str, Any], trainer: Trainer) -> None:
     moments, groups = state["optimizer"]["state"], state["optimizer"]["param_groups"]
     own = trainer.optimizer.state_dict()["param_groups"]
     same = isinstance(groups, list) and len(groups) == len(own) and all(map(_same_group, groups, own))
-    need(same, f"The optimizer's settings in the saved run are none of {trainer.spec.optimizer.value}.", "resume.optimizer")
+    kind = trainer.spec.optimizer.value
+    message = f"The optimizer's settings in the saved run are none of {kind}: train under a new name."
+    need(same, message, "resume.optimizer")
     stray = next((number for number in moments if number >= len(shapes)), None)
-    need(stray is None, f"The saved optimizer has a state of parameter {stray}, and there are {len(shapes)}.", "resume.optimizer")
+    message = f"The saved optimizer has a state of parameter {stray}, and there are {len(shapes)}: train under a new name."
+    need(stray is None, message, "resume.optimizer")
     for number, entries in moments.items():
         expected = _sizes(moments_of(trainer.spec, parameters[number]))
         saved = _sizes(entries)

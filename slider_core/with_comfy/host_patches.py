@@ -95,11 +95,8 @@ def only_part(processed: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:
     carried = [name for name in OF_PARTS if any(part.get(name) is not None for part in processed)]
     message = f'The prompt "{text}" carries {", ".join(carried)}, which training cannot follow: connect clip without hooks.'
     need(not carried, message, "prompt.hooks")
-    need(
-        len(processed) == 1,
-        f'The prompt "{text}" has {len(processed)} parts; training takes prompts of one part.',
-        "prompt.parts",
-    )
+    message = f'The prompt "{text}" has {len(processed)} parts, and training takes one: connect clip without hooks.'
+    need(len(processed) == 1, message, "prompt.parts")
     return processed[0]
 
 

@@ -99,5 +99,6 @@ def on_model(slider: Slider, model: Any) -> Slider:
 def on_control(slider: Slider, module: nn.Module) -> Slider:
     """The slider with its layers found in a ControlNet's network. SliderError when it is for another one, or for none."""
     if not slider.info.in_controlnet:
-        raise SliderError("This slider is for the diffusion model, not for a ControlNet.", "slider.model")
+        message = "This slider is for the diffusion model, not for a ControlNet: take one that was trained in a ControlNet."
+        raise SliderError(message, "slider.model")
     return slider.on(module)

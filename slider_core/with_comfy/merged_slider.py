@@ -49,6 +49,7 @@ def merged_into_control(control_net: Any, slider: Slider, strength: float) -> An
     patched = set(patcher.add_patches(control_patches(paths, to_native(weights, CONTROL_PREFIX)), strength))
     for path in paths:
         if f"{path}.weight" not in patched:
-            raise SliderError(f'ComfyUI takes no change of the ControlNet\'s layer "{path}".', "controlnet.layer")
+            message = f'ComfyUI takes no change of the ControlNet\'s layer "{path}": train the slider without it (exclude).'
+            raise SliderError(message, "controlnet.layer")
     copy.control_model_wrapped = patcher
     return copy

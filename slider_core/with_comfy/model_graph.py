@@ -163,6 +163,8 @@ def run_graph(graph: Graph, links: Mapping[str, Link], here: Any) -> dict[str, A
         if event == "execution_error":
             where = f"{data['node_type']} ({data['node_id']})"
             raise SliderError(f"The graph fails at {where}: {data['exception_message'].strip()}", "graph.failed")
+    lacking = ", ".join(name for name in links if name not in caught)
+    need(not lacking, f"No {lacking} comes out of the graph when it runs: a node before it holds it back.", "graph.nothing")
     return caught
 
 

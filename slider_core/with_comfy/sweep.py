@@ -129,8 +129,7 @@ def sweep_model(
 
 def along(dataset: Dataset, sampler: SliderSampler, result: SweepResult, disk: DiskCache | None = None) -> torch.Tensor:
     """The direction of a dataset's pairs, of the shape of the sweep's latents."""
-    if result.latents is None:
-        raise SliderError("This sweep has no latents to measure.", "sweep.no_latents")
+    assert result.latents is not None  # a SliderSampler gives them
     height, width = result.images.shape[-2:]
     backend = ComfyBackend(sampler.model, sampler.vae)
     return pair_direction(dataset, backend, result.latents.shape[2:], (height, width), disk)

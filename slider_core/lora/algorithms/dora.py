@@ -66,7 +66,7 @@ class ScaledRows(LayerWeight):
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         if base is None or SCALE not in self.tensors:
-            raise SliderError("A DoRA scales the weight it is laid on: its base model is needed here.", "lora.needs_base")
+            raise SliderError("A DoRA scales the weight that it is laid on: connect its base model.", "lora.needs_base")
         update = self.update()
         rows = base.detach().float().flatten(1).to(update.device)
         if self.tensors[SCALE].shape[0] != self.shape()[0]:

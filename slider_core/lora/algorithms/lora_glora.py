@@ -93,7 +93,7 @@ class GloraWeight(LycorisWeight):
 
     def update(self, base: torch.Tensor | None = None) -> torch.Tensor:
         if base is None:
-            message = "A GLoRA changes a weight by what it is: its base model is needed here."
+            message = "A GLoRA changes a weight by what it is: connect its base model."
             raise SliderError(message, "lora.needs_base")
         a1, a2, b1, b2 = (self.tensors[name].float().flatten(1) for name in self.needed)
         rows = base.detach().float().reshape(*base.shape[:2], -1)
