@@ -128,14 +128,17 @@ def try_out(module: nn.Module, untried: Sequence[Place], call: Callable[[], Any]
         value = part.__dict__[name]
         part.__dict__[name] = _emptied(value)
         refilled = False
-        with suppress(Exception):
-            call()
-            refilled = _holds_tensors(part.__dict__.get(name))
+        try:
+            with suppress(Exception):
+                call()
+                refilled = _holds_tensors(part.__dict__.get(name))
+        finally:  # the stop button is no Exception
+            if not refilled:
+                part.__dict__[name] = value
         if refilled:
             caches.empty[place] = _emptied(value)
         else:
             caches.constants.add(place)
-            part.__dict__[name] = value
     return len(caches.empty) > found
 
 

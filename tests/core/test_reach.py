@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -173,3 +173,18 @@ def test_keys_and_values_of_another_strength_are_dropped(empty: object, filled_b
         with at_strength(adapter, model, [strength]):
             assert torch.allclose(model(x), base + strength * step)
     assert torch.equal(model.constant, torch.ones(6))
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_a_trial_that_is_stopped_gives_the_model_back_what_it_took_away(fault: type[BaseException]) -> None:
+    model = nn.Linear(2, 2)
+    model.table = table = [torch.ones(3)]
+
+    def stopped() -> None:
+        assert model.table == []
+        raise fault
+
+    expected = pytest.raises(fault) if fault is KeyboardInterrupt else nullcontext()
+    with expected:
+        assert not caches.try_out(model, [(model, "table")], stopped)
+    assert model.table is table
