@@ -6,6 +6,7 @@ it back. What a killed program left behind is removed after a day.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -32,10 +33,10 @@ def write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool, check:
     """A folder with these files, whole or not at all. One that holds anything else is never replaced."""
     recover(path)
     refuse_existing(path, overwrite)
-    _check_name(path)
+    check_file_name(path.name, "The file name")
     replaceable = not path.exists() or (path.is_dir() and {inside.name for inside in path.iterdir()} == set(files))
     need(replaceable, f"{path} holds other things than a slider: choose another name.", "file.other_content")
-    temporary = _beside(path, "tmp")
+    temporary = _beside(path)
     old = temporary.with_suffix(".old")
     try:
         for file, content in files.items():
@@ -51,12 +52,9 @@ def write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool, check:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}")
-
-
-def _check_name(path: Path) -> None:
-    check_file_name(path.name, "The file name")
+def _beside(path: Path) -> Path:
+    """Where the next content of `path` is written."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def _exchange(fresh: Path, path: Path, old: Path) -> None:
@@ -97,10 +95,10 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 def atomic_write(path: Path, content: bytes, overwrite: bool = False, check: Check | None = None) -> None:
     """Write `content` to `path` whole or not at all. It is read back, and given to `check`, before it takes the place of another.
     SliderError when it exists (unless `overwrite`), cannot be written, or does not read back as it was."""
-    _check_name(path)
+    check_file_name(path.name, "The file name")
     refuse_existing(path, overwrite)
     path = path.resolve()  # what a link points at is replaced, not the link
-    temporary = _beside(path, "tmp")
+    temporary = _beside(path)
     try:
         with _created(temporary) as file:
             file.write(content)
@@ -265,6 +263,13 @@ def check_writable(folder: Path, *names: str) -> None:
         where = clean_text(str(folder))
         raise SliderError(f"Cannot write to {where} ({reason(fault)}). Choose another place or name.", "file.folder") from None
     tidy(folder)
+
+
+def temporary_folder() -> str:
+    """A new folder for what nobody needs after this process; it goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="slider_lora_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _exists(path: Path) -> bool:

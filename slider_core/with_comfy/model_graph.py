@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ import folder_paths
 
 from ..config.checks import SliderError, need, shown
 from ..config.regular_files import read_json
+from ..lora.safe_files import temporary_folder
 from .model_files import Loaded
 
 # by their names: a checker of types would take `nodes` for the pack's own folder
@@ -134,7 +134,7 @@ def start_nodes() -> Any:
     """The nodes of ComfyUI and of the packs beside it, and what stands for the server, which never listens."""
     from comfy.cli_args import args
 
-    args.front_end_root = args.front_end_root or tempfile.mkdtemp(prefix="slider_lora_")  # no browser comes
+    args.front_end_root = args.front_end_root or temporary_folder()  # no browser comes
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     here = server.PromptServer(loop)

@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ..config.checks import SliderError, need
+from ..lora.safe_files import temporary_folder
 from ..ranks import choose_device
 
 LEAST = (0, 33)  # what pyproject.toml asks for
@@ -114,4 +114,4 @@ def _folders(root: Path) -> None:
         folder = getattr(args, f"{name}_directory")
         if folder:
             getattr(paths, f"set_{name}_directory")(os.path.abspath(folder))  # noqa: PTH100 (as ComfyUI has it: links stay)
-    paths.set_temp_directory(tempfile.mkdtemp(prefix="slider_lora_"))
+    paths.set_temp_directory(temporary_folder())
