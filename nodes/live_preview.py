@@ -5,8 +5,9 @@ import time
 from typing import Any
 
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.with_comfy.sampling_request import first_line
 from ..slider_core.with_comfy.sweep import SliderSampler
-from ..slider_core.with_comfy.training_strip import LivePreview, first_line
+from ..slider_core.with_comfy.training_strip import LivePreview
 from .frames import as_file
 from .messages import executing_node
 

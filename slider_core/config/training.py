@@ -87,7 +87,7 @@ class TrainSpec(JsonSpec):
     weighting: Weighting = Weighting.AUTO
     snr_gamma: float = 5.0  # Weighting.MIN_SNR
     schedule: Schedule = Schedule.COSINE
-    jitter: float | None = None  # how far a pair is moved at random, share of its side; None: as measured (familiar.py)
+    jitter: float | None = None  # how far a pair is moved at random, share of its side; None: as measured (moved_pairs.py)
     neutral_weight: float = 1.0  # what neutral images count beside the pairs
     optimizer: Optimizer = Optimizer.ADAMW
     accumulate: int = 1  # parts of a step, computed one after another: `batch` counts the samples of one part

@@ -119,9 +119,9 @@ def _product(layers: Sequence[HookedLayer], x: torch.Tensor, biased: bool, run: 
     """A product with a layer's weight that somebody else computes, with the hooks applied. Where there is a graph it is the
     layer's own forward that computes it, for the weight may only be lent."""
     layer = layers[0].layer
-    own = torch.is_grad_enabled() and x.requires_grad and biased == (getattr(layer, "bias", None) is not None)
+    by_layer = torch.is_grad_enabled() and x.requires_grad and biased == (getattr(layer, "bias", None) is not None)
     with _quiet(layers):
-        out = layer.forward(x) if own else run()
+        out = layer.forward(x) if by_layer else run()
     for hooked in layers:
         out = hooked.through(x, out)
     return out
@@ -175,16 +175,16 @@ class HookedLayer:
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """In the place of the layer's own forward, for a host that calls that one by itself."""
         if self.quiet:
-            return self.own(x, *args, **kwargs)
+            return self.plain_forward(x, *args, **kwargs)
         with _quiet([self]):
-            out = self.own(x, *args, **kwargs)
+            out = self.plain_forward(x, *args, **kwargs)
         return self.through(x, out)
 
     @contextmanager
     def by_weight(self) -> Iterator[None]:
         """Within the block the hooks also act where the layer's forward or its weight is used without calling the layer."""
         layer: Any = self.layer
-        self.own = layer.forward
+        self.plain_forward = layer.forward
         entries: list[tuple[dict[str, Any], str, Any]] = [(layer.__dict__, "forward", self.forward)]
         if hasattr(layer, "weight_function"):
             functions = [*layer.weight_function, lambda weight: weight if self.quiet else ReadWeight.of(weight, (self,))]

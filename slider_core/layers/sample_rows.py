@@ -7,6 +7,7 @@ sequence, or sort their tokens (mixtures of experts), break the rule somewhere: 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -66,10 +67,7 @@ class Rows:
 
     def frozen(self) -> Rows:
         """The same strengths and rows, which later model calls do not change."""
-        copy = Rows(self.strength, self.by_row)
-        copy.row = self.row
-        copy.uniform = self.uniform
-        return copy
+        return copy.copy(self)
 
     def for_layer(self, count: int, path: str) -> torch.Tensor | None:
         """(count,) or (1,) strengths for a layer that sees `count` rows; None between model calls."""

@@ -9,7 +9,8 @@ import torch
 Rows = tuple[int, int] | None  # the part of the last dimension that changes; None: all
 
 
-def _rows(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:
+def output_slice(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """The part of a layer's output that those rows of its weight give."""
     return tensor if rows is None else tensor[..., rows[0] : rows[1]]
 
 
@@ -22,19 +23,19 @@ class _Added(torch.autograd.Function):
     def forward(ctx: Any, output: torch.Tensor, change: torch.Tensor, rows: Rows) -> torch.Tensor:
         ctx.rows = rows
         ctx.format = change.dtype
-        _rows(output, rows).add_(change)
+        output_slice(output, rows).add_(change)
         memory = output.untyped_storage()
         same = torch.empty(0, dtype=output.dtype, device=output.device)
         return same.set_(memory, output.storage_offset(), output.shape, output.stride())
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        return grad, _rows(grad, ctx.rows).to(ctx.format), None
+        return grad, output_slice(grad, ctx.rows).to(ctx.format), None
 
 
 def added(output: torch.Tensor, change: torch.Tensor, rows: Rows = None) -> torch.Tensor:
     """`output` with `change` added to its rows, in its own memory: it must not be used any more."""
     if torch.is_grad_enabled() and (output.requires_grad or change.requires_grad):
         return _Added.apply(output, change, rows)
-    _rows(output, rows).add_(change)
+    output_slice(output, rows).add_(change)
     return output

@@ -37,14 +37,14 @@ class Format:
 
     def write(self, weights: Weights, aliases: Aliases | None = None, architecture: str = "") -> State:  # noqa: ARG002
         """Tensors by key. `aliases`: other programs' names of the model's layers; `architecture`: ComfyUI's class of it."""
-        state: State = {}
-        for path, weight in by_layer(weights).items():
-            state |= self.layer_state(path, self.converted(weight, path))
-        return state
+        return self.named(by_layer(weights), {})
 
-    def layer_state(self, path: str, weight: LayerWeight) -> State:
-        """One layer's tensors by key."""
-        return tensors_by_key(self.stem(path), weight, self.lora)
+    def named(self, layers: Mapping[str, LayerWeight], names: Mapping[str, str]) -> State:
+        """Tensors by key of whole layers, by path. `names`: what the keys of a layer begin with, where that is not its `stem`."""
+        state: State = {}
+        for path, weight in layers.items():
+            state |= tensors_by_key(names.get(path) or self.stem(path), self.converted(weight, path), self.lora)
+        return state
 
     def config(self, weights: Weights) -> dict[str, Any] | None:  # noqa: ARG002
         """What lies beside the tensors as JSON, where the format is a folder."""

@@ -86,13 +86,11 @@ def network_fields(weights: Weights) -> dict[str, str]:
     }
 
 
-def training_fields(training: TrainSpec, images: int, step: int, loss: float, rate: float | None = None) -> dict[str, str]:
-    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, the mean `loss`, and the learning `rate`,
-    the spec's own unless given."""
-    lr = str(training.lr if rate is None else rate)
+def training_fields(training: TrainSpec, images: int, step: int, loss: float, rate: float) -> dict[str, str]:
+    """kohya's ss_* fields of a training run: `images` in the dataset, finished `step`s, the mean `loss`, the learning `rate`."""
     return {
-        "ss_learning_rate": lr,
-        "ss_unet_lr": lr,
+        "ss_learning_rate": str(rate),
+        "ss_unet_lr": str(rate),
         "ss_lr_warmup_steps": str(training.warmup),
         "ss_optimizer": OPTIMIZERS[training.optimizer],
         "ss_max_train_steps": str(training.steps or step),

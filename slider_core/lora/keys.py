@@ -111,12 +111,12 @@ def found(
     `reshaped`: layers of the file that it makes larger, which have a place where the model's are. SliderError when nothing fits,
     any other layer has another shape, or the file changes one twice.
     """
-    own = {*layers(module), *norms(module)}
-    names = LayerNames(module, aliases) if any(target.path not in own for target in weights) else None
+    paths = {*layers(module), *norms(module)}
+    names = LayerNames(module, aliases) if any(target.path not in paths for target in weights) else None
     placed: Placed = {}
     left_out: list[LeftOut] = []
     for target, weight in weights.items():
-        place = Named(target) if names is None or target.path in own else names.find(target.path)
+        place = Named(target) if names is None or target.path in paths else names.find(target.path)
         if place is None:
             left_out.append(LeftOut(target.path, Reason.NO_PLACE, norm(weight)))
             continue

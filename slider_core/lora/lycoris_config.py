@@ -153,8 +153,8 @@ class _Layers:
 
     def algorithm_of(self, config: Config) -> Config:
         """The configuration with the algorithm that all its classes name, which is one for all layers here."""
-        named = {algorithm or str(config.get("algo") or "lora").lower() for algorithm in self.algorithms}
         own = str(config.get("algo") or "lora").lower()
+        named = {algorithm or own for algorithm in self.algorithms}
         only = named if self.mapped_only else named | {own}
         listed = " and ".join(sorted(only))
         mixed = f"{WHERE}: module_algo_map mixes {listed}; a slider has one algorithm for all its layers."

@@ -72,8 +72,8 @@ class Adapter:
         A DoRA and a GLoRA read the base weights: they must be those of the model as it will be used.
         """
         with torch.no_grad():
-            mine = placed(weights, module, aliases)
-        return cls(module, revived(module, mine), torch.device(device), dropout)
+            fitted = placed(weights, module, aliases)
+        return cls(module, revived(module, fitted), torch.device(device), dropout)
 
     def part(self, target: Target) -> Trainable:
         return self._parts[target]

@@ -22,7 +22,7 @@ from ..backend import seeded
 from ..layers.layer import Target, find_layer
 from ..layers.reach import batch_of
 from ..layers.sample_rows import Rows, hooked
-from .added import added
+from .add_in_place import added, output_slice
 from .slider_adapter import Adapter
 
 Block = Callable[[], AbstractContextManager[None]]
@@ -41,10 +41,6 @@ def _drop(x: torch.Tensor, share: float, draw: Draw, target: Target) -> torch.Te
     generator = seeded(draw[0], f"{draw[1]}/{target}", x.device)
     mask = torch.rand(x.shape[1:], generator=generator, device=x.device) >= share
     return x * (mask.to(x.dtype) / (1 - share))
-
-
-def _slice_of(output: torch.Tensor, target: Target) -> torch.Tensor:
-    return output[..., slice(*target.rows or (None,))]
 
 
 class Attachment:
@@ -102,10 +98,10 @@ class Attachment:
                 x = _drop(x, self.adapter.dropout, self.dropout_draw, target)
             if not part.reads_output:
                 return added(output, part.scaled_change(layer, x, output, strength), target.rows)
-            before = _slice_of(output, target)
+            before = output_slice(output, target.rows)
             plain = before
             if len(layer._forward_hooks) > 1:  # another slider may have changed the output already
-                plain = _slice_of(layer.forward(*args), target)
+                plain = output_slice(layer.forward(*args), target.rows)
             after = before + part.scaled_change(layer, x, plain, strength).to(output.dtype)
             if target.rows is None:
                 return after

@@ -18,7 +18,7 @@ class Batch:
     neutral: bool
     aligned: bool = False  # whole pairs that line up: the first half of the samples are the positives, in the same order
     draws: int = 0  # numbers in `noise` over all parts of the step; 0: those of this batch
-    familiar: bool = True  # whether the model still knows its pictures when they are moved (train/familiar.py)
+    familiar: bool = True  # whether the model still knows its pictures when they are moved (train/moved_pairs.py)
     text_slider: bool = False  # the same latents at plus, then at minus: prompts give the targets
 
 

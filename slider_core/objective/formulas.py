@@ -20,7 +20,7 @@ To add an objective: a name in config/training.py, its function here, its line i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +107,11 @@ def training_target(backend: Backend, batch: Noised, drawn: Batch, spec: TrainSp
     formula = FORMULAS[spec.objective].from_base
     if formula is None or not from_base(drawn, spec):
         return TrainingTarget(batch, batch.right)
-    strength = torch.tensor(drawn.strengths, device=batch.x.device).abs()
+    return formula(backend, batch, shares_of(drawn.strengths, batch.x))
+
+
+def shares_of(strengths: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """(B, 1, ..., 1) for a `Formula`: twice the part that each row's strength has of the way between its pair's."""
+    strength = torch.tensor(strengths, device=like.device).abs()
     span = strength + strength.roll(len(strength) // 2)  # from the negative's strength to the positive's
-    return formula(backend, batch, per_sample(2 * strength / span, batch.x))
+    return per_sample(2 * strength / span, like)

@@ -80,12 +80,8 @@ def own_prompt_predictions(backend: Backend, batch: Noised, samples: Sequence[Sa
 def with_prompt_targets(backend: Backend, batch: Noised, samples: Sequence[Sample]) -> Noised:
     """The batch with each row's training target, at the sign of its sample, as the right prediction."""
     plus, minus = prompt_targets(backend, batch, _prompt_pairs(samples))
-    positive, silent = (per_sample(torch.tensor(rows), plus) for rows in zip(*map(_sign, samples), strict=True))
-    return replace(batch, right=torch.where(silent, (plus + minus) / 2, torch.where(positive, plus, minus)))
-
-
-def _sign(sample: Sample) -> tuple[bool, bool]:
-    return sample.strength > 0, sample.strength == 0
+    sign = per_sample(torch.tensor([(s.strength > 0) - (s.strength < 0) for s in samples]), plus)
+    return replace(batch, right=torch.where(sign == 0, (plus + minus) / 2, torch.where(sign > 0, plus, minus)))
 
 
 def measured_on(samples: Sequence[Sample]) -> list[Sample]:

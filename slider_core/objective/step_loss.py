@@ -52,12 +52,9 @@ class StepTarget:
     dropping: tuple[int, str] | None = None
     count_B: torch.Tensor | float = 1.0  # what each row counts
 
-    def rows(self, some: slice) -> StepTarget:
+    def rows(self, some: Sequence[int]) -> StepTarget:
         """The same for some of the rows."""
-        return self._of(range(len(self.strengths))[some])
-
-    def _of(self, rows: Sequence[int]) -> StepTarget:
-        some = list(rows)
+        some = list(some)
         count = self.count_B[some] if isinstance(self.count_B, torch.Tensor) else self.count_B
         strengths = [self.strengths[row] for row in some]
         return StepTarget(self.at.rows(some), self.prediction[some], self.weight[some], strengths, self.dropping, count)
@@ -68,7 +65,7 @@ class StepTarget:
         some = [row for row, strength in enumerate(self.strengths) if strength]
         if not some or len(some) == len(self.strengths):
             return self
-        kept = self._of(some)
+        kept = self.rows(some)
         return replace(kept, count_B=kept.count_B * (len(some) / len(self.strengths)))
 
     def loss(self, backend: Backend, adapter: Adapter) -> torch.Tensor:

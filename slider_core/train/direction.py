@@ -163,12 +163,8 @@ def _asked(gradients: Sequence[Sequence[Sequence[Sequence[torch.Tensor]]]], owne
 def _stacked(gradients: Sequence[Any]) -> torch.Tensor:
     """Nested lists of gradients as one tensor; the innermost list, one gradient for each parameter, as one row of numbers."""
     if isinstance(gradients[0], torch.Tensor):
-        return _flat(gradients)
+        return torch.cat([tensor.flatten() for tensor in gradients])
     return torch.stack(list(map(_stacked, gradients)))
-
-
-def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def _agreement(vectors: torch.Tensor) -> float:

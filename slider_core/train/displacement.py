@@ -18,13 +18,13 @@ from enum import Enum
 
 import torch
 
-from ..backend import Backend, per_sample, seeded
+from ..backend import Backend, seeded
 from ..config.training import Objective
 from ..encode.encoder import Sample, pairs_of, widest_pairs
 from ..encode.noised import Noised, at_levels, of_samples, predict
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import at_strength
-from ..objective.formulas import FORMULAS, TrainingTarget
+from ..objective.formulas import FORMULAS, TrainingTarget, shares_of
 from ..objective.prompt_targets import measured_on, with_prompt_targets
 from ..objective.step_loss import masked_mean
 
@@ -146,10 +146,8 @@ class DisplacementMeter:
         if self.wanted is not Wanted.PAIRS:
             return TrainingTarget(batch, batch.right)
         formula = FORMULAS[self._objective].from_base or FORMULAS[Objective.DISPLACEMENT].from_base
-        strength = torch.tensor([abs(s.strength) for s in group], device=batch.x.device)
-        span = strength + strength.roll(len(strength) // 2)
         assert formula is not None  # displacement has one
-        return formula(backend, batch, per_sample(2 * strength / span, batch.x))
+        return formula(backend, batch, shares_of([s.strength for s in group], batch.x))
 
     @torch.no_grad()
     def moved(

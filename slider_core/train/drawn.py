@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..backend import Backend, Conditioning, seeded
+from ..backend import Backend, Conditioning, per_sample, seeded
 from ..encode.encoder import Sample, widest_pairs
 from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
@@ -150,8 +150,7 @@ def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
 
 def _where(apart: torch.Tensor) -> torch.Tensor:
     size = apart.square().sum(dim=1, keepdim=True)
-    most = size.flatten(1).amax(dim=1).reshape(-1, *[1] * (size.ndim - 1))
-    return (size > PLAIN**2 * most).float()
+    return (size > PLAIN**2 * per_sample(size.flatten(1).amax(dim=1), size)).float()
 
 
 def _of_noise(samples: Sequence[Sample]) -> _Scene:

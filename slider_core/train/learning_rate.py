@@ -122,12 +122,12 @@ def need_plausible(spec: TrainSpec, probed: float | None) -> None:
     need(spec.any_rate or spec.lr <= FAR_BEYOND * probed, message, "training.rate_far_beyond")
 
 
-def rate_note(spec: TrainSpec, probed: float | None, rate: float | None = None) -> str:
-    """A sentence on the rate, for the status. `rate`: where a rate that was found has been lowered to."""
+def rate_note(spec: TrainSpec, probed: float | None, rate: float) -> str:
+    """A sentence on the rate, for the status. `rate`: the one in force, which may have been lowered."""
     if probed is None:
         return ""
     if not spec.lr:
-        eased = f", lowered to {rate:.2g} because the slider overshot" if rate and rate < probed else ""
+        eased = f", lowered to {rate:.2g} because the slider overshot" if rate < probed else ""
         return f" Learning rate {probed:.2g}, found by a probe{eased}."
     if spec.lr * FAR_BELOW < probed:
         return f" The learning rate {spec.lr:g} is far below the {probed:.2g} that a probe finds: it will learn slowly."

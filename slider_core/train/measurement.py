@@ -54,10 +54,10 @@ def measure(
     with backend.borrowed(), attached(adapter, backend.module):
         backend.prepare(adapter.paths, samples[0].latent, samples[0].cond)
         plus, minus, at = _shares(backend, adapter, meter, passed)
-        own = [_own_strength(meter.samples, sign) for sign in (1, -1)]
-        sides = _side(plus, at * own[0]), _side(minus, at * own[1])
+        trained_at = [_own_strength(meter.samples, sign) for sign in (1, -1)]
+        sides = _side(plus, at * trained_at[0]), _side(minus, at * trained_at[1])
         drawing = Drawing(backend, adapter, samples, passed)
-        trained = math.sqrt(own[0] * own[1])
+        trained = math.sqrt(trained_at[0] * trained_at[1])
         drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, trained))
         if drawn.length is None:
             drawn = _turned_down(drawing, drawn)
@@ -82,19 +82,19 @@ def measure_any(
 ) -> Calibration:
     """Any slider on any images of both ends (calibration_search.py). Of pairs that line up strength 1 becomes what draws the
     images, as after a training; from what explains them it is at most MOST_DRAWN times away."""
-    found = calibrate(backend, adapter, samples, seed, on_pass, one_way)
-    if one_way or not (found.plus or found.minus):
-        return found
-    passed = PassCount(on_pass, found.passes)
+    explained = calibrate(backend, adapter, samples, seed, on_pass, one_way)
+    if one_way or not (explained.plus or explained.minus):
+        return explained
+    passed = PassCount(on_pass, explained.passes)
     with backend.borrowed(), attached(adapter, backend.module):
         drawing = Drawing(backend, adapter, samples, passed)
-        drawn = drawing.at(found.unit)
+        drawn = drawing.at(explained.unit)
         if drawn.length is None:
-            return replace(found, passes=passed.count)
-        drawn = turned_to_images(drawing, drawn, MOST_DRAWN * found.unit)
+            return replace(explained, passes=passed.count)
+        drawn = turned_to_images(drawing, drawn, MOST_DRAWN * explained.unit)
         end = useful_end(drawing, drawn)
-    plus, minus = _ending(found.plus, end), _ending(found.minus, end)
-    return replace(found, plus=plus, minus=minus, passes=passed.count, weight_of_1=drawn.strength, drawn=drawn.shows)
+    plus, minus = _ending(explained.plus, end), _ending(explained.minus, end)
+    return replace(explained, plus=plus, minus=minus, passes=passed.count, weight_of_1=drawn.strength, drawn=drawn.shows)
 
 
 def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:

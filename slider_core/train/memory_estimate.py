@@ -123,7 +123,7 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
     return Estimate(saved.bytes, hosted + per_block.inputs, hosted, (1 + moments) * adapter.bytes())
 
 
-def measured(found: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
+def measured(rough: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
     """The estimate with what one sample takes forwards and backwards with checkpointing. What the gradients themselves take at
     the peak counts for the sample without checkpointing too."""
     latent, sigma, cond, strength = _inputs(backend, samples)
@@ -133,5 +133,5 @@ def measured(found: Estimate, backend: Backend, adapter: Adapter, samples: Seque
         with at_strength(adapter, backend.module, strength):
             loss = backend.predict(latent, sigma, cond).float().square().mean()
         torch.autograd.grad(loss, adapter.parameters(), allow_unused=True)
-    plain = found.plain + max(0, alive.most - found.checkpointed)
-    return replace(found, plain=plain, checkpointed=alive.most, hosted=alive.most_inside)
+    plain = rough.plain + max(0, alive.most - rough.checkpointed)
+    return replace(rough, plain=plain, checkpointed=alive.most, hosted=alive.most_inside)

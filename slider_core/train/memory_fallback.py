@@ -47,6 +47,10 @@ class Level:
     batch: int
     host: bool = False
 
+    def needs(self, estimate: Estimate) -> float:
+        """Bytes of a step, with what an estimate does not see."""
+        return MARGIN * estimate.need(self.checkpointing, self.rows, self.host)
+
     def summary(self) -> str:
         """How memory is saved; empty on the highest level."""
         measures = ["checkpointing"] if self.checkpointing else []
@@ -109,7 +113,7 @@ class MemoryFallback:
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.forgive = False  # whether the model changes tensors that autograd has saved
-        self.at: Level | None = None
+        self.level: Level | None = None
         self.tried: list[str] = []  # levels on which memory ran out
         self.estimate: Estimate | None = None
         self._estimated_for: torch.Size | None = None
@@ -125,13 +129,13 @@ class MemoryFallback:
         backend.memory.latent = largest(samples)
         levels = self._allowed(_levels(backend, spec))
         if self._estimated_for != largest(samples):
-            self.at = None
+            self.level = None
             backend.memory.needs = []
             with backend.borrowed(), torch.enable_grad(), attached(self.adapter, backend.module):
                 self.estimate = self._estimated(levels[0], backend, samples, moments)
         if self.estimate is not None:
             self._estimated_for = largest(samples)
-            backend.memory.needs = [int(MARGIN * self.estimate.need(at.checkpointing, at.rows, at.host)) for at in levels]
+            backend.memory.needs = [int(level.needs(self.estimate)) for level in levels]
 
     @contextmanager
     def in_force(self, backend: Backend, spec: TrainSpec) -> Iterator[None]:
@@ -139,7 +143,7 @@ class MemoryFallback:
         levels = _levels(backend, spec)
         self._requested = levels[0]
         levels = self._allowed(levels)
-        before = self.at
+        before = self.level
         if before is not None and before in levels:  # a run in parts stays where it is
             self._choose(levels[levels.index(before) :])
         else:
@@ -149,8 +153,8 @@ class MemoryFallback:
             yield
 
     def _choose(self, levels: Sequence[Level]) -> None:
-        self.at = levels[0]
-        self._inputs.host = self.at.host
+        self.level = levels[0]
+        self._inputs.host = self.level.host
         self._left = list(levels[1:])
 
     def _allowed(self, levels: list[Level]) -> list[Level]:
@@ -176,32 +180,32 @@ class MemoryFallback:
 
     def _estimated(self, first: Level, backend: Backend, samples: Sequence[Sample], moments: int) -> Estimate | None:
         try:
-            found = estimate(backend, self.adapter, samples, moments)
-            if not first.checkpointing and self._fits(first, backend, found):
-                return found
-            return measured(found, backend, self.adapter, samples)
+            rough = estimate(backend, self.adapter, samples, moments)
+            if not first.checkpointing and self._fits(first, backend, rough):
+                return rough
+            return measured(rough, backend, self.adapter, samples)
         except Exception as fault:
             if not backend.memory.is_short(fault):
                 raise
         return None
 
-    def _fits(self, level: Level, backend: Backend, found: Estimate) -> bool:
+    def _fits(self, level: Level, backend: Backend, estimated: Estimate) -> bool:
         free = backend.memory.free()
-        return free is None or MARGIN * found.need(level.checkpointing, level.rows, level.host) <= free
+        return free is None or level.needs(estimated) <= free
 
     def _apply(self, backend: Backend) -> None:
-        if self.at is not None and self.at.checkpointing:
+        if self.level is not None and self.level.checkpointing:
             self._stack.enter_context(checkpointed(backend.module, self.adapter.factors, remember, self._inputs))
 
     def within(self, backend: Backend) -> Backend:
         """The backend as this level has it."""
-        if self.at is None or self.at.rows >= self.at.batch:
+        if self.level is None or self.level.rows >= self.level.batch:
             return backend
-        return InParts(backend, self.adapter, self.at.rows)
+        return InParts(backend, self.adapter, self.level.rows)
 
     def rows_at_once(self, count: int) -> list[slice]:
         """The parts in which this level computes a step of so many samples."""
-        return batch_slices(count, count if self.at is None else self.at.rows)
+        return batch_slices(count, count if self.level is None else self.level.rows)
 
     def attempt(self, backend: Backend, step: Callable[[Backend], T]) -> T:
         """The result of `step` on the first level on which memory suffices. SliderError when the lowest does not."""
@@ -218,19 +222,19 @@ class MemoryFallback:
             self._lower(backend, reason)
 
     def _lower(self, backend: Backend, reason: str) -> None:
-        before = self.at
+        before = self.level
         self.tried.append((before.summary() if before else "") or "the whole batch at once")
         if not self._left:
             raise SliderError(self._exhausted(backend, reason), "training.out_of_memory")
         self._choose(self._left)
-        self._learned = self.at
+        self._learned = self.level
         if before is None or not before.checkpointing:
             self._apply(backend)
 
     def _exhausted(self, backend: Backend, reason: str) -> str:
         need = "not even a forward fits"
         if self.estimate:
-            least = self.estimate.need(True, 1, self.at is not None and self.at.host)
+            least = self.estimate.need(True, 1, self.level is not None and self.level.host)
             need = f"a step needs about {format_bytes(least)}"
         free = backend.memory.free()
         if free is not None:
@@ -242,6 +246,6 @@ class MemoryFallback:
 
     def summary(self) -> str:
         """A sentence about how memory is saved and why; empty on the level that was requested."""
-        if self.at is None or self.at == self._requested:
+        if self.level is None or self.level == self._requested:
             return ""
-        return f" {'Memory ran out' if self.tried else 'Memory is short'}, so: {self.at.summary()}."
+        return f" {'Memory ran out' if self.tried else 'Memory is short'}, so: {self.level.summary()}."

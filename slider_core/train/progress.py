@@ -27,8 +27,8 @@ from ..objective.formulas import FORMULAS, JITTER
 from ..objective.noising import shifted
 from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
-from .familiar import is_familiar, moved_error, pairs_to_move
 from .learning_rate import probed_rate
+from .moved_pairs import is_familiar, moved_error, pairs_to_move
 
 FORESEEN = 1 / 9  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
 MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
@@ -80,7 +80,7 @@ class Probe:
     def __init__(self, samples: Sequence[Sample], seed: int, objective: Objective = Objective.DISPLACEMENT) -> None:
         self.meter = DisplacementMeter(samples, objective, seed)
         self.wanted = self.meter.wanted
-        self.moved_error: float | None = None  # of pictures that are moved, in units of theirs as they are (familiar.py)
+        self.moved_error: float | None = None  # of pictures that are moved, in units of theirs as they are (moved_pairs.py)
         self._samples, self._objective, self._seed = samples, objective, seed
         self._shifted: DisplacementMeter | None = None
 

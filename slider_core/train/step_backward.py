@@ -42,9 +42,10 @@ def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch]
             continue
         units_of_step = part.draws
         asked = step_target(backend, part, spec)
-        for rows in fallback.rows_at_once(len(asked.strengths)):
-            some = asked.rows(rows)
-            share = units * (len(some.strengths) / len(asked.strengths))
+        rows = range(len(asked.strengths))
+        for piece in fallback.rows_at_once(len(rows)):
+            some = asked.rows(rows[piece])
+            share = units * (len(some.strengths) / len(rows))
             with forgiving(fallback.forgive):
                 loss = some.loss(backend, fallback.adapter).mean()
                 value = float(loss.detach())  # the one value of a piece that is read from the device

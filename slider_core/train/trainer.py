@@ -27,11 +27,11 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
 from .drawn import Drawn
-from .familiar import is_familiar
 from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
 from .interrupts import uninterrupted
 from .learning_rate import UNKNOWN, learning_rate, need_plausible, summed_gradients
 from .memory_fallback import MemoryFallback
+from .moved_pairs import is_familiar
 from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading
@@ -270,8 +270,12 @@ class Trainer:
         """
         groups = self.ranks.groups(batch_parts(batch, self.spec.accumulate * self.ranks.parts))
         parameters = self.adapter.parameters()
+
+        def share_of_loss(parts: Sequence[Batch]) -> float:
+            return backward(backend, self.fallback, parts, self.spec, self._scale)
+
         while True:
-            loss = self.ranks.gradients(parameters, groups, self._share_of_loss(backend))
+            loss = self.ranks.gradients(parameters, groups, share_of_loss)
             if self._guard.exploded(loss, self.losses):
                 code = "training.exploded" if math.isfinite(loss) else "training.not_finite"
                 raise NotFiniteError(f"The loss is {loss:.3g}", code)
@@ -293,9 +297,6 @@ class Trainer:
         if self._scale < self._highest_scale and self._calm >= CALM:
             self._scale = 2 * self._scale
             self._calm = 0
-
-    def _share_of_loss(self, backend: Backend) -> Callable[[Sequence[Batch]], float]:
-        return lambda parts: backward(backend, self.fallback, parts, self.spec, self._scale)
 
     def _batch(self, step: int) -> Batch:
         return replace(self._plan.batch(step), familiar=is_familiar(self.probe.moved_error))

@@ -52,17 +52,8 @@ class SavedRun:
         trainer.load_state_dict(self.state)
 
 
-def mark_of(path: Path) -> str:
-    """The mark of the run that lies there; empty where there is none that can be read."""
-    return _names_in(path)[1]
-
-
-def name_of(path: Path) -> str:
-    """The name of the run that lies there; empty where there is none that can be read."""
-    return _names_in(path)[0]
-
-
-def _names_in(path: Path) -> tuple[str, str]:
+def name_and_mark(path: Path) -> tuple[str, str]:
+    """Those of the run that lies there; both empty where there is none that can be read."""
     try:
         header = parse_json(read_metadata(path)[KEY], "run", "")
         return str(header["name"]), str(header.get("mark") or header["name"])
@@ -194,8 +185,8 @@ def check_fits(state: Mapping[str, Any], trainer: Trainer) -> None:
     ema = [tuple(mean.shape) for mean in state["ema"] or []]
     need(not ema or ema == shapes, "The saved average has other sizes than the slider: train under a new name.", "resume.average")
     moments, groups = state["optimizer"]["state"], state["optimizer"]["param_groups"]
-    own = trainer.optimizer.state_dict()["param_groups"]
-    same = isinstance(groups, list) and len(groups) == len(own) and all(map(_same_group, groups, own))
+    expected_groups = trainer.optimizer.state_dict()["param_groups"]
+    same = isinstance(groups, list) and len(groups) == len(expected_groups) and all(map(_same_group, groups, expected_groups))
     kind = trainer.spec.optimizer.value
     message = f"The optimizer's settings in the saved run are none of {kind}: train under a new name."
     need(same, message, "resume.optimizer")

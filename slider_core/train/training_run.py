@@ -18,9 +18,9 @@ from ..lora.strength import attached
 from .calibration import Calibration, calibrated
 from .displacement import DisplacementMeter, Wanted
 from .drawn import Drawn
-from .familiar import moved_note, spec_in_force
 from .learning_rate import rate_note
 from .measurement import measure
+from .moved_pairs import moved_note, spec_in_force
 from .optimizers import optimizer_sizes
 from .placing import REST, place
 from .progress import Reading
@@ -44,7 +44,6 @@ class Run:
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # a message
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
-    ended_at: int = 0  # the step at which the user last asked to finish early
     saved: int = 0  # the step that its file holds
     saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
     mark: str | None = None  # of its file, as it was read or written last; None where it was neither

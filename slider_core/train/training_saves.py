@@ -26,7 +26,7 @@ from ..lora.safe_files import locked, tidy
 from ..lora.slider_file import save_slider
 from .interrupts import uninterrupted
 from .progress import Reading
-from .training_file import mark_of, name_of, save_run
+from .training_file import name_and_mark, save_run
 from .training_run import Run
 
 ENDING, RUN_ENDING = ".safetensors", ".run.safetensors"
@@ -49,9 +49,8 @@ class Autosave:
         self.note = ""  # that it is saved under another name, and why
         self._saved_at = time.monotonic()
         if run.mark is None:  # what lies there may be replaced: who began the run was asked
-            lies_there = run_file(root, run.saved_as)
-            same = name_of(lies_there) in ("", run.name)  # not where a folder's names have no case, and the other is "Smile"
-            run.mark = mark_of(lies_there) if same else ""
+            name, mark = name_and_mark(run_file(root, run.saved_as))
+            run.mark = mark if name == run.name else ""  # where a folder's names have no case, the other may be "Smile"
         tidy(self.folder)
 
     @property
@@ -106,7 +105,7 @@ class Autosave:
 
     def _make_way(self) -> None:
         """Take another name when what lies under this one is no longer what this run has read or written there."""
-        if mark_of(self.file) in ("", self.run.mark):
+        if name_and_mark(self.file)[1] in ("", self.run.mark):
             return
         taken = self.run.saved_as
         number = 2

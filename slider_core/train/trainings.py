@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ..config.checks import SliderError, clean_text
 from ..config.lora import AdapterSpec
-from .progress_ready import MOST_STEPS
 from .trainer import Trainer
 from .training_file import load_run
 from .training_run import Run
@@ -40,14 +39,6 @@ class Session:
     def step(self, name: str) -> int:
         """Finished steps of that run, 0 when there is none."""
         return self._runs[name].step if name in self._runs else 0
-
-    def ready_at(self, name: str) -> int:
-        """The step at which that run is ready, as far as it is known; the most steps when there is none."""
-        return self._runs[name].trainer.ready_at if name in self._runs else MOST_STEPS
-
-    def ended_at(self, name: str) -> int:
-        """The step at which that run was last finished early, 0 when it never was."""
-        return self._runs[name].ended_at if name in self._runs else 0
 
     def drop(self, name: str) -> None:
         self._runs.pop(name, None)

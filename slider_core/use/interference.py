@@ -55,9 +55,9 @@ def nearest_strengths(matrix: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(matrix, missing, rcond=SAME)[0]
 
 
-def _points(backend: Backend, cond: Conditioning, shape: Sequence[int], seed: int) -> list[Point]:
+def _points(backend: Backend, cond: Conditioning, shape: Sequence[int]) -> list[Point]:
     """Latents (NOISES, *shape) that the model draws at the prompt, under noise of each level."""
-    generator = seeded(seed, "interference")
+    generator = seeded(0, "interference")
     begin, *noises = (torch.randn(NOISES, *shape, generator=generator) for _ in range(1 + len(LEVELS)))
     latent = make_latents(backend, begin, cond, STEPS).to(backend.device)
     points = []
@@ -85,7 +85,6 @@ def solve(
     weights: Sequence[float],
     cond: Conditioning,
     shape: Sequence[int],
-    seed: int = 0,
 ) -> Solved:
     """`weights`: the LoRA weights that are wanted, none of them 0; `shape` (C, ..., H, W) of one latent. Costs
     NOISES x (STEPS + len(LEVELS) x (n + 2 + ROUNDS)) samples. SliderError for a slider that changes nothing."""
@@ -93,7 +92,7 @@ def solve(
     with backend.borrowed(), torch.no_grad():  # as borrowing ends the mode outside
         paths = sorted({path for adapter in adapters for path in adapter.paths})
         backend.prepare(paths, torch.zeros(*shape), cond)
-        points = _points(backend, cond, shape, seed)
+        points = _points(backend, cond, shape)
         alone = [_change(backend, points, [adapter], [weight]) for adapter, weight in zip(adapters, wanted, strict=True)]
         gram = np.array([[float(one @ other) for other in alone] for one in alone])
         message = "A slider changes nothing at this prompt, so its strength cannot be solved: take it off, or change the prompt."

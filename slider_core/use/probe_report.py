@@ -17,19 +17,19 @@ FOUND = {
 }
 
 
-def report(found: Asked, in_auto: float) -> str:
+def report(asked: Asked, in_auto: float) -> str:
     """Sentences for the user. `in_auto`: the share of what is asked that lies in the layers of the preset auto."""
-    low, high = found.window
-    largest = max(found.agreements)
-    at = LEVELS[found.agreements.index(largest)]
-    named = ", ".join(f"{path} {share:.0%}" for path, share in found.layers[:FIRST])
+    low, high = asked.window
+    largest = max(asked.agreements)
+    at = LEVELS[asked.agreements.index(largest)]
+    named = ", ".join(f"{path} {share:.0%}" for path, share in asked.layers[:FIRST])
     lines = [
-        f"{FOUND[found.direction]}: what {found.pairs} pairs ask of the model has a mean cosine of {found.agreement:.2f} "
+        f"{FOUND[asked.direction]}: what {asked.pairs} pairs ask of the model has a mean cosine of {asked.agreement:.2f} "
         f"({SOME:g} and more is clear; most, {largest:.2f}, at noise level {at:g}).",
-        f"A step moves most between noise levels {low:.2g} and {high:.2g}; two noises of one pair agree by {found.by_noise:.2f}.",
+        f"A step moves most between noise levels {low:.2g} and {high:.2g}; two noises of one pair agree by {asked.by_noise:.2f}.",
         f"Layers that answer most: {named}. The preset auto reaches {in_auto:.0%} of it.".replace("%", " %"),
     ]
-    if found.direction is not Direction.CLEAR:
+    if asked.direction is not Direction.CLEAR:
         lines.append("Look at the pairs: the wrong way round, wrong partners, or more than one thing that differs.")
     if (low, high) != (0.0, 1.0):
         lines.append(f"To try: noise_from {low:.2g} and noise_to {high:.2g} in Slider Train Options.")
@@ -38,11 +38,11 @@ def report(found: Asked, in_auto: float) -> str:
     return "\n".join(lines)
 
 
-def draw_asked(found: Asked, name: str) -> Image.Image:
+def draw_asked(asked: Asked, name: str) -> Image.Image:
     """Agreement and size of a step over the noise levels, 900 x 520."""
     ticks = {level: f"{level:g}" for level in LEVELS}
     panel = Panel(f"{name}: what its pairs ask", "noise level", "", ticks, (min(LEVELS), max(LEVELS)))
     lines = []
-    for number, (label, values) in enumerate((("agreement", found.agreements), ("size of a step", found.sizes))):
+    for number, (label, values) in enumerate((("agreement", asked.agreements), ("size of a step", asked.sizes))):
         lines.append(Line(label, list(zip(LEVELS, values, strict=True)), COLOURS[number]))
     return draw_lines(panel, lines, CURVE)

@@ -125,15 +125,12 @@ def fault_of(expected: Piece) -> str:
     lacking = [name for name in expected.has if not hasattr(found, name)]
     if expected.takes:
         parameters = inspect.signature(found).parameters
-        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-            lacking += [name for name in expected.takes if name not in parameters]
-        else:
-            lacking += [name for name in expected.takes[:1] if name not in parameters and not _takes_any(parameters)]
+        kinds = {parameter.kind for parameter in parameters.values()}
+        named = expected.takes
+        if inspect.Parameter.VAR_KEYWORD in kinds:  # any name; the first argument is given by its place
+            named = () if inspect.Parameter.VAR_POSITIONAL in kinds else expected.takes[:1]
+        lacking += [name for name in named if name not in parameters]
     return f"has another {expected.where.replace(':', '.')} (without {', '.join(lacking)})" if lacking else ""
-
-
-def _takes_any(parameters: Any) -> bool:
-    return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters.values())
 
 
 @functools.cache

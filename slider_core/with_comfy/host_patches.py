@@ -15,7 +15,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 
 from ..config.checks import need
-from .described import described
+from .describe_patches import described
 
 OF_SAMPLING = (
     WrappersMP.OUTER_SAMPLE,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.checks import SliderError, need
 from ..families.table import Preferences
+from ..use.prompt_library import PromptEntry
 from ..use.sampling import Sampling, SamplingRequest
 from .family import empty_latent, guided, preferences_of, shifted
 
@@ -36,6 +37,10 @@ class ModelSampling:
     positives: dict[str, Any]
     likes: Preferences
     summary: str
+
+    def of_entry(self, entry: PromptEntry) -> Sampling:
+        """The sampling of a prompt of the library, by the first entry that has it."""
+        return replace(self.sampling, positive=self.positives[entry.name])
 
 
 def on_model(
@@ -72,5 +77,10 @@ def _prompt(clip: Any, text: str, name: str) -> Any:
     try:
         return encoded(clip, text)
     except Exception as fault:
-        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
-        raise SliderError(f'Slider Sampling: entry "{name}" cannot be encoded: {reason}', "sampling.encode") from fault
+        message = f'Slider Sampling: entry "{name}" cannot be encoded: {first_line(fault)}'
+        raise SliderError(message, "sampling.encode") from fault
+
+
+def first_line(fault: Exception) -> str:
+    """Any error in one line of bounded length."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]

@@ -143,10 +143,9 @@ def sample_library(
     on_group: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling."""
-    names = {prompt: name for name, prompt in library.prompts().items()}
 
     def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
-        images, _ = sampler.images(replace(drawing.sampling, positive=drawing.positives[names[entry.prompt]]), strengths)
+        images, _ = sampler.images(drawing.of_entry(entry), strengths)
         on_group()
         return images
 

@@ -8,7 +8,7 @@ picture at it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,15 +20,10 @@ from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import sweep_library
-from .sampling_request import ModelSampling, on_model
+from .sampling_request import ModelSampling, first_line, on_model
 from .sweep import SliderSampler
 
 MOST_IMAGES = MOST_ENTRIES  # in one live strip
-
-
-def first_line(fault: Exception) -> str:
-    """Any error in one line of bounded length."""
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,9 @@ class LivePreview:
     def entry_images(self, library: PromptLibrary, sampler: SliderSampler) -> list[torch.Tensor]:
         """The images of each entry; one sampling for each distinct prompt. SliderError that names the entry."""
 
-        names = {prompt: name for name, prompt in library.prompts().items()}
-
         def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
-            positive = self.drawing.positives[names[entry.prompt]]
             try:
-                return sampler.images(replace(self.drawing.sampling, positive=positive), strengths)[0]
+                return sampler.images(self.drawing.of_entry(entry), strengths)[0]
             except Exception as fault:  # ComfyUI's stop is no Exception
                 raise SliderError(f'entry "{entry.name}": {first_line(fault)}', "preview.entry") from fault
 

@@ -145,19 +145,6 @@ def _mouth_distance(x: torch.Tensor, y: torch.Tensor, bend: torch.Tensor) -> tor
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Attributes measured from one image. A continuous one is NaN where the image shows no such part (no mouth, no face)."""
-
-    mouth: float
-    eyes: float
-    size: float
-    x: float
-    y: float
-    skin: str
-    background: str
-
-
-@dataclass(frozen=True)
 class _Disk:
     """Centre and radius of a face, in pixels."""
 
@@ -166,25 +153,23 @@ class _Disk:
     r: torch.Tensor
 
 
-def measure(images: torch.Tensor) -> list[Measured]:
-    """Attributes of images of the world. `images`: (N, 3, 64, 64) float in [0, 1]; one `Measured` per image.
-
-    Raises SliderError for another shape.
-    """
+def measure(images: torch.Tensor) -> list[Face]:
+    """The faces in images of the world, (N, 3, 64, 64) float in [0, 1]. A continuous attribute is NaN where the image shows no
+    such part (no mouth, no face). Raises SliderError for another shape."""
     fits = images.ndim == 4 and tuple(images.shape[1:]) == (3, SIZE, SIZE)
     need(fits, f"measure needs images of shape (N, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}.", "faces.shape")
     return [_measure_one(image) for image in images.detach().float().cpu().clamp(0, 1)]
 
 
-def _measure_one(image: torch.Tensor) -> Measured:
+def _measure_one(image: torch.Tensor) -> Face:
     px, py = (axis[0].expand(SIZE, SIZE) for axis in _pixel_grid())
     frame = torch.ones(SIZE, SIZE, dtype=torch.bool)
     frame[MARGIN:-MARGIN, MARGIN:-MARGIN] = False
     background = _median(image, frame)
     face = ((image - background[:, None, None]).norm(dim=0) > 0.15).float()
     if face.sum() < LEAST_FACE:
-        nan = float("nan")
-        return Measured(nan, nan, nan, nan, nan, _nearest(background, SKINS), _nearest(background, BACKGROUNDS))
+        nan = math.nan
+        return Face(nan, nan, nan, nan, nan, _nearest(background, SKINS), _nearest(background, BACKGROUNDS))
     rough = _disk(face, px, py)
     skin = _median(image, _forehead(rough, px, py))
     radius = ((px - rough.x) ** 2 + (py - rough.y) ** 2).sqrt() / rough.r
@@ -192,7 +177,7 @@ def _measure_one(image: torch.Tensor) -> Measured:
     disk = _disk(cover, px, py)
     x = (px - disk.x) / disk.r
     y = (py - disk.y) / disk.r
-    return Measured(
+    return Face(
         _fit(_mouth(image, skin, x, y, disk.r), MOUTH_FIT),
         _fit(_eyes(image, skin, x, y, disk.r), EYES_FIT),
         float((disk.r - RADIUS) / RADIUS_PER_SIZE),
@@ -226,7 +211,7 @@ def _mouth(image: torch.Tensor, skin: torch.Tensor, x: torch.Tensor, y: torch.Te
     """The parabola through the red pixels: y = a + b x + c x^2, c = -2 MOUTH_H mouth / MOUTH_W^2."""
     red = _toward(image, skin, torch.tensor(MOUTH_COLOUR)) ** 2 * ((x.abs() < 0.62) & (y > 0.08) & (y < 0.86))
     if not red.sum() / r**2 > LEAST_MOUTH:
-        return torch.tensor(float("nan"))
+        return torch.tensor(math.nan)
     weight = red.flatten()
     u = x.flatten()
     design = torch.stack([torch.ones_like(u), u, u**2], dim=1)

@@ -26,7 +26,7 @@ from ..use.plot_grids import draw_entries, to_pil
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
 from ..use.sweep_export import as_json, png
-from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, Measured, measure, sample_faces
+from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, Face, measure, sample_faces
 from .model import TinyBackend
 
 
@@ -43,8 +43,8 @@ def sampler(
 
     def sample(strengths: Sequence[float], seed: int) -> torch.Tensor:
         cond = backend.encode_prompt(spec.prompt or held_out_caption(seed))
-        own = [info.lora_weight(strength) for strength in strengths]
-        return backend.sample(cond, 50_000 + seed, own, adapter, spec.steps, spec.cfg)
+        weights = [info.lora_weight(strength) for strength in strengths]
+        return backend.sample(cond, 50_000 + seed, weights, adapter, spec.steps, spec.cfg)
 
     return sample
 
@@ -88,10 +88,10 @@ def measured_curve(result: SweepResult, base: torch.Tensor) -> Curve:
 
 def _nanmean(values: Sequence[float]) -> float:
     numbers = [value for value in values if not math.isnan(value)]
-    return sum(numbers) / len(numbers) if numbers else float("nan")
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
-def _drift(faces: Sequence[Measured], bare: Sequence[Measured], name: str) -> float:
+def _drift(faces: Sequence[Face], bare: Sequence[Face], name: str) -> float:
     """Mean absolute change of an attribute from the images without a slider, in standard deviations."""
     changes = []
     for face, base in zip(faces, bare, strict=True):
@@ -99,7 +99,7 @@ def _drift(faces: Sequence[Measured], bare: Sequence[Measured], name: str) -> fl
     return _nanmean(changes)
 
 
-def _kept_share(faces: Sequence[Measured], bare: Sequence[Measured], kind: str) -> float:
+def _kept_share(faces: Sequence[Face], bare: Sequence[Face], kind: str) -> float:
     """The share of images that still show a face, and of the same class."""
     kept = 0
     for face, base in zip(faces, bare, strict=True):

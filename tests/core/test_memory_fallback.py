@@ -78,7 +78,7 @@ def test_a_run_on_a_lower_level_learns_the_same(run, objective: Objective, most:
     assert short.losses == pytest.approx(plain.losses, rel=1e-4)
     assert backend.memory.tidied == len(short.fallback.tried) > 0
     assert max([count for count, graph in shapes if graph][-2:]) <= most
-    assert short.fallback.at.rows == max(r.rows for r in fallback_levels(4, True) if r.rows <= most)
+    assert short.fallback.level.rows == max(r.rows for r in fallback_levels(4, True) if r.rows <= most)
 
 
 def test_the_summary_names_how_memory_is_saved_and_why(run) -> None:
@@ -111,14 +111,14 @@ def test_the_estimate_chooses_the_first_level(run, checkpointing: bool, share: f
     whole, _, _ = run(checkpointing=checkpointing)
     need = whole.fallback.estimate.need(checkpointing, 4) * 1.25
     trainer, _, _ = run(free=int(share * need), checkpointing=checkpointing)
-    assert (trainer.fallback.at.rows, trainer.fallback.at.checkpointing) == (rows, twice)
+    assert (trainer.fallback.level.rows, trainer.fallback.level.checkpointing) == (rows, twice)
     assert trainer.fallback.summary().startswith(" Memory is short") is (share < 1)
     assert torch.allclose(factors(trainer), factors(whole), atol=CLOSE)
 
 
 def test_where_nothing_is_known_of_free_memory_nothing_is_saved_unasked(run) -> None:
-    assert run(free=None, checkpointing=False)[0].fallback.at.summary() == ""
-    assert run(free=1, checkpointing=False)[0].fallback.at.summary() == "checkpointing, 1 of 4 images at a time"
+    assert run(free=None, checkpointing=False)[0].fallback.level.summary() == ""
+    assert run(free=1, checkpointing=False)[0].fallback.level.summary() == "checkpointing, 1 of 4 images at a time"
 
 
 @pytest.mark.parametrize(("share", "last"), [(0.1, "in main memory"), (1.1, "1 of 4 images at a time")])
@@ -126,7 +126,7 @@ def test_inputs_of_blocks_go_to_the_host_only_where_one_image_does_not_fit(run, 
     least = run(checkpointing=True)[0].fallback.estimate.need(True, 1) * 1.25
     monkeypatch.setattr("slider_core.train.memory_fallback.HERE", ())
     trainer, _, _ = run(free=int(share * least))
-    assert trainer.fallback.at.summary().endswith(last)
+    assert trainer.fallback.level.summary().endswith(last)
     assert run(free=None)[0].fallback._left[-1].host
 
 

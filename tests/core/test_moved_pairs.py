@@ -15,7 +15,7 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.objective.batch import Batch
 from slider_core.objective.noising import draw_shifts, jitter_of, timesteps_of
 from slider_core.ranks import Ranks
-from slider_core.train.familiar import FAMILIAR, moved_error, pairs_to_move
+from slider_core.train.moved_pairs import FAMILIAR, moved_error, pairs_to_move
 from slider_core.train.trainer import Trainer
 from slider_core.train.training_file import load_run, save_run
 from slider_core.train.training_run import Run

@@ -84,7 +84,7 @@ def test_inputs_of_blocks_wait_in_main_memory(ways: Ways, device) -> None:
     trainer.fallback._learned = lowest
     with torch.inference_mode():
         trainer.run(backend, STEPS, read_every=STEPS)
-    assert trainer.fallback.at == lowest
+    assert trainer.fallback.level == lowest
     assert trainer.losses == pytest.approx(ways.of_cpu(ways.losses), rel=SAME)
 
 

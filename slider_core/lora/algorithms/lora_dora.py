@@ -13,7 +13,7 @@ from ...config.checks import need
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target, weight_shape
 from ..algorithm import Kind, Layer, OutputSlice, Shape, Size, Trainable
-from ..algorithm_layer import base_rows, copy_in, serialized_copy, shape_of, versions
+from ..algorithm_layer import base_rows, copy_in, cut, serialized_copy, shape_of, versions
 from .dora import RATIO, SCALE, ScaledRows, norm_ratio, scale_tensors
 from .lora import DOWN, MID, NAME, UP, LoraPart, LoraWeight, peft_layer
 
@@ -47,7 +47,7 @@ class DoraPart(LoraPart):
         dtype = self.down.weight.dtype
         bias = layer.bias
         if bias is not None:
-            bias = bias[slice(*self.rows or (None,))].to(device=x.device, dtype=dtype)
+            bias = cut(bias, self.rows).to(device=x.device, dtype=dtype)
         base = SimpleNamespace(weight=base_rows(layer, self.rows).to(device=x.device, dtype=dtype), bias=bias)
         return self.magnitude(
             x.to(dtype), lora_A=self.down, lora_B=self.up, scaling=self.scaling, base_layer=base, base_result=out.to(dtype)

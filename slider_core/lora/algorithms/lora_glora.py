@@ -9,6 +9,7 @@ import torch
 from ...config.checks import SliderError
 from ...config.lora import Algorithm
 from ...layers.layer import weight_shape
+from ..add_in_place import output_slice
 from ..algorithm import Kind, Layer, LayerWeight, Shape
 from ..algorithm_layer import base_rows, serialized_copy, versions
 from ..algorithm_lycoris import LycorisPart, LycorisWeight
@@ -29,7 +30,7 @@ class GloraPart(LycorisPart):
             y = layer.forward(z.to(x.dtype))
             if layer.bias is not None:
                 y = y - layer.bias.to(y).as_subclass(torch.Tensor).reshape(-1, *[1] * (len(weight_shape(layer)) - 2))
-            return y[..., slice(*self.rows or (None,))].to(z.dtype)
+            return output_slice(y, self.rows).to(z.dtype)
 
         self.module.org_forward = without_bias
         try:

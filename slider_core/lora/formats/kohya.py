@@ -13,7 +13,7 @@ from ...config.lora import FileFormat
 from ...layers.layer import Aliases
 from ..combine import by_layer
 from ..diffusers_layers import UNETS_1, unet_names
-from ..file_format import Format, State, Weights, tensors_by_key
+from ..file_format import Format, State, Weights
 
 LDM = re.compile(r"(input_blocks|middle_block|output_blocks)\.")
 
@@ -30,14 +30,8 @@ class Kohya(Format):
         layers = by_layer(weights)
         unet = any(LDM.match(path) for path in layers)
         if not unet or (architecture and architecture not in UNETS_1):
-            return super().write(weights)
+            return self.named(layers, {})
         if aliases is None or not architecture:
-            message = (
-                "The names of an SD 1.x or 2.x UNet's layers come from ComfyUI's table: connect the model, or choose native."
-            )
+            message = "The layers of an SD 1.x or 2.x UNet are named by ComfyUI's table: connect the model, or choose native."
             raise SliderError(message, "format.no_aliases")
-        names = unet_names(aliases)
-        state: State = {}
-        for path, weight in layers.items():
-            state |= tensors_by_key(names.get(path, self.stem(path)), self.converted(weight, path), self.lora)
-        return state
+        return self.named(layers, unet_names(aliases))
