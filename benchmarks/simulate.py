@@ -156,10 +156,10 @@ def _look_ahead(backend: Any, adapter: Any, samples: Sequence[Any]) -> Any:
     import torch
 
     from slider_core.lora.strength import attached
-    from slider_core.train.memory_estimate import estimate, measured
+    from slider_core.train.memory_estimate import estimate, measured_estimate
 
     with backend.borrowed(), torch.enable_grad(), attached(adapter, backend.module):
-        return measured(estimate(backend, adapter, samples, 0), backend, adapter, samples)
+        return measured_estimate(estimate(backend, adapter, samples, 0), backend, adapter, samples)
 
 
 def _step(case: Case, backend: Any, adapter: Any, samples: Sequence[Any], level: str, found: Found) -> None:

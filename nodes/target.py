@@ -53,9 +53,8 @@ def algorithm_fields() -> dict[str, list[io.Input]]:
 
 def automatic_targets(model: Any) -> Targets:
     """The layers that suit the model's architecture, at the smallest useful size."""
-    spec = AdapterSpec()
-    selection = survey(model.model.diffusion_model, spec, named_layers(model))
-    return Targets(selection.spec or spec, selection)
+    selection = survey(model.model.diffusion_model, AdapterSpec(), named_layers(model))
+    return Targets(selection.spec, selection)
 
 
 class SliderTargetInjector(io.ComfyNode):
@@ -101,8 +100,8 @@ class SliderTargetInjector(io.ComfyNode):
         else:
             selection = survey(network(control_net), spec)
             notes = [*notes, "the layers are those of the ControlNet"]
-        report = "\n".join([selection.report(spec), *(f"Note: {note}." for note in notes)])
-        return io.NodeOutput(Targets(selection.spec or spec, selection, control_net), report, ui={"text": (report,)})
+        report = "\n".join([selection.report(), *(f"Note: {note}." for note in notes)])
+        return io.NodeOutput(Targets(selection.spec, selection, control_net), report, ui={"text": (report,)})
 
 
 NODES = [SliderTargetInjector]

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with opened(args) as host:
             likes = host.likes
             say(f"{likes.title}: trained at {likes.training.resolution} pixels, {likes.training.batch} images in a step.")
-            say(host.select(AdapterSpec()).report(AdapterSpec()))
+            say(host.select(AdapterSpec()).report())
     if args.out:
         atomic_write(args.out, png(picture), args.overwrite)
         say(f"Wrote {args.out}.")

@@ -255,9 +255,9 @@ def request_of(host: Host, job: Job, choices: TrainChoices, resolution: int | No
     if resolution is None:
         return TrainingRequest(choices.name, job.dataset, job.adapter, choices.train_spec(), start=job.start)
     selection = host.select(job.adapter)
-    say(selection.report(job.adapter))
-    adapter = selection.spec or job.adapter
-    return TrainingRequest(choices.name, job.dataset, adapter, choices.train_spec(), selection.targets, job.start, resolution)
+    say(selection.report())
+    spec = choices.train_spec()
+    return TrainingRequest(choices.name, job.dataset, selection.spec, spec, selection.targets, job.start, resolution)
 
 
 def encoding() -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:

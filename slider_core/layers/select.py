@@ -39,8 +39,8 @@ class Selection:
     targets: tuple[Target, ...]
     text_layers: tuple[str, ...]
     per_rank: int
-    warning: str = ""
-    spec: AdapterSpec | None = None  # what was asked for, with sizes by name as patterns on this model's paths
+    warning: str
+    spec: AdapterSpec  # what was asked for, with sizes by name as patterns on this model's paths
 
     def kinds(self) -> list[str]:
         """The targets with block numbers left out, each kind once: `blocks.*.attn1.to_q (24)`."""
@@ -52,8 +52,9 @@ class Selection:
             count[kind] += 1
         return [f"{kind} ({number})" for kind, number in count.items()]
 
-    def report(self, spec: AdapterSpec) -> str:
+    def report(self) -> str:
         """Readable lines for the Injector node and the command line."""
+        spec = self.spec
         size = f"rank {spec.rank}"
         if spec.algorithm in (Algorithm.LORA, Algorithm.RSLORA) and spec.conv_rank is None and not spec.rank_pattern:
             size = f"{spec.rank * self.per_rank:,} trainable parameters at {size}"

@@ -52,10 +52,10 @@ def base_rows(layer: Layer, rows: OutputSlice | None) -> torch.Tensor:
         how = "a LoRA is laid on it only while it runs" if patched else "it is packed by its loader"
         message = f"A DoRA or GLoRA needs the weight of a layer, and here {how}. Choose another algorithm, such as lora."
         raise SliderError(message, UNREADABLE)
-    return cut(weight, rows)
+    return weight_rows(weight, rows)
 
 
-def cut(tensor: torch.Tensor, rows: OutputSlice | None) -> torch.Tensor:
+def weight_rows(tensor: torch.Tensor, rows: OutputSlice | None) -> torch.Tensor:
     """Its rows from the first to before the last; None: all."""
     return tensor[rows[0] : rows[1]] if rows else tensor
 

@@ -14,8 +14,11 @@ THIRDS = """
 """
 OWN_THIRDS = THIRDS.replace("{1}", "{0}")
 
+NORM_OUT = """
+norm_out.linear  final_layer.adaLN_modulation.1  swap
+"""
+
 SD3 = """
-norm_out.linear                              final_layer.adaLN_modulation.1  swap
 transformer_blocks.*.norm1_context.linear    joint_blocks.*.context_block.adaLN_modulation.1  last
 """
 
@@ -49,7 +52,6 @@ img_in.proj                img_in
 """
 )
 
-# norm_out as in SD3
 FLUX = """
 transformer_blocks.*.attn.to_q               double_blocks.*.img_attn.qkv  1/3
 transformer_blocks.*.attn.to_k               double_blocks.*.img_attn.qkv  2/3
@@ -248,10 +250,10 @@ norm_out.linear_2                       final_layer.adaln_modulation.2
 """
 
 IMAGE = {
-    "joint_blocks.0.x_block.attn.qkv": SD3 + SD3_IN_OMI,
+    "joint_blocks.0.x_block.attn.qkv": NORM_OUT + SD3 + SD3_IN_OMI,
     "blocks.0.cross_attn.kv_linear": PIXART_IN_OMI,
     "modF.1": AURAFLOW,
-    "double_blocks.0.img_attn.qkv": SD3.splitlines()[1] + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS + FLUX_IN_OMI,
+    "double_blocks.0.img_attn.qkv": NORM_OUT + FLUX + FLUX_IN_DIFFSYNTH + FLUX_PROCESSORS + FLUX_IN_OMI,
     "cap_embedder.1": LUMINA_REST + repeated(LUMINA, "layers", "noise_refiner", "context_refiner"),
     "layers.0.attention.o": IDEOGRAM,
     "blocks.0.attn1.Wqkv": HUNYUAN_DIT,

@@ -123,7 +123,7 @@ def estimate(backend: Backend, adapter: Adapter, samples: Sequence[Sample], mome
     return Estimate(saved.bytes, hosted + per_block.inputs, hosted, (1 + moments) * adapter.bytes())
 
 
-def measured(rough: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
+def measured_estimate(rough: Estimate, backend: Backend, adapter: Adapter, samples: Sequence[Sample]) -> Estimate:
     """The estimate with what one sample takes forwards and backwards with checkpointing. What the gradients themselves take at
     the peak counts for the sample without checkpointing too."""
     latent, sigma, cond, strength = _inputs(backend, samples)

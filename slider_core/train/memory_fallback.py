@@ -31,7 +31,7 @@ from ..layers.block_inputs import HERE, BlockInputs
 from ..layers.checkpointing import checkpointed
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached, part_of_batch, remember
-from .memory_estimate import Estimate, estimate, measured
+from .memory_estimate import Estimate, estimate, measured_estimate
 
 MARGIN = 1.25  # of the estimate: what it does not see, such as the inside of an attention
 T = TypeVar("T")
@@ -183,7 +183,7 @@ class MemoryFallback:
             rough = estimate(backend, self.adapter, samples, moments)
             if not first.checkpointing and self._fits(first, backend, rough):
                 return rough
-            return measured(rough, backend, self.adapter, samples)
+            return measured_estimate(rough, backend, self.adapter, samples)
         except Exception as fault:
             if not backend.memory.is_short(fault):
                 raise

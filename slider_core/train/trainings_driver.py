@@ -97,7 +97,7 @@ def make_adapter(backend: Backend, request: TrainingRequest, place: Callable[[Sl
     targets = request.targets
     if targets is None:
         selection = survey(backend.module, spec)
-        targets, spec = selection.targets, selection.spec or spec
+        targets, spec = selection.targets, selection.spec
     if request.start is None:
         return Adapter.create(backend.module, targets, spec, seed=request.spec.seed, device=backend.device)
     start = place(request.start) if place else request.start.cut()

@@ -187,7 +187,7 @@ def lycoris_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
 
     def door(text: str) -> None:
         spec, _ = read_lycoris(text, AdapterSpec())
-        survey(place.module, spec).report(spec)
+        survey(place.module, spec).report()
 
     inner = grammar.objects(PRESET_KEYS)
     made = st.builds(lambda preset, text: grammar.with_fields(f'"apply_preset": {preset}', text), inner, grammar.objects(KEYS))

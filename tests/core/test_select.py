@@ -1,10 +1,12 @@
 """The right layers, and the text left alone."""
 
+from dataclasses import replace
+
 import pytest
 from core.faults import refused
 from torch import nn
 
-from slider_core.config.lora import AdapterSpec
+from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.layers.layer import Target
 from slider_core.layers.recognise import ARCHITECTURES
 from slider_core.layers.recognise_guess import guess
@@ -111,7 +113,7 @@ def test_an_unknown_model_is_guessed_from_its_structure_with_a_warning() -> None
     selection = survey(tree(*(f"{parent}.{name}" for parent in parents for name in PROJECTIONS), "stages.0.ff"))
     # the second attention of a block, attn_b, is taken for cross-attention
     assert {t.path for t in selection.targets} == {f"stages.{i}.mixer_attn.{n}" for i in range(3) for n in PROJECTIONS}
-    report = selection.report(AdapterSpec(rank=4))
+    report = selection.report()
     assert report.startswith("Warning: ")
     assert "stages.*.mixer_attn.wq (3)" in report
 
@@ -143,14 +145,14 @@ def test_the_guess_leaves_out_attention_whose_key_is_of_another_width() -> None:
 
 
 def test_the_report_counts_what_is_trained_where_it_can(backend: TinyBackend) -> None:
-    selection = survey(backend.module, AdapterSpec(preset="custom", patterns=(r"^blocks\.0\.attn1\.to_q$",)))
+    spec = AdapterSpec(rank=3, preset="custom", patterns=(r"^blocks\.0\.attn1\.to_q$",))
     layer = backend.module.get_submodule("blocks.0.attn1.to_q")
-    report = selection.report(AdapterSpec(rank=3))
+    report = survey(backend.module, spec).report()
     assert f"{3 * sum(layer.weight.shape):,} trainable parameters at rank 3" in report
     assert "blocks.0.attn1.to_q" in report
-    for algorithm in ("dora", "lokr", "full"):
-        report = selection.report(AdapterSpec(algorithm=algorithm))
-        assert f", {algorithm}, rank 4;" in report
+    for algorithm in (Algorithm.DORA, Algorithm.LOKR, Algorithm.FULL):
+        report = survey(backend.module, replace(spec, algorithm=algorithm)).report()
+        assert f", {algorithm.value}, rank 3;" in report
         assert "trainable parameters" not in report
 
 

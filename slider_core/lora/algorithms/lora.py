@@ -27,15 +27,15 @@ UP, DOWN, MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 Lora = TypeVar("Lora", bound="LoraWeight")
 
 
-def peft_layer(layer: Layer, shape: Shape, size: Size, init: Init, **options: bool) -> Any:
-    """PEFT's LoRA layer on a layer like `layer`, of `shape`, with PEFT's own first values. The layer inside has no memory.
+def peft_layer(layer: Layer, target: Target, size: Size, init: Init, **options: bool) -> Any:
+    """PEFT's LoRA layer for a target of `layer`, with PEFT's own first values. The layer inside has no memory.
 
     On convolutions PEFT's orthogonal start is not defined: Kaiming there.
     """
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import
 
     config = LoraConfig(r=size.rank, lora_alpha=size.alpha, target_modules=["layer"], **options)
-    skeleton = nn.ModuleDict({"layer": shape_only(shape, layer)})
+    skeleton = nn.ModuleDict({"layer": shape_only(shape_of(layer, target), layer)})
     tuned = inject_adapter_in_model(config, skeleton, adapter_name=NAME, low_cpu_mem_usage=True)["layer"]
     down = tuned.lora_A[NAME]
     for part in (down, tuned.lora_B[NAME]):
@@ -160,12 +160,12 @@ class LoraWeight(LycorisWeight):
         if spec.algorithm is Algorithm.LOCON:
             return super().fresh(layer, target, size, spec)
         rslora = spec.algorithm is Algorithm.RSLORA
-        tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_rslora=rslora)
+        tuned = peft_layer(layer, target, size, spec.init, use_rslora=rslora)
         return LoraPart(tuned, weight_shape(layer))
 
     def revived(self, layer: Layer, target: Target) -> Trainable:
         if self.has_core:
             return super().revived(layer, target)
-        part = LoraPart(peft_layer(layer, shape_of(layer, target), self.size, Init.KAIMING), weight_shape(layer))
+        part = LoraPart(peft_layer(layer, target, self.size, Init.KAIMING), weight_shape(layer))
         copy_in(part, [self.tensors[DOWN], self.tensors[UP]])
         return part

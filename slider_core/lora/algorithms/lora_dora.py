@@ -13,7 +13,7 @@ from ...config.checks import need
 from ...config.lora import AdapterSpec, Algorithm, Init
 from ...layers.layer import Target, weight_shape
 from ..algorithm import Kind, Layer, OutputSlice, Shape, Size, Trainable
-from ..algorithm_layer import base_rows, copy_in, cut, serialized_copy, shape_of, versions
+from ..algorithm_layer import base_rows, copy_in, serialized_copy, versions, weight_rows
 from .dora import RATIO, SCALE, ScaledRows, norm_ratio, scale_tensors
 from .lora import DOWN, MID, NAME, UP, LoraPart, LoraWeight, peft_layer
 
@@ -47,7 +47,7 @@ class DoraPart(LoraPart):
         dtype = self.down.weight.dtype
         bias = layer.bias
         if bias is not None:
-            bias = cut(bias, self.rows).to(device=x.device, dtype=dtype)
+            bias = weight_rows(bias, self.rows).to(device=x.device, dtype=dtype)
         base = SimpleNamespace(weight=base_rows(layer, self.rows).to(device=x.device, dtype=dtype), bias=bias)
         return self.magnitude(
             x.to(dtype), lora_A=self.down, lora_B=self.up, scaling=self.scaling, base_layer=base, base_result=out.to(dtype)
@@ -101,7 +101,7 @@ class DoraWeight(ScaledRows, LoraWeight):
 
     @classmethod
     def fresh(cls, layer: Layer, target: Target, size: Size, spec: AdapterSpec) -> Trainable:
-        tuned = peft_layer(layer, shape_of(layer, target), size, spec.init, use_dora=True)
+        tuned = peft_layer(layer, target, size, spec.init, use_dora=True)
         part = DoraPart(tuned, weight_shape(layer), target.rows)
         part.start(layer, target)
         return part

@@ -13,8 +13,8 @@ import torch
 from ...config.checks import SliderError, need
 from ...config.lora import FileFormat
 from ...layers.layer import Aliases
-from ...lora.algorithm_layer import cut
 from ..algorithm import LayerWeight, OutputSlice
+from ..algorithm_layer import weight_rows
 from ..algorithms.lora import DOWN, UP
 from ..combine import by_layer
 from ..diffusers_layers import LAYERS, UNETS_1, UNETS_XL, unet_names
@@ -75,7 +75,7 @@ class Diffusers(Format):
             need(bool(chosen), _nameless(path), "format.no_name")
             for name, rows in chosen:
                 state[f"{PREFIXES[0]}{name}{self.lora[0]}"] = weight.tensors[DOWN].clone()
-                state[f"{PREFIXES[0]}{name}{self.lora[1]}"] = cut(up, rows).clone()
+                state[f"{PREFIXES[0]}{name}{self.lora[1]}"] = weight_rows(up, rows).clone()
         return state
 
 
