@@ -193,11 +193,6 @@ class LayerWeight(ABC):
         return None
 
     @property
-    def takes_alpha(self) -> bool:
-        """Whether files hold an alpha of it, be it without effect."""
-        return bool(self.ranked)
-
-    @property
     def scale(self) -> float:
         if self.alpha is None or not self.rank:
             return 1.0

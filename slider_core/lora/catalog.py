@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..config.checks import SliderError
-from ..config.lora import AdapterSpec, Algorithm
+from ..config.lora import AdapterSpec
 from ..layers.layer import Target, find_layer, large_kernel
 from .algorithm import BIAS, LayerWeight, Size, Trainable
 from .algorithm_layer_bias import WithBias
@@ -36,10 +36,6 @@ REGISTRY: tuple[type[LayerWeight], ...] = (  # the first that recognises a layer
     GloraWeight,
     VectorWeight,
 )
-
-
-def for_algorithm(algorithm: Algorithm) -> type[LayerWeight]:
-    return next(weight for weight in REGISTRY if algorithm in weight.algorithms)
 
 
 def for_tensors(tensors: Mapping[str, torch.Tensor]) -> type[LayerWeight] | None:
@@ -67,7 +63,7 @@ def _drawing(seed: int) -> Iterator[None]:
 
 def fresh(module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed: int) -> dict[Target, Trainable]:
     """New trainable parts that change nothing yet. Convolutions with a conv_rank of 0 are left out."""
-    weight = for_algorithm(spec.algorithm)
+    weight = next(weight for weight in REGISTRY if spec.algorithm in weight.algorithms)
     parts = {}
     with _drawing(seed):
         for target in targets:

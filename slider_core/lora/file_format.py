@@ -61,7 +61,7 @@ def tensors_by_key(stem: str, weight: LayerWeight, lora: tuple[str, str]) -> Sta
     state: State = {}
     for name, tensor in weight.file_tensors().items():
         state[stem + endings.get(name, f".{name}")] = tensor
-    if weight.takes_alpha:
+    if weight.ranked:  # files hold an alpha of such a kind, be it without effect
         alpha = weight.alpha
         if alpha is None:
             alpha = weight.rank or 1

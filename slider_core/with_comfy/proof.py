@@ -134,10 +134,11 @@ class Trial:
         """
         load(self.model)
         adapter = Adapter.from_weights(self.model.model.diffusion_model, self.slider.weights, self.model.load_device)
-        exact = self._exact()
+        eps = self._eps()
+        exact = eps <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
         rounding = NOISE * torch.finfo(torch.float32).eps
         if not exact:
-            rounding = NOISE * self._eps() * bool(self.eps)
+            rounding = NOISE * eps * bool(self.eps)
         native = to_native(self.slider.weights)
         base = self._output(self.model, proof)
         worst = 0.0
@@ -162,9 +163,6 @@ class Trial:
             if weight is not None:
                 dtypes.add(getattr(weight, "_qdata", weight).dtype)  # quantised anew
         return max(map(_rounding, dtypes))
-
-    def _exact(self) -> bool:
-        return self._eps() <= torch.finfo(torch.float32).eps and torch.device(self.model.load_device).type == "cpu"
 
 
 def _rounding(dtype: torch.dtype) -> float:
