@@ -23,10 +23,13 @@ IN_CONTROLNET = (
 def solved_strengths(
     model: Any, sliders: Sequence[Slider], strengths: Sequence[float], request: SamplingRequest, units: Units | str
 ) -> tuple[list[float], str]:
-    """(the strengths, a line for each slider), measured at the request's prompt and size. A slider at 0 stays there; fewer than
-    two others are as they were."""
+    """(the strengths, a line for each slider), measured at the request's prompt and size. A slider that has no effect at its
+    strength keeps it; fewer than two others are as they were."""
     solved = list(strengths)
-    acting = [place for place, strength in enumerate(strengths) if strength]
+    weights = []
+    for slider, strength in zip(sliders, strengths, strict=True):
+        weights.append(slider.info.lora_weight(strength, units) if strength else 0.0)
+    acting = [place for place, weight in enumerate(weights) if weight]
     if len(acting) < 2:
         return solved, ""
     need(not any(sliders[place].info.in_controlnet for place in acting), IN_CONTROLNET, "stack.controlnet")
@@ -34,15 +37,10 @@ def solved_strengths(
     backend = ComfyBackend(asked.model)
     backend.load()  # a DoRA reads its weights
     shape = first_latent(asked.model, asked.sampling).shape[1:]
-    adapters = []
-    weights = []
-    names = []
-    for place in acting:
-        info = sliders[place].info
-        adapters.append(backend.adapter(sliders[place]))
-        weights.append(info.lora_weight(strengths[place], units))
-        names.append(info.name or f"slider_{place + 1}")
-    found = solve(backend, adapters, weights, Conditioning(request.prompt, asked.sampling.positive), shape)
-    for place, factor in zip(acting, found.strengths, strict=True):
+    adapters = [backend.adapter(sliders[place]) for place in acting]
+    names = [sliders[place].info.name or f"slider_{place + 1}" for place in acting]
+    cond = Conditioning(request.prompt, asked.sampling.positive)
+    result = solve(backend, adapters, [weights[place] for place in acting], cond, shape)
+    for place, factor in zip(acting, result.strengths, strict=True):
         solved[place] = strengths[place] * factor
-    return solved, found.summary(names)
+    return solved, result.summary(names)

@@ -426,6 +426,13 @@ def test_training_goes_not_on_under_another_live_slider(prompt: dict, two_slider
                 run_graph(graph, slider=("6", 0))
 
 
+def test_a_slider_without_an_effect_at_its_strength_takes_no_part_in_solving(pack) -> None:
+    store = pack.core("lora.slider_file")
+    sliders = [store.Slider({}, pack.core("lora.info").SliderInfo(sides="plus")), store.Slider({})]
+    solved = pack.core("with_comfy.solved_strengths").solved_strengths(None, sliders, (-1.0, 1.0), None, "calibrated")
+    assert solved == ([-1.0, 1.0], "")
+
+
 def test_the_stack_is_a_chain_of_apply_nodes(prompt: dict, two_sliders: list[dict], run_graph: Any) -> None:
     given = {"a": two_sliders[0], "b": two_sliders[1]}
     chain = {"x": apply_node("1", "b", strength=-0.5), "y": apply_node("x", "a", strength=1.5)}
