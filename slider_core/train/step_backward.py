@@ -13,12 +13,12 @@ from ..objective.step_loss import step_target
 from .memory_fallback import MemoryFallback
 
 
-def backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
+def backward(backend: Backend, fallback: MemoryFallback, spec: TrainSpec, scale: float, parts: Sequence[Batch]) -> float:
     """Gradients of the parts' share in the mean loss of the whole step, times `scale`; that share of the loss. Not all
     gradients where a loss is not finite."""
 
     def attempt(within: Backend) -> float:
-        return _backward(within, fallback, parts, spec, scale)
+        return _backward(within, fallback, spec, scale, parts)
 
     try:
         return fallback.attempt(backend, attempt)
@@ -29,7 +29,7 @@ def backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch],
         return fallback.attempt(backend, attempt)
 
 
-def _backward(backend: Backend, fallback: MemoryFallback, parts: Sequence[Batch], spec: TrainSpec, scale: float) -> float:
+def _backward(backend: Backend, fallback: MemoryFallback, spec: TrainSpec, scale: float, parts: Sequence[Batch]) -> float:
     """Each part counts as many times as it has units (pairs, or samples) of the step, and is computed in as few pieces as memory
     allows."""
     for p in fallback.adapter.parameters():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -270,12 +271,9 @@ class Trainer:
         """
         groups = self.ranks.groups(batch_parts(batch, self.spec.accumulate * self.ranks.parts))
         parameters = self.adapter.parameters()
-
-        def share_of_loss(parts: Sequence[Batch]) -> float:
-            return backward(backend, self.fallback, parts, self.spec, self._scale)
-
         while True:
-            loss = self.ranks.gradients(parameters, groups, share_of_loss)
+            of_group = partial(backward, backend, self.fallback, self.spec, self._scale)
+            loss = self.ranks.gradients(parameters, groups, of_group)
             if self._guard.exploded(loss, self.losses):
                 code = "training.exploded" if math.isfinite(loss) else "training.not_finite"
                 raise NotFiniteError(f"The loss is {loss:.3g}", code)
