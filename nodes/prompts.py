@@ -14,7 +14,7 @@ from ..slider_core.config.checks import SliderError, need, shown
 from ..slider_core.config.regular_files import inside
 from ..slider_core.use.plot_grids import draw_entries
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
-from ..slider_core.with_comfy.sampling_request import on_model
+from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
 from .dataset_places import json_files, walked
 from .frames import as_image
@@ -114,7 +114,7 @@ class SliderPromptLibrary(io.ComfyNode):
         options = options or SweepOptions()
         model, slider = inputs["model"], inputs["slider"]
         request = replace(inputs["sampling"], library=prompts)
-        drawing = on_model(request, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
+        drawing = sampling_on_model(request, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
         sampler = SliderSampler(drawing.model, inputs["vae"], slider, options.units)
         bar = comfy.utils.ProgressBar(len(prompts.groups()))
         images = sample_library(prompts, strength, sampler, drawing, lambda: bar.update(1))

@@ -12,7 +12,7 @@ from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.sampling import Sampling, SamplingRequest
 from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
-from ..slider_core.with_comfy.sampling_request import on_model
+from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
 from .frames import as_image, frames_told
 from .graph_files import model_files
@@ -78,7 +78,7 @@ class SliderStrengthSweep(io.ComfyNode):
         options = options or SweepOptions()
         columns = parse_strengths(strengths)
         others = (None,) if slider_b is None else parse_strengths(options.strengths_b)
-        drawing = on_model(sampling, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
+        drawing = sampling_on_model(sampling, model, model_files(cls.hidden.prompt), most_at_once=options.most_at_once)
         spec = grid_spec(columns, rows, drawing.sampling)
         positives = drawing.positives or {"": drawing.sampling.positive}
         grid = rows_of(spec.seeds, tuple(positives), others)

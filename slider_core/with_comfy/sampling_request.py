@@ -43,7 +43,7 @@ class ModelSampling:
         return replace(self.sampling, positive=self.positives[entry.name])
 
 
-def on_model(
+def sampling_on_model(
     request: SamplingRequest, model: Any, files: Sequence[str] = (), clip: Any = None, most_at_once: int = 0
 ) -> ModelSampling:
     """The request on that MODEL. `clip` encodes where the request has none of its own. SliderError where none can."""

@@ -13,7 +13,7 @@ from ..use.interference import solve
 from ..use.sampling import SamplingRequest
 from .model_backend import ComfyBackend
 from .sampling import first_latent
-from .sampling_request import on_model
+from .sampling_request import sampling_on_model
 
 IN_CONTROLNET = (
     "Strengths are solved for sliders of the diffusion model: take the slider of a ControlNet off, or disconnect sampling."
@@ -33,7 +33,7 @@ def solved_strengths(
     if len(acting) < 2:
         return solved, ""
     need(not any(sliders[place].info.in_controlnet for place in acting), IN_CONTROLNET, "stack.controlnet")
-    asked = on_model(request, model)
+    asked = sampling_on_model(request, model)
     backend = ComfyBackend(asked.model)
     backend.load()  # a DoRA reads its weights
     shape = first_latent(asked.model, asked.sampling).shape[1:]

@@ -20,7 +20,7 @@ from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import sweep_library
-from .sampling_request import ModelSampling, first_line, on_model
+from .sampling_request import ModelSampling, first_line, sampling_on_model
 from .sweep import SliderSampler
 
 MOST_IMAGES = MOST_ENTRIES  # in one live strip
@@ -89,4 +89,4 @@ def live_preview(
     columns = parse_strengths(strengths)
     if request.library is not None:
         checked_size(request.library, len(columns))
-    return LivePreview(on_model(request, model, files, clip), columns, every, request.library)
+    return LivePreview(sampling_on_model(request, model, files, clip), columns, every, request.library)

@@ -38,7 +38,7 @@ from .model_backend import ComfyBackend
 from .model_files import Loaded
 from .model_with_control import backend_for
 from .proof import Proof
-from .sampling_request import ModelSampling, on_model
+from .sampling_request import ModelSampling, sampling_on_model
 from .slider_saving import save_proven
 from .sweep import SliderSampler, sample_library, sweep_model
 from .training_strip import live_preview
@@ -139,7 +139,7 @@ class ComfyHost:
 
     def drawing(self, request: SamplingRequest, size: int) -> ModelSampling:
         """The request on this model, with the family's values in the place of 0 and auto."""
-        return on_model(self.sized(request, size), self.loaded.model, self.loaded.files, self.loaded.clip)
+        return sampling_on_model(self.sized(request, size), self.loaded.model, self.loaded.files, self.loaded.clip)
 
     def sweep(self, slider: Slider, drawing: ModelSampling, spec: SweepSpec, units: Units) -> tuple[SweepResult, str]:
         """Pictures at every strength and seed, and how it ran."""

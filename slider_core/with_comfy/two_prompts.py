@@ -14,7 +14,7 @@ from ..data.pair_prompts import PairPrompts
 from ..use.pair_folder import DrawnPair, sorted_out
 from ..use.sampling import SamplingRequest
 from .sampling import first_latent, sampled
-from .sampling_request import ModelSampling, on_model
+from .sampling_request import ModelSampling, sampling_on_model
 
 MOST_DRAWN = 3  # times the pairs that are wanted: then it ends with fewer
 
@@ -37,7 +37,7 @@ class PairDrawer:
     def _image(self, prompt: str, seed: int) -> torch.Tensor:
         """(3, H, W) in [0, 1]; of a clip its middle frame."""
         request = replace(self.request, prompt=prompt, seed=seed, positive=None, library=None)
-        image = self.vae.decode(_latents(on_model(request, self.model, self.files, self.clip)))
+        image = self.vae.decode(_latents(sampling_on_model(request, self.model, self.files, self.clip)))
         if image.ndim == 5:
             image = image[:, image.shape[1] // 2]
         return image[0, ..., :3].movedim(-1, 0).detach().float().cpu().clamp(0, 1)
