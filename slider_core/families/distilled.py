@@ -44,6 +44,8 @@ KINDS = (
     Kind("few steps", r"(?<!\d)\d{1,2}[-_ ]?steps?(?![a-z])", 8, "euler"),
 )
 ASKED = Kind("distilled", "", 4, "euler")  # a person says so, and no name says how
+# a distillation that was undone for good, or a LoRA that undoes it while one trains
+UNDOES = re.compile(r"(?<![a-z])(?:de|un)[-_ ]?(?:distil|turbo|lightning|schnell)|training[-_ ]?adapter")
 _STEPS = re.compile(r"(?<!\d)(\d{1,2})[-_ ]?steps?(?![a-z])")
 
 
@@ -71,7 +73,24 @@ def find(files: Sequence[str]) -> Finding | None:
     return next(iter(reversed(with_steps or findings)), None)
 
 
+def undoes(name: str) -> bool:
+    """Whether a file is a distilled model that is one no more, or a training adapter that makes it so."""
+    return bool(UNDOES.search(name.lower()))
+
+
+def undone(files: Sequence[str]) -> bool:
+    """Whether the last name that says anything says that the distillation is undone."""
+    for name in reversed(files):
+        if undoes(name):
+            return True
+        if _in_name(name) is not None:
+            return False
+    return False
+
+
 def _in_name(name: str) -> Finding | None:
+    if undoes(name):
+        return None
     for kind in KINDS:
         if re.search(kind.pattern, name.lower()):
             steps = steps_in(name)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .distilled import ASKED, NAME_SAYS, Distilled, Kind, find
+from .distilled import ASKED, NAME_SAYS, Distilled, Kind, find, undoes, undone
 from .family import GUESS, Drawing, Family, Training, Variant
 from .rows_image import IMAGE
 from .rows_video import VIDEO_AND_SOUND
@@ -59,13 +59,15 @@ def _fits(family: Family, facts: ModelFacts) -> bool:
 
 
 def preferences(facts: ModelFacts, distilled: Distilled | str = Distilled.AUTO) -> Preferences:
-    """What the model of these facts wants. `distilled` yes or no replaces what the names of its files say."""
+    """What the model of these facts wants. `distilled` yes or no replaces what the names of its files say. Where a training
+    adapter undoes a distillation the model is drawn as the distilled one, and trained as an ordinary one."""
     distilled = Distilled(distilled)
     family = family_of(facts)
     variant, reason = _variant(family, facts.files, distilled)
     title = variant.name or family.title
     training = replace(family.training, resolution=variant.resolution or family.training.resolution)
     few_step = variant.few_step and distilled is not Distilled.NO
+    few_step = few_step and not (distilled is Distilled.AUTO and undone(facts.files))
     few_steps = variant.drawing.steps if few_step else 0
     return Preferences(title, training, variant.drawing, variant.size or family.size, few_steps, reason)
 
@@ -75,7 +77,7 @@ def _variant(family: Family, files: Sequence[str], distilled: Distilled) -> tupl
     plain = Variant("", "", family.drawing, family.few_step)
     reason = ""
     for variant in family.variants:
-        named = [name for name in files if re.search(variant.pattern, name.lower())]
+        named = [name for name in files if re.search(variant.pattern, name.lower()) and not undoes(name)]
         if named and not (variant.few_step and distilled is Distilled.NO):
             plain, reason = variant, named[-1]
             break
