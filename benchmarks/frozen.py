@@ -171,9 +171,10 @@ def measured(world: str, attribute: str, name: str, seed: int) -> dict[str, Any]
     return found | drawn(model, world, attribute, adapter)
 
 
-def drawn(model: Any, world: str, attribute: str, adapter: Adapter) -> dict[str, dict[float, float]]:
-    """In pictures from held-out noise, by strength: how far the attribute moves, as a share of the extreme, and the others."""
-    values = {s: stages.values(model, world, adapter, s) for size in STRENGTHS for s in {size, -size}}
+def drawn(model: Any, world: str, attribute: str, adapter: Adapter, unit: float = 1.0) -> dict[str, dict[float, float]]:
+    """In pictures from held-out noise, by strength in units: how far the attribute moves, as a share of the extreme, and the
+    others."""
+    values = {s: stages.values(model, world, adapter, s * unit) for size in STRENGTHS for s in {size, -size}}
     extreme = stages.FACE_EXTREME if world == "faces" else stages.EXTREME
     others = [other for other in values[0.0] if other != attribute]
     change = {s: stages._change(values[s][attribute], values[0.0][attribute]) / extreme for s in values}

@@ -6,13 +6,17 @@
 Both sides run in turn in one process, on the same slider with random factors, `--repeat` times; medians are given. The stock side
 is what Load LoRA and KSampler do: patch the model for one strength, load it, sample one picture. The pictures are compared.
 The bare side is one KSampler call of as many pictures without a slider: what the one call costs beyond it is the slider's own.
+The hook side is that call with the same factors in a hook of five lines on every layer: the least that a slider can cost.
+On a CPU the seconds are this process's own, so that others on the machine matter little.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from full_size import loaded, prompt, seconds
@@ -42,8 +46,45 @@ def full(name: str) -> Callable[[int], tuple[Any, Any, Any]]:
     return make
 
 
-def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int, repeat: int) -> dict[str, float]:
-    """Median seconds of both sides, and the largest difference of their pictures as a share of the slider's effect."""
+def factor_of(layer: Any, part: Any) -> Callable[..., Any]:
+    """The hook of five lines."""
+    import torch
+
+    strengths = part.scaling * torch.tensor(STRENGTHS)
+
+    def hook(_layer: Any, args: tuple[Any, ...], out: Any) -> Any:
+        rows = strengths.to(out).reshape(-1, *[1] * (out.ndim - 1))
+        if part.down.weight.ndim == 2:
+            return out + torch.nn.functional.linear(torch.nn.functional.linear(args[0], part.down.weight) * rows, part.up.weight)
+        between = torch.nn.functional.conv2d(args[0], part.down.weight, None, layer.stride, layer.padding)
+        return out + torch.nn.functional.conv2d(between * rows, part.up.weight)
+
+    return hook
+
+
+@contextmanager
+def hooks(module: Any, adapter: Any, find_layer: Callable[..., Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for target in adapter.targets:
+            layer = find_layer(module, target)
+            stack.callback(layer.register_forward_hook(factor_of(layer, adapter.part(target))).remove)
+        yield
+
+
+def spent_by(work: Callable[[], Any], device: Any) -> tuple[float, Any]:
+    """(seconds, what it gave)."""
+    if device.type != "cpu":
+        return seconds(work, device)
+    begun = time.process_time()
+    found = work()
+    return time.process_time() - begun, found
+
+
+def measured(
+    make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int, repeat: int, left_out: list[str]
+) -> dict[str, float]:
+    """Median seconds of each side, and the largest difference of one call's pictures from the stock side's, as a share of the
+    slider's effect."""
     import comfy.sample
     import comfy.sd
     import torch
@@ -81,17 +122,29 @@ def measured(make: Callable[[int], tuple[Any, Any, Any]], side: int, steps: int,
                 model, rows[0], steps, 1.0, *SAMPLER, positive, positive, rows[1], seed=0, disable_pbar=True
             )
 
-        sides = {"ours": ours, "stock": stock, "bare": bare}
-        ours(), stock(), bare()  # what is made once
+        def hook() -> torch.Tensor:
+            with hooks(model.model.diffusion_model, adapter, core("layers.layer").find_layer):
+                return bare()
+
+        sides = {
+            name: work
+            for name, work in (("ours", ours), ("hook", hook), ("bare", bare), ("stock", stock))
+            if name not in left_out
+        }
+        for work in sides.values():
+            work()  # what is made once
         spent: dict[str, list[float]] = {name: [] for name in sides}
         drawn: dict[str, torch.Tensor] = {}
         for _ in range(repeat):
             for name, work in sides.items():
-                taken, drawn[name] = seconds(work, model.load_device)
+                taken, drawn[name] = spent_by(work, model.load_device)
                 spent[name].append(taken)
-        effect = (drawn["stock"] - drawn["stock"][STRENGTHS.index(0.0)]).abs().max()
-        apart = float((drawn["ours"] - drawn["stock"]).abs().max() / effect)
-        return {name: statistics.median(some) for name, some in spent.items()} | {"apart": apart}
+        right = drawn.get("stock", drawn["hook"])
+        effect = (right - right[STRENGTHS.index(0.0)]).abs().max()
+        found = {name: statistics.median(some) for name, some in spent.items()}
+        for other in set(sides) - {"ours"}:
+            found[f"over {other}"] = statistics.median(a / b for a, b in zip(spent["ours"], spent[other], strict=True))
+        return found | {"apart": float((drawn["ours"] - right).abs().max() / effect)}
 
 
 def main() -> None:
@@ -100,17 +153,18 @@ def main() -> None:
     parser.add_argument("--latent", type=int, default=32, help="side of a full-size model's latent")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--without", nargs="*", default=[], choices=["stock", "bare"], help="sides to leave out")
     args = parser.parse_args()
     from make_architectures import start
 
     start(cpu=False)
-    print("| model | sampler steps | one call, s | seven runs, s | ratio | over bare | largest difference, share of the effect |")
-    print("|---|---|---|---|---|---|---|")
+    print("| model | sampler steps | one call, s | over seven runs | over bare | over the hook | apart, of the effect |")
+    print("|---" * 7 + "|")
     for name in args.model:
-        found = measured(demo if name == "demo" else full(name), args.latent, args.steps, args.repeat)
-        ratios = [found["ours"] / found[side] for side in ("stock", "bare")]
-        cells = [name, args.steps, *(f"{found[side]:.2f}" for side in ("ours", "stock")), *(f"{ratio:.2f}" for ratio in ratios)]
-        print("| " + " | ".join(map(str, cells)) + f" | {found['apart']:.1e} |", flush=True)
+        found = measured(demo if name == "demo" else full(name), args.latent, args.steps, args.repeat, args.without)
+        ratios = [f"{found[over]:.3f}" if over in found else "" for over in ("over stock", "over bare", "over hook")]
+        cells = [name, args.steps, f"{found['ours']:.2f}", *ratios, f"{found['apart']:.1e}"]
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,12 +55,15 @@ def _holds_tensors(value: Any, depth: int = DEPTH) -> bool:
     return any(_holds_tensors(part, depth - 1) for part in inner)
 
 
-def _full(module: nn.Module) -> dict[Place, Any]:
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """Of a model, without its layers: what these hold is the host's."""
+    return [part for part in module.modules() if part._modules or not part._parameters]
+
+
+def _full(parts: Sequence[nn.Module]) -> dict[Place, Any]:
     """The plain attributes of a model's parts that hold tensors."""
     places = {}
-    for part in module.modules():
-        if part._parameters and not part._modules:
-            continue  # a layer: what it holds is the host's
+    for part in parts:
         for name in part.__dict__.keys() - OWN:
             value = part.__dict__[name]
             if not callable(value) and _holds_tensors(value):
@@ -98,19 +101,23 @@ class Watch:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.calls = _CALLS.get()
+        self.parts: list[nn.Module] = []
         self.before: dict[Place, Any] | None = None
 
     def begin(self) -> None:
         self.calls += 1
         power_of_two = self.calls & (self.calls - 1) == 0
-        self.before = _full(self.module) if self.calls <= CLOSE_LOOKS or power_of_two else None
+        self.before = None
+        if self.calls <= CLOSE_LOOKS or power_of_two:
+            self.parts = _parts(self.module)
+            self.before = _full(self.parts)
 
     def end(self) -> list[Place]:
         """Attributes with tensors of which it is not known whether they are caches or constants, where it was looked."""
         if self.before is None:
             return []
         caches = _known(self.module)
-        full = _full(self.module)
+        full = _full(self.parts)
         for place, value in full.items():
             if place not in self.before and place not in caches.empty:
                 caches.empty[place] = _emptied(value)

@@ -139,18 +139,22 @@ class HookedLayer:
 
     def through(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """The layer's output with every hook applied."""
-        self.rows += len(out)
+        self.rows += out.shape[0]
         if out.element_size() == 1:  # a model that computes in fp8, in which nothing can be added
             return self._through(x.float(), out.float()).to(out.dtype)
         return self._through(x, out)
 
     def _through(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        with _quiet([self]):
+        before = self.quiet
+        self.quiet = True
+        try:  # for every layer of every call: a context manager takes as long as the rest of this
             for hook in self.hooks:
                 after = hook(self.layer, (x,), out)
-                self.acted = self.acted or after is not None
                 if after is not None:
+                    self.acted = True
                     out = after
+        finally:
+            self.quiet = before
         return out
 
     def before(self, _layer: nn.Module, _args: Any) -> None:

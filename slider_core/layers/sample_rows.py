@@ -71,7 +71,7 @@ class Rows:
 
     def for_layer(self, count: int, path: str) -> torch.Tensor | None:
         """(count,) or (1,) strengths for a layer that sees `count` rows; None between model calls."""
-        if self.row is None or count == len(self.row):
+        if self.row is None or count == self.row.shape[0]:
             return self.row
         if self.uniform:
             return self.row[:1]

@@ -156,7 +156,7 @@ class Adapter:
     @property
     def device(self) -> torch.device:
         """Where it lies; without parameters in main memory."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        return next((p.device for part in self._parts.values() for p in part.parameters()), torch.device("cpu"))
 
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from device import accelerator
 from device.accelerator import EVICT, KEEP
 from device.ways import MODEL, PLAIN, STEPS, TENTH, WAYS, Ways, patcher_of, short_of_memory
 from gpu.trial import numbers, relative
@@ -98,6 +99,29 @@ def test_free_memory_is_what_the_patcher_counts(ways: Ways, device, monkeypatch)
     before = backend.memory.free()
     monkeypatch.setattr(model_vbar, "vbars_analyze", lambda _device=None: pages.loaded_size())
     assert backend.memory.free() - before == pages.loaded_size() > 0
+
+
+def test_encoders_leave_the_device_where_a_step_needs_their_room(ways: Ways, device, extension, monkeypatch) -> None:
+    from comfy import model_management
+
+    trainer, backend = ways.trainer(MODEL, device, PLAIN, checkpointing=False)
+    with torch.inference_mode():
+        trainer.run(backend, 1)
+        needs = backend.memory.needs[0]
+        model_management.unload_all_models()
+        empty = extension.used()
+        encoder = patcher_of("SD15", device, PLAIN)
+        model_management.load_models_gpu([encoder], force_full_load=True)
+        held = extension.used() - empty
+        trainer, backend = ways.trainer(MODEL, device, PLAIN, checkpointing=False)
+        needed = int(1.1 * backend.patcher.model_size()) + needs
+        monkeypatch.setattr(accelerator, "TOTAL", empty + needed + held - needs // 2)
+        monkeypatch.setattr(model_management, "minimum_inference_memory", lambda: 0)
+        monkeypatch.setattr(model_management, "EXTRA_RESERVED_VRAM", 0)
+        trainer.run(backend, STEPS)
+    assert encoder.loaded_size() == 0
+    assert not trainer.fallback.at.checkpointing
+    assert trainer.losses == pytest.approx(ways.of_cpu(ways.losses), rel=SAME)
 
 
 @pytest.mark.parametrize("way", [EVICT, PLAIN])
