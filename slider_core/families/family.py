@@ -2,16 +2,10 @@
 
 To add a family, add a row:
 
-    Family(
-        "krea2",
-        "Krea 2",
-        "krea2",  # its architecture (layers/architectures_*.py)
-        Drawing(8, 1.0, source="image_krea2_turbo_t2i"),
-        Training(512, GUESS),
-        host=("Krea2",),  # the host's class, where one architecture has several families
-    ),
+    Family("krea2", "Krea 2", "krea2", Drawing(8, 1.0, source="image_krea2_turbo_t2i"), Training(512, GUESS), host=("Krea2",)),
 
-and write docs/settings.md again: python tools/make_settings.py.
+whose third entry is its architecture (layers/architectures_*.py), and whose `host` is needed only where one architecture has
+several families; and write docs/settings.md again: python tools/make_settings.py.
 """
 
 from __future__ import annotations
