@@ -12,12 +12,12 @@ from ..slider_core.config.checks import SliderError
 from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
 from ..slider_core.data.bucket_spec import BucketSpec, DatasetSpec, Pairing, Unequal
 from ..slider_core.data.buckets import graph_bucket
-from ..slider_core.data.dataset import Dataset, assembled, bucket_folders, read_dataset
+from ..slider_core.data.dataset import Dataset, assembled
 from ..slider_core.data.fitting import Fitted, small_image
-from ..slider_core.data.folder_leftovers import leftovers
 from ..slider_core.data.pairs_report import Examination, examined
 from ..slider_core.data.simpletuner import read_dataset_file
-from .dataset_options import DatasetOptions, unequal_input
+from ..slider_core.data.source import DatasetChoices
+from .dataset_options import unequal_input
 from .dataset_places import DEMO, NO_FOLDER, choices, folder_bucket, image_folders, locate, name_of, roots, stamps
 from .frames import as_image
 from .pair_findings import findings_shown
@@ -90,20 +90,11 @@ class LoadSliderDataset(io.ComfyNode):
         return stamps([place] if place.is_dir() else [place, *(Path(s.folder) for s in read_dataset_file(place)[0])])
 
     @classmethod
-    def execute(cls, folder: str, caption: str, options: DatasetOptions | None = None) -> io.NodeOutput:
-        chosen = options or DatasetOptions()
-        place, notes, beside = locate(folder), [], []
-        if place.is_dir():
-            sides = chosen.positive_folder.strip(), chosen.negative_folder.strip()
-            fields = {"captions": chosen.caption_from, "trigger": chosen.trigger_word.strip(), "crop": chosen.crop}
-            buckets = bucket_folders(place, chosen.strength, caption.strip() or None, *sides, **fields)
-            beside = leftovers(place, buckets)
-        else:
-            buckets, notes = read_dataset_file(place)
+    def execute(cls, folder: str, caption: str, options: DatasetChoices | None = None) -> io.NodeOutput:
+        chosen = replace(options or DatasetChoices(), caption=caption)
         bar = comfy.utils.ProgressBar(1)
-        dataset = read_dataset(buckets, chosen.spec(), [*roots(), DEMO], bar.update_absolute, notes, beside)
-        dataset = replace(dataset, name=name_of(folder))
-        return shown_whole(dataset, folder)
+        dataset = chosen.read(locate(folder), [*roots(), DEMO], bar.update_absolute)
+        return shown_whole(replace(dataset, name=name_of(folder)), folder)
 
 
 class SliderBucket(io.ComfyNode):

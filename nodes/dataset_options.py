@@ -1,11 +1,11 @@
 """SliderDatasetOptions: how the images of a folder are paired, cropped and captioned."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..slider_core.data.bucket_spec import Alpha, CaptionFrom, Crop, DatasetSpec, Pairing, Reference, Unequal
+from ..slider_core.data.bucket_spec import Alpha, CaptionFrom, Crop, Pairing, Reference, Unequal
+from ..slider_core.data.source import DatasetChoices
 from .sockets import DATASET_MENU, DatasetOptionsSocket, chooser, flattened, option
 
 UNEQUAL = "When one side has fewer images: stop; or balance: keep the pairs of one name, else show the fewer more often."
@@ -23,29 +23,6 @@ SIDE = "The folder of the {} images, where its name does not say so."
 def unequal_input(advanced: bool = False) -> io.Combo.Input:
     """The choice that Slider Bucket offers too."""
     return option("unequal", io.Combo, Unequal.STOP, UNEQUAL, options=Unequal, advanced=advanced)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
-    """The inputs of the node, by name."""
-
-    strength: float = 1.0
-    caption_from: str = CaptionFrom.TEXTFILE.value
-    positive_folder: str = ""
-    negative_folder: str = ""
-    trigger_word: str = ""
-    pairing: str = Pairing.AUTO.value
-    unequal: str = Unequal.STOP.value
-    crop: str = Crop.CENTER.value
-    flip: bool = False
-    alpha: str = Alpha.COLOR.value
-    background: str = "#ffffff"
-    frames: int = 1
-    reference: str = Reference.NONE.value
-
-    def spec(self) -> DatasetSpec:
-        choices = self.pairing, self.unequal, self.flip, self.alpha, self.background, self.frames
-        return DatasetSpec(*choices, reference=self.reference)
 
 
 class SliderDatasetOptions(io.ComfyNode):
@@ -78,7 +55,7 @@ class SliderDatasetOptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(DatasetOptions(**flattened(inputs)))
+        return io.NodeOutput(DatasetChoices(**flattened(inputs)))
 
 
 NODES = [SliderDatasetOptions]

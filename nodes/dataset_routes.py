@@ -18,9 +18,9 @@ from server import PromptServer
 from ..slider_core.config.checks import SliderError, in_words, need, parse_json
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
-from ..slider_core.data.bucket_spec import DatasetSpec, Unequal
+from ..slider_core.data.bucket_spec import Unequal
 from ..slider_core.data.bucket_text import has_strengths
-from ..slider_core.data.dataset import bucket_folders, read_dataset, sides_named
+from ..slider_core.data.dataset import sides_named
 from ..slider_core.data.folder_files import (
     REMOVED,
     SIDES,
@@ -32,9 +32,8 @@ from ..slider_core.data.folder_files import (
     put_back,
     side_folder,
 )
-from ..slider_core.data.folder_leftovers import leftovers
 from ..slider_core.data.pairs_report import examined
-from ..slider_core.data.simpletuner import read_dataset_file
+from ..slider_core.data.source import DatasetChoices
 from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
 from .pair_findings import findings_shown
 
@@ -98,13 +97,7 @@ def findings(name: str, asked: bool) -> dict[str, Any]:
         if key not in FINDINGS:
             if large and not asked:
                 return {"folder": name, "waits": len(files)}
-            notes, beside = [], []
-            if place.is_dir():
-                specs = bucket_folders(place)
-                beside = leftovers(place, specs)
-            else:
-                specs, notes = read_dataset_file(place)
-            dataset = read_dataset(specs, DatasetSpec(unequal=Unequal.BALANCE), [*roots(), DEMO], None, notes, beside)
+            dataset = DatasetChoices(unequal=Unequal.BALANCE.value).read(place, [*roots(), DEMO])
             FINDINGS[key] = findings_shown(name, dataset, examined(dataset))
         FINDINGS.move_to_end(key)
         while len(FINDINGS) > FINDINGS_KEPT:

@@ -1,6 +1,6 @@
 """SliderTargetInjector: chooses the layers of the loaded model that the slider may move, and the size of its LoRA."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -12,7 +12,6 @@ from ..slider_core.train.target_choices import TargetChoices
 from ..slider_core.with_comfy.control_hints import network
 from ..slider_core.with_comfy.layer_names import named_layers
 from .sockets import TRAINING_MENU, TargetOptionsSocket, TargetsSocket, chooser, flattened, lines, option
-from .target_options import TargetOptions
 
 PRESET = (
     "auto recognises the architecture. reference: SimpleTuner's lists. all: every layer. custom: your own patterns. "
@@ -87,14 +86,13 @@ class SliderTargetInjector(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, rank: int, options: TargetOptions | None = None, control_net: Any = None, **inputs: Any
+        cls, model: Any, rank: int, options: TargetChoices | None = None, control_net: Any = None, **inputs: Any
     ) -> io.NodeOutput:
-        chosen = asdict(options or TargetOptions()) | flattened(inputs)
+        chosen = flattened(inputs)
         asked = (cls.hidden.prompt or {}).get(str(cls.hidden.unique_id), {}).get("inputs", {})
         unknown = [name for name in ("preset", "algorithm") if name in asked and name not in chosen]  # ComfyUI drops them
         need(not unknown, f"Slider Target Injector: {', '.join(unknown)} is none of the choices.", "target.unknown")
-        preset, alpha = chosen.pop("preset", Preset.AUTO.value), chosen.pop("alpha")
-        spec, notes = TargetChoices(**chosen).adapter_spec(preset, rank, alpha or float(rank))
+        spec, notes = replace(options or TargetChoices(), rank=rank, **chosen).adapter_spec()
         if control_net is None:
             selection = survey(model.model.diffusion_model, spec, named_layers(model))
         else:

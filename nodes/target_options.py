@@ -1,10 +1,10 @@
 """SliderTargetOptions: alpha, exceptions and sizes of single layers, a LyCORIS configuration."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
+from ..slider_core.train.target_choices import TargetChoices
 from .sockets import TRAINING_MENU, TargetOptionsSocket, lines, option
 
 ALPHA = "The update is scaled by alpha / rank. 0: as the rank."
@@ -13,18 +13,6 @@ EXCLUDE = "Regular expressions of layers to leave alone, one per line."
 RANKS = "Ranks of single layers, one per line: regular expression = rank. The first that matches counts."
 ALPHAS = "Alphas of single layers, one per line: regular expression = alpha."
 LYCORIS = "A LyCORIS configuration as JSON, in place of algorithm, rank, alpha and their options."
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetOptions:
-    """The inputs of the node, by name."""
-
-    alpha: float = 0.0
-    dropout: float = 0.0
-    exclude: str = ""
-    rank_pattern: str = ""
-    alpha_pattern: str = ""
-    lycoris_config: str = ""
 
 
 class SliderTargetOptions(io.ComfyNode):
@@ -50,7 +38,7 @@ class SliderTargetOptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(TargetOptions(**inputs))
+        return io.NodeOutput(TargetChoices(**inputs))
 
 
 NODES = [SliderTargetOptions]

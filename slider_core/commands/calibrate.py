@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import choice
+from ..config.checks import choice, values_of
 from ..config.lora import FileDtype, FileFormat
 from ..lora.safe_files import check_writable
 from ..lora.slider_adapter import Adapter
@@ -16,7 +16,7 @@ from ..train.calibration import calibrated
 from ..train.measurement import measure_any
 from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
 from .hosts import add_host, opened
-from .options import Commands, Shared, members, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
+from .options import Commands, Shared, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
 from .train import encoding
 
 
@@ -29,7 +29,7 @@ def add(commands: Commands, shared: Shared) -> None:
     strict(command)
     command.add_argument("--seed", type=seed_number, default=0, help="noise of the measurement")
     command.add_argument("--resolution", type=number_or_0, default=0, help="pixels, the side of a square; 0: the family's")
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")
     command.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     command.add_argument("--overwrite", action="store_true", help="replace an existing file")
     command.set_defaults(run=run)

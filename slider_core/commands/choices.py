@@ -13,7 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ..config.lora import AdapterSpec, Algorithm, Init, Preset
+from ..config.checks import values_of
+from ..config.lora import AdapterSpec, Algorithm, Init
 from ..config.regular_files import read_text
 from ..config.training import Objective, Optimizer, Schedule, Timesteps, TrainPreset, Weighting
 from ..data.bucket_spec import (
@@ -21,17 +22,17 @@ from ..data.bucket_spec import (
     Alpha,
     CaptionFrom,
     Crop,
-    DatasetSpec,
     Latents,
     Pairing,
     Reference,
     TextSliderSpec,
     Unequal,
 )
+from ..data.source import DatasetChoices
 from ..families.distilled import Distilled
 from ..train.target_choices import TargetChoices
 from ..train.training_choices import AUTO, TrainChoices
-from .options import Options, members, number_or_0, seed_number, whole_number
+from .options import Options, number_or_0, seed_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -51,42 +52,44 @@ def _defaults(kind: type) -> dict[str, Any]:
     return {field.name: field.default for field in fields(kind)}
 
 
-def _flag(defaults: dict[str, Any], option: str, name: str, text: str, read: Callable[[str], Any] | None = None) -> Flag:
-    return Flag(option, name, text, defaults[name], read)
+def _flag(
+    defaults: dict[str, Any],
+    option: str,
+    name: str,
+    text: str,
+    read: Callable[[str], Any] | None = None,
+    names: Sequence[str] = (),
+) -> Flag:
+    return Flag(option, name, text, defaults[name], read, names)
 
 
 _T = _defaults(TrainChoices)
 COUNT = whole_number(1024)
-
-
-def count_or_0(text: str) -> int:
-    """A whole number from 0 to 1024."""
-    return 0 if text == "0" else COUNT(text)
-
+COUNT_OR_0 = whole_number(1024, least=0)
 
 TRAINING = (
     _flag(_T, "--steps", "steps", "training steps; 0: until the slider is ready", number_or_0),
     _flag(_T, "--run-steps", "steps_per_run", "steps of this call, after which --resume goes on; 0: all", number_or_0),
     _flag(_T, "--seed", "training_seed", "first weights, noise and order of the training", seed_number),
-    _flag(_T, "--objective", "objective", f"the rule of the steps: {members(Objective)}"),
+    _flag(_T, "--objective", "objective", f"the rule of the steps: {values_of(Objective)}"),
     _flag(_T, "--lr", "learning_rate", "learning rate; 0: found by a probe of a few batches", float),
     _flag(_T, "--any-rate", "any_rate", "train at --lr even where it is far beyond the probe's"),
-    _flag(_T, "--batch", "batch", "images in a step, even but with denoise_rotating; 0: the family's", count_or_0),
+    _flag(_T, "--batch", "batch", "images in a step, even but with denoise_rotating; 0: the family's", COUNT_OR_0),
     _flag(_T, "--accumulate", "accumulate", "batches in one step", COUNT),
     _flag(_T, "--resolution", "resolution", "pixels, the side of a square of the same area; 0: the family's", number_or_0),
-    _flag(_T, "--timesteps", "timesteps", f"which noise levels: {members(Timesteps)}"),
-    _flag(_T, "--few-steps", "few_steps", "the sampler's steps, for few_step; 0: the model's", count_or_0),
+    _flag(_T, "--timesteps", "timesteps", f"which noise levels: {values_of(Timesteps)}"),
+    _flag(_T, "--few-steps", "few_steps", "the sampler's steps, for few_step; 0: the model's", COUNT_OR_0),
     _flag(_T, "--noise-from", "noise_from", "lowest noise level that is trained; 0 is clean", float),
     _flag(_T, "--noise-to", "noise_to", "highest noise level that is trained; 1 is pure noise", float),
-    _flag(_T, "--weighting", "weighting", f"loss weighting: {members(Weighting)}"),
+    _flag(_T, "--weighting", "weighting", f"loss weighting: {values_of(Weighting)}"),
     _flag(_T, "--jitter", "jitter", "how far both images of a pair are shifted at random; -1: measured, 1/16 or 0", float),
-    _flag(_T, "--schedule", "schedule", f"of the learning rate: {members(Schedule)}"),
+    _flag(_T, "--schedule", "schedule", f"of the learning rate: {values_of(Schedule)}"),
     _flag(_T, "--warmup", "warmup", "warm-up steps", number_or_0),
-    _flag(_T, "--optimizer", "optimizer", f"one of {members(Optimizer)}"),
+    _flag(_T, "--optimizer", "optimizer", f"one of {values_of(Optimizer)}"),
     _flag(_T, "--ema", "ema", "decay of the average of the weights that is saved; 0: none", float),
     _flag(_T, "--neutral-weight", "neutral_weight", "what neutral images count beside the pairs", float),
     _flag(_T, "--sides", "sides", "both; plus: a one-way slider, from the base model at 0 to the positive images at +1"),
-    _flag(_T, "--preset", "preset", f"steps and average at once: {members(TrainPreset)}"),
+    _flag(_T, "--preset", "preset", f"steps and average at once: {values_of(TrainPreset)}"),
     _flag(_T, "--no-checkpointing", "checkpointing", "faster where memory allows it; the built-in model always trains so"),
     _flag(_T, "--no-calibration", "calibrate", "leave the strengths as they were trained"),
     _flag(_T, "--checkpoint-every", "checkpoint_every", "keep the slider every so many steps; 0: never", number_or_0),
@@ -97,13 +100,13 @@ TRAINING = (
 _L = _defaults(TargetChoices)
 _P = _defaults(TextSliderSpec) | {"hold": ""}
 TARGETS = (
-    Flag("--layers", "preset", "which layers: auto, reference, all, custom or an architecture", Preset.AUTO.value),
-    Flag("--rank", "rank", "size of the adapter", AdapterSpec.rank, COUNT),
-    Flag("--alpha", "alpha", "the update is scaled by alpha / rank; 0: as the rank", 0.0, float),
-    _flag(_L, "--algorithm", "algorithm", f"one of {members(Algorithm)}"),
+    _flag(_L, "--layers", "preset", "which layers: auto, reference, all, custom or an architecture"),
+    _flag(_L, "--rank", "rank", "size of the adapter", COUNT),
+    _flag(_L, "--alpha", "alpha", "the update is scaled by alpha / rank; 0: as the rank", float),
+    _flag(_L, "--algorithm", "algorithm", f"one of {values_of(Algorithm)}"),
     _flag(_L, "--dropout", "dropout", "share of a layer's input that the slider does not see in a step", float),
     _flag(_L, "--conv-rank", "conv_rank", "rank on larger kernels; -1: as elsewhere; 0: leave them alone", int),
-    _flag(_L, "--init", "init", f"first weights: {members(Init)}"),
+    _flag(_L, "--init", "init", f"first weights: {values_of(Init)}"),
     _flag(_L, "--factor", "lokr_factor", "of lokr: size of the first Kronecker factor; -1: near the square root", int),
     _flag(_L, "--full-matrix", "lokr_full_matrix", "of lokr: the large factor without a rank"),
     _flag(_L, "--pattern", "custom_patterns", "for --layers custom: a regular expression on layer names; again for more"),
@@ -119,27 +122,22 @@ def _kinds(kind: type[Enum]) -> list[str]:
     return [member.value for member in kind if member is not CaptionFrom.INSTANCEPROMPT]
 
 
+_D = _defaults(DatasetChoices)
 DATASET = (
-    Flag("--strength", "strength", "what positive/ and negative/ stand for", 1.0, float),
-    Flag("--caption", "caption", "one for all images; empty: as --caption-from says", ""),
-    Flag("--caption-from", "caption_from", "where captions stand", CaptionFrom.TEXTFILE.value, names=_kinds(CaptionFrom)),
-    Flag("--trigger", "trigger_word", "put before every caption", ""),
-    Flag("--pairing", "pairing", "how pairs are made", DatasetSpec.pairing.value, names=_kinds(Pairing)),
-    Flag("--unequal", "unequal", "when one side has fewer images", DatasetSpec.unequal.value, names=_kinds(Unequal)),
-    Flag("--crop", "crop", "what is kept of an image of another shape", Crop.CENTER.value, names=_kinds(Crop)),
-    Flag("--flip", "flip", "every pair mirrored as well", False),
-    Flag(
-        "--transparency",
-        "alpha",
-        "transparent parts show the background, or are left out",
-        Alpha.COLOR.value,
-        names=_kinds(Alpha),
-    ),
-    Flag("--background", "background", "colour behind transparency", DatasetSpec.background),
-    Flag("--frames", "frames", "of a clip, for video models", 1, whole_number(257)),
-    Flag("--reference", "reference", "of an edit model: what it is shown", DatasetSpec.reference.value, names=_kinds(Reference)),
-    Flag("--positive-folder", "positive_folder", "the folder of the positive images, where its name says nothing", ""),
-    Flag("--negative-folder", "negative_folder", "the folder of the negative images, where its name says nothing", ""),
+    _flag(_D, "--strength", "strength", "what positive/ and negative/ stand for", float),
+    _flag(_D, "--caption", "caption", "one for all images; empty: as --caption-from says"),
+    _flag(_D, "--caption-from", "caption_from", "where captions stand", names=_kinds(CaptionFrom)),
+    _flag(_D, "--trigger", "trigger_word", "put before every caption"),
+    _flag(_D, "--pairing", "pairing", "how pairs are made", names=_kinds(Pairing)),
+    _flag(_D, "--unequal", "unequal", "when one side has fewer images", names=_kinds(Unequal)),
+    _flag(_D, "--crop", "crop", "what is kept of an image of another shape", names=_kinds(Crop)),
+    _flag(_D, "--flip", "flip", "every pair mirrored as well"),
+    _flag(_D, "--transparency", "alpha", "transparent parts show the background, or are left out", names=_kinds(Alpha)),
+    _flag(_D, "--background", "background", "colour behind transparency"),
+    _flag(_D, "--frames", "frames", "of a clip, for video models", whole_number(257)),
+    _flag(_D, "--reference", "reference", "of an edit model: what it is shown", names=_kinds(Reference)),
+    _flag(_D, "--positive-folder", "positive_folder", "the folder of the positive images, where its name says nothing"),
+    _flag(_D, "--negative-folder", "negative_folder", "the folder of the negative images, where its name says nothing"),
 )
 SAMPLING = (
     Flag("--prompt", "prompt", "what is drawn", ""),
@@ -154,7 +152,7 @@ TEXT = (
     _flag(_P, "--hold", "hold", "attributes to preserve, with commas between"),
     _flag(_P, "--guidance", "guidance", "how far +1 is pushed, in differences between the two ends", float),
     _flag(_P, "--words-weight", "weight", "loss weight of a step of prompts beside a step of images", float),
-    Flag("--latents-from", "latents", "latents of the model, or of the dataset", Latents.OWN.value, names=_kinds(Latents)),
+    _flag(_P, "--latents-from", "latents", "latents of the model, or of the dataset", names=_kinds(Latents)),
     _flag(_P, "--latents", "count", "how many latents the model makes", whole_number(MOST_LATENTS)),
     _flag(_P, "--latents-width", "width", "pixels; 0: as --resolution", number_or_0),
     _flag(_P, "--latents-height", "height", "pixels; 0: as --resolution", number_or_0),
@@ -233,16 +231,9 @@ def train_choices(args: argparse.Namespace, name: str) -> TrainChoices:
 def adapter_spec(args: argparse.Namespace) -> tuple[AdapterSpec, list[str]]:
     """What is trained, and notes about a LyCORIS configuration."""
     values = chosen(args, "targets")
-    preset, rank, alpha = values.pop("preset"), values.pop("rank"), values.pop("alpha")
     for name in SEVERAL:
         values[name] = "\n".join(values[name])
     if values["lycoris_config"]:
         path = Path(values["lycoris_config"])
         values["lycoris_config"] = read_text(path, "LyCORIS configuration", "lycoris_config.unreadable")
-    return TargetChoices(**values).adapter_spec(preset, rank, alpha or float(rank))
-
-
-def dataset_spec(args: argparse.Namespace) -> DatasetSpec:
-    values = chosen(args, "dataset")
-    names = ("pairing", "unequal", "flip", "alpha", "background", "frames", "reference")
-    return DatasetSpec(**{name: values[name] for name in names})
+    return TargetChoices(**values).adapter_spec()

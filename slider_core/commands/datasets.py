@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ..config.checks import SliderError, need
 from ..data.bucket_spec import Latents, TextSliderSpec, held
-from ..data.dataset import Dataset, add_text_slider, bucket_folders, read_dataset
-from ..data.folder_leftovers import leftovers
-from ..data.simpletuner import read_dataset_file
-from .choices import add_flags, chosen, dataset_spec
+from ..data.dataset import Dataset, add_text_slider
+from ..data.source import DatasetChoices
+from .choices import add_flags, chosen
 
 PROMPTS = ("target", "positive", "negative")
 
@@ -23,22 +22,7 @@ def add_dataset(command: argparse.ArgumentParser, name: str = "--dataset") -> No
 
 def dataset_of(args: argparse.Namespace) -> Dataset:
     """The folder or dataset file of the options."""
-    spec = dataset_spec(args)
-    if args.dataset.suffix.lower() == ".json" and args.dataset.is_file():
-        buckets, notes = read_dataset_file(args.dataset)
-        return read_dataset(buckets, spec, notes=notes)
-    values = chosen(args, "dataset")
-    folders = bucket_folders(
-        args.dataset,
-        values["strength"],
-        values["caption"].strip() or None,
-        values["positive_folder"].strip(),
-        values["negative_folder"].strip(),
-        captions=values["caption_from"],
-        trigger=values["trigger_word"].strip(),
-        crop=values["crop"],
-    )
-    return read_dataset(folders, spec, beside=leftovers(args.dataset, folders))
+    return DatasetChoices(**chosen(args, "dataset")).read(args.dataset)
 
 
 def add_text_options(command: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import choice
+from ..config.checks import choice, values_of
 from ..config.lora import FileDtype, FileFormat
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to
 from .hosts import add_host, opened
-from .options import Commands, Shared, members, need_ending, refuse_existing, say, strict
+from .options import Commands, Shared, need_ending, refuse_existing, say, strict
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -19,8 +19,8 @@ def add(commands: Commands, shared: Shared) -> None:
     add_host(command)
     command.add_argument("--slider", type=Path, required=True, help="a slider, any LoRA, or a PEFT folder")
     strict(command)
-    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {members(FileFormat)}")
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
+    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {values_of(FileFormat)}")
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")
     command.add_argument("--out", type=Path, required=True, help="the file to write; a folder with --format peft")
     command.add_argument("--overwrite", action="store_true", help="replace what is there")
     command.set_defaults(run=run)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config.checks import need
-from ..config.lora import FileDtype
 from ..lora.slider_file import Slider
 from ..ranks import is_first
 from ..train.step_report import StepReport
@@ -59,11 +57,6 @@ class Progress(Observer):
         sys.stderr.flush()
 
 
-def rounding(dtype: FileDtype, lost: float) -> str:
-    """A sentence about what a number format costs; empty when nothing."""
-    return f" As {dtype.value} its effect is rounded by {lost:.2%}." if lost else ""
-
-
 def refuse_existing(args: argparse.Namespace) -> None:
     message = f"File exists: {args.out}. Choose another name, or add --overwrite."
     need(args.overwrite or not args.out.exists(), message, "file.exists")
@@ -82,33 +75,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"Error: {message}. See {self.prog} --help.\n")
 
 
-def members(kind: type[Enum], *first: str) -> str:
-    """What may be written for a choice."""
-    return ", ".join([*first, *(member.value for member in kind)])
-
-
-def whole_number(most: int) -> Callable[[str], int]:
-    """A whole number from 1 to `most`."""
+def whole_number(most: int, least: int = 1) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
-        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-        if not 1 <= value <= most:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 to {most}')
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {least} to {most}')
         return value
 
     return read
 
 
-def number_or_0(text: str) -> int:
-    """A whole number from 0 to 10^6."""
-    return 0 if text == "0" else whole_number(10**6)(text)
-
-
-def seed_number(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 0 to 2^63 - 1')
-    return value
+number_or_0 = whole_number(10**6, least=0)
+seed_number = whole_number(2**63 - 1, least=0)

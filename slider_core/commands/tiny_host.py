@@ -19,7 +19,7 @@ from ..families.table import TINY, Preferences
 from ..layers.select import Selection, survey
 from ..lora.keys import with_ratio
 from ..lora.slider_adapter import Adapter
-from ..lora.slider_file import Slider, lost_to, save_slider
+from ..lora.slider_file import Slider, rounding, save_slider
 from ..ranks import Ranks
 from ..train.training_run import Run
 from ..train.trainings import Session
@@ -28,7 +28,6 @@ from ..use.plot_grids import draw_strip
 from ..use.sampling import SamplingRequest
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import sampler
-from .options import rounding
 
 CELL = 128  # pixels of a picture on a strip
 
@@ -76,8 +75,7 @@ class TinyHost:
     def save(self, path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool) -> list[str]:
         """Save a slider, without a trial in any loader. Lines about it."""
         save_slider(path, slider, dtype, overwrite, form)
-        note = rounding(dtype, lost_to(slider, dtype)).strip()
-        return [note] if note else []
+        return rounding(slider, dtype)
 
     def strip(self, request: SamplingRequest, strengths: str, _size: int) -> Callable[[Slider], Image.Image]:
         """What draws a strip of a slider, in the model's one size."""

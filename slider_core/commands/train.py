@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Backend
-from ..config.checks import choice, need
+from ..config.checks import choice, need, values_of
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
 from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset
@@ -34,7 +34,7 @@ from ..train.trainings_driver import TrainingRequest, calibrate_run, train, unti
 from .choices import adapter_spec, add_flags, train_choices
 from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
 from .hosts import Host, add_host, opened, wants_comfy
-from .options import Commands, Progress, Shared, members, need_ending, refuse_existing, say, say_left_out, strict
+from .options import Commands, Progress, Shared, need_ending, refuse_existing, say, say_left_out, strict
 from .strips import Strip, add_sampling, strip_of
 from .tiny_host import TinyHost
 
@@ -57,8 +57,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strip", action="store_true", help="draw a strip without a prompt too: of the first caption")
     command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
     strict(command)
-    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {members(FileDtype)}")
-    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {members(FileFormat)}")
+    command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")
+    command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {values_of(FileFormat)}")
     command.add_argument("--config", metavar="FILE", help="SimpleTuner's config.json: its options, before those given here")
     command.add_argument("--overwrite", action="store_true", help="replace an existing file, and begin a run of that name anew")
     command.add_argument("--resume", action="store_true", help="go on with the run of that name, exactly where it was stopped")

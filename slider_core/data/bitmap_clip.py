@@ -33,7 +33,7 @@ def look(path: str | Path, copy_pixels: int = 0) -> Look:
     """Open an image to its last byte (of an animation or a video: the first frame) and say what it holds, with a copy of at
     most `copy_pixels`.
 
-    Of a folder of frames every image is bitmap.opened. SliderError that names the path: missing, empty, cut short, no image,
+    Of a folder of frames every image is opened. SliderError that names the path: missing, empty, cut short, no image,
     too large, too small; for a video and a folder also what `load_clip` raises.
     """
     path = Path(path)
@@ -171,7 +171,7 @@ def _frame_times(av: Any, path: Path) -> tuple[list[int], list[int]]:
 
 @contextmanager
 def _container(av: Any, path: Path) -> Iterator[tuple[Any, Any]]:
-    """The bitmap.opened file and its first video stream. The demuxer is chosen here and gets a file object: by itself, FFmpeg
+    """The opened file and its first video stream. The demuxer is chosen here and gets a file object: by itself, FFmpeg
     would follow a play list to other files and addresses."""
     limit = {"max_pixels": str(bitmap.MOST_PIXELS)}
     with bitmap.naming(path, "Video"), open_file(path) as file:

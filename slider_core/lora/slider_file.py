@@ -154,6 +154,12 @@ def lost_to(slider: Slider, dtype: FileDtype) -> float:
     return rounding_error(slider.weights, DTYPES[dtype])
 
 
+def rounding(slider: Slider, dtype: FileDtype) -> list[str]:
+    """A line about what a number format takes from a slider; none where that is nothing."""
+    lost = lost_to(slider, dtype)
+    return [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
+
+
 # --- in
 
 

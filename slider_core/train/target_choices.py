@@ -30,8 +30,11 @@ def numbers(text: str, what: str, kind: type) -> tuple[tuple[str, float], ...]:
 
 @dataclass(frozen=True)
 class TargetChoices:
-    """The optional inputs of Slider Target Injector, by name."""
+    """The inputs of Slider Target Injector and Slider Target Options, by name."""
 
+    preset: str = Preset.AUTO.value
+    rank: int = AdapterSpec.rank
+    alpha: float = 0.0  # 0: as the rank
     custom_patterns: str = ""
     exclude: str = ""
     algorithm: str = Algorithm.LORA.value
@@ -44,13 +47,13 @@ class TargetChoices:
     alpha_pattern: str = ""
     lycoris_config: str = ""
 
-    def adapter_spec(self, preset: str, rank: int, alpha: float) -> tuple[AdapterSpec, list[str]]:
+    def adapter_spec(self) -> tuple[AdapterSpec, list[str]]:
         """What is trained, and notes about a LyCORIS configuration."""
-        custom = self.custom_patterns if preset == Preset.CUSTOM.value else ""
+        custom = self.custom_patterns if self.preset == Preset.CUSTOM.value else ""
         spec = AdapterSpec(
-            rank,
-            alpha,
-            preset,
+            self.rank,
+            self.alpha or float(self.rank),
+            self.preset,
             patterns(custom),
             patterns(self.exclude),
             choice(Algorithm, self.algorithm, "Algorithm"),

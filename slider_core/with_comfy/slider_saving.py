@@ -19,7 +19,7 @@ from ..config.lora import FileDtype, FileFormat
 from ..lora.keys import with_ratio
 from ..lora.loader_notes import loader_notes
 from ..lora.safe_files import move_in, refuse_existing
-from ..lora.slider_file import DTYPES, Slider, lost_to, save_slider
+from ..lora.slider_file import DTYPES, Slider, rounding, save_slider
 from .layer_names import architecture, layer_aliases, on_model, written_names
 from .proof import Proof, proven_in_control, proven_on_model
 
@@ -45,12 +45,6 @@ def _model_of(slider: Slider, model: Any) -> Any:
     return model
 
 
-def _rounding(slider: Slider, dtype: FileDtype) -> list[str]:
-    """A line about what a number format takes from a slider; none where that is nothing."""
-    lost = lost_to(slider, dtype)
-    return [f"As {dtype.value} its effect is rounded by {lost:.2%}."] if lost else []
-
-
 def save_proven(
     path: Path, slider: Slider, form: FileFormat, dtype: FileDtype, overwrite: bool = False, model: Any = None
 ) -> list[str]:
@@ -65,7 +59,7 @@ def save_proven(
         with _trial_file(path, overwrite) as trial, torch.inference_mode():
             save_slider(trial, slider, dtype, form=form)
             summary = proven_in_control(trial, slider, eps)
-        return [*_rounding(slider, dtype), summary, ON_CONTROLNET]
+        return [*rounding(slider, dtype), summary, ON_CONTROLNET]
     model = _model_of(slider, model)
     aliases, names = None, None
     if model is not None:
@@ -77,4 +71,4 @@ def save_proven(
     with _trial_file(path, overwrite) as trial:
         save_slider(trial, slider, dtype, form=form, aliases=names)
         summary = NOT_PROVEN if model is None else proven_on_model(trial, slider, model, form, eps)
-    return [*_rounding(slider, dtype), summary, *loader_notes(slider.weights, form, aliases)]
+    return [*rounding(slider, dtype), summary, *loader_notes(slider.weights, form, aliases)]

@@ -46,7 +46,7 @@ def test_every_door_of_the_nodes_answers_in_words(pack, comfy: Path, name: str, 
         lambda: routes.findings(name, True),
         lambda: routes.moved(request_),
         lambda: target.numbers(name, "rank_pattern", int),
-        lambda: target.TargetChoices(custom_patterns=name, lycoris_config=name).adapter_spec("custom", 4, 4.0),
+        lambda: target.TargetChoices(preset="custom", custom_patterns=name, lycoris_config=name).adapter_spec(),
     ):
         with contextlib.suppress(pack.core("config.checks").SliderError):
             door()
