@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import all_are, nearest, need, shown
+from ..config.checks import SliderError, all_are, nearest, need, reason, shown
 from ..config.names import check_file_name
 from ..config.regular_files import read_json, read_text
 from ..train.training_saves import ENDING
@@ -60,12 +60,16 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return list(rows)
     need(path.suffix.lower() == ".csv", f"Queue {path}: a .csv or .json file is needed.", "queue.form")
     text = read_text(path, "Queue", "queue.unreadable")
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(text, newline=None), skipinitialspace=True)
     rows = []
-    for row in reader:
-        extra = f"Queue {path}, line {reader.line_num}: more values than columns; put a text with commas into quotes."
-        need(None not in row, extra, "queue.columns")
-        rows.append(row)
+    try:
+        for row in reader:
+            extra = f"Queue {path}, line {reader.line_num}: more values than columns; put a text with commas into quotes."
+            need(None not in row, extra, "queue.columns")
+            rows.append(row)
+    except csv.Error as fault:
+        message = f"Queue {path}, line {reader.line_num}: no CSV ({reason(fault)}). Save it anew."
+        raise SliderError(message, "queue.unreadable") from None
     return rows
 
 

@@ -6,6 +6,7 @@ became of each key. SliderError for a configuration that no slider can come of.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -83,13 +84,10 @@ class ReadConfig:
         try:
             number = float(value)
         except (TypeError, ValueError):
-            number = float("nan")
+            number = math.nan
+        sound = number.is_integer() if whole else math.isfinite(number)
         kind = "a whole number" if whole else "a number"
-        need(
-            number == number and (not whole or number == int(number)),
-            f"{self.path}: {key} must be {kind}, got {shown(value)}.",
-            "config.number",
-        )
+        need(sound, f"{self.path}: {key} must be {kind}, got {shown(value)}.", "config.number")
         return int(number) if whole else number
 
     def file(self, key: str) -> Path:
@@ -170,11 +168,8 @@ def _switched(option: str, message: str = "") -> Callable[[ReadConfig, str], Non
 
 def _lora_type(config: ReadConfig, key: str) -> None:
     kind = str(config.values[key]).lower()
-    need(
-        kind in ("standard", "lycoris"),
-        f'{config.path}: lora_type {shown(kind)} is not known: "standard" or "lycoris".',
-        "config.lora_type",
-    )
+    message = f'{config.path}: lora_type {shown(kind)} is not known: "standard" or "lycoris".'
+    need(kind in ("standard", "lycoris"), message, "config.lora_type")
     given = kind == "standard" or config.values.get("lycoris_config")
     need(bool(given), f"{config.path}: lora_type lycoris needs a lycoris_config.", "config.lycoris_config")
     config.take(key)
@@ -206,6 +201,7 @@ def _batch(config: ReadConfig, key: str) -> None:
 
 def _resolution(config: ReadConfig, key: str) -> None:
     side = config.number(key)
+    need(side >= 0, f"{config.path}: {key} must be 0 or more, got {side:g}.", "config.number")
     if config.values.get("resolution_type", "pixel_area") == "area":
         side = (side * MEGAPIXEL) ** 0.5
     config.take(key, "--resolution", round(side / 8) * 8)
@@ -233,8 +229,9 @@ def _schedule(config: ReadConfig, key: str) -> None:
 def _snr(config: ReadConfig, key: str) -> None:
     gamma = config.number(key)
     if gamma:
-        note = "" if gamma == 5 else "with gamma 5"
-        config.take(key, "--weighting", "min_snr", note=note)
+        config.take(key, "--weighting", "min_snr", note="" if gamma == 5 else "with gamma 5")
+    else:
+        config.leave(key, "switched off")
 
 
 def _ema(config: ReadConfig, key: str) -> None:
@@ -247,17 +244,15 @@ def _ema(config: ReadConfig, key: str) -> None:
         config.leave(key, "switched off")
 
 
-def _prompt_library(config: ReadConfig, key: str) -> None:
-    config.take(key, "--prompts", config.file(key))
-
-
 def _out(config: ReadConfig, key: str) -> None:
     folder = Path(str(config.values[key]))
     config.take(key, "--out", folder / f"{folder.name}.safetensors")
 
 
 def _loss(config: ReadConfig, key: str) -> None:
-    if config.values[key] != "l2":
+    if config.values[key] == "l2":
+        config.take(key)
+    else:
         config.leave(key, "the loss is the squared error")
 
 
@@ -293,7 +288,7 @@ TAKEN: dict[str, Callable[[ReadConfig, str], None]] = {
     "seed": _whole("--seed"),
     "resolution": _resolution,
     "validation_prompt": _text("--prompt"),
-    "user_prompt_library": _prompt_library,
+    "user_prompt_library": _path("--prompts"),
     "validation_seed": _whole("--picture-seed"),
     "validation_num_inference_steps": _whole("--sample-steps"),
     "validation_step_interval": _whole("--strip-every"),

@@ -10,6 +10,7 @@ A file beside an image counts before a table's row. Strengths make graded images
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -134,7 +135,7 @@ def _strength_of(value: Any, what: str) -> float | None:
 def _table(path: Path, roots: Sequence[Path] | None) -> dict[str, Row]:
     """The rows of a .csv or .jsonl by the file that each names; SliderError where one names none."""
     need(inside(path, roots), f"Table {path} leads outside the folders for datasets. Copy it there.", "table.outside")
-    lines = read_text(path, "Table", "table.unreadable", MOST_TABLE).splitlines()
+    lines = io.StringIO(read_text(path, "Table", "table.unreadable", MOST_TABLE), newline=None)  # ends of lines of every system
     rows: list[Row] = []
     if path.suffix.lower() == ".csv":
         try:

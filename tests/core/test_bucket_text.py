@@ -17,6 +17,7 @@ from slider_core.data.buckets import read_bucket
 from slider_core.data.dataset import bucket_folders, read_dataset, sides_named
 from slider_core.data.folder_leftovers import leftovers
 from slider_core.data.simpletuner import read_dataset_file
+from slider_core.data.source import DatasetChoices
 from slider_core.encode.encoder import encode
 from slider_core.objective.batch_plan import plan
 from slider_core.with_tiny.model import TinyBackend
@@ -31,7 +32,9 @@ def test_the_captions_of_an_image(tmp_path: Path) -> None:
         ("1.txt", " \n", CaptionFrom.TEXTLINES, ("w",)),
         ("1.json", '{"prompt": "a face", "strength": 1}', CaptionFrom.TEXTLINES, ("w a face",)),
         ("metadata.csv", 'file_name,text\n1.png,"a, b"\n', CaptionFrom.TEXTFILE, ("w a, b",)),
+        ("metadata.csv", 'file_name,text\n1.png,"a\nb"\n', CaptionFrom.TEXTFILE, ("w a b",)),
         ("metadata.jsonl", '{"file_name": "1.png", "tags": ["a", "b"]}\n', CaptionFrom.TEXTLINES, ("w a, b",)),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": "a\u2028b"}\n', CaptionFrom.TEXTFILE, ("w a b",)),
     ]
     for number, (name, content, how, captions) in enumerate(cases):
         folder = tmp_path / str(number)
@@ -72,8 +75,9 @@ def test_a_dataset_file_splits_captions_unless_told_otherwise_and_draws_the_same
     plus = {"id": "p", "instance_data_dir": "p", "slider_strength": 1, "max_num_samples": 4}
     minus = {"id": "n", "instance_data_dir": "n", "slider_strength": -1, "max_num_samples": 4, "disable_multiline_split": True}
     file.write_text(json.dumps([plus, minus]), encoding="utf-8")
-    dataset = read_dataset(*read_dataset_file(file)[:1])
+    dataset = DatasetChoices(caption="a face", crop="none").read(file)
     assert len(dataset.pairs) == 4
+    assert "caption, crop" in dataset.report, "which the file says itself"
     for positive, negative in dataset.pairs:
         assert positive.name == negative.name
         assert (positive.captions, negative.captions) == (("one", "two"), ("one two",))

@@ -96,6 +96,7 @@ def test_a_stopped_queue_keeps_what_was_learned_and_goes_on(queue, in_process, t
     [
         ("a.csv", "name,datsaet\na,b", "queue.option"),
         ("a.csv", "name,dataset\na,b,c", "queue.columns"),
+        ("a.csv", f"name,dataset\na,{'b' * 200_000}", "queue.unreadable"),
         ("a.csv", "name,dataset\na,b\na,c", "queue.name_twice"),
         ("a.csv", "name,dataset", "queue.count"),
         ("a.json", '{"name": "a"}', "queue.form"),

@@ -52,6 +52,8 @@ REFUSED = [
     ({"lora_type": "standart"}, "config.lora_type"),
     ({"data_backend_config": "nowhere.json"}, "config.data_backend_config"),
     ({"max_train_steps": "many"}, "config.number"),
+    ({"max_train_steps": "inf"}, "config.number"),
+    ({"resolution": -1}, "config.number"),
     ({"use_ema": "perhaps"}, "config.flag"),
 ]
 
@@ -74,6 +76,7 @@ def test_what_a_person_writes_beside_it_counts_and_every_key_is_accounted_for(tm
     (tmp_path / "lycoris_config.json").write_text('{"algo": "lokr", "linear_dim": 8, "linear_alpha": 2}', encoding="utf-8")
     values = {"lora_type": "lycoris", "lycoris_config": "lycoris_config.json", "max_train_steps": 100, "seed": 7}
     values |= {"validation_guidance": 4.0, "hub_model_id": "x", "data_backend_config": "gone.json", "made_up": 1, "lora_rank": 2}
+    values |= {"snr_gamma": 0, "loss_type": "l2"}
     path = config(tmp_path, **values)
     args = parser().parse_args(with_config(["train", "--config", str(path), "--steps", "5", "--dataset", "d", "--flip"]))
     choices = train_choices(args, "s")
