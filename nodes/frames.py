@@ -1,6 +1,7 @@
 """Pictures on their way to the browser: a drawing as an IMAGE or a file, a sweep's frames as files in ComfyUI's temp folder."""
 
 import uuid
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 
+from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.use.sweep_export import ShownSweep
 
 QUALITY = 90  # of a JPEG
@@ -22,11 +24,9 @@ def as_image(drawing: Image.Image) -> torch.Tensor:
 
 def as_file(drawing: Image.Image, name: str) -> dict[str, str]:
     """A PIL image as the JPEG `name` of ComfyUI's temporary folder, written whole or not at all: a reference for /view."""
-    folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.{uuid.uuid4().hex}.part"  # the panel of a dataset may ask for it meanwhile
-    drawing.save(part, "JPEG", quality=QUALITY)
-    part.replace(folder / name)
+    content = BytesIO()
+    drawing.save(content, "JPEG", quality=QUALITY)
+    atomic_write(Path(folder_paths.get_temp_directory(), name), content.getvalue(), overwrite=True)
     return {"filename": name, "subfolder": "", "type": "temp"}
 
 

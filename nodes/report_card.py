@@ -1,5 +1,6 @@
 """SliderReportCard: what papers report of sliders, measured on a sweep."""
 
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -66,10 +67,10 @@ class SliderReportCard(io.ComfyNode):
         if space is None or space.plus is None:
             report += f"\n{NO_DIRECTION}"
         if filename_prefix.strip():
-            place, _ = free_place(filename_prefix)
+            place, inner = free_place(filename_prefix)
             file = place.with_name(f"{place.name}.json")
             atomic_write(file, content.encode())
-            report += f"\nSaved {file.name}."
+            report += f"\nSaved output/{Path(inner, file.name).as_posix()}."
         picture = as_image(draw_card(card))
         return io.NodeOutput(report, picture, content, ui=ui.PreviewImage(picture, cls=cls))
 
