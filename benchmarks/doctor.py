@@ -85,7 +85,7 @@ def judge(out: Path, part: str, verbose: bool) -> None:
     for folder, truth in truths(out):
         if truth["part"] != part:
             continue
-        report = pairs_report(read_dataset(bucket_folders(folder)))[1]
+        report = pairs_report(read_dataset(bucket_folders(folder)))[2]
         findings = [(finding.kind.name, finding.pair and finding.pair.split(".")[0]) for finding in report.findings]
         kind = truth["kind"]
         if kind in ("swapped", "faint"):

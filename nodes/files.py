@@ -14,6 +14,7 @@ from ..slider_core.config.checks import SliderError, need, reason, shown
 from ..slider_core.config.lora import FileDtype, FileFormat
 from ..slider_core.config.names import check_file_name, file_stem
 from ..slider_core.config.regular_files import inside
+from ..slider_core.data.fitting import to_pil
 from ..slider_core.lora.info import SliderInfo
 from ..slider_core.lora.manager_files import manager_files as sidecars
 from ..slider_core.lora.safe_files import atomic_write
@@ -21,7 +22,6 @@ from ..slider_core.lora.same_slider import Holds, holds
 from ..slider_core.lora.slider_file import PEFT_CONFIG, PEFT_WEIGHTS, Slider, load_slider
 from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.progress_verdict import refuse_useless
-from ..slider_core.use.plot_grids import to_pil
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
 from .file_options import FileOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.lora import AdapterSpec
-from ..data.pairs_report import examine_dataset
+from ..data.pairs_report import examined
 from ..lora.safe_files import atomic_write
 from ..use.sweep_export import png
 from .datasets import add_dataset, dataset_of
@@ -30,14 +30,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         refuse_existing(args)
     on_model = wants_comfy(args)
     dataset = dataset_of(args)
-    picture, lines = examine_dataset(dataset)
-    say("\n".join([dataset.report, *lines]))
+    examination = examined(dataset)
+    say("\n".join([dataset.report, *examination.lines]))
     if on_model:
         with opened(args) as host:
             likes = host.likes
             say(f"{likes.title}: trained at {likes.training.resolution} pixels, {likes.training.batch} images in a step.")
             say(host.select(AdapterSpec()).report())
     if args.out:
-        atomic_write(args.out, png(picture), args.overwrite)
+        atomic_write(args.out, png(examination.sheet), args.overwrite)
         say(f"Wrote {args.out}.")
-    return {"dataset": str(args.dataset), "pairs": len(dataset.pairs), "findings": lines}
+    return {"dataset": str(args.dataset), "pairs": len(dataset.pairs), "findings": examination.lines}

@@ -11,13 +11,14 @@ import torch
 
 from ..config.checks import need
 from ..config.sweep import SweepSpec, parse_strengths
+from ..data.fitting import to_pil
 from ..lora.calibration import Units
 from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..use.plot_curves import label
-from ..use.plot_grids import draw_entries, draw_strip, to_pil
+from ..use.plot_grids import draw_entries, draw_strip
 from ..use.prompt_library import PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import SweepResult, figures

@@ -51,7 +51,7 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(values_HWC).permute(2, 0, 1).contiguous()
 
 
-def from_tensor(image: torch.Tensor) -> Image.Image:
+def to_pil(image: torch.Tensor) -> Image.Image:
     """The inverse: (3, H, W) or (1, H, W) in [0, 1] to 8 bit."""
     array = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
@@ -138,8 +138,8 @@ def _fit_picture(picture: Image.Image, at: Fitted) -> torch.Tensor:
 def decode(sample: ImageSample, spec: DatasetSpec) -> Pixels:
     """The pixels to train on, in full size. Every call opens the file."""
     if sample.pixels is not None:
-        mask = None if sample.mask is None else from_tensor(sample.mask)
-        return Pixels([from_tensor(sample.pixels)], mask)
+        mask = None if sample.mask is None else to_pil(sample.mask)
+        return Pixels([to_pil(sample.pixels)], mask)
     if sample.is_clip:
         return Pixels(load_clip(sample.path, spec.frames, spec.rgb))
     picture = load_image(sample.path)

@@ -135,10 +135,13 @@ def _edged(image_CHW: torch.Tensor, width: int) -> torch.Tensor:
     return F.pad(image_CHW[None], (width,) * 4, mode="replicate")[0]
 
 
-def _gradient(grey_HW: torch.Tensor) -> torch.Tensor:
-    """(2, H, W): central differences, right and down."""
-    p = _edged(grey_HW[None], 1)[0]
-    return torch.stack([p[1:-1, 2:] - p[1:-1, :-2], p[2:, 1:-1] - p[:-2, 1:-1]]) / 2
+def gradient(grey: torch.Tensor) -> torch.Tensor:
+    """(..., H, W) -> (..., 2, H, W): central differences, right and down."""
+    height, width = grey.shape[-2:]
+    p = F.pad(grey.reshape(-1, height, width), (1,) * 4, mode="replicate")
+    right = p[:, 1:-1, 2:] - p[:, 1:-1, :-2]
+    down = p[:, 2:, 1:-1] - p[:, :-2, 1:-1]
+    return (torch.stack([right, down], 1) / 2).reshape(*grey.shape[:-2], 2, height, width)
 
 
 def _blur(image_CHW: torch.Tensor) -> torch.Tensor:
@@ -179,7 +182,7 @@ def _softer(positive: torch.Tensor, negative: torch.Tensor) -> float:
     side = max(1, min(CELLS // 2, min(positive.shape[1:]) // BLOCK))
     energies = []
     for grey in (luma(positive), luma(negative)):
-        both = torch.stack([_gradient(grey).square().sum(0), _bends(grey).square()])
+        both = torch.stack([gradient(grey).square().sum(0), _bends(grey).square()])
         energies.append(F.adaptive_avg_pool2d(both[None], side)[0].flatten(1))
     (plus, plus_bends), (minus, minus_bends) = energies
     weight = torch.minimum(plus, minus)
@@ -202,7 +205,7 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
     bends = float(laplacian.square().mean())
     edges = 0.0
     if bends > 1e-9:
-        edges = math.sqrt(float(_gradient(grey).square().sum(0).mean()) / (2 * bends))
+        edges = math.sqrt(float(gradient(grey).square().sum(0).mean()) / (2 * bends))
     enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
     brightness, contrast = float(grey.mean()), float(grey.std(correction=0))
     sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
@@ -214,8 +217,8 @@ def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int
 
     Cross and phase correlation name places; there the gradients of what overlaps must fit far better than without a shift.
     """
-    a = _gradient(_blur(luma(positive)[None])[0])
-    b = _gradient(_blur(luma(negative)[None])[0])
+    a = gradient(_blur(luma(positive)[None])[0])
+    b = gradient(_blur(luma(negative)[None])[0])
     before = _overlap(a, b, (0, 0))
     after, place = max((_overlap(a, b, place), place) for place in _likely_shifts(a, b))
     if place != (0, 0):
@@ -246,7 +249,7 @@ def _overlap(a: torch.Tensor, b: torch.Tensor, shift: tuple[int, int]) -> float:
 
 def _view(image: torch.Tensor) -> torch.Tensor:
     """(3, H, W) -> (4, 32, 32): colours, and root mean square of the gradient of Y, of each cell."""
-    detail = _gradient(luma(image)).square().sum(0, keepdim=True)
+    detail = gradient(luma(image)).square().sum(0, keepdim=True)
     small = F.adaptive_avg_pool2d(torch.cat([image, detail])[None], CELLS)[0]
     small[3:] = small[3:].sqrt()
     return small
@@ -270,7 +273,7 @@ def check(pair: PairImages) -> PairFigures:
     minus = image_figures(negative, pair.negative_size, pair.name)
     mask = difference_mask(positive, negative)
     share = float(mask.float().mean())
-    structure = _cosine(_gradient(luma(plus.cells)), _gradient(luma(minus.cells)))
+    structure = _cosine(gradient(luma(plus.cells)), gradient(luma(minus.cells)))
     shift = find_shift(positive, negative) if share > NOTHING else None
     captions = (pair.positive_caption, pair.negative_caption)
     views = torch.stack([_view(image) for image in _both_show(positive, negative, shift or (0, 0))])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .pair_check import distance, luma
+from .pair_check import distance, gradient, luma
 
 SAME_PICTURE = 0.045  # the worst cell of a duplicate
 SHARPEST = 4  # pixels of a cell
@@ -102,11 +102,10 @@ def changed_as_others(small_SS: torch.Tensor, others_NSS: torch.Tensor) -> bool:
 def _features(view_NCSS: torch.Tensor) -> list[torch.Tensor]:
     """Colours, detail, outlines, and which way outlines run whatever side of them is the lighter; each (N, numbers)."""
     grey = luma(view_NCSS[:, :3])
-    p = F.pad(grey[:, None], (1,) * 4, mode="replicate")[:, 0]
-    right, down = p[:, 1:-1, 2:] - p[:, 1:-1, :-2], p[:, 2:, 1:-1] - p[:, :-2, 1:-1]
+    outlines = 2 * gradient(grey)
+    right, down = outlines.unbind(1)
     size = (right.square() + down.square()).sqrt().clamp_min(1e-6)
     run = torch.stack([right.square() - down.square(), 2 * right * down], 1) / size[:, None]
-    outlines = torch.stack([right, down], 1)
     return [feature.flatten(1) for feature in (view_NCSS[:, :3], view_NCSS[:, 3], outlines, run)]
 
 

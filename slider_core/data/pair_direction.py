@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .pair_check import CELLS, luma
+from .pair_check import CELLS, gradient, luma
 
 LEAST = 3  # pairs
 FAR = 8  # cells by which a change is moved where the pairs do not agree in place
@@ -42,19 +42,13 @@ def changes(views_N2CSS: torch.Tensor) -> dict[str, torch.Tensor]:
     """The features of each pair, by name: (N, channels, S, S)."""
     positive, negative = views_N2CSS[:, 0], views_N2CSS[:, 1]
     colour = positive[:, :3] - negative[:, :3]
-    slope = _slope(luma((positive[:, :3] + negative[:, :3]) / 2))
+    slope = gradient(luma((positive[:, :3] + negative[:, :3]) / 2))
     return {
         "colour": colour,
         "detail": positive[:, 3:] - negative[:, 3:],
         "outlines": luma(colour)[:, None] * slope,
         "contrast": _contrast(positive[:, :3]) - _contrast(negative[:, :3]),
     }
-
-
-def _slope(grey_NHW: torch.Tensor) -> torch.Tensor:
-    """(N, 2, H, W): central differences, right and down."""
-    p = F.pad(grey_NHW[:, None], (1,) * 4, mode="replicate")[:, 0]
-    return torch.stack([p[:, 1:-1, 2:] - p[:, 1:-1, :-2], p[:, 2:, 1:-1] - p[:, :-2, 1:-1]], 1) / 2
 
 
 def _contrast(colours_N3SS: torch.Tensor, width: int = 3) -> torch.Tensor:

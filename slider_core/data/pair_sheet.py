@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from PIL import Image, ImageDraw
 
-from ..canvas import font
+from ..canvas import INK, font
 from ..config.checks import counted
-from .bitmap import Colour
+from .bitmap import WHITE, Colour
+from .fitting import to_pil
 from .pair_check import PairFigures, PairImages, luma, plain
 from .pair_doctor import Finding, PairsReport
 
-INK = (28, 28, 32)
-PAPER = (255, 255, 255)
+PAPER = WHITE
 GREY = (110, 110, 116)
 RED = (196, 40, 36)
 GAP = 10  # pixels
@@ -41,7 +41,7 @@ def _written(parts: Sequence[Line], width: int) -> Image.Image:
 
 def _scaled(image_CHW: torch.Tensor, cell: int) -> Image.Image:
     """The image with its longer side `cell` pixels long."""
-    picture = Image.fromarray((image_CHW * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    picture = to_pil(image_CHW)
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.LANCZOS)

@@ -77,18 +77,17 @@ def _name(positive: ImageSample, negative: ImageSample, twice: bool) -> str:
     return " / ".join(dict.fromkeys(names))
 
 
-def pairs_report(dataset: Dataset) -> tuple[list[tuple[Files, PairImages]], PairsReport]:
-    """(a dataset's first pairs as they are looked at, with their files, what the doctor says of them)."""
-    pairs = _pair_images(fittings(dataset, _side(dataset), STEP), dataset.spec)
-    paired = {id(sample) for pair in dataset.pairs for sample in pair}
-    alone = bool(dataset.pairs) and any(sample.strength and id(sample) not in paired for sample in dataset.image_samples)
-    return pairs, examine([pair for _, pair in pairs], len(dataset.unused) + alone)
+def pairs_report(dataset: Dataset) -> tuple[list[Fitted], list[tuple[Files, PairImages]], PairsReport]:
+    """(every image as it is looked at, the first pairs of them with their files, what the doctor says of these)."""
+    fitted = fittings(dataset, _side(dataset), STEP)
+    pairs = _pair_images(fitted, dataset.spec)
+    alone = bool(dataset.pairs) and any(one.image_sample.strength and one.pair is None for one in fitted)
+    return fitted, pairs, examine([pair for _, pair in pairs], len(dataset.unused) + alone)
 
 
 def examined(dataset: Dataset) -> Examination:
     """The pair doctor's examination of a dataset's first pairs."""
-    fitted = fittings(dataset, _side(dataset), STEP)
-    pairs, report = pairs_report(dataset)
+    fitted, pairs, report = pairs_report(dataset)
     images = [pair for _, pair in pairs]
     if images:
         lines = [*sizes_report(fitted)[1:], *report.lines()]
@@ -111,9 +110,3 @@ def _alone(finding: Finding) -> str:
     """A finding as a sentence beside the pair that it is about."""
     sentence = finding.text.removeprefix(f"{plain(finding.pair or '')}: ")
     return sentence[:1].upper() + sentence[1:]
-
-
-def examine_dataset(dataset: Dataset) -> tuple[Image.Image, list[str]]:
-    """(the contact sheet, the report in lines)."""
-    examination = examined(dataset)
-    return examination.sheet, examination.lines

@@ -10,18 +10,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..canvas import INK, PAPER, Face, font
+from ..data.fitting import to_pil
 from .plot_curves import label
 
 GAP, BAND = 6, 26
 LONGEST = 320  # pixels of a name left of a row
 WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live picture, of one picture in it
 Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
-
-
-def to_pil(image_CHW: torch.Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> 8-bit RGB."""
-    array = (image_CHW.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(array.permute(1, 2, 0).numpy())
 
 
 def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:

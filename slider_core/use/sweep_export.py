@@ -21,8 +21,9 @@ from PIL import Image, ImageDraw
 
 from ..canvas import INK, PAPER, font
 from ..config.checks import need
+from ..data.fitting import to_pil
 from .plot_curves import label
-from .plot_grids import BAND, to_pil
+from .plot_grids import BAND
 from .sweep import SweepResult
 
 MOST_FRAMES = 64  # of one row, where a scrubber shows them

@@ -13,7 +13,7 @@ from ..config.checks import SliderError
 from ..config.sweep import SweepSpec
 from ..data.dataset import Dataset
 from ..encode.disk_cache import DiskCache
-from ..encode.pair_direction import pair_direction
+from ..encode.latent_direction import pair_direction
 from ..layers import reach
 from ..lora.calibration import Units
 from ..lora.slider_adapter import Adapter

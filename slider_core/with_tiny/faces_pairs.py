@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..config.checks import SliderError, nearest, need
-from ..use.plot_grids import to_pil
+from ..data.fitting import to_pil
 from .faces import ATTRIBUTES, CLASSES, Face, render, sample_faces
 
 SHIPPED_PAIRS = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"

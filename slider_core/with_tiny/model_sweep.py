@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from ..config.sweep import SweepSpec
+from ..data.fitting import to_pil
 from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..use.plot_curves import label
-from ..use.plot_grids import draw_entries, to_pil
+from ..use.plot_grids import draw_entries
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
 from ..use.sweep_export import as_json, png

@@ -39,7 +39,7 @@ from slider_core.data.bitmap import load_image
 from slider_core.data.bitmap_clip import load_clip, look
 from slider_core.data.bucket_spec import BucketSpec, DatasetSpec, TextSliderSpec
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.pairs_report import examine_dataset
+from slider_core.data.pairs_report import examined
 from slider_core.data.simpletuner import IDLE, USED, read_dataset_file
 from slider_core.encode.cache_entry import DAMAGED, from_bytes, to_bytes
 from slider_core.layers.layer import Target
@@ -246,7 +246,7 @@ def dataset_folder_kind(place: Place) -> tuple[st.SearchStrategy[Any], Door]:
             Image.effect_noise((32, 32), 50).convert("RGB").save(root / side / "0.png")
         for side, name, maker in found:
             _made(root / side / name, maker)
-        examine_dataset(read_dataset(bucket_folders(root), roots=[root]))
+        examined(read_dataset(bucket_folders(root), roots=[root]))
 
     return st.lists(st.tuples(st.sampled_from(("positive", "negative", ".")), names, st.sampled_from(makers)), max_size=5), door
 

@@ -14,7 +14,7 @@ from slider_core.data.bucket_spec import BucketSpec, DatasetSpec
 from slider_core.data.buckets import read_bucket
 from slider_core.data.dataset import bucket_folders, read_dataset
 from slider_core.data.fitting import decode
-from slider_core.data.pairs_report import examine_dataset
+from slider_core.data.pairs_report import examined
 
 SIDE = 16
 
@@ -129,7 +129,7 @@ def test_the_doctor_does_not_praise_what_was_passed_over(tmp_path: Path) -> None
     dataset = read_dataset(bucket_folders(tmp_path))
     assert len(dataset.unused) == 2
     assert "4 positive" in dataset.report
-    assert not any(line.startswith("Nothing found") for line in examine_dataset(dataset)[1])
+    assert not any(line.startswith("Nothing found") for line in examined(dataset).lines)
 
 
 def test_a_folder_with_nothing_to_read_says_what_is_there(tmp_path: Path) -> None:

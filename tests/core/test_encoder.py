@@ -15,10 +15,10 @@ from slider_core.config.training import TrainSpec
 from slider_core.data.bucket_spec import Alpha, DatasetSpec, Pairing, Reference, Unequal
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.fitting import Fitted, small_image
-from slider_core.data.pairs_report import examine_dataset
+from slider_core.data.pairs_report import examined
 from slider_core.encode.disk_cache import DiskCache
 from slider_core.encode.encoder import encode
-from slider_core.encode.pair_direction import pair_direction
+from slider_core.encode.latent_direction import pair_direction
 from slider_core.objective.batch_plan import plan
 from slider_core.objective.noising import noised
 from slider_core.objective.step_loss import masked_mean
@@ -94,7 +94,7 @@ def test_each_image_is_decoded_once_to_look_at_and_once_to_encode(
     dataset = pairs(tmp_path, [(64, 64), (700, 560), (96, 48)], spec)
     files = {"/".join(sample.path.parts[-2:]) for sample in dataset.image_samples}
     assert decoded == dict.fromkeys(files, 1), "read"
-    examine_dataset(dataset)
+    examined(dataset)
     previews(dataset)
     assert decoded == dict.fromkeys(files, 1), "the doctor, its sheet and previews look at the small copies"
     encode(dataset, TinyBackend(), SIDE)
@@ -110,7 +110,7 @@ def test_an_image_with_several_partners_and_the_frames_of_a_clip_are_decoded_twi
         picture(tmp_path / "negative" / name, (64, 64), 9)
     dataset = read_dataset(bucket_folders(tmp_path), DatasetSpec(unequal=Unequal.BALANCE))
     assert len(dataset.pairs) == 3
-    examine_dataset(dataset)
+    examined(dataset)
     previews(dataset)
     encode(dataset, TinyBackend(), SIDE)
     assert max(decoded.values()) == 2
@@ -124,7 +124,7 @@ def test_a_copy_is_bounded_and_what_has_none_is_decoded_again(
     dataset = pairs(tmp_path, [(120, 120)] * 3)
     for side in (dataset.image_samples[:3], dataset.image_samples[3:]):
         assert [sample.copy and sample.copy.size for sample in side] == [(60, 60), (60, 60), None]
-    examine_dataset(dataset)
+    examined(dataset)
     assert sorted(decoded.values()) == [1] * 4 + [2] * 2
 
 

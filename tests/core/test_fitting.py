@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from slider_core.data.bucket_spec import Alpha, Crop, DatasetSpec, Pairing
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
-from slider_core.data.fitting import decode, fit, fittings, from_tensor, sizes_report, to_tensor
+from slider_core.data.fitting import decode, fit, fittings, sizes_report, to_pil, to_tensor
 
 SIDES = st.integers(8, 300)
 SIDE, STEP = 64, 8
@@ -97,7 +97,7 @@ def test_tensors_hold_the_levels_from_0_to_1_and_go_back() -> None:
         tensor = to_tensor(Image.fromarray(pixels))
         assert (tensor.dtype, tensor.is_contiguous()) == (torch.float32, True)
         assert torch.equal(tensor, torch.from_numpy(pixels.reshape(24, 40, -1)).permute(2, 0, 1).float() / 255)
-        assert np.array_equal(np.asarray(from_tensor(tensor)), pixels)
+        assert np.array_equal(np.asarray(to_pil(tensor)), pixels)
 
 
 # --- a dataset

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation, to_pil
+from slider_core.data.fitting import to_pil
+from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation
 
 STRENGTHS = (-1.0, 0.0, 2.0)
 SIDE = 16

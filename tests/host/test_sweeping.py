@@ -191,7 +191,7 @@ def test_along_the_pairs_is_one_for_half_a_pair(pack, prompt: dict, run_graph) -
     spec = pack.core("config.sweep").SweepSpec((-1.0, 0.0, 2.0), (0,))
     latents = torch.stack([base - half, base, base + 2 * half])[None]
     result = sweeps.SweepResult(spec, torch.zeros(1, 3, 3, 64, 64), latents, sweeps.rows_of((0,)))
-    direction = pack.core("encode.pair_direction").pair_direction(built["data"], backend, half.shape, (64, 64))
+    direction = pack.core("encode.latent_direction").pair_direction(built["data"], backend, half.shape, (64, 64))
     assert result.along(direction) == pytest.approx([-1.0, 0.0, 2.0], abs=1e-3)
 
 
