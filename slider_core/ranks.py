@@ -180,18 +180,15 @@ class Group(Ranks):
         return box[0]
 
     def need_same(self, value: str, what: str) -> None:
-        values = self._objects(value)
+        self._statuses()
+        values = self._gathered(value)
         if len(set(values)) > 1:
             other = next(rank for rank, one in enumerate(values) if one != values[0])
             message = f"Rank {other} has another {what} than rank 0: give every process the same."
             raise SharedError(message, "ranks.differ")
 
-    def _objects(self, value: Any) -> list[Any]:
-        """One object from each rank."""
-        self._statuses()
-        return self._gathered(value)
-
     def _gathered(self, value: Any) -> list[Any]:
+        """One object from each rank."""
         values: list[Any] = [None] * self.world
         self._exchange(lambda: self._dist.all_gather_object(values, value))
         return values

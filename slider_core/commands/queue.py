@@ -20,7 +20,7 @@ from typing import Any
 from ..config.checks import counted, need
 from ..config.regular_files import read_json
 from ..lora.safe_files import atomic_write, check_writable
-from ..train.interrupts import SIGNALS
+from ..train.interrupts import SIGNALS, put_back
 from ..use.sweep_export import as_json, png
 from .options import Commands, Shared, say
 from .queue_list import DONE, FAILED, RUNNING, STOPPED, QueuedJob, read_queue
@@ -81,14 +81,13 @@ def words_of(job: QueuedJob, states: dict[str, str], anew: bool) -> list[str]:
 
 @contextmanager
 def _stopping(workers: Workers) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
     for number in SIGNALS:
         signal.signal(number, lambda *_: workers.stop())
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        put_back(before)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -168,9 +168,15 @@ class JsonSpec:
         """The class in an error's code: train_spec."""
         return _subject(cls)
 
+    @property
+    def where(self) -> str:
+        """What a message begins with: which of several specs it is."""
+        return ""
+
     def check(self, name: str, ok: bool, requirement: str) -> None:
         """SliderError with the code train_spec.lr, that says what the field must be and what it is."""
-        need(ok, f"{name} must be {requirement}, got {shown(getattr(self, name))}.", f"{self.subject()}.{name}")
+        message = f"{self.where}{name} must be {requirement}, got {shown(getattr(self, name))}."
+        need(ok, message, f"{self.subject()}.{name}")
 
     def check_whole(self, name: str, least: int, most: int = MOST_WHOLE) -> None:
         whole = is_whole(getattr(self, name), least) and getattr(self, name) <= most

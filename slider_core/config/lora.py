@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from .checks import JsonSpec, all_are, is_number, need, values_of
+from .checks import JsonSpec, all_are, is_number, is_whole, need, values_of
 from .expressions import check_expression
 
 
@@ -123,15 +123,13 @@ class AdapterSpec(JsonSpec):
             self.check(name, listed, "a list of patterns, each with its number")
 
     def _check_ranks(self) -> None:
-        conv_rank_fits = self.conv_rank is None or (isinstance(self.conv_rank, int) and self.conv_rank >= 0)
-        self.check("conv_rank", conv_rank_fits, "a whole number from 0")
+        self.check("conv_rank", self.conv_rank is None or is_whole(self.conv_rank, 0), "a whole number from 0")
         ranks: list[tuple[str, float]] = [("rank", self.rank)]
         ranks += [(f'rank of "{pattern}"', rank) for pattern, rank in self.rank_pattern]
         if self.conv_rank:
             ranks.append(("conv_rank", self.conv_rank))
         for name, rank in ranks:
-            whole = isinstance(rank, int) and rank >= 1
-            need(whole, f"{name} must be a whole number from 1, got {rank!r}.", "adapter_spec.rank")
+            need(is_whole(rank, 1), f"{name} must be a whole number from 1, got {rank!r}.", "adapter_spec.rank")
             even = self.init is not Init.ORTHOGONAL or rank % 2 == 0
             message = f"{name} must be even with the initialisation {Init.ORTHOGONAL.value}, got {rank}."
             need(even, message, "adapter_spec.odd_rank")
@@ -152,13 +150,13 @@ class AdapterSpec(JsonSpec):
 
     def _check_options(self) -> None:
         self.check("dropout", is_number(self.dropout) and 0 <= self.dropout < 1, "from 0 to below 1")
-        factor_fits = isinstance(self.factor, int) and (self.factor == -1 or self.factor >= 1)
-        self.check("factor", factor_fits, "-1 or a whole number from 1")
+        factors = [("factor", self.factor)]
+        factors += [(f'factor of "{pattern}"', factor) for pattern, factor in self.factor_pattern]
+        for name, factor in factors:
+            sound = is_whole(factor, -1) and factor != 0
+            need(sound, f"{name} must be -1 or a whole number from 1, got {factor!r}.", "adapter_spec.factor")
         self._check_option("init", self.init is not Init.KAIMING, PEFTS)
         self._check_option("factor", self.factor != -1, LOKR)
-        for pattern, factor in self.factor_pattern:
-            whole = isinstance(factor, int) and (factor == -1 or factor >= 1)
-            need(whole, f'factor of "{pattern}" must be -1 or a whole number from 1, got {factor!r}.', "adapter_spec.factor")
         self._check_option("factor_pattern", bool(self.factor_pattern), LOKR)
         self._check_option("full_matrix", self.full_matrix, LOKR)
         self._check_option("decompose_both", self.decompose_both, LOKR)

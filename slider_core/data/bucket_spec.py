@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from ..config.checks import JsonSpec, choice, clean_text, is_number, is_whole, need
+from ..config.checks import JsonSpec, clean_text, is_number, need
 
 
 class CaptionFrom(str, Enum):
@@ -73,10 +73,10 @@ class DatasetSpec(JsonSpec):
 
     def __post_init__(self) -> None:
         for name, kind in (("pairing", Pairing), ("unequal", Unequal), ("alpha", Alpha), ("reference", Reference)):
-            object.__setattr__(self, name, choice(kind, getattr(self, name), name.capitalize()))
+            self.convert(name, kind, name.capitalize())
         is_colour = isinstance(self.background, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None
-        need(is_colour, f'background must be a colour such as "#ffffff", got {self.background!r}.', "dataset_spec.background")
-        need(is_whole(self.frames, 1), f"frames must be a whole number from 1, got {self.frames!r}.", "dataset_spec.frames")
+        self.check("background", is_colour, 'a colour such as "#ffffff"')
+        self.check_whole("frames", 1)
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -117,23 +117,19 @@ class BucketSpec(JsonSpec):
     most: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "captions", choice(CaptionFrom, self.captions, "Caption strategy"))
-        object.__setattr__(self, "crop", choice(Crop, self.crop, "Crop"))
-        where = f"Bucket {self.title}"
-        strength = f"{where}: strength must be a finite number, got {self.strength!r}."
-        need(is_number(self.strength), strength, "bucket_spec.strength")
+        self.convert("captions", CaptionFrom, "Caption strategy")
+        self.convert("crop", Crop, "Crop")
+        self.check("strength", is_number(self.strength), "a finite number")
         likely = is_number(self.probability) and self.probability > 0
-        never = f"{where}: probability must be above 0, got {self.probability!r}; to leave a bucket out, disable it."
-        need(likely, never, "bucket_spec.probability")
+        self.check("probability", likely, "above 0 (to leave a bucket out, disable it)")
         captioned = self.captions is not CaptionFrom.INSTANCEPROMPT or bool(self.caption)
-        prompt = f"{where}: the captions {CaptionFrom.INSTANCEPROMPT.value} need one caption for all."
-        need(captioned, prompt, "bucket_spec.caption")
-        repeats = f"{where}: repeats must be a whole number from 0, got {self.repeats!r}."
-        need(is_whole(self.repeats, 0), repeats, "bucket_spec.repeats")
-        resolution = f"{where}: resolution must be a whole number of pixels, got {self.resolution!r}."
-        need(is_whole(self.resolution, 0), resolution, "bucket_spec.resolution")
-        most = f"{where}: the most images must be a whole number from 1, or 0 for all, got {self.most!r}."
-        need(is_whole(self.most, 0), most, "bucket_spec.most")
+        self.check("caption", captioned, "one for all images, with instanceprompt")
+        for name in ("repeats", "resolution", "most"):
+            self.check_whole(name, 0)
+
+    @property
+    def where(self) -> str:
+        return f"Bucket {self.title}: "
 
     @property
     def sign(self) -> int:
@@ -180,10 +176,10 @@ class TextSliderSpec(JsonSpec):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "latents", choice(Latents, self.latents, "Latents"))
+        self.convert("latents", Latents, "Latents")
         for name in ("target", "positive", "negative"):
             prompt = getattr(self, name)
-            need(isinstance(prompt, str), f"The {name} prompt must be text, got {prompt!r}.", "text_slider.prompt")
+            self.check(name, isinstance(prompt, str), "text")
             object.__setattr__(self, name, clean_text(" ".join(prompt.split())))
         same = f'positive and negative say the same ("{self.positive}"): say what the two ends are.'
         need(self.positive != self.negative, same, "text_slider.same")
@@ -192,18 +188,17 @@ class TextSliderSpec(JsonSpec):
         object.__setattr__(self, "hold", tuple(attributes))
         for name in ("guidance", "weight"):
             value = getattr(self, name)
-            above = is_number(value) and 0 < value <= 100
-            need(above, f"{name} must be above 0 and at most 100, got {value!r}.", f"text_slider.{name}")
-        need(is_number(self.cfg) and 1 <= self.cfg <= 30, f"cfg must be from 1 to 30, got {self.cfg!r}.", "text_slider.cfg")
-        self._check_whole("width", 0, MOST_SIDE)
-        self._check_whole("height", 0, MOST_SIDE)
-        self._check_whole("steps", 1, 1000)
-        self._check_whole("count", max(1, len(self.hold)), MOST_LATENTS, " (one for each attribute to hold)")
+            self.check(name, is_number(value) and 0 < value <= 100, "above 0 and at most 100")
+        self.check("cfg", is_number(self.cfg) and 1 <= self.cfg <= 30, "from 1 to 30")
+        self.check_whole("width", 0, MOST_SIDE)
+        self.check_whole("height", 0, MOST_SIDE)
+        self.check_whole("steps", 1, 1000)
+        self.check_whole("count", 1, MOST_LATENTS)
+        self.check("count", self.count >= len(self.hold), f"at least {len(self.hold)}, one for each attribute to hold")
 
-    def _check_whole(self, name: str, least: int, most: int, why: str = "") -> None:
-        value = getattr(self, name)
-        sound = is_whole(value, least) and value <= most
-        need(sound, f"{name} must be a whole number from {least}{why} to {most}, got {value!r}.", f"text_slider.{name}")
+    @classmethod
+    def subject(cls) -> str:
+        return "text_slider"
 
     @property
     def prompts(self) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..config.checks import SliderError, need, reason
-from ..config.names import LONGEST, REFUSED, RESERVED
+from ..config.names import check_file_name
 from .bitmap_clip import by_number
 from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
@@ -106,13 +106,6 @@ def _parts(place: str, sides: Sequence[str]) -> tuple[str, str]:
     return side, name
 
 
-def _need_plain(name: str) -> None:
-    """SliderError for a name that some system does not take, or that could lead elsewhere."""
-    plain = name.isprintable() and not REFUSED.search(name) and name[:1] not in ("", ".") and name[-1] not in ". "
-    plain = plain and not RESERVED.fullmatch(name) and len(name.encode()) <= LONGEST
-    need(plain, f'"{name}" cannot be the name of a file everywhere. Use letters, digits, - and _.', "move.name")
-
-
 def _inside(folder: Path, side: str) -> Path:
     """The folder of a side; SliderError where a link leads out of the dataset's folder."""
     place = side_folder(folder, side)
@@ -137,7 +130,9 @@ def _target(folder: Path, place: str, source: Path) -> Path:
     if place == REMOVED:
         return _free(_inside(folder, REMOVED) / f"{source.parent.name} {source.name}")
     side, name = _parts(place, SIDES)
-    _need_plain(name)
+    check_file_name(name, "The new name")
+    plain = name.isprintable() and not name.startswith(".")  # what is hidden is no image
+    need(plain, f'"{name}" cannot be the name of an image. Use letters, digits, - and _.', "move.name")
     same = Path(name).suffix.lower() == source.suffix.lower()
     need(same, f"{source.name} cannot become {name}: its ending says what it is. Keep it.", "move.ending")
     return _inside(folder, side) / name
