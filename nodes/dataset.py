@@ -8,7 +8,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..slider_core.config.checks import SliderError
+from ..slider_core.config.checks import need
 from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
 from ..slider_core.data.bucket_spec import BucketSpec, DatasetSpec, Pairing, Unequal
 from ..slider_core.data.buckets import graph_bucket
@@ -23,6 +23,8 @@ from .frames import as_image
 from .pair_findings import findings_shown
 from .sockets import DATASET_MENU, DatasetOptionsSocket, DatasetSocket, option
 
+STRENGTH = "Above 0: more of the concept. Below: less. 0: neutral, stay as you are."
+FOLDER = "A folder of images in ComfyUI's input or datasets folder, instead of images from the graph."
 PREVIEW = 512
 MOST_PREVIEWS = 64  # images of each side; a large dataset shows its first
 
@@ -109,23 +111,9 @@ class SliderBucket(io.ComfyNode):
             search_aliases=["dataset from images", "edit model pairs", "dataset folder"],
             inputs=[
                 io.Image.Input("images", optional=True, tooltip="From the graph; or choose a folder."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="Above 0: more of the concept. Below: less. 0: neutral, stay as you are.",
-                ),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=0.001, tooltip=STRENGTH),
                 io.String.Input("captions", default="", multiline=True, tooltip="One for all images, or one line for each."),
-                io.Combo.Input(
-                    "folder",
-                    options=image_folders(),
-                    default=NO_FOLDER,
-                    optional=True,
-                    tooltip="A folder of images in ComfyUI's input or datasets folder, instead of images from the graph.",
-                ),
+                option("folder", io.Combo, NO_FOLDER, FOLDER, options=image_folders()),
                 io.Mask.Input("mask", optional=True, tooltip="Where to learn: 1 counts, 0 does not. One, or one for each image."),
                 DatasetSocket.Input("dataset", optional=True, tooltip="The buckets before this one."),
                 option("pairing", io.Combo, Pairing.AUTO, "The last bucket of a chain decides.", options=Pairing, advanced=True),
@@ -155,10 +143,10 @@ class SliderBucket(io.ComfyNode):
         pairing: str = Pairing.AUTO.value,
         unequal: str = Unequal.STOP.value,
     ) -> io.NodeOutput:
-        if (images is None) == (folder == NO_FOLDER):
-            raise SliderError("Slider Bucket: connect images, or choose a folder and connect none.", "bucket.source")
-        if images is None and mask is not None:
-            raise SliderError("Slider Bucket: a mask goes with images from the graph, not with a folder.", "bucket.mask")
+        one = (images is None) != (folder == NO_FOLDER)
+        need(one, "Slider Bucket: connect images, or choose a folder and connect none.", "bucket.source")
+        fits = mask is None or images is not None
+        need(fits, "Slider Bucket: a mask goes with images from the graph, not with a folder.", "bucket.mask")
         lines = [line.strip() for line in captions.splitlines() if line.strip()]
         bucket = folder_bucket(folder, strength, lines) if images is None else graph_bucket(images, strength, lines, mask)
         before = dataset.buckets if dataset else ()

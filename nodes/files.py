@@ -32,6 +32,7 @@ FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris
 STRICT = "On: a file with any part that cannot be applied is an error. Off: what fits is loaded, and the rest is counted."
 NAME = "Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name."
 OVERWRITE = "On: the file of that name is replaced, whatever it holds. Off: only an earlier state of the same slider."
+LOADED = "For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step."
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
 
@@ -201,10 +202,7 @@ class LoadSliderLoRA(io.ComfyNode):
                 option("strict", io.Boolean, False, STRICT),
             ],
             outputs=[
-                SliderSocket.Output(
-                    display_name="slider",
-                    tooltip="For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step.",
-                ),
+                SliderSocket.Output(display_name="slider", tooltip=LOADED),
                 io.String.Output(display_name="info", tooltip="What the file says of itself, and what of it was left out."),
             ],
         )

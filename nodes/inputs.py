@@ -1,12 +1,10 @@
-"""Inputs that several nodes share, and what they mean together."""
-
-from dataclasses import dataclass
+"""Inputs that several nodes share."""
 
 import comfy.samplers
 from comfy_api.latest import io
 
 from ..slider_core.lora.calibration import Units
-from ..slider_core.use.sampling import AUTO, SamplerSettings
+from ..slider_core.use.sampling import AUTO
 from .sockets import chooser, option
 
 SEEDS = 0xFFFFFFFFFFFFFFFF
@@ -29,7 +27,8 @@ def seed_input(name: str, tooltip: str, counts: bool = True) -> io.Int.Input:
 
 
 def settings_input() -> io.DynamicCombo.Input:
-    """The sampler's settings: the family's own, or as a KSampler has them, where 0 and auto are still the family's."""
+    """The sampler's settings by the names of SamplerSettings: the family's own, or as a KSampler has them, where 0 and auto are
+    still the family's."""
     samplers = [AUTO, *comfy.samplers.KSampler.SAMPLERS]
     schedulers = [AUTO, *comfy.samplers.KSampler.SCHEDULERS]
     own = [
@@ -39,20 +38,6 @@ def settings_input() -> io.DynamicCombo.Input:
         option("scheduler", io.Combo, AUTO, AS_KSAMPLER, options=schedulers),
     ]
     return chooser("settings", SETTINGS, {AUTO: [], MANUAL: own})
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerInputs:
-    """What they give, by their names."""
-
-    settings: str = AUTO
-    steps: int = 0
-    cfg: float = 0.0
-    sampler_name: str = AUTO
-    scheduler: str = AUTO
-
-    def chosen(self) -> SamplerSettings:
-        return SamplerSettings(self.steps, self.cfg, self.sampler_name, self.scheduler)
 
 
 def units_input() -> io.Combo.Input:

@@ -21,6 +21,8 @@ from .messages import say
 from .running import encoded_before
 from .sockets import TRAINING_MENU, DatasetSocket, TrainOptionsSocket
 
+OPTIONS = "From Slider Train Options, as for Slider Train Step."
+
 
 class SliderProbe(io.ComfyNode):
     @classmethod
@@ -38,9 +40,7 @@ class SliderProbe(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="Encodes the captions."),
                 io.Vae.Input("vae", tooltip="Encodes the images."),
                 DatasetSocket.Input("dataset", tooltip="From Load Slider Dataset, Slider Bucket or Slider Text Pair."),
-                TrainOptionsSocket.Input(
-                    "options", optional=True, tooltip="From Slider Train Options, as for Slider Train Step."
-                ),
+                TrainOptionsSocket.Input("options", optional=True, tooltip=OPTIONS),
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="Whether there is a direction, and what it suggests."),

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.use.prompt_library import PromptLibrary
-from ..slider_core.use.sampling import SamplingRequest
-from .inputs import SamplerInputs, seed_input, settings_input
+from ..slider_core.use.sampling import SamplerSettings, SamplingRequest
+from .inputs import seed_input, settings_input
 from .sockets import USE_MENU, PromptsSocket, SamplingSocket, flattened, option
 
 PROMPT = "What is drawn, where positive is not connected."
@@ -56,11 +56,11 @@ class SliderSampling(io.ComfyNode):
         distilled: str = Distilled.AUTO.value,
         **sampler: Any,
     ) -> io.NodeOutput:
-        settings = SamplerInputs(**flattened(sampler)).chosen()
+        chosen = flattened(sampler)
+        chosen.pop("settings", None)  # which only shows the others
+        settings = SamplerSettings(**chosen)
         conditioning = positive, negative, latent_image, clip
-        return io.NodeOutput(
-            SamplingRequest(settings, prompt, picture_seed, *conditioning, prompts, Distilled(distilled)),
-        )
+        return io.NodeOutput(SamplingRequest(settings, prompt, picture_seed, *conditioning, prompts, Distilled(distilled)))
 
 
 NODES = [SliderSampling]

@@ -2,12 +2,12 @@
 
 from comfy_api.latest import io
 
-from ..slider_core.config.checks import SliderError
-from ..slider_core.data.bucket_spec import Latents, TextSliderSpec, held
+from ..slider_core.data.bucket_spec import TextSliderSpec, held
 from ..slider_core.data.dataset import Dataset, add_text_slider
 from .sockets import DATASET_MENU, DatasetSocket, TextOptionsSocket
 from .text_options import TextOptions
 
+DATASET = "Images, or other text sliders, to be trained beside these."
 HOLD = "Attributes to preserve: man, woman, old, young. Each joins all three prompts in turn."
 
 
@@ -26,9 +26,7 @@ class SliderTextPair(io.ComfyNode):
                 io.String.Input("positive", default="a person, smiling", multiline=True, tooltip="The full prompt of +1."),
                 io.String.Input("negative", default="a person, sad", multiline=True, tooltip="The full prompt of -1."),
                 io.String.Input("hold", default="", multiline=True, optional=True, tooltip=HOLD),
-                DatasetSocket.Input(
-                    "dataset", optional=True, tooltip="Images, or other text sliders, to be trained beside these."
-                ),
+                DatasetSocket.Input("dataset", optional=True, tooltip=DATASET),
                 TextOptionsSocket.Input("options", optional=True, tooltip="From Slider Text Options."),
             ],
             outputs=[
@@ -47,14 +45,8 @@ class SliderTextPair(io.ComfyNode):
         dataset: Dataset | None = None,
         options: TextOptions | None = None,
     ) -> io.NodeOutput:
-        chosen = options or TextOptions()
-        if chosen.latents == Latents.IMAGES.value and (dataset is None or not dataset.buckets):
-            raise SliderError(
-                "Slider Text Options: latents is images, and no images are connected to Slider Text Pair. Connect a dataset "
-                "there, or choose own.",
-                "text_slider.no_images",
-            )
-        whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), **vars(chosen)), dataset)
+        chosen = vars(options or TextOptions())
+        whole = add_text_slider(TextSliderSpec(target, positive, negative, held(hold), **chosen), dataset)
         return io.NodeOutput(whole, whole.report)
 
 

@@ -14,7 +14,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import load_slider
 from ..train.calibration import calibrated
 from ..train.measurement import measure_any
-from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
+from .datasets import add_dataset, add_text_options, training_data
 from .hosts import add_host, opened
 from .options import Commands, Shared, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
 from .train import encoding
@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     refuse_existing(args)
     check_writable(args.out.parent, args.out.name)
     slider = load_slider(args.slider, args.strict)
-    images = dataset_of(args) if args.dataset else None
-    dataset = with_text_slider(args, images)
+    dataset = training_data(args)
     with opened(args) as host:
         backend = host.backend()
         resolution = args.resolution or host.likes.training.resolution

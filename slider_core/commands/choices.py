@@ -49,7 +49,7 @@ class Flag:
 
 
 def _defaults(kind: type) -> dict[str, Any]:
-    return {field.name: field.default for field in fields(kind)}
+    return {field.name: getattr(field.default, "value", field.default) for field in fields(kind)}
 
 
 def _flag(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..config.checks import SliderError, need
-from ..data.bucket_spec import Latents, TextSliderSpec, held
+from ..data.bucket_spec import TextSliderSpec, held
 from ..data.dataset import Dataset, add_text_slider
 from ..data.source import DatasetChoices
 from .choices import add_flags, chosen
@@ -34,8 +34,9 @@ def add_text_options(command: argparse.ArgumentParser) -> None:
     add_flags(text, "text")
 
 
-def with_text_slider(args: argparse.Namespace, dataset: Dataset | None) -> Dataset:
-    """The dataset with the prompts of the options. SliderError where there is neither, or only some of the prompts."""
+def training_data(args: argparse.Namespace) -> Dataset:
+    """The dataset and the prompts of the options. SliderError where there is neither, or only some of the prompts."""
+    dataset = dataset_of(args) if args.dataset else None
     missing = [f"--{name}" for name in PROMPTS if getattr(args, name) is None]
     if len(missing) == len(PROMPTS):
         if dataset is None:
@@ -44,8 +45,6 @@ def with_text_slider(args: argparse.Namespace, dataset: Dataset | None) -> Datas
         return dataset
     need(not missing, f"A text slider needs {' and '.join(missing)} too.", "train.prompts_missing")
     values = chosen(args, "text")
-    message = "--latents-from images, and there is no --dataset: give one, or take own."
-    need(values["latents"] != Latents.IMAGES.value or dataset is not None, message, "text_slider.no_images")
     values["hold"] = held(values["hold"])
     return add_text_slider(TextSliderSpec(args.target, args.positive, args.negative, **values), dataset)
 

@@ -32,7 +32,7 @@ from ..train.training_run import Run
 from ..train.training_saves import Autosave, run_file
 from ..train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
 from .choices import adapter_spec, add_flags, train_choices
-from .datasets import add_dataset, add_text_options, dataset_of, with_text_slider
+from .datasets import add_dataset, add_text_options, training_data
 from .hosts import Host, add_host, opened, wants_comfy
 from .options import Commands, Progress, Shared, need_ending, refuse_existing, say, say_left_out, strict
 from .strips import Strip, add_sampling, strip_of
@@ -97,8 +97,7 @@ def job_of(args: argparse.Namespace) -> Job:
     adapter, notes = adapter_spec(args)
     dtype = choice(FileDtype, args.dtype, "Number format")
     start = load_slider(args.start_from, args.strict) if args.start_from else None
-    images = dataset_of(args) if args.dataset else None
-    dataset = with_text_slider(args, images)
+    dataset = training_data(args)
     for note in notes:
         say(f"Note: {note}.")
     return Job(args, train_choices(args, args.name or args.out.stem), adapter, form, dtype, dataset, start)
@@ -190,13 +189,11 @@ def _train(backend: Backend, run: Run, autosave: Autosave | None, choices: Train
         stopped = True
     if stopped and not run.step:
         raise KeyboardInterrupt  # nothing was kept to go on with
-    if stopped and autosave is None:
-        raise Stopped(f"Stopped after step {run.step}.")
-    if stopped and autosave is not None:
-        raise Stopped(
-            f"Stopped after step {run.step}. {autosave.summary()} It lies in {autosave.folder}; the same command with --resume "
-            "goes on."
-        )
+    if stopped:
+        message = f"Stopped after step {run.step}."
+        if autosave is not None:
+            message += f" {autosave.summary()} It lies in {autosave.folder}; the same command with --resume goes on."
+        raise Stopped(message)
     if strip is not None:
         strip.draw()
 

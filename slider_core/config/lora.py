@@ -150,7 +150,7 @@ class AdapterSpec(JsonSpec):
 
     def _check_options(self) -> None:
         self.check("dropout", is_number(self.dropout) and 0 <= self.dropout < 1, "from 0 to below 1")
-        factors = [("factor", self.factor)]
+        factors: list[tuple[str, float]] = [("factor", self.factor)]
         factors += [(f'factor of "{pattern}"', factor) for pattern, factor in self.factor_pattern]
         for name, factor in factors:
             sound = is_whole(factor, -1) and factor != 0

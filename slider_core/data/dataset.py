@@ -24,7 +24,7 @@ from ..config.checks import SliderError, need
 from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
 from .bucket_files import BucketFiles
-from .bucket_spec import BucketSpec, DatasetSpec, Pairing, TextSliderSpec, Unequal
+from .bucket_spec import BucketSpec, DatasetSpec, Latents, Pairing, TextSliderSpec, Unequal
 from .bucket_text import has_strengths
 from .buckets import GRAPH, Bucket, ImageSample, files_of, joined, read_bucket
 from .buckets_paired import graded, lower_names, match_pairs, sides_of, signs_in, staged_pairs, unequal_sides
@@ -327,9 +327,11 @@ def read_dataset(
 
 
 def add_text_slider(text_slider: TextSliderSpec, dataset: Dataset | None = None) -> Dataset:
-    """A dataset of these prompts, beside the images and prompts of another."""
+    """A dataset of these prompts, beside the images and prompts of another. SliderError where they want images that it lacks."""
     line = f"Words: {text_slider}."
     before = dataset or Dataset((), (), "")
+    message = "latents is images, and there are none: give a dataset beside the prompts (dataset, --dataset), or choose own."
+    need(text_slider.latents is Latents.OWN or bool(before.buckets), message, "text_slider.no_images")
     report = f"{before.report}\n{line}" if before.report else line
     name = before.name or _words_added(text_slider.target, text_slider.positive)
     return replace(before, text_sliders=(*before.text_sliders, text_slider), report=report, name=name)

@@ -156,7 +156,7 @@ def encode_all(
     on_image: OnImage | None = None,
     on_latent: OnImage | None = None,
 ) -> list[Sample]:
-    """The samples of a dataset's images, then those of its text sliders. SliderError where these miss their images.
+    """The samples of a dataset's images, then those of its text sliders.
 
     `on_latent` hears of the latents that the model makes as `on_image` does of the images.
     """
@@ -182,8 +182,6 @@ def encode_all(
             with backend.borrowed():
                 latents = _LatentMaker(encoder, spec, resolution or backend.resolution, more).all()
         else:
-            none = "The words want the dataset's images for latents, and there are none: connect a dataset."
-            need(bool(images), none, "text_slider.no_images")
             places = itertools.cycle(range(len(spec.prompts)))
             latents = list(zip(places, (image.latent for image in images), strict=False))
         samples += _text_samples(spec, latents, encoder, len(images) + len(samples))

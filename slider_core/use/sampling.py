@@ -42,7 +42,7 @@ class SamplerSettings:
 
     steps: int = 0
     cfg: float = 0.0
-    sampler: str = AUTO
+    sampler_name: str = AUTO
     scheduler: str = AUTO
 
     def for_model(self, likes: Preferences) -> SamplerSettings:
@@ -51,7 +51,7 @@ class SamplerSettings:
         return SamplerSettings(
             self.steps or drawing.steps,
             self.cfg or drawing.cfg,
-            drawing.sampler if self.sampler == AUTO else self.sampler,
+            drawing.sampler if self.sampler_name == AUTO else self.sampler_name,
             drawing.scheduler if self.scheduler == AUTO else self.scheduler,
         )
 
@@ -63,7 +63,7 @@ class SamplerSettings:
             chosen.append(f"{drawing.steps} step{'s' if drawing.steps > 1 else ''}")
         if not self.cfg:
             chosen.append(f"cfg {drawing.cfg:g}")
-        if self.sampler == AUTO:
+        if self.sampler_name == AUTO:
             chosen.append(drawing.sampler)
         if self.scheduler == AUTO:
             chosen.append(drawing.scheduler)

@@ -55,7 +55,7 @@ def sampling_on_model(
     positive = guided(_conditioning(request.positive, clip, request.prompt), guidance)
     negative = guided(_conditioning(request.negative, clip, ""), guidance)
     latent = empty_latent(model, likes) if request.latent is None else request.latent
-    chosen = settings.steps, settings.cfg, settings.sampler, settings.scheduler
+    chosen = settings.steps, settings.cfg, settings.sampler_name, settings.scheduler
     sampling = Sampling(positive, negative, latent, request.seed, *chosen, most_at_once=most_at_once)
     positives = {}
     if request.library is not None:

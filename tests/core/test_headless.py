@@ -10,7 +10,7 @@ from core.faults import refused
 
 from slider_core.__main__ import parser
 from slider_core.commands import hosts
-from slider_core.commands.datasets import with_text_slider
+from slider_core.commands.datasets import training_data
 from slider_core.data.bucket_spec import TextSliderSpec
 from slider_core.ranks import choose_device
 from slider_core.with_comfy import start
@@ -72,10 +72,10 @@ def test_every_choice_of_a_text_slider_arrives() -> None:
     words = "train --out x.safetensors --target a --positive b --negative c --hold d,e --guidance 2 --words-weight 3 --latents 4"
     words += " --latents-width 64 --latents-height 32 --latents-steps 5 --latents-cfg 6"
     args = parser().parse_args(words.split())
-    (spec,) = with_text_slider(args, None).text_sliders
+    (spec,) = training_data(args).text_sliders
     assert spec == TextSliderSpec("a", "b", "c", ("d", "e"), 2.0, 3.0, count=4, width=64, height=32, steps=5, cfg=6.0)
     with refused("text_slider.no_images", "--dataset"):
-        with_text_slider(parser().parse_args([*words.split(), "--latents-from", "images"]), None)
+        training_data(parser().parse_args([*words.split(), "--latents-from", "images"]))
 
 
 def test_the_page_of_the_command_line_is_that_of_its_parser() -> None:

@@ -77,7 +77,7 @@ def test_each_attribute_to_hold_is_said_beside_all_three() -> None:
 def test_prompts_that_cannot_be_trained_on_are_named() -> None:
     for field, value, code in (
         ("positive", "sad ", "same"),
-        ("target", 3, "prompt"),
+        ("target", 3, "target"),
         ("guidance", 0.0, "guidance"),
         ("weight", float("nan"), "weight"),
         ("cfg", 0.5, "cfg"),
@@ -114,4 +114,4 @@ def test_images_may_lend_their_latents(backend: TinyBackend) -> None:
     assert len(lent) == 8, "four images, both signs"
     assert all(s.prompt_pair for s in lent)
     with refused("text_slider.no_images"):
-        encode_all(add_text_slider(replace(TEXT, latents=Latents.IMAGES)), backend)
+        add_text_slider(replace(TEXT, latents=Latents.IMAGES))
