@@ -1,4 +1,4 @@
-"""The nodes, in the order of use. What the system says to one of them reaches the user in words."""
+"""The nodes, in the order of use. An error of the system in one of them reaches the user in words."""
 
 import functools
 from typing import Any
@@ -49,30 +49,9 @@ def worded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     return node
 
 
-NODES = [
-    *demo.NODES,
-    *dataset.NODES,
-    *pair_maker.NODES,
-    *pair_prompts.NODES,
-    *dataset_options.NODES,
-    *text_pair.NODES,
-    *text_options.NODES,
-    *target.NODES,
-    *target_options.NODES,
-    *probe.NODES,
-    *sampling.NODES,
-    *train.NODES,
-    *train_options.NODES,
-    *calibrate.NODES,
-    *apply.NODES,
-    *schedule.NODES,
-    *stack.NODES,
-    *prompts.NODES,
-    *sweep.NODES,
-    *sweep_options.NODES,
-    *report_card.NODES,
-    *finding.NODES,
-    *files.NODES,
-    *file_options.NODES,
-]
-NODES = [worded(node) for node in NODES]
+ORDER = (
+    demo, dataset, pair_maker, pair_prompts, dataset_options, text_pair, text_options, target, target_options, probe,
+    sampling, train, train_options, calibrate, apply, schedule, stack, prompts, sweep, sweep_options, report_card, finding,
+    files, file_options,
+)  # fmt: skip
+NODES = [worded(node) for module in ORDER for node in module.NODES]

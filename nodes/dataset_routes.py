@@ -133,8 +133,8 @@ def _answering(work: Callable[..., dict[str, Any]], asked: Callable[[web.Request
         try:
             return web.json_response(await asyncio.to_thread(work, *await asked(request)))
         except (SliderError, OSError) as fault:
-            told = in_words(fault) if isinstance(fault, OSError) else fault
-            return web.json_response({"error": str(told), "code": told.code}, status=400)
+            error = in_words(fault) if isinstance(fault, OSError) else fault
+            return web.json_response({"error": str(error), "code": error.code}, status=400)
 
     return handle
 

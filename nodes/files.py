@@ -52,7 +52,7 @@ def load_by_name(name: str, strict: bool = False) -> Slider:
     path = lora_path(name)
     gone = f'LoRA "{shown(name)}" not found in models/loras, or it leads out of there. Press R to refresh the list.'
     need(path is not None, gone, "lora.not_found")
-    return load_slider(Path(str(path)), strict)
+    return load_slider(path, strict)
 
 
 def file_fingerprint(name: str) -> str:

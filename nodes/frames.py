@@ -30,7 +30,7 @@ def as_file(drawing: Image.Image, name: str) -> dict[str, str]:
     return {"filename": name, "subfolder": "", "type": "temp"}
 
 
-def frames_told(sweep: ShownSweep) -> dict[str, Any]:
+def scrubber_frames(sweep: ShownSweep) -> dict[str, Any]:
     """What the scrubber in the node reads: strengths, words, and for each frame a reference to its file, no pixels."""
     frames = sweep.frames()
     flat = frames.flatten(0, 1).movedim(1, -1)

@@ -10,8 +10,8 @@ from .frames import as_file
 def findings_shown(folder: str, dataset: Dataset, examination: Examination) -> dict[str, Any]:
     """Plain JSON: the choice it is about, the report in lines, the findings of each pair by the names of its files, the sheet."""
     pairs = []
-    for (positive, negative), words in examination.of_pairs:
-        pairs.append({"positive": positive.name, "negative": negative.name, "words": words})
+    for (positive, negative), texts in examination.of_pairs:
+        pairs.append({"positive": positive.name, "negative": negative.name, "words": texts})
     return {
         "folder": folder,
         "summary": examination.summary,

@@ -59,7 +59,7 @@ def chosen(library: str, file: str) -> PromptLibrary:
     path = library_path(file)
     message = f'Prompt library "{shown(file)}" is not in ComfyUI\'s input folder, or leads out of it. Copy it there.'
     need(path is not None, message, "prompts.outside")
-    return read_prompts(Path(str(path)))
+    return read_prompts(path)
 
 
 class SliderPromptLibrary(io.ComfyNode):

@@ -14,7 +14,7 @@ from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of,
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
-from .frames import as_image, frames_told
+from .frames import as_image, scrubber_frames
 from .graph_files import model_files
 from .inputs import SEEDS
 from .running import encoded_before
@@ -104,7 +104,7 @@ def shown(
     strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
     curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
     images = result.images.flatten(0, 1).movedim(1, -1)
-    preview = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [frames_told(sweep)]}
+    preview = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [scrubber_frames(sweep)]}
     return io.NodeOutput(strip, images, curve, report, sweep, ui=preview)
 
 

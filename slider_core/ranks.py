@@ -206,7 +206,7 @@ class Group(Ranks):
         own = torch.tensor([value, float(failed)], dtype=torch.float64)
         every = self._from_all(own)
         if any(bool(status[1]) for status in every) and not failed:
-            message, code = next(told for told in self._gathered(None) if told is not None)
+            message, code = next(fault for fault in self._gathered(None) if fault is not None)
             raise SharedError(message, code)
         return [float(status[0]) for status in every]
 

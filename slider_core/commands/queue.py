@@ -14,6 +14,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _write(results: Path, jobs: list[QueuedJob]) -> dict[str, Any]:
     counts = Counter(job.state for job in jobs)
-    summary = {"counts": dict(counts), "jobs": [job.as_dict() for job in jobs]}
+    summary = {"counts": dict(counts), "jobs": [asdict(job) for job in jobs]}
     atomic_write(results / SUMMARY, as_json(summary, indent=1).encode(), overwrite=True)
     return summary
 

@@ -313,9 +313,7 @@ def read_dataset(
         bucket, bucket_faults = read_bucket(bucket_spec, roots, step, len(specs), files)
         buckets.append(bucket)
         faults += bucket_faults
-    signs = {bucket_spec.sign for bucket_spec in specs}
-    for bucket in buckets:
-        signs |= signs_in(bucket)
+    signs = {bucket_spec.sign for bucket_spec in specs}.union(*map(signs_in, buckets))
     for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):
         if sign not in signs:
             faults.append(SliderError(f"No {side} bucket: give one folder a strength {advice} 0.", "dataset.side"))

@@ -19,8 +19,8 @@ from .pair_check import distance, gradient, luma
 SAME_PICTURE = 0.045  # the worst cell of a duplicate
 SHARPEST = 4  # pixels of a cell
 FEWEST = 3  # pairs that tell whether they belong together
-TOGETHER = 0.26  # how much more partners have in common than strangers, mean of the set,
-ALONE = 0.3  # of a pair whose partner is a stranger,
+TOGETHER = 0.26  # how much more partners have in common than images of different pairs, mean of the set,
+ALONE = 0.3  # of a pair with a wrong partner,
 OTHERS = 0.65  # and of the others then
 MOVED = 0.45  # mean of a set whose one side is moved as a whole, in its best place,
 REACH = 4  # among so many cells each way
@@ -30,7 +30,7 @@ BEST = 3  # of the four features: those in which two images have most in common
 
 @dataclass(frozen=True)
 class Belonging:
-    """How much more the partners have in common than strangers (a difference of correlations): of the set, and of each pair."""
+    """How much more partners have in common than images of different pairs, a difference of correlations: of the set, of each."""
 
     mean: float
     of_pairs: tuple[float, ...]
@@ -39,7 +39,7 @@ class Belonging:
     def unpaired(self) -> bool:
         return len(self.of_pairs) >= FEWEST and self.mean < TOGETHER
 
-    def strangers(self) -> list[int]:
+    def wrong_partners(self) -> list[int]:
         """The pairs whose two images do not belong together, where those of the others do."""
         found: list[int] = []
         if self.unpaired or len(self.of_pairs) < FEWEST:
@@ -69,9 +69,9 @@ def _belonging(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> Belo
     both = zip(_features(positive_NCSS), _features(negative_NCSS), strict=True)
     likeness = torch.stack([_apart(a).T @ _apart(b) for a, b in both]).sort(0).values[-BEST:].mean(0)
     partners = likeness.diagonal()
-    strangers = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
-    own = (partners - strangers) * (count - 1) / count  # centring alone makes strangers -1 / (count - 1)
-    return Belonging(float((partners - strangers).mean()), tuple(own.tolist()))
+    others = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
+    of_pairs = (partners - others) * (count - 1) / count  # centring alone makes the others -1 / (count - 1)
+    return Belonging(float((partners - others).mean()), tuple(of_pairs.tolist()))
 
 
 def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:

@@ -116,11 +116,11 @@ def _accused(cosine: list[torch.Tensor], signs: torch.Tensor, references: list[i
     rows = [references[column] for column in others]
     found = {}
     for pair in (signs < 0).nonzero()[:, 0].tolist():
-        words = []
+        means = []
         for cosine_NR in cosine:
             among = cosine_NR[rows][:, others]
             if float(among.sum()) / max(1, among.numel() - len(rows)) >= INFORMS:
-                words.append(float(cosine_NR[pair, others].mean()))
-        if words and min(words) < accuses and max(words) <= ACQUITS:
-            found[pair] = min(words)
+                means.append(float(cosine_NR[pair, others].mean()))
+        if means and min(means) < accuses and max(means) <= ACQUITS:
+            found[pair] = min(means)
     return found

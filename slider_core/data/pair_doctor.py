@@ -159,12 +159,12 @@ def _compared(pair: PairFigures, of_sides: set[Kind]) -> Iterator[Finding]:
 
 def _of_pair(pair: PairFigures, of_sides: set[Kind], together: Together) -> Iterator[Finding]:
     compared: list[Finding] = []
-    unpaired, stranger = together.unpaired, _among(pair, together.strangers)
+    unpaired, wrong_partner = together.unpaired, _among(pair, together.wrong_partners)
     if _among(pair, together.same):
         what = f"nothing differs between its positive and its negative ({pair.share:.2%})"
         yield _finding(Kind.IDENTICAL, pair.name, what, "Replace one of the two.")
     if not unpaired and min(pair.positive.contrast, pair.negative.contrast) >= FLAT:
-        if stranger:
+        if wrong_partner:
             what = f"its two pictures share no more than those of different pairs ({pair.share:.0%} differs)"
             yield _finding(Kind.UNRELATED, pair.name, what, "Check that they belong together.")
         else:
@@ -211,15 +211,15 @@ def _of_sides(sides: Mapping[Kind, float]) -> Iterator[Finding]:
 @dataclass(frozen=True)
 class Together:
     """What the pairs show together. `same`: those without a difference; of the rest, `differing`, are `belonging` and
-    `direction`. A pair is a stranger whose two images do not belong together; `unpaired`: all are. `moved`: (right, down) in
-    pixels by which all negatives lie off their positives, where that shows only together."""
+    `direction`. `wrong_partners`: pairs whose two images do not belong together; `unpaired`: all are such. `moved`: (right, down)
+    in pixels by which all negatives lie off their positives, where that shows only together."""
 
     same: list[PairFigures]
     differing: list[PairFigures]
     belonging: Belonging
     direction: Direction
     unpaired: bool
-    strangers: list[PairFigures]
+    wrong_partners: list[PairFigures]
     moved: tuple[int, int] | None = None
 
 
@@ -259,19 +259,19 @@ def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together
     direction = way_round(views)
     common = belonging(views, direction.signs)
     if len(differing) < FEWEST:  # too few to compare: each by itself
-        strangers = [pair for pair in differing if pair.unrelated and pair.shift is None]
-        unpaired = bool(pairs) and len(strangers) * 2 >= len(pairs)
-        return Together(same, differing, common, direction, unpaired, strangers)
+        wrong_partners = [pair for pair in differing if pair.unrelated and pair.shift is None]
+        unpaired = bool(pairs) and len(wrong_partners) * 2 >= len(pairs)
+        return Together(same, differing, common, direction, unpaired, wrong_partners)
     moved = moved_side(views) if common.unpaired else None
     if moved is not None:
         height, width = pairs[0].mask.shape
         pixels = round(moved[0] * width / CELLS), round(moved[1] * height / CELLS)
         return Together(same, differing, common, Direction({}, 0.0, False), False, [], pixels)
-    strangers = [differing[i] for i in common.strangers()]
-    kept = _others(differing, strangers)
-    if strangers and not common.unpaired:
+    wrong_partners = [differing[i] for i in common.wrong_partners()]
+    kept = _others(differing, wrong_partners)
+    if wrong_partners and not common.unpaired:
         direction = way_round(_views(kept))
-    return Together(same, kept, common, direction, common.unpaired, strangers)
+    return Together(same, kept, common, direction, common.unpaired, wrong_partners)
 
 
 def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:

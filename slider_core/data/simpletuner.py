@@ -254,8 +254,8 @@ def read_dataset_file(path: Path) -> tuple[list[BucketSpec], list[str]]:
         if count > 1:
             faults.append(SliderError(f'Two backends have the id "{name}".', "dataset_file.id"))
     if faults:
-        told = [SliderError(f"{path.name}: {fault}", fault.code) for fault in faults[:MOST_FAULTS]]
+        shown_faults = [SliderError(f"{path.name}: {fault}", fault.code) for fault in faults[:MOST_FAULTS]]
         if len(faults) > MOST_FAULTS:
-            told.append(SliderError(f"{path.name}: and {len(faults) - MOST_FAULTS} more faults.", "dataset_file.more"))
-        raise joined(told)
+            shown_faults.append(SliderError(f"{path.name}: and {len(faults) - MOST_FAULTS} more faults.", "dataset_file.more"))
+        raise joined(shown_faults)
     return buckets, notes

@@ -81,7 +81,7 @@ class Encoder:
         self.image_mark, self.text_mark = backend.encoder_fingerprints()
         self._conds: dict[str, Conditioning] = {}
 
-    def images(self, fitted: Sequence[Fitted], spec: DatasetSpec, on_image: Callable[[], object] = int) -> list[Encoded]:
+    def images(self, fitted: Sequence[Fitted], spec: DatasetSpec, on_image: Callable[[], None] | None = None) -> list[Encoded]:
         """Each image as it is fitted. One that is shown more than once, mirrored or with other partners, is decoded once."""
         places = defaultdict(list)
         for place, one in enumerate(fitted):
@@ -91,7 +91,8 @@ class Encoder:
             pixels = cache(partial(decode, fitted[same[0]].image_sample, spec))
             for place in same:
                 encoded[place] = self._image(fitted[place], spec, pixels)
-                on_image()
+                if on_image:
+                    on_image()
         return [encoded[place] for place in range(len(fitted))]
 
     def _image(self, fitted: Fitted, spec: DatasetSpec, pixels: Callable[[], Pixels]) -> Encoded:
