@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say_left_out(slider)
         settings = request.settings.for_model(host.likes)
         spec = SweepSpec(strengths, seeds, prompt=request.prompt, steps=settings.steps, cfg=settings.cfg)
+        names = ("strip.png", "sweep.json")
         if request.library is not None:
             say(request.library.summary(args.strength))
+            names = ("prompts.png", "prompts.json")
+        check_writable(args.out, *names)
         if isinstance(host, TinyHost):
             return _on_tiny(args, spec, slider, request.library)
         return _on_model(args, host, spec, slider, request)
@@ -71,10 +75,9 @@ def _on_tiny(args: argparse.Namespace, spec: SweepSpec, slider: Slider, library:
     backend = TinyBackend()
     info = None if args.raw else slider.info
     if library is not None:
-        spec = dataclasses.replace(spec, strengths=(args.strength,))
-        return draw_prompts(library, args.strength, backend, slider, spec, info, args.out)
+        pictures = draw_prompts(library, args.strength, backend, slider, spec, info)
+        return _write_library(args, library, pictures, slider.info)
     adapter = Adapter.from_weights(backend.module, slider.weights)
-    check_writable(args.out, "strip.png", "sweep.json")
     result, curve = measured_sweep(backend, adapter, spec, info)
     lines = table(spec.strengths, curve.mean, curve.kept)
     return _write(args, result, {"mean": curve.mean, "kept": curve.kept}, lines)
@@ -82,11 +85,11 @@ def _on_tiny(args: argparse.Namespace, spec: SweepSpec, slider: Slider, library:
 
 def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Slider, request: SamplingRequest) -> dict[str, Any]:
     units = Units.RAW if args.raw else Units.CALIBRATED
-    check_writable(args.out, "strip.png", "sweep.json")
     drawing = host.drawing(request, args.picture_size)
     if request.library is not None:
         images = host.library(slider, request.library, drawing, args.strength, units)
-        return _write_library(args, request.library, images, slider.info)
+        pictures = [(place, drawing.sampling.seed, image) for place, image in enumerate(images)]
+        return _write_library(args, request.library, pictures, slider.info)
     result, summary = host.sweep(slider, drawing, spec, units)
     lines = figures(result)
     how = drawing.sampling
@@ -111,14 +114,19 @@ def _write(args: argparse.Namespace, result: SweepResult, measures: dict[str, An
     return report
 
 
-def _write_library(args: argparse.Namespace, library: PromptLibrary, images: torch.Tensor, info: SliderInfo) -> dict[str, Any]:
-    """A PNG of each entry, prompts.png and prompts.json."""
+def _write_library(
+    args: argparse.Namespace, library: PromptLibrary, pictures: Sequence[tuple[int, int, torch.Tensor]], info: SliderInfo
+) -> dict[str, Any]:
+    """A PNG of each (place in the library, seed, picture), prompts.png and prompts.json."""
     files = []
     labels = []
-    for place, entry in enumerate(library.entries):
-        files.append(f"{place + 1:03}.png")
-        labels.append((entry.name, entry.at(args.strength)))
-        atomic_write(args.out / files[-1], png(to_pil(images[place])), overwrite=True)
+    for place, seed, picture in pictures:
+        entry = library.entries[place]
+        plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
+        files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
+        labels.append((f"{entry.name} {seed}", entry.at(args.strength)))
+        atomic_write(args.out / files[-1], png(to_pil(picture)), overwrite=True)
+    images = torch.stack([picture for _, _, picture in pictures])
     atomic_write(args.out / "prompts.png", png(draw_entries(images, labels, info.name, LEAST_CELL)), overwrite=True)
     entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(args.strength)} for entry in library.entries}
     report = {"entries": entries, "images": files}

@@ -7,26 +7,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..config.sweep import SweepSpec
-from ..data.fitting import to_pil
 from ..lora.info import SliderInfo
-from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..use.plot_curves import label
-from ..use.plot_grids import draw_entries
 from ..use.prompt_library import PromptEntry, PromptLibrary
 from ..use.sweep import SweepResult, sweep, sweep_library
-from ..use.sweep_export import as_json, png
 from .faces import CLASSES, CONTINUOUS, UNIFORM_STD, Face, measure, sample_faces
 from .model import TinyBackend
 
@@ -121,18 +114,11 @@ def measured_sweep(
 
 
 def draw_prompts(
-    library: PromptLibrary,
-    strength: float,
-    backend: TinyBackend,
-    slider: Slider,
-    spec: SweepSpec,
-    info: SliderInfo | None,
-    out: Path,
-) -> dict[str, Any]:
-    """Each entry at its own strength, or at `strength`, for every seed: a PNG of each in `out`, with prompts.png and .json."""
-    check_writable(out, "prompts.png", "prompts.json")
+    library: PromptLibrary, strength: float, backend: TinyBackend, slider: Slider, spec: SweepSpec, info: SliderInfo | None
+) -> list[tuple[int, int, torch.Tensor]]:
+    """(place in the library, seed, picture (3, H, W)) of each entry at its own strength, or at `strength`, for every seed."""
     adapter = Adapter.from_weights(backend.module, slider.cut().weights)
-    images: dict[tuple[int, int], torch.Tensor] = {}  # by place in the library and seed
+    pictures = []
     for seed in spec.seeds:
 
         def sample(entry: PromptEntry, strengths: Sequence[float], seed: int = seed) -> torch.Tensor:
@@ -140,23 +126,8 @@ def draw_prompts(
             return sampler(backend, adapter, one, info or SliderInfo())(strengths, seed)
 
         for place, drawn in enumerate(sweep_library(library, (strength,), sample)):
-            images[place, seed] = drawn[0]
-    files = []
-    labels = []
-    pictures = []
-    for place, seed in sorted(images):
-        entry = library.entries[place]
-        plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
-        files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
-        labels.append((f"{entry.name} {seed}", entry.at(strength)))
-        pictures.append(images[place, seed])
-        atomic_write(out / files[-1], png(to_pil(pictures[-1])), overwrite=True)
-    grid = draw_entries(torch.stack(pictures), labels, slider.info.name, 128)
-    atomic_write(out / "prompts.png", png(grid), overwrite=True)
-    entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(strength)} for entry in library.entries}
-    report = {"entries": entries, "images": files}
-    atomic_write(out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
-    return report
+            pictures.append((place, seed, drawn[0]))
+    return sorted(pictures, key=lambda picture: picture[:2])
 
 
 def table(strengths: Sequence[float], mean: dict[str, list[float]], kept: dict[str, list[float]]) -> str:
