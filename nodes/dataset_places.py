@@ -9,15 +9,13 @@ import folder_paths
 
 from ..slider_core.config.checks import SliderError, need
 from ..slider_core.config.regular_files import inside, is_folder
-from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS
-from ..slider_core.data.bucket_files import TABLES
+from ..slider_core.data.bucket_files import TABLES, endings
 from ..slider_core.data.bucket_spec import BucketSpec
 from ..slider_core.data.buckets import Bucket, joined, read_bucket
 from ..slider_core.data.dataset import sides_named
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
-IMAGES = frozenset((*IMAGE_ENDINGS, *CLIP_ENDINGS))
 DEPTH = 3  # how deep below a root a dataset is looked for
 NO_FOLDER = "none"
 NOTHING = (
@@ -61,7 +59,7 @@ def datasets(root: Path) -> list[str]:
 def holds_images(folder: Path) -> bool:
     """Whether an image or a clip lies right in a folder."""
     try:
-        return any(path.suffix.lower() in IMAGES for path in folder.iterdir())
+        return any(path.suffix.lower() in endings() for path in folder.iterdir())
     except OSError:
         return False
 
@@ -79,7 +77,7 @@ def _is_json(name: str) -> bool:
 def json_files(names: Iterable[str]) -> list[str]:
     """The JSON files among those of a folder, but for captions, which are named as an image beside them."""
     files = [Path(name) for name in names]
-    images = {file.stem for file in files if file.suffix.lower() in IMAGES}
+    images = {file.stem for file in files if file.suffix.lower() in endings()}
     return [file.name for file in files if _is_json(file.name) and file.stem not in images]
 
 
@@ -89,7 +87,7 @@ def image_folders() -> list[str]:
         here.as_posix()
         for root in roots()
         for here, _, files in walked(root)
-        if here.parts and any(Path(name).suffix.lower() in IMAGES for name in files)
+        if here.parts and any(Path(name).suffix.lower() in endings() for name in files)
     }
     return [NO_FOLDER, *sorted(found)]
 

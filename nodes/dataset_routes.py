@@ -17,7 +17,7 @@ from server import PromptServer
 
 from ..slider_core.config.checks import SliderError, in_words, need, parse_json
 from ..slider_core.config.regular_files import inside
-from ..slider_core.data.bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, LEAST_SIDE, MOST_PIXELS, plugin_endings
+from ..slider_core.data.bitmap import CLIP_ENDINGS, LEAST_SIDE, MOST_PIXELS, image_endings
 from ..slider_core.data.bucket_spec import Unequal
 from ..slider_core.data.bucket_text import has_strengths
 from ..slider_core.data.dataset import sides_named
@@ -47,9 +47,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 def limits() -> dict[str, Any]:
     """What a file must be to be taken."""
-    images = (*IMAGE_ENDINGS, *plugin_endings())
     most_bytes = round(args.max_upload_size * 1024 * 1024)
-    return {"images": images, "clips": CLIP_ENDINGS, "bytes": most_bytes, "pixels": MOST_PIXELS, "side": LEAST_SIDE}
+    return {"images": image_endings(), "clips": CLIP_ENDINGS, "bytes": most_bytes, "pixels": MOST_PIXELS, "side": LEAST_SIDE}
 
 
 def editable(name: str) -> Path:

@@ -69,6 +69,11 @@ def plugin_endings() -> tuple[str, ...]:
     return tuple(readable)
 
 
+def image_endings() -> tuple[str, ...]:
+    """What an image may end in on this machine."""
+    return (*IMAGE_ENDINGS, *plugin_endings())
+
+
 @contextmanager
 def _strict() -> Iterator[None]:
     """Pillow with our limits: images cut short are an error, and so is anything that grows beyond twice MOST_PIXELS."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -92,12 +92,16 @@ def by_number(name: str) -> list[tuple[bool, int, str]]:
     return key
 
 
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """By name, the numbers in it by value."""
+    return sorted(paths, key=lambda path: (by_number(path.name), path.name))
+
+
 def frame_files(path: Path) -> list[Path]:
     """The images in a folder of frames, in their order."""
-    endings = (*IMAGE_ENDINGS, *bitmap.plugin_endings())
     with bitmap.naming(path, "Folder"):
-        files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.name[0] != "."]
-    return sorted(files, key=lambda file: (by_number(file.name), file.name))
+        files = [file for file in path.iterdir() if file.suffix.lower() in bitmap.image_endings() and file.name[0] != "."]
+    return in_order(files)
 
 
 def _animation(path: Path, frames: int, background: Colour) -> list[Image.Image]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ..config.checks import need, shown
 from ..config.regular_files import is_folder, naming
-from .bitmap import CLIP_ENDINGS, IMAGE_ENDINGS, PLUGINS, plugin_endings
-from .bitmap_clip import by_number
+from .bitmap import CLIP_ENDINGS, PLUGINS, image_endings
+from .bitmap_clip import in_order
 
 CAPTION_ENDINGS = (".txt", ".caption", ".json")  # the first that lies beside an image counts
 TABLES = ("metadata.csv", "metadata.jsonl")  # rows about images
@@ -67,16 +67,11 @@ class BucketFiles:
 
 def endings() -> tuple[str, ...]:
     """What an image or a clip may end in, on this machine."""
-    return (*IMAGE_ENDINGS, *plugin_endings(), *CLIP_ENDINGS)
+    return (*image_endings(), *CLIP_ENDINGS)
 
 
 def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in IGNORED
-
-
-def in_order(paths: Sequence[Path]) -> list[Path]:
-    """By name, the numbers in it by value."""
-    return sorted(paths, key=lambda path: (by_number(path.name), path.name))
 
 
 def walked(folder: Path, clips: bool, found: BucketFiles, deep: int = 0, above: tuple[str, ...] = ()) -> Iterator[Path]:
@@ -86,7 +81,7 @@ def walked(folder: Path, clips: bool, found: BucketFiles, deep: int = 0, above: 
         found.line([folder], "not read: a folder too deep, or a link that goes round")
         return
     with naming("Folder", folder, "folder.unreadable"):
-        content = in_order(list(folder.iterdir()))
+        content = in_order(folder.iterdir())
     found.seen += len(content)
     many = f"{found.folder} holds more than {MOST_FILES} files and folders. Give the folder of the images themselves."
     need(found.seen <= MOST_FILES, many, "folder.too_many")
@@ -169,7 +164,7 @@ def _twin_masks(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
     for side in sides:
         if not side.is_dir():
             continue
-        masks = {path.stem.lower(): path for path in side.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
+        masks = {path.stem.lower(): path for path in side.iterdir() if path.suffix.lower() in image_endings()}
         for image in images:
             if image.parent == folder and image.stem.lower() in masks:
                 twins[image] = masks[image.stem.lower()]

@@ -20,8 +20,7 @@ from typing import Any
 
 from ..config.checks import SliderError, all_are, clean_text, is_number, need, parse_json, reason, shown
 from ..config.regular_files import inside, open_file, read_text
-from .bitmap import IMAGE_ENDINGS
-from .bucket_files import TABLES, BucketFiles
+from .bucket_files import TABLES, BucketFiles, endings
 from .bucket_spec import BucketSpec, CaptionFrom
 
 CAPTION_KEYS = ("caption", "prompt", "text", "description", "tags")
@@ -161,7 +160,7 @@ def has_strengths(folder: Path) -> bool:
     tables = []
     for path in filter(Path.is_file, folder.iterdir()):
         ending = path.suffix.lower()
-        if ending in IMAGE_ENDINGS:
+        if ending in endings():
             images.add(path.stem)
         elif path.name.lower() in TABLES:
             tables.append(path)

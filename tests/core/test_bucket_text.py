@@ -13,6 +13,7 @@ from core.test_bucket_files import put
 
 from slider_core.config.training import Objective, TrainSpec
 from slider_core.data.bucket_spec import BucketSpec, CaptionFrom, Pairing
+from slider_core.data.bucket_text import has_strengths
 from slider_core.data.buckets import read_bucket
 from slider_core.data.dataset import bucket_folders, read_dataset, sides_named
 from slider_core.data.folder_leftovers import leftovers
@@ -174,6 +175,12 @@ def graded(root: Path, how: str) -> None:
     else:
         lines = [f"{row['file_name']},{row['strength']}" for row in rows]
         (root / "metadata.csv").write_text("\n".join(["file_name,slider_strength", *lines]), encoding="utf-8")
+
+
+def test_a_clip_has_a_strength_of_its_own_as_an_image_has(tmp_path: Path) -> None:
+    (tmp_path / "1.mp4").write_bytes(b"")
+    (tmp_path / "1.json").write_text('{"strength": 1}', encoding="utf-8")
+    assert has_strengths(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["json", "csv", "jsonl"])
