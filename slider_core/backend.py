@@ -182,9 +182,6 @@ class Backend(Protocol):
         """The prompt with an image for an edit model to edit, encoded. SliderError, here or in `prepare`, where the model takes
         none."""
 
-    def prompt_to_device(self, value: Any) -> Any:
-        """The `value` of a Conditioning that was kept on disk, as `encode_prompt` would have given it."""
-
     def encoder_fingerprints(self) -> tuple[str, str]:
         """Short hashes of what encodes images and what encodes prompts: another encoder has another hash."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import count
+from typing import Any
 
 import torch
 
@@ -97,39 +98,41 @@ class Encoder:
 
     def _image(self, fitted: Fitted, spec: DatasetSpec, pixels: Callable[[], Pixels]) -> Encoded:
         """One image from the disk, or encoded; `pixels` is asked only then."""
+
+        def encode() -> list[torch.Tensor | None]:
+            image, mask = pixels().fitted(fitted)
+            latent = self.backend.encode_images(image[None])[0].float().cpu().clone()
+            if mask is not None:
+                mask = torch.nn.functional.interpolate(mask[None], latent.shape[-2:], mode="area")[0].clone()
+            return [latent, mask]
+
         at = f"{fitted.width}x{fitted.height} {fitted.place} {fitted.crop.value} {fitted.flip}"
         look = f"{spec.background} {spec.alpha.value} {spec.frames}"
-        key = ""
-        stored = None
-        if self.disk:
-            key = self.disk.key("image", self.image_mark, fitted.image_sample.content, at, look)
-            stored = self.disk.get(key)
-        if isinstance(stored, list) and len(stored) == 2 and isinstance(stored[0], torch.Tensor):
-            return stored[0], stored[1]
-        image, mask = pixels().fitted(fitted)
-        latent = self.backend.encode_images(image[None])[0].float().cpu().clone()
-        if mask is not None:
-            mask = torch.nn.functional.interpolate(mask[None], latent.shape[-2:], mode="area")[0].clone()
-        if self.disk:
-            self.disk.put(key, [latent, mask])
+        made_of = ("image", self.image_mark, fitted.image_sample.content, at, look)
+        latent, mask = self.kept(made_of, encode, _is_encoded)
         return latent, mask
 
     def conditioning(self, text: str) -> Conditioning:
         """A caption's encoding, once per text."""
         if text not in self._conds:
-            self._conds[text] = self._encode_text(text)
+            value = self.kept(("text", self.text_mark, text), lambda: self.backend.encode_prompt(text).value)
+            self._conds[text] = Conditioning(text, value)
         return self._conds[text]
 
-    def _encode_text(self, text: str) -> Conditioning:
-        if not self.disk:
-            return self.backend.encode_prompt(text)
-        key = self.disk.key("text", self.text_mark, text)
-        stored = self.disk.get(key)
-        if stored is not None:
-            return Conditioning(text, self.backend.prompt_to_device(stored))
-        encoded = self.backend.encode_prompt(text)
-        self.disk.put(key, encoded.value)
-        return encoded
+    def kept(self, made_of: Sequence[str], make: Callable[[], Any], sound: Callable[[Any], bool] = lambda _value: True) -> Any:
+        """What `make` gives, or what it gave before for the same texts, where that lies on disk and is `sound`."""
+        if self.disk is None:
+            return make()
+        key = self.disk.key(*made_of)
+        value = self.disk.get(key)
+        if value is None or not sound(value):
+            value = make()
+            self.disk.put(key, value)
+        return value
+
+
+def _is_encoded(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], torch.Tensor)
 
 
 def encode(

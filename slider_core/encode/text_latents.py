@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -105,18 +106,15 @@ class _LatentMaker:
 
     def at_prompt(self, prompt: str, numbers: range, shape: torch.Size) -> torch.Tensor:
         """(len(numbers), ...) at a target prompt, from the noise of those numbers."""
-        disk = self.encoder.disk
-        if not disk:
-            return self._made(prompt, numbers, shape)
         spec = self.text_slider
-        how = f"{numbers.start} {len(numbers)} {tuple(shape)} {spec.steps} {spec.cfg} {spec.seed}"
         backend = self.encoder.backend
-        key = disk.key("words", backend.name, backend.drawn_by(), self.encoder.text_mark, prompt, how)
-        stored = disk.get(key)
-        if isinstance(stored, torch.Tensor) and stored.shape == (len(numbers), *shape):
-            return stored
-        latents = self._made(prompt, numbers, shape)
-        disk.put(key, latents)
+        how = f"{numbers.start} {len(numbers)} {tuple(shape)} {spec.steps} {spec.cfg} {spec.seed}"
+        made_of = ("words", backend.name, backend.drawn_by(), self.encoder.text_mark, prompt, how)
+
+        def sound(value: Any) -> bool:
+            return isinstance(value, torch.Tensor) and value.shape == (len(numbers), *shape)
+
+        latents: torch.Tensor = self.encoder.kept(made_of, lambda: self._made(prompt, numbers, shape), sound)
         return latents
 
     def _made(self, prompt: str, numbers: range, shape: torch.Size) -> torch.Tensor:

@@ -118,9 +118,6 @@ class ComfyBackend:
     def with_reference(self, cond: Conditioning, latent_CHW: torch.Tensor) -> Conditioning:
         return with_reference(cond, self.patcher.model.process_latent_out(latent_CHW[None].clone()))
 
-    def prompt_to_device(self, value: Any) -> Any:
-        return value  # ComfyUI moves a conditioning to the model when it samples
-
     def encoder_fingerprints(self) -> tuple[str, str]:
         images = f"{module_fingerprint(self._vae.first_stage_model)} {type(self.patcher.model.latent_format).__name__}"
         if self._clip is None:  # images alone are encoded

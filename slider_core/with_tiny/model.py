@@ -265,9 +265,6 @@ class TinyBackend:
         message = "The built-in model takes no reference images: set reference to none."
         raise SliderError(message, "reference.not_taken")
 
-    def prompt_to_device(self, value: torch.Tensor) -> torch.Tensor:
-        return value
-
     def encoder_fingerprints(self) -> tuple[str, str]:
         return f"{self.name} pixels", f"{self.name} {module_fingerprint(self._text)}"
 

@@ -65,9 +65,6 @@ class LinearBackend:
     def encode_prompt(self, text: str) -> Conditioning:
         return Conditioning(text, None)
 
-    def prompt_to_device(self, value: object) -> object:
-        return value
-
     def encoder_fingerprints(self) -> tuple[str, str]:
         return "pixels", "nothing"
 
