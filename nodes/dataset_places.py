@@ -27,8 +27,8 @@ NOTHING = (
 def roots() -> list[Path]:
     """Where the user's datasets may lie: ComfyUI's own dataset folders, then the input folder."""
     names = folder_paths.folder_names_and_paths
-    own = folder_paths.get_folder_paths("datasets") if "datasets" in names else []
-    return [Path(p) for p in (*own, folder_paths.get_input_directory())]
+    folders = folder_paths.get_folder_paths("datasets") if "datasets" in names else []
+    return [Path(p) for p in (*folders, folder_paths.get_input_directory())]
 
 
 def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -142,11 +142,11 @@ def name_of(choice: str) -> str:
 def locate(name: str) -> Path:
     """The folder or dataset file of a choice: what the list shows and nothing else. SliderError when it is gone."""
     need(name != NO_FOLDER, NOTHING, "dataset.none")
-    own = name.removeprefix(DEMO_PREFIX)
-    for root in [DEMO] if own != name else roots():
-        if own in datasets(root):
+    relative = name.removeprefix(DEMO_PREFIX)
+    for root in [DEMO] if relative != name else roots():
+        if relative in datasets(root):
             message = f'Dataset "{name}" leads outside the folders for datasets. Copy it there.'
-            need(own != name or inside(root / own, roots()), message, "dataset.outside")
-            return root / own
+            need(relative != name or inside(root / relative, roots()), message, "dataset.outside")
+            return root / relative
     places = ", ".join(str(root) for root in roots())
     raise SliderError(f'Dataset folder "{name}" not found under {places}. Press R to refresh the list.', "dataset.not_found")

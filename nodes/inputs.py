@@ -31,13 +31,13 @@ def settings_input() -> io.DynamicCombo.Input:
     still the family's."""
     samplers = [AUTO, *comfy.samplers.KSampler.SAMPLERS]
     schedulers = [AUTO, *comfy.samplers.KSampler.SCHEDULERS]
-    own = [
+    fields = [
         option("steps", io.Int, 0, SAMPLER_STEPS, min=0, max=1000),
         option("cfg", io.Float, 0.0, GUIDANCE, min=0.0, max=100.0, step=0.1, round=0.01),
         option("sampler_name", io.Combo, AUTO, AS_KSAMPLER, options=samplers),
         option("scheduler", io.Combo, AUTO, AS_KSAMPLER, options=schedulers),
     ]
-    return chooser("settings", SETTINGS, {AUTO: [], MANUAL: own})
+    return chooser("settings", SETTINGS, {AUTO: [], MANUAL: fields})
 
 
 def units_input() -> io.Combo.Input:

@@ -103,13 +103,13 @@ class SliderPairMaker(io.ComfyNode):
 
 
 def _concept(concept: str) -> PairPrompts:
-    own = own_files()
-    if concept in own:
-        return read_concept(own[concept])
-    known = shipped_concepts()
+    own_concepts = own_files()
+    if concept in own_concepts:
+        return read_concept(own_concepts[concept])
+    shipped = shipped_concepts()
     message = f'Slider Pair Maker: no concept is named "{shown(concept)}". Press R to refresh the list.'
-    need(concept in known, message, "pair_prompts.not_found")
-    return known[concept]
+    need(concept in shipped, message, "pair_prompts.not_found")
+    return shipped[concept]
 
 
 def _saved(folder: str, made: DrawnPairs, drawn_by: dict[str, Any]) -> io.NodeOutput:

@@ -191,25 +191,25 @@ class SliderTrainStep(io.ComfyNode):
         old_name: str = OldName.CONTINUE.value,
         **sockets: Any,
     ) -> io.NodeOutput:
-        given = TrainSockets(**sockets)
+        connected = TrainSockets(**sockets)
         files = model_files(cls.hidden.prompt)
-        likes = preferences_of(model, files, Distilled.AUTO if given.sampling is None else given.sampling.distilled)
-        own = {"steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
-        choices = replace(given.options or NO_OPTIONS, name=clean_text(name).strip() or dataset.name or NAMELESS, **own)
-        drawn_with_one = given.sampling is not None and has_reference(given.sampling.positive)
+        likes = preferences_of(model, files, Distilled.AUTO if connected.sampling is None else connected.sampling.distilled)
+        numbers = {"steps": steps, "learning_rate": learning_rate, "training_seed": training_seed}
+        choices = replace(connected.options or NO_OPTIONS, name=clean_text(name).strip() or dataset.name or NAMELESS, **numbers)
+        drawn_with_one = connected.sampling is not None and has_reference(connected.sampling.positive)
         reference = dataset.spec.reference_note(choices.sides == Sides.PLUS.value, drawn_with_one)
         took = " ".join(filter(None, [reference, choices.taken(likes)]))
         choices = choices.for_model(likes)
         name, spec = choices.name, choices.train_spec()
         restart = old_name == OldName.RESTART.value
         preview = None
-        if given.sampling is not None:
-            preview = live_preview(given.sampling, model, files, clip, choices.strip_strengths, choices.strip_every)
+        if connected.sampling is not None:
+            preview = live_preview(connected.sampling, model, files, clip, choices.strip_strengths, choices.strip_every)
             took = f"{took} {preview.drawing.summary}".strip()
-        targets = given.targets or automatic_targets(model)
-        backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, given.control, spec.checkpointing)
+        targets = connected.targets or automatic_targets(model)
+        backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, connected.control, spec.checkpointing)
         layers = targets.selection.targets
-        request = TrainingRequest(name, dataset, targets.spec, spec, layers, given.start_from, choices.resolution)
+        request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
         until = end_of_run(run.step, choices.steps_per_run, steps or run.trainer.ready_at)
         place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))

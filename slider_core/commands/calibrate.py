@@ -16,7 +16,7 @@ from ..train.calibration import calibrated
 from ..train.measurement import measure_any
 from .datasets import add_dataset, add_text_options, training_data
 from .hosts import add_host, opened
-from .options import Commands, Shared, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number, strict
+from .options import Commands, Shared, add_strict, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number
 from .train import encoding
 
 
@@ -26,7 +26,7 @@ def add(commands: Commands, shared: Shared) -> None:
     add_dataset(command)
     add_text_options(command)
     command.add_argument("--slider", type=Path, required=True, help="a slider, or any LoRA")
-    strict(command)
+    add_strict(command)
     command.add_argument("--seed", type=seed_number, default=0, help="noise of the measurement")
     command.add_argument("--resolution", type=number_or_0, default=0, help="pixels, the side of a square; 0: the family's")
     command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")

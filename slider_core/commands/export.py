@@ -11,14 +11,14 @@ from ..config.lora import FileDtype, FileFormat
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import load_slider, lost_to
 from .hosts import add_host, opened
-from .options import Commands, Shared, need_ending, refuse_existing, say, strict
+from .options import Commands, Shared, add_strict, need_ending, refuse_existing, say
 
 
 def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("export", parents=shared, help="write a slider in another format or number format")
     add_host(command)
     command.add_argument("--slider", type=Path, required=True, help="a slider, any LoRA, or a PEFT folder")
-    strict(command)
+    add_strict(command)
     command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {values_of(FileFormat)}")
     command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")
     command.add_argument("--out", type=Path, required=True, help="the file to write; a folder with --format peft")

@@ -39,13 +39,13 @@ def add_host(command: argparse.ArgumentParser) -> None:
 
 def wants_comfy(args: argparse.Namespace) -> bool:
     """Whether a model of ComfyUI is meant. SliderError where it is not clear which."""
-    given = [f"--{name}" for name in FROM if getattr(args, name)]
-    need(len(given) < 2, f"{' and '.join(given)} each name a model: give one of them.", "host.two_models")
-    if args.backend != "comfy" and not given:
+    named = [f"--{name}" for name in FROM if getattr(args, name)]
+    need(len(named) < 2, f"{' and '.join(named)} each name a model: give one of them.", "host.two_models")
+    if args.backend != "comfy" and not named:
         return False
-    need(args.backend != "tiny", f"{''.join(given)} goes with --backend comfy.", "host.tiny")
+    need(args.backend != "tiny", f"{''.join(named)} goes with --backend comfy.", "host.tiny")
     need(
-        bool(given), "--backend comfy needs a model: --checkpoint, or --model with --clip and --vae, or --graph.", "host.no_model"
+        bool(named), "--backend comfy needs a model: --checkpoint, or --model with --clip and --vae, or --graph.", "host.no_model"
     )
     return True
 

@@ -28,7 +28,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def strict(command: argparse.ArgumentParser) -> None:
+def add_strict(command: argparse.ArgumentParser) -> None:
     """The option to take a LoRA file whole or not at all."""
     command.add_argument("--strict", action="store_true", help="an error where a part of the LoRA file cannot be applied")
 

@@ -97,8 +97,8 @@ def read_queue(path: Path, common: Sequence[str], folder: Path) -> list[QueuedJo
         out = str(row.get("out") or "")
         name = str(row.get("name") or Path(out or str(row.get("dataset") or f"slider{number}")).stem)
         check_file_name(name, f"{where}: name")
-        given = [] if out else [f"--out={folder / name}{ENDING}"]
-        jobs.append(QueuedJob(name, ["train", "--strip", "--strip-every=0", *common, *given, f"--name={name}", *words]))
+        place = [] if out else [f"--out={folder / name}{ENDING}"]
+        jobs.append(QueuedJob(name, ["train", "--strip", "--strip-every=0", *common, *place, f"--name={name}", *words]))
     for name, count in Counter(job.name for job in jobs).items():
         need(count == 1, f'Queue {path}: {count} jobs are named "{name}": give each a name of its own.', "queue.name_twice")
     return jobs

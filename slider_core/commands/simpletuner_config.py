@@ -170,8 +170,8 @@ def _lora_type(config: ReadConfig, key: str) -> None:
     kind = str(config.values[key]).lower()
     message = f'{config.path}: lora_type {shown(kind)} is not known: "standard" or "lycoris".'
     need(kind in ("standard", "lycoris"), message, "config.lora_type")
-    given = kind == "standard" or config.values.get("lycoris_config")
-    need(bool(given), f"{config.path}: lora_type lycoris needs a lycoris_config.", "config.lycoris_config")
+    complete = kind == "standard" or config.values.get("lycoris_config")
+    need(bool(complete), f"{config.path}: lora_type lycoris needs a lycoris_config.", "config.lycoris_config")
     config.take(key)
 
 

@@ -28,7 +28,7 @@ from ..use.sweep_export import as_json, png
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import draw_prompts, measured_sweep, table
 from .hosts import Host, add_host, opened
-from .options import Commands, Shared, say, say_left_out, strict, whole_number
+from .options import Commands, Shared, add_strict, say, say_left_out, whole_number
 from .strips import add_sampling, sampling_request
 from .tiny_host import TinyHost
 
@@ -39,7 +39,7 @@ def add(commands: Commands, shared: Shared) -> None:
     command = commands.add_parser("sweep", parents=shared, help="images over strengths and seeds, measured")
     add_host(command)
     command.add_argument("--slider", type=Path, required=True, help="the slider's file, or any LoRA")
-    strict(command)
+    add_strict(command)
     command.add_argument("--strengths", default="-2,-1,0,1,2", help="a list, or start:stop:step, as --strengths=-2:2:1")
     command.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
     command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many seeds, counted up from --picture-seed")

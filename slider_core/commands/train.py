@@ -34,7 +34,7 @@ from ..train.trainings_driver import TrainingRequest, calibrate_run, train, unti
 from .choices import adapter_spec, add_flags, train_choices
 from .datasets import add_dataset, add_text_options, training_data
 from .hosts import Host, add_host, opened, wants_comfy
-from .options import Commands, Progress, Shared, need_ending, refuse_existing, say, say_left_out, strict
+from .options import Commands, Progress, Shared, add_strict, need_ending, refuse_existing, say, say_left_out
 from .strips import Strip, add_sampling, strip_of
 from .tiny_host import TinyHost
 
@@ -56,7 +56,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_sampling(command, "drawn while it trains, in place of --prompt")
     command.add_argument("--strip", action="store_true", help="draw a strip without a prompt too: of the first caption")
     command.add_argument("--start-from", type=Path, help="a slider or LoRA to go on from, with its own layers and algorithm")
-    strict(command)
+    add_strict(command)
     command.add_argument("--dtype", default=FileDtype.FP32.value, help=f"number format of the file: {values_of(FileDtype)}")
     command.add_argument("--format", default=FileFormat.NATIVE.value, help=f"of the file: {values_of(FileFormat)}")
     command.add_argument("--config", metavar="FILE", help="SimpleTuner's config.json: its options, before those given here")

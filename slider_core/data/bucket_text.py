@@ -46,11 +46,11 @@ class BucketText:
     def __post_init__(self) -> None:
         for table in self.files.tables:
             rows = _table(table, self.roots)
-            known = {table.parent / name: row for name, row in rows.items()}
+            by_path = {table.parent / name: row for name, row in rows.items()}
             images = set(self.files.images)
-            gone = [path for path in known if path not in images]
+            gone = [path for path in by_path if path not in images]
             self.files.line(gone, f"named in {table.name}, but no image of this bucket")
-            self.rows |= known
+            self.rows |= by_path
         self._leave_out_notes()
 
     def _leave_out_notes(self) -> None:

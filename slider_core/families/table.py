@@ -87,8 +87,8 @@ def _variant(family: Family, files: Sequence[str], distilled: Distilled) -> tupl
     if finding is not None:
         return _general(family.title, plain, finding.kind, finding.steps), finding.name
     if distilled is Distilled.YES and not plain.few_step:
-        own = (variant for variant in family.variants if variant.few_step)
-        return next(own, _general(family.title, plain, ASKED, 0)), ASKED.name
+        distilled_variants = (variant for variant in family.variants if variant.few_step)
+        return next(distilled_variants, _general(family.title, plain, ASKED, 0)), ASKED.name
     return plain, reason
 
 
