@@ -100,12 +100,7 @@ class SliderPromptLibrary(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        library: str,
-        file: str,
-        strength: float,
-        options: SweepOptions | None = None,
-        **inputs: Any,
+        cls, library: str, file: str, strength: float, options: SweepOptions | None = None, **inputs: Any
     ) -> io.NodeOutput:
         prompts = chosen(library, file)
         if not is_drawn(inputs):

@@ -159,42 +159,6 @@ TEXT = (
     _flag(_P, "--latents-steps", "steps", "steps in which one is made", whole_number(1000)),
     _flag(_P, "--latents-cfg", "cfg", "guidance scale while they are made; 1: none", float),
 )
-ALONE = {"training": ("preset",)}  # rows that no node has
-MODEL = "--checkpoint, --model, --graph"
-# inputs without a row: what other nodes' outputs go into, what only decides which others are shown; and what stands for them
-ELSEWHERE = {
-    "training": {
-        "model": MODEL,
-        "clip": "--clip",
-        "vae": "--vae",
-        "dataset": "--dataset",
-        "targets": "--layers and what follows it",
-        "start_from": "--start-from",
-        "sampling": "--prompt, --prompts",
-        "control": "--graph",
-        "name": "--name",
-        "old_name": "--resume, --overwrite",
-        "checkpoints": "--checkpoint-every, 0 for never",
-        "options": "every option",
-    },
-    "targets": {"model": MODEL, "control_net": "none: that is trained in the graph", "options": "every option"},
-    "dataset": {"folder": "--dataset", "options": "every option"},
-    "text": {
-        "target": "--target",
-        "positive": "--positive",
-        "negative": "--negative",
-        "dataset": "--dataset",
-        "options": "every option",
-    },
-    "sampling": {
-        "positive": "--prompt",
-        "negative": "none: an empty one",
-        "latent_image": "--picture-size",
-        "clip": "--clip",
-        "prompts": "--prompts",
-        "settings": "--sample-steps and what follows it",
-    },
-}
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "training": TRAINING,
     "targets": TARGETS,

@@ -29,6 +29,19 @@ def data(pack, comfy: Path) -> Path:
     return folder
 
 
+# inputs that are no option: what other nodes' outputs go into, what the command line has in another form
+ELSEWHERE = {
+    "training": {
+        *("model", "clip", "vae", "dataset", "targets", "start_from", "sampling", "control", "name", "old_name", "checkpoints"),
+        "options",
+    },
+    "targets": {"model", "control_net", "options"},
+    "dataset": {"folder", "options"},
+    "text": {"target", "positive", "negative", "dataset", "options"},
+    "sampling": {"positive", "negative", "latent_image", "clip", "prompts", "settings"},
+}
+
+
 @pytest.fixture(scope="module")
 def flux(comfy: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     model, clip, vae = flux_files(tmp_path_factory.mktemp("flux"))
@@ -51,15 +64,15 @@ def test_every_input_of_the_nodes_is_an_option_and_every_option_an_input(pack) -
         "text": ("text_pair.SliderTextPair", "text_options.SliderTextOptions"),
         "sampling": ("sampling.SliderSampling",),
     }
-    assert nodes.keys() == table.GROUPS.keys() == table.ELSEWHERE.keys()
+    assert nodes.keys() == table.GROUPS.keys() == ELSEWHERE.keys()
     for group, names in nodes.items():
         inputs = _defaults(pack, names)
         if group == "training":
             assert inputs["checkpoint_every"] > 0, "shown only where checkpoints are chosen"
             inputs["checkpoint_every"] = 0
-        flags = {flag.input: flag.default for flag in table.GROUPS[group] if flag.input not in table.ALONE.get(group, ())}
-        assert {name: inputs[name] for name in inputs.keys() - table.ELSEWHERE[group].keys()} == flags, group
-        assert table.ELSEWHERE[group].keys() <= inputs.keys()
+        flags = {flag.input: flag.default for flag in table.GROUPS[group] if flag.option != "--preset"}
+        assert {name: inputs[name] for name in inputs.keys() - ELSEWHERE[group]} == flags, group
+        assert ELSEWHERE[group] <= inputs.keys()
 
 
 def _defaults(pack, names: tuple[str, ...]) -> dict[str, object]:
