@@ -67,7 +67,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Line:
-    """`points` (x, y) in order of x; where y is NaN a point is left out."""
+    """`points` (x, y) in order of x; where y is not finite a point is left out."""
 
     name: str
     points: Sequence[Point]
@@ -127,7 +127,7 @@ def draw_lines(panel: Panel, lines: Sequence[Line], size: tuple[int, int]) -> Im
     width, height = size
     values = [0.0]
     for line in lines:
-        values += [y for _, y in line.points if not math.isnan(y)]
+        values += [y for _, y in line.points if math.isfinite(y)]
     margin = 0.08 * (max(values) - min(values) or 1.0)
     canvas = Image.new("RGB", (width * SCALE, height * SCALE), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -157,7 +157,7 @@ def _draw_grid(frame: _Frame) -> None:
 
 def _draw_line(frame: _Frame, line: Line, legend_y: int) -> None:
     """The line, and its name at the height `legend_y` on the right."""
-    points = [frame.at(x, y) for x, y in line.points if not math.isnan(y)]
+    points = [frame.at(x, y) for x, y in line.points if math.isfinite(y)]
     if points:
         frame.draw.line(points, line.colour, line.width * SCALE, joint="curve")
     if line.dots or len(points) == 1:

@@ -1,5 +1,7 @@
 """Letters that Pillow's own font lacks are drawn with one of the system's. The faces here are made up."""
 
+import math
+
 import pytest
 from PIL import ImageFont
 
@@ -51,3 +53,12 @@ def test_the_first_font_that_has_every_glyph_is_taken(system: dict[str, Face]) -
 def test_pillows_own_font_lacks_chinese_and_what_cannot_be_printed_does_not_count() -> None:
     assert canvas.missing(ImageFont.load_default(size=15), "a\U0010fff0") == 0
     assert canvas.missing(ImageFont.load_default(size=15), "ab顔顔") == 1
+
+
+def test_what_is_no_number_leaves_the_rest_of_a_line_in_its_place() -> None:
+    panel = canvas.Panel("", "", "", {}, (0.0, 3.0))
+    drawn = []
+    for odd in ([], [(1.0, math.nan)], [(1.0, math.inf)]):
+        line = canvas.Line("a", [(0.0, 1.0), *odd, (2.0, 2.0)], canvas.INK)
+        drawn.append(canvas.draw_lines(panel, [line], (300, 200)).tobytes())
+    assert drawn[0] == drawn[1] == drawn[2]
