@@ -10,10 +10,7 @@ The same command goes on with what is left: finished jobs stay, stopped ones go 
 from __future__ import annotations
 
 import argparse
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from typing import Any
 from ..config.checks import counted, need
 from ..config.regular_files import read_json
 from ..lora.safe_files import atomic_write, check_writable
-from ..train.interrupts import SIGNALS, put_back
+from ..train.interrupts import handled
 from ..use.sweep_export import as_json, png
 from .options import Commands, Shared, say
 from .queue_list import DONE, FAILED, RUNNING, STOPPED, QueuedJob, read_queue
@@ -80,17 +77,6 @@ def words_of(job: QueuedJob, states: dict[str, str], anew: bool) -> list[str]:
     return job.words
 
 
-@contextmanager
-def _stopping(workers: Workers) -> Iterator[None]:
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: workers.stop())
-    try:
-        yield
-    finally:
-        put_back(before)
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     results = args.results or args.list.with_suffix("")
     need(results != args.list, f"--results {results} is the list itself: name a folder.", "queue.results")
@@ -114,7 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say(f"{line}. {job.error or job.report.get('verdict', '')}".rstrip())
 
     workers = Workers(gpus[: max(1, len(left))], results, changed)
-    with _stopping(workers):
+    with handled(lambda *_: workers.stop()):
         workers.run(left, lambda job: words_of(job, states, args.anew))
     return _end(results, jobs, workers.stopping)
 

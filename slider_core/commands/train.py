@@ -25,7 +25,7 @@ from ..lora.header_fields import kinds
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import Slider, load_slider, lost_to
 from ..ranks import of_environment, world_size
-from ..train.interrupts import SIGNALS, put_back
+from ..train.interrupts import SIGNALS, handled
 from ..train.step_report import StepReport
 from ..train.training_choices import TrainChoices, end_of_run
 from ..train.training_run import Run
@@ -134,7 +134,6 @@ def finishing() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
     def stop(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -147,12 +146,8 @@ def finishing() -> Iterator[Callable[[], bool]]:
         for number in SIGNALS:
             signal.signal(number, stop)
 
-    for number in SIGNALS:
-        signal.signal(number, request)
-    try:
+    with handled(request):
         yield lambda: bool(presses)
-    finally:
-        put_back(before)
 
 
 class Stoppable(Progress):

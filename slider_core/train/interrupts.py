@@ -39,6 +39,18 @@ def uninterrupted() -> Iterator[None]:
                 handler(number, frame)
 
 
+@contextmanager
+def handled(handler: Handler) -> Iterator[None]:
+    """Within the block these signals call `handler`, afterwards what they called before. In the main thread alone."""
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        put_back(before)
+
+
 def put_back(handlers: dict[int, Handler]) -> None:
     """Set all these handlers again, whatever signal comes meanwhile."""
     if not handlers:
