@@ -175,15 +175,16 @@ class SaveSliderLoRA(io.ComfyNode):
         path, there = place(name.strip() or own_place(slider), form, dtype, slider.info, overwrite)
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
         listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
+        replacing = there is not None
         if there is Holds.THE_SAME and not overwrite:
-            report = f"models/loras/{listed} holds this slider already: nothing was written."
+            lines = [f"models/loras/{listed} holds this slider already: it was not written again."]
         else:
-            replacing = there is not None
-            notes = save_proven(path, slider, form, dtype, replacing, model)
-            if options.manager_files:
-                notes.append(write_manager_files(file, slider, replacing, model))
             earlier = " (in place of its earlier state)" if there is Holds.EARLIER else ""
-            report = "\n".join([f"Saved models/loras/{listed}{earlier}", *notes])
+            notes = save_proven(path, slider, form, dtype, replacing, model)
+            lines = [f"Saved models/loras/{listed}{earlier}", *notes]
+        if options.manager_files:
+            lines.append(write_manager_files(file, slider, replacing, model))
+        report = "\n".join(lines)
         return io.NodeOutput(listed, report, ui=ui.PreviewText(report))
 
 

@@ -139,7 +139,7 @@ def test_the_stock_loader_gives_the_same_image(prompt: dict, run_graph, comfy: P
         assert (ours - plain).abs().max() > 10 * TOLERANCE, "the slider does something"
 
 
-def test_saving_says_what_the_number_format_costs(prompt: dict, run_graph) -> None:
+def test_saving_says_what_the_number_format_costs_and_a_managers_files_come_later(prompt: dict, run_graph, comfy: Path) -> None:
     node = next(n for n in prompt.values() if n["class_type"] == "SaveSliderLoRA")
     node["inputs"]["dtype"] = "bf16"
     key = next(k for k, n in prompt.items() if n is node)
@@ -148,6 +148,11 @@ def test_saving_says_what_the_number_format_costs(prompt: dict, run_graph) -> No
     assert words.startswith("Saved models/loras/sliders/")
     assert "As bf16 its effect is rounded by 0." in words
     assert "ComfyUI's own LoRA loader gives the same: 20 layers" in words
+    node["inputs"]["manager_files"] = True
+    again = run_graph({k: prompt[k] for k in ("1", "2", "5", "6", key)}, name=(key, 0))
+    assert again["name"] in words.splitlines()[0], "the same file, which is not written again"
+    assert "Saved" not in again.ui[key]["text"][0]
+    assert (comfy / "models" / "loras" / again["name"]).with_suffix(".metadata.json").is_file()
 
 
 def test_a_file_on_apply_is_the_same_as_the_slider_from_the_graph(prompt: dict, run_graph) -> None:
