@@ -16,7 +16,7 @@ LONGEST = 110  # characters of a line
 
 
 def contact_sheet(jobs: Sequence[QueuedJob]) -> Image.Image | None:
-    """The strips that there are, from the first job to the last; None where there is none."""
+    """The strips that there are, from the first job to the last, as many as fit; None where there is none."""
     rows = []
     for job in jobs:
         path = Path(str(job.report.get("strip") or ""))
@@ -25,14 +25,18 @@ def contact_sheet(jobs: Sequence[QueuedJob]) -> Image.Image | None:
                 height = max(1, round(strip.height * WIDTH / strip.width))
                 title = f"{job.name}: {job.report.get('verdict', '')}"[:LONGEST]
                 rows.append((title, strip.convert("RGB").resize((WIDTH, height))))
-    total = sum(strip.height + BAND + GAP for _, strip in rows)
     if not rows:
         return None
-    sheet = Image.new("RGB", (WIDTH + 2 * GAP, min(TALLEST, total + GAP)), PAPER)
+    tops = [GAP]  # of each strip, and of what comes below the last
+    for _, strip in rows:
+        tops.append(tops[-1] + BAND + strip.height + GAP)
+    fitting = sum(bottom <= TALLEST - BAND for bottom in tops[1:])
+    below = BAND if fitting < len(rows) else 0
+    sheet = Image.new("RGB", (WIDTH + 2 * GAP, tops[fitting] + below), PAPER)
     draw = ImageDraw.Draw(sheet)
-    top = GAP
-    for title, strip in rows:
+    for top, (title, strip) in zip(tops, rows[:fitting], strict=False):
         draw.text((GAP, top), title, INK, font=font(SIZE, title))
         sheet.paste(strip, (GAP, top + BAND))
-        top += strip.height + BAND + GAP
+    if below:
+        draw.text((GAP, tops[fitting]), f"and {len(rows) - fitting} more, each in the folder of its run", INK, font=font(SIZE))
     return sheet

@@ -10,9 +10,9 @@ from core.faults import refused
 from PIL import Image
 
 from slider_core.__main__ import main
-from slider_core.commands import queue_workers
+from slider_core.commands import queue_sheet, queue_workers
 from slider_core.commands.queue import SHEET, SUMMARY
-from slider_core.commands.queue_list import read_queue
+from slider_core.commands.queue_list import DONE, QueuedJob, read_queue
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
 
 COMMON = ["--steps", "2", "--rank", "1", "--no-calibration", "--lr", "0.002", "--any-rate", "--sample-steps", "1"]
@@ -119,3 +119,14 @@ def test_a_row_of_json_gives_flags_lists_and_its_own_place(tmp_path: Path) -> No
     assert "--no-calibration" not in " ".join(job.words)
     with refused("queue.option", "--stps"):
         read_queue(tmp_path / "l.json", ["--stps", "3"], tmp_path)
+
+
+def test_a_contact_sheet_that_would_be_too_tall_says_how_many_it_leaves_out(tmp_path: Path, monkeypatch) -> None:
+    Image.new("RGB", (900, 100)).save(tmp_path / "strip.png")
+    jobs = [QueuedJob(str(number), [], DONE, report={"strip": str(tmp_path / "strip.png")}) for number in range(3)]
+    whole = queue_sheet.contact_sheet(jobs)
+    assert whole.height == 8 + 3 * (24 + 100 + 8)
+    monkeypatch.setattr(queue_sheet, "TALLEST", whole.height - 1)
+    cut = queue_sheet.contact_sheet(jobs)
+    assert cut.height == 8 + 2 * (24 + 100 + 8) + 24
+    assert len(cut.crop((0, cut.height - 24, cut.width, cut.height)).getcolors()) > 1, "a line of text"
