@@ -12,6 +12,7 @@ from ..slider_core.config.checks import need
 from ..slider_core.data.bucket_sizes import common_ratio, nearest_size
 from ..slider_core.data.bucket_spec import BucketSpec, DatasetSpec, Pairing, Unequal
 from ..slider_core.data.buckets import graph_bucket
+from ..slider_core.data.buckets_paired import sides_of
 from ..slider_core.data.dataset import Dataset, assembled
 from ..slider_core.data.fitting import Fitted, small_image
 from ..slider_core.data.pairs_report import Examination, examined
@@ -31,9 +32,7 @@ MOST_PREVIEWS = 64  # images of each side; a large dataset shows its first
 
 def previews(dataset: Dataset, side: int) -> torch.Tensor:
     """(N, H, W, 3) the positive (side 0) or negative (side 1) images, all at one size."""
-    image_samples = [pair[side] for pair in dataset.pairs] or [
-        s for s in dataset.image_samples if s.strength * (1 - 2 * side) > 0
-    ]
+    image_samples = [pair[side] for pair in dataset.pairs] or sides_of(dataset.buckets)[side]
     image_samples = image_samples[:MOST_PREVIEWS]
     longest = max(max(s.width, s.height) for s in dataset.image_samples)
     size = nearest_size(common_ratio([s.ratio for s in dataset.image_samples]), min(PREVIEW, longest), 8)

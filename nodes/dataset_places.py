@@ -83,12 +83,11 @@ def json_files(names: Iterable[str]) -> list[str]:
 
 def image_folders() -> list[str]:
     """Every folder under the roots that holds images, whatever its name."""
-    found = {
-        here.as_posix()
-        for root in roots()
-        for here, _, files in walked(root)
-        if here.parts and any(Path(name).suffix.lower() in endings() for name in files)
-    }
+    found = set()
+    for root in roots():
+        for here, _, files in walked(root):
+            if here.parts and any(Path(name).suffix.lower() in endings() for name in files):
+                found.add(here.as_posix())
     return [NO_FOLDER, *sorted(found)]
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from comfy.cli_args import args
 from server import PromptServer
 
-from ..slider_core.config.checks import SliderError, in_words, need, parse_json
+from ..slider_core.config.checks import SliderError, all_are, in_words, need, parse_json
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, LEAST_SIDE, MOST_PIXELS, image_endings
 from ..slider_core.data.bucket_spec import Unequal
@@ -109,10 +109,12 @@ def _moves_of(request: object) -> tuple[str, list[Move]]:
     form = 'The request needs {"folder": name, "moves": [[from, to], ...]}.'
     if not isinstance(request, dict) or not isinstance(request.get("moves"), list):
         raise SliderError(form, "edit.request")
-    name, moves = request.get("folder"), request["moves"]
-    texts = [name, *(place for move in moves for place in (move if isinstance(move, list) else [None]))]
-    need(all(isinstance(text, str) for text in texts) and all(len(move) == 2 for move in moves), form, "edit.request")
-    return name, [(source, target) for source, target in moves]
+    name = request.get("folder")
+    need(isinstance(name, str), form, "edit.request")
+    for move in request["moves"]:
+        pair = isinstance(move, list) and len(move) == 2
+        need(pair and all_are(str, move), form, "edit.request")
+    return name, [(source, target) for source, target in request["moves"]]
 
 
 def moved(request: object) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def scrubber_frames(sweep: ShownSweep) -> dict[str, Any]:
     frames = sweep.frames()
     flat = frames.flatten(0, 1).movedim(1, -1)
     prefix = f"slider_sweep_{uuid.uuid4().hex[:12]}"
-    files = ui.ImageSaveHelper.save_images(flat, prefix, io.FolderType.temp, cls=None, compress_level=1)
+    saved = ui.ImageSaveHelper.save_images(flat, prefix, io.FolderType.temp, cls=None, compress_level=1)
+    files = list(map(dict, saved))
     columns = frames.shape[1]
-    return sweep.description([[dict(f) for f in files[row * columns :][:columns]] for row in range(len(frames))])
+    return sweep.description([files[first : first + columns] for first in range(0, len(files), columns)])
