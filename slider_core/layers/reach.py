@@ -27,7 +27,7 @@ from . import caches
 from .past_reads import Hook, HookedLayer, Reads, numbers_of, recorded, replaced
 
 PLAIN: list[Callable[[], AbstractContextManager[None]]] = []  # switches of the host's that turn fused kernels off
-ALWAYS: list[Callable[[], AbstractContextManager[None]]] = []  # what must be switched off whenever hooks are to be heard
+ALWAYS: list[Callable[[], AbstractContextManager[None]]] = []  # what must be switched off whenever hooks must be called
 OTHER = 1.5  # times a weight: another one, in a trial
 NAMED = 4  # layers in a message
 
@@ -52,7 +52,7 @@ def ways_of(module: nn.Module) -> Ways:
 
 
 def note(module: nn.Module) -> str:
-    """Sentences that name the layers which the host passes by; empty where every hook is heard."""
+    """Sentences that name the layers which the host passes by; empty where every hook is called."""
     ways = ways_of(module)
     sentences = [_way_note(module, ways)]
     silent = ways.outside - ways.by_weight - ways.changed
@@ -122,13 +122,13 @@ class Reach:
         if self.ways.trying:
             return None
         try:
-            return None if output is None else self._heard(module, args, kwargs)
+            return None if output is None else self._made_again(module, args, kwargs)
         finally:
             for hooked in self.layers.values():
                 hooked.rows = 0
 
-    def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Nothing where every layer was come by; else the output of the call made again."""
+    def _made_again(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Nothing where the hooks of every layer were called; else the output of the call, made again."""
         untried = self.watch.end()
         missed = self._missed()
         self.ways.outside |= self.before_call & missed

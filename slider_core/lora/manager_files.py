@@ -1,7 +1,7 @@
 """What ComfyUI-Lora-Manager reads beside a LoRA file: NAME.metadata.json and a preview picture. It does not read headers.
 
 Its reader wants file_name, model_name, file_path, size, modified, sha256, base_model and preview_url; strengths stand as JSON
-text in usage_tips, trigger words in civitai.trainedWords. Where the file is moved it mends the paths itself.
+text in usage_tips, trigger words in civitai.trainedWords. Where the file is moved it corrects the paths itself.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ NEAR = 1.5  # a strength is read once more where the best lies further off, sinc
 READS = 4
 LOUD, TURN_DOWN = 2.0, 4.0  # so many times as long as what is wanted, and of no use: read at a quarter
 OVER_BEST = 1.4  # times the best strength: 1 - 0.4^2 = 84 % of the most is explained there
-MOST_UNIT, MOST_DRAWN = 4.0, 8.0  # times what was trained that strength 1 may become: untold by pictures, and told by them
+MOST_UNIT, MOST_DRAWN = 4.0, 8.0  # times what was trained that strength 1 may become: without drawn pictures, and by them
 MOST_ALIKE = 0.8  # what both ends do alike over what they do oppositely, at strength 1
 CURVE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the best strength
 FARTHEST, MOST_SHOWN = 1.25, 1.1  # distance and share of the images beyond which strength 1 is turned down

@@ -1,4 +1,4 @@
-"""Does the model still know the pictures of a pair when they are moved? Measured before the first step, and told.
+"""Does the model still know the pictures of a pair when they are moved? Measured before the first step, and reported.
 
 `displacement` moves both images of a pair at random, so that the slider does not learn where things lie in a few images. Where
 everything has one place, moved pictures are strange to the model, and a slider that is trained on them learns a quarter as much

@@ -6,7 +6,7 @@
 2. `model_management.in_training` turns fused kernels and in-place operations off, where a model asks for it.
 3. Some models call comfy_kitchen's kernels without asking; none has a gradient, so its plain versions stand in.
 4. Attention that gives no gradient (the host's choice, a checkpoint's, a user's patch) gives way to torch's own.
-5. The stop button is heard at every block, forward and backward.
+5. The stop button is looked at in every block, forward and backward.
 """
 
 from __future__ import annotations
