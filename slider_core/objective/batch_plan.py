@@ -129,7 +129,7 @@ def plan(samples: Sequence[Sample], spec: TrainSpec) -> Plan:
     negative = [s for s in images if s.side < 0]
     if bool(positive) != bool(negative) or not (positive or text_pairs):
         counts = f"{len(positive)} positive and {len(negative)} negative ones"
-        message = f"Training needs images of both sides, and there are {counts}: add those that lack."
+        message = f"Training needs images of both sides, and there are {counts}: add the missing ones."
         raise SliderError(message, "batches.one_side")
     whole = spec.batch * spec.accumulate
     half = max(1, spec.batch // 2) * spec.accumulate
