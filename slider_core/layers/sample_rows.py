@@ -113,10 +113,7 @@ def _nudging(rows: Rows, path: str, size: float) -> Callable[..., torch.Tensor |
 
 @torch.no_grad()
 def samples_apart(
-    module: nn.Module,
-    paths: Sequence[str],
-    predict: Callable[[list[int]], torch.Tensor],
-    dtype: torch.dtype = torch.float32,
+    module: nn.Module, paths: Sequence[str], predict: Callable[[list[int]], torch.Tensor], dtype: torch.dtype = torch.float32
 ) -> bool:
     """Whether samples of one batch keep apart: as they are, and with a strength of their own at every target.
 

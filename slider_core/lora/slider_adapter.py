@@ -47,12 +47,7 @@ class Adapter:
     @classmethod
     @torch.inference_mode(False)  # parts made under ComfyUI's inference mode could not be trained
     def create(
-        cls,
-        module: nn.Module,
-        targets: Sequence[Target],
-        spec: AdapterSpec,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
+        cls, module: nn.Module, targets: Sequence[Target], spec: AdapterSpec, seed: int = 0, device: torch.device | str = "cpu"
     ) -> Adapter:
         """A fresh adapter on `targets`, as `spec` asks for it."""
         return cls(module, fresh(module, targets, spec, seed), torch.device(device), spec.dropout)

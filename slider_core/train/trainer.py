@@ -76,11 +76,7 @@ class Trainer:
         self.ranks = Ranks()  # the processes that train it together; a host puts others here
 
     def run(
-        self,
-        backend: Backend,
-        until: int,
-        on_step: Callable[[StepReport], bool | None] | None = None,
-        read_every: int = EVERY,
+        self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None = None, read_every: int = EVERY
     ) -> None:
         """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
         the run as well; what was learned stays. Progress is read every `read_every` steps and at the end; without a number of

@@ -80,11 +80,7 @@ def _change(backend: Backend, points: Sequence[Point], adapters: Sequence[Adapte
 
 
 def solve(
-    backend: Backend,
-    adapters: Sequence[Adapter],
-    weights: Sequence[float],
-    cond: Conditioning,
-    shape: Sequence[int],
+    backend: Backend, adapters: Sequence[Adapter], weights: Sequence[float], cond: Conditioning, shape: Sequence[int]
 ) -> Solved:
     """`weights`: the LoRA weights that are wanted, none of them 0; `shape` (C, ..., H, W) of one latent. Costs
     NOISES x (STEPS + len(LEVELS) x (n + 2 + ROUNDS)) samples. SliderError for a slider that changes nothing."""

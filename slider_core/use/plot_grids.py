@@ -24,11 +24,7 @@ def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:
 
 
 def draw_strip(
-    images: torch.Tensor,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    cell: int | None = None,
+    images: torch.Tensor, strengths: Sequence[float], rows: Sequence[str], title: str = "", cell: int | None = None
 ) -> Image.Image:
     """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
     count_rows, count_columns, _, height, width = images.shape

@@ -124,9 +124,7 @@ def sweep(spec: SweepSpec, sample: Sampler) -> SweepResult:
 
 
 def sweep_rows(
-    spec: SweepSpec,
-    rows: Sequence[Row],
-    sample: Callable[[Sequence[float], Row], tuple[torch.Tensor, torch.Tensor | None]],
+    spec: SweepSpec, rows: Sequence[Row], sample: Callable[[Sequence[float], Row], tuple[torch.Tensor, torch.Tensor | None]]
 ) -> SweepResult:
     """Run `sample` once per row with all strengths; it gives the images, and their latents where it knows them."""
     images = []
@@ -140,9 +138,7 @@ def sweep_rows(
 
 
 def sweep_library(
-    library: PromptLibrary,
-    strengths: Sequence[float],
-    sample: Callable[[PromptEntry, Sequence[float]], torch.Tensor],
+    library: PromptLibrary, strengths: Sequence[float], sample: Callable[[PromptEntry, Sequence[float]], torch.Tensor]
 ) -> list[torch.Tensor]:
     """Per entry its pictures (n, 3, H, W): one at its own strength, or those at all of `strengths`.
 

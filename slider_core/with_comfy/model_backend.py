@@ -222,10 +222,7 @@ class ComfyBackend:
         return " ".join(filter(None, [carried_fingerprint(self.patcher), *live, patches_fingerprint(self.patcher)]))
 
     def training_fingerprint(self) -> dict[str, str]:
-        values = {
-            "model": f"{self.name} {self.weights_fingerprint()}",
-            "encoders": " ".join(self.encoder_fingerprints()),
-        }
+        values = {"model": f"{self.name} {self.weights_fingerprint()}", "encoders": " ".join(self.encoder_fingerprints())}
         if assistants := self.assistants_fingerprint():
             values["assistant"] = assistants
         if self.hints is not None:
@@ -272,12 +269,7 @@ class ComfyBackend:
         return (denoised - a) / b
 
     def _apply(
-        self,
-        x: torch.Tensor,
-        sigma: torch.Tensor,
-        conds: list[dict[str, Any]],
-        controls: list[Any],
-        samples: list[int] | None,
+        self, x: torch.Tensor, sigma: torch.Tensor, conds: list[dict[str, Any]], controls: list[Any], samples: list[int] | None
     ) -> torch.Tensor:
         inputs = joined(conds)
         options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)["transformer_options"]
