@@ -3,12 +3,11 @@
     python benchmarks/clips.py                 # goes on where it was stopped
     python benchmarks/clips.py --report
 
-No figure was taken yet: the world's weights are not finished (worlds/make_balls.py).
-
 Six pairs of clips (or of single frames of one moment each) that differ in the attribute alone, 150 steps of 4, each objective
-as its authors have it (quality.py) at the probe's rate, calibrated by the product. Eight clips are drawn from held-out noise,
+as its authors have it (quality.py) at the probe's rate, calibrated by the product. Sixteen clips are drawn from held-out noise,
 also for sliders from frames. Shares of the pairs' own gap; leak: mean change of the other attributes (speed, heading, size,
-light) from the clips without a slider, in standard deviations of the world, where the effect is that share of the gap.
+light) from the clips without a slider, in standard deviations of the world, where the effect is that share of the gap. Motion:
+the same of speed and heading alone (of the one that is not trained) at +-1, and the share of clips that keep their way there.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import math
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +37,33 @@ from slider_core.with_tiny.faces import UNIFORM_STD
 from slider_core.with_tiny.model_sweep import Curve
 
 NAMES = ("speed", "heading", "size", "light")
-TASKS = (("speed", FRAMES), ("heading", FRAMES), ("size", 1), ("light", 1))
+MOTION = ("speed", "heading")
+TASKS = (("speed", FRAMES), ("heading", FRAMES), ("size", FRAMES), ("light", FRAMES), ("size", 1), ("light", 1))
 OBJECTIVES = ("displacement", "denoise_rotating")
 STRENGTHS = (-4.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 EQUAL, GAP = (0.2, 0.4), 2 * EXTREME
-PAIRS, STEPS, HELD_OUT = 6, 150, 8
+PAIRS, STEPS, HELD_OUT = 6, 150, 16
 
 
-def curve_of(model: BallsBackend, adapter: Adapter, unit: float) -> tuple[Curve, list[float]]:
-    """What held-out clips show at calibrated strengths, and how far their balls lie from a line."""
+@dataclass
+class Shown:
+    """What held-out clips show at calibrated strengths."""
+
+    curve: Curve
+    wobble: list[float]  # pixels off the line
+    moved: list[dict[str, float]]  # mean change from the bare clips, in standard deviations of the world
+    way: list[float]  # share of clips that keep it
+
+
+def shown(model: BallsBackend, adapter: Adapter, unit: float) -> Shown:
     bare = read(model.draw(None, 0.0, range(HELD_OUT)))
-    mean: dict[str, list[float]] = {name: [] for name in NAMES}
-    leak: dict[str, list[float]] = {name: [] for name in NAMES}
-    wobble = []
-    for strength in STRENGTHS:
-        seen = read(model.draw(adapter, strength * unit, range(HELD_OUT)))
-        drift = {name: float((seen[name] - bare[name]).abs().nanmean()) / UNIFORM_STD for name in NAMES}
-        for name in NAMES:
-            mean[name].append(float(seen[name].nanmean()))
-            leak[name].append(statistics.mean(value for other, value in drift.items() if other != name))
-        wobble.append(float(seen["wobble"].nanmean()))
-    return Curve(STRENGTHS, mean, {}, leak), wobble
+    at = [read(model.draw(adapter, strength * unit, range(HELD_OUT))) for strength in STRENGTHS]
+    moved = [{name: float((seen[name] - bare[name]).abs().nanmean()) / UNIFORM_STD for name in NAMES} for seen in at]
+    leak = {name: [statistics.mean(drift[o] for o in NAMES if o != name) for drift in moved] for name in NAMES}
+    mean = {name: [float(seen[name].nanmean()) for seen in at] for name in NAMES}
+    wobble = [float(seen["wobble"].nanmean()) for seen in at]
+    way = [float((seen["way"] == bare["way"]).float().mean()) for seen in at]
+    return Shown(Curve(STRENGTHS, mean, {}, leak), wobble, moved, way)
 
 
 def measured(model: BallsBackend, attribute: str, frames: int, objective: str, seed: int) -> dict[str, Any]:
@@ -70,28 +76,34 @@ def measured(model: BallsBackend, attribute: str, frames: int, objective: str, s
     run.calibrate(model)
     seconds = round(time.process_time() - start)
     unit = run.measured[1].unit if run.measured else 1.0
-    curve, wobble = curve_of(model, adapter, unit)
+    seen = shown(model, adapter, unit)
+    curve, ends = seen.curve, [STRENGTHS.index(-1.0), STRENGTHS.index(1.0)]
+    motion = [name for name in MOTION if name != attribute]
     row = {"attribute": attribute, "frames": frames, "objective": objective, "seed": seed, "unit": unit, "seconds": seconds}
     return row | {
         "share": curve.effect(attribute) / GAP,
         "largest": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0) / GAP,
         "leak": {str(e): quality.leak_at(curve, attribute, e * GAP) for e in EQUAL},
+        "leak at 1": statistics.mean(curve.leak[attribute][i] for i in ends),
+        "motion": statistics.mean(seen.moved[i][name] for i in ends for name in motion),
+        "way": statistics.mean(seen.way[i] for i in ends),
         "monotone": curve.monotone(attribute, -2.0, 2.0),
-        "wobble": [wobble[STRENGTHS.index(s)] for s in (-1.0, 0.0, 1.0)],
+        "wobble": [seen.wobble[STRENGTHS.index(s)] for s in (-1.0, 0.0, 1.0)],
         "curve": curve.mean[attribute],
         "verdict": run.verdict(),
     }
 
 
 def report(rows: list[dict[str, Any]]) -> str:
-    head = ("attribute", "from", "objective", "share at +-1", "largest", *(f"leak at {e:.0%}" for e in EQUAL), "monotone +-2")
-    head = (*head, "off the line at -1, 0, +1, pixels", "s", "seeds")
+    head = ("attribute", "from", "objective", "share at +-1", "largest", "leak at +-1", *(f"leak at {e:.0%}" for e in EQUAL))
+    head = (*head, "motion at +-1", "way kept", "monotone +-2", "off the line at -1, 0, +1, pixels", "s", "seeds")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for group in dict.fromkeys((row["attribute"], row["frames"], row["objective"]) for row in rows):
         some = [row for row in rows if (row["attribute"], row["frames"], row["objective"]) == group]
         cells = [group[0], "clips" if group[1] > 1 else "single frames", group[2]]
-        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("share", "largest")]
+        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("share", "largest", "leak at 1")]
         cells += [quality.mean([row["leak"][str(e)] for row in some]) for e in EQUAL]
+        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("motion", "way")]
         cells.append(f"{sum(row['monotone'] for row in some)} of {len(some)}")
         cells.append(", ".join(f"{statistics.mean(at):.2f}" for at in zip(*(row["wobble"] for row in some), strict=True)))
         cells += [f"{statistics.mean(row['seconds'] for row in some):.0f}", str(len(some))]
@@ -110,7 +122,7 @@ def main() -> None:
     done = {(row["seed"], row["attribute"], row["frames"], row["objective"]) for row in rows}
     torch.set_num_threads(1)
     model, start = BallsBackend(), time.monotonic()
-    wanted = [(s, *task, objective) for s in range(args.seeds) for task in TASKS for objective in OBJECTIVES]
+    wanted = [(s, *task, objective) for s in range(args.seeds) for objective in OBJECTIVES for task in TASKS]
     for seed, attribute, frames, objective in [one for one in wanted if one not in done]:
         if args.report or time.monotonic() - start > args.seconds:
             break

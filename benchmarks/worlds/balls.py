@@ -1,9 +1,11 @@
 """A measurable world of short clips: one ball moves evenly over a grey ground, 8 frames of 16 x 16 pixels.
 
 The model is ComfyUI's own class for Wan at a tiny width, in pixels, trained by make_balls.py on clips and on single frames
-together, as Wan was. A token holds all frames of its 2 x 2 pixels: with a token for each frame, as Wan has them, a model of this
-size had learned no motion after 2137 steps. A single frame is repeated until it fills its tokens. What a clip shows is read
-back in closed form: the ball's centre in every frame and the line through them.
+together, as Wan was. In three things it is not Wan, because a model of this size learned no motion otherwise (figures in
+make_balls.py): a token holds all frames of its 4 x 4 pixels; two further input channels, as Wan's image-to-video models have
+some, say where a pixel lies, which the class alone learns from distances between tokens; and its answer is the clean clip, from
+which the velocity follows. A single frame is repeated until it fills its tokens. What a clip shows is read back in closed form:
+the ball's centre in every frame and the line through them.
 Needs ComfyUI (COMFYUI_PATH, or where tests/rings.py looks).
 """
 
@@ -39,13 +41,14 @@ comfy_args.use_pytorch_cross_attention = True
 from comfy import model_management, ops  # noqa: E402
 from comfy.ldm.wan.model import WanModel  # noqa: E402
 
-from slider_core.backend import Conditioning, Memory  # noqa: E402
+from slider_core.backend import Conditioning, Memory, per_sample  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.lora.strength import at_strength  # noqa: E402
 from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
-SIZE, FRAMES, PATCH, WIDTH, TEXT_WIDTH, EXTREME, SHIFT = 16, 8, 2, 128, 32, 0.9, 3.0
+SIZE, FRAMES, PATCH, WIDTH, TEXT_WIDTH, EXTREME, SHIFT, STEPS = 16, 8, 4, 128, 32, 0.9, 3.0, 16
+CLEAREST = 0.05  # below this sigma the answer is divided by it
 WEIGHTS = Path(__file__).with_name("balls.safetensors")
 NUMBERS = ("speed", "heading", "size", "light", "x", "y")  # each U(-1, 1)
 COLOURS = {"red": (0.85, 0.15, 0.15), "green": (0.15, 0.65, 0.25), "blue": (0.20, 0.30, 0.90), "yellow": (0.95, 0.85, 0.15)}
@@ -56,10 +59,12 @@ PIXELS, PIXELS_PER_SPEED = 0.75, 0.6  # per frame
 TILT = math.radians(55)  # at a heading of 1: downwards
 RADIUS, RADIUS_PER_SIZE, OFFSET = 2.5, 0.5, 0.7
 MOMENTS = torch.arange(FRAMES) - (FRAMES - 1) / 2  # frames from the middle of a clip
+_along = torch.linspace(-1, 1, SIZE)
+PLACE = torch.stack(torch.meshgrid(_along, _along, indexing="xy"))[None, :, None]  # (1, 2, 1, 16, 16): x and y of each pixel
 WAN: dict[str, Any] = {
     "model_type": "t2v",
     "patch_size": (FRAMES, PATCH, PATCH),
-    "in_dim": 3,
+    "in_dim": 5,
     "out_dim": 3,
     "dim": WIDTH,
     "ffn_dim": 4 * WIDTH,
@@ -162,11 +167,14 @@ class BallsModel(nn.Module):
         self.diffusion_model = WanModel(**WAN)
 
 
-def velocity(model: nn.Module, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-    """The model's answer for clips (B, 3, T, 16, 16); a single frame is a clip that stands still."""
-    if x.shape[2] == FRAMES:
-        return model(x, timesteps, context)
-    return model(x.repeat(1, 1, FRAMES, 1, 1), timesteps, context).mean(dim=2, keepdim=True)
+def velocity(model: nn.Module, x: torch.Tensor, sigma_B: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """(noise - clip) for clips (B, 3, T, 16, 16) from the clean clip that the model answers; a single frame is a clip that
+    stands still."""
+    clips = x if x.shape[2] == FRAMES else x.repeat(1, 1, FRAMES, 1, 1)
+    clean = model(torch.cat([clips, PLACE.expand(len(x), -1, FRAMES, -1, -1)], dim=1), sigma_B * 1000, context)
+    if x.shape[2] != FRAMES:
+        clean = clean.mean(dim=2, keepdim=True)
+    return (x - clean) / per_sample(sigma_B.clamp_min(CLEAREST), x)
 
 
 @contextmanager
@@ -217,7 +225,7 @@ class BallsBackend(TinyBackend):
             yield
 
     def predict(self, x_BCHW: torch.Tensor, sigma_B: torch.Tensor, cond: Sequence[Conditioning]) -> torch.Tensor:
-        return velocity(self.module, x_BCHW, sigma_B * 1000, torch.cat([c.value for c in cond]))
+        return velocity(self.module, x_BCHW, sigma_B, torch.cat([c.value for c in cond]))
 
     def prompt(self, seed: int) -> str:
         """What is drawn from a seed's noise."""
@@ -225,7 +233,7 @@ class BallsBackend(TinyBackend):
 
     @torch.no_grad()
     def draw(
-        self, adapter: Adapter | None, weight: float, seeds: Sequence[int], steps: int = 12, frames: int = FRAMES
+        self, adapter: Adapter | None, weight: float, seeds: Sequence[int], steps: int = STEPS, frames: int = FRAMES
     ) -> torch.Tensor:
         """(len(seeds), frames, 3, 16, 16) in [0, 1] at one LoRA weight, every seed its own noise and prompt."""
         shape = (3, frames, SIZE, SIZE)

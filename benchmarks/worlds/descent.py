@@ -6,11 +6,36 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 CENTRE = 0.4  # sigma = sigmoid(1.1 normal + CENTRE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a training that is done in parts is kept between them; in parts it is the same training."""
+
+    path: Path
+    generator: torch.Generator  # that the loss draws from
+
+    def save(self, parameters: list[nn.Parameter], averages: list[torch.Tensor], optimizer: Any, at: tuple[float, int]) -> None:
+        state = {"parameters": [p.data for p in parameters], "averages": averages, "optimizer": optimizer.state_dict()}
+        torch.save(state | {"generator": self.generator.get_state(), "at": at}, self.path)
+
+    @torch.no_grad()
+    def load(self, parameters: list[nn.Parameter], averages: list[torch.Tensor], optimizer: Any) -> tuple[float, int]:
+        state = torch.load(self.path, weights_only=True)
+        for p, average, value, mean in zip(parameters, averages, state["parameters"], state["averages"], strict=True):
+            p.copy_(value)
+            average.copy_(mean)
+        optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        return state["at"]
 
 
 def descend(
@@ -20,15 +45,20 @@ def descend(
     loss: Callable[[], torch.Tensor],
     seconds: float = math.inf,
     keep: Callable[[], None] = lambda: None,
+    part: Part | None = None,
 ) -> tuple[float, int]:
     """(running loss, steps done) of AdamW with half a cosine; the rate has come down when `seconds` are over. What stays in the
-    parameters is the average of their last values; every ten minutes `keep` is called while they hold it."""
+    parameters is the average of their last values; every ten minutes `keep` is called while they hold it. With a `part` the rate
+    is that of the step, and when `seconds` are over all is on disk to go on from."""
     chosen = list(parameters)
     optimizer = torch.optim.AdamW(chosen, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     mean = [p.detach().clone() for p in chosen]
     start = time.time()
     kept = start
     shown, done, way = 0.0, 0, 0.0
+    if part and part.path.exists():
+        shown, done = part.load(chosen, mean, optimizer)
+        way = done / steps
     while way < 1:
         optimizer.param_groups[0]["lr"] = lr * min(1.0, (done + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * way))
         value = loss()
@@ -48,7 +78,13 @@ def descend(
             _swap(chosen, mean)
             keep()
             _swap(chosen, mean)
-        way = max(done / steps, (time.time() - start) / seconds)
+        way = done / steps if part else max(done / steps, (time.time() - start) / seconds)
+        if part and (done % 100 == 0 or time.time() - start > seconds):
+            part.save(chosen, mean, optimizer, (shown, done))
+        if part and time.time() - start > seconds:
+            break
+    if part and way >= 1:
+        part.path.unlink(missing_ok=True)
     _swap(chosen, mean)
     return shown, done
 

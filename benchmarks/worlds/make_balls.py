@@ -1,12 +1,14 @@
-"""Make benchmarks/worlds/balls.safetensors: the model of the world of clips.
+"""Make benchmarks/worlds/balls.safetensors: the model of the world of clips. A quarter of an hour of two shared cores.
 
     OMP_NUM_THREADS=1 python benchmarks/worlds/make_balls.py
 
-Not finished: 1475 steps of 12 (20 minutes of a machine shared by many) draw a ball of the asked colour in 15 clips of 16. It
-moves too slowly, and the asked way in 53 % of them. So no weights are kept here; `--init` goes on from weights.
+One batch in five is of single frames. Prints what the model's own clips show. The same command, in one part or in several
+(`--seconds`), gives the same numbers on the same machine and thread count; elsewhere rounding leads to a sibling.
 
-One batch in five is of single frames. Prints what the model's own clips show. The same command gives the same numbers on the same
-machine and thread count, unless `--seconds` ends the training; elsewhere rounding leads to a sibling.
+What the design rests on, each tried for two minutes (280 to 390 steps), the share of clips that go the asked way: as it is 0.98;
+without the place of the pixels 0.46; with it and tokens of 2 x 2 pixels 0.60; with it, tokens of 2 frames and 4 x 4 pixels and
+velocity as the answer 0.50. A model of 2 x 2 pixels that answers the velocity and is told no place had 0.61 after 5975 steps:
+to it the other way's caption made no difference at any noise level (0.0005 of mean squared error in place of 0.014).
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +29,9 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import balls as world  # noqa: E402
 from balls import FRAMES, MOMENTS, SHIFT, WEIGHTS, BallsBackend, BallsModel, balls, caption, differentiable  # noqa: E402
-from descent import descend  # noqa: E402
+from descent import Part, descend  # noqa: E402
 
-SINGLE, UNSAID, DRAWN = 0.2, 0.1, 32
+SINGLE, UNSAID, DRAWN = 0.2, 0.1, 64
 
 
 def begin(model: BallsModel) -> None:
@@ -56,7 +59,7 @@ def clip_loss(model: BallsModel, batch: int, generator: torch.Generator) -> torc
     sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
     noise = torch.randn(x0.shape, generator=generator)
     s = sigma[:, None, None, None, None]
-    answer = world.velocity(model.diffusion_model, (1 - s) * x0 + s * noise, sigma * 1000, model.text(ids))
+    answer = world.velocity(model.diffusion_model, (1 - s) * x0 + s * noise, sigma, model.text(ids))
     return (answer - (noise - x0)).square().mean()
 
 
@@ -75,30 +78,35 @@ def shown(model: BallsModel) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()}
 
 
+def write(model: BallsModel, path: Path, made: dict[str, Any]) -> None:
+    save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, path, {"made": json.dumps(made)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="the training ends here at the latest")
-    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=1900)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop here; the same command goes on")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init", type=Path, help="weights to go on from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     model = BallsModel()
     begin(model)
-    if args.init:
-        model.load_state_dict({key: value.float() for key, value in load_file(args.init).items()})
     with differentiable():
         loss, done = descend(
-            model.parameters(), args.lr, args.steps, lambda: clip_loss(model, args.batch, generator), args.seconds
+            model.parameters(),
+            args.lr,
+            args.steps,
+            lambda: clip_loss(model, args.batch, generator),
+            args.seconds,
+            part=Part(args.out.with_suffix(".part"), generator),
         )
     drawn = shown(model)
-    made = {"seed": args.seed, "steps": done, "init": bool(args.init), "loss": round(loss, 4), "torch": torch.__version__}
-    state = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, args.out, {"made": json.dumps(made | {"drawn": drawn})})
+    made = {"seed": args.seed, "steps": done, "of": args.steps, "loss": round(loss, 4), "torch": torch.__version__}
+    write(model, args.out, made | {"drawn": drawn})
     sys.stderr.write(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB), loss {loss:.4f}, {done} steps, {drawn}\n")
 
 
