@@ -42,7 +42,8 @@ def add(commands: Commands, shared: Shared) -> None:
     add_strict(command)
     command.add_argument("--strengths", default="-2,-1,0,1,2", help="a list, or start:stop:step, as --strengths=-2:2:1")
     command.add_argument("--raw", action="store_true", help="strengths of the file, not calibrated ones")
-    command.add_argument("--seeds", type=whole_number(1000), default=4, help="how many seeds, counted up from --picture-seed")
+    text = "how many seeds, counted up from --picture-seed; a library on ComfyUI's model is drawn with the first"
+    command.add_argument("--seeds", type=whole_number(1000), default=4, help=text)
     add_sampling(command, "each entry at its own strength, no sweep")
     command.add_argument("--strength", type=float, default=1.0, help="of the library's entries without an adapter_strength")
     command.add_argument("--out", type=Path, required=True, help="folder for strip.png, sweep.json and the pictures")
