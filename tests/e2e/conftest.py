@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +28,8 @@ LONGEST = (
     "test_the_saved_page",  # by the same worker: it reads what the one before has saved
     "test_a_workflow_runs",
 )
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "slider-lora"
 OWN_PAGE = ("test_a_slider_is_trained", "test_ten_mistakes", "test_a_training_is_seen", "test_titles")
 
 
@@ -36,12 +41,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]
     base = tmp_path_factory.mktemp("comfy")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     log = harness.BUILD / f"e2e-server{worker and '-' + worker}.log"
-    packs = {harness.PACK: harness.ROOT, "tiny-checkpoint": Path(__file__).parent / "tiny_checkpoint"}
+    packs = {harness.PACK: harness.ROOT, "tiny-checkpoint": HERE / "tiny_checkpoint", "tiny-sdxl": HERE / "tiny_sdxl"}
     checkpoints = base / "models" / "checkpoints"
     checkpoints.mkdir(parents=True)
     shutil.copy(harness.ROOT / "slider_core" / "with_tiny" / "tiny.safetensors", checkpoints)
     with harness.serve(find_comfyui(), base, packs, log) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def sdxl(server: harness.Server) -> str:
+    """The name of a narrow SDXL in the server's folder of checkpoints; made once (a minute of a core), then kept in CACHE."""
+    sources = sorted((HERE / "tiny_sdxl").glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    kept = CACHE / f"sdxl-{digest}.safetensors"
+    if not kept.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, HERE / "tiny_sdxl" / "make.py", kept], check=True)
+    name = "sd_xl_turbo_tiny.safetensors"
+    shutil.copy(kept, server.base / "models" / "checkpoints" / name)
+    return name
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -118,7 +137,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def place(item: pytest.Item) -> tuple[bool, bool, int]:
-    if not item.path.is_relative_to(Path(__file__).parent):
+    if not item.path.is_relative_to(HERE):
         return False, False, 0
     rank = next((n for n, longest in enumerate(LONGEST) if item.name.startswith(longest)), len(LONGEST))
     return True, "vue" in item.name or item.name.startswith(OWN_PAGE), rank

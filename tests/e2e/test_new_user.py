@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 from playwright.sync_api import Page, expect
+from products import FULL
 from rings import find_chromium
 
 LIMIT_S, MORE_STEPS = 400.0, 100_000
-FACE = "a face with tan skin on a blue background"
+STEPS = 0 if FULL else 60  # 0: until it is ready, in three times as many
+FACE = "a face with tan skin on a teal background"
 PAIRS = harness.ROOT / "demo_pairs" / "smile"
 SET = """([kind, name, value]) => {
     const node = window.app.graph._nodes.find(n => n.type === kind), widget = node.widgets.find(w => w.name === name);
@@ -24,14 +27,23 @@ def choose(page: Page, kind: str, **widgets: Any) -> None:
         page.evaluate(SET, [kind, name, value])
 
 
-def give_images(page: Page, name: str, count: int) -> None:
+def give_images(page: Page, name: str, count: int, home: Path = PAIRS) -> None:
     """Name a set on Load Slider Dataset and drop images on both zones."""
     panel = page.locator(".slider-dataset")
     panel.get_by_label("Name of a new set").fill(name)
     for side in ("positive", "negative"):
-        panel.locator(f".zone.{side} input").set_input_files(sorted((PAIRS / side).glob("*.png"))[:count])
+        panel.locator(f".zone.{side} input").set_input_files(sorted((home / side).glob("*.png"))[:count])
         panel.get_by_text(f"{count} files added.").wait_for(timeout=30_000)
     expect(panel.locator(".title")).to_have_text(f"{name}: {count} pairs", timeout=30_000)
+
+
+def lit(home: Path) -> Path:
+    """The shipped faces in bright and in dim light: a difference that so narrow a model can draw."""
+    for side, light in (("positive", 1.3), ("negative", 0.6)):
+        (home / side).mkdir()
+        for file in (PAIRS / "positive").glob("*.png"):
+            ImageEnhance.Brightness(Image.open(file).convert("RGB")).enhance(light).save(home / side / file.name)
+    return home
 
 
 def frames(server: harness.Server) -> list[np.ndarray]:
@@ -44,26 +56,31 @@ def frames(server: harness.Server) -> list[np.ndarray]:
 
 @pytest.mark.e2e
 def test_three_decisions_make_a_slider_that_moves_and_a_file_that_the_stock_loader_lists(
-    classic: Page, server: harness.Server
+    sdxl: str, classic: Page, server: harness.Server, tmp_path: Path
 ) -> None:
+    """The checkpoint is an SDXL in all but its widths (tiny_sdxl/narrow.py). The host has one width for CLIP-G, of 1.4 GB, so the
+    test's server registers a narrow entry in the list of models; the stock loader does the rest.
+    `make test` sets a number of steps, for time's sake; `make test-all` leaves it to the product."""
     page = classic
     harness.open_template(page, harness.PACK, "slider_sdxl_folders")
-    choose(page, "CheckpointLoaderSimple", ckpt_name="tiny.safetensors")
-    give_images(page, "my_grin", 6)
+    choose(page, "CheckpointLoaderSimple", ckpt_name=sdxl)
+    give_images(page, "my_light", 6, lit(tmp_path))
     choose(page, "SliderSampling", prompt=FACE)
-    choose(page, "SliderTrainStep", name="grin")
+    choose(page, "SliderTrainStep", name="light", steps=STEPS)
     result = harness.run_and_wait(page, LIMIT_S)
     harness.settle(page)
     harness.screenshot(page, "new-user")
     assert result.ok, str(result)
     pictures = frames(server)
-    assert np.abs(pictures[-1] - pictures[0]).mean() > 0.01
+    brightness = [float(picture.mean()) for picture in pictures]
+    assert brightness == sorted(brightness), brightness
+    assert brightness[-1] - brightness[0] > 0.05
     assert page.locator(".slider-live img.strip").evaluate("picture => picture.naturalWidth") > 0
     verdict = page.locator(".slider-live .verdict").inner_text()
     assert "Works" in verdict or "Shows in part" in verdict
     loader = server.get("/object_info/LoraLoaderModelOnly")["LoraLoaderModelOnly"]["input"]["required"]["lora_name"]
-    assert "sliders/grin.safetensors" in str(loader)
-    assert not list((server.base / "output" / "sliders" / "grin").glob("grin.safetensors")), "one slider is one file"
+    assert "sliders/light.safetensors" in str(loader)
+    assert not list((server.base / "output" / "sliders" / "light").glob("light.safetensors")), "one slider is one file"
 
 
 def fails(page: Page) -> str:
