@@ -7,7 +7,8 @@ Six pairs of clips (or of single frames of one moment each) that differ in the a
 as its authors have it (quality.py) at the probe's rate, calibrated by the product. Sixteen clips are drawn from held-out noise,
 also for sliders from frames. Shares of the pairs' own gap; leak: mean change of the other attributes (speed, heading, size,
 light) from the clips without a slider, in standard deviations of the world, where the effect is that share of the gap. Motion:
-the same of speed and heading alone (of the one that is not trained) at +-1, and the share of clips that keep their way there.
+the same of speed and heading alone (of the one that is not trained) at +-1. Ball read, way kept: the share of clips whose ball
+is read in all frames there, and of those the share that goes the way it went without a slider.
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ from slider_core.with_tiny.model_sweep import Curve
 
 NAMES = ("speed", "heading", "size", "light")
 MOTION = ("speed", "heading")
-TASKS = (("speed", FRAMES), ("heading", FRAMES), ("size", FRAMES), ("light", FRAMES), ("size", 1), ("light", 1))
+BOTH, RIGHT = "both ways", "to the right"
+TASKS = (
+    ("speed", FRAMES, BOTH),
+    ("heading", FRAMES, BOTH),
+    ("size", FRAMES, BOTH),
+    ("light", FRAMES, BOTH),
+    ("size", 1, BOTH),
+    ("light", 1, BOTH),
+    ("speed", FRAMES, RIGHT),
+)
 OBJECTIVES = ("displacement", "denoise_rotating")
 STRENGTHS = (-4.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 EQUAL, GAP = (0.2, 0.4), 2 * EXTREME
@@ -52,22 +62,25 @@ class Shown:
     curve: Curve
     wobble: list[float]  # pixels off the line
     moved: list[dict[str, float]]  # mean change from the bare clips, in standard deviations of the world
-    way: list[float]  # share of clips that keep it
+    ball: list[float]  # share of clips with a ball that can be read in every frame
+    way: list[float]  # share of those that keep their way
 
 
-def shown(model: BallsBackend, adapter: Adapter, unit: float) -> Shown:
-    bare = read(model.draw(None, 0.0, range(HELD_OUT)))
-    at = [read(model.draw(adapter, strength * unit, range(HELD_OUT))) for strength in STRENGTHS]
+def shown(model: BallsBackend, adapter: Adapter, unit: float, ways: str) -> Shown:
+    seeds = [seed for seed in range(2 * HELD_OUT) if ways == BOTH or model.prompt(seed).endswith("right")][:HELD_OUT]
+    bare = read(model.draw(None, 0.0, seeds))
+    at = [read(model.draw(adapter, strength * unit, seeds)) for strength in STRENGTHS]
     moved = [{name: float((seen[name] - bare[name]).abs().nanmean()) / UNIFORM_STD for name in NAMES} for seen in at]
     leak = {name: [statistics.mean(drift[o] for o in NAMES if o != name) for drift in moved] for name in NAMES}
     mean = {name: [float(seen[name].nanmean()) for seen in at] for name in NAMES}
     wobble = [float(seen["wobble"].nanmean()) for seen in at]
-    way = [float((seen["way"] == bare["way"]).float().mean()) for seen in at]
-    return Shown(Curve(STRENGTHS, mean, {}, leak), wobble, moved, way)
+    there = [seen["way"].isfinite() for seen in at]
+    way = [float((seen["way"] == bare["way"])[found].float().mean()) for seen, found in zip(at, there, strict=True)]
+    return Shown(Curve(STRENGTHS, mean, {}, leak), wobble, moved, [float(found.float().mean()) for found in there], way)
 
 
-def measured(model: BallsBackend, attribute: str, frames: int, objective: str, seed: int) -> dict[str, Any]:
-    samples = pairs(model, attribute, PAIRS, seed, frames)
+def measured(model: BallsBackend, attribute: str, frames: int, ways: str, objective: str, seed: int) -> dict[str, Any]:
+    samples = pairs(model, attribute, PAIRS, seed, frames, ways == RIGHT)
     adapter = Adapter.create(model.module, survey(model.module, AdapterSpec()).targets, AdapterSpec(), seed=seed)
     spec = TrainSpec(steps=STEPS, lr=0.0, batch=4, seed=seed, **quality.OBJECTIVES[objective])
     run = Run("slider", {}, Trainer(adapter, samples, spec), AdapterSpec())
@@ -76,34 +89,37 @@ def measured(model: BallsBackend, attribute: str, frames: int, objective: str, s
     run.calibrate(model)
     seconds = round(time.process_time() - start)
     unit = run.measured[1].unit if run.measured else 1.0
-    seen = shown(model, adapter, unit)
+    seen = shown(model, adapter, unit, ways)
     curve, ends = seen.curve, [STRENGTHS.index(-1.0), STRENGTHS.index(1.0)]
     motion = [name for name in MOTION if name != attribute]
-    row = {"attribute": attribute, "frames": frames, "objective": objective, "seed": seed, "unit": unit, "seconds": seconds}
+    row = {"attribute": attribute, "frames": frames, "ways": ways, "objective": objective, "seed": seed, "unit": unit}
     return row | {
         "share": curve.effect(attribute) / GAP,
         "largest": max(curve.effect(attribute, -s, s) for s in STRENGTHS if s > 0) / GAP,
         "leak": {str(e): quality.leak_at(curve, attribute, e * GAP) for e in EQUAL},
         "leak at 1": statistics.mean(curve.leak[attribute][i] for i in ends),
         "motion": statistics.mean(seen.moved[i][name] for i in ends for name in motion),
+        "ball": statistics.mean(seen.ball[i] for i in ends),
         "way": statistics.mean(seen.way[i] for i in ends),
         "monotone": curve.monotone(attribute, -2.0, 2.0),
         "wobble": [seen.wobble[STRENGTHS.index(s)] for s in (-1.0, 0.0, 1.0)],
         "curve": curve.mean[attribute],
+        "seconds": seconds,
         "verdict": run.verdict(),
     }
 
 
 def report(rows: list[dict[str, Any]]) -> str:
     head = ("attribute", "from", "objective", "share at +-1", "largest", "leak at +-1", *(f"leak at {e:.0%}" for e in EQUAL))
-    head = (*head, "motion at +-1", "way kept", "monotone +-2", "off the line at -1, 0, +1, pixels", "s", "seeds")
+    head = (*head, "motion at +-1", "ball read", "way kept", "monotone +-2", "off the line at -1, 0, +1, pixels", "s", "seeds")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for group in dict.fromkeys((row["attribute"], row["frames"], row["objective"]) for row in rows):
-        some = [row for row in rows if (row["attribute"], row["frames"], row["objective"]) == group]
-        cells = [group[0], "clips" if group[1] > 1 else "single frames", group[2]]
+    names = ("attribute", "frames", "ways", "objective")
+    for group in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        some = [row for row in rows if tuple(row[name] for name in names) == group]
+        cells = [group[0], ("clips" if group[1] > 1 else "single frames") + f", {group[2]}", group[3]]
         cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("share", "largest", "leak at 1")]
         cells += [quality.mean([row["leak"][str(e)] for row in some]) for e in EQUAL]
-        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("motion", "way")]
+        cells += [f"{statistics.mean(row[name] for row in some):.2f}" for name in ("motion", "ball", "way")]
         cells.append(f"{sum(row['monotone'] for row in some)} of {len(some)}")
         cells.append(", ".join(f"{statistics.mean(at):.2f}" for at in zip(*(row["wobble"] for row in some), strict=True)))
         cells += [f"{statistics.mean(row['seconds'] for row in some):.0f}", str(len(some))]
@@ -119,16 +135,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=verdicts.ROOT / "build" / "clips.jsonl")
     args = parser.parse_args()
     rows = kept(args.out)
-    done = {(row["seed"], row["attribute"], row["frames"], row["objective"]) for row in rows}
+    done = {(row["seed"], row["attribute"], row["frames"], row["ways"], row["objective"]) for row in rows}
     torch.set_num_threads(1)
     model, start = BallsBackend(), time.monotonic()
     wanted = [(s, *task, objective) for s in range(args.seeds) for objective in OBJECTIVES for task in TASKS]
-    for seed, attribute, frames, objective in [one for one in wanted if one not in done]:
+    for seed, attribute, frames, ways, objective in [one for one in wanted if one not in done]:
         if args.report or time.monotonic() - start > args.seconds:
             break
-        rows.append(measured(model, attribute, frames, objective, seed))
+        rows.append(measured(model, attribute, frames, ways, objective, seed))
         keep(args.out, rows[-1])
-        sys.stderr.write(f"{attribute} {frames} {objective} {seed} share {rows[-1]['share']:.2f}\n")
+        sys.stderr.write(f"{attribute} {frames} {ways} {objective} {seed} share {rows[-1]['share']:.2f}\n")
     print(report(rows))
 
 

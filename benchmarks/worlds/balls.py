@@ -250,10 +250,13 @@ class BallsBackend(TinyBackend):
         return ((x + 1) / 2).clamp(0, 1).movedim(2, 1)
 
 
-def pairs(model: BallsBackend, attribute: str, count: int, seed: int, frames: int = FRAMES) -> list[Sample]:
-    """Encoded balls with the attribute at both ends, all else the same; of one frame they are single images of one moment."""
+def pairs(model: BallsBackend, attribute: str, count: int, seed: int, frames: int = FRAMES, right: bool = False) -> list[Sample]:
+    """Encoded balls with the attribute at both ends, all else the same; of one frame they are single images of one moment.
+    `right`: all of them move that way."""
     generator = torch.Generator().manual_seed(100 + seed)
     numbers, colour, way = balls(count, generator)
+    if right:
+        way = torch.zeros_like(way)
     moments = MOMENTS if frames == FRAMES else MOMENTS[torch.randint(FRAMES, (count, 1), generator=generator)]
     samples = []
     for sign in (1.0, -1.0):

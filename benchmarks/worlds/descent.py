@@ -53,8 +53,7 @@ def descend(
     chosen = list(parameters)
     optimizer = torch.optim.AdamW(chosen, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     mean = [p.detach().clone() for p in chosen]
-    start = time.time()
-    kept = start
+    start = kept = time.time()
     shown, done, way = 0.0, 0, 0.0
     if part and part.path.exists():
         shown, done = part.load(chosen, mean, optimizer)
@@ -67,26 +66,35 @@ def descend(
         nn.utils.clip_grad_norm_(chosen, 1.0)
         optimizer.step()
         done += 1
-        with torch.no_grad():
-            for average, p in zip(mean, chosen, strict=True):
-                average.lerp_(p, 1 - min(0.998, done / (done + 20)))
+        _follow(mean, chosen, done)
         shown = value.item() if done == 1 else 0.98 * shown + 0.02 * value.item()
         if done % 100 == 0:
             sys.stderr.write(f"step {done}/{steps} loss {shown:.4f} {time.time() - start:.0f} s\n")
         if time.time() - kept > 600:
             kept = time.time()
-            _swap(chosen, mean)
-            keep()
-            _swap(chosen, mean)
+            _with_averages(keep, chosen, mean)
         way = done / steps if part else max(done / steps, (time.time() - start) / seconds)
-        if part and (done % 100 == 0 or time.time() - start > seconds):
+        over = part is not None and time.time() - start > seconds
+        if part and (over or done % 100 == 0):
             part.save(chosen, mean, optimizer, (shown, done))
-        if part and time.time() - start > seconds:
+        if over:
             break
     if part and way >= 1:
         part.path.unlink(missing_ok=True)
     _swap(chosen, mean)
     return shown, done
+
+
+@torch.no_grad()
+def _follow(averages: list[torch.Tensor], parameters: list[nn.Parameter], done: int) -> None:
+    for average, p in zip(averages, parameters, strict=True):
+        average.lerp_(p, 1 - min(0.998, done / (done + 20)))
+
+
+def _with_averages(keep: Callable[[], None], parameters: list[nn.Parameter], averages: list[torch.Tensor]) -> None:
+    _swap(parameters, averages)
+    keep()
+    _swap(parameters, averages)
 
 
 @torch.no_grad()
