@@ -2,7 +2,7 @@
 #   make VENV=/somewhere/else PYTHON=python3.12 demo
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10 python,$(shell command -v $(name) 2>/dev/null)))
-COMMANDS := demo test test-all test-chaos lint coverage setup bench bench-quality bench-smoke clean
+COMMANDS := demo test test-all test-chaos lint coverage setup bench bench-long bench-quality bench-smoke clean
 export VENV OUT RINGS SEED COMFYUI_PATH CHROMIUM_PATH
 
 .DEFAULT_GOAL := help

@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 10)
 OTHERS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python")
 BENCHMARKS = ("start", "encoding", "sweep", "step", "scaling")
+SHORT = {  # the same questions at sizes that two cores answer in about ten minutes
+    "start": "--repeat 1",
+    "encoding": "--pairs 2 --side 128 --repeat 1",
+    "sweep": "--model demo --repeat 5",
+    "step": "--latent 16 --steps 2 --repeat 1 --only floor ours default core",
+}
 MADE = ("build", ".pytest_cache", ".ruff_cache", ".mypy_cache", "slider_lora.egg-info")
 DEFAULTS = {"VENV": ".venv", "OUT": "demo-out", "RINGS": "", "SEED": "0"}
 COMMANDS = {
@@ -34,7 +40,8 @@ COMMANDS = {
     "test-chaos": "kills, interrupts, failing disks, hostile inputs, from a seed: ten minutes or so (SEED=1 tries others)",
     "lint": "ruff check, ruff format --check, mypy",
     "coverage": "which lines of slider_core the core ring reaches: a table, and pages in build/coverage",
-    "bench": "a step, its scaling, a sweep, encoding and ComfyUI's start against their peers: an hour or two; needs ComfyUI",
+    "bench": "a step, a sweep, encoding and ComfyUI's start against their peers, as ratios: ten minutes or so; needs ComfyUI",
+    "bench-long": "the same at full size and several times, with a step's scaling: an hour or two",
     "bench-quality": "which objective makes the best slider: some hours on two cores, goes on where it was stopped",
     "bench-smoke": "what a step and a run cost in counts, against the recorded ones",
     "setup": "the virtual environment VENV with everything that test needs",
@@ -156,6 +163,13 @@ def lint(setup: Setup) -> None:
         setup.run("-m", *tool)
 
 
+def bench(setup: Setup, parts: dict[str, str]) -> None:
+    setup.everything()
+    for part, choices in parts.items():
+        say(part)
+        setup.run(f"benchmarks/{part}.py", *choices.split())
+
+
 def clean(setup: Setup, out: Path) -> None:
     for place in (setup.venv, out, *(ROOT / name for name in MADE)):
         shutil.rmtree(place, ignore_errors=True)
@@ -180,11 +194,8 @@ def execute(command: str, choices: dict[str, str]) -> None:
     elif command == "coverage":
         setup.tools()
         setup.run("-m", "pytest", "-q", "--cov", "--cov-report=term", "--cov-report=html:build/coverage")
-    elif command == "bench":
-        setup.everything()
-        for part in BENCHMARKS:
-            say(part)
-            setup.run(f"benchmarks/{part}.py")
+    elif command in ("bench", "bench-long"):
+        bench(setup, SHORT if command == "bench" else dict.fromkeys(BENCHMARKS, ""))
     elif command in ("bench-quality", "bench-smoke"):
         setup.package()
         setup.run(f"benchmarks/{command.removeprefix('bench-')}.py")

@@ -1,6 +1,6 @@
 """Does a slider learn more in as many steps by another optimizer, uneven rates, or noise and strengths drawn otherwise?
 
-    python benchmarks/fewer_steps.py               # docs/benchmarks-step.md quotes it; goes on where it was stopped
+    python benchmarks/fewer_steps.py               # docs/benchmarks-ready.md quotes it; goes on where it was stopped
     python benchmarks/fewer_steps.py --report
 
 Both measurable worlds' hardest attributes, six pairs, 120 steps of two pairs, otherwise the product's training:

@@ -172,5 +172,5 @@ def _plain(value: Any) -> Any:
 
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")  # optimize: 3 % smaller in four times the time
     return buffer.getvalue()
