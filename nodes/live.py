@@ -7,7 +7,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     run       number of the training in this session
     name      of the slider
     phase     training, drawing, calibrating; done, stopped, failed
-    step      finished steps, of `until` in this run
+    step      finished steps, of `until` in this run; `at_most`: it ends when the slider is ready
     seconds   that the training will take yet, strips included
     explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
     verdict   a summary of them
@@ -28,7 +28,9 @@ from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
 from ..slider_core.train.progress import Reading
+from ..slider_core.train.progress_ready import MOST_STEPS
 from ..slider_core.train.training_run import Run
+from ..slider_core.train.trainings_driver import until_ready
 from .live_preview import Strips
 
 EVENT = "slider_lora.progress"
@@ -83,7 +85,7 @@ class Live:
         self.phase = "training"
         self.seconds = 0.0
         self.explained = thinned(run.trainer.readings)
-        self.verdict = run.verdict()
+        self.verdict = run.verdict() if run.trainer.readings else "No reading yet."
         self._start = time.monotonic()
         self._sent = -math.inf
         self._seen = len(run.trainer.readings)
@@ -91,6 +93,11 @@ class Live:
         if strip is not None and strip["step"] > run.step:
             strip = None
         self.strips.shown = None if strip is None else strip | {"old": True}  # until there is a newer one
+
+    @property
+    def ends(self) -> int:
+        """The last step as far as is known: where no number is set, the readings bring it nearer."""
+        return until_ready(self.run, self.until)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -100,7 +107,8 @@ class Live:
             "name": self.run.name,
             "phase": self.phase,
             "step": self.run.step,
-            "until": self.until,
+            "until": self.ends,
+            "at_most": self.ends == MOST_STEPS and not self.run.trainer.spec.steps,
             "seconds": round(self.seconds, 1),
             "explained": self.explained,
             "verdict": self.verdict,
@@ -114,7 +122,7 @@ class Live:
             self.explained = thinned(readings)
             self.verdict = self.run.trainer.verdict()
             self._seen = len(readings)
-        self.seconds = seconds_left(self.run.step, self.begun, self.until, time.monotonic() - self._start, self.strips)
+        self.seconds = seconds_left(self.run.step, self.begun, self.ends, time.monotonic() - self._start, self.strips)
         self.send()
 
     def draw(self) -> None:

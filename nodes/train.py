@@ -15,6 +15,7 @@ from ..slider_core.encode.encoder import Sample
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.train.progress_ready import MOST_STEPS
 from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
@@ -83,7 +84,7 @@ def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Seq
         disk = encoded_before()
         reports = reporting("encoding image"), reporting("making latent")
         samples = encoded_samples(backend, request.dataset, request.resolution or 0, disk, *reports)
-        say(disk.summary())
+        say(f"{disk.summary()} Next: the layers and the learning rate.")
         return samples
 
     return encode
@@ -249,11 +250,14 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     """How a run of the graph ended, in sentences."""
     trainer = run.trainer
     memory = backend.memory.summary()
-    total = max(run.step, turn.spec.steps or trainer.ready_at)
+    total = f"{max(run.step, trainer.end)}"
+    if run.step < trainer.end == MOST_STEPS and not turn.spec.steps:
+        total = f"at most {total}"
     parts = [
-        f"{run.name}: step {run.step} of {total}.{run.found_note()}{turn.remark(run)}",
+        f"{run.name}: step {run.step} of {total}.{turn.remark(run)}",
         run.verdict(),
         run.calibrated,
+        run.found_note().strip(),
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",
         turn.took,
         backend.notes(),

@@ -129,7 +129,7 @@ def _of_image(pair: str, side: str, image: ImageFigures, soft: bool) -> Iterator
         what = f"its {side} is only {image.size[0]} x {image.size[1]}, enlarged {image.enlarged:.1f} times"
         yield _finding(Kind.TINY, pair, what, "Use a larger file, or train at a lower resolution.")
     elif image.edges > BLURRED and soft:
-        what = f"its {side} is blurred (edges {image.edges:.1f} px wide, sharp ones below 0.7)"
+        what = f"its {side} is blurred (edges {image.edges:.2f} px wide, the limit is {BLURRED})"
         yield _finding(Kind.BLURRED, pair, what, "Use a sharper one, or train at a lower resolution.")
 
 
@@ -304,6 +304,18 @@ def _duplicates(pairs: list[PairFigures], side: str) -> Iterator[Finding]:
             yield _finding(Kind.DUPLICATE, pairs[i].name, what, "Remove one, unless it shall count twice.")
 
 
+def _blurred_together(findings: list[Finding], pairs: list[PairFigures]) -> list[Finding]:
+    """Where most pairs are blurred, that is said once, of the set."""
+    blurred = [f for f in findings if f.kind is Kind.BLURRED]
+    soft = {f.pair for f in blurred}
+    if len(soft) < FEWEST or 2 * len(soft) <= len(pairs):
+        return findings
+    widest = max(max(pair.positive.edges, pair.negative.edges) for pair in pairs)
+    what = f"{len(blurred)} of {2 * len(pairs)} images are blurred (edges up to {widest:.2f} px wide, the limit is {BLURRED})"
+    advice = "Train at a lower resolution, or use sharper ones: the slider learns no finer detail."
+    return [f for f in findings if f.kind is not Kind.BLURRED] + [_finding(Kind.BLURRED, None, what, advice)]
+
+
 def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
     """Check every pair, and the pairs as a whole. Each is read once, in turn. `unused`: lines about files that are no images.
 
@@ -318,6 +330,7 @@ def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
     findings += _of_all(pairs, together)
     for pair in pairs:
         findings += _of_pair(pair, of_sides, together)
+    findings = _blurred_together(findings, pairs)
     findings += _duplicates(pairs, "positive")
     findings += _duplicates(pairs, "negative")
     rank = {kind: i for i, kind in enumerate(Kind)}

@@ -83,7 +83,7 @@ def steps_more(readings: Sequence[Reading]) -> int:
     if not readings:
         return 0
     last = readings[-1]
-    if not still_growing(readings) and last.strength <= UNFINISHED:
+    if last.step >= LEAST_STEPS and not still_growing(readings) and last.strength <= UNFINISHED:
         return 0
     factor = min(4.0, max(1.5, last.strength))
     more = max(LEAST_STEPS - last.step, last.step * (factor - 1))

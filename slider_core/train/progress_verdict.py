@@ -181,7 +181,7 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
             f"concept that was learned. {last.summary(evidence.wanted)}"
         )
     if verdict is Verdict.UNPROVEN:
-        return f"Learned, not proven: whether it shows, a calibration tells. {last.summary(evidence.wanted)}"
+        return f"Learned, not proven: what shows is measured when a training ends. {last.summary(evidence.wanted)}"
     return {
         Verdict.NOT_FINITE: "Broken: numbers are not finite. Lower the learning rate and train anew.",
         Verdict.NOTHING_LEARNED: "No effect yet: train more steps, or see whether the two sides differ.",

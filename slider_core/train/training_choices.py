@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
+from ..config.checks import counted
 from ..config.training import (
     Objective,
     Optimizer,
@@ -84,7 +85,7 @@ class TrainChoices:
         if not self.batch:
             chosen.append(f"batch {likes.training.batch}")
         if self.timesteps == AUTO and likes.few_steps:
-            chosen.append(f"the noise levels of {likes.few_steps} sampler steps")
+            chosen.append(f"the noise levels of {counted(likes.few_steps, 'sampler step')}")
         if not chosen:
             return ""
         named = f" (by the name {likes.reason})" if likes.reason else ""

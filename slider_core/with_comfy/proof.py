@@ -193,7 +193,7 @@ def proven_on_model(path: Path, slider: Slider, model: Any, form: FileFormat, ep
         load(model)
         trial = Trial(model, _read_back(path, by_stock, model), slider, eps)
         count, worst = trial.layers()
-        summary = f"{reader} gives the same: {count} layers, apart by {worst:.1e} of their change at most"
+        summary = f"{reader} gives the same: {count} layers, which differ by at most {worst:.1e} of their change"
         if not count:
             summary = (
                 f"{reader} reads the file; no layer was compared, since the model's loader patches all of them in its own way"
@@ -230,4 +230,5 @@ def proven_in_control(path: Path, slider: Slider, eps: float) -> str:
         if change is not None:
             change = comfy.lora.calculate_weight([(-1.0, change, 1.0, None, None)], torch.zeros_like(expected), name)
         worst = max(worst, layer_deviation(f'layer "{name}"', change, expected, eps))
-    return f"Read back as ComfyUI's patches it is the same: {len(layers)} layers, apart by {worst:.1e} of their change at most."
+    differ = f"{len(layers)} layers, which differ by at most {worst:.1e} of their change"
+    return f"Read back as ComfyUI's patches it is the same: {differ}."
