@@ -62,6 +62,12 @@ def draw_u(count: int, spec: TrainSpec, generator: torch.Generator, kind: Timest
 
 
 def _draw_few_step(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Tensor:
+    levels = few_step_levels(spec)
+    picked = torch.randint(len(levels), (count,), generator=generator)
+    return torch.tensor(levels)[picked].clamp(EDGE, 1 - EDGE)
+
+
+def few_step_levels(spec: TrainSpec) -> list[float]:
     """Levels at which a sampler of `few_steps` steps calls the model, for models distilled to be called there alone."""
     levels = []
     for step in range(spec.few_steps):
@@ -71,8 +77,7 @@ def _draw_few_step(count: int, spec: TrainSpec, generator: torch.Generator) -> t
     if not levels:
         message = f"window {spec.window} holds none of the {spec.few_steps} noise levels of few_step: widen it."
         raise SliderError(message, "training.empty_window")
-    picked = torch.randint(len(levels), (count,), generator=generator)
-    return torch.tensor(levels)[picked].clamp(EDGE, 1 - EDGE)
+    return levels
 
 
 def _draws(batch: Batch) -> int:

@@ -151,13 +151,13 @@ class DisplacementMeter:
 
     @torch.no_grad()
     def moved(
-        self, backend: Backend, adapter: Adapter, sign: float = 1.0, levels: Sequence[float] = LEVELS
+        self, backend: Backend, adapter: Adapter, sign: float = 1.0, levels: Sequence[float] | None = None
     ) -> list[torch.Tensor]:
         """Displacements of the clean latent, part by part, at `sign` times the samples' strengths; only parts of these levels.
         Call inside `backend.borrowed()`."""
         displacements = []
         for part in self._made_parts(backend):
-            if part.level in levels:
+            if levels is None or part.level in levels:
                 at = part.target.at
                 with at_strength(adapter, backend.module, [sign * strength for strength in part.strengths]):
                     displacements.append((predict(backend, at) - part.base.to(at.x.device)) / at.scale)

@@ -20,18 +20,17 @@ from typing import Any
 import torch
 
 from ..backend import Backend
-from ..config.training import Objective, TrainSpec
+from ..config.training import Objective, Timesteps, TrainSpec
 from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..objective.formulas import FORMULAS, JITTER
-from ..objective.noising import shifted
+from ..objective.noising import EDGE, few_step_levels, shifted
 from ..objective.one_way import is_one_way
 from .displacement import LEVELS, DisplacementMeter, Wanted
 from .learning_rate import probed_rate
 from .moved_pairs import is_familiar, moved_error, pairs_to_move
 
 FORESEEN = 1 / 9  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
-MIDDLE = LEVELS[0]  # where the symmetric part and the shifted images are read
 WHOLE_EVERY = 120  # steps between two readings that hold these two; the last of a run does too
 
 
@@ -73,12 +72,29 @@ def percent(share: float) -> str:
     return f"{share:.1%}".replace("%", " %") if abs(share) < 0.1 else f"{share:.0%}".replace("%", " %")
 
 
-class Probe:
-    """Fixed images and noise to read progress on. One reading costs len(LEVELS) forward passes of up to 2 PAIRS samples, a whole
-    one two more, in as many parts as there are sizes among them; the first of each two to four times as many."""
+def read_levels(spec: TrainSpec) -> tuple[float, ...]:
+    """Where progress is read: LEVELS, or the nearest of those at which alone a distilled model is trained and called."""
+    if spec.timesteps is not Timesteps.FEW_STEP:
+        return LEVELS
+    trained = few_step_levels(spec)
+    nearest = {min(trained, key=lambda level: abs(level - wanted)) for wanted in LEVELS}
+    return tuple(min(level, 1 - EDGE) for level in sorted(nearest))
 
-    def __init__(self, samples: Sequence[Sample], seed: int, objective: Objective = Objective.DISPLACEMENT) -> None:
-        self.meter = DisplacementMeter(samples, objective, seed)
+
+class Probe:
+    """Fixed images and noise to read progress on. One reading costs len(levels) forward passes of up to 2 PAIRS samples, a whole
+    one two more, in as many parts as there are sizes among them; the first of each two to four times as many. The symmetric part
+    and the shifted images are read at the first of the levels."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        seed: int,
+        objective: Objective = Objective.DISPLACEMENT,
+        levels: tuple[float, ...] = LEVELS,
+    ) -> None:
+        self.meter = DisplacementMeter(samples, objective, seed, levels)
+        self._levels = levels
         self.wanted = self.meter.wanted
         self.moved_error: float | None = None  # of pictures that are moved, in units of theirs as they are (moved_pairs.py)
         self._samples, self._objective, self._seed = samples, objective, seed
@@ -130,15 +146,17 @@ class Probe:
     def _shifted_score(self, backend: Backend, adapter: Adapter) -> float:
         if self._shifted is None:
             share = JITTER if is_familiar(self.moved_error) else 0.0
-            self._shifted = DisplacementMeter([_moved(s, share) for s in self._samples], self._objective, self._seed, (MIDDLE,))
+            self._shifted = DisplacementMeter(
+                [_moved(s, share) for s in self._samples], self._objective, self._seed, self._levels[:1]
+            )
         plus, minus = self._shifted.read(backend, self._shifted.moved(backend, adapter))
         return (plus + minus).at(1)
 
     def _symmetric_part(self, backend: Backend, adapter: Adapter, moved: Sequence[torch.Tensor]) -> float:
-        """Size of the symmetric part of the displacement against the antisymmetric part, at MIDDLE."""
+        """Size of the symmetric part of the displacement against the antisymmetric part, at the first level."""
         symmetric = antisymmetric = 0.0
-        opposite = self.meter.moved(backend, adapter, -1.0, (MIDDLE,))
-        for plus, minus in zip(moved[LEVELS.index(MIDDLE) :: len(LEVELS)], opposite, strict=True):
+        opposite = self.meter.moved(backend, adapter, -1.0, self._levels[:1])
+        for plus, minus in zip(moved[:: len(self._levels)], opposite, strict=True):
             symmetric += float((plus + minus).square().sum())
             antisymmetric += float((plus - minus).square().sum())
         return (symmetric / antisymmetric) ** 0.5 if antisymmetric else 0.0

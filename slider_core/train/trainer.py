@@ -35,7 +35,7 @@ from .memory_fallback import MemoryFallback
 from .moved_pairs import is_familiar
 from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
-from .progress import WHOLE_EVERY, Probe, Reading
+from .progress import WHOLE_EVERY, Probe, Reading, read_levels
 from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, lowered
 from .progress_verdict import Evidence, Explained, explain, judge
 from .shared_rows import measured
@@ -71,7 +71,7 @@ class Trainer:
         self._highest_scale = 1.0
         self._calm = 0  # steps since the scale was last changed
         self.probed: float | None = None  # the learning rate that the probe has found
-        self.probe = Probe(self.samples, spec.seed, spec.objective)
+        self.probe = Probe(self.samples, spec.seed, spec.objective, read_levels(spec))
         self.wanted = self.probe.wanted
         self.ranks = Ranks()  # the processes that train it together; a host puts others here
 

@@ -7,12 +7,13 @@ import torch
 
 from slider_core.backend import Conditioning
 from slider_core.config.lora import AdapterSpec
+from slider_core.config.training import Timesteps, TrainSpec
 from slider_core.encode.encoder import PromptPair, Sample
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.displacement import Wanted, wanted_of
-from slider_core.train.progress import Probe, Reading, _moved
+from slider_core.train.progress import Probe, Reading, _moved, read_levels
 from slider_core.with_tiny.model import TinyBackend
 
 SEED = 3
@@ -52,6 +53,15 @@ def constant_model(linear_backend, scale: float):
 
 def test_an_untrained_slider_has_learned_exactly_nothing(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
     assert Probe(samples, SEED).read(backend, fresh) == Reading(0, 0.0, 0.0)
+
+
+def test_a_distilled_model_is_read_where_it_is_trained(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
+    assert read_levels(TrainSpec(few_steps=1)) == (0.75, 0.9)  # not trained at the few steps' levels
+    for steps, levels in ((1, (0.999,)), (4, (0.75, 0.999)), (8, (0.75, 0.875))):
+        spec = TrainSpec(timesteps=Timesteps.FEW_STEP, few_steps=steps)
+        assert read_levels(spec) == levels
+        reading = Probe(samples, SEED, levels=levels).read(backend, noisy(fresh))
+        assert 0.0 not in (*reading.explained, reading.symmetric, reading.shifted)
 
 
 def test_two_readings_are_equal(backend: TinyBackend, samples: list[Sample], fresh: Adapter) -> None:
