@@ -96,7 +96,7 @@ class DiskCache:
 
     def summary(self) -> str:
         """One line for the user."""
-        line = f"Images and captions encoded: {self.hits + self.misses}, {self.hits} of them in earlier runs"
+        line = f"Encoded in earlier runs: {self.hits} of {self.hits + self.misses} images and captions"
         if self.damaged:
             line += f" (damaged on disk: {self.damaged})"
         if self.unkept:
