@@ -120,7 +120,7 @@ def test_encoders_leave_the_device_where_a_step_needs_their_room(ways: Ways, dev
         monkeypatch.setattr(model_management, "EXTRA_RESERVED_VRAM", 0)
         trainer.run(backend, STEPS)
     assert encoder.loaded_size() == 0
-    assert not trainer.fallback.at.checkpointing
+    assert not trainer.fallback.level.checkpointing
     assert trainer.losses == pytest.approx(ways.of_cpu(ways.losses), rel=SAME)
 
 
