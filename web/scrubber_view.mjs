@@ -12,7 +12,7 @@ export const STYLE = `
 .slider-scrubber .note { margin: auto; text-align: center; opacity: 0.75; }
 .slider-scrubber .line { display: flex; align-items: center; gap: 8px; flex: none; }
 .slider-scrubber .end { max-width: 35%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: none; }
-.slider-scrubber .track { position: relative; flex: 1; height: 28px; touch-action: none; cursor: pointer; outline: none; }
+.slider-scrubber .track { position: relative; flex: 1; height: 28px; margin: 0 9px; touch-action: none; cursor: pointer; outline: none; }
 .slider-scrubber .track::before { content: ""; position: absolute; left: 0; right: 0; top: 12px; height: 4px; border-radius: 2px;
   background: currentColor; opacity: 0.3; }
 .slider-scrubber .tick { position: absolute; top: 9px; width: 2px; height: 10px; margin-left: -1px; background: currentColor;
