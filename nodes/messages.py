@@ -25,4 +25,4 @@ def calibrating(done: int) -> None:
     """After each forward pass of a calibration: a message now and then; ComfyUI's interrupt when the user pressed stop."""
     comfy.model_management.throw_exception_if_processing_interrupted()
     if done % MESSAGE_EVERY == 1:
-        say(f"calibrating, forward pass {done}")
+        say(f"calibrating (what strength 1 is), forward pass {done}")
