@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from exam import HELD_OUT, PAIRS, World, judged, keep, kept, mean, trained
+from exam import PAIRS, World, drawn_faces, judged, keep, kept, mean, read_faces, trained
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,8 +29,7 @@ from slider_core.config.training import Timesteps  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
 from slider_core.train.measurement import measure_any  # noqa: E402
-from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
-from slider_core.with_tiny.model_sweep import held_out_caption  # noqa: E402
+from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD  # noqa: E402
 
 TUNING, EXAM = ("eyes", "mouth"), ("size",)
 OBJECTIVES = ("displacement", "teacher_difference", "denoise_rotating")
@@ -54,14 +53,10 @@ class Turbo(World):
         return quality.images(self.model, attribute, PAIRS, seed, unpaired=False)
 
     def drawn(self, adapter: Adapter | None, strength: float) -> torch.Tensor:
-        some = []
-        for seed in range(HELD_OUT):
-            cond = self.plain.encode_prompt(held_out_caption(seed))
-            some.append(self.plain.sample(cond, 50_000 + seed, [strength], adapter, FEW))
-        return torch.cat(some)
+        return drawn_faces(self.plain, adapter, strength, FEW)
 
     def read(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[getattr(face, name) for name in self.names] for face in measure(images)])
+        return read_faces(images)
 
 
 def choices(objective: str, levels: str) -> dict[str, Any]:

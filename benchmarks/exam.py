@@ -43,6 +43,7 @@ from slider_core.train.progress import Reading  # noqa: E402
 from slider_core.train.progress_verdict import Evidence, judge  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
+from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 from slider_core.with_tiny.model_sweep import Curve, held_out_caption  # noqa: E402
 
 EXAM = {"faces": ("size",), "heads": ("turn",), "latent heads": ("hair",), "avatars": ("mouth", "eyes", "glasses", "hair")}
@@ -50,6 +51,20 @@ TUNING = {"faces": ("mouth", "eyes"), "heads": ("smile", "eye", "size"), "latent
 STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # calibrated
 EQUAL = (0.2, 0.4)  # shares of the gap at which leak is read
 HELD_OUT, SAMPLER_STEPS, STEPS, PAIRS = 8, 10, 300, 6
+
+
+def drawn_faces(model: TinyBackend, adapter: Adapter | None, strength: float, steps: int) -> torch.Tensor:
+    """Faces of held-out noise and prompts, in so many sampler steps."""
+    some = []
+    for seed in range(HELD_OUT):
+        cond = model.encode_prompt(held_out_caption(seed))
+        some.append(model.sample(cond, 50_000 + seed, [strength], adapter, steps))
+    return torch.cat(some)
+
+
+def read_faces(images: torch.Tensor) -> torch.Tensor:
+    """(N, len(CONTINUOUS)) what the faces show."""
+    return torch.tensor([[getattr(face, name) for name in CONTINUOUS] for face in measure(images)])
 
 
 class World:
@@ -92,16 +107,12 @@ class World:
         """Pictures of held-out noise and prompts."""
         if self.name != "faces":
             return self.model.draw(adapter, strength, range(HELD_OUT), SAMPLER_STEPS)
-        some = []
-        for seed in range(HELD_OUT):
-            cond = self.model.encode_prompt(held_out_caption(seed))
-            some.append(self.model.sample(cond, 50_000 + seed, [strength], adapter, SAMPLER_STEPS))
-        return torch.cat(some)
+        return drawn_faces(self.model, adapter, strength, SAMPLER_STEPS)
 
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """(N, len(names)) what the pictures show."""
         if self.name == "faces":
-            return torch.tensor([[getattr(face, name) for name in self.names] for face in measure(images)])
+            return read_faces(images)
         return self.model.read(images)
 
     def curve(self, adapter: Adapter, unit: float, strengths: Sequence[float] = STRENGTHS) -> Curve:

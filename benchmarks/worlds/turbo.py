@@ -9,15 +9,12 @@ the slider is used. Both are made by make_turbo.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from slider_core.backend import Conditioning
 from slider_core.layers.layer import find_layer
-from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import load_slider
 from slider_core.with_tiny.model import TinyBackend, TinyTransformer
 
@@ -46,17 +43,6 @@ class TurboBackend(TinyBackend):
         for target, weight in load_slider(lora).weights.items():
             layer = find_layer(self.module, target)
             layer.weight += weight.delta().float().view_as(layer.weight)
-
-    def sample(
-        self,
-        cond: Conditioning,
-        seed: int,
-        strengths: Sequence[float],
-        adapter: Adapter | None = None,
-        steps: int = FEW,
-        cfg: float = 1.0,
-    ) -> torch.Tensor:
-        return super().sample(cond, seed, strengths, adapter, steps, cfg)
 
 
 @torch.no_grad()
