@@ -28,7 +28,6 @@ from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
 from ..slider_core.train.progress import Reading
-from ..slider_core.train.progress_ready import MOST_STEPS
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.trainings_driver import until_ready
 from .live_preview import Strips
@@ -78,6 +77,7 @@ class Live:
         self.run = run
         self.begun = run.step
         self.until = until
+        self._foresee()
         self.strips = strips
         self.node = place.node
         self.graph = place.graph
@@ -94,10 +94,10 @@ class Live:
             strip = None
         self.strips.shown = None if strip is None else strip | {"old": True}  # until there is a newer one
 
-    @property
-    def ends(self) -> int:
-        """The last step as far as is known: where no number is set, the readings bring it nearer."""
-        return until_ready(self.run, self.until)
+    def _foresee(self) -> None:
+        """Where it ends as far as is known: where no number of steps is set, the readings bring that nearer."""
+        self.ends = until_ready(self.run, self.until)
+        self.at_most = self.run.open_ended and self.ends == self.run.trainer.end
 
     def state(self) -> dict[str, Any]:
         return {
@@ -108,7 +108,7 @@ class Live:
             "phase": self.phase,
             "step": self.run.step,
             "until": self.ends,
-            "at_most": self.ends == MOST_STEPS and not self.run.trainer.spec.steps,
+            "at_most": self.at_most,
             "seconds": round(self.seconds, 1),
             "explained": self.explained,
             "verdict": self.verdict,
@@ -120,6 +120,7 @@ class Live:
         readings = self.run.trainer.readings
         if len(readings) != self._seen:  # a verdict looks at every weight
             self.explained = thinned(readings)
+            self._foresee()
             self.verdict = self.run.trainer.verdict()
             self._seen = len(readings)
         self.seconds = seconds_left(self.run.step, self.begun, self.ends, time.monotonic() - self._start, self.strips)
@@ -140,6 +141,7 @@ class Live:
     def conclude(self, summary: str, until: int | None = None) -> None:
         """The training of this run of the graph is over: what is said of it, and the step that it was to reach."""
         self.until = self.until if until is None else until
+        self._foresee()
         self.end("done", summary)
 
     def end(self, phase: str, verdict: str) -> None:

@@ -15,7 +15,6 @@ from ..slider_core.encode.encoder import Sample
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.train.progress_ready import MOST_STEPS
 from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
@@ -251,7 +250,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     trainer = run.trainer
     memory = backend.memory.summary()
     total = f"{max(run.step, trainer.end)}"
-    if run.step < trainer.end == MOST_STEPS and not turn.spec.steps:
+    if run.step < trainer.end and run.open_ended:
         total = f"at most {total}"
     parts = [
         f"{run.name}: step {run.step} of {total}.{turn.remark(run)}",

@@ -24,6 +24,7 @@ from .moved_pairs import moved_note, spec_in_force
 from .optimizers import optimizer_sizes
 from .placing import REST, place
 from .progress import Reading
+from .progress_ready import MOST_STEPS
 from .progress_verdict import Evidence, judge
 from .shared_rows import SharedRows
 from .trainer import Trainer
@@ -173,6 +174,11 @@ class Run:
     def spec_in_force(self) -> TrainSpec:
         """The choices, with the jitter that was found."""
         return spec_in_force(self.trainer.spec, self.trainer.probe.moved_error)
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether it ends when it is ready, and the readings have not said yet when: its end is then the most steps."""
+        return not self.trainer.spec.steps and self.trainer.end == MOST_STEPS
 
     def found_note(self) -> str:
         """What was found before the first step, in sentences; empty where a person has set all of it."""
