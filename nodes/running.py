@@ -85,5 +85,5 @@ class NodeObserver(Observer):
     def calibration_begins(self) -> None:
         self.live.calibrating()
 
-    def calibration_pass(self, passes: int) -> None:
-        calibrating(passes)
+    def calibration_pass(self, done: int, expected: int) -> None:
+        calibrating(done, expected)

@@ -27,6 +27,7 @@ TRIED_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noi
 UNALIGNED_LEVELS = (0.6, 0.8)  # the levels for images that do not line up
 TEXT_LEVELS = (0.6, 0.8)  # and for text sliders
 IMAGES, NOISES, ROWS = 6, 8, 8  # images per side, noises per image and level, samples per pass
+READINGS = 7  # that a calibration mostly takes: the base model's, and six strengths
 
 Couple = tuple[Sample, Sample]  # positive and negative
 
@@ -98,17 +99,28 @@ def _levels(visible_by_level: Mapping[float, float]) -> tuple[float, ...]:
     return tuple(levels)
 
 
-class PassCount:
-    """Counts forward passes of the model and tells each; an exception out of `on_pass` ends what is measured."""
+OnPass = Callable[[int, int], None]  # called with the number of passes done, and about how many there will be
 
-    def __init__(self, on_pass: Callable[[int], None] | None, count: int = 0) -> None:
+
+class PassCount:
+    """Counts forward passes of the model and tells each; an exception out of `on_pass` ends what is measured. `expected`: about
+    how many there will be."""
+
+    def __init__(self, on_pass: OnPass | None, count: int = 0, expected: int = 0) -> None:
         self.count = count
+        self.expected = expected
         self._on_pass = on_pass
 
     def __call__(self) -> None:
         self.count += 1
         if self._on_pass:
-            self._on_pass(self.count)
+            self._on_pass(self.count, max(self.count, self.expected))
+
+
+def _expected(couples: int) -> int:
+    """About how many forward passes a calibration takes that looks for its levels first."""
+    rows = couples * (len(TRIED_LEVELS) + READINGS * len(VISIBLE) * NOISES)
+    return rows // (ROWS // 2)
 
 
 class ErrorMeter:
@@ -120,13 +132,13 @@ class ErrorMeter:
         adapter: Adapter,
         samples: Sequence[Sample],
         seed: int,
-        on_pass: Callable[[int], None] | None,
+        on_pass: OnPass | None,
         one_way: bool = False,
     ) -> None:
         self.backend = backend
         self.adapter = adapter
-        self.passed = PassCount(on_pass)
         couples = _couples(measured_on(samples))
+        self.passed = PassCount(on_pass, expected=_expected(len(couples)))
         self.levels = self._levels_for(couples)
         generator = seeded(seed, "calibration")
         rows = []
@@ -137,6 +149,7 @@ class ErrorMeter:
         self._count = len(rows)
         both = [_noised(backend, part) for part in _passes(rows)]
         self._batches = [batch.rows(range(len(batch.latent) // 2)) for batch in both] if one_way else both
+        self.expect(READINGS)
 
     def _levels_for(self, couples: Sequence[Couple]) -> tuple[float, ...]:
         if couples[0][0].prompt_pair is not None:
@@ -158,6 +171,10 @@ class ErrorMeter:
                 self.passed()
             visible_by_level[level] = sum(shares) / len(shares)
         return _levels(visible_by_level)
+
+    def expect(self, readings: int) -> None:
+        """So many are still to come."""
+        self.passed.expected = self.passed.count + readings * len(self._batches)
 
     def errors(self, *strengths: float) -> list[float]:
         """Mean squared error of the clean latent of the positives at the first strength, and of the negatives at minus the second

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -23,7 +23,7 @@ from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..objective.prompt_targets import measured_on
 from .calibration import TOO_FLAT, Calibration, Side
-from .calibration_errors import ErrorMeter
+from .calibration_errors import ErrorMeter, OnPass
 
 FIRST = (0.5, 1.0, 2.0)  # strengths that are tried, in units that double or halve until the best lies between them
 AROUND = (1.0, 1.5, 3.0)  # of the best strength: for what is explained there, the curve and the end of the range
@@ -108,12 +108,12 @@ def calibrate(
     adapter: Adapter,
     samples: Sequence[Sample],
     seed: int = 0,
-    on_pass: Callable[[int], None] | None = None,
+    on_pass: OnPass | None = None,
     one_way: bool = False,
 ) -> Calibration:
     """Measure a slider on images of both sides. Raises SliderError when a side has none, or the weights are not finite.
 
-    `on_pass` is called with the number of passes done; an exception out of it ends the measurement. `one_way`: the slider has no
+    `on_pass` is called after each forward pass; an exception out of it ends the measurement. `one_way`: the slider has no
     minus side, and none is measured.
 
     Cost: at each strength couples * levels * noises * 2 samples, in passes of ROWS; usually six strengths, and the base model at
@@ -127,6 +127,7 @@ def calibrate(
         meter = ErrorMeter(backend, adapter, samples, seed, on_pass, one_way)
         searches = [_Search(error) for error in meter.errors(*[0.0] * (1 if one_way else 2))]
         while any(search.pending for search in searches):
+            meter.expect(max(len(search.pending) for search in searches) + len(AROUND))
             strengths = []
             for search in searches:
                 strengths.append(search.pending[0] if search.pending else search.best())

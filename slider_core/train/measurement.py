@@ -22,10 +22,10 @@ from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
 from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
-from .calibration_errors import PassCount
+from .calibration_errors import OnPass, PassCount
 from .calibration_search import calibrate
 from .displacement import DisplacementMeter, Shares, Wanted
-from .drawn import Drawing, Drawn
+from .drawn import STEPS, Drawing, Drawn
 from .drawn_unit import turned_to_images, useful_end
 
 NEAR = 1.5  # a strength is read once more where the best lies further off, since displacements grow only nearly in proportion
@@ -37,6 +37,7 @@ MOST_ALIKE = 0.8  # what both ends do alike over what they do oppositely, at str
 CURVE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the best strength
 FARTHEST, MOST_SHOWN = 1.25, 1.1  # distance and share of the images beyond which strength 1 is turned down
 TURNS = 2  # times at most: pictures do not change in proportion
+DRAWING = 4 * STEPS  # forward passes that drawing takes: mostly three to five strengths
 
 
 @torch.no_grad()
@@ -45,18 +46,19 @@ def measure(
     adapter: Adapter,
     samples: Sequence[Sample],
     meter: DisplacementMeter,
-    on_pass: Callable[[int], None] | None = None,
+    on_pass: OnPass | None = None,
     symmetric: float = 0.0,
 ) -> tuple[Calibration, Drawn]:
-    """`meter` reads the slider's samples. `symmetric`: its symmetric part (progress.py) as trained. `on_pass` is called with the
-    number of forward passes done; an exception out of it ends the measurement."""
-    passed = PassCount(on_pass)
+    """`meter` reads the slider's samples. `symmetric`: its symmetric part (progress.py) as trained. `on_pass` is called
+    after each forward pass; an exception out of it ends the measurement."""
+    passed = PassCount(on_pass, expected=1 + DRAWING)
     with backend.borrowed(), attached(adapter, backend.module):
         backend.prepare(adapter.paths, samples[0].latent, samples[0].cond)
         plus, minus, at = _shares(backend, adapter, meter, passed)
         trained_at = [_own_strength(meter.samples, sign) for sign in (1, -1)]
         sides = _side(plus, at * trained_at[0]), _side(minus, at * trained_at[1])
         drawing = Drawing(backend, adapter, samples, passed)
+        passed.expected = passed.count + DRAWING
         trained = math.sqrt(trained_at[0] * trained_at[1])
         drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, trained))
         if drawn.length is None:
@@ -77,7 +79,7 @@ def measure_any(
     adapter: Adapter,
     samples: Sequence[Sample],
     seed: int = 0,
-    on_pass: Callable[[int], None] | None = None,
+    on_pass: OnPass | None = None,
     one_way: bool = False,
 ) -> Calibration:
     """Any slider on any images of both ends (calibration_search.py). Of pairs that line up strength 1 becomes what draws the
@@ -85,7 +87,7 @@ def measure_any(
     explained = calibrate(backend, adapter, samples, seed, on_pass, one_way)
     if one_way or not (explained.plus or explained.minus):
         return explained
-    passed = PassCount(on_pass, explained.passes)
+    passed = PassCount(on_pass, explained.passes, explained.passes + DRAWING)
     with backend.borrowed(), attached(adapter, backend.module):
         drawing = Drawing(backend, adapter, samples, passed)
         drawn = drawing.at(explained.unit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..lora.info import SliderInfo
 from ..lora.slider_file import Slider
 from ..lora.strength import attached
 from .calibration import Calibration, calibrated
+from .calibration_errors import OnPass
 from .displacement import DisplacementMeter, Wanted
 from .drawn import Drawn
 from .learning_rate import rate_note
@@ -62,7 +62,7 @@ class Run:
         """Whether the slider as it stands was calibrated."""
         return self.measured is not None and self.measured[0] == self.step
 
-    def calibrate(self, backend: Backend, on_pass: Callable[[int], None] | None = None) -> str:
+    def calibrate(self, backend: Backend, on_pass: OnPass | None = None) -> str:
         """Measure what strengths mean for the slider as it stands, once per step. A message, whether that went well or not."""
         trainer = self.trainer
         if self.calibrated_now:
@@ -92,7 +92,7 @@ class Run:
             return within
         return SharedRows(within, trainer.adapter, trainer.ranks, lambda predict: predict(within))
 
-    def _measured(self, within: Backend, on_pass: Callable[[int], None] | None) -> tuple[Calibration, Drawn, list[Reading]]:
+    def _measured(self, within: Backend, on_pass: OnPass | None) -> tuple[Calibration, Drawn, list[Reading]]:
         """What was measured, and the readings with a whole one at the end."""
         trainer = self.trainer
         self._complete_reading(within)

@@ -71,8 +71,8 @@ class Observer:
     def calibration_begins(self) -> None:
         """Called before the calibration."""
 
-    def calibration_pass(self, passes: int) -> None:
-        """Called after each forward pass of the calibration; an exception out of it ends the calibration."""
+    def calibration_pass(self, done: int, expected: int) -> None:
+        """Called after each forward pass of the calibration, of about so many; an exception out of it ends the calibration."""
 
 
 def fingerprint(backend: Backend, request: TrainingRequest) -> dict[str, str]:

@@ -43,7 +43,11 @@ def slider(backend, plus: float, minus: float) -> tuple[Adapter, list[Sample]]:
 def test_it_finds_the_strength_of_each_side(linear_backend, plus: float, minus: float) -> None:
     model = linear_backend()
     adapter, samples = slider(model, plus, minus)
-    found = calibrate(model, adapter, samples)
+    passes: list[tuple[int, int]] = []
+    found = calibrate(model, adapter, samples, on_pass=lambda *pass_of: passes.append(pass_of))
+    assert [done for done, _ in passes] == list(range(1, found.passes + 1))
+    assert passes[-1] == (found.passes, found.passes), "done, and of how many: more are expected where more strengths are tried"
+    assert all(done <= expected <= found.passes for done, expected in passes)
     assert (found.plus.best, found.minus.best) == pytest.approx((plus, minus), rel=1e-3)
     assert (found.plus.end, found.minus.end) == pytest.approx(
         (2 * plus, 2 * minus), rel=0.15
