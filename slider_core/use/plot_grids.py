@@ -34,7 +34,8 @@ def draw_strip(
     band = max(BAND, height_of_text * 3 // 2)
     face = font(height_of_text, "".join([*rows, title]))
     names = [_fitted(row, face, max(LONGEST, cell_width)) for row in rows]
-    left = 12 + int(max(map(face.getlength, names))) if names else GAP
+    edge = max(GAP, height_of_text // 2)  # beside the names
+    left = 2 * edge + int(max(map(face.getlength, names))) if names else GAP
     top = band + GAP + band if title else band
     size = (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP)
     canvas = Image.new("RGB", size, PAPER)
@@ -47,7 +48,7 @@ def draw_strip(
         for row in range(count_rows):
             canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
     for row, name in enumerate(names):
-        draw.text((GAP, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
+        draw.text((edge, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
     return canvas
 
 
