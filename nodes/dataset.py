@@ -25,6 +25,7 @@ from .pair_findings import findings_shown
 from .sockets import DATASET_MENU, DatasetOptionsSocket, DatasetSocket, option
 
 STRENGTH = "Above 0: more of the concept. Below: less. 0: neutral, stay as you are."
+CAPTION = "One for all images. Empty: text files beside them, if any."
 FOLDER = "A folder of images in ComfyUI's input or datasets folder, instead of images from the graph."
 PREVIEW = 512
 MOST_PREVIEWS = 64  # images of each side; a large dataset shows its first
@@ -70,7 +71,7 @@ class LoadSliderDataset(io.ComfyNode):
             has_intermediate_output=True,  # what the node shows comes again when it is not run anew
             inputs=[
                 io.Combo.Input("folder", options=choices(), tooltip="A folder with positive/ and negative/, or a dataset file."),
-                io.String.Input("caption", default="", tooltip="One for all images. Empty: text files beside them, if any."),
+                io.String.Input("caption", default="", placeholder="from text files, if any", tooltip=CAPTION),
                 DatasetOptionsSocket.Input("options", optional=True, tooltip="From Slider Dataset Options."),
             ],
             outputs=[

@@ -47,8 +47,8 @@ class SliderDatasetOptions(io.ComfyNode):
                 chooser("alpha", ALPHA, see_through, optional=True),
                 option("frames", io.Int, 1, FRAMES, min=1, max=257),
                 option("reference", io.Combo, Reference.NONE, REFERENCE, options=Reference),
-                option("positive_folder", io.String, "", SIDE.format("positive")),
-                option("negative_folder", io.String, "", SIDE.format("negative")),
+                option("positive_folder", io.String, "", SIDE.format("positive"), placeholder="positive"),
+                option("negative_folder", io.String, "", SIDE.format("negative"), placeholder="negative"),
             ],
             outputs=[DatasetOptionsSocket.Output(display_name="options", tooltip="For Load Slider Dataset.")],
         )

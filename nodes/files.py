@@ -30,7 +30,7 @@ from .sockets import USE_MENU, FileOptionsSocket, SliderSocket, option
 
 FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris, peft (a folder): for those programs."
 STRICT = "On: a file with any part that cannot be applied is an error. Off: what fits is loaded, and the rest is counted."
-NAME = "Place and name under models/loras; folders are made. Empty: sliders/ and the slider's name."
+NAME = "Place and name under models/loras; folders are made. Empty: sliders/ and the training's name."
 OVERWRITE = "On: the file of that name is replaced, whatever it holds. Off: only an earlier state of the same slider."
 LOADED = "For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step."
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
@@ -136,9 +136,9 @@ class SaveSliderLoRA(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
-                io.String.Input("name", default="", tooltip=NAME),
-                option("plus", io.String, "", "What +1 shows: smiling, night, thick."),
-                option("minus", io.String, "", "What -1 shows: sad, day, thin."),
+                io.String.Input("name", default="", placeholder="the training's name", tooltip=NAME),
+                option("plus", io.String, "", "What +1 shows: smiling, night, thick.", placeholder="label of +1"),
+                option("minus", io.String, "", "What -1 shows: sad, day, thin.", placeholder="label of -1"),
                 option("format", io.Combo, FileFormat.NATIVE, FORMAT, options=FileFormat),
                 option("overwrite", io.Boolean, False, OVERWRITE),
                 option("force", io.Boolean, False, "On: saved even where the slider has no effect or is burnt."),

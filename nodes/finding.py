@@ -14,6 +14,8 @@ from .files import next_free
 from .inputs import strength_input
 from .sockets import USE_MENU, SliderSocket, SweepSocket
 
+LOW = "What the low end shows: sad, day. Empty: as it was."
+HIGH = "What the high end shows: smiling, night. Empty: as it was."
 WEB = Path(__file__).resolve().parent.parent / "web"
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
 
@@ -32,8 +34,8 @@ class SliderFinding(io.ComfyNode):
                 SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
                 strength_input("lowest", -1.0, "Lowest useful strength."),
                 strength_input("highest", 1.0, "Highest useful strength."),
-                io.String.Input("minus", default="", tooltip="What the low end shows: sad, day. Empty: as it was."),
-                io.String.Input("plus", default="", tooltip="What the high end shows: smiling, night. Empty: as it was."),
+                io.String.Input("minus", default="", placeholder="as it was", tooltip=LOW),
+                io.String.Input("plus", default="", placeholder="as it was", tooltip=HIGH),
             ],
             outputs=[
                 SliderSocket.Output(display_name="slider", tooltip="The same slider with what you found, for Save Slider LoRA."),

@@ -22,8 +22,8 @@ def say(text: str) -> None:
 
 
 def calibrating(done: int, expected: int) -> None:
-    """After each forward pass of a calibration, of about so many: a message now and then; ComfyUI's interrupt when the user pressed
-    stop."""
+    """After each forward pass of a calibration, of about so many: a message now and then; ComfyUI's interrupt when the user
+    pressed stop."""
     comfy.model_management.throw_exception_if_processing_interrupted()
     if done % MESSAGE_EVERY == 1:
         say(f"calibrating (what strength 1 is): {done} of about {expected} forward passes")

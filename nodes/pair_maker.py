@@ -22,6 +22,7 @@ from .inputs import seed_input
 from .sockets import DATASET_MENU, DatasetSocket, PairPromptsSocket, SamplingSocket
 
 OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's user folder, and its files in the list
+NAME = "Name of the folder; empty: the concept's."
 CONCEPT = "A shipped concept, or a file of your own in user/slider_pair_prompts."
 PROMPTS = "A concept in your own words, from Slider Pair Prompts, in place of the one that is chosen."
 MISSING = "Slider Pair Maker draws with model, clip and vae: connect all three. Or connect positive_images and negative_images."
@@ -51,7 +52,7 @@ class SliderPairMaker(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Combo.Input("concept", options=names(), default="smile", tooltip=CONCEPT),
-                io.String.Input("name", default="", tooltip="Name of the folder; empty: the concept's."),
+                io.String.Input("name", default="", placeholder="the concept's name", tooltip=NAME),
                 io.Int.Input("pairs", default=6, min=1, max=200, tooltip="How many to make."),
                 seed_input("seed", "Of the first pair; the next pair has the next.", counts=False),
                 io.Model.Input("model", optional=True, tooltip="Draws the images."),

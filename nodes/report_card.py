@@ -19,6 +19,7 @@ from .sockets import USE_MENU, SweepSocket, option
 VISION = "Adds identity and CLIP direction. From Load CLIP Vision."
 CLIP = "With clip_vision: the text encoder of the same CLIP, from Load CLIP."
 END = "What the {} end shows, for the CLIP direction. Empty: the slider's own label."
+OF_THE_SLIDER = "the slider's label"
 NO_DIRECTION = "No CLIP direction: it needs clip_vision, clip, and a prompt or a label of both ends."
 PREFIX = "Saves the figures as JSON under the output folder. Empty: nothing is saved."
 
@@ -38,9 +39,9 @@ class SliderReportCard(io.ComfyNode):
                 SweepSocket.Input("sweep", tooltip="From Slider Strength Sweep. As in papers: 0 to 1 in six steps, many rows."),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip=VISION),
                 io.Clip.Input("clip", optional=True, tooltip=CLIP),
-                option("plus", io.String, "", END.format("high")),
-                option("minus", io.String, "", END.format("low")),
-                option("filename_prefix", io.String, "", PREFIX),
+                option("plus", io.String, "", END.format("high"), placeholder=OF_THE_SLIDER),
+                option("minus", io.String, "", END.format("low"), placeholder=OF_THE_SLIDER),
+                option("filename_prefix", io.String, "", PREFIX, placeholder="not saved"),
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="The figures of each side as a table."),

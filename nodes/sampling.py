@@ -13,8 +13,8 @@ from .sockets import USE_MENU, PromptsSocket, SamplingSocket, flattened, option
 PROMPT = "What is drawn, where positive is not connected."
 CLIP = "Encodes the prompt and prompts. Slider Train Step has one of its own."
 DISTILLED = (
-    "Whether the model is distilled to a few steps (Turbo, Lightning, Schnell). auto: as its files are named. "
-    "It is then drawn in few steps, and trained at their noise levels."
+    "Whether the model is distilled to few steps, then drawn in few and trained at their noise levels. auto: as its files are "
+    "named: yes with turbo, lightning, schnell ...; no with de-distill, de-turbo, undistilled, or a training adapter on it."
 )
 
 

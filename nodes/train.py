@@ -37,7 +37,7 @@ from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket,
 from .target import Targets, automatic_targets
 from .train_options import MOST
 
-NAME = "The slider under training. The same name continues it. Empty: that of the dataset's folder."
+NAME = "The slider's name, and its file's. The same name continues it. Empty: that of the dataset's folder."
 STEPS = "Training ends here; more than before goes on. 0: when the slider is ready."
 RATE = "0: found by a probe of a few batches, for every model, rank and algorithm."
 OLD_NAME = "A name that was trained before: go on with it, or discard that training and begin anew."
@@ -150,7 +150,7 @@ class SliderTrainStep(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="Encodes the captions."),
                 io.Vae.Input("vae", tooltip="Encodes the images."),
                 DatasetSocket.Input("dataset", tooltip="From Load Slider Dataset, Slider Bucket or Slider Text Pair."),
-                io.String.Input("name", default="", tooltip=NAME),
+                io.String.Input("name", default="", placeholder="the folder's name", tooltip=NAME),
                 io.Int.Input("steps", default=0, min=0, max=MOST, tooltip=STEPS),
                 io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-5, round=1e-7, tooltip=RATE),
                 io.Int.Input("training_seed", default=0, min=0, max=2**31 - 1, tooltip="Noise and order of the training."),
