@@ -19,7 +19,7 @@ const STYLE = `
 .slider-live .of { color: #999; }
 .slider-live .curve { height: ${CURVE}px; }
 .slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
-.slider-live .verdict { max-height: 128px; overflow-y: auto; }
+.slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 20}px; overflow-y: auto; overscroll-behavior: contain; }
 .slider-live .failed { color: #f0a0a0; }
 .slider-live .running { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
