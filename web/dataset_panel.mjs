@@ -1,7 +1,9 @@
 // What the panel of Load Slider Dataset does: it takes files, moves images, asks the pair doctor. The server and the node are given.
 
 import { damage, maskOf, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
-import { endingOf, exchanged, freeCell, freeFolder, imageAt, movesOf, nameOf, pairMoved, stemOf, tableOf, TITLES, uploadNames, wordsOf } from "./dataset_rows.mjs"
+import {
+  endingOf, exchanged, freeCell, freeFolder, imageAt, joined, movesOf, nameOf, pairMoved, samePairs, stemOf, tableOf, TITLES, uploadNames, without, wordsOf,
+} from "./dataset_rows.mjs"
 import { makeView } from "./dataset_view.mjs"
 
 const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
@@ -77,9 +79,11 @@ export function makePanel(document, server, node) {
     adopt(answer.listing)
   }
 
+  /** Pairs that only stand in the order of their names are told by a name of their own from now on. */
   function arrange(table, done) {
     state.faults = []
-    return run(() => move(movesOf(table), done))
+    const named = state.listing.by_name ? "" : " The files of a pair have one name now."
+    return run(() => move(movesOf(table), done + named))
   }
 
   /** The files that can be taken; the reasons of the others are put into `faults`. */
@@ -94,18 +98,18 @@ export function makePanel(document, server, node) {
     return taken
   }
 
-  /** How many of the files the server took. */
+  /** The names of the files that the server took. */
   async function uploadSide(subfolder, side, files, table) {
     const names = uploadNames(table, side, files.map(({ file }) => file.name))
-    let taken = 0
+    const taken = []
     for (const [count, { place, name }] of names.entries()) {
       const { file, caption } = files[place]
       state.busy = `${TITLES[side]}: ${count + 1} of ${files.length}, ${file.name}`
       render()
       try {
-        await server.upload(file, name, subfolder)
-        if (caption) await server.upload(caption, stemOf(name) + endingOf(caption.name), subfolder)
-        taken++
+        const kept = await server.upload(file, name, subfolder)
+        taken.push(kept)
+        if (caption) await server.upload(caption, stemOf(kept) + endingOf(caption.name), subfolder)
       } catch (fault) {
         state.faults.push(fault.message)
       }
@@ -132,14 +136,26 @@ export function makePanel(document, server, node) {
     if (!Object.keys(sides).length) return
     const own = state.editable && !state.naming
     const folder = own ? state.folder : freeFolder(state.name || name, state.listing.choices ?? [])
-    if (own) await move(movesOf(state.table), "") // images that only stand in order get the names of their pairs first
     const { subfolders } = state.listing
+    let table = own ? tableOf(await server.list(folder)) : EMPTY.table
     let count = 0
     for (const [key, files] of Object.entries(sides)) {
-      const table = own ? tableOf(await server.list(folder)) : EMPTY.table
-      count += await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+      const names = await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+      table = joined(table, key, names)
+      count += names.length
     }
-    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.`)
+    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${await keepPairs(folder, table)}`)
+  }
+
+  /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
+  async function keepPairs(folder, table) {
+    const listing = await server.list(folder)
+    const moves = movesOf(table)
+    if (!listing.editable || !moves.length || samePairs(tableOf(listing), table)) return ""
+    const { moved } = await server.move(folder, moves)
+    const [from, to] = moved[0]
+    const more = moved.length > 1 ? `, and ${moved.length - 1} more` : ""
+    return ` So that pairs stay together, ${nameOf(from)} is now called ${nameOf(to)}${more}.`
   }
 
   /** The folder as it is now, chosen in the node. */
@@ -211,8 +227,11 @@ export function makePanel(document, server, node) {
     },
     remove(places) {
       const names = places.map(nameOf).join(", ")
+      const rest = without(state.table, places)
+      const shifts = !state.listing.by_name && rest.rows.some((row) => !(row.positive && row.negative))
+      const moves = [...places.map((place) => [place, "removed"]), ...(shifts ? movesOf(rest) : [])]
       state.faults = []
-      changed(run(() => move(places.map((place) => [place, "removed"]), `${names}: now in ${state.folder}/removed.`)))
+      changed(run(() => move(moves, `${names}: now in ${state.folder}/removed.`)))
     },
     removePicked() {
       actions.remove([imageAt(state.table, state.picked)])

@@ -56,9 +56,11 @@ function put(table, { side, row }, place) {
   }
 }
 
+const copied = ({ rows, neutral }) => ({ rows: rows.map((row) => ({ ...row })), neutral: [...neutral] })
+
 /** A table in which the images of two cells have changed places; either cell may be empty. */
 export function exchanged(table, from, to) {
-  const next = { rows: table.rows.map((row) => ({ ...row })), neutral: [...table.neutral] }
+  const next = copied(table)
   const [moving, other] = [imageAt(table, from), imageAt(table, to)]
   put(next, to, moving)
   put(next, from, other)
@@ -101,23 +103,59 @@ export function safeName(name) {
   return (stem || "image") + ending
 }
 
-/**
- * The names under which files are uploaded to a side, in the order of `names` as people count. Where none of them is called like
- * an image that waits for its partner, they become the partners in turn; else they keep their names.
- */
-export function uploadNames({ rows }, side, names) {
+/** The places of a side's images. */
+function placesOf({ rows, neutral }, side) {
+  return side === "neutral" ? neutral : rows.map((row) => row[side]).filter(Boolean)
+}
+
+/** The names under which files are uploaded to a side, their own but where another file has it, in the order in which people count. */
+export function uploadNames(table, side, names) {
   const sorted = names.map((name, place) => ({ place, name: safeName(name) })).sort((a, b) => COLLATOR.compare(a.name, b.name))
-  const half = side === "neutral" ? [] : rows.filter((row) => !row[side]).map((row) => row.stem)
-  const same = (stem) => sorted.some(({ name }) => stemOf(name).toLowerCase() === stem.toLowerCase())
-  const partners = half.some(same) ? [] : [...half]
-  const files = new Map(rows.filter((row) => row[side]).map((row) => [row.stem.toLowerCase(), nameOf(row[side]).toLowerCase()]))
+  const files = new Map(placesOf(table, side).map((place) => [stemOf(place).toLowerCase(), nameOf(place).toLowerCase()]))
   return sorted.map(({ place, name }) => {
-    let stem = partners.shift() ?? stemOf(name)
+    let stem = stemOf(name)
     const other = files.get(stem.toLowerCase()) // the very same name is left to the server, which knows whether it is the same picture
     if (other && other !== name.toLowerCase()) stem = uniqueStem(stem, new Set(files.keys()))
     files.set(stem.toLowerCase(), `${stem}${endingOf(name)}`.toLowerCase())
     return { place, name: stem + endingOf(name) }
   })
+}
+
+/**
+ * The table with files of these names on a side as well. A name that says its partner comes to it. Others become the partners of
+ * those that wait, in turn, where no name says one or all find one; else each begins a row.
+ */
+export function joined(table, side, names) {
+  const next = copied(table)
+  const there = new Set(placesOf(table, side))
+  const fresh = names.map((name) => `${side}/${name}`).filter((place) => !there.has(place))
+  if (side === "neutral") return { ...next, neutral: [...next.neutral, ...fresh] }
+  const waiting = () => next.rows.filter((row) => !row[side])
+  const rest = fresh.filter((place) => {
+    const partner = waiting().find(({ stem }) => stem.toLowerCase() === stemOf(place).toLowerCase())
+    if (partner) partner[side] = place
+    return !partner
+  })
+  const partners = rest.length === fresh.length || rest.length === waiting().length ? waiting() : []
+  for (const place of rest) {
+    const partner = partners.shift()
+    if (partner) partner[side] = place
+    else put(next, { side, row: next.rows.length }, place)
+  }
+  return next
+}
+
+/** The table without some images; a row that is left empty is gone. */
+export function without(table, places) {
+  const kept = (place) => (places.includes(place) ? null : place)
+  const rows = table.rows.map((row) => ({ ...row, positive: kept(row.positive), negative: kept(row.negative) }))
+  return { rows: rows.filter((row) => row.positive || row.negative), neutral: table.neutral.filter(kept) }
+}
+
+/** Whether two tables hold the same pairs, in whatever order. */
+export function samePairs(one, other) {
+  const pairs = ({ rows }) => rows.map((row) => `${row.positive}|${row.negative}`).sort().join("\n")
+  return pairs(one) === pairs(other)
 }
 
 /** The words under each row: those of the examined pair that has the same files. */

@@ -97,5 +97,7 @@ function doctor(document, { findings, sheetUrl, examining, editable }, actions) 
 export function listed(document, state, actions) {
   const rows = state.table.rows.map((_, row) => pairRow(document, state, actions, row))
   const why = state.why && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
-  return [why, ...rows, ...neutralCells(document, state, actions), doctor(document, state, actions)].filter(Boolean)
+  const paired = state.table.rows.some((row) => row.positive && row.negative)
+  const order = paired && state.listing.by_name === false ? part(document, "div", { class: "caption" }, "Paired in the order of their names.") : null
+  return [why, order, ...rows, ...neutralCells(document, state, actions), doctor(document, state, actions)].filter(Boolean)
 }

@@ -23,13 +23,14 @@ async function ask(path, body) {
   return answered(await api.fetchApi(ROUTE + path, body && post))
 }
 
+/** The name under which the server keeps the file: another where that is taken by another picture. */
 async function upload(file, name, subfolder) {
   const form = new FormData()
   form.append("image", file, name)
   form.append("type", "input")
   form.append("subfolder", subfolder)
   const reply = await api.fetchApi("/upload/image", { method: "POST", body: form })
-  if (reply.ok) return
+  if (reply.ok) return (await reply.json()).name
   throw new Error(`${file.name} was not taken: the server answered ${reply.status}${reply.status === 413 ? ", the file is too large" : ""}. Try it again.`)
 }
 

@@ -49,6 +49,8 @@ def test_images_are_given_to_the_node_arranged_and_examined(
         panel.get_by_text("2 files added.").wait_for(timeout=30_000)
     assert page.evaluate(VALUE) == name
     expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
+    expect(panel.locator(".list")).to_contain_text("Paired in the order of their names.")
+    assert (home / "negative" / "1_negative.png").is_file(), "files keep their own names"
     expect(panel.locator(".row").first.locator(".words")).to_contain_text("0.00%", timeout=30_000)
     harness.screenshot(page, f"dataset-{name}")
     refuse(page, tmp_path)
@@ -57,6 +59,12 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=30_000)
     page.evaluate(GIVE, [".zone.negative", "paste", "image.png"])
     expect(panel.locator(".title")).to_have_text(f"{name}: 3 pairs", timeout=30_000)
+    assert (home / "negative" / "pasted 1.png").is_file()
+    page.evaluate(GIVE, [".zone.positive", "drop", "zebra.png"])
+    expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=30_000)
+    page.evaluate(GIVE, [".zone.negative", "drop", "ape.png"])
+    expect(panel.locator(".status")).to_contain_text("So that pairs stay together", timeout=30_000)
+    assert (home / "negative" / "zebra.png").is_file(), "by its own name it would have come to another partner"
     assert (home / "negative" / "face.png").is_file()
     assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
 

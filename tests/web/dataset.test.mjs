@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { exchanged, freeCell, freeFolder, movesOf, pairMoved, safeName, tableOf, uploadNames, wordsOf } from "../../web/dataset_rows.mjs"
+import { exchanged, freeCell, freeFolder, joined, movesOf, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
 const ordered = tableOf({ rows: [["a.png", "x.jpg"], ["b.png", "y.png"]], by_name: false })
@@ -24,11 +24,31 @@ test("a pair shares its name whatever is moved, and endings stay with their file
   assert.equal(pairMoved(named, 0, -1), named)
 })
 
-test("an upload fills places that wait in turn, unless a name says its partner", () => {
+test("an upload keeps its names, and fills places that wait in turn, unless a name says its partner", () => {
   const names = (table, side, files) => uploadNames(table, side, files).map(({ place, name }) => `${files[place]} ${name}`)
-  assert.deepEqual(names(named, "negative", ["b.jpg", "a10.png", "a9.png"]), ["a9.png 2.png", "a10.png a10.png", "b.jpg b.jpg"])
-  assert.deepEqual(names(named, "negative", ["0.png", "2.jpg"]), ["0.png 0.png", "2.jpg 2.jpg"])
+  assert.deepEqual(names(named, "negative", ["b.jpg", "a10.png", "a9.png"]), ["a9.png a9.png", "a10.png a10.png", "b.jpg b.jpg"])
   assert.deepEqual(names(named, "positive", ["1.png", "1.jpg"]), ["1.jpg 1 2.jpg", "1.png 1.png"])
+  assert.deepEqual(names(named, "neutral", ["n.jpg", "1.png"]), ["1.png 1.png", "n.jpg n 2.jpg"])
+  const pairs = (table) => table.rows.map(({ positive, negative }) => `${positive ?? ""} ${negative ?? ""}`.replace(/positive\/|negative\//g, ""))
+  assert.deepEqual(pairs(joined(named, "negative", ["a9.png", "b.jpg"])), ["1.png 1.jpg", "2.png a9.png", " b.jpg"])
+  assert.deepEqual(pairs(joined(named, "negative", ["0.png", "2.jpg"])), ["1.png 1.jpg", "2.png 2.jpg", " 0.png"])
+  assert.deepEqual(pairs(joined(named, "negative", ["1.jpg"])), ["1.png 1.jpg", "2.png "], "the same picture once more")
+  const three = tableOf({ rows: [["1.png", null], ["2.png", null], ["3.png", null]] })
+  const mixed = joined(three, "negative", ["2.png", "3.png", "x.jpg"])
+  assert.deepEqual(pairs(mixed), ["1.png x.jpg", "2.png 2.png", "3.png 3.png"])
+  assert.deepEqual(movesOf(mixed), [["negative/x.jpg", "negative/1.jpg"]])
+  assert.deepEqual(joined(named, "neutral", ["n.png", "m.png"]).neutral, ["neutral/n.png", "neutral/m.png"])
+  assert.ok(samePairs(mixed, { ...mixed, rows: mixed.rows.toReversed() }))
+  assert.ok(!samePairs(mixed, three))
+})
+
+test("what is left of pairs in order is named when one of a pair goes", () => {
+  assert.deepEqual(movesOf(without(ordered, ["positive/a.png"])), [["negative/x.jpg", "negative/a.jpg"], ["negative/y.png", "negative/b.png"]])
+  assert.equal(without(ordered, ["positive/a.png", "negative/x.jpg"]).rows.length, 1)
+  assert.deepEqual(without(named, ["neutral/n.png"]).neutral, [])
+})
+
+test("names are safe, folders are new, and the doctor's words find their pair", () => {
   assert.equal(safeName("a..b.png"), "a.b.png")
   assert.equal(freeFolder("smile", ["Smile", "demo: smile"]), "smile 2")
   assert.equal(freeFolder("../", []), "my slider")
