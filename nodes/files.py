@@ -136,7 +136,7 @@ class SaveSliderLoRA(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 SliderSocket.Input("slider", tooltip="From Slider Train Step or Load Slider LoRA."),
-                io.String.Input("name", default="", placeholder="the training's name", tooltip=NAME),
+                io.String.Input("name", default="", placeholder="as trained", tooltip=NAME),
                 option("plus", io.String, "", "What +1 shows: smiling, night, thick.", placeholder="label of +1"),
                 option("minus", io.String, "", "What -1 shows: sad, day, thin.", placeholder="label of -1"),
                 option("format", io.Combo, FileFormat.NATIVE, FORMAT, options=FileFormat),

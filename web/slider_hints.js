@@ -1,4 +1,4 @@
-// What an empty field of one line stands for, written in it, pale: "the training's name". ComfyUI shows a placeholder in fields of
+// What an empty field of one line stands for, written in it, pale: "as trained". ComfyUI shows a placeholder in fields of
 // several lines alone.
 
 import { app } from "../../scripts/app.js"

@@ -16,6 +16,11 @@ SEEN = """() => {
     return {scale: ds.scale, outside: window.app.graph._nodes.filter(n => !inside(n)).map(n => n.title)};
 }"""
 
+SAVED_AS = """async () => {
+    const node = window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA'), {output} = await window.app.graphToPrompt();
+    return [node.widgets.find(w => w.name === 'name')._displayValue, output[node.id].inputs.name]; }"""
+HIDDEN = "verdict => verdict.scrollHeight - verdict.clientHeight"
+
 
 @pytest.mark.e2e
 def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server: harness.Server) -> None:
@@ -26,6 +31,8 @@ def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server:
     assert view["scale"] > 0.97
     assert view["outside"] == []
     assert harness.node_pictures(page, "SliderStrengthSweep")[0]["imgs"] == 0, "no pictures of a run that was not here"
+    assert page.evaluate(SAVED_AS) == ["as trained", ""], "an empty field says what it stands for, and stays empty"
+    assert page.get_by_placeholder("as trained").count() == (kind == "vue")
     slider = harness.shorten(page, server)  # test_new_user.py trains as long as it takes
     result = harness.run_and_wait(page, LIMIT_S)
     assert result.ok, str(result)
@@ -33,6 +40,7 @@ def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server:
     harness.screenshot(page, f"{TEMPLATE}-{kind}-after")
     assert all(node["imgs"] or node["elements"] for node in shown)
     assert (server.base / "models" / "loras" / "sliders" / f"{slider}.safetensors").is_file()
+    assert page.locator(".slider-live .verdict").evaluate(HIDDEN) <= 1, "the whole verdict is seen where there is room"
     assert page.evaluate(SEEN)["outside"] == [], "nothing has grown out of the window"
     for event, pale in (("execution_start", 2), ("execution_success", 0)):  # a strip and a live strip
         page.evaluate("event => window.app.api.dispatchCustomEvent(event, {})", event)

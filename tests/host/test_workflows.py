@@ -23,9 +23,11 @@ FILES = {
     "file": "loras",
 }
 NO_FILE = "none"
+TO_CHOOSE, CHOSEN = "choose yours", "a_file_that_was_chosen.safetensors"
 SEEDS = ("seed", "noise_seed")
 NOTE = "MarkdownNote"
 TITLE = 30  # pixels of the bar above a node
+BADGE = 22  # and of the badge with the pack's name above that, on the canvas
 DEMO = "SliderDemoModel"
 WINDOW = (1600 - 70 - 16, 1000 - 96 - 16)  # what ComfyUI's bars leave free, as in web/slider_view.js
 EXTRAS = (
@@ -77,6 +79,7 @@ def test_a_bundled_workflow_fits_the_nodes_and_can_be_read(name: str, stock: Non
         a_model_to_download_is_named_in_a_note(graph)
     it_is_small(name, graph)
     no_two_nodes_lie_over_each_other(graph)
+    it_is_read_from_left_to_right(graph)
     it_fits_the_nodes(graph, comfy)
 
 
@@ -91,6 +94,8 @@ def it_fits_the_nodes(graph: dict[str, Any], comfy: Path) -> None:
         for key in node["inputs"].keys() & FILES.keys():
             if node["inputs"][key] == NO_FILE:
                 continue
+            if node["inputs"][key] == TO_CHOOSE:
+                node["inputs"][key] = CHOSEN
             place = comfy / "models" / FILES[key] / node["inputs"][key]
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
@@ -118,6 +123,8 @@ def a_model_to_download_is_named_in_a_note(graph: dict[str, Any]) -> None:
             assert node["widgets_values"][0] == NO_FILE, "a real model is not shown the demo faces"
         if "Loader" not in node["type"]:
             continue
+        if node["type"] == "CheckpointLoaderSimple":
+            assert node["widgets_values"][0] == TO_CHOOSE, "any checkpoint of the family will do: none that is absent is named"
         for model in node["properties"].get("models", ()):
             assert model["name"] in node["widgets_values"]
             assert model["name"] in notes
@@ -131,12 +138,21 @@ def kinds(graph: dict[str, Any]) -> list[str]:
 
 
 def no_two_nodes_lie_over_each_other(graph: dict[str, Any]) -> None:
-    """With the title bar above each."""
-    boxes = {f"{n['type']} {n['id']}": (n["pos"][0], n["pos"][1] - TITLE, *n["size"]) for n in graph["nodes"]}
-    boxes = {key: (x, y, x + w, y + h + TITLE) for key, (x, y, w, h) in boxes.items()}
+    """With the title bar above each, and the badge above that."""
+    boxes = {}
+    for node in graph["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        above = TITLE + BADGE * ("Slider" in node["type"])
+        boxes[f"{node['type']} {node['id']}"] = (x, y - above, x + width, y + height)
     for (one, a), (other, b) in combinations(boxes.items(), 2):
         apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
         assert apart, f"{one} lies over {other}"
+
+
+def it_is_read_from_left_to_right(graph: dict[str, Any]) -> None:
+    left = {node["id"]: node["pos"][0] for node in graph["nodes"]}
+    back = [link for link in graph["links"] if left[link[1]] > left[link[3]]]
+    assert not back, f"links that run back, from node {[(link[1], link[3]) for link in back]}"
 
 
 def it_is_small(name: str, graph: dict[str, Any]) -> None:
