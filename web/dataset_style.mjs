@@ -2,7 +2,7 @@
 
 export const STYLE = `
 .slider-dataset { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; width: 100%; height: 100%; min-height: 0;
-  overflow: hidden; padding: 2px 4px; font: 12px/1.35 sans-serif; color: var(--input-text, #ddd); max-height: 900px; user-select: none; }
+  overflow: hidden; padding: 2px 4px; font: 12px/1.35 sans-serif; color: var(--input-text, #ddd); max-height: 900px; user-select: none; overflow-wrap: anywhere; }
 .slider-dataset > * { flex: none !important; }
 .slider-dataset [hidden] { display: none !important; }
 .slider-dataset button { font: inherit; color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #666);

@@ -6,7 +6,7 @@ const LINE = 18 // pixels
 const STYLE = `
 .slider-note { position: relative; height: ${LINE}px; min-height: ${LINE}px; width: 100%; box-sizing: border-box; }
 .slider-note > div { position: absolute; left: 0; right: 0; bottom: 0; max-height: 190px; overflow-y: auto; box-sizing: border-box;
-  padding: 5px 22px 5px 8px; border-radius: 6px; background: #2b1d1d; border: 1px solid #a05050; color: #f4b4b4; white-space: pre-line;
+  padding: 5px 22px 5px 8px; border-radius: 6px; background: #2b1d1d; border: 1px solid #a05050; color: #f4b4b4; white-space: pre-line; overflow-wrap: anywhere;
   font: 12px/1.35 sans-serif; user-select: text; }
 .slider-note.warning > div { background: #2b2617; border-color: #a08a40; color: #f0dc9c; }
 .slider-note .close { position: absolute; top: 2px; right: 4px; background: none; border: none; color: inherit; cursor: pointer; font-size: 13px; }

@@ -10,7 +10,7 @@ const STRIP = 104
 
 const STYLE = `
 .slider-live { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; overflow: hidden;
-  font: 11px/1.35 sans-serif; color: #ccc; max-height: 900px; }
+  font: 11px/1.35 sans-serif; color: #ccc; max-height: 900px; overflow-wrap: anywhere; }
 .slider-live > * { flex: none !important; }
 .slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - 14}px; height: 0; width: 100%; object-fit: contain;
   object-position: center top; }

@@ -8,7 +8,7 @@ import { noteOn } from "./node_note.mjs"
 const EVENT = "slider_lora.message"
 const REPORTING = ["SaveSliderLoRA", "SliderTargetInjector", "SliderCalibrate", "SliderProbe", "LoadSliderLoRA"]
 const HEIGHT = 50
-const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; padding: 2px 4px;
+const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; overflow-wrap: anywhere; padding: 2px 4px;
   font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
 
 function addReport(node) {
