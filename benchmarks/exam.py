@@ -53,10 +53,12 @@ EQUAL = (0.2, 0.4)  # shares of the gap at which leak is read
 HELD_OUT, SAMPLER_STEPS, STEPS, PAIRS = 8, 10, 300, 6
 
 
-def drawn_faces(model: TinyBackend, adapter: Adapter | None, strength: float, steps: int) -> torch.Tensor:
+def drawn_faces(
+    model: TinyBackend, adapter: Adapter | None, strength: float, steps: int, seeds: Sequence[int] = range(HELD_OUT)
+) -> torch.Tensor:
     """Faces of held-out noise and prompts, in so many sampler steps."""
     some = []
-    for seed in range(HELD_OUT):
+    for seed in seeds:
         cond = model.encode_prompt(held_out_caption(seed))
         some.append(model.sample(cond, 50_000 + seed, [strength], adapter, steps))
     return torch.cat(some)
@@ -73,6 +75,7 @@ class World:
     names: Sequence[str]
     gap: float
     spread: float  # standard deviation of an attribute over the world
+    seeds: Sequence[int] = range(HELD_OUT)  # whose noise and prompts are drawn
 
     def __init__(self, name: str) -> None:
         torch.set_num_threads(1)
@@ -106,8 +109,8 @@ class World:
     def drawn(self, adapter: Adapter | None, strength: float) -> torch.Tensor:
         """Pictures of held-out noise and prompts."""
         if self.name != "faces":
-            return self.model.draw(adapter, strength, range(HELD_OUT), SAMPLER_STEPS)
-        return drawn_faces(self.model, adapter, strength, SAMPLER_STEPS)
+            return self.model.draw(adapter, strength, self.seeds, SAMPLER_STEPS)
+        return drawn_faces(self.model, adapter, strength, SAMPLER_STEPS, self.seeds)
 
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """(N, len(names)) what the pictures show."""
