@@ -28,13 +28,18 @@ def chosen(slider: Slider | None, file: str) -> Slider:
 
 
 def beyond(slider: Slider, strength: float, units: str) -> str:
-    """A sentence where the strength lies beyond what the slider was found, or trained, to be good for; else empty."""
+    """A sentence where the strength lies beyond what the slider was found, or trained, to be good for, or its units were not
+    measured; else empty."""
     span = slider.info.range
-    if slider.info.one_way and strength < 0 and units == Units.CALIBRATED.value:
+    if slider.info.one_way and strength < 0 and units != Units.RAW.value:
         return f"Strength {strength:g} is the base model: this slider was trained from 0 to +1 alone."
-    if span is None or units != Units.CALIBRATED.value or span[0] <= strength <= span[1]:
+    if note := slider.info.units_note(units):
+        return note
+    calibrated = slider.info.calibrated_strength(strength, units)
+    if span is None or units == Units.RAW.value or span[0] <= calibrated <= span[1]:
         return ""
-    return f"Strength {strength:g} lies beyond the useful range of this slider, {span[0]:.3g} to {span[1]:.3g}."
+    what = f"Strength {strength:g}" if calibrated == strength else f"Strength {strength:g}, which is {calibrated:.3g},"
+    return f"{what} lies beyond the useful range of this slider, {span[0]:.3g} to {span[1]:.3g}."
 
 
 class SliderLoRAApply(io.ComfyNode):

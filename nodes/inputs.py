@@ -13,7 +13,10 @@ GUIDANCE = "Guidance scale. 0: as the model's family is drawn."
 SETTINGS = "auto: as the model's family is drawn (docs/settings.md). manual: your own."
 MANUAL = "manual"
 AS_KSAMPLER = "As in KSampler. auto: as the model's family is drawn."
-UNITS = "calibrated: 1 is what the images show, where the slider knows it. raw: the number that any LoRA loader takes."
+UNITS = (
+    "calibrated: 1 is what the images show, where the slider knows it. even_steps: the same at 0 and +-1, with steps that look "
+    "even, as Slider Report Card measures them. raw: the number that any LoRA loader takes."
+)
 
 
 def strength_input(name: str, default: float, tooltip: str) -> io.Float.Input:

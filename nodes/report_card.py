@@ -1,5 +1,6 @@
 """SliderReportCard: what papers report of sliders, measured on a sweep."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from ..slider_core.use.perceptual import best_metric
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.use.sweep_report import Clip, report_card
 from ..slider_core.use.sweep_report_shown import draw_card, table, to_json
+from ..slider_core.use.sweep_steps import measured_steps, steps_line
 from ..slider_core.with_comfy.clip_space import embed_images, embed_prompt
 from .finding import free_place
 from .frames import as_image
-from .sockets import USE_MENU, SweepSocket, option
+from .sockets import USE_MENU, SliderSocket, SweepSocket, option
 
 VISION = "Adds identity and CLIP direction. From Load CLIP Vision."
 CLIP = "With clip_vision: the text encoder of the same CLIP, from Load CLIP."
 END = "What the {} end shows, for the CLIP direction. Empty: the slider's own label."
 OF_THE_SLIDER = "the slider's label"
 NO_DIRECTION = "No CLIP direction: it needs clip_vision, clip, and a prompt or a label of both ends."
+EVEN = "The slider that was swept, with a dial whose steps look even (units: even_steps), for Save Slider LoRA."
 PREFIX = "Saves the figures as JSON under the output folder. Empty: nothing is saved."
 
 
@@ -47,6 +50,7 @@ class SliderReportCard(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="The figures of each side as a table."),
                 io.Image.Output(display_name="card", tooltip="Distance over strength, and the table, as a picture."),
                 io.String.Output(display_name="json", tooltip="All figures as JSON."),
+                SliderSocket.Output(display_name="slider", tooltip=EVEN),
             ],
         )
 
@@ -72,8 +76,13 @@ class SliderReportCard(io.ComfyNode):
             file = place.with_name(f"{place.name}.json")
             atomic_write(file, content.encode())
             report += f"\nSaved output/{Path(inner, file.name).as_posix()}."
+        slider = sweep.slider
+        if slider is not None:
+            dial = measured_steps(result, metric, slider.info, sweep.units)
+            report += f"\n{steps_line(dial, result)}"
+            slider = slider if dial is None else replace(slider, info=replace(slider.info, even_steps=dial))
         picture = as_image(draw_card(card))
-        return io.NodeOutput(report, picture, content, ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(report, picture, content, slider, ui=ui.PreviewImage(picture, cls=cls))
 
 
 def clip_space(sweep: ShownSweep, clip_vision: Any, clip: Any, ends: tuple[str, str]) -> Clip:

@@ -1,12 +1,14 @@
 """SliderStack: several sliders on one model at once, each at its own strength."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import need
 from ..slider_core.config.sweep import parse_strengths
+from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.solved_strengths import solved_strengths
@@ -32,6 +34,18 @@ def strength_of_each(text: str, count: int) -> Sequence[float]:
         "stack.strengths",
     )
     return strengths
+
+
+def as_calibrated(sliders: Sequence[Slider], strengths: Sequence[float], use: SliderUse) -> tuple[Sequence[float], SliderUse]:
+    """Places of a dial as calibrated strengths, for what multiplies a strength; other units as they are."""
+    if use.units != Units.EVEN_STEPS.value:
+        return strengths, use
+    calibrated = []
+    for slider, strength in zip(sliders, strengths, strict=True):
+        if note := slider.info.units_note(use.units):
+            say(note)
+        calibrated.append(slider.info.calibrated_strength(strength, use.units))
+    return calibrated, replace(use, units=Units.CALIBRATED.value)
 
 
 class SliderStack(io.ComfyNode):
@@ -71,6 +85,7 @@ class SliderStack(io.ComfyNode):
         connected = [slider for slider in sliders.values() if slider is not None]
         each = strength_of_each(strengths, len(connected))
         if sampling is not None:
+            each, use = as_calibrated(connected, each, use)
             each, text = solved_strengths(model, connected, each, sampling, use.units)
             say(text)
         for slider, strength in zip(connected, each, strict=True):

@@ -10,7 +10,7 @@ from ..slider_core.data.dataset import Dataset
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.sampling import Sampling, SamplingRequest
-from ..slider_core.use.sweep import SweepResult, effect_curve, figures, rows_of, table
+from ..slider_core.use.sweep import effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
@@ -90,22 +90,20 @@ class SliderStrengthSweep(io.ComfyNode):
         summary = f"{sampler.summary()} {drawing.summary}".strip()
         if slider_b is not None:
             summary += f" B is {slider_b.info.name or 'the second slider'}."
-        return shown(cls, result, slider, lines, "\n".join([summary, *table(result, lines)]))
+        info = slider.info
+        report = "\n".join([summary, *table(result, lines)])
+        return shown(cls, ShownSweep(result, info.name, info.minus, info.plus, report, slider, options.units), lines)
 
 
-def shown(
-    cls: type[io.ComfyNode], result: SweepResult, slider: Slider, lines: dict[str, list[float]], report: str
-) -> io.NodeOutput:
+def shown(cls: type[io.ComfyNode], sweep: ShownSweep, lines: dict[str, list[float]]) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
-    info = slider.info
-    name = info.name
-    sweep = ShownSweep(result, name, info.minus, info.plus, report)
+    result, name = sweep.result, sweep.title
     cell = max(CELL, result.images.shape[-1])
     strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
     curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
     images = result.images.flatten(0, 1).movedim(1, -1)
     preview = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [scrubber_frames(sweep)]}
-    return io.NodeOutput(strip, images, curve, report, sweep, ui=preview)
+    return io.NodeOutput(strip, images, curve, sweep.report, sweep, ui=preview)
 
 
 NODES = [SliderStrengthSweep]

@@ -13,9 +13,11 @@ Curve = tuple[tuple[float, float], ...]
 
 
 class Units(str, Enum):
-    """What a strength counts: the images' own effect, or the number that a LoRA loader takes."""
+    """What a strength counts: the images' own effect; places of a dial whose steps look even (even_steps.py); the number that a
+    LoRA loader takes."""
 
     CALIBRATED = "calibrated"
+    EVEN_STEPS = "even_steps"
     RAW = "raw"
 
 

@@ -21,6 +21,7 @@ from ..config.training import Sides
 from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
 from .calibration import CalibrationInfo, Units
+from .even_steps import EvenSteps
 from .formats.native import Place
 from .header_fields import Slices, base_names, kinds, network_fields, rank_and_alpha
 
@@ -72,6 +73,7 @@ TEXTS = (
 READERS: dict[str, Callable[[str], Any]] = {
     "range": _range,
     "calibration": CalibrationInfo.from_json,
+    "even_steps": EvenSteps.from_json,
     "step": _whole,
     "explained": lambda text: dict(_json(text)),
     "images": lambda text: dict(_json(text)),
@@ -93,6 +95,7 @@ class SliderInfo:
     trigger: str = ""  # what a prompt must hold for the slider to act
     range: tuple[float, float] | None = None  # of useful strengths
     calibration: CalibrationInfo | None = None
+    even_steps: EvenSteps | None = None
     place: Place = Place.DIFFUSION_MODEL
     thumbnail: str = ""  # a data URL
     # the base model: its kind with a fingerprint of its weights, ComfyUI's class of it, modelspec's and kohya's names
@@ -189,7 +192,7 @@ class SliderInfo:
         calibration = self.calibration or CalibrationInfo()
         at_1 = calibration.lora_weight
         low, high = self.range or (0.0 if self.one_way else -1.0, 1.0)
-        return {
+        card: dict[str, Any] = {
             "name": self.title or self.name or "slider",
             "minus": self.minus or ("base model" if self.one_way else "less"),
             "plus": self.plus or "more",
@@ -199,6 +202,9 @@ class SliderInfo:
             "trigger": self.trigger,
             "preview": self.thumbnail,
         }
+        if self.even_steps is not None:
+            card["even_steps"] = [[place, round(strength * at_1, 4)] for place, strength in self.even_steps.points]
+        return card
 
     def _own_fields(self) -> dict[str, str]:
         """What is said of the slider itself, as text."""
@@ -211,6 +217,8 @@ class SliderInfo:
         for name in ("explained", "images", "trained_strengths", "step"):
             if getattr(self, name) is not None:
                 fields[f"slider_{name}"] = json.dumps(getattr(self, name))
+        if self.even_steps is not None:
+            fields["slider_even_steps"] = json.dumps(self.even_steps.points)
         if self.in_controlnet:
             fields["slider_place"] = self.place.value
         if self.thumbnail:
@@ -258,12 +266,30 @@ class SliderInfo:
         """A strength as a LoRA loader would be given it; of a one-way slider 0 on the side that it has not."""
         if choice(Units, units, "Unit") is Units.RAW:
             return strength
+        strength = self.calibrated_strength(strength, units)
         if self.one_way:
             strength = max(0.0, strength)
         if self.calibration is None:
             self.check("calibration", "Calibrate it anew, or use LoRA weights (units raw).")
             return strength
         return strength * self.calibration.lora_weight
+
+    def calibrated_strength(self, strength: float, units: Units | str) -> float:
+        """A strength of any units as a calibrated one. Where no even steps were measured, a place of the dial is one already."""
+        chosen = choice(Units, units, "Unit")
+        if chosen is Units.RAW:
+            return strength / (self.calibration or CalibrationInfo()).lora_weight
+        if chosen is Units.EVEN_STEPS and self.even_steps is not None:
+            return self.even_steps.strength(strength)
+        if chosen is Units.EVEN_STEPS:
+            self.check("even_steps", "Measure them anew with Slider Report Card, or set units to calibrated.")
+        return strength
+
+    def units_note(self, units: Units | str) -> str:
+        """A sentence where even steps are asked for and were not measured; else empty."""
+        if choice(Units, units, "Unit") is not Units.EVEN_STEPS or self.even_steps is not None:
+            return ""
+        return "This slider has no even steps yet, so strengths are calibrated ones: Slider Report Card measures them on a sweep."
 
     def check(self, name: str, fix: str) -> None:
         """SliderError when that field of the header was there and could not be read."""
@@ -282,6 +308,9 @@ class SliderInfo:
             lines.append(f"for: {self.model}")
         if self.range is not None:
             lines.append(f"range: {self.range[0]:g} to {self.range[1]:g}")
+        if self.even_steps is not None:
+            low, high = self.even_steps.points[0], self.even_steps.points[-1]
+            lines.append(f"even steps: {low[0]:g} to {high[0]:g} on the dial are strengths {low[1]:g} to {high[1]:g}")
         if self.verdict:
             lines.append(f"verdict: {self.verdict}")
         if self.step is not None:

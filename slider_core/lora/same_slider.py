@@ -30,7 +30,7 @@ BEGUN_WITH = (
 OF_A_MODEL = ("architecture",)  # known to some savings only
 STATE = (
     *(name for name in TEXTS if name not in OF_A_MODEL),
-    *("range", "calibration", "step", "explained", "images", "trained_strengths", "trigger"),
+    *("range", "calibration", "even_steps", "step", "explained", "images", "trained_strengths", "trigger"),
 )
 
 

@@ -94,7 +94,8 @@ class Calibration:
             plus_curve=plus_curve,
             asymmetry=round(self.asymmetry, 4) if self.asymmetry else None,
         )
-        return replace(info, calibration=calibration, range=(0.0 - low, high) if works else info.range)
+        useful = (0.0 - low, high) if works else info.range
+        return replace(info, calibration=calibration, range=useful, even_steps=None)  # which were of other strengths
 
 
 def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve | None]:

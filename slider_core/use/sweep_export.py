@@ -22,6 +22,8 @@ from PIL import Image, ImageDraw
 from ..canvas import INK, PAPER, font
 from ..config.checks import need
 from ..data.fitting import to_pil
+from ..lora.calibration import Units
+from ..lora.slider_file import Slider
 from .plot_curves import label
 from .plot_grids import BAND
 from .sweep import SweepResult
@@ -35,13 +37,15 @@ EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ShownSweep:
-    """A finished sweep with its title, the prompts at both ends, and a report."""
+    """A finished sweep with its title, the prompts at both ends, a report, and what was swept in strengths of which units."""
 
     result: SweepResult
     title: str = ""
     minus: str = ""
     plus: str = ""
     report: str = ""
+    slider: Slider | None = None
+    units: str = Units.CALIBRATED.value
 
     def columns(self) -> list[int]:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""

@@ -45,7 +45,7 @@ class ReportCard:
         return field.mean([side.get(measure, math.nan) for side in self.sides.values()])
 
 
-def _columns(result: SweepResult, sign: float) -> list[int]:
+def columns_of_side(result: SweepResult, sign: float) -> list[int]:
     """Places of the strengths of one side, from the one nearest to 0 outwards, every strength once."""
     strengths = result.spec.strengths
     start = strengths[result.zero]
@@ -53,7 +53,7 @@ def _columns(result: SweepResult, sign: float) -> list[int]:
     return [result.zero, *(beyond[s] for s in sorted(beyond, key=lambda s: sign * s))]
 
 
-def _trajectories(result: SweepResult, metric: Metric, columns: Sequence[int]) -> list[field.Trajectory]:
+def trajectories(result: SweepResult, metric: Metric, columns: Sequence[int]) -> list[field.Trajectory]:
     """Of every row."""
     strengths = [abs(result.spec.strengths[c] - result.spec.strengths[columns[0]]) for c in columns]
     found = []
@@ -93,11 +93,11 @@ def _of_clip(images_NE: torch.Tensor, strengths: Sequence[float], clip: Clip, si
 
 def _side(result: SweepResult, metric: Metric, clip: Clip | None, sign: float) -> dict[str, float]:
     """Means over the rows; {} where the sweep has no strength on this side."""
-    columns = _columns(result, sign)
+    columns = columns_of_side(result, sign)
     if len(columns) < 2:
         return {}
     rows = []
-    for number, path in enumerate(_trajectories(result, metric, columns)):
+    for number, path in enumerate(trajectories(result, metric, columns)):
         figures = _of_trajectory(path)
         if clip is not None:
             figures |= _of_clip(clip.images[number, columns], path.strengths, clip, sign)
@@ -124,9 +124,9 @@ def report_card(result: SweepResult, metric: Metric, clip: Clip | None = None, t
     start = result.spec.strengths[result.zero]
     curve = {start: 0.0}
     for sign in SIDES.values():
-        columns = _columns(result, sign)
+        columns = columns_of_side(result, sign)
         if len(columns) > 1:
-            paths = _trajectories(result, metric, columns)
+            paths = trajectories(result, metric, columns)
             for place, column in enumerate(columns[1:], start=1):
                 curve[result.spec.strengths[column]] = field.mean([path.distances[place] for path in paths])
     identity = "CLIP" if clip is not None else ("pixels" if result.latents is None else "latents")

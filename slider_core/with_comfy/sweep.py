@@ -92,7 +92,7 @@ class SliderSampler:
         self.reason = other.reason or self.reason
 
     def summary(self) -> str:
-        lines = [how_it_ran(self.calls, self.reason)]
+        lines = [how_it_ran(self.calls, self.reason), self.slider.info.units_note(self.units)]
         if self._placed:
             backend = self._placed[0]
             lines += [reach.note(backend.module), *backend.left_out]

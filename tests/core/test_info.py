@@ -19,6 +19,7 @@ from slider_core.config.training import TrainSpec
 from slider_core.data.dataset import bucket_folders, read_dataset
 from slider_core.layers.layer import Target
 from slider_core.lora.calibration import CalibrationInfo
+from slider_core.lora.even_steps import EvenSteps
 from slider_core.lora.file_left_out import LeftOut, Reason
 from slider_core.lora.formats.native import Place
 from slider_core.lora.info import FORMAT, TOOL, SliderInfo
@@ -281,6 +282,10 @@ def test_ten_lines_of_any_program_read_what_shows_a_slider(slider: Slider, tmp_p
     assert image.size == (200, 80)
     save_slider(second, load_slider(first))
     assert reader["slider_card"](second) == card
+    assert [reader["strength_at"](card, place) for place in (-2.0, 0.0, 1.0)] == [-2.5, 0.0, 1.25], "no dial was measured"
+    even = replace(info, even_steps=EvenSteps(((-1.0, -1.0), (0.0, 0.0), (0.75, 0.5), (1.0, 1.0), (1.5, 2.0))))
+    for place in (-1.5, -1.0, 0.0, 0.375, 0.75, 0.9, 1.0, 1.25, 2.0):
+        assert reader["strength_at"](even.card(), place) == pytest.approx(even.lora_weight(place, "even_steps"))
     one_way = replace(info, sides="plus", minus="", calibration=None, range=None)
     assert one_way.card()["range"] == [0.0, 1.0]
 
@@ -293,6 +298,7 @@ def test_a_file_is_known_as_the_slider_or_an_earlier_state_of_it(slider: Slider,
         later, another = replace(info, step=info.step + 1), replace(info, dataset="other")
         cases = [(info, FileDtype.FP32, Holds.THE_SAME), (later, FileDtype.FP32, Holds.EARLIER)]
         cases += [(info, FileDtype.FP16, Holds.EARLIER), (another, FileDtype.FP32, Holds.ANOTHER)]
+        cases += [(replace(info, even_steps=EvenSteps(((0.0, 0.0), (1.0, 1.0)))), FileDtype.FP32, Holds.EARLIER)]
         cases += [(replace(info, step=info.step - 1), FileDtype.FP32, Holds.ANOTHER)]
         for known, dtype, found in cases:
             assert holds(path, known, form, dtype) is found, (form, known.step, dtype)

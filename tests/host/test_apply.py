@@ -433,6 +433,16 @@ def test_a_slider_without_an_effect_at_its_strength_takes_no_part_in_solving(pac
     assert solved == ([-1.0, 1.0], "")
 
 
+def test_places_of_a_dial_are_solved_as_strengths(pack) -> None:
+    """A solved strength is a multiple of the one that was asked for, which a place is not."""
+    slider_file, info, dial = (pack.core(f"lora.{name}") for name in ("slider_file", "info", "even_steps"))
+    even = info.SliderInfo(even_steps=dial.EvenSteps(((0.0, 0.0), (0.75, 0.5), (1.0, 1.0))))
+    sliders = [slider_file.Slider({}, even), slider_file.Slider({})]
+    use, stack = pack.part("nodes.schedule").SliderUse, pack.part("nodes.stack")
+    assert stack.as_calibrated(sliders, [0.75, 0.75], use(units="even_steps", mode="live")) == ([0.5, 0.75], use(mode="live"))
+    assert stack.as_calibrated(sliders, [0.75, 0.75], use(units="raw")) == ([0.75, 0.75], use(units="raw"))
+
+
 def test_the_stack_is_a_chain_of_apply_nodes(prompt: dict, two_sliders: list[dict], run_graph: Any) -> None:
     given = {"a": two_sliders[0], "b": two_sliders[1]}
     chain = {"x": apply_node("1", "b", strength=-0.5), "y": apply_node("x", "a", strength=1.5)}

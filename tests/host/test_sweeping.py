@@ -362,3 +362,34 @@ def test_a_report_card_reads_pictures_as_comfyui_s_clip_vision_does(prompt: dict
     with pytest.raises(pack.core("config.checks").SliderError) as refused:
         pack.core("with_comfy.clip_space").embed_prompt(Prompts(), "glad", 768)
     assert refused.value.code == "report_card.clip_space"
+
+
+def test_a_sweep_gives_a_dial_that_its_file_keeps(prompt: dict, run_graph, pack) -> None:
+    """Sweep, report card, saved file, Slider LoRA Apply. Oracle: the pictures at the strengths that the dial's places are."""
+    graph = sweep_of(prompt, strengths="-1, -0.5, 0, 0.25, 0.5, 1, 2", rows=2)
+    graph["41"] = {"class_type": "SliderReportCard", "inputs": {"sweep": ["10", 4]}}
+    saved = {"slider": ["41", 3], "name": "even", "model": ["1", 0]}
+    graph["31"] = {"class_type": "SaveSliderLoRA", "inputs": saved}
+    run = run_graph(graph, report=("41", 0), slider=("41", 3), file=("31", 0))
+    dial = run["slider"].info.even_steps
+    assert "Even steps, of 7 strengths and 2 rows" in run["report"]
+    assert dial.points[0] == (-1.0, -1.0)
+    assert dial.points[-1][1] == 2.0
+    half = dial.strength(0.5)
+    assert half != 0.5
+    even = {"5": {"class_type": "SliderSchedule", "inputs": {"units": "even_steps"}}}
+    from_file = {"slider": None, "file": run["file"], "schedule": ["5", 0]}
+    at_half = one(prompt, 0.5, **from_file) | even
+    assert run_graph(at_half, image=("13", 0))["image"].equal(run_graph(one(prompt, half), image=("13", 0))["image"])
+    at_1 = one(prompt, 1.0, **from_file) | even
+    assert run_graph(at_1, image=("13", 0))["image"].equal(run_graph(one(prompt, 1.0), image=("13", 0))["image"])
+    options = {"class_type": "SliderSweepOptions", "inputs": {"units": "even_steps"}}
+    graph = sweep_of(prompt, strengths="-1, 0, 0.5, 1", rows=1, options=["5", 0]) | {"5": options}
+    assert "no even steps yet" in run_graph(graph, report=("10", 3))["report"], "the slider before it was measured"
+    note = run_graph(one(prompt, 0.5, schedule=["5", 0]) | even, image=("13", 0)).ui["11"]["slider_note"]
+    assert ["no even steps yet" in line for line in note] == [True]
+    graph["6"] = {"class_type": "LoadSliderLoRA", "inputs": {"file": run["file"]}}
+    swept = run_graph(graph, images=("10", 1), report=("10", 3))
+    by_strength = run_graph(sweep_of(prompt, strengths=f"-1, 0, {half}, 1", rows=1), images=("10", 1))
+    assert swept["images"].equal(by_strength["images"])
+    assert "no even steps" not in swept["report"]
