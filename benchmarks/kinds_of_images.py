@@ -2,6 +2,7 @@
 
     DICEBEAR_PATH=... python benchmarks/kinds_of_images.py --seeds 3        # goes on where it was stopped
     python benchmarks/kinds_of_images.py --report                           # the tables of what was measured so far
+    python benchmarks/kinds_of_images.py --found 20                         # which sets are found to line up; trains nothing
 
 The default objective in 150 steps, on the attributes that are for tuning (exam.py); of the avatars one, which is told and chooses
 nothing. Every line of one attribute and seed has the same subjects:
@@ -265,14 +266,34 @@ def neutral_table(rows: list[dict[str, Any]]) -> str:
     return _table(heads, lines)
 
 
+def found_table(worlds: Sequence[str], seeds: int) -> str:
+    """Markdown: how many sets of images are found to line up, of `seeds` of every attribute."""
+    heads = ("world", *(line for line in APART if not line.endswith(RANDOM)))
+    lines = []
+    for name in worlds:
+        world = exam.World(name)
+        kinds = kinds_of(world)
+        cells = [name]
+        for line in heads[1:]:
+            every = list(itertools.product(ATTRIBUTES[name], range(seeds)))
+            known = sum(samples_of(world, kinds, attribute, seed, line)[0].aligned for attribute, seed in every)
+            cells.append(f"{known} of {len(every)}")
+        lines.append(cells)
+    return _table(heads, lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", choices=list(ATTRIBUTES), default=list(ATTRIBUTES))
     parser.add_argument("--lines", nargs="+", choices=list(LINES), default=list(LINES))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--found", type=int, help="train nothing: of so many seeds, how many sets are found to line up")
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "kinds_of_images.jsonl")
     args = parser.parse_args()
+    if args.found:
+        print(found_table(args.worlds, args.found))
+        return
     rows = kept(args.out)
     done = set(map(_key, rows))
     for seed, world, line in itertools.product(range(args.seeds), args.worlds, args.lines):
