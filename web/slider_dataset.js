@@ -126,7 +126,7 @@ function onPaste(event) {
 }
 
 app.registerExtension({
-  name: "slider_lora.dataset",
+  name: "sliderlora.dataset",
   setup() {
     document.addEventListener("paste", onPaste, { capture: true })
   },

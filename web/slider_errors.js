@@ -30,7 +30,7 @@ function choices(node, sentence) {
 }
 
 app.registerExtension({
-  name: "slider_lora.errors",
+  name: "sliderlora.errors",
   setup() {
     api.addEventListener("execution_start", () => forget())
     api.addEventListener("execution_error", ({ detail }) => {

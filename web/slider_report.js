@@ -23,7 +23,7 @@ function addReport(node) {
 }
 
 app.registerExtension({
-  name: "slider_lora.report",
+  name: "sliderlora.report",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
       const node = nodeAt(app.rootGraph ?? app.graph, detail.node)

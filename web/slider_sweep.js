@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { applyTargets, fromHistory, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
+import { styleOnce } from "./style_once.mjs"
 
 const NODE = "SliderStrengthSweep"
 const APPLY = "SliderLoRAApply"
@@ -153,11 +154,9 @@ function dimAll(waiting) {
 }
 
 app.registerExtension({
-  name: "slider_lora.sweep",
+  name: "sliderlora.sweep",
   init() {
-    const style = document.createElement("style")
-    style.textContent = STYLE
-    document.head.append(style)
+    styleOnce(document, "slider-sweep-style", STYLE)
   },
   setup() {
     api.addEventListener("execution_start", () => dimAll(true))

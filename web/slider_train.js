@@ -60,7 +60,7 @@ async function restore() {
 }
 
 app.registerExtension({
-  name: "slider_lora.train",
+  name: "sliderlora.train",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
       states.set(keyOf(detail), detail)

@@ -19,7 +19,7 @@ function inOrder(packs) {
 }
 
 app.registerExtension({
-  name: "slider_lora.view",
+  name: "sliderlora.view",
   init() {
     const list = api.getWorkflowTemplates
     if (typeof list === "function") api.getWorkflowTemplates = async (...asked) => inOrder(await list.apply(api, asked))
