@@ -5,6 +5,7 @@ python benchmarks/alignment.py        # about a minute
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def known(attribute: str, count: int, seed: int, unpaired: bool) -> bool:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| images a side | heaps taken for pairs | pairs known: the face moves or grows | a part or a colour changes |")
     print("|---|---|---|---|")
     for count in COUNTS:

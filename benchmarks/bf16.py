@@ -11,6 +11,7 @@ learned, effect of a slider of 150 steps: on noise that no step has, and drawn b
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -89,6 +90,7 @@ def gradients(name: str, world: str, trainer: Trainer, asked: Sequence[Any]) -> 
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| world, attribute | computed | cosine, median and worst | error, median and worst | learned | effect |")
     print("|---" * 6 + "|")
     for world, attribute in TASKS:

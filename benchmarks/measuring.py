@@ -8,6 +8,7 @@ A backward pass through a frozen model is counted as one more forward: it makes 
 
 from __future__ import annotations
 
+import argparse
 import collections
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -56,6 +57,7 @@ class Counter:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| training | steps | samples of the steps | readings | calibration | both, of all | the probe |")
     print("|---" * 7 + "|")
     for name, attribute in TASKS:

@@ -9,6 +9,7 @@ Nothing is pinned. A set that already imports is left as it is.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from importlib import metadata
@@ -39,6 +40,7 @@ def pip_install(requirement: str) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if not fault():
         return 0
     requirement = "torch"

@@ -9,8 +9,8 @@ The figures are kept in that file after each family, so that a stopped run goes 
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from typing import Any
 
@@ -122,6 +122,9 @@ def table(results: dict[str, Any], forms: list[str]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("families", nargs="*")
+    families = parser.parse_args().families
     start()
     from comfyui_version import __version__
     from zoo.animals import ONE_PER_FAMILY
@@ -130,7 +133,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
     for entry in ONE_PER_FAMILY:
         stale = set(results.get(entry.family, ())) != set(FORMATS)
-        if entry.family in sys.argv[1:] or (stale and not sys.argv[1:]):
+        if entry.family in families or (stale and not families):
             results[entry.family] = measured(entry)
             lines = [f"{json.dumps(family)}: {json.dumps(figures)}" for family, figures in results.items()]
             RESULTS.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")

@@ -7,6 +7,7 @@ Each is trained on six pairs of open and closed eyes, with the default objective
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def trained(rate: float) -> Trainer:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     panels = []
     for name, rate in RATES.items():
         trainer = trained(rate)

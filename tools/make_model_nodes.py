@@ -5,7 +5,7 @@ python tools/make_model_nodes.py
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from make_architectures import ROOT, core, start
@@ -28,10 +28,12 @@ each strength, a live slider against a merged one.
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nodes", nargs="*", help="titles of nodes to try, without writing the page; else all")
+    only = parser.parse_args().nodes
     start()
     from zoo.model_nodes import NODES, measure_node
 
-    only = sys.argv[1:]
     rows = []
     for node in NODES:
         if only and node.title not in only:

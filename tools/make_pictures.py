@@ -8,6 +8,7 @@ fault each, and what stands beside them is what the pair doctor says of them.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,7 @@ def draw_pairs() -> Image.Image:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     strip = Image.open(IMAGES / STRIP).convert("RGB")
     pictures = {"icon.png": draw_icon(strip), "banner.png": draw_banner(strip), "pairs.png": draw_pairs()}
     for name, picture in pictures.items():

@@ -6,6 +6,7 @@ python tools/make_sharing.py            (needs ComfyUI and diffusers, as tests/h
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import logging
 import sys
@@ -87,6 +88,7 @@ def fill(page: Path, lines: list[str]) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.disable(logging.WARNING)
     root = find_comfyui()
     if root is None:
