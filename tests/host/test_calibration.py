@@ -1,5 +1,6 @@
 """In a real ComfyUI a strength means what was measured: in Train Step, Calibrate, Apply, the sweep and the file."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,10 @@ def test_calibrate_undoes_a_wrong_scale_and_changes_no_model(prompt: dict, run_g
         calibrating(prompt, run_graph, loud), slider=("calibrate", 0), report=("calibrate", 1), curve=("calibrate", 2)
     )
     assert "forward passes" in run["report"]
+    said = [re.search(r"(\d+) of about (\d+)", text) for text in run.texts]
+    passes = [(int(found[1]), int(found[2])) for found in said if found]
+    assert len(passes) > 2
+    assert all(0 < done <= expected for done, expected in passes)
     assert run["curve"].std() > 0.05
     assert run.ui["calibrate"]["images"]
     after = model.model.state_dict()
