@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.config.checks import SliderError
 from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.use.sweep_export import ShownSweep, animation, page
+from ..slider_core.use.sweep_export import ShownSweep, animation, page, png
 from .files import next_free
 from .inputs import strength_input
 from .sockets import USE_MENU, SliderSocket, SweepSocket
@@ -17,6 +17,8 @@ from .sockets import USE_MENU, SliderSocket, SweepSocket
 LOW = "What the low end shows: sad, day. Empty: as it was."
 HIGH = "What the high end shows: smiling, night. Empty: as it was."
 WEB = Path(__file__).resolve().parent.parent / "web"
+WEBP = "From the lowest strength to the highest and back, without end; clips play beside each other, with a still beside it."
+MS = "Of the WebP, milliseconds; clips have their own."
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
 
 
@@ -85,9 +87,16 @@ class SaveSliderSweep(io.ComfyNode):
             inputs=[
                 SweepSocket.Input("sweep", tooltip="From Slider Strength Sweep."),
                 io.String.Input("filename_prefix", default="sliders/sweep", tooltip="Under the output folder; folders are made."),
-                io.Boolean.Input("webp", default=True, tooltip="From the lowest strength to the highest and back, without end."),
+                io.Boolean.Input("webp", default=True, tooltip=WEBP),
                 io.Boolean.Input("page", default=True, tooltip="One HTML file with the pictures in it."),
-                io.Int.Input("frame_ms", default=150, min=20, max=5000, advanced=True, tooltip="Of the WebP, milliseconds."),
+                io.Int.Input(
+                    "frame_ms",
+                    default=150,
+                    min=20,
+                    max=5000,
+                    advanced=True,
+                    tooltip=MS,
+                ),
                 io.Int.Input("quality", default=90, min=1, max=100, advanced=True, tooltip="Of the pictures."),
             ],
             outputs=[io.String.Output(display_name="report", tooltip="What was saved where.")],
@@ -101,6 +110,9 @@ class SaveSliderSweep(io.ComfyNode):
             raise SliderError("Save Slider Sweep: switch webp or page on.", "sweep.nothing_to_save")
         place, inner = free_place(filename_prefix)
         files = {place.with_name(f"{place.name}.webp"): animation(sweep, frame_ms, quality)} if webp else {}
+        strip = sweep.strip()
+        if webp and strip is not None:
+            files[place.with_name(f"{place.name}.png")] = png(strip.still)
         if page:
             files[place.with_name(f"{place.name}.html")] = html_page(sweep, quality)
         write_all(files)

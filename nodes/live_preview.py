@@ -61,4 +61,4 @@ class Strips:
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
         strip = self.preview.strip(SliderSampler(self.preview.drawing.model, self._vae, slider))
-        return as_file(strip, f"slider_live_{executing_node().replace(':', '_')}.jpg") | {"step": step}
+        return as_file(strip, f"slider_live_{executing_node().replace(':', '_')}") | {"step": step}

@@ -13,11 +13,12 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..slider_core.config.checks import SliderError, need, shown
 from ..slider_core.config.regular_files import inside
 from ..slider_core.use.plot_grids import draw_entries
+from ..slider_core.use.plot_video import over_time
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
 from .dataset_places import json_files, walked
-from .frames import as_image
+from .frames import as_image, frames_of, moving_preview
 from .graph_files import model_files
 from .inputs import strength_input
 from .sockets import USE_MENU, PromptsSocket, SamplingSocket, SliderSocket, SweepOptionsSocket
@@ -87,7 +88,7 @@ class SliderPromptLibrary(io.ComfyNode):
             outputs=[
                 PromptsSocket.Output(display_name="prompts", tooltip="For Slider Sampling."),
                 io.Image.Output(display_name="grid", tooltip="Every entry with its name and strength."),
-                io.Image.Output(display_name="images", tooltip="One picture for each entry, in order."),
+                io.Image.Output(display_name="images", tooltip="One picture for each entry, in order; of a clip all frames."),
                 io.String.Output(display_name="report", tooltip="The entries, and how they were drawn."),
             ],
         )
@@ -113,17 +114,20 @@ class SliderPromptLibrary(io.ComfyNode):
         sampler = SliderSampler(drawing.model, inputs["vae"], slider, options.units)
         bar = comfy.utils.ProgressBar(len(prompts.groups()))
         images = sample_library(prompts, strength, sampler, drawing, lambda: bar.update(1))
-        return drawn(cls, prompts, images, strength, f"{sampler.summary()} {drawing.summary}".strip(), slider.info.name)
+        how = f"{sampler.summary()} {drawing.summary}".strip()
+        return drawn(cls, prompts, images, strength, how, slider.info.name, drawing.sampling.fps)
 
 
 def drawn(
-    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, how: str, name: str
+    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, how: str, name: str, fps: float
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    grid = as_image(draw_entries(images, labels, name))
+    strip = over_time(lambda at: draw_entries(at(images), labels, name), images.shape[1] if images.ndim == 5 else 1, fps)
+    grid = as_image(strip.still)
     summary = f"{library.summary(strength)} {how}"
-    return io.NodeOutput(library, grid, images.movedim(1, -1), summary, ui=ui.PreviewImage(grid, cls=cls))
+    preview = moving_preview(strip) if strip.moving else ui.PreviewImage(grid, cls=cls)
+    return io.NodeOutput(library, grid, frames_of(images), summary, ui=preview)
 
 
 NODES = [SliderPromptLibrary]

@@ -1,9 +1,11 @@
 """SliderStrengthSweep: prompts at many strengths from the same noise, as a labelled strip, a curve and a scrubber."""
 
+from fractions import Fraction
 from typing import Any
 
 import comfy.utils
-from comfy_api.latest import io, ui
+from comfy_api.latest import InputImpl, Types, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
@@ -14,13 +16,16 @@ from ..slider_core.use.sweep import effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
-from .frames import as_image, scrubber_frames
+from .frames import as_image, as_images, frames_of, moving_preview, scrubber_frames
 from .graph_files import model_files
 from .inputs import SEEDS
 from .running import encoded_before
 from .sockets import USE_MENU, DatasetSocket, SamplingSocket, SliderSocket, SweepOptionsSocket, SweepSocket
 from .sweep_options import SweepOptions
 
+IMAGES = "Every picture as a batch: row by row, strengths in order; of a clip all its frames, then the next strength's."
+VIDEO = "Of a video model the strip, all its clips playing together, for Save Video."
+NO_VIDEO = "Slider Strength Sweep: this model drew single pictures, no clips. Connect strip or images instead of video."
 CELL = 192  # pictures on the strip are enlarged to this width when they are smaller
 
 
@@ -54,11 +59,14 @@ class SliderStrengthSweep(io.ComfyNode):
                 SweepOptionsSocket.Input("options", optional=True, tooltip="From Slider Sweep Options."),
             ],
             outputs=[
-                io.Image.Output(display_name="strip", tooltip="All pictures with their strengths, as one."),
-                io.Image.Output(display_name="images", tooltip="Every picture as a batch: row by row, strengths in order."),
+                io.Image.Output(
+                    display_name="strip", tooltip="All pictures with their strengths, as one; of clips a few frames."
+                ),
+                io.Image.Output(display_name="images", tooltip=IMAGES),
                 io.Image.Output(display_name="curve", tooltip="How far pictures and latents go from strength 0."),
                 io.String.Output(display_name="report", tooltip="How it ran, and the figures of each strength."),
                 SweepSocket.Output(display_name="sweep", tooltip="For Save Slider Sweep."),
+                io.Video.Output(display_name="video", tooltip=VIDEO),
             ],
         )
 
@@ -97,13 +105,20 @@ class SliderStrengthSweep(io.ComfyNode):
 
 def shown(cls: type[io.ComfyNode], sweep: ShownSweep, lines: dict[str, list[float]]) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
-    result, name = sweep.result, sweep.title
-    cell = max(CELL, result.images.shape[-1])
-    strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
+    result, name, report = sweep.result, sweep.title, sweep.report
     curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
-    images = result.images.flatten(0, 1).movedim(1, -1)
-    preview = ui.PreviewImage(strip, cls=cls).as_dict() | {"slider_sweep": [scrubber_frames(sweep)]}
-    return io.NodeOutput(strip, images, curve, sweep.report, sweep, ui=preview)
+    scrubber = {"slider_sweep": [scrubber_frames(sweep)]}
+    moving = sweep.strip()
+    if moving is None or result.clips is None:
+        cell = max(CELL, result.images.shape[-1])
+        strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
+        preview = ui.PreviewImage(strip, cls=cls).as_dict() | scrubber
+        images = frames_of(result.images.flatten(0, 1))
+        return io.NodeOutput(strip, images, curve, report, sweep, ExecutionBlocker(NO_VIDEO), ui=preview)
+    images = frames_of(result.clips.frames.flatten(0, 1)).float() / 255
+    video = InputImpl.VideoFromComponents(Types.VideoComponents(as_images(moving.moving), Fraction(moving.fps)))
+    preview = moving_preview(moving) | scrubber
+    return io.NodeOutput(as_image(moving.still), images, curve, report, sweep, video, ui=preview)
 
 
 NODES = [SliderStrengthSweep]

@@ -25,6 +25,7 @@ COLUMNS = (
     "sampler, scheduler",
     "guidance",
     "shift",
+    "frames a second",
     "`few_step`",
     "source",
 )
@@ -46,6 +47,7 @@ def row(family: Family, variant: Variant | None = None) -> str:
         drawing.steps,
         f"{drawing.cfg:g}",
         *_sampler(drawing),
+        family.fps or "",
         drawing.steps if few_step else "",
         sources,
     ]

@@ -79,6 +79,22 @@ export function spoken(value, ends = {}) {
   return end ? `${label(value)}, towards ${end}` : label(value)
 }
 
+/** Which frame of a film is shown at a time in milliseconds: {x, y, width, height} in a picture of that size. */
+export function framed({ frames, columns, fps }, now, pictureWidth, pictureHeight) {
+  const frame = Math.floor((now * fps) / 1000) % frames
+  const width = pictureWidth / columns
+  const height = pictureHeight / Math.ceil(frames / columns)
+  return { x: (frame % columns) * width, y: Math.floor(frame / columns) * height, width, height }
+}
+
+/** How the films of a sweep of clips are laid out; null where its frames are single pictures. */
+function readFilm(film) {
+  const numbers = [film?.frames, film?.columns, film?.fps].map(Number)
+  return numbers.every((number) => Number.isFinite(number) && number > 0)
+    ? { frames: numbers[0], columns: numbers[1], fps: numbers[2] }
+    : null
+}
+
 /** What is sent for a node: rising strengths, and for each row its frames in that order. Null when it is no sweep. */
 export function readSweep(data) {
   if (!data || !Array.isArray(data.strengths) || !Array.isArray(data.rows)) return null
@@ -89,6 +105,7 @@ export function readSweep(data) {
     title: String(data.title ?? ""),
     ends: { minus: String(data.minus ?? ""), plus: String(data.plus ?? "") },
     strengths: places.map((place) => data.strengths[place]),
+    film: readFilm(data.film),
     rows: rows.map((row) => ({ name: String(row.name ?? ""), frames: places.map((place) => row.frames[place]) })),
   }
 }

@@ -1,12 +1,12 @@
 // The scrubber on a page: the picture of a strength, and a handle that chooses it. In the node, and in a saved sweep's page.
 
-import { between, fromShare, keyed, label, nearest, rounded, spoken, toShare } from "./scrubber.mjs"
+import { between, framed, fromShare, keyed, label, nearest, rounded, spoken, toShare } from "./scrubber.mjs"
 
 export const STYLE = `
 .slider-scrubber { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; height: 100%;
   min-height: 0; padding: 4px 6px; font: 12px/1.3 sans-serif; color: var(--input-text, #ddd); user-select: none; }
 .slider-scrubber .scene { position: relative; flex: 1 1 190px; min-height: 190px; overflow: hidden; touch-action: none; cursor: ew-resize; }
-.slider-scrubber .scene img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
+.slider-scrubber .scene > * { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
   opacity: 0; }
 .slider-scrubber.waiting .scene { filter: opacity(0.35); }
 .slider-scrubber .note { margin: auto; text-align: center; opacity: 0.75; }
@@ -39,6 +39,21 @@ function element(document, kind, attributes = {}, ...children) {
   return made
 }
 
+/** A picture of the scene: an image, or the canvas on which a film plays. `play(now)` shows its frame of a time in milliseconds. */
+function makePicture(document, address, alt, film) {
+  const image = element(document, "img", { alt, draggable: "false" })
+  image.src = address
+  if (!film) return { element: image, play: () => {} }
+  const canvas = element(document, "canvas", { role: "img", "aria-label": alt })
+  const play = (now) => {
+    if (!image.naturalWidth) return
+    const { x, y, width, height } = framed(film, now, image.naturalWidth, image.naturalHeight)
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height })
+    canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height)
+  }
+  return { element: canvas, play }
+}
+
 /**
  * A scrubber: {element, show(sweep, urlOf), value()}. `sweep` is what readSweep gave, or null; `urlOf(frame)` an image's address.
  * `onUse(strength)` is called by the button, whose label is `use`.
@@ -61,17 +76,28 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), button,
   )
   const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools)
-  const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [] }
+  const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [], films: [], playing: false }
 
   function loadRow() {
     const { frames, name } = state.sweep.rows[state.row]
-    state.pictures = frames.map((frame, i) => {
+    state.films = frames.map((frame, i) => {
       const alt = `${name} at strength ${label(state.sweep.strengths[i])}`
-      const picture = element(document, "img", { alt, draggable: "false" })
-      picture.src = state.urlOf(frame)
-      return picture
+      return makePicture(document, state.urlOf(frame), alt, state.sweep.film)
     })
+    state.pictures = state.films.map((film) => film.element)
     scene.replaceChildren(...state.pictures)
+    if (state.sweep.film && !state.playing) play()
+  }
+
+  /** All clips by one clock, so that another strength goes on at the same moment; ends where the scrubber shows none any more. */
+  function play() {
+    state.playing = Boolean(state.sweep?.film)
+    if (!state.playing) return
+    const { performance, requestAnimationFrame, setTimeout } = document.defaultView
+    if (!root.isConnected) return setTimeout(play, 500) // on another page of the graph, or gone
+    const now = performance.now()
+    state.films.forEach((film, i) => state.pictures[i].style.opacity !== "0" && film.play(now))
+    requestAnimationFrame(play)
   }
 
   function paint() {

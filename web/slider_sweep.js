@@ -137,6 +137,8 @@ function dimPreview(node, waiting) {
       const previewImages = (options.previewImages ?? node.imgs ?? []).map(pale)
       Object.getPrototypeOf(this).drawWidget.call(this, context, { ...options, previewImages })
     }
+  const moving = node.widgets?.find((widget) => widget.name === "$$comfy_animation_preview")?.element
+  if (moving) moving.style.opacity = waiting ? OLD : ""
   const page = document.querySelector(`.lg-node[data-node-id="${node.id}"]`)
   for (const picture of page?.querySelectorAll("img") ?? [])
     if (!picture.closest(".slider-scrubber")) picture.style.opacity = waiting ? OLD : ""

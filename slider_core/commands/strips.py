@@ -8,28 +8,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from ..config.checks import reason
 from ..data.dataset import Dataset
 from ..families.distilled import Distilled
-from ..lora.safe_files import atomic_write
 from ..lora.slider_file import Slider
 from ..train.training_run import Run
 from ..train.training_saves import Autosave
+from ..use.plot_video import Strip as Picture
 from ..use.prompt_library import read_prompts
 from ..use.sampling import SamplerSettings, SamplingRequest
-from ..use.sweep_export import png
 from .choices import add_flags, chosen
 from .datasets import some_prompt
 from .hosts import Host
 from .options import number_or_0, say
+from .pictures import write_strip
 
 
 class Strip:
-    """`file`: where the last one lies. What goes wrong is in `trouble`, and costs no training."""
+    """`file`: where the last one lies, of clips its still sheet, and beside it as a WebP what moves. What goes wrong is in
+    `trouble`, and costs no training."""
 
-    def __init__(self, draw: Callable[[Slider], Image.Image], run: Run, file: Path, every: int) -> None:
+    def __init__(self, draw: Callable[[Slider], Picture], run: Run, file: Path, every: int) -> None:
         self.run = run
         self.file = file
         self.trouble = ""
@@ -45,7 +44,7 @@ class Strip:
         if self.trouble:
             return
         try:
-            atomic_write(self.file, png(self._draw(self.run.slider())), overwrite=True)
+            write_strip(self.file.with_suffix(""), self._draw(self.run.slider()))
         except Exception as fault:  # whatever a sampler, a VAE or a disk objects to
             logging.getLogger(__name__).debug("strip at step %d", self.run.step, exc_info=True)
             self.trouble = reason(fault)

@@ -12,7 +12,6 @@ import torch
 
 from ..config.checks import need
 from ..config.sweep import SweepSpec, parse_strengths
-from ..data.fitting import to_pil
 from ..lora.calibration import Units
 from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
@@ -20,15 +19,17 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..use.plot_curves import label
 from ..use.plot_grids import draw_entries, draw_strip
+from ..use.plot_video import FPS, Strip, as_bytes, over_time, strip_of
 from ..use.prompt_library import PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import SweepResult, figures
 from ..use.sweep import table as sweep_table
-from ..use.sweep_export import as_json, png
+from ..use.sweep_export import as_json
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import draw_prompts, measured_sweep, table
 from .hosts import Host, add_host, opened
 from .options import Commands, Shared, add_strict, say, say_left_out, whole_number
+from .pictures import write_picture, write_strip
 from .strips import add_sampling, sampling_request
 from .tiny_host import TinyHost
 
@@ -90,7 +91,7 @@ def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Sli
     if request.library is not None:
         images = host.library(slider, request.library, drawing, args.strength, units)
         pictures = [(place, drawing.sampling.seed, image) for place, image in enumerate(images)]
-        return _write_library(args, request.library, pictures, slider.info)
+        return _write_library(args, request.library, pictures, slider.info, drawing.sampling.fps)
     result, summary = host.sweep(slider, drawing, spec, units)
     lines = figures(result)
     how = drawing.sampling
@@ -99,38 +100,48 @@ def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Sli
 
 
 def _write(args: argparse.Namespace, result: SweepResult, measures: dict[str, Any], lines: str) -> dict[str, Any]:
-    """A PNG for each seed and strength, the strip, sweep.json and what is said."""
+    """A PNG for each seed and strength, the strip, sweep.json and what is said; of clips a WebP for each, and of the strip."""
     spec = result.spec
     report = {"slider": str(args.slider), "strengths": list(spec.strengths), "seeds": list(spec.seeds), **measures}
+    clips = result.clips
     for row, seed in enumerate(spec.seeds):
         for column, strength in enumerate(spec.strengths):
-            name = f"seed{seed}_strength{label(strength)}.png"
-            atomic_write(args.out / name, png(to_pil(result.images[row, column])), overwrite=True)
-    cell = max(LEAST_CELL, min(256, result.images.shape[-1]))
-    strip = draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell)
-    atomic_write(args.out / "strip.png", png(strip), overwrite=True)
+            picture = result.images[row, column] if clips is None else clips.frames[row, column]
+            write_picture(args.out / f"seed{seed}_strength{label(strength)}", picture, clips.fps if clips else FPS)
+    if clips is None:
+        cell = max(LEAST_CELL, min(256, result.images.shape[-1]))
+        strip = Strip(draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell))
+    else:
+        strip = strip_of(clips, spec.strengths, result.names(), args.slider.stem)
+    name = write_strip(args.out / "strip", strip)
     atomic_write(args.out / "sweep.json", as_json(report, indent=1).encode(), overwrite=True)
     say(lines)
-    say(f"Wrote {args.out / 'strip.png'}, sweep.json and {len(spec.strengths) * len(spec.seeds)} images.")
+    what = "images" if clips is None else "clips"
+    say(f"Wrote {args.out / name}, sweep.json and {len(spec.strengths) * len(spec.seeds)} {what}.")
     return report
 
 
 def _write_library(
-    args: argparse.Namespace, library: PromptLibrary, pictures: Sequence[tuple[int, int, torch.Tensor]], info: SliderInfo
+    args: argparse.Namespace,
+    library: PromptLibrary,
+    pictures: Sequence[tuple[int, int, torch.Tensor]],
+    info: SliderInfo,
+    fps: float = FPS,
 ) -> dict[str, Any]:
-    """A PNG of each (place in the library, seed, picture), prompts.png and prompts.json."""
+    """A PNG of each (place in the library, seed, picture), prompts.png and prompts.json; of clips WebPs too."""
     files = []
     labels = []
-    for place, seed, picture in pictures:
+    images = torch.stack([picture for _, _, picture in pictures])
+    length = images.shape[1] if images.ndim == 5 else 1
+    for (place, seed, _), picture in zip(pictures, images if length == 1 else as_bytes(images), strict=True):
         entry = library.entries[place]
         plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
-        files.append(f"{place + 1:03}_{plain}_seed{seed}.png")
+        files.append(write_picture(args.out / f"{place + 1:03}_{plain}_seed{seed}", picture, fps))
         labels.append((f"{entry.name} {seed}", entry.at(args.strength)))
-        atomic_write(args.out / files[-1], png(to_pil(picture)), overwrite=True)
-    images = torch.stack([picture for _, _, picture in pictures])
-    atomic_write(args.out / "prompts.png", png(draw_entries(images, labels, info.name, LEAST_CELL)), overwrite=True)
+    strip = over_time(lambda at: draw_entries(at(images), labels, info.name, LEAST_CELL), length, fps)
+    name = write_strip(args.out / "prompts", strip)
     entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(args.strength)} for entry in library.entries}
     report = {"entries": entries, "images": files}
     atomic_write(args.out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
-    say(f"Wrote {args.out / 'prompts.png'} and {len(files)} images.")
+    say(f"Wrote {args.out / name} and {len(files)} {'images' if length == 1 else 'clips'}.")
     return report

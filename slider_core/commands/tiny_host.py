@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
@@ -25,6 +23,7 @@ from ..train.training_run import Run
 from ..train.trainings import Session
 from ..train.trainings_driver import TrainingRequest, begin
 from ..use.plot_grids import draw_strip
+from ..use.plot_video import Strip
 from ..use.sampling import SamplingRequest
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import sampler
@@ -77,15 +76,15 @@ class TinyHost:
         save_slider(path, slider, dtype, overwrite, form)
         return rounding(slider, dtype)
 
-    def strip(self, request: SamplingRequest, strengths: str, _size: int) -> Callable[[Slider], Image.Image]:
+    def strip(self, request: SamplingRequest, strengths: str, _size: int) -> Callable[[Slider], Strip]:
         """What draws a strip of a slider, in the model's one size."""
         settings = request.settings.for_model(self.likes)
         spec = SweepSpec(parse_strengths(strengths), (request.seed,), request.prompt, settings.steps, settings.cfg)
 
-        def draw(slider: Slider) -> Image.Image:
+        def draw(slider: Slider) -> Strip:
             backend = TinyBackend()
             adapter = Adapter.from_weights(backend.module, slider.cut().weights)
             images = sampler(backend, adapter, spec, slider.info)(spec.strengths, request.seed)
-            return draw_strip(images[None], spec.strengths, [], "", CELL)
+            return Strip(draw_strip(images[None], spec.strengths, [], "", CELL))
 
         return draw

@@ -17,6 +17,7 @@ NEAR = 0.12  # share of the other side that may lie nearer than the partner; cha
 SIGMAS = 3.3  # and how many standard deviations that must be from chance
 OUTLINED = 0.6  # median correlation of the outlines
 OWN, ALIKE = 0.15, 0.85  # how much more than with the others' partners, unless all are so much alike
+EVEN = 0.85  # agreement of the outlines in the worst frame of a clip over that in the best
 
 
 def nearer_share(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> float:
@@ -84,3 +85,18 @@ def _partners_nearest(positives: Sequence[torch.Tensor], negatives: Sequence[tor
         near += weight * nearer_share(*zip(*pairs, strict=True))
         variance += (weight * _chance(len(pairs))) ** 2
     return total > 0 and near <= min(NEAR, 0.5 - SIGMAS * variance**0.5)
+
+
+def differ_in_motion(positives: Sequence[torch.Tensor], negatives: Sequence[torch.Tensor]) -> bool:
+    """Whether it is motion that sets the clips (C, T, H, W) of pairs apart: their outlines part from each other over time, while
+    looks change as much in every frame. On the world of clips the median evenness of looks is 0.96 and more, of speed and heading
+    0.25 at their full range and 0.8 at a third of it. Images do not."""
+    if positives[0].ndim < 4:
+        return False
+    return float(torch.tensor(list(map(_evenness, positives, negatives))).median()) < EVEN
+
+
+def _evenness(positive: torch.Tensor, negative: torch.Tensor) -> float:
+    """The least agreement of the outlines of any frame over the greatest; 0 where no frame agrees."""
+    agree = [outlines_agree(p, n) for p, n in zip(positive.unbind(1), negative.unbind(1), strict=True)]
+    return min(agree) / max(agree) if max(agree) > 0 else 0.0

@@ -58,7 +58,8 @@ class Family:
     """Models of one architecture that are drawn alike.
 
     `host`: the classes of comfy.supported_models; empty: any. `has` and `lacks`: expressions that match some, or no, module path.
-    `size`: the side of a picture, pixels. `few_step`: every model of the family is distilled.
+    `size`: the side of a picture, pixels. `few_step`: every model of the family is distilled. `fps`: frames a second of a video,
+    as the template of `drawing` saves it; 0: not known.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Family:
     size: int = 1024
     few_step: bool = False
     variants: tuple[Variant, ...] = ()
+    fps: int = 0

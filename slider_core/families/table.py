@@ -30,7 +30,8 @@ class ModelFacts:
 @dataclass(frozen=True)
 class Preferences:
     """How a model is trained and drawn. `few_steps`: the sampler's levels of a distilled model; 0: not distilled.
-    `reason`: the file name by which it is taken for a variant of its family ("distilled": a person says so), or empty."""
+    `reason`: the file name by which it is taken for a variant of its family ("distilled": a person says so), or empty.
+    `fps`: frames a second of a video; 0: not known."""
 
     title: str
     training: Training
@@ -38,6 +39,7 @@ class Preferences:
     size: int
     few_steps: int = 0
     reason: str = ""
+    fps: int = 0
 
 
 def family_of(facts: ModelFacts) -> Family:
@@ -69,7 +71,7 @@ def preferences(facts: ModelFacts, distilled: Distilled | str = Distilled.AUTO) 
     few_step = variant.few_step and distilled is not Distilled.NO
     few_step = few_step and not (distilled is Distilled.AUTO and undone(facts.files))
     few_steps = variant.drawing.steps if few_step else 0
-    return Preferences(title, training, variant.drawing, variant.size or family.size, few_steps, reason)
+    return Preferences(title, training, variant.drawing, variant.size or family.size, few_steps, reason, family.fps)
 
 
 def _variant(family: Family, files: Sequence[str], distilled: Distilled) -> tuple[Variant, str]:

@@ -34,7 +34,7 @@ class Side:
 class Calibration:
     """Both sides in strengths of the slider that was measured; None for a side that no strength explains. `passes`: forward
     passes of the model that it took. `weight_of_1`, `drawn`: the LoRA weight that was chosen as strength 1 and the share of the
-    images that is drawn there; 0 and None where nothing was drawn."""
+    images that is drawn there; 0 and None where nothing was drawn. `proven`: not where what is drawn could not show it."""
 
     plus: Side | None
     minus: Side | None
@@ -43,6 +43,7 @@ class Calibration:
     weight_of_1: float = 0.0
     drawn: float | None = None
     one_way: bool = False  # there is no minus side
+    proven: bool = True
 
     @property
     def unit(self) -> float:
@@ -71,11 +72,14 @@ class Calibration:
         if not self.one_way and not (self.plus and self.minus):
             one = f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
         best = f"best at {' and '.join(sides)} as trained"
-        return f"Strength 1 = {self._share()}{self.shown} ({best}); useful range {' to '.join(ends)}.{one}"
+        return f"Strength 1 = {self._share()}{self.shown}{self._doubt()} ({best}); useful range {' to '.join(ends)}.{one}"
 
     def _share(self) -> str:
         """How much of the images strength 1 draws, where that is no more than three quarters."""
         return "" if self.drawn is None or self.drawn > ENOUGH else f"about {max(0.0, self.drawn):.0%} of ".replace("%", " %")
+
+    def _doubt(self) -> str:
+        return "" if self.proven else ", not proven"
 
     def described(self, info: SliderInfo, unit: float) -> SliderInfo:
         """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""
@@ -84,7 +88,7 @@ class Calibration:
         works = self.plus is not None or self.minus is not None
         calibration = CalibrationInfo(
             calibrated=works,
-            strength_1=f"{self._share()}what {self.shown} show" if works else f"what {self.shown} were trained at",
+            strength_1=f"{self._share()}what {self.shown} show{self._doubt()}" if works else f"what {self.shown} were trained at",
             unit=self.unit / unit,
             passes=self.passes,
             drawn=self.drawn,

@@ -9,9 +9,11 @@ along the pair's own difference D:
     length     the same where the images differ: by more than PLAIN of the most that they do
 
 A learned share (displacement.py) is an average over noise that leaves open what becomes of a place; this is what a user sees.
-Sliders that were never trained lie within a tenth of 0 (docs/progress.md). Of prompts the two pictures that the model draws at
-either prompt take the place of the images, and all begins from noise. Of a slider that is trained on its plus side alone, plus is
-measured against what the model draws at 0, from the noised negative image.
+Sliders that were never trained lie within a tenth of 0 (docs/progress.md). Where clips differ in motion the picture halfway
+shows what moves at both places, and a slider that chooses one of them need move nothing in a clip that is drawn anew
+(docs/video-and-edit.md): what is read there proves nothing, and `in_place` says so. Of prompts the two pictures that the model
+draws at either prompt take the place of the images, and all begins from noise. Of a slider that is trained on its plus side
+alone, plus is measured against what the model draws at 0, from the noised negative image.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..backend import Backend, Conditioning, per_sample, seeded
+from ..encode.alignment import differ_in_motion
 from ..encode.encoder import Sample, widest_pairs
 from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
@@ -43,13 +46,14 @@ PLAIN = 0.2  # of the largest difference of a pair: a place that differs by more
 class Drawn:
     """What was drawn at the LoRA weights +-`strength`: mean share and distance over the pairs; None where there are no pairs that
     line up. `contrast`: the standard deviation of what was drawn over that of the images, or of what the model draws without.
-    `length`: known of pairs of images whose both sides are trained."""
+    `length`: known of pairs of images whose both sides are trained. `in_place`: the pairs do not differ in motion."""
 
     share: float | None
     distance: float | None
     contrast: float
     strength: float = 1.0
     length: float | None = None
+    in_place: bool = True
 
     @property
     def shows(self) -> float | None:
@@ -71,6 +75,7 @@ class _Scene:
     apart: torch.Tensor | None = None
     contrast: float = 1.0
     where: torch.Tensor | None = None  # (rows, 1, ...) 1 where the images of a pair differ, else 0
+    in_place: bool = True
 
 
 class Drawing:
@@ -133,7 +138,8 @@ class Drawing:
         if scene.where is not None:
             moved_there, apart_there = (masked_mean(product * scene.where, scene.masks) for product in products[1:])
             length = float((moved_there / apart_there).sqrt().mean())
-        return Drawn(float((along / apart).mean()), float((moved / apart).sqrt().mean()), contrast, strength, length)
+        share, distance = float((along / apart).mean()), float((moved / apart).sqrt().mean())
+        return Drawn(share, distance, contrast, strength, length, scene.in_place)
 
 
 def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
@@ -145,7 +151,8 @@ def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:
     masks = tuple(sample.mask for sample in captioned)
     contrast = float(torch.cat([positive, negative]).std())
     apart = positive - negative
-    return _Scene(middle, _noises(middle), conds, masks, BEGIN, apart, contrast, None if one_way else _where(apart))
+    scene = _Scene(middle, _noises(middle), conds, masks, BEGIN, apart, contrast, None if one_way else _where(apart))
+    return replace(scene, in_place=not differ_in_motion(positive.unbind(), negative.unbind()))
 
 
 def _where(apart: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,14 @@ def measure(
             sides = _ending(sides[0], end), _ending(sides[1], end)
     shown = "the prompts" if meter.wanted is Wanted.PROMPTS else "the images"
     one_way = is_one_way(meter.samples)
-    return Calibration(*sides, passed.count, shown, drawn.strength, drawn.shows, one_way), drawn
+    found = Calibration(*sides, passed.count, shown, one_way=one_way)
+    return _with_drawn(found, drawn), drawn
+
+
+def _with_drawn(calibration: Calibration, drawn: Drawn) -> Calibration:
+    """With the strength that was drawn as 1, and the share that is seen there, if pictures can show it."""
+    shows = drawn.shows if drawn.in_place else None
+    return replace(calibration, weight_of_1=drawn.strength, drawn=shows, proven=drawn.in_place)
 
 
 @torch.no_grad()
@@ -96,7 +103,7 @@ def measure_any(
         drawn = turned_to_images(drawing, drawn, MOST_DRAWN * explained.unit)
         end = useful_end(drawing, drawn)
     plus, minus = _ending(explained.plus, end), _ending(explained.minus, end)
-    return replace(explained, plus=plus, minus=minus, passes=passed.count, weight_of_1=drawn.strength, drawn=drawn.shows)
+    return _with_drawn(replace(explained, plus=plus, minus=minus, passes=passed.count), drawn)
 
 
 def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:

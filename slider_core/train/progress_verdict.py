@@ -86,6 +86,11 @@ class Evidence:
         """The share of the images that is seen in drawn pictures."""
         return None if self.drawn is None else self.drawn.share
 
+    @property
+    def in_motion(self) -> bool:
+        """Whether what was drawn is of clips that differ in motion, which it cannot show (drawn.py)."""
+        return self.drawn is not None and not self.drawn.in_place
+
 
 def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE) -> list[str]:
     """The sides that explain their images worse than the base model: at no strength, or else at the images' own."""
@@ -155,6 +160,8 @@ def _effect(evidence: Evidence, last: Reading) -> Verdict:
         return Verdict.UNPROVEN
     if evidence.shown < LEAST_DRAWN:
         return little
+    if evidence.in_motion:
+        return Verdict.UNPROVEN
     if evidence.shown < PLENTY and last.strength > FAR_TOO_WEAK:
         return Verdict.TOO_WEAK
     if evidence.shown < SURE_DRAWN and last.reach < SURE_REACH:
@@ -179,6 +186,11 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         return (
             "Learned, not proven: the images do not line up in pairs, so nothing but the strip can show whether it is the "
             f"concept that was learned. {last.summary(evidence.wanted)}"
+        )
+    if verdict is Verdict.UNPROVEN and evidence.in_motion:
+        return (
+            "Learned, not proven: the clips of a pair differ in motion, so nothing but the strip can show whether new clips move "
+            f"so. {last.summary(evidence.wanted)}"
         )
     if verdict is Verdict.UNPROVEN:
         return f"Learned, not proven: what shows is measured when a training ends. {last.summary(evidence.wanted)}"

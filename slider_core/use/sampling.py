@@ -12,6 +12,7 @@ from typing import Any
 
 from ..families.distilled import Distilled
 from ..families.table import Preferences
+from .plot_video import FPS
 from .prompt_library import PromptLibrary
 
 AUTO = "auto"
@@ -21,7 +22,7 @@ AUTO = "auto"
 class Sampling:
     """Prompts, size, noise and sampler settings. `positive`, `negative` and `latent` are the host's own objects.
 
-    `most_at_once`: strengths in one sampling call; 0: as many as the free memory holds.
+    `most_at_once`: strengths in one sampling call; 0: as many as the free memory holds. `fps`: frames a second of a video.
     """
 
     positive: Any
@@ -34,6 +35,7 @@ class Sampling:
     scheduler: str = "simple"
     denoise: float = 1.0
     most_at_once: int = 0
+    fps: float = FPS
 
 
 @dataclass(frozen=True)

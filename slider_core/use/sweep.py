@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..config.sweep import SweepSpec
 from .plot_curves import draw_curve, label
+from .plot_video import FPS, Clips, as_bytes, middle
 from .prompt_library import PromptEntry, PromptLibrary
 
 # strengths, seed -> images (S, 3, H, W) in [0, 1], one per strength, from the same noise
@@ -50,13 +51,14 @@ def rows_of(seeds: Sequence[int], prompts: Sequence[str] = ("",), others: Sequen
 
 @dataclass(frozen=True)
 class SweepResult:
-    """`images`: (rows, strengths, 3, H, W) float32 in [0, 1]; `latents`: (rows, strengths, ...) float32, where known. A row is
-    a seed, or what `rows` says."""
+    """`images`: (rows, strengths, 3, H, W) float32 in [0, 1], of clips the middle frame; `latents`: (rows, strengths, ...)
+    float32, where known. A row is a seed, or what `rows` says. `clips`: all frames, of a video model."""
 
     spec: SweepSpec
     images: torch.Tensor
     latents: torch.Tensor | None = None
     rows: tuple[Row, ...] = ()
+    clips: Clips | None = None
 
     def names(self) -> list[str]:
         """A label for each row."""
@@ -71,8 +73,10 @@ class SweepResult:
         return distances.index(min(distances))
 
     def distance(self) -> list[float]:
-        """Per strength: mean absolute pixel change from the image nearest to strength 0, over all rows."""
-        return (self.images - self.images[:, self.zero, None]).abs().mean(dim=(0, 2, 3, 4)).tolist()
+        """Per strength: mean absolute pixel change from the picture nearest to strength 0, over all rows and all frames."""
+        moments = [self.images] if self.clips is None else map(self.clips.at, range(self.clips.length))
+        changes = [(images - images[:, self.zero, None]).abs().mean(dim=(0, 2, 3, 4)) for images in moments]
+        return torch.stack(changes).mean(0).tolist()
 
     def changes(self) -> torch.Tensor | None:
         """(rows, strengths, N) latent changes from the strength nearest to 0; None where the latents are not known."""
@@ -124,17 +128,25 @@ def sweep(spec: SweepSpec, sample: Sampler) -> SweepResult:
 
 
 def sweep_rows(
-    spec: SweepSpec, rows: Sequence[Row], sample: Callable[[Sequence[float], Row], tuple[torch.Tensor, torch.Tensor | None]]
+    spec: SweepSpec,
+    rows: Sequence[Row],
+    sample: Callable[[Sequence[float], Row], tuple[torch.Tensor, torch.Tensor | None]],
+    fps: float = FPS,
 ) -> SweepResult:
-    """Run `sample` once per row with all strengths; it gives the images, and their latents where it knows them."""
+    """Run `sample` once per row with all strengths; it gives the images (S, 3, H, W) or clips (S, T, 3, H, W), which have `fps`
+    frames a second, and their latents where it knows them."""
     images = []
+    clips = []
     latents = []
     for row in rows:
-        image, latent = sample(spec.strengths, row)
-        images.append(image.detach().float().cpu().clamp(0, 1))
+        drawn, latent = sample(spec.strengths, row)
+        images.append(middle(drawn).detach().float().cpu().clamp(0, 1))
+        if drawn.ndim == 5:
+            clips.append(as_bytes(drawn))
         if latent is not None:
             latents.append(latent.detach().float().cpu())
-    return SweepResult(spec, torch.stack(images), torch.stack(latents) if latents else None, tuple(rows))
+    seen = Clips(torch.stack(clips), fps) if clips else None
+    return SweepResult(spec, torch.stack(images), torch.stack(latents) if latents else None, tuple(rows), seen)
 
 
 def sweep_library(

@@ -1,4 +1,5 @@
-"""A sweep to show and to keep: an animated WebP, and one HTML page with a scrubber that needs nothing else.
+"""A sweep to show and to keep: an animated WebP, and one HTML page with a scrubber that needs nothing else. Of a video model the
+WebP is the strip, its clips playing together, and a still sheet of it is kept beside it.
 
 The page carries its pictures, its style and the scrubber's own scripts (web/*.mjs, handed in as text), so that it works from a
 disk, offline, and asks nothing of any server.
@@ -13,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -26,11 +27,11 @@ from ..lora.calibration import Units
 from ..lora.slider_file import Slider
 from .plot_curves import label
 from .plot_grids import BAND
+from .plot_video import MOST_WEBP, Film, Strip, animated, strip_of
 from .sweep import SweepResult
 
 MOST_FRAMES = 64  # of one row, where a scrubber shows them
 MOST_SHOWN = 256  # of all rows
-MOST_WEBP = 16383  # pixels of a side, by the format
 MODULE = re.compile(r"^import\b.*?$\n?", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
 
@@ -57,16 +58,39 @@ class ShownSweep:
 
     def frames(self) -> torch.Tensor:
         """(rows, strengths, 3, H, W): the pictures that a scrubber shows."""
-        columns = self.columns()
-        rows = max(1, MOST_SHOWN // len(columns))
-        return self.result.images[:rows, columns]
+        return self.result.images[: self.shown_rows(), self.columns()]
+
+    def shown_rows(self) -> int:
+        """How many rows a scrubber shows."""
+        return min(len(self.result.images), max(1, MOST_SHOWN // len(self.columns())))
+
+    @property
+    def film(self) -> Film | None:
+        """How the films of clips are laid out; None of images."""
+        return None if self.result.clips is None else Film.of(self.result.clips)
+
+    def films(self, quality: int) -> list[list[bytes]]:
+        """Of clips what a scrubber shows, a WebP for each row and strength; nothing of images."""
+        film, clips = self.film, self.result.clips
+        if film is None or clips is None:
+            return []
+        rows = clips.frames[: self.shown_rows(), self.columns()]
+        return [[webp(film.picture(clip), quality) for clip in row] for row in rows]
+
+    def strip(self) -> Strip | None:
+        """Of clips the strip, moving and as a still sheet; None of images."""
+        clips = self.result.clips
+        if clips is None:
+            return None
+        return strip_of(clips, self.result.spec.strengths, self.result.names(), self.title)
 
     def description(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What web/scrubber.mjs reads; `frames` says for each row and strength where its picture is."""
         names = self.result.names()
         strengths = [self.result.spec.strengths[column] for column in self.columns()]
         rows = [{"name": name, "frames": list(row)} for name, row in zip(names, frames, strict=False)]
-        return {"title": self.title, "minus": self.minus, "plus": self.plus, "strengths": strengths, "rows": rows}
+        description = {"title": self.title, "minus": self.minus, "plus": self.plus, "strengths": strengths, "rows": rows}
+        return description if self.film is None else description | {"film": asdict(self.film)}
 
 
 def _frame(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
@@ -85,19 +109,25 @@ def _frame(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
 
 
 def animation(shown: ShownSweep, ms: int = 150, quality: int = 85) -> bytes:
-    """An endless animated WebP from the lowest strength to the highest and back, `ms` a frame, every row in each frame."""
+    """An endless animated WebP from the lowest strength to the highest and back, `ms` a frame, every row in each frame; of clips
+    the strip, as fast as they are."""
+    strip = shown.strip()
+    if strip is not None:
+        return strip.webp(quality)
     result = shown.result
     rising = [_frame(result.images[:, column], result.spec.strengths[column]) for column in shown.columns()]
     following = [*rising[1:], *rising[-2:0:-1]]
+    return animated([rising[0], *following], 1000 / ms, quality)
+
+
+def webp(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    rising[0].save(buffer, "WEBP", save_all=True, append_images=following, duration=ms, loop=0, quality=quality, method=4)
+    image.save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()
 
 
-def _data_url(image: torch.Tensor, quality: int) -> str:
-    buffer = io.BytesIO()
-    to_pil(image).save(buffer, "WEBP", quality=quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _data_url(content: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
 def merged(modules: Sequence[str]) -> str:
@@ -153,7 +183,8 @@ scrubber.show(readSweep(JSON.parse(document.getElementById("sweep").textContent)
 
 def page(shown: ShownSweep, modules: Sequence[str], quality: int = 90) -> bytes:
     """One HTML page with the pictures in it. `modules`: scrubber.mjs and scrubber_view.mjs as text, in that order."""
-    frames = [[_data_url(image, quality) for image in row] for row in shown.frames()]
+    stills = [[webp(to_pil(image), quality) for image in row] for row in shown.frames()] if shown.film is None else []
+    frames = [list(map(_data_url, row)) for row in stills or shown.films(quality)]
     sweep = json.dumps(shown.description(frames)).replace("<", "\\u003c")  # no text of a prompt may end the script
     title = html.escape(shown.title or "Slider sweep")
     return PAGE.format(title=title, report=html.escape(shown.report), sweep=sweep, script=merged(modules)).encode()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config.checks import SliderError, need
 from ..families.table import Preferences
+from ..use.plot_video import FPS
 from ..use.prompt_library import PromptEntry
 from ..use.sampling import Sampling, SamplingRequest
 from .family import empty_latent, guided, preferences_of, shifted
@@ -56,7 +57,8 @@ def sampling_on_model(
     negative = guided(_conditioning(request.negative, clip, ""), guidance)
     latent = empty_latent(model, likes) if request.latent is None else request.latent
     chosen = settings.steps, settings.cfg, settings.sampler_name, settings.scheduler
-    sampling = Sampling(positive, negative, latent, request.seed, *chosen, most_at_once=most_at_once)
+    fps = likes.fps or FPS
+    sampling = Sampling(positive, negative, latent, request.seed, *chosen, most_at_once=most_at_once, fps=fps)
     positives = {}
     if request.library is not None:
         prompts = {name: guided(_prompt(clip, text, name), guidance) for name, text in request.library.prompts().items()}

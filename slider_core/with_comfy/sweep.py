@@ -65,7 +65,7 @@ class SliderSampler:
         self._placed: tuple[ComfyBackend, Adapter] | None = None
 
     def images(self, sampling: Sampling, strengths: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (S, 3, H, W), of a clip its middle frame, and latents (S, ...) as the model has them."""
+        """Images (S, 3, H, W) or clips (S, T, 3, H, W), and latents (S, ...) as the model has them."""
         if self._placed is None:
             self._placed = sweep_adapter(self.model, self.slider, sampling.positive)
         weights = [self.slider.info.lora_weight(strength, self.units) for strength in strengths]
@@ -74,12 +74,12 @@ class SliderSampler:
         if len(sampled.calls) > 1:
             self.reason = sampled.reason
         images = self.vae.decode(sampled.latents)
-        if images.ndim == 5:
-            images = images[:, images.shape[1] // 2]
+        if images.ndim == 5 and images.shape[1] == 1:
+            images = images[:, 0]
         if len(images) != len(strengths):
             message = f"The VAE made {len(images)} pictures of {len(strengths)} latents: connect the model's own VAE."
             raise SliderError(message, "vae.count")
-        return images.movedim(-1, 1), self.model.model.process_latent_in(sampled.latents)
+        return images.movedim(-1, -3), self.model.model.process_latent_in(sampled.latents)
 
     def beside(self, other: Slider, strength: float) -> SliderSampler:
         """The same on the model with another slider on it, set as Slider LoRA Apply sets it."""
@@ -124,7 +124,7 @@ def sweep_model(
         on_row()
         return images
 
-    return sweep_rows(spec, rows, sample)
+    return sweep_rows(spec, rows, sample, sampling.fps)
 
 
 def along(dataset: Dataset, sampler: SliderSampler, result: SweepResult, disk: DiskCache | None = None) -> torch.Tensor:
@@ -142,7 +142,8 @@ def sample_library(
     drawing: ModelSampling,
     on_group: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
-    """(entries, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt are one sampling."""
+    """(entries, 3, H, W), or clips (entries, T, 3, H, W): each entry at its strength, from the same noise. Entries of one prompt
+    are one sampling."""
 
     def sample(entry: PromptEntry, strengths: Sequence[float]) -> torch.Tensor:
         images, _ = sampler.images(drawing.of_entry(entry), strengths)

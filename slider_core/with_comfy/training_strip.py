@@ -1,8 +1,8 @@
 """The strip of a training, drawn now and then on the model that trains: one prompt at all strengths, or a prompt library.
 
-In: a request for a sampling, the MODEL, the strengths. Out: a picture of the slider as it stands. With a library it is the
-validation of the training: an entry without a strength is a row at all of the strip's strengths, one with a strength is a
-picture at it.
+In: a request for a sampling, the MODEL, the strengths. Out: a picture of the slider as it stands, which moves where the model
+draws clips. With a library it is the validation of the training: an entry without a strength is a row at all of the strip's
+strengths, one with a strength is a picture at it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from PIL import Image
 from ..config.checks import SliderError, need
 from ..config.sweep import parse_strengths
 from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..use.plot_video import Clips, Strip, as_bytes, over_time, strip_of
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import sweep_library
@@ -35,15 +36,22 @@ class LivePreview:
     every: int
     library: PromptLibrary | None = None
 
-    def strip(self, sampler: SliderSampler) -> Image.Image:
-        """What is shown: one prompt at all strengths, or the library."""
+    def strip(self, sampler: SliderSampler) -> Strip:
+        """What is shown: one prompt at all strengths, or the library; of clips every frame of it, and a still sheet."""
+        fps = self.drawing.sampling.fps
         if self.library is not None:
-            return self._validation(self.library, self.entry_images(self.library, sampler))
+            library = self.library
+            images_of = self.entry_images(library, sampler)
+            return over_time(lambda at: self._validation(library, list(map(at, images_of))), _length(images_of[0]), fps)
+        images = self.images(sampler)
+        if _length(images) > 1:
+            return strip_of(Clips(as_bytes(images)[None], fps), self.strengths, [])
         cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
-        return draw_strip(self.images(sampler)[None], self.strengths, [], "", cell)
+        return Strip(draw_strip(images[None], self.strengths, [], "", cell))
 
     def images(self, sampler: SliderSampler) -> torch.Tensor:
-        """(strengths, 3, H, W) of the prompt, in one sampling call where the model and the sampler allow that."""
+        """Of the prompt (strengths, 3, H, W) or clips (strengths, T, 3, H, W), in one sampling call where model and sampler allow
+        that."""
         images, _ = sampler.images(self.drawing.sampling, self.strengths)
         return images.detach().float().cpu().clamp(0, 1)
 
@@ -67,6 +75,11 @@ class LivePreview:
             else:
                 single.append((entry.name, entry.strength, images[0]))
         return draw_validation(rows, self.strengths, single)
+
+
+def _length(images: torch.Tensor) -> int:
+    """Frames of clips (N, T, 3, H, W); of images 1."""
+    return images.shape[1] if images.ndim == 5 else 1
 
 
 def checked_size(library: PromptLibrary, strengths: int) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import folder_paths
 import torch
-from PIL import Image
 
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
 from ..config.sweep import SweepSpec
@@ -29,6 +28,7 @@ from ..ranks import Ranks
 from ..train.training_run import Run
 from ..train.trainings import Session
 from ..train.trainings_driver import TrainingRequest, begin
+from ..use.plot_video import Strip
 from ..use.prompt_library import PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import SweepResult, rows_of
@@ -130,7 +130,7 @@ class ComfyHost:
             return request
         return replace(request, latent=empty_latent(self.loaded.model, replace(self.likes, size=size)))
 
-    def strip(self, request: SamplingRequest, strengths: str, size: int) -> Callable[[Slider], Image.Image]:
+    def strip(self, request: SamplingRequest, strengths: str, size: int) -> Callable[[Slider], Strip]:
         """What draws a strip of a slider, of pictures of that size."""
         loaded = self.loaded
         request = self.sized(request, size)
@@ -150,5 +150,5 @@ class ComfyHost:
     def library(
         self, slider: Slider, library: PromptLibrary, drawing: ModelSampling, strength: float, units: Units
     ) -> torch.Tensor:
-        """(entries, 3, H, W): each entry at its strength."""
+        """(entries, 3, H, W) or clips (entries, T, 3, H, W): each entry at its strength."""
         return sample_library(library, strength, SliderSampler(drawing.model, self.loaded.vae, slider, units), drawing)

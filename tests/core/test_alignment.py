@@ -7,7 +7,7 @@ known in 104 of 120 sets of four, 119 of 120 sets of six, and all others.
 import pytest
 import torch
 
-from slider_core.encode.alignment import line_up, nearer_share, outlines_agree
+from slider_core.encode.alignment import differ_in_motion, line_up, nearer_share, outlines_agree
 from slider_core.with_tiny.faces import ATTRIBUTES, render
 from slider_core.with_tiny.faces_pairs import make_pairs
 
@@ -91,3 +91,27 @@ def test_few_pairs_must_lie_nearer_than_many() -> None:
     assert not line_up(even(positives), even(negatives))
     many = [[level + 1000 * n for n in range(3) for level in side] for side in (positives, negatives)]
     assert line_up(even(many[0]), even(many[1]))
+
+
+def clip(speed: float, side: int = 4, level: float = 1.0) -> torch.Tensor:
+    """(3, 8, 24, 24): a square about a middle that moves to the right, `speed` pixels a frame."""
+    frames = torch.zeros(3, 8, 24, 24)
+    for moment in range(8):
+        left = 5 + round(speed * moment) - side // 2
+        frames[:, moment, 12 - side // 2 : 12 + side // 2, left : left + side] = level
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "motion"),
+    [
+        (clip(1.5), clip(0.0), True),
+        (clip(1.5), clip(0.5), True),
+        (clip(1.0, level=1.0), clip(1.0, level=0.3), False),  # lighter
+        (clip(1.0, side=6), clip(1.0, side=4), False),  # larger
+        (clip(0.0), clip(0.0).flip(-1), True),  # no frame agrees: nobody can tell that it is looks
+        (clip(1.5)[:, 0], clip(0.0)[:, 0], False),  # images
+    ],
+)
+def test_clips_differ_in_motion_or_in_looks(positive: torch.Tensor, negative: torch.Tensor, motion: bool) -> None:
+    assert differ_in_motion([positive] * 2, [negative] * 2) is motion

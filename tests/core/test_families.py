@@ -1,6 +1,7 @@
 """One table by family: what a model is trained at and drawn with."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_a_template_that_is_named_exists() -> None:
     drawings = [drawing for family in FAMILIES for drawing in (family.drawing, *(v.drawing for v in family.variants))]
     named = [re.split("[;,]", drawing.source)[0] for drawing in drawings]
     assert {name for name in named if re.fullmatch(r"\S+", name)} <= templates
+
+
+def test_frames_a_second_are_those_that_the_template_saves() -> None:
+    spec = importlib.util.find_spec("comfyui_workflow_templates_json")
+    if spec is None:
+        pytest.skip("ComfyUI's workflow templates are not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "templates"
+    families = [family for family in FAMILIES if family.fps]
+    assert {"wan", "ltx", "hunyuan"} <= {family.name for family in families}
+    for family in families:
+        template = json.loads((folder / f"{re.split('[;,]', family.drawing.source)[0]}.json").read_text(encoding="utf-8"))
+        graphs = [template, *template.get("definitions", {}).get("subgraphs", [])]
+        saved = {node["widgets_values"][0] for graph in graphs for node in graph["nodes"] if node["type"] == "CreateVideo"}
+        assert saved == {family.fps}, family.name
 
 
 def test_settings_take_what_was_left_to_the_model_and_say_so() -> None:

@@ -91,6 +91,15 @@ def test_what_no_picture_can_prove_is_not_said_to_work() -> None:
     assert judge(unproven) is Verdict.UNPROVEN
 
 
+def test_of_clips_that_differ_in_motion_no_share_is_said_to_work() -> None:
+    """A slider of speed whose new clips are no faster was drawn at 0.39 between its pairs' clips."""
+    for share in (0.39, 1.0):
+        moving = Evidence([GOOD], drawn=Drawn(share, share, 1.0, in_place=False))
+        assert judge(moving) is Verdict.UNPROVEN
+        assert "motion" in explain(Verdict.UNPROVEN, moving)
+    assert judge(Evidence([replace(GOOD, step=240)], drawn=Drawn(0.05, 0.1, 1.0, in_place=False))) is Verdict.LIMITED
+
+
 def test_a_calibration_knows_better_than_one_strength() -> None:
     loud = replace(EVIDENCE[Verdict.HARMS], drawn=Drawn(0.6, 0.8, 1.0))  # too strong at 1, right at a tenth of it
     for evidence, explained, verdict in (

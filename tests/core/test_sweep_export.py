@@ -13,8 +13,9 @@ from core.faults import refused
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec
+from slider_core.use.plot_video import MOST_WEBP
 from slider_core.use.sweep import SweepResult, rows_of
-from slider_core.use.sweep_export import MOST_FRAMES, MOST_SHOWN, MOST_WEBP, ShownSweep, animation, page
+from slider_core.use.sweep_export import MOST_FRAMES, MOST_SHOWN, ShownSweep, animation, page
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 MODULES = [(WEB / name).read_text(encoding="utf-8") for name in ("scrubber.mjs", "scrubber_view.mjs")]

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import {
-  applyTargets, between, clamped, fromHistory, fromShare, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
+  applyTargets, between, clamped, fromHistory, framed, fromShare, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
 } from "../../web/scrubber.mjs"
 
 const UNEVEN = [-2, -0.5, 0, 3]
@@ -111,4 +111,22 @@ test("the newest sweep of a node is found in the history, of the same workflow a
   assert.equal(fromHistory(unnamed, "10", "Sweep", "w"), "of no workflow")
   assert.equal(fromHistory({}, "10", "Sweep"), null)
   assert.equal(fromHistory(null, "10", "Sweep"), null)
+})
+
+test("a film shows one frame after another by the clock, and begins anew at its end", () => {
+  const film = { frames: 5, columns: 3, fps: 10 }
+  const at = (now) => Object.values(framed(film, now, 96, 40))
+  assert.deepEqual(at(0), [0, 0, 32, 20])
+  assert.deepEqual(at(199), [32, 0, 32, 20])
+  assert.deepEqual(at(300), [0, 20, 32, 20])
+  assert.deepEqual(at(499), [32, 20, 32, 20])
+  assert.deepEqual(at(500), at(0))
+})
+
+test("a sweep of clips says how its films are laid out, and one of pictures has none", () => {
+  const sweep = { strengths: [0], rows: [{ name: "", frames: ["a"] }] }
+  assert.equal(readSweep(sweep).film, null)
+  assert.deepEqual(readSweep({ ...sweep, film: { frames: 8, columns: 3, fps: 16 } }).film, { frames: 8, columns: 3, fps: 16 })
+  for (const film of [{}, "x", { frames: 0, columns: 1, fps: 1 }, { frames: 8, columns: 3, fps: "fast" }])
+    assert.equal(readSweep({ ...sweep, film }).film, null)
 })
