@@ -29,7 +29,8 @@ FACTORS = (1.0, 2.0)  # times the probe's, that are tried first
 FURTHEST = (1 / 16, 32.0)
 ADAPTERS = {
     **{f"lora {rank}": AdapterSpec(rank=rank, alpha=float(rank)) for rank in (4, 1, 32, 16)},
-    **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind is not Algorithm.LORA},
+    **{f"rslora {rank}": AdapterSpec(rank=rank, alpha=float(rank), algorithm=Algorithm.RSLORA) for rank in (4, 32)},
+    **{kind.value: AdapterSpec(algorithm=kind) for kind in Algorithm if kind not in (Algorithm.LORA, Algorithm.RSLORA)},
 }
 ATTRIBUTES = {"faces": "eyes", "heads": "eye"}
 Row = dict[str, Any]
