@@ -146,7 +146,9 @@ def measured(world: World, trainer: Trainer) -> tuple[Reading, Calibration, Draw
     adapter = trainer.adapter
     with world.model.borrowed(), attached(adapter, world.model.module):
         reading = trainer.probe.read(world.model, adapter, trainer.step)
-    return reading, *calibrate(world.model, adapter, trainer.samples, trainer.probe.meter, None, reading.symmetric or 0.0)
+    few_steps = trainer.spec.sampler_steps or world.model.few_steps
+    meter, symmetric = trainer.probe.meter, reading.symmetric or 0.0
+    return reading, *calibrate(world.model, adapter, trainer.samples, meter, None, symmetric, few_steps)
 
 
 def judged(world: World, trainer: Trainer, attribute: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ..slider_core.data.dataset import Dataset
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.layers.select import survey
 from ..slider_core.lora.slider_adapter import Adapter
-from ..slider_core.train.direction import LEVELS, NOISES, PAIRS, asked
+from ..slider_core.train.direction import NOISES, PAIRS, asked, asked_levels
 from ..slider_core.train.training_choices import TrainChoices
 from ..slider_core.use.probe_report import draw_asked, report
 from ..slider_core.with_comfy.family import preferences_of, shifted
@@ -54,12 +54,14 @@ class SliderProbe(io.ComfyNode):
         likes = preferences_of(model, model_files(cls.hidden.prompt))
         choices = (options or TrainChoices(name="")).for_model(likes)
         backend = ComfyBackend(shifted(model, likes), vae, clip)
+        backend.few_steps = likes.few_steps
         samples = encode_all(dataset, backend, choices.resolution, encoded_before())
         backend.load()  # encoding may have sent the model away
         every = survey(backend.module, AdapterSpec(preset=Preset.ALL.value)).targets
         adapter = Adapter.create(backend.module, every, AdapterSpec(), device=backend.device)
-        bar = comfy.utils.ProgressBar(PAIRS * len(LEVELS) * NOISES)
-        found = asked(backend, adapter, samples, choices.train_spec(), lambda: bar.update(1))
+        spec = choices.train_spec()
+        bar = comfy.utils.ProgressBar(PAIRS * len(asked_levels(spec)) * NOISES)
+        found = asked(backend, adapter, samples, spec, lambda: bar.update(1))
         automatic = [target.path for target in survey(backend.module, AdapterSpec()).targets]
         text = report(found, found.share_of(automatic))
         say(text)

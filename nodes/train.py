@@ -208,6 +208,7 @@ class SliderTrainStep(io.ComfyNode):
             took = f"{took} {preview.drawing.summary}".strip()
         targets = connected.targets or automatic_targets(model)
         backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, connected.control, spec.checkpointing)
+        backend.few_steps = likes.few_steps
         layers = targets.selection.targets
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)

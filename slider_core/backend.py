@@ -158,6 +158,7 @@ class Backend(Protocol):
     image_step: int  # image width and height must be multiples of this
     resolution: int  # the side the model likes best, pixels
     dtype: torch.dtype  # what the model computes in
+    few_steps: int  # the sampler's steps of a distilled model, which answers at their noise levels alone; 0: at any
 
     @property
     def module(self) -> nn.Module:

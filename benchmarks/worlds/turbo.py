@@ -36,6 +36,7 @@ class TurboBackend(TinyBackend):
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None, assistant: bool = False) -> None:
         super().__init__(whole(weights or load_file(WEIGHTS)))
+        self.few_steps = 0 if assistant else FEW
         if assistant:
             self.patch(ASSISTANT)
 

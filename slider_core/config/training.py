@@ -108,6 +108,11 @@ class TrainSpec(JsonSpec):
         self._check_optimizer()
         self._check_sides()
 
+    @property
+    def sampler_steps(self) -> int:
+        """The steps of the sampler at whose noise levels alone a distilled model is trained; 0: at any level."""
+        return self.few_steps if self.timesteps is Timesteps.FEW_STEP else 0
+
     def _check_numbers(self) -> None:
         for name in ("steps", "warmup"):
             self.check_whole(name, 0)

@@ -18,12 +18,12 @@ from ..backend import Backend, Conditioning, seeded
 from ..config.checks import need
 from ..data.bucket_spec import Latents, TextSliderSpec
 from ..data.dataset import Dataset, OnImage
+from .called_levels import EDGE
 from .disk_cache import DiskCache
 from .encoder import Encoder, PromptPair, Sample, encode
 from .noised import Noised, at_levels, predict
 
 TOGETHER = 4  # latents that are made in one pass
-EDGE = 1e-3  # the noise schedule's ends, where eps models have no number
 
 
 def _clean_and_noise(batch: Noised, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,14 +36,16 @@ def _clean_and_noise(batch: Noised, prediction: torch.Tensor) -> tuple[torch.Ten
 def make_latents(
     backend: Backend, noise: torch.Tensor, cond: Conditioning, steps: int, cfg: float = 1.0, empty: Conditioning | None = None
 ) -> torch.Tensor:
-    """Clean latents like `noise` (B, C, ..., H, W) that the model draws at a prompt in so many steps, without a slider.
+    """Clean latents like `noise` (B, C, ..., H, W) that the model draws at a prompt in so many steps, a distilled one in no more
+    than its own, without a slider.
 
     `cfg` above 1 guides away from the prompt `empty` (Ho and Salimans 2022). Call inside `backend.borrowed()`.
     """
-    sigmas = backend.sigmas(torch.linspace(1 - EDGE, EDGE, steps + 1, device=backend.device))
+    steps = min(steps, backend.few_steps or steps)
+    levels = torch.linspace(1 - EDGE, EDGE, steps + 1, device=backend.device)[:-1]
     clean = torch.zeros_like(noise)
     noise = noise.to(backend.device)
-    for sigma in sigmas[:-1]:
+    for sigma in backend.sigmas(levels):
         batch = at_levels(backend, clean.to(noise), noise, sigma.expand(len(noise)), [cond] * len(noise))
         prediction = predict(backend, batch)
         if cfg != 1 and empty is not None:
@@ -59,16 +61,14 @@ def drawn_from(
     latent: torch.Tensor,
     noise: torch.Tensor,
     conds: Sequence[Conditioning],
-    begin: float,
-    steps: int,
+    levels: Sequence[float],
     on_pass: Callable[[], None],
 ) -> torch.Tensor:
-    """Clean latents (B, C, ..., H, W) on the CPU that the model draws from `latent` under `noise`, from position `begin` of the
-    noise schedule to its end, with whatever slider is attached. `on_pass` is called after each forward pass."""
-    sigmas = backend.sigmas(torch.linspace(begin, EDGE, steps + 1, device=backend.device))
+    """Clean latents (B, C, ..., H, W) on the CPU that the model draws from `latent` under `noise`, called at these positions
+    of the noise schedule, the highest first, with whatever slider is attached. `on_pass` is called after each forward pass."""
     latent = latent.to(backend.device)
     noise = noise.to(latent)
-    for sigma in sigmas[:-1]:
+    for sigma in backend.sigmas(torch.tensor(levels, device=backend.device)):
         batch = at_levels(backend, latent, noise, sigma.expand(len(noise)), conds)
         latent, noise = _clean_and_noise(batch, predict(backend, batch))
         on_pass()
@@ -108,7 +108,8 @@ class _LatentMaker:
         """(len(numbers), ...) at a target prompt, from the noise of those numbers."""
         spec = self.text_slider
         backend = self.encoder.backend
-        how = f"{numbers.start} {len(numbers)} {tuple(shape)} {spec.steps} {spec.cfg} {spec.seed}"
+        steps = min(spec.steps, backend.few_steps or spec.steps)
+        how = f"{numbers.start} {len(numbers)} {tuple(shape)} {steps} {spec.cfg} {spec.seed}"
         made_of = ("words", backend.name, backend.drawn_by(), self.encoder.text_mark, prompt, how)
 
         def sound(value: Any) -> bool:

@@ -18,12 +18,11 @@ from torch.nn import functional as F
 from ..backend import Backend, seeded
 from ..config.checks import SliderError
 from ..config.training import Timesteps, TrainSpec, Weighting
+from ..encode.called_levels import EDGE, called_levels
 from ..encode.encoder import Sample
 from ..encode.noised import Noised, at_levels, of_samples
 from .batch import Batch
 from .formulas import FORMULAS, from_base
-
-EDGE = 1e-3  # the noise schedule's ends, which are not drawn
 
 
 def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
@@ -64,16 +63,15 @@ def draw_u(count: int, spec: TrainSpec, generator: torch.Generator, kind: Timest
 def _draw_few_step(count: int, spec: TrainSpec, generator: torch.Generator) -> torch.Tensor:
     levels = few_step_levels(spec)
     picked = torch.randint(len(levels), (count,), generator=generator)
-    return torch.tensor(levels)[picked].clamp(EDGE, 1 - EDGE)
+    return torch.tensor(levels)[picked]
 
 
-def few_step_levels(spec: TrainSpec) -> list[float]:
-    """Levels at which a sampler of `few_steps` steps calls the model, for models distilled to be called there alone."""
-    levels = []
-    for step in range(spec.few_steps):
-        level = 1 - step / spec.few_steps
-        if spec.window[0] <= level <= spec.window[1]:
-            levels.append(level)
+def few_step_levels(spec: TrainSpec) -> tuple[float, ...]:
+    """Levels at which a sampler of `few_steps` steps calls the model, inside the window; empty unless it is trained at those."""
+    if not spec.sampler_steps:
+        return ()
+    low, high = spec.window
+    levels = tuple(level for level in called_levels(spec.sampler_steps) if low <= level <= high)
     if not levels:
         message = f"window {spec.window} holds none of the {spec.few_steps} noise levels of few_step: widen it."
         raise SliderError(message, "training.empty_window")

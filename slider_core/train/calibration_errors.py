@@ -1,7 +1,8 @@
 """How well a slider explains the images of both sides at any strength, on common noise that no step was trained on.
 
 The error is that of the clean latent, read at two noise levels where the frozen model has nearly lost sight of what the images
-differ in, so that the slider decides it; every noise comes with its mirror image. Forward passes only.
+differ in, so that the slider decides it; of a distilled model at the nearest of the levels at which it is called. Every noise
+comes with its mirror image. Forward passes only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from ..backend import Backend, seeded
 from ..config.checks import SliderError, need
+from ..encode.called_levels import called_levels, nearest_levels
 from ..encode.encoder import Sample, pairs_of
 from ..encode.noised import Noised, at_levels, predict
 from ..lora.slider_adapter import Adapter
@@ -139,11 +141,11 @@ class ErrorMeter:
         self.adapter = adapter
         couples = _couples(measured_on(samples))
         self.passed = PassCount(on_pass, expected=_expected(len(couples)))
-        self.levels = self._levels_for(couples)
+        self.levels = self._levels_for(couples, called_levels(backend.few_steps))
         generator = seeded(seed, "calibration")
         rows = []
         for couple in couples:
-            for level in self.levels * (NOISES // 2):
+            for level in self.levels * (NOISES // len(self.levels)):
                 noise = torch.randn(couple[0].latent.shape, generator=generator)
                 rows += [_Row(couple, level, noise), _Row(couple, level, -noise)]
         self._count = len(rows)
@@ -151,18 +153,19 @@ class ErrorMeter:
         self._batches = [batch.rows(range(len(batch.latent) // 2)) for batch in both] if one_way else both
         self.expect(READINGS)
 
-    def _levels_for(self, couples: Sequence[Couple]) -> tuple[float, ...]:
+    def _levels_for(self, couples: Sequence[Couple], called: Sequence[float]) -> tuple[float, ...]:
+        """Of a distilled model those of `called`, one or two."""
         if couples[0][0].prompt_pair is not None:
-            return TEXT_LEVELS
+            return nearest_levels(TEXT_LEVELS, called)
         if all(sample.aligned for couple in couples for sample in couple):
-            return self._deciding_levels(couples)
-        return UNALIGNED_LEVELS
+            return nearest_levels(self._deciding_levels(couples, nearest_levels(TRIED_LEVELS, called)), called)
+        return nearest_levels(UNALIGNED_LEVELS, called)
 
-    def _deciding_levels(self, couples: Sequence[Couple]) -> tuple[float, ...]:
+    def _deciding_levels(self, couples: Sequence[Couple], tried: Sequence[float]) -> tuple[float, ...]:
         """Where along the noise schedule the frozen model loses sight of what the couples differ in."""
         generator = seeded(0, "deciding")
         visible_by_level = {}
-        for level in TRIED_LEVELS:
+        for level in tried:
             rows = [_Row(couple, level, torch.randn(couple[0].latent.shape, generator=generator)) for couple in couples]
             shares: list[float] = []
             for part in _passes(rows):

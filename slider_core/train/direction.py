@@ -26,13 +26,15 @@ import torch
 from ..backend import Backend
 from ..config.checks import need
 from ..config.training import Timesteps, TrainSpec
+from ..encode.called_levels import nearest_levels
 from ..encode.encoder import Sample, pairs_of, widest_pairs
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
 from ..objective.batch import Batch
+from ..objective.noising import few_step_levels
 from ..objective.step_loss import step_target
 
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)  # positions in the noise schedule
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)  # positions in the noise schedule; of a distilled model the nearest of its sampler's
 PAIRS, NOISES = 6, 2
 NUMBERS = 1021  # of a tensor
 HALF_WIDTH = 0.005
@@ -50,7 +52,7 @@ class Direction(str, Enum):
 
 @dataclass(frozen=True)
 class Asked:
-    """What was measured. `sizes`, `agreements`: by level, those of LEVELS; `layers`: (path, share), the largest first."""
+    """What was measured. `sizes`, `agreements`: by level; `layers`: (path, share), the largest first."""
 
     agreement: float
     agreements: tuple[float, ...]
@@ -58,6 +60,7 @@ class Asked:
     by_noise: float
     layers: tuple[tuple[str, float], ...]
     pairs: int
+    levels: tuple[float, ...] = LEVELS
 
     @property
     def direction(self) -> Direction:
@@ -69,13 +72,18 @@ class Asked:
     def window(self) -> tuple[float, float]:
         """The noise levels, lowest and highest, at which a step moves at least half as much as at the best one; all of them where
         none moves anything."""
-        counted = [level for level, size in zip(LEVELS, self.sizes, strict=True) if size >= MOVES] or LEVELS
-        edges = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(LEVELS)), 1.0]
-        return edges[LEVELS.index(min(counted))], edges[LEVELS.index(max(counted)) + 1]
+        counted = [level for level, size in zip(self.levels, self.sizes, strict=True) if size >= MOVES] or self.levels
+        edges = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(self.levels)), 1.0]
+        return edges[self.levels.index(min(counted))], edges[self.levels.index(max(counted)) + 1]
 
     def share_of(self, paths: Sequence[str]) -> float:
         """Of the mean gradient's square, what lies in these layers."""
         return sum(share for path, share in self.layers if path in paths)
+
+
+def asked_levels(spec: TrainSpec) -> tuple[float, ...]:
+    """The noise levels that a training with these choices is asked at."""
+    return nearest_levels(LEVELS, few_step_levels(spec))
 
 
 def _units(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
@@ -100,13 +108,13 @@ def asked(
     backend: Backend, adapter: Adapter, samples: Sequence[Sample], spec: TrainSpec, on_pass: Callable[[], object] = int
 ) -> Asked:
     """What the samples ask of a fresh `adapter`, whose factors stay as they are. SliderError without two pairs."""
-    units = _units(samples)
+    units, levels = _units(samples), asked_levels(spec)
     parameters = adapter.parameters()
     gradients = []  # of each level, pair, noise and parameter
     with backend.borrowed(), torch.enable_grad(), attached(adapter, backend.module):
         backend.prepare(adapter.paths, units[0][0].latent, units[0][0].cond)
-        for level in LEVELS:
-            window = level - HALF_WIDTH, level + HALF_WIDTH
+        for level in levels:
+            window = level - HALF_WIDTH, min(1.0, level + HALF_WIDTH)
             at = replace(spec, window=window, timesteps=Timesteps.MODEL, jitter=0.0)
             rows = []
             for number, unit in enumerate(units):
@@ -118,7 +126,7 @@ def asked(
                     on_pass()
                 rows.append(noises)
             gradients.append(rows)
-    return _asked(gradients, _owners(adapter), len(units))
+    return replace(_asked(gradients, _owners(adapter), len(units)), levels=levels)
 
 
 def _sampled(gradient: torch.Tensor | None) -> torch.Tensor:

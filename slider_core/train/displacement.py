@@ -174,3 +174,12 @@ class DisplacementMeter:
             for strength, *sums in zip(part.strengths, *columns, strict=True):
                 sides[strength > 0] += Shares(*sums)
         return sides[True], sides[False]
+
+
+def symmetric_part(plus: Sequence[torch.Tensor], minus: Sequence[torch.Tensor]) -> float:
+    """The size of what displacements at opposite strengths have in common, over what sets them apart."""
+    symmetric = antisymmetric = 0.0
+    for one, other in zip(plus, minus, strict=True):
+        symmetric += float((one + other).square().sum())
+        antisymmetric += float((one - other).square().sum())
+    return (symmetric / antisymmetric) ** 0.5 if antisymmetric else 0.0

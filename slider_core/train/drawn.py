@@ -1,8 +1,8 @@
 """What a slider changes in pictures that are drawn, against what the two images of a pair differ in.
 
 The picture halfway between the two images of a pair is noised until the model must decide anew what sets them apart, and drawn to
-the end at minus and at plus. What both pictures show stands where it stands in the pair, so the way between them can be measured
-along the pair's own difference D:
+the end at minus and at plus, a distilled model at the noise levels of its sampler. What both pictures show stands where it stands
+in the pair, so the way between them can be measured along the pair's own difference D:
 
     share      <plus - minus, D> / |D|^2     1: all that the images differ in, 0: nothing of it, whatever else may change
     distance   |plus - minus| / |D|          several times 1: far beyond the images; much more than the share: other things change
@@ -27,6 +27,7 @@ import torch
 
 from ..backend import Backend, Conditioning, per_sample, seeded
 from ..encode.alignment import differ_in_motion
+from ..encode.called_levels import EDGE, called_levels, nearest_levels
 from ..encode.encoder import Sample, widest_pairs
 from ..encode.text_latents import drawn_from
 from ..lora.slider_adapter import Adapter
@@ -36,6 +37,7 @@ from ..objective.prompt_targets import measured_on
 from ..objective.step_loss import masked_mean
 
 PAIRS, STEPS = 4, 4
+MOST_STEPS = 8  # of a distilled model's own, of which it else makes every second or third
 BEGIN = 0.75  # position in the noise schedule from which pairs are drawn
 NOISE = 0.999  # and all else
 OWN = 0.25  # share over length: of a change that leads nowhere it is near 0
@@ -71,7 +73,7 @@ class _Scene:
     noise: torch.Tensor
     conds: tuple[Conditioning, ...]
     masks: tuple[torch.Tensor | None, ...]
-    begin: float = NOISE
+    begin: float = NOISE  # position in the noise schedule
     apart: torch.Tensor | None = None
     contrast: float = 1.0
     where: torch.Tensor | None = None  # (rows, 1, ...) 1 where the images of a pair differ, else 0
@@ -81,10 +83,19 @@ class _Scene:
 class Drawing:
     """Draws both ends from fixed noise, at one strength after another. Call inside `backend.borrowed()` with the slider attached.
 
-    Cost: 2 PAIRS x STEPS samples for each strength; before the first, for prompts as many again, without pairs half as many.
+    `few_steps`: the sampler's steps of a distilled model; 0: of an ordinary one; None: as the backend says. Cost: 2 PAIRS x STEPS
+    samples for each strength; before the first, for prompts as many again, without pairs half as many.
     """
 
-    def __init__(self, backend: Backend, adapter: Adapter, samples: Sequence[Sample], on_pass: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        adapter: Adapter,
+        samples: Sequence[Sample],
+        on_pass: Callable[[], None],
+        few_steps: int | None = None,
+    ) -> None:
+        self._few_steps = backend.few_steps if few_steps is None else few_steps
         self._backend = backend
         self._adapter = adapter
         self._on_pass = on_pass
@@ -117,7 +128,8 @@ class Drawing:
         rows = list(itertools.chain.from_iterable([strength] * len(scene.latent) for strength in strengths))
         with at_strength(self._adapter, self._backend.module, rows):
             latent, noise = scene.latent.repeat(whole), scene.noise.repeat(whole)
-            return drawn_from(self._backend, latent, noise, list(conds) * times, scene.begin, STEPS, self._on_pass)
+            levels = drawn_levels(scene.begin, self._few_steps)
+            return drawn_from(self._backend, latent, noise, list(conds) * times, levels, self._on_pass)
 
     @torch.no_grad()
     def at(self, strength: float) -> Drawn:
@@ -140,6 +152,18 @@ class Drawing:
             length = float((moved_there / apart_there).sqrt().mean())
         share, distance = float((along / apart).mean()), float((moved / apart).sqrt().mean())
         return Drawn(share, distance, contrast, strength, length, scene.in_place)
+
+
+def drawn_levels(begin: float, few_steps: int) -> list[float]:
+    """Where a model is called to draw from position `begin` of the noise schedule on, the highest first: at STEPS levels evenly
+    apart, or those of a distilled model's sampler, of `few_steps` steps, from the one nearest to `begin` on."""
+    if not few_steps:
+        levels: list[float] = torch.linspace(begin, EDGE, STEPS + 1)[:-1].tolist()
+        return levels
+    called = called_levels(few_steps)
+    (first,) = nearest_levels((begin,), called)
+    left = called[called.index(first) :]
+    return list(left[:: math.ceil(len(left) / MOST_STEPS)])
 
 
 def _of_pairs(pairs: Sequence[Sequence[Sample]], one_way: bool) -> _Scene:

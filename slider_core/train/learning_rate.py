@@ -8,12 +8,18 @@ Two things bound it, and the probe measures both with no scale of its own, in un
 The rate is the highest at which the one moves the model by PULL at most and the other by NOISE. One rule serves each algorithm,
 rank and model, because what a unit of the rate moves is measured: along the gradient and at random 36 and 17, and 43 and 7, for a
 LoRA of rank 4 on two models; 4 and 4, 12 and 3 at rank 1; 230 and 48, 270 and 19 at rank 32; 570 and 146, 1330 and 49 for full.
+
+At the first step a LoRA's second factors are 0, so a random step is felt through one layer at a time. Once the layers act they
+amplify each other's noise, and how much is known only then. On the built-in model a unit of the rate moves half as much after the
+first steps as before them; on a one-step model it moved seven times as much, and its sliders unlearned what they had learned. So
+on distilled models the noise is read once more after SETTLED steps, and the rate that was found may become lower.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -28,6 +34,7 @@ DRAWS = 2  # random directions over which the second is averaged
 FIRST, MOST_TRIES, NEAR = 1e-3, 6, 3.0  # the rate that is tried first; tries count that come within this factor of their aim
 UNKNOWN = 2e-3  # where nothing can be measured: the two sides do not differ
 LEAST, MOST = 1e-7, 1.0
+SETTLED = 10  # steps, or those of a longer warm-up
 FAR_BEYOND = 10.0  # times the probe's rate: a hand-set one burns
 FAR_BELOW = 20.0  # and below that it hardly learns
 FLOOR = 0.05  # what is left of the rate at the end of a schedule
@@ -54,22 +61,48 @@ def probed_rate(
 
     The parameters are the same afterwards, bit for bit. Cost: mostly four calls.
     """
-    before = [p.detach().clone() for p in parameters]
-    generator = seeded(seed, "learning rate")
+    with _moving(parameters, moved_share) as moved:
+        generator = seeded(seed, "learning rate")
+        rate = _rate_at(NOISE, DRAWS, FIRST, lambda tried: moved(tried, _directions(parameters, generator)))
+        along = [gradient.sign() for gradient in gradients]
+        if rate is not None and not moved(rate, along) <= PULL:
+            rate = _rate_at(PULL, 1, rate, lambda tried: moved(tried, along))
+    return UNKNOWN if rate is None else float(f"{rate:.3g}")
 
-    def moved(rate: float, at_random: bool) -> float:
-        for p, start, gradient in zip(parameters, before, gradients, strict=True):
-            p.copy_(start - rate * (_signs(p, generator) if at_random else gradient.sign()))
+
+@torch.no_grad()
+def noise_rate(parameters: Sequence[nn.Parameter], moved_share: Callable[[], float], rate: float, seed: int = 0) -> float:
+    """`rate`, or the lower one at which a step in a random direction moves the model by NOISE. `moved_share`: as in
+    `probed_rate`, from the parameters as they are, which are the same afterwards. Cost: mostly two or three calls."""
+    with _moving(parameters, moved_share) as moved:
+        generator = seeded(seed, "noise")
+        lower = _rate_at(NOISE, DRAWS, rate, lambda tried: moved(tried, _directions(parameters, generator)))
+    return rate if lower is None else min(rate, float(f"{lower:.3g}"))
+
+
+def settles(spec: TrainSpec, step: int) -> bool:
+    """Whether a rate that was found is to be read once more at `step`."""
+    return bool(spec.sampler_steps) and not spec.lr and step >= max(SETTLED, spec.warmup)
+
+
+@contextmanager
+def _moving(
+    parameters: Sequence[nn.Parameter], moved_share: Callable[[], float]
+) -> Iterator[Callable[[float, Sequence[torch.Tensor]], float]]:
+    """A function that moves the parameters from where they are, so far against so many directions, and measures what that does.
+    They are where they were afterwards, bit for bit."""
+    before = [p.detach().clone() for p in parameters]
+
+    def moved(rate: float, directions: Sequence[torch.Tensor]) -> float:
+        for p, start, direction in zip(parameters, before, directions, strict=True):
+            p.copy_(start - rate * direction)
         return moved_share()
 
     try:
-        rate = _rate_at(NOISE, DRAWS, FIRST, lambda tried: moved(tried, True))
-        if rate is not None and not moved(rate, False) <= PULL:
-            rate = _rate_at(PULL, 1, rate, lambda tried: moved(tried, False))
+        yield moved
     finally:
         for p, start in zip(parameters, before, strict=True):
             p.copy_(start)
-    return UNKNOWN if rate is None else float(f"{rate:.3g}")
 
 
 def _rate_at(aim: float, draws: int, rate: float, moved: Callable[[float], float]) -> float | None:
@@ -89,6 +122,10 @@ def _rate_at(aim: float, draws: int, rate: float, moved: Callable[[float], float
         if len(squares) == draws:
             break
     return rate
+
+
+def _directions(parameters: Sequence[nn.Parameter], generator: torch.Generator) -> list[torch.Tensor]:
+    return [_signs(p, generator) for p in parameters]
 
 
 def _signs(p: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

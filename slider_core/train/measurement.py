@@ -17,6 +17,8 @@ from dataclasses import replace
 import torch
 
 from ..backend import Backend
+from ..config.training import Objective
+from ..encode.called_levels import called_levels, nearest_levels
 from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..lora.strength import attached
@@ -24,7 +26,7 @@ from ..objective.one_way import is_one_way
 from .calibration import TOO_FLAT, Calibration, Side
 from .calibration_errors import OnPass, PassCount
 from .calibration_search import calibrate
-from .displacement import DisplacementMeter, Shares, Wanted
+from .displacement import LEVELS, DisplacementMeter, Shares, Wanted, symmetric_part
 from .drawn import STEPS, Drawing, Drawn
 from .drawn_unit import turned_to_images, useful_end
 
@@ -48,16 +50,17 @@ def measure(
     meter: DisplacementMeter,
     on_pass: OnPass | None = None,
     symmetric: float = 0.0,
+    few_steps: int | None = None,
 ) -> tuple[Calibration, Drawn]:
     """`meter` reads the slider's samples. `symmetric`: its symmetric part (progress.py) as trained. `on_pass` is called
-    after each forward pass; an exception out of it ends the measurement."""
+    after each forward pass; an exception out of it ends the measurement. `few_steps`: as in Drawing."""
     passed = PassCount(on_pass, expected=1 + DRAWING)
     with backend.borrowed(), attached(adapter, backend.module):
         backend.prepare(adapter.paths, samples[0].latent, samples[0].cond)
         plus, minus, at = _shares(backend, adapter, meter, passed)
         trained_at = [_own_strength(meter.samples, sign) for sign in (1, -1)]
         sides = _side(plus, at * trained_at[0]), _side(minus, at * trained_at[1])
-        drawing = Drawing(backend, adapter, samples, passed)
+        drawing = Drawing(backend, adapter, samples, passed, few_steps)
         passed.expected = passed.count + DRAWING
         trained = math.sqrt(trained_at[0] * trained_at[1])
         drawn = drawing.at(_strength_1(Calibration(*sides, 0).unit, trained))
@@ -90,7 +93,8 @@ def measure_any(
     one_way: bool = False,
 ) -> Calibration:
     """Any slider on any images of both ends (calibration_search.py). Of pairs that line up strength 1 becomes what draws the
-    images, as after a training; from what explains them it is at most MOST_DRAWN times away."""
+    images, as after a training; from what explains them it is at most MOST_DRAWN times away, and on a distilled model no further
+    than both ends do the same."""
     explained = calibrate(backend, adapter, samples, seed, on_pass, one_way)
     if one_way or not (explained.plus or explained.minus):
         return explained
@@ -100,10 +104,25 @@ def measure_any(
         drawn = drawing.at(explained.unit)
         if drawn.length is None:
             return replace(explained, passes=passed.count)
-        drawn = turned_to_images(drawing, drawn, MOST_DRAWN * explained.unit)
+        most = min(MOST_DRAWN, _most_apart(backend, adapter, samples, explained.unit, passed))
+        drawn = turned_to_images(drawing, drawn, most * explained.unit)
         end = useful_end(drawing, drawn)
     plus, minus = _ending(explained.plus, end), _ending(explained.minus, end)
     return _with_drawn(replace(explained, plus=plus, minus=minus, passes=passed.count), drawn)
+
+
+def _most_apart(backend: Backend, adapter: Adapter, samples: Sequence[Sample], unit: float, passed: Callable[[], None]) -> float:
+    """Times `unit`, how far a slider may be turned up on a distilled model before both ends do the same. Pictures of such a model
+    fall apart early, and then lie as far apart as the images without showing them (docs/benchmarks-turbo.md)."""
+    if not backend.few_steps:
+        return math.inf
+    levels = nearest_levels(LEVELS, called_levels(backend.few_steps))[:1]
+    meter = DisplacementMeter(samples, Objective.DISPLACEMENT, 0, levels)
+    plus, minus = (meter.moved(backend, adapter, sign * unit) for sign in (1.0, -1.0))
+    for _ in (plus, minus):
+        passed()
+    symmetric = symmetric_part(plus, minus)
+    return MOST_ALIKE / symmetric if symmetric > 0 else math.inf
 
 
 def _turned_down(drawing: Drawing, drawn: Drawn) -> Drawn:

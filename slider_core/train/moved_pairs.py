@@ -4,7 +4,8 @@
 everything has one place, moved pictures are strange to the model, and a slider that is trained on them learns a quarter as much
 (docs/benchmarks-worlds.md). So the frozen model's error on moved images is read against that on the images as they are, with the
 same noise. It is read at low noise: there the two kinds of pictures lie far apart (1.05 to 1.18 times where things stand
-anywhere, 1.60 to 1.76 where they have one place), and hardly depend on the noise that was drawn.
+anywhere, 1.60 to 1.76 where they have one place), and hardly depend on the noise that was drawn. A distilled model is read at the
+nearest of the levels at which it is trained; one of a single step sees nothing of a picture there, so its pairs are moved.
 
 Cost: at most 6 samples x MOST_PAIRS x len(LEVELS) = 72 samples, about 1.5 % of a training of 300 steps.
 """
@@ -19,6 +20,7 @@ import torch
 
 from ..backend import Backend, seeded
 from ..config.training import Timesteps, TrainSpec
+from ..encode.called_levels import nearest_levels
 from ..encode.encoder import Sample, pairs_of
 from ..encode.noised import at_levels
 from ..objective.formulas import FORMULAS
@@ -51,14 +53,16 @@ def pairs_to_move(samples: Sequence[Sample], spec: TrainSpec) -> list[list[Sampl
 
 
 @torch.no_grad()
-def moved_error(backend: Backend, pairs: Sequence[Sequence[Sample]], share: float, seed: int) -> float:
+def moved_error(
+    backend: Backend, pairs: Sequence[Sequence[Sample]], share: float, seed: int, called: Sequence[float] = ()
+) -> float:
     """The frozen model's error on the pictures moved by `share` of the side, in units of that on the pictures as they are: the
-    geometric mean over LEVELS. Call inside `backend.borrowed()`, with no slider in force.
+    geometric mean over LEVELS, or the nearest of the levels `called`. Call inside `backend.borrowed()`, with no slider in force.
 
     Every other pair is moved down and to the right, the others up and to the left."""
     generator = seeded(seed, "moved")
     logarithms = []
-    for level in LEVELS:
+    for level in nearest_levels(LEVELS, called):
         still = moved = 0.0
         for number, pair in enumerate(pairs):
             noise = torch.randn(pair[0].latent.shape, generator=generator)

@@ -20,14 +20,15 @@ from typing import Any
 import torch
 
 from ..backend import Backend
-from ..config.training import Objective, Timesteps, TrainSpec
+from ..config.training import Objective, TrainSpec
+from ..encode.called_levels import nearest_levels
 from ..encode.encoder import Sample
 from ..lora.slider_adapter import Adapter
 from ..objective.formulas import FORMULAS, JITTER
-from ..objective.noising import EDGE, few_step_levels, shifted
+from ..objective.noising import few_step_levels, shifted
 from ..objective.one_way import is_one_way
-from .displacement import LEVELS, DisplacementMeter, Wanted
-from .learning_rate import probed_rate
+from .displacement import LEVELS, DisplacementMeter, Wanted, symmetric_part
+from .learning_rate import noise_rate, probed_rate
 from .moved_pairs import is_familiar, moved_error, pairs_to_move
 
 FORESEEN = 1 / 9  # of the squared error on images that do not line up: what a slider can be about; the rest is noise
@@ -74,11 +75,7 @@ def percent(share: float) -> str:
 
 def read_levels(spec: TrainSpec) -> tuple[float, ...]:
     """Where progress is read: LEVELS, or the nearest of those at which alone a distilled model is trained and called."""
-    if spec.timesteps is not Timesteps.FEW_STEP:
-        return LEVELS
-    trained = few_step_levels(spec)
-    nearest = {min(trained, key=lambda level: abs(level - wanted)) for wanted in LEVELS}
-    return tuple(min(level, 1 - EDGE) for level in sorted(nearest))
+    return nearest_levels(LEVELS, few_step_levels(spec))
 
 
 class Probe:
@@ -105,17 +102,26 @@ class Probe:
         pairs = pairs_to_move(self._samples, spec)
         if pairs and self.moved_error is None:
             share = FORMULAS[spec.objective].jitter
-            self.moved_error = attempt(lambda within: moved_error(within, pairs, share, self._seed))
+            called = few_step_levels(spec)
+            self.moved_error = attempt(lambda within: moved_error(within, pairs, share, self._seed, called))
+
+    def rate_by_noise(self, adapter: Adapter, rate: float, attempt: Callable[..., Any]) -> float:
+        """`rate`, or a lower one whose noise the adapter as it is bears. `attempt`: as in `rate_along`."""
+        return noise_rate(adapter.parameters(), self._moved_from(adapter, attempt), rate, self.meter.seed)
 
     def rate_along(self, adapter: Adapter, gradients: Sequence[torch.Tensor], attempt: Callable[..., Any]) -> float:
         """The learning rate for the adapter as it is, with these gradients. `attempt` calls a function of the backend, within
         `backend.borrowed()`, on whatever level memory allows."""
+        return probed_rate(adapter.parameters(), gradients, self._moved_from(adapter, attempt), self.meter.seed)
+
+    def _moved_from(self, adapter: Adapter, attempt: Callable[..., Any]) -> Callable[[], float]:
+        """Measures how far an adapter moves the model from where it does now (_moved_share)."""
         before = attempt(lambda within: self.meter.moved(within, adapter))
 
         def share(within: Backend) -> float:
             return self._moved_share(within, self.meter.moved(within, adapter), before)
 
-        return probed_rate(adapter.parameters(), gradients, lambda: attempt(share), self.meter.seed)
+        return lambda: attempt(share)
 
     @torch.no_grad()
     def _moved_share(self, backend: Backend, moved: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> float:
@@ -154,12 +160,7 @@ class Probe:
 
     def _symmetric_part(self, backend: Backend, adapter: Adapter, moved: Sequence[torch.Tensor]) -> float:
         """Size of the symmetric part of the displacement against the antisymmetric part, at the first level."""
-        symmetric = antisymmetric = 0.0
-        opposite = self.meter.moved(backend, adapter, -1.0, self._levels[:1])
-        for plus, minus in zip(moved[:: len(self._levels)], opposite, strict=True):
-            symmetric += float((plus + minus).square().sum())
-            antisymmetric += float((plus - minus).square().sum())
-        return (symmetric / antisymmetric) ** 0.5 if antisymmetric else 0.0
+        return symmetric_part(moved[:: len(self._levels)], self.meter.moved(backend, adapter, -1.0, self._levels[:1]))
 
 
 def _moved(sample: Sample, share: float) -> Sample:

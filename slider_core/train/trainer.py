@@ -6,12 +6,11 @@ a run stopped. A step finishes or leaves the weights as they were; steps that ex
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,9 +27,9 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
 from .drawn import Drawn
-from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, on_cpu, undone
+from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, undone
 from .interrupts import uninterrupted
-from .learning_rate import UNKNOWN, learning_rate, need_plausible, summed_gradients
+from .learning_rate import UNKNOWN, learning_rate, need_plausible, settles, summed_gradients
 from .memory_fallback import MemoryFallback
 from .moved_pairs import is_familiar
 from .optimizers import Average, make_optimizer, optimizer_sizes
@@ -38,6 +37,7 @@ from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading, read_levels
 from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, lowered
 from .progress_verdict import Evidence, Explained, explain, judge
+from .run_state import put_state, state_of
 from .shared_rows import measured
 from .step_backward import backward
 from .step_report import StepReport
@@ -71,6 +71,7 @@ class Trainer:
         self._highest_scale = 1.0
         self._calm = 0  # steps since the scale was last changed
         self.probed: float | None = None  # the learning rate that the probe has found
+        self.settled = False  # whether the probe has read it once more, with weights that act
         self.probe = Probe(self.samples, spec.seed, spec.objective, read_levels(spec))
         self.wanted = self.probe.wanted
         self.ranks = Ranks()  # the processes that train it together; a host puts others here
@@ -153,11 +154,20 @@ class Trainer:
         rate = self.probe.rate_along(self.adapter, gradients, lambda work: measured(backend, self.fallback, self.ranks, work))
         self.probed = self.ranks.share(lambda: rate)
 
+    def _settle_rate(self, backend: Backend) -> None:
+        """On a distilled model read the noise of a step once more after the first ones: the rate may become lower."""
+        if self.settled or self.probed is None or not settles(self.spec, self.step):
+            return
+        attempt = partial(measured, backend, self.fallback, self.ranks)
+        rate = self.probe.rate_by_noise(self.adapter, self.probed, attempt)
+        self.probed, self.settled = self.ranks.share(lambda: rate), True
+
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
     ) -> None:
         start, first = time.monotonic(), self.step
         while self.step < until:
+            self._settle_rate(backend)
             loss = self._one_step(backend)
             if self._lacks_reading(until, read_every):
                 self._read_progress(backend)
@@ -317,17 +327,8 @@ class Trainer:
         return explain(judge(evidence), evidence) + unaligned_note(self.samples, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to continue exactly: adapter, optimizer, EMA, step, losses, readings; a copy."""
-        return {
-            "adapter": self.average.as_trained(self.adapter.state()),
-            "ema": on_cpu(self.average.ema),
-            "optimizer": on_cpu(self.optimizer.state_dict()),
-            "step": self.step,
-            "losses": list(self.losses),
-            "readings": [astuple(reading) for reading in self.readings],
-            "probed": self.probed,
-            "moved_error": self.probe.moved_error,
-        }
+        """What a run needs to continue exactly; a copy."""
+        return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of a run with the same targets, algorithm and rank."""
@@ -336,10 +337,4 @@ class Trainer:
 
     @torch.inference_mode(False)
     def _load(self, state: dict[str, Any]) -> None:
-        self.adapter.load_state(state["adapter"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on writing into the caller's tensors
-        self.average.load(state.get("ema"))
-        self.step = state["step"]
-        self.losses = list(state["losses"])
-        self.readings = [Reading(*reading) for reading in state["readings"]]
-        self.probed, self.probe.moved_error = state["probed"], state.get("moved_error")
+        put_state(self, state)

@@ -85,6 +85,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "step": state["step"],
         "readings": _as_json(state["readings"]),
         "probed": state["probed"],
+        "settled": state["settled"],
         "moved_error": state["moved_error"],
         "groups": _as_json(state["optimizer"]["param_groups"]),
         "optimizer": _as_json(plain),
@@ -251,6 +252,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> di
         "losses": tensors["losses"].tolist(),
         "readings": [astuple(Reading(*values)) for values in header["readings"]],
         "probed": header["probed"],
+        "settled": header.get("settled", False) is True,
         "moved_error": header.get("moved_error"),  # runs of before 0.3 have none: it is measured when they go on
     }
 

@@ -23,7 +23,7 @@ from .measurement import measure
 from .moved_pairs import moved_note, spec_in_force
 from .optimizers import optimizer_sizes
 from .placing import REST, place
-from .progress import Reading
+from .progress import Reading, read_levels
 from .progress_ready import MOST_STEPS
 from .progress_verdict import Evidence, judge
 from .shared_rows import SharedRows
@@ -97,7 +97,9 @@ class Run:
         trainer = self.trainer
         self._complete_reading(within)
         symmetric = trainer.readings[-1].symmetric or 0.0
-        return *measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass, symmetric), trainer.readings
+        few_steps = trainer.spec.sampler_steps or within.few_steps
+        found = measure(within, trainer.adapter, trainer.samples, self._meter(), on_pass, symmetric, few_steps)
+        return *found, trainer.readings
 
     def _complete_reading(self, backend: Backend) -> None:
         """A whole reading of the slider as it stands: one that was stopped on its way has none."""
@@ -116,7 +118,8 @@ class Run:
         trainer = self.trainer
         if trainer.wanted is not Wanted.IMAGES:
             return trainer.probe.meter
-        return DisplacementMeter(trainer.samples, trainer.spec.objective, trainer.spec.seed, draws=DRAWS)
+        spec = trainer.spec
+        return DisplacementMeter(trainer.samples, spec.objective, spec.seed, read_levels(spec), DRAWS)
 
     def evidence(self) -> Evidence:
         """What there is to judge the slider by; a calibration of the slider as it stands is a part of it."""

@@ -20,6 +20,7 @@ import torch
 
 from ..backend import Backend, Conditioning, seeded
 from ..config.checks import need
+from ..encode.called_levels import called_levels, nearest_levels
 from ..encode.noised import Noised, at_levels, predict
 from ..encode.text_latents import make_latents
 from ..lora.slider_adapter import Adapter
@@ -56,12 +57,13 @@ def nearest_strengths(matrix: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 def _points(backend: Backend, cond: Conditioning, shape: Sequence[int]) -> list[Point]:
-    """Latents (NOISES, *shape) that the model draws at the prompt, under noise of each level."""
+    """Latents (NOISES, *shape) that the model draws at the prompt, under noise of each level at which it answers."""
     generator = seeded(0, "interference")
-    begin, *noises = (torch.randn(NOISES, *shape, generator=generator) for _ in range(1 + len(LEVELS)))
+    levels = nearest_levels(LEVELS, called_levels(backend.few_steps))
+    begin, *noises = (torch.randn(NOISES, *shape, generator=generator) for _ in range(1 + len(levels)))
     latent = make_latents(backend, begin, cond, STEPS).to(backend.device)
     points = []
-    for level, noise in zip(LEVELS, noises, strict=True):
+    for level, noise in zip(levels, noises, strict=True):
         sigma = backend.sigmas(torch.full((NOISES,), level, device=backend.device))
         batch = at_levels(backend, latent, noise.to(backend.device), sigma, [cond] * NOISES)
         points.append((batch, predict(backend, batch)))

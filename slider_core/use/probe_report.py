@@ -21,7 +21,7 @@ def report(asked: Asked, in_auto: float) -> str:
     """Sentences for the user. `in_auto`: the share of what is asked that lies in the layers of the preset auto."""
     low, high = asked.window
     largest = max(asked.agreements)
-    at = LEVELS[asked.agreements.index(largest)]
+    at = asked.levels[asked.agreements.index(largest)]
     named = ", ".join(f"{path} {share:.0%}" for path, share in asked.layers[:FIRST])
     lines = [
         f"{FOUND[asked.direction]}: what {asked.pairs} pairs ask of the model has a mean cosine of {asked.agreement:.2f} "
@@ -40,9 +40,9 @@ def report(asked: Asked, in_auto: float) -> str:
 
 def draw_asked(asked: Asked, name: str) -> Image.Image:
     """Agreement and size of a step over the noise levels, 900 x 520."""
-    ticks = {level: f"{level:g}" for level in LEVELS}
-    panel = Panel(f"{name}: what its pairs ask", "noise level", "", ticks, (min(LEVELS), max(LEVELS)))
+    ticks = {level: f"{level:g}" for level in asked.levels}
+    panel = Panel(f"{name}: what its pairs ask", "noise level", "", ticks, (min(LEVELS), max(*LEVELS, *asked.levels)))
     lines = []
     for number, (label, values) in enumerate((("agreement", asked.agreements), ("size of a step", asked.sizes))):
-        lines.append(Line(label, list(zip(LEVELS, values, strict=True)), COLOURS[number]))
+        lines.append(Line(label, list(zip(asked.levels, values, strict=True)), COLOURS[number]))
     return draw_lines(panel, lines, CURVE)

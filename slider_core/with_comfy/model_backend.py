@@ -76,7 +76,9 @@ class ComfyBackend:
         latent_format = model.model.latent_format
         self._downscale = getattr(latent_format, "spacial_downscale_ratio", 8)
         self.image_step = max(16, 2 * self._downscale) if self._downscale > 1 else 8
-        self.resolution = preferences_of(model).training.resolution
+        likes = preferences_of(model)
+        self.resolution = likes.training.resolution
+        self.few_steps = likes.few_steps  # by the model's own file; a graph may know better
 
     # --- where a slider lies
 

@@ -35,6 +35,7 @@ def solved_strengths(
     need(not any(sliders[place].info.in_controlnet for place in acting), IN_CONTROLNET, "stack.controlnet")
     asked = sampling_on_model(request, model)
     backend = ComfyBackend(asked.model)
+    backend.few_steps = asked.likes.few_steps
     backend.load()  # a DoRA reads its weights
     shape = first_latent(asked.model, asked.sampling).shape[1:]
     adapters = [backend.adapter(sliders[place]) for place in acting]

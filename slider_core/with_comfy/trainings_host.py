@@ -97,7 +97,9 @@ class ComfyHost:
 
     def backend(self) -> ComfyBackend:
         loaded = self.loaded
-        return backend_for(shifted(loaded.model, self.likes), loaded.vae, loaded.clip, None, loaded.control, False)
+        backend = backend_for(shifted(loaded.model, self.likes), loaded.vae, loaded.clip, None, loaded.control, False)
+        backend.few_steps = self.likes.few_steps
+        return backend
 
     def select(self, spec: AdapterSpec) -> Selection:
         """The layers that are trained."""

@@ -235,6 +235,7 @@ class TinyBackend:
     name = "tiny"
     image_step = PATCH
     resolution = SIZE
+    few_steps = 0
     dtype = torch.float32
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None) -> None:

@@ -55,6 +55,7 @@ class LinearBackend:
 
     name, device, image_step, resolution, dtype = "linear", torch.device("cpu"), 1, 4, torch.float32
     memory = Memory(device)
+    few_steps = 0
 
     def __init__(self, symmetric: bool = False) -> None:
         self.module = Mix(symmetric)

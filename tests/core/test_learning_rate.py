@@ -1,6 +1,7 @@
 """The probe finds the rate that moves the model by a fixed share of what is wanted, and leaves the weights alone."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ from core.faults import refused
 from torch import nn
 
 from slider_core.config.lora import AdapterSpec, Algorithm
-from slider_core.config.training import Optimizer, TrainSpec
+from slider_core.config.training import Optimizer, Timesteps, TrainSpec
+from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
-from slider_core.train.learning_rate import NOISE, PULL, UNKNOWN, probed_rate
+from slider_core.train.learning_rate import NOISE, PULL, SETTLED, UNKNOWN, noise_rate, probed_rate, settles
 from slider_core.train.progress import Reading
 from slider_core.train.progress_ready import EVERY, LOWER, MOST_LOWERED, lowered
 from slider_core.train.trainer import Trainer
@@ -102,3 +104,38 @@ def test_a_rate_far_beyond_the_probes_is_questioned_before_the_first_step(backen
         TrainSpec(steps=1, lr=1.0, optimizer=Optimizer.PRODIGY),
     ):
         trainer(spec).check_rate(backend)
+
+
+def test_on_a_distilled_model_the_noise_is_read_again_once_the_weights_act(linear_backend, make_samples) -> None:
+    """A hundred times larger first factors make a random step of the second ones a hundred times as loud."""
+    model = linear_backend()
+    adapter = Adapter.create(model.module, [Target("mix")], AdapterSpec(rank=2, alpha=2.0), seed=1)
+    spec = TrainSpec(steps=2 * SETTLED, lr=0.0, timesteps=Timesteps.FEW_STEP)
+    trainer = Trainer(adapter, make_samples(4), spec)
+    trainer.run(model, SETTLED)
+    first = trainer.probed
+    assert not trainer.settled
+    with torch.no_grad():
+        adapter.parameters()[0].mul_(100)
+    trainer.run(model, SETTLED + 1)
+    assert trainer.settled
+    assert trainer.probed < first / 30
+    lower = trainer.probed
+    trainer.run(model, SETTLED + 2)
+    assert trainer.probed == lower, "once"
+    assert [settles(spec, step) for step in (SETTLED - 1, SETTLED, SETTLED + 5)] == [False, True, True]
+    for other in ({"timesteps": Timesteps.AUTO}, {"lr": 0.01}, {"warmup": 2 * SETTLED}):
+        assert not settles(replace(spec, **other), SETTLED)
+
+
+def test_noise_lowers_a_rate_and_never_raises_it() -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    before = parameter.detach().clone()
+
+    def share() -> float:
+        return 9.0 * float((parameter - before).abs().max())
+
+    assert noise_rate([parameter], share, 0.1) == pytest.approx(NOISE / 9, rel=1e-2)
+    assert noise_rate([parameter], share, 1e-3) == 1e-3
+    assert noise_rate([parameter], lambda: math.nan, 0.1) == 0.1
+    assert torch.equal(parameter, before)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from slider_core.config.lora import AdapterSpec
-from slider_core.config.training import TrainSpec
+from slider_core.config.training import Timesteps, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.displacement import Wanted
-from slider_core.train.learning_rate import learning_rate
+from slider_core.train.learning_rate import SETTLED, learning_rate
 from slider_core.train.progress import Reading
 from slider_core.train.progress_ready import EVERY, LEAST_STEPS, MOST_STEPS, fall_of, steps_more
 from slider_core.train.trainer import Trainer
@@ -64,13 +64,14 @@ def trainer(linear_backend, samples: list[Sample], spec: TrainSpec) -> tuple[Tra
     return Trainer(adapter, samples, spec), model
 
 
-def test_a_training_that_decides_by_itself_is_the_same_in_parts(linear_backend, make_samples) -> None:
-    spec = TrainSpec(steps=0, lr=0.0, seed=3)
+@pytest.mark.parametrize("timesteps", [Timesteps.AUTO, Timesteps.FEW_STEP])
+def test_a_training_that_decides_by_itself_is_the_same_in_parts(linear_backend, make_samples, timesteps: Timesteps) -> None:
+    spec = TrainSpec(steps=0, lr=0.0, seed=3, timesteps=timesteps)
     whole, model = trainer(linear_backend, make_samples(5), spec)
     whole.run(model, whole.end)
     assert LEAST_STEPS < whole.step == whole.end < MOST_STEPS
     parts, model = trainer(linear_backend, make_samples(5), spec)
-    for until in (45, whole.step - 5):
+    for until in (SETTLED, 45, whole.step - 5):
         parts.run(model, until)
     again, model = trainer(linear_backend, make_samples(5), spec)
     again.load_state_dict(parts.state_dict())
