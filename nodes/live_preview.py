@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from typing import Any
 
 from ..slider_core.lora.slider_file import Slider
@@ -9,15 +10,15 @@ from ..slider_core.with_comfy.sampling_request import first_line
 from ..slider_core.with_comfy.sweep import SliderSampler
 from ..slider_core.with_comfy.training_strip import LivePreview
 from .frames import as_file
-from .messages import executing_node
 
 
 class Strips:
-    """The live strips of one training, kept as one file of ComfyUI's temporary folder."""
+    """The live strips of one training, kept as one file of ComfyUI's temporary folder: nodes of two workflows may have one id."""
 
     def __init__(self, preview: LivePreview | None, vae: Any) -> None:
         self.preview = preview
         self._vae = vae
+        self._stem = f"slider_live_{uuid.uuid4().hex[:12]}"
         self.shown: dict[str, Any] | None = None  # as ComfyUI's /view wants it, and the step
         self.trouble = ""
         self.drawn = 0
@@ -61,4 +62,4 @@ class Strips:
 
     def _file(self, slider: Slider, step: int) -> dict[str, Any]:
         strip = self.preview.strip(SliderSampler(self.preview.drawing.model, self._vae, slider))
-        return as_file(strip, f"slider_live_{executing_node().replace(':', '_')}") | {"step": step}
+        return as_file(strip, self._stem) | {"step": step}

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.data.pairs_report import Examination
+from ..slider_core.use.plot_video import Strip
 from .frames import as_file
 
 
@@ -18,5 +19,5 @@ def findings_shown(folder: str, dataset: Dataset, examination: Examination) -> d
         "of_all": examination.of_all,
         "lines": examination.lines,
         "pairs": pairs,
-        "sheet": as_file(examination.sheet, f"slider_pairs_{dataset.digest}.jpg"),
+        "sheet": as_file(Strip(examination.sheet), f"slider_pairs_{dataset.digest}"),
     }
