@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import counted, need
+from ..config.checks import all_are, counted, need, shown
 from ..config.regular_files import read_json
 from ..lora.safe_files import atomic_write, check_writable
 from ..train.interrupts import handled
@@ -49,8 +49,23 @@ def earlier(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     summary: Any = read_json(path, "Queue summary", "queue.summary", 1 << 26)
     jobs: Any = summary.get("jobs") if isinstance(summary, dict) else None
-    need(isinstance(jobs, list), f"{path} is no summary of a queue: move it away.", "queue.summary")
-    return {str(job.get("name")): job for job in jobs if isinstance(job, dict)}
+    listed = isinstance(jobs, list) and all_are(dict, jobs)
+    need(listed, f"{path} is no summary of a queue: move it away.", "queue.summary")
+    for job in jobs:
+        whole = job.get("state") != DONE or _has_result(job)
+        need(
+            whole,
+            f'{path}: job "{shown(job.get("name"))}" is done, but lacks its result: move the summary away.',
+            "queue.summary",
+        )
+    return {str(job.get("name")): job for job in jobs}
+
+
+def _has_result(job: dict[str, Any]) -> bool:
+    """Whether a finished job has all that _restore takes from it."""
+    report = job.get("report")
+    times = isinstance(job.get("seconds"), (int, float)) and isinstance(job.get("gpu"), str)
+    return times and isinstance(report, dict) and isinstance(report.get("out"), str)
 
 
 def _restore(jobs: list[QueuedJob], before: dict[str, dict[str, Any]], anew: bool) -> list[QueuedJob]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from slider_core.__main__ import main
 from slider_core.commands import queue_sheet, queue_workers
-from slider_core.commands.queue import SHEET, SUMMARY
+from slider_core.commands.queue import SHEET, SUMMARY, earlier
 from slider_core.commands.queue_list import DONE, QueuedJob, read_queue
 from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
 
@@ -89,6 +89,23 @@ def test_a_stopped_queue_keeps_what_was_learned_and_goes_on(queue, in_process, t
     assert states(tmp_path) == {"first": "done", "broken": "waiting", "third": "waiting"}
     assert queue() == 1
     assert states(tmp_path) == {"first": "done", "broken": "failed", "third": "done"}
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "first",
+        {"name": "first", "state": "done"},
+        {"name": "first", "state": "done", "seconds": 1.0, "gpu": "", "report": {}},
+        {"name": "first", "state": "done", "seconds": "1", "gpu": "", "report": {"out": "first.safetensors"}},
+    ],
+)
+def test_a_summary_that_was_edited_into_nothing_clear_is_refused_and_kept(tmp_path: Path, job: Any) -> None:
+    path = tmp_path / SUMMARY
+    path.write_text(json.dumps({"jobs": [job]}), encoding="utf-8")
+    with refused("queue.summary", path):
+        earlier(path)
+    assert path.is_file()
 
 
 @pytest.mark.parametrize(
