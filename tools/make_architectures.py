@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import torch  # noqa: E402
 from rings import find_comfyui  # noqa: E402
 
-HEAD = """# Architectures
+HEAD = """# Which layers does a slider move in each model?
 
 Which layers a slider moves, for every model of ComfyUI 0.33 that makes images, video or sound, and what was checked on each.
 Written by `python tools/make_architectures.py`; the tests in `tests/host` hold the same (`test_architectures.py` and

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from make_architectures import ROOT, core, start
 
-HEAD = """# Nodes on the MODEL
+HEAD = """# What becomes of other nodes on the MODEL?
 
 What *Slider Train Step*, the sweep (and with it every preview) and *Slider LoRA Apply* make of what other nodes have put
 on the MODEL before. Written by `python tools/make_model_nodes.py` on tiny models with random weights, ComfyUI 0.33; the oracle is
