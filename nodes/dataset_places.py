@@ -19,7 +19,7 @@ DEMO_PREFIX = "demo: "
 DEPTH = 3  # how deep below a root a dataset is looked for
 NO_FOLDER = "none"
 NOTHING = (
-    "No images yet: drop images that show more of the concept on the zone more, and images that show less of it on less; "
+    "No images yet: drop images that show more of the concept on the zone 'more', and images that show less of it on 'less'; "
     "or choose a folder that holds positive/ and negative/."
 )
 

@@ -253,18 +253,16 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     total = f"{max(run.step, trainer.end)}"
     if run.step < trainer.end and run.open_ended:
         total = f"at most {total}"
+    verdict = [f"{run.name}: step {run.step} of {total}.{turn.remark(run)}", run.verdict(), run.calibrated]
     parts = [
-        f"{run.name}: step {run.step} of {total}.{turn.remark(run)}",
-        run.verdict(),
-        run.calibrated,
         run.found_note().strip(),
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",
         turn.took,
         backend.notes(),
         f"Peak memory {memory}." if memory else "",
     ]
-    status = " ".join(part for part in parts if part)
-    return "\n".join([status, *(f"start_from: {line}" for line in backend.left_out)])
+    lines = [" ".join(filter(None, verdict)), " ".join(filter(None, parts))]
+    return "\n".join([*lines, *(f"start_from: {line}" for line in backend.left_out)])
 
 
 NODES = [SliderTrainStep]

@@ -12,7 +12,7 @@ let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
  * {element, show(), findings(data), take(side, files), paste}. `server`: list, findings, move, upload, fileUrl, open.
- * `node`: folder(), frames(), choices(list), choose(name).
+ * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others.
  */
 export function makePanel(document, server, node) {
   const state = { ...EMPTY, folder: "", name: "", naming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
@@ -77,6 +77,7 @@ export function makePanel(document, server, node) {
     const answer = await server.move(state.folder, moves)
     Object.assign(state, { undo: answer.moved.map(([from, to]) => [to, from]), done })
     adopt(answer.listing)
+    node.mended()
   }
 
   /** Pairs that only stand in the order of their names are told by a name of their own from now on. */
@@ -144,7 +145,8 @@ export function makePanel(document, server, node) {
       table = joined(table, key, names)
       count += names.length
     }
-    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${await keepPairs(folder, table)}`)
+    const made = own ? "" : ` The set is called ${folder}.`
+    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${made}${await keepPairs(folder, table)}`)
   }
 
   /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
@@ -164,6 +166,7 @@ export function makePanel(document, server, node) {
     Object.assign(state, { naming: false, name: "", undo: [], done })
     adopt(listing)
     node.choose(folder)
+    node.mended()
     server.changed(folder, self)
   }
 

@@ -68,8 +68,8 @@ function neutralCells(document, state, actions) {
   return [part(document, "div", { class: "caption" }, "Leave alone: the slider must not change these."), part(document, "div", { class: "alone" }, ...cells)]
 }
 
-/** What the pair doctor says of all pairs, and its contact sheet. `sheetUrl(file)` an address. */
-function doctor(document, { findings, sheetUrl, examining, editable }, actions) {
+/** What the pair doctor says of all pairs. */
+function doctor(document, { findings, examining, editable }, actions) {
   if (examining) return part(document, "div", { class: "doctor caption" }, "The pair doctor looks at the pairs.")
   if (!findings) return null
   if (findings.error) return part(document, "div", { class: "doctor" }, part(document, "p", { class: "finding" }, findings.error))
@@ -80,17 +80,21 @@ function doctor(document, { findings, sheetUrl, examining, editable }, actions) 
   const clean = !findings.of_all.length && findings.pairs.every(({ words }) => !words.length)
   const lines = clean && findings.pairs.length ? ["Nothing found that would hurt."] : []
   const all = editable ? findings.of_all : findings.lines.filter((line) => !lines.includes(line))
-  const open = () => actions.open(sheetUrl(findings.sheet))
-  const sheet = part(document, "img", {
-    class: "sheet", src: sheetUrl(findings.sheet), alt: "contact sheet: the pairs and what differs in them", title: "Open the contact sheet", tabindex: "0", role: "button",
-    "data-key": "sheet", on: { click: open, keydown: (event) => event.key === "Enter" && open() },
-  })
   return part(
     document, "div", { class: "doctor" },
     part(document, "p", { class: "summary" }, [`Pair doctor: ${findings.summary}`, ...lines].join(" ")),
     ...all.map((text) => part(document, "p", { class: "finding" }, text)),
-    sheet,
   )
+}
+
+/** The doctor's contact sheet. `sheetUrl(file)` an address. */
+function contactSheet(document, { findings, sheetUrl, examining }, actions) {
+  if (examining || !findings?.sheet) return null
+  const open = () => actions.open(sheetUrl(findings.sheet))
+  return part(document, "img", {
+    class: "sheet", src: sheetUrl(findings.sheet), alt: "contact sheet: the pairs and what differs in them", title: "Open the contact sheet", tabindex: "0", role: "button",
+    "data-key": "sheet", on: { click: open, keydown: (event) => event.key === "Enter" && open() },
+  })
 }
 
 /** The children of the panel's list for a state. */
@@ -99,5 +103,6 @@ export function listed(document, state, actions) {
   const why = state.why && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
   const paired = state.table.rows.some((row) => row.positive && row.negative)
   const order = paired && state.listing.by_name === false ? part(document, "div", { class: "caption" }, "Paired in the order of their names.") : null
-  return [why, order, ...rows, ...neutralCells(document, state, actions), doctor(document, state, actions)].filter(Boolean)
+  const sheet = contactSheet(document, state, actions)
+  return [why, doctor(document, state, actions), order, ...rows, ...neutralCells(document, state, actions), sheet].filter(Boolean)
 }

@@ -10,7 +10,7 @@ export const STYLE = `
 .slider-dataset button:disabled { opacity: 0.35; cursor: default; }
 .slider-dataset :focus-visible { outline: 2px solid #f5b942; outline-offset: 1px; }
 .slider-dataset .head { display: flex; align-items: center; gap: 6px; min-height: 28px; }
-.slider-dataset .title { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.slider-dataset .title { flex: 1; min-width: 0; }
 .slider-dataset .head input { flex: 1; min-width: 0; font: inherit; color: inherit; background: var(--comfy-input-bg, #222);
   border: 1px solid var(--border-color, #666); border-radius: 5px; padding: 3px 6px; min-height: 26px; box-sizing: border-box; user-select: text; }
 .slider-dataset .zones { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px; }
@@ -40,7 +40,7 @@ export const STYLE = `
 .slider-dataset .words p, .slider-dataset .doctor p { margin: 0 0 2px; }
 .slider-dataset .alone { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 4px; padding-left: 24px; }
 .slider-dataset .caption { opacity: 0.75; }
-.slider-dataset .doctor .finding { color: #f2c27a; user-select: text; }
+.slider-dataset .finding { color: #f2c27a; user-select: text; }
 .slider-dataset .sheet { display: block; width: 100%; cursor: zoom-in; background: #fff; border-radius: 4px; }
 `
 

@@ -89,6 +89,7 @@ function headOf(document, actions) {
     const count = state.table.rows.filter((row) => row.positive && row.negative).length
     const alone = state.table.rows.length - count
     title.textContent = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
+    title.classList.toggle("finding", alone > 0)
     title.title = state.folder
     other.hidden = !state.editable
     other.textContent = state.naming ? "back" : "new set"
@@ -120,7 +121,7 @@ export function makeView(document, actions) {
   const head = headOf(document, actions)
   const zones = part(document, "div", { class: "zones" }, ...SIDES.map((side) => zone(document, side, actions)))
   const status = statusOf(document, actions)
-  const list = part(document, "div", { class: "list", tabindex: "-1" })
+  const list = part(document, "div", { class: "list", tabindex: "-1", "data-capture-wheel": "true" })
   const element = part(document, "div", { class: "slider-dataset" }, head.element, zones, ...status.elements, list)
   receive(element, actions)
   keepEvents(element, list, actions)

@@ -33,6 +33,7 @@ export function noteOn(document, node, text, kind = "error", actions = []) {
   const element = document.createElement("div")
   element.className = `slider-note slider-${kind} ${kind}`
   const box = document.createElement("div")
+  box.dataset.captureWheel = "true"
   const sentence = document.createElement("span")
   sentence.textContent = text
   box.append(sentence)

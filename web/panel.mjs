@@ -20,8 +20,10 @@ const STYLE = `
 .slider-live .curve { height: ${CURVE}px; }
 .slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
 .slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 20}px; overflow-y: auto; overscroll-behavior: contain; }
-.slider-live .failed { color: #f0a0a0; }
-.slider-live .running { color: #999; }
+.slider-live .said { font-size: 12px; color: #eee; }
+.slider-live .details { margin-top: 3px; color: #bbb; white-space: pre-line; }
+.slider-live .failed .said { color: #f0a0a0; }
+.slider-live .running .said { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .slider-live .axis { stroke: #777; stroke-width: 1; }
 .slider-live .tick { fill: #999; }
@@ -46,8 +48,11 @@ export function makePanel(document, address) {
   const of = part(document, line, "span", "of")
   const curve = part(document, element, "div", "curve")
   const verdict = part(document, element, "div", "verdict")
+  verdict.dataset.captureWheel = "true"
+  const said = part(document, verdict, "div", "said")
+  const details = part(document, verdict, "div", "details")
   const strip = part(document, element, "img", "strip")
-  words.textContent = "A training shows here."
+  words.textContent = "A training shows here. At 0 the steps and the rate are found."
   strip.alt = "strip of the slider under training"
   let shown = null
 
@@ -70,7 +75,9 @@ export function makePanel(document, address) {
     curve.innerHTML = curveSvg(state.explained, state.until)
     strip.classList.toggle("old", Boolean(state.strip?.old))
     element.classList.remove("waiting")
-    verdict.textContent = [state.verdict, state.trouble].filter(Boolean).join(" ")
+    const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
+    said.textContent = first
+    details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()
   }

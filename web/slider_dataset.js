@@ -81,6 +81,7 @@ function add(node) {
     frames: () => Number(widgetOf(node, "frames")?.value ?? 1),
     choices: setChoices,
     choose: (name) => choose(node, name),
+    mended: () => node.sliderNote?.(), // what a run said of the images before
   })
   panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
   panel.element.style.minHeight = `${HEIGHT - 10}px`
@@ -92,7 +93,9 @@ function add(node) {
   if (folder)
     folder.callback = function (value, ...more) {
       const result = before?.call(this, value, ...more)
-      if (value !== panel.folder()) panel.show()
+      if (value === panel.folder()) return result
+      node.sliderNote?.()
+      panel.show()
       return result
     }
   node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])])

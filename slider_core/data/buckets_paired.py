@@ -140,6 +140,6 @@ def unequal_sides(buckets: Sequence[Bucket]) -> str:
     missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
     return (
         f"Unequal counts: {plus} but {minus}.{missing} Add or remove images until both sides have the same number, or set "
-        "unequal to balance: pairs of one name are then kept and the rest is left out, and where names do not match, the smaller "
-        "side is shown more often."
+        "unequal to balance (in Slider Dataset Options, --unequal): pairs of one name are then kept and the rest is left out, "
+        "and where names do not match, the smaller side is shown more often."
     )

@@ -73,7 +73,8 @@ class PairsReport:
         count = counted(len(shares), "pair")
         if not shares:
             return f"{count}."
-        return f"{count}, {shares[0]:.1%} to {shares[-1]:.1%} of the picture differs."
+        least, most = (f"{share:.1%}".replace("100.0%", "all") for share in (shares[0], shares[-1]))
+        return f"{count}, {least if least == most else f'{least} to {most}'} of the picture differs."
 
     def lines(self, most: int = 5) -> list[str]:
         """The report, worst first: one line for a finding, at most `most` of a kind, then the names of the rest."""

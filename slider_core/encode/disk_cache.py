@@ -96,7 +96,9 @@ class DiskCache:
 
     def summary(self) -> str:
         """One line for the user."""
-        line = f"Encoded in earlier runs: {self.hits} of {self.hits + self.misses} images and captions"
+        line = f"{self.hits + self.misses} images and captions are encoded"
+        if self.hits:
+            line += f", {'all' if not self.misses else self.hits} of them in earlier runs"
         if self.damaged:
             line += f" (damaged on disk: {self.damaged})"
         if self.unkept:

@@ -30,7 +30,7 @@ test("a node of another graph with the same id is about another slider", () => {
 
 test("step and time are told in words", () => {
   assert.equal(stepWords(state), "step 12 of 300, 35 s left")
-  assert.equal(stepWords({ ...state, at_most: true }), "step 12 of at most 300, ends when ready, at most 35 s left")
+  assert.equal(stepWords({ ...state, at_most: true }), "step 12 of at most 300, ends when ready, mostly long before (at most 35 s left)")
   assert.equal(stepWords({ ...state, phase: "drawing" }), "step 12 of 300, drawing the strip")
   assert.equal(stepWords({ ...state, phase: "calibrating" }), "step 12 of 300, calibrating")
   assert.equal(stepWords({ ...state, phase: "stopped" }), "step 12 of 300, stopped")
