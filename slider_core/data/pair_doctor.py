@@ -69,12 +69,11 @@ class PairsReport:
 
     @property
     def summary(self) -> str:
-        shares = sorted(pair.share for pair in self.pairs)
-        count = counted(len(shares), "pair")
+        shares, count = sorted(pair.share for pair in self.pairs), counted(len(self.pairs), "pair")
         if not shares:
             return f"{count}."
-        least, most = (f"{share:.1%}".replace("100.0%", "all") for share in (shares[0], shares[-1]))
-        return f"{count}, {least if least == most else f'{least} to {most}'} of the picture differs."
+        found = dict.fromkeys(f"{share:.1%}".replace("100.0%", "all") for share in (shares[0], shares[-1]))
+        return f"{count}, {' to '.join(found)} of the picture differs."
 
     def lines(self, most: int = 5) -> list[str]:
         """The report, worst first: one line for a finding, at most `most` of a kind, then the names of the rest."""

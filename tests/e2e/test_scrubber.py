@@ -10,16 +10,22 @@ import pytest
 import torch
 from graphs import spelled_out, sweep_nodes
 from playwright.sync_api import Locator, Page
-from rings import find_chromium
+from rings import ROOT, find_chromium
 
 from slider_core.config.lora import AdapterSpec
+from slider_core.config.sweep import SweepSpec
 from slider_core.layers.select import select
 from slider_core.lora.info import SliderInfo
 from slider_core.lora.slider_adapter import Adapter
 from slider_core.lora.slider_file import Slider, save_slider
+from slider_core.use.plot_video import Clips
+from slider_core.use.sweep import SweepResult
+from slider_core.use.sweep_export import ShownSweep
+from slider_core.use.sweep_export import page as saved_page
 from slider_core.with_tiny.model import TinyBackend
 
 FILE, STRENGTHS, LIMIT_S = "shaken.safetensors", (-2, -0.5, 0, 1), 240.0
+FRAMES, GREEN = 6, 40  # of a clip, and how much greener each frame is than the one before
 SAMPLED = {"steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
 GRAPH = spelled_out({
     "1": {"class_type": "SliderDemoModel", "inputs": {}},
@@ -191,3 +197,48 @@ def test_the_saved_page_works_from_a_file_alone(phone: Page, server: harness.Ser
     assert value(phone) == -2
     harness.screenshot(phone, "scrubber-page")
     assert errors == []
+
+
+def test_clips_play_in_a_saved_page_on_one_clock(phone: Page, tmp_path: Path) -> None:
+    """Each strength is a grey of its own whose green tells the moment: whatever is shown is what the clock says."""
+    frames = torch.zeros(1, 2, FRAMES, 3, 32, 32, dtype=torch.uint8)
+    frames[:, 0, :, 0], frames[:, 1, :, 0] = 40, 200
+    frames[:, :, :, 1] = torch.arange(FRAMES, dtype=torch.uint8)[:, None, None] * GREEN
+    still = frames[:, :, 0].float() / 255
+    result = SweepResult(SweepSpec((-1.0, 1.0), (0,)), still, clips=Clips(frames, 8.0))
+    modules = [(ROOT / "web" / name).read_text(encoding="utf-8") for name in ("scrubber.mjs", "scrubber_view.mjs")]
+    file = tmp_path / "clips.html"
+    file.write_bytes(saved_page(ShownSweep(result, "clips"), modules))
+    phone.goto(file.as_uri())
+
+    def colour(strength: int) -> list[int]:
+        script = (
+            "root => [...root.querySelectorAll('.scene canvas')].map(c => [...c.getContext('2d').getImageData(9, 9, 1, 1).data])"
+        )
+        return scrubber(phone).evaluate(script)[strength]
+
+    def moments(strength: int) -> set[int]:
+        """Those that are seen in a second."""
+        seen = set()
+        for _ in range(20):
+            seen.add(round(colour(strength)[1] / GREEN))
+            phone.wait_for_timeout(50)
+        return seen
+
+    phone.wait_for_function("document.querySelectorAll('.scene canvas').length === 2")
+    phone.wait_for_timeout(300)
+    assert scrubber(phone).locator(".scene img").count() == 0
+    assert scrubber(phone).evaluate("root => [...root.querySelectorAll('.scene canvas')].map(c => c.style.opacity)") == ["1", "0"]
+    assert len(moments(0)) >= FRAMES - 1, "the clip plays to its end and again"
+    assert abs(colour(0)[0] - 40) < 12
+    phone.keyboard.press("Tab")
+    phone.keyboard.press("End")
+    assert len(moments(1)) >= FRAMES - 1
+    assert abs(colour(1)[0] - 200) < 12
+    phone.locator("label", has_text="cross-fade").click()
+    both = "root => [...root.querySelectorAll('.scene canvas')].map(c => c.style.opacity)"
+    track(phone).press("ArrowLeft")
+    assert scrubber(phone).evaluate(both) == ["1", "0.9"]
+    phone.wait_for_timeout(300)
+    pair = [round(colour(strength)[1] / GREEN) for strength in (0, 1)]
+    assert (pair[1] - pair[0]) % FRAMES in (0, 1), "two clips at one moment (read one after the other)"
