@@ -25,6 +25,7 @@ from ..objective.prompt_targets import measured_on, own_prompt_predictions
 from ..objective.step_loss import clean_error
 
 VISIBLE = (0.35, 0.15)  # share of a pair's difference that the model sees through the noise at the levels that are read
+UNSEEN = 0.05  # where a distilled model sees less, what explains the images best says nothing of what is drawn
 TRIED_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # positions in the noise schedule where that is looked up
 UNALIGNED_LEVELS = (0.6, 0.8)  # the levels for images that do not line up
 TEXT_LEVELS = (0.6, 0.8)  # and for text sliders
@@ -158,14 +159,15 @@ class ErrorMeter:
         if couples[0][0].prompt_pair is not None:
             return nearest_levels(TEXT_LEVELS, called)
         if all(sample.aligned for couple in couples for sample in couple):
-            return nearest_levels(self._deciding_levels(couples, nearest_levels(TRIED_LEVELS, called)), called)
+            return self._deciding_levels(couples, called)
         return nearest_levels(UNALIGNED_LEVELS, called)
 
-    def _deciding_levels(self, couples: Sequence[Couple], tried: Sequence[float]) -> tuple[float, ...]:
-        """Where along the noise schedule the frozen model loses sight of what the couples differ in."""
+    def _deciding_levels(self, couples: Sequence[Couple], called: Sequence[float]) -> tuple[float, ...]:
+        """Where along the noise schedule the frozen model loses sight of what the couples differ in; of the levels `called` those
+        nearest to there at which it sees anything of it, if there are any."""
         generator = seeded(0, "deciding")
         visible_by_level = {}
-        for level in tried:
+        for level in nearest_levels(TRIED_LEVELS, called):
             rows = [_Row(couple, level, torch.randn(couple[0].latent.shape, generator=generator)) for couple in couples]
             shares: list[float] = []
             for part in _passes(rows):
@@ -173,7 +175,8 @@ class ErrorMeter:
                 shares += visible_share(batch, predict(self.backend, batch)).flatten().tolist()
                 self.passed()
             visible_by_level[level] = sum(shares) / len(shares)
-        return _levels(visible_by_level)
+        seen = [level for level in called if visible_by_level.get(level, 0.0) > UNSEEN] or called
+        return nearest_levels(_levels(visible_by_level), seen)
 
     def expect(self, readings: int) -> None:
         """So many are still to come."""

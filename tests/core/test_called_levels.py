@@ -18,6 +18,7 @@ from slider_core.encode.encoder import PromptPair, Sample
 from slider_core.encode.text_latents import make_latents
 from slider_core.layers.layer import Target
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.train.calibration_errors import ErrorMeter
 from slider_core.train.direction import HALF_WIDTH, asked
 from slider_core.train.displacement import symmetric_part
 from slider_core.train.drawn import Drawing, drawn_levels
@@ -96,6 +97,20 @@ def test_the_direction_is_asked_where_the_training_will_be(linear_backend, few_s
     assert 0 <= found.window[0] < found.window[1] <= 1
     assert f"at noise level {found.levels[0]:g}" in report(found, 1.0) or len(found.levels) > 1
     assert draw_asked(found, "x").size == (900, 520)
+
+
+@pytest.mark.parametrize(("few_steps", "levels"), [(0, (0.822, 0.878)), (1, (0.999,)), (4, (0.75,))])
+def test_a_level_that_shows_nothing_of_the_pairs_is_read_where_there_is_no_other(
+    linear_backend, monkeypatch, few_steps: int, levels: tuple[float, ...]
+) -> None:
+    """Up to 0.8 the model sees 45 % of what sets the pairs apart, beyond nothing. The last levels are nearer to 0.999."""
+    model, adapter, _ = listening(linear_backend, few_steps)
+
+    def seen(batch, _base):
+        return 0.45 * (batch.sigma_B[: len(batch.sigma_B) // 2] < 0.85)
+
+    monkeypatch.setattr("slider_core.train.calibration_errors.visible_share", seen)
+    assert ErrorMeter(model, adapter, PAIR, 0, None).levels == pytest.approx(levels, abs=0.05)
 
 
 def test_an_ordinary_model_is_drawn_as_ever() -> None:
