@@ -1,7 +1,7 @@
 """The objectives on every measurable world, attribute by attribute, and the exam: attributes that nothing was chosen on.
 
-    python benchmarks/exam.py --worlds heads avatars --seeds 2          # goes on where it was stopped
-    python benchmarks/exam.py --report                                  # the tables of what was measured so far
+    python benchmarks/exam.py --worlds heads avatars --steps 150        # goes on where it was stopped
+    python benchmarks/exam.py --report --out benchmarks/exam.jsonl      # the table of docs/benchmarks-worlds.md
 
 EXAM names the attributes on which no rate, threshold or rule was ever chosen; the rest is for tuning. Every objective has the
 same pairs, steps, samples, rank, layers and initial weights, its authors' own settings (quality.py) and the rate that the
@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(Path(__file__).parent
 import quality  # noqa: E402
 import torch  # noqa: E402
 
+from slider_core.config.checks import SliderError  # noqa: E402
 from slider_core.config.lora import AdapterSpec  # noqa: E402
 from slider_core.config.training import TrainSpec  # noqa: E402
 from slider_core.encode.encoder import Sample  # noqa: E402
@@ -40,6 +42,7 @@ from slider_core.train.calibration import Calibration  # noqa: E402
 from slider_core.train.drawn import Drawn  # noqa: E402
 from slider_core.train.measurement import measure as calibrate  # noqa: E402
 from slider_core.train.progress import Reading  # noqa: E402
+from slider_core.train.progress_ready import LOWER  # noqa: E402
 from slider_core.train.progress_verdict import Evidence, judge  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.with_tiny.faces import CONTINUOUS, UNIFORM_STD, measure  # noqa: E402
@@ -134,11 +137,19 @@ class World:
 
 
 def trained(world: World, samples: list[Sample], seed: int, steps: int, choices: dict[str, Any]) -> Trainer:
+    """A rate that burns the slider is lowered, and its training begins anew."""
     adapter_spec = AdapterSpec()
-    adapter = Adapter.create(world.model.module, survey(world.model.module, adapter_spec).targets, adapter_spec, seed=seed)
-    trainer = Trainer(adapter, samples, TrainSpec(**({"steps": steps, "lr": 0.0, "seed": seed} | choices)))
-    trainer.run(world.model, steps, read_every=10**6)
-    return trainer
+    spec = TrainSpec(**({"steps": steps, "lr": 0.0, "seed": seed} | choices))
+    while True:
+        adapter = Adapter.create(world.model.module, survey(world.model.module, adapter_spec).targets, adapter_spec, seed=seed)
+        trainer = Trainer(adapter, samples, spec)
+        try:
+            trainer.run(world.model, steps, read_every=10**6)
+        except SliderError:
+            sys.stderr.write(f"rate {trainer.rate:g} burns\n")
+            spec = replace(spec, lr=trainer.rate / LOWER)
+        else:
+            return trainer
 
 
 def measured(world: World, trainer: Trainer) -> tuple[Reading, Calibration, Drawn]:
