@@ -11,7 +11,7 @@ from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.calibration import calibrated
 from ..slider_core.train.measurement import measure_any
 from ..slider_core.use.plot_curves import draw_calibration
-from ..slider_core.with_comfy.family import preferences_of
+from ..slider_core.with_comfy.family import preferences_of, shifted
 from ..slider_core.with_comfy.model_backend import ComfyBackend
 from .frames import as_image
 from .graph_files import model_files
@@ -52,8 +52,9 @@ class SliderCalibrate(io.ComfyNode):
     def execute(
         cls, model: Any, clip: Any, vae: Any, slider: Slider, dataset: Dataset, seed: int, resolution: int = 0
     ) -> io.NodeOutput:
-        backend = ComfyBackend(model, vae, clip)
-        backend.few_steps = preferences_of(model, model_files(cls.hidden.prompt)).few_steps
+        likes = preferences_of(model, model_files(cls.hidden.prompt))
+        backend = ComfyBackend(shifted(model, likes), vae, clip)
+        backend.few_steps = likes.few_steps
         samples = encode_all(dataset, backend, resolution or None, encoded_before())
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = backend.place(slider)

@@ -219,7 +219,7 @@ def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
         )
     if verdict is Verdict.WORKS:
         how = "one way: a picture at 1 changes" if last.one_way else "on both sides: pictures at -1 and +1 differ"
-        return f"Works {how} {reach} as much as the {wanted}. {learned}"
+        return f"Works {how} {reach} as much as the {wanted} do. {learned}"
     more = steps_more(evidence.readings)
     advice = f"About {more} more steps may show more." if more else "See the strip; a higher rank or more pairs may show more."
     return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {advice} {learned}"

@@ -207,9 +207,20 @@ def _eyes(image: torch.Tensor, skin: torch.Tensor, x: torch.Tensor, y: torch.Ten
     return (area / (2 * math.pi * EYE_A) - EYE_B0) / EYE_B1
 
 
+def mouth_place(face: Face) -> torch.Tensor:
+    """(64, 64) bool: where the mouth of a face of that size and place can be, however it is bent."""
+    px, py = (axis[0] for axis in _pixel_grid())
+    r = RADIUS + RADIUS_PER_SIZE * face.size
+    return _mouth_place((px - CENTRE_X - SHIFT * face.x) / r, (py - CENTRE_Y - SHIFT * face.y) / r)
+
+
+def _mouth_place(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (x.abs() < 0.62) & (y > 0.08) & (y < 0.86)
+
+
 def _mouth(image: torch.Tensor, skin: torch.Tensor, x: torch.Tensor, y: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
     """The parabola through the red pixels: y = a + b x + c x^2, c = -2 MOUTH_H mouth / MOUTH_W^2."""
-    red = _toward(image, skin, torch.tensor(MOUTH_COLOUR)) ** 2 * ((x.abs() < 0.62) & (y > 0.08) & (y < 0.86))
+    red = _toward(image, skin, torch.tensor(MOUTH_COLOUR)) ** 2 * _mouth_place(x, y)
     if not red.sum() / r**2 > LEAST_MOUTH:
         return torch.tensor(math.nan)
     weight = red.flatten()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from core.faults import refused
 
-from slider_core.with_tiny.faces import CLASSES, CONTINUOUS, Face, measure, render, sample_faces
+from slider_core.with_tiny.faces import CLASSES, CONTINUOUS, Face, measure, mouth_place, render, sample_faces
 from slider_core.with_tiny.faces_pairs import make_pairs
 
 UNSEEN_SEED, COUNT = 4242, 150
@@ -33,6 +33,13 @@ def test_measure_extrapolates_beyond_the_training_range() -> None:
     assert read[0].mouth < -1.4
     assert read[1].mouth > 1.4
     assert read[2].eyes > 1.3
+
+
+def test_mouths_lie_where_a_mouth_can_be() -> None:
+    smile, frown = (Face(mouth=mouth, size=0.5, x=-0.7, y=0.4) for mouth in (1.0, -1.0))
+    differs = (render([smile]) != render([frown]))[0].any(dim=0)
+    assert differs.sum() > 50
+    assert not (differs & ~mouth_place(smile)).any()
 
 
 def test_measure_says_nan_where_there_is_nothing_to_measure() -> None:
