@@ -44,11 +44,11 @@ class Shot:
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
     "injector": Shot(DEMO, ("Slider Target Injector",)),
-    "training": Shot("quickstart", ("Slider Train Step",), top=0.46),
+    "training": Shot("quickstart", ("Slider Train Step",), top=0.415, bottom=0.91),
     "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
-    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.22),
+    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.2, bottom=0.95),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
-    "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2),
+    "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2, bottom=0.8),
     "canvas": Shot("quickstart", ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
