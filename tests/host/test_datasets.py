@@ -165,7 +165,7 @@ def test_a_second_run_encodes_nothing(prompt: dict, run_graph, comfy: Path, face
     second = run_graph(prompt, loss=("6", 2))
     assert encoded == []
     assert second["loss"] == first["loss"]
-    assert any("earlier runs: 13 of" in text for text in second.texts), second.texts
+    assert any("13 images and captions are encoded, all of them in earlier runs" in text for text in second.texts), second.texts
     Image.new("RGB", (64, 64), "red").save(comfy / "input" / "cached" / "positive" / "01.png")
     run_graph(prompt, loss=("6", 2))
     assert encoded == ["image"], "a changed image invalidates just itself"
