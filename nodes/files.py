@@ -181,7 +181,7 @@ class SaveSliderLoRA(io.ComfyNode):
         else:
             earlier = " (in place of its earlier state)" if there is Holds.EARLIER else ""
             notes = save_proven(path, slider, form, dtype, replacing, model)
-            lines = [f"Saved models/loras/{listed}{earlier}", "Press R, and every LoRA loader lists it.", *notes]
+            lines = [f"Saved models/loras/{listed}{earlier}", "Every LoRA loader lists it; in another open page press R.", *notes]
         if options.manager_files:
             lines.append(write_manager_files(file, slider, replacing, model))
         report = "\n".join(lines)

@@ -6,7 +6,8 @@ import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
 
 const EVENT = "slider_lora.message"
-const REPORTING = ["SaveSliderLoRA", "SliderTargetInjector", "SliderCalibrate", "SliderProbe", "LoadSliderLoRA"]
+const SAVE = "SaveSliderLoRA"
+const REPORTING = [SAVE, "SliderTargetInjector", "SliderCalibrate", "SliderProbe", "LoadSliderLoRA"]
 const HEIGHT = 50
 const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; overflow-wrap: anywhere; padding: 2px 4px;
   font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
@@ -37,7 +38,10 @@ app.registerExtension({
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
-      if (output?.text?.[0]) node.sliderSays(output.text[0])
+      const text = output?.text?.[0]
+      if (!text) return
+      node.sliderSays(text)
+      if (node.comfyClass === SAVE && text.startsWith("Saved")) app.reloadNodeDefs?.() // so that loaders list the new file
     }
   },
 })

@@ -19,6 +19,9 @@ SEEN = """() => {
 SAVED_AS = """async () => {
     const node = window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA'), {output} = await window.app.graphToPrompt();
     return [node.widgets.find(w => w.name === 'name')._displayValue, output[node.id].inputs.name]; }"""
+LISTED = """file => [...window.LiteGraph.createNode('LoraLoaderModelOnly')
+    .widgets.find(w => w.name === 'lora_name').options.values]
+    .includes(file)"""
 HIDDEN = "verdict => verdict.scrollHeight - verdict.clientHeight"
 
 
@@ -40,6 +43,7 @@ def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server:
     harness.screenshot(page, f"{TEMPLATE}-{kind}-after")
     assert all(node["imgs"] or node["elements"] for node in shown)
     assert (server.base / "models" / "loras" / "sliders" / f"{slider}.safetensors").is_file()
+    page.wait_for_function(LISTED, arg=f"sliders/{slider}.safetensors", timeout=20_000)  # without a key pressed
     assert page.locator(".slider-live .verdict").evaluate(HIDDEN) <= 1, "the whole verdict is seen where there is room"
     assert page.evaluate(SEEN)["outside"] == [], "nothing has grown out of the window"
     for event, pale in (("execution_start", 2), ("execution_success", 0)):  # a strip and a live strip
