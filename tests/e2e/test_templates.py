@@ -30,6 +30,7 @@ DOWNLOADED = (
     "slider_qwen_image",
     "slider_sd15_folders",
     "slider_sdxl_folders",
+    "slider_wan_video",
 )
 CONTINUED = "slider_continue_training"
 ACTIVE = "() => window.app.graph._nodes.filter(n => n.mode === 0 && n.type !== 'MarkdownNote').length"

@@ -40,6 +40,8 @@ EXTRAS = (
     "nodes_model_advanced",
     "nodes_preview_any",
     "nodes_edit_model",
+    "nodes_hunyuan",
+    "nodes_video",
 )
 
 
