@@ -31,7 +31,7 @@ function hint(widget, text) {
 }
 
 app.registerExtension({
-  name: "slider_lora.hints",
+  name: "sliderlora.hints",
   beforeRegisterNodeDef(_nodeType, { name, category, input }) {
     if (category?.startsWith("Slider/")) hints.set(name, hintsOf(input))
   },
