@@ -31,13 +31,15 @@ def video_vae() -> Any:
     import comfy.ldm.wan.vae
     import comfy.sd
 
-    plain = comfy.ldm.wan.vae.WanVAE(dim=8, z_dim=16)
+    plain = comfy.ldm.wan.vae.WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])  # as released
     generator = torch.Generator().manual_seed(0)
     state = {}
     for key, value in plain.state_dict().items():
         noise = torch.randn(value.shape, generator=generator) * 0.05
         state[key] = torch.ones(value.shape) if key.endswith("gamma") else noise
-    return comfy.sd.VAE(sd=state)
+    vae = comfy.sd.VAE(sd=state)
+    assert vae.first_stage_model.state_dict().keys() == state.keys(), "no weight is left as memory was"
+    return vae
 
 
 @pytest.fixture
@@ -111,7 +113,9 @@ def test_the_node_shows_the_strip_moving_and_films_for_the_scrubber(video, run_g
     for place, frame in enumerate(sweep["rows"][0]["frames"]):
         film = np.asarray(Image.open(comfy / "temp" / frame["filename"]).convert("RGB"), dtype=np.float32) / 255
         tiles = film.reshape(3, SIDE, 3, SIDE, 3).swapaxes(1, 2).reshape(FRAMES, SIDE, SIDE, 3)
-        assert np.abs(tiles - clips[place].numpy()).mean() < 0.03, "lossy, and the same frames"
+        apart = np.abs(tiles[:, None] - clips.flatten(0, 1).numpy()).mean(axis=(2, 3, 4))  # from all frames of all clips
+        own = apart[:, place * FRAMES : (place + 1) * FRAMES].diagonal()
+        assert (own <= apart.min(axis=1) + 1e-3).all(), "lossy, and the same frames"
 
 
 def test_stock_video_nodes_take_the_strip_and_one_strengths_clip(video, run_graph, comfy: Path, extra_nodes) -> None:
