@@ -13,7 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..slider_core.config.checks import SliderError, need, shown
 from ..slider_core.config.regular_files import inside
 from ..slider_core.use.plot_grids import draw_entries
-from ..slider_core.use.plot_video import over_time
+from ..slider_core.use.plot_video import length_of, over_time
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
@@ -123,7 +123,7 @@ def drawn(
 ) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
     labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    strip = over_time(lambda at: draw_entries(at(images), labels, name), images.shape[1] if images.ndim == 5 else 1, fps)
+    strip = over_time(lambda at: draw_entries(at(images), labels, name), length_of(images), fps)
     grid = as_image(strip.still)
     summary = f"{library.summary(strength)} {how}"
     preview = moving_preview(strip) if strip.moving else ui.PreviewImage(grid, cls=cls)

@@ -193,7 +193,6 @@ class BallsBackend(TinyBackend):
 
     name = "balls"
     image_step = PATCH
-    few_steps = 0
     resolution = SIZE
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None) -> None:

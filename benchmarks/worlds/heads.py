@@ -178,7 +178,6 @@ class HeadsBackend(TinyBackend):
 
     name = "heads"
     image_step = PATCH
-    few_steps = 0
     resolution = SIZE
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None) -> None:

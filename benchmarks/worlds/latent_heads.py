@@ -170,7 +170,6 @@ class LatentHeadsBackend(TinyBackend):
 
     name = "latent heads"
     image_step = 2 * FACTOR
-    few_steps = 0
     resolution = SIZE
 
     def __init__(self, weights: dict[str, torch.Tensor] | None = None) -> None:

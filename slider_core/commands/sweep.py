@@ -19,7 +19,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..use.plot_curves import label
 from ..use.plot_grids import draw_entries, draw_strip
-from ..use.plot_video import FPS, Strip, as_bytes, over_time, strip_of
+from ..use.plot_video import FPS, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import SweepResult, figures
@@ -132,7 +132,7 @@ def _write_library(
     files = []
     labels = []
     images = torch.stack([picture for _, _, picture in pictures])
-    length = images.shape[1] if images.ndim == 5 else 1
+    length = length_of(images)
     for (place, seed, _), picture in zip(pictures, images if length == 1 else as_bytes(images), strict=True):
         entry = library.entries[place]
         plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]

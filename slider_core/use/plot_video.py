@@ -62,6 +62,11 @@ def middle(images: torch.Tensor) -> torch.Tensor:
     return images[:, images.shape[1] // 2] if images.ndim == 5 else images
 
 
+def length_of(images: torch.Tensor) -> int:
+    """Frames of clips (N, T, 3, H, W); of images 1."""
+    return images.shape[1] if images.ndim == 5 else 1
+
+
 def as_bytes(clips: torch.Tensor) -> torch.Tensor:
     """Clips in [0, 1] as uint8 on the CPU, one after another: long ones are large."""
     return torch.stack([(clip.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8) for clip in clips])

@@ -27,7 +27,7 @@ from ..lora.calibration import Units
 from ..lora.slider_file import Slider
 from .plot_curves import label
 from .plot_grids import BAND
-from .plot_video import MOST_WEBP, Film, Strip, animated, strip_of
+from .plot_video import MOST_WEBP, Film, Strip, animated, evenly, strip_of
 from .sweep import SweepResult
 
 MOST_FRAMES = 64  # of one row, where a scrubber shows them
@@ -52,9 +52,7 @@ class ShownSweep:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
         strengths = self.result.spec.strengths
         rising = list(map(strengths.index, sorted(set(strengths))))
-        if len(rising) <= MOST_FRAMES:
-            return rising
-        return [rising[round(i * (len(rising) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
+        return [rising[place] for place in evenly(len(rising), MOST_FRAMES)]
 
     def frames(self) -> torch.Tensor:
         """(rows, strengths, 3, H, W): the pictures that a scrubber shows."""

@@ -17,7 +17,7 @@ from PIL import Image
 from ..config.checks import SliderError, need
 from ..config.sweep import parse_strengths
 from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
-from ..use.plot_video import Clips, Strip, as_bytes, over_time, strip_of
+from ..use.plot_video import Clips, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
 from ..use.sweep import sweep_library
@@ -42,9 +42,9 @@ class LivePreview:
         if self.library is not None:
             library = self.library
             images_of = self.entry_images(library, sampler)
-            return over_time(lambda at: self._validation(library, list(map(at, images_of))), _length(images_of[0]), fps)
+            return over_time(lambda at: self._validation(library, list(map(at, images_of))), length_of(images_of[0]), fps)
         images = self.images(sampler)
-        if _length(images) > 1:
+        if length_of(images) > 1:
             return strip_of(Clips(as_bytes(images)[None], fps), self.strengths, [])
         cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
         return Strip(draw_strip(images[None], self.strengths, [], "", cell))
@@ -75,11 +75,6 @@ class LivePreview:
             else:
                 single.append((entry.name, entry.strength, images[0]))
         return draw_validation(rows, self.strengths, single)
-
-
-def _length(images: torch.Tensor) -> int:
-    """Frames of clips (N, T, 3, H, W); of images 1."""
-    return images.shape[1] if images.ndim == 5 else 1
 
 
 def checked_size(library: PromptLibrary, strengths: int) -> None:
