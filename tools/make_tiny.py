@@ -1,6 +1,6 @@
-"""Make slider_core/with_tiny/tiny.safetensors: train the embedded model on renders of the world. Reproducible on a CPU.
+"""Make benchmarks/worlds/first_faces.safetensors: train the embedded model on renders of the world. Reproducible on a CPU.
 
-The shipped file grew in three runs, about two hours of one core in all:
+That file grew in three runs, about two hours of one core in all:
 
     more="--batch 32 --lr 1e-3 --sigma-centre 0.6 --focus 0.25"
     python tools/make_tiny.py --window 8 --out build/tiny-1.safetensors
@@ -14,6 +14,7 @@ The loss is that of the velocity (error of x0 / sigma^2), held down below sigma 
 that are already right.
 The network sees captions that name skin and background only, so mouth, eyes, size and place are what sliders teach it to steer.
 Words for some of those came later, by tools/make_tiny_words.py, and with them longer tables: the runs above now give a sibling.
+Last, tools/make_tiny_whole.py taught it to end in whole mouths, into the slider_core/with_tiny/tiny.safetensors that is shipped.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--stop", type=int, help="end at this step of the schedule")
     parser.add_argument("--focus", type=float, default=MIN_SIGMA, help="see above")
     parser.add_argument("--init", type=Path, help="weights to go on from")
-    parser.add_argument("--out", type=Path, default=ROOT / "slider_core" / "with_tiny" / "tiny.safetensors")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "worlds" / "first_faces.safetensors")
     args = parser.parse_args()
     model, loss = train(args)
     chosen = {k: v for k, v in vars(args).items() if k not in ("out", "init")}

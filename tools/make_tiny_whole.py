@@ -1,20 +1,19 @@
-"""Teach the embedded model to end in whole mouths, without a new layer. Tried, not shipped (docs/benchmarks.md): the result is
-benchmarks/worlds/whole_faces.safetensors.
+"""Teach the embedded model to end in whole mouths, without a new layer: slider_core/with_tiny/tiny.safetensors.
 
-    export OMP_NUM_THREADS=1
+    export OMP_NUM_THREADS=1 first=benchmarks/worlds/first_faces.safetensors
     python tools/make_tiny_whole.py --out build/whole-1.safetensors
     python tools/make_tiny_whole.py --init build/whole-1.safetensors --steps 500 --seed 1 \\
         --drawings 1000 --drawings-seed 78 --worst 0.4 --out build/whole-2.safetensors
     python tools/make_tiny_whole.py --init build/whole-1.safetensors --steps 800 --seed 1 --lr 6e-4 \\
-        --before slider_core/with_tiny/tiny.safetensors --out build/whole-3.safetensors
+        --before $first --out build/whole-3.safetensors
     python tools/make_tiny_whole.py --mean build/whole-[123].safetensors --out build/whole-mean.safetensors
     python tools/make_tiny_whole.py --init build/whole-mean.safetensors --moved 0.5 --steps 500 --seed 5 --drawings 400 \\
-        --before slider_core/with_tiny/tiny.safetensors --out build/whole_faces.safetensors
-    python tools/make_tiny_whole.py --measure --init build/whole_faces.safetensors
+        --before $first --out slider_core/with_tiny/tiny.safetensors
+    python tools/make_tiny_whole.py --measure --init slider_core/with_tiny/tiny.safetensors
 
-It begins with the shipped weights (SHA-256 from 364c4b21a180).
-Drawn from noise, that model breaks some mouths: one side smiles, the other does not. No rendered picture has such a mouth, so no
-training on renders says what to do with it. Here the model sees its own drawings at low noise, and is asked for the nearest whole
+It begins with what make_tiny.py and make_tiny_words.py made (SHA-256 from 364c4b21a180). Drawn from noise, that model breaks
+some mouths: one side smiles, the other does not. No rendered picture has such a mouth, so no training on renders says what to do
+with it. Here the model sees its own drawings at low noise, and is asked for the nearest whole
 face. Half of each batch are renders: below TEACH as make_tiny.py has them, above it with the answer of the model as it was
 (`--before`), so that what high noise decides, which is where a slider acts, stays. `--moved` renders keep known to it what a
 training moves. Words and what reads them are frozen.
@@ -45,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 from slider_core.objective.noising import shifted  # noqa: E402
 from slider_core.with_tiny.faces import Face, measure, mouth_place, render, sample_faces  # noqa: E402
-from slider_core.with_tiny.model import MIN_SIGMA, WEIGHTS, TinyBackend, load_weights, tokenize  # noqa: E402
+from slider_core.with_tiny.model import MIN_SIGMA, TinyBackend, load_weights, tokenize  # noqa: E402
 from slider_core.with_tiny.model_sweep import held_out_caption  # noqa: E402
 
 FOCUS, CENTRE, SPREAD = 0.25, 0.2, 1.1  # of the loss and the noise levels of renders: see make_tiny.py
@@ -53,6 +52,7 @@ TOP, TEACH = 0.45, 0.45  # own drawings are noised up to here; above, renders ar
 OWN_STEPS = (16, 16, 8, 6)  # Euler steps that the own drawings are made in, a part of them each
 MOUTHS = [bend / 40 for bend in range(-52, 53)]  # of the whole faces that a drawing is compared with
 PART, WHOLE, HELD_OUT = 8, 0.06, 64  # pictures drawn in one call; root mean square that a whole mouth lies within; seeds
+FIRST = ROOT / "benchmarks" / "worlds" / "first_faces.safetensors"
 FAR = 4  # pixels, a sixteenth of the side
 FROZEN = ("said", "attn2.to_k", "attn2.to_v")  # what hears words
 
@@ -219,7 +219,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--moved", type=float, default=0.0, help="share of the renders that is moved by up to 4 pixels")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init", type=Path, default=WEIGHTS)
+    parser.add_argument("--init", type=Path, default=FIRST)
     parser.add_argument("--before", type=Path, help="the model that makes the drawings and answers at high noise; else --init")
     parser.add_argument("--mean", type=Path, nargs="+", help="train nothing: write the mean of these weights")
     parser.add_argument("--measure", action="store_true", help="train nothing, write nothing: measure --init")

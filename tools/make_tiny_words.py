@@ -2,7 +2,7 @@
 
     python tools/make_tiny_words.py
 
-Everything in with_tiny/tiny.safetensors is frozen. What is learned is new: the embeddings of the new words (textual inversion,
+Everything that make_tiny.py made is frozen. What is learned is new: the embeddings of the new words (textual inversion,
 Gal et al. 2022) and, because those alone could not bend a mouth (a gap of 0.0 after 1500 steps, and 0.35 on the eyes), what each
 word adds to the modulation of every block (adaLN, Peebles and Xie 2023, "DiT"). A word is told from all others by a unit
 
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=12, help="of a step, each with its opposite")
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", type=Path, default=ROOT / "slider_core" / "with_tiny" / "tiny.safetensors")
+    parser.add_argument("--weights", type=Path, default=ROOT / "benchmarks" / "worlds" / "first_faces.safetensors")
     parser.add_argument("--out", type=Path, help="the file of the weights unless given")
     args = parser.parse_args()
     out, known = args.out or args.weights, load_file(args.weights)
