@@ -33,7 +33,7 @@ IMAGES = ROOT / "docs" / "images"
 STRIP, CELL, GAP, EACH_WAY = "strip.png", 128, 6, 5  # 5 x 5 pictures at the lower right of the strip, a gap behind and below each
 WHITE, INK, ACCENT = (255, 255, 255), (28, 28, 32), (23, 105, 214)
 ICON, BANNER = (400, 400), (1260, 540)
-FACE, HANDLE = 4, 100  # the row of the strip that is shown; where the icon's handle sits, at twice its size
+FACE, HANDLE = 2, 100  # the row of the strip that is shown; where the icon's handle sits, at twice its size
 
 
 def cell(strip: Image.Image, row: int, column: int, side: int, cut: int = 0) -> Image.Image:
