@@ -71,6 +71,83 @@ def test_portraits_of_different_people_are_no_pairs() -> None:
     assert line_up(people[0], [5 - 3 * p + 0.2 * torch.randn(1, 16, 16, generator=generator) for p in people[0]])
 
 
+Person = dict[str, torch.Tensor]
+
+
+def people(count: int, generator: torch.Generator) -> list[Person]:
+    """What portraits are drawn in: bright background, dark hair, a skin between, and spots of their own."""
+    some = []
+    for _ in range(count):
+        background, skin, hair = torch.tensor([0.85, 0.5, 0.1]) + 0.1 * torch.rand(3, generator=generator)
+        spots = 0.25 * torch.rand(3, 19, 14, generator=generator) * (torch.rand(19, 14, generator=generator) > 0.8)
+        some.append({"background": background, "skin": skin, "hair": hair, "spots": spots})
+    return some
+
+
+def portrait(person: Person, mouth: int) -> torch.Tensor:
+    """(3, 24, 24): everybody stands in the same place."""
+    picture = person["background"].expand(3, 24, 24).clone()
+    picture[:, 3:22, 5:19] = person["skin"] + person["spots"]
+    picture[:, 3:8, 5:19] = person["hair"]
+    picture[:, 17 : 17 + mouth, 9:15] = 0
+    return picture
+
+
+WHOLE = {
+    "as it is": lambda picture: picture,
+    "dim": lambda picture: 0.35 * picture,
+    "inverted": lambda picture: 1 - picture,
+    "grey": lambda picture: picture.mean(dim=0, keepdim=True).expand(3, -1, -1),
+    "blue": lambda picture: picture * torch.tensor([0.5, 0.7, 1.0])[:, None, None],
+}
+
+
+@pytest.mark.parametrize("count", [6, 12])
+def test_portraits_in_one_place_are_pairs_only_of_one_person(count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    taken = dict.fromkeys(WHOLE, 0)
+    wrongly = others_agree = 0
+    for _ in range(20):
+        positives = people(count, generator)
+        shown = [portrait(person, 3) for person in positives]
+        for others in (people(count, generator), [*positives[1:], positives[0]]):
+            negatives = [portrait(person, 1) for person in others]
+            wrongly += line_up(shown, negatives)
+            others_agree += outlines_agree(shown[0], negatives[0]) >= 0.85
+        for name, whole in WHOLE.items():
+            taken[name] += line_up(shown, [whole(portrait(person, 1)) for person in positives])
+    assert others_agree > 0, "the outlines of any two may be very alike"
+    assert wrongly == 0
+    assert taken == dict.fromkeys(WHOLE, 20)
+
+
+def test_images_of_one_scene_are_pairs_in_any_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scene = portrait(people(1, generator)[0], 3)
+    levels = (1.0, 0.9, 0.8, 0.7)
+    sides = [
+        [level * scene + 1e-3 * torch.randn(3, 24, 24, generator=generator) for level in side] for side in (levels, levels[::-1])
+    ]
+    assert line_up(*sides)
+
+
+def test_one_image_for_all_of_the_other_side() -> None:
+    """Nobody else could be the partner: only its edits are pairs."""
+    generator = torch.Generator().manual_seed(0)
+    person, *others = people(5, generator)
+    one = [portrait(person, 1)] * 4
+    assert line_up([WHOLE[name](portrait(person, 2)) for name in ("dim", "inverted", "grey", "blue")], one)
+    assert not line_up([portrait(other, 2).roll(shift, dims=2) for shift, other in enumerate(others)], one)
+
+
+def test_a_pair_that_comes_twice_counts_once() -> None:
+    """Three portraits of other people which by chance agree a little more as they lie: as often as one likes."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        sides = [[portrait(person, 2) for person in people(3, generator)] for _ in range(2)]
+        assert line_up(*(side * 4 for side in sides)) == line_up(*sides)
+
+
 def test_an_image_alone_of_its_shape_says_nothing() -> None:
     """Three pairs of three shapes, partners unlike: each finds its partner, for there is no other."""
     generator = torch.Generator().manual_seed(0)
