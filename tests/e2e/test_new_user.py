@@ -14,7 +14,7 @@ from products import FULL
 from rings import find_chromium
 
 LIMIT_S, MORE_STEPS = 400.0, 100_000
-STEPS = 0 if FULL else 40  # 0: until it is ready, after 180
+STEPS = 0 if FULL else 40  # 0: until it is ready, after 150
 FACE = "a face with tan skin on a teal background"
 PAIRS = harness.ROOT / "demo_pairs" / "smile"
 SET = """([kind, name, value]) => {
