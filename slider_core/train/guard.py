@@ -20,6 +20,7 @@ KEEP_EVERY = 10  # steps
 LEAST = 5  # losses to judge another one by
 SUSPECT, EXPLODED = 10.0, 1000.0  # times the greatest loss up to the last good state
 BURNT = -0.5  # explained share of a slider that its rate has burnt, if it is not set right at once
+MOST_BEGUN = 6  # how often a training begins anew at a lower rate before it is not the rate that is to blame
 EXPLODED_READING = 30.0  # times the error of the base model, and of the worst reading before
 
 
@@ -33,6 +34,7 @@ class Guard:
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
         self.begin: dict[str, Any] | None = None  # the state before the first step, where that was made here
+        self.begun = 0  # how often the training went back there
         self.first = 0  # losses before this one are of another objective
 
     @property

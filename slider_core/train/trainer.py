@@ -27,7 +27,7 @@ from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
 from .drawn import Drawn
-from .guard import BURNT, KEEP_EVERY, Guard, NotFiniteError, lacks_reading, undone
+from .guard import BURNT, KEEP_EVERY, MOST_BEGUN, Guard, NotFiniteError, lacks_reading, undone
 from .interrupts import uninterrupted
 from .learning_rate import UNKNOWN, learning_rate, need_plausible, settles, summed_gradients
 from .memory_fallback import MemoryFallback
@@ -165,13 +165,16 @@ class Trainer:
     def _run_steps(
         self, backend: Backend, until: int, on_step: Callable[[StepReport], bool | None] | None, read_every: int
     ) -> None:
-        start, first = time.monotonic(), self.step
+        start, done = time.monotonic(), 0
         while self.step < until:
             self._settle_rate(backend)
             loss = self._one_step(backend)
+            if loss is None:
+                continue
+            done += 1
             if self._lacks_reading(until, read_every):
                 self._read_progress(backend)
-                if self._begun_anew():
+                if not self.readings[-1].mean > BURNT and self._begun_anew():
                     continue
                 until = until if self.spec.steps else min(until, max(self.step, self.end))
                 if self._guard.exploded_reading([reading.mean for reading in self.readings]):
@@ -180,17 +183,18 @@ class Trainer:
                 self._keep()
             if on_step is None:
                 continue
-            pace = (time.monotonic() - start) / (self.step - first)
+            pace = (time.monotonic() - start) / done
             sides: tuple[float | None, float | None] = self.readings[-1].explained if self.readings else (None, None)
             report = StepReport(self.step, until, loss, *sides, pace * (until - self.step), backend.memory.summary())
             if self.ranks.any(bool(on_step(report))):
                 break
 
     def _begun_anew(self) -> bool:
-        """Whether the rate that the probe has found burns the slider, which is then back at its first step, at a lower one."""
+        """Go back to the first step, at a lower rate, if it was a rate that the probe has found which burnt the slider."""
         begin = self._guard.begin
-        if self.spec.lr or self.probed is None or begin is None or self.readings[-1].mean > BURNT:
+        if self.spec.lr or self.probed is None or begin is None or not self.step or self._guard.begun == MOST_BEGUN:
             return False
+        self._guard.begun += 1
         with uninterrupted():
             self._guard.forget()
             self._load(begin | {"probed": self.probed / LOWER})
@@ -247,7 +251,8 @@ class Trainer:
         self.optimizer = make_optimizer(spec, self.adapter.parameters())
         self.average = Average(self.adapter.parameters(), self.optimizer)
 
-    def _one_step(self, backend: Backend) -> float:
+    def _one_step(self, backend: Backend) -> float | None:
+        """The loss of a step that was made; None where the training begins anew instead."""
         batch = self._batch(self.step)
         fall = None if self.spec.steps else fall_of(self.readings, self.wanted)
         for group in self.optimizer.param_groups:
@@ -263,6 +268,8 @@ class Trainer:
                     self.losses.append(value)
                     self._changing = False
         except NotFiniteError as fault:
+            if self._begun_anew():
+                return None
             raise self._undone(fault.code, str(fault)) from None
         finally:
             if self._changing:  # an optimizer that broke off half way

@@ -8,18 +8,23 @@ import torch
 from core.faults import refused
 from torch import nn
 
+from slider_core.backend import Backend
 from slider_core.config.lora import AdapterSpec, Algorithm
 from slider_core.config.training import Optimizer, Timesteps, TrainSpec
 from slider_core.layers.layer import Target
 from slider_core.layers.select import select
 from slider_core.lora.slider_adapter import Adapter
+from slider_core.objective.batch import Batch
+from slider_core.train.guard import MOST_BEGUN, NotFiniteError
 from slider_core.train.learning_rate import NOISE, PULL, SETTLED, UNKNOWN, noise_rate, probed_rate, settles
 from slider_core.train.progress import Reading
 from slider_core.train.progress_ready import EVERY, LOWER, MOST_LOWERED, lowered
+from slider_core.train.step_report import StepReport
 from slider_core.train.trainer import Trainer
 from slider_core.with_tiny.model import TinyBackend
 
-BURNS = 0.15  # a learning rate
+BURNS, START = 0.15, 0.009  # learning rates
+EXPLODES = 12  # finished steps
 GAINS = (1e-2, 12.0, 50.0, 1000.0)  # displacement per unit of the rate, in units of what is wanted
 
 
@@ -75,6 +80,49 @@ def test_a_found_rate_that_burns_begins_anew_at_a_lower_one(backend: TinyBackend
     gentle.run(backend, EVERY)
     for one, other in zip(burning.adapter.parameters(), gentle.adapter.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+class Explodes(Trainer):
+    """The loss of one step is not finite at a rate above `most`."""
+
+    most = 0.0
+
+    def __init__(self, like: Trainer) -> None:
+        super().__init__(like.adapter, like.samples, like.spec)
+        self.probed = START
+        self.tried: list[float] = []
+
+    def _gradients(self, backend: Backend, batch: Batch) -> float:
+        if self.step == EXPLODES and self.rate > self.most:
+            self.tried.append(self.rate)
+            raise NotFiniteError("The loss is nan", "training.not_finite")
+        return super()._gradients(backend, batch)
+
+
+@pytest.mark.parametrize("part", [EXPLODES - 1, EVERY])  # a part of the run before that step, or none
+def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_one(
+    backend: TinyBackend, trainer, part: int
+) -> None:
+    one, gentle = Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0))), trainer(TrainSpec(steps=EVERY, lr=0.0))
+    one.most = START / LOWER / 2
+    reports: list[StepReport] = []
+    for until in (part, EVERY):
+        one.run(backend, until, reports.append)
+    assert one.tried == pytest.approx([START, START / LOWER])
+    assert one.step == len(one.losses) == reports[-1].step == EVERY
+    assert all(report.seconds_left >= 0 for report in reports)
+    gentle.probed = START / LOWER / LOWER
+    gentle.run(backend, EVERY)
+    for a, b in zip(one.adapter.parameters(), gentle.adapter.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_loss_that_no_rate_mends_ends_in_an_error(backend: TinyBackend, trainer) -> None:
+    one = Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0)))
+    with refused("training.not_finite", "learning rate"):
+        one.run(backend, EVERY)
+    assert len(one.tried) == MOST_BEGUN + 1
+    assert one.step < EXPLODES
 
 
 @pytest.mark.parametrize(
