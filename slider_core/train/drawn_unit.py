@@ -2,7 +2,8 @@
 
 Both ends are drawn (drawn.py) at one strength after another until they lie as far apart, where the two images of a pair differ,
 as the images do. No further than pictures answer to more strength, than the change is mostly the pair's own, and than the rest
-of the picture allows. On sliders of the worlds for tuning this came nearer to the images' effect than the strength that
+of the picture allows: neither much harder than the images nor so soft that something fades away (small balls did, of the world of
+clips: docs/video-and-edit.md). On sliders of the worlds for tuning this came nearer to the images' effect than the strength that
 explains the images best, which leaves small parts at a tenth of it (docs/benchmarks-worlds.md).
 
 Cost: mostly three to five strengths of `Drawing`, 32 samples each.
@@ -17,7 +18,7 @@ from .drawn import OWN, Drawing, Drawn
 NEAR = 0.1  # of the images
 TRIES, STRETCH = 4, 4.0  # strengths that are tried, and how many times the last one at most
 FARTHEST = 2.0  # distances of the images that the whole pictures may lie apart
-HARDEST = 1.4  # times the contrast of the images
+SOFTEST, HARDEST = 0.8, 1.4  # times the contrast of the images; softer pictures must gain contrast
 GROWS = 0.3  # of the growth in proportion, that more strength must bring
 BEYOND, EVEN = (1.5, 2.0, 3.0), 0.5  # times strength 1; and of the growth in proportion, that a useful strength brings
 
@@ -48,7 +49,9 @@ def _is_worth_it(before: Drawn, after: Drawn, factor: float) -> bool:
     if before.length is None or after.length is None or after.distance is None or after.share is None:
         return False
     grown = after.length - before.length >= GROWS * (factor - 1) * before.length
-    return grown and after.share >= OWN * after.length and after.distance <= (1 + NEAR) * FARTHEST and after.contrast <= HARDEST
+    own = after.share >= OWN * after.length and after.distance <= (1 + NEAR) * FARTHEST
+    soft = after.contrast < SOFTEST and after.contrast - before.contrast < GROWS * (factor - 1) * before.contrast
+    return grown and own and not soft and after.contrast <= HARDEST
 
 
 def useful_end(drawing: Drawing, at_1: Drawn) -> float:

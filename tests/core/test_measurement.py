@@ -148,3 +148,28 @@ def test_any_slider_is_measured_by_pictures_too(linear_backend, monkeypatch, len
         assert (found.drawn, found.minus.end) == pytest.approx((1.0, 3 * unit), rel=0.02)
     one_way = measure_any(model, adapter, samples, one_way=True)
     assert (one_way.unit, one_way.minus) == (pytest.approx(4.0, rel=0.02), None)
+
+
+class Recorded:
+    """A `Drawing` whose pictures are as long as their strength, at most 1, and as hard as `contrast` says."""
+
+    def __init__(self, contrast) -> None:
+        self.contrast = contrast
+
+    def at(self, strength: float) -> Drawn:
+        length = min(1.0, strength)
+        return Drawn(length, length, self.contrast(strength), strength, length)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "unit"),
+    [
+        (lambda strength: 0.7 + 0.05 * strength, 0.5),  # something has faded away, and more strength does not bring it back
+        (lambda _strength: 0.9, 1.0),
+        (lambda strength: strength, 1.0),  # the two ends are all the contrast there is
+        (lambda strength: 3 * strength, 0.5),
+    ],
+)
+def test_no_strength_is_turned_up_to_pictures_that_are_harder_or_softer_than_the_images(contrast, unit: float) -> None:
+    drawing = Recorded(contrast)
+    assert turned_to_images(drawing, drawing.at(0.5), 8.0).strength == pytest.approx(unit)
