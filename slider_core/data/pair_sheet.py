@@ -1,4 +1,7 @@
-"""Pairs and what the doctor says of them as a picture: one row per pair with negative, positive, and what differs."""
+"""Pairs and what the doctor says of them as a picture: a row for each pair, its negative, its positive and what differs.
+
+The text stands below the pictures and is large: a node shows the sheet at a third to a half of its size.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from .pair_check import PairFigures, PairImages, luma, plain
 from .pair_doctor import Finding, PairsReport
 
 PAPER = WHITE
+COLUMNS = ("negative", "positive", "what differs")
+TITLE, NAME, TEXT = 34, 26, 24  # sizes of letters
 GREY = (110, 110, 116)
 RED = (196, 40, 36)
 GAP = 10  # pixels
@@ -48,18 +53,24 @@ def _scaled(image_CHW: torch.Tensor, cell: int) -> Image.Image:
 
 
 def _row(images: PairImages, pair: PairFigures, findings: Sequence[Finding], cell: int) -> Image.Image:
-    """Negative, positive, what differs (the rest faded), and what is to be said of them."""
+    """Negative, positive, what differs (the rest faded), and below what is to be said of them."""
     negative = images.negative.detach().float().cpu().clamp(0, 1)
     positive = images.positive.detach().float().cpu().clamp(0, 1)
     differing = torch.where(pair.mask, positive, 0.84 + 0.16 * luma(positive))
-    parts: list[Line] = [(pair.name, 16, INK), (f"{pair.share:.1%} differs", 13, GREY)]
-    parts += [(finding.short, 13, RED) for finding in findings[:5]]
+    parts: list[Line] = [(f"{pair.name}: {pair.share:.1%} differs", NAME, INK)]
+    parts += [(finding.short, TEXT, RED) for finding in findings[:5]]
     cells = [_scaled(image, cell) for image in (negative, positive, differing)]
-    cells.append(_written(parts, 2 * cell))
-    row = Image.new("RGB", (5 * cell + 3 * GAP, max(picture.height for picture in cells)), PAPER)
+    text = _written(parts, _width(cell))
+    top = max(picture.height for picture in cells)
+    row = Image.new("RGB", (_width(cell), top + text.height), PAPER)
     for i, picture in enumerate(cells):
         row.paste(picture, (i * (cell + GAP), 0))
+    row.paste(text, (0, top))
     return row
+
+
+def _width(cell: int) -> int:
+    return len(COLUMNS) * cell + (len(COLUMNS) - 1) * GAP
 
 
 def _heading(report: PairsReport, shown: int) -> list[Line]:
@@ -71,22 +82,22 @@ def _heading(report: PairsReport, shown: int) -> list[Line]:
         line += f" {counted(len(report.findings), 'finding')}."
     else:
         line += f" {report.lines()[0] if report.pairs else 'Nothing to examine.'}"
-    heading: list[Line] = [("Pair doctor", 22, INK), (line, 14, GREY)]
-    heading += [(finding.text, 14, RED) for finding in report.of(None)]
+    heading: list[Line] = [("Pair doctor", TITLE, INK), (line, TEXT, GREY)]
+    heading += [(finding.text, TEXT, RED) for finding in report.of(None)]
     return heading
 
 
-def contact_sheet(images: Sequence[PairImages], report: PairsReport, cell: int = 160, most: int = 24) -> Image.Image:
+def contact_sheet(images: Sequence[PairImages], report: PairsReport, cell: int = 170, most: int = 24) -> Image.Image:
     """A picture of the report, RGB on white, with a row for each pair.
 
     `images` as they were examined, `cell` in pixels. Of more than `most` pairs those with findings come first.
     """
-    width = 5 * cell + 3 * GAP
+    width = _width(cell)
     worst_first = sorted(range(len(images)), key=lambda i: not report.of(report.pairs[i].name))
     shown = sorted(worst_first[:most])
-    columns = Image.new("RGB", (width, 18), PAPER)
-    for i, title in enumerate(("negative", "positive", "what differs")):
-        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), title, GREY, font(13))
+    columns = Image.new("RGB", (width, round(1.3 * TEXT)), PAPER)
+    for i, title in enumerate(COLUMNS):
+        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), title, GREY, font(TEXT))
     blocks = [_written(_heading(report, len(shown)), width), columns]
     for i in shown:
         pair = report.pairs[i]

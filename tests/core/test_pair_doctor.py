@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures
 from slider_core.data.pair_doctor import Kind, PairsReport, examine
-from slider_core.data.pair_sheet import contact_sheet
+from slider_core.data.pair_sheet import RED, TEXT, contact_sheet
 from slider_core.with_tiny.faces import CLASSES, render, sample_faces
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"
@@ -334,10 +334,9 @@ def test_nothing_reads_a_global_generator_or_changes_the_pictures() -> None:
 # the contact sheet
 
 
-def red(sheet: Image.Image, cell: int = 160) -> int:
-    """Red pixels right of the pictures."""
-    pixels = np.asarray(sheet).astype(int)[:, 3 * (cell + 10) + 20 :]
-    return int((np.abs(pixels - (196, 40, 36)).sum(-1) < 30).sum())
+def red(sheet: Image.Image) -> int:
+    """Pixels of the red in which findings are written; no drawn face has it."""
+    return int((np.asarray(sheet) == RED).all(-1).sum())
 
 
 def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
@@ -348,8 +347,9 @@ def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
     sheet = contact_sheet(pairs, examine(pairs), cell=cell)
     assert sheet.mode == "RGB"
     assert sheet.getpixel((0, 0)) == sheet.getpixel((sheet.width - 1, sheet.height - 1)) == WHITE
-    middle = sheet.height - 3 * gap - cell // 2
     left = [2 * gap + i * (cell + gap) for i in range(3)]
+    negative = [y for y in range(sheet.height) if sheet.getpixel((left[0] + cell // 2, y)) == (51, 51, 51)]
+    middle = negative[cell // 2]
     assert [sheet.getpixel((x + cell // 2, middle)) for x in left] == [(51, 51, 51), (255, 51, 51), (255, 51, 51)]
     assert [min(sheet.getpixel((x + 6, middle))) for x in left[:2]] == [51, 51]
     assert min(sheet.getpixel((left[2] + 6, middle))) > 200
@@ -359,6 +359,13 @@ def test_of_many_pairs_those_with_findings_are_shown() -> None:
     pairs = [replace(p, name=str(i)) for i, p in enumerate(smiles(20, attribute="skin"))]
     pairs[18:] = [replace(p, positive_caption="other") for p in pairs[18:]]
     report = examine(pairs)
-    sheet = contact_sheet(pairs, report, cell=64, most=4)
-    assert sheet.height < 6 * 110
-    assert red(sheet, 64) > 100
+    sheet = contact_sheet(pairs, report, most=4)
+    assert sheet.height < 6 * 300
+    assert red(sheet) > 100
+    assert not red(contact_sheet(pairs[:4], examine(pairs[:4])))
+
+
+def test_the_letters_can_be_read_in_a_node() -> None:
+    """In the 250 pixels that a list in a node is wide."""
+    pairs = smiles(2)
+    assert TEXT * 250 / contact_sheet(pairs, examine(pairs)).width > 10
