@@ -30,6 +30,7 @@ from ..slider_core.data.folder_files import (
     move_files,
     need_flat,
     put_back,
+    rename_folder,
     side_folder,
 )
 from ..slider_core.data.pairs_report import examined
@@ -127,6 +128,21 @@ def moved(request: object) -> dict[str, Any]:
     return {"moved": done, "listing": listing(name)}
 
 
+def renamed(request: object) -> dict[str, Any]:
+    """Give the folder of {"folder": choice, "name": name} that name. Gives its choice, and the pairs as they are now."""
+    form = 'The request needs {"folder": name, "name": its new name}.'
+    choice, name = (request.get(key) for key in ("folder", "name")) if isinstance(request, dict) else (None, None)
+    if not (isinstance(choice, str) and isinstance(name, str)):
+        raise SliderError(form, "edit.request")
+    with MOVING:
+        place = editable(choice)
+        folder = (Path(choice).parent / name.strip()).as_posix()
+        others = {other.lower() for other in choices() if other != choice}
+        need(folder.lower() not in others, f"{name} is there already. Choose another name.", "rename.taken")
+        rename_folder(place, name.strip())
+    return {"folder": folder, "listing": listing(folder)}
+
+
 def _answering(work: Callable[..., dict[str, Any]], asked: Callable[[web.Request], Awaitable[tuple[Any, ...]]]) -> Handler:
     """A handler that does `work` beside the event loop, and answers a fault of the user's with its message."""
 
@@ -161,7 +177,9 @@ async def _json(request: web.Request) -> tuple[object]:
 
 
 def add_dataset_routes(server: PromptServer) -> None:
-    """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`."""
+    """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`.
+    POST .../rename: `renamed`."""
     server.routes.get(PREFIX)(_answering(listing, _folder))
     server.routes.get(f"{PREFIX}/findings")(_answering(findings, _folder_asked))
     server.routes.post(f"{PREFIX}/move")(_answering(moved, _json))
+    server.routes.post(f"{PREFIX}/rename")(_answering(renamed, _json))

@@ -11,11 +11,12 @@ const EMPTY = { listing: {}, table: tableOf({}), editable: false, why: "", words
 let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
- * {element, show(), findings(data), take(side, files), paste}. `server`: list, findings, move, upload, fileUrl, open.
+ * {element, show(), findings(data), take(side, files), paste}. `server`: list, findings, move, rename, upload, fileUrl, open,
+ * changed, renamed.
  * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others.
  */
 export function makePanel(document, server, node) {
-  const state = { ...EMPTY, folder: "", name: "", naming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
+  const state = { ...EMPTY, folder: "", name: "", naming: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
   let asked = 0 // the newest question to the server; answers to older ones are late
   let work = Promise.resolve()
   let pasted = 0
@@ -64,7 +65,7 @@ export function makePanel(document, server, node) {
 
   self.show = () => {
     const folder = node.folder()
-    if (folder !== state.folder) Object.assign(state, { naming: false, undo: [], done: "", faults: [] })
+    if (folder !== state.folder) Object.assign(state, { naming: false, renaming: false, undo: [], done: "", faults: [] })
     const number = ++asked
     return server.list(folder).then((listing) => number === asked && adopt(listing), (fault) => {
       Object.assign(state, EMPTY, { folder, faults: [fault.message] })
@@ -163,11 +164,19 @@ export function makePanel(document, server, node) {
   /** The folder as it is now, chosen in the node. */
   async function settle(folder, done) {
     const listing = await server.list(folder)
-    Object.assign(state, { naming: false, name: "", undo: [], done })
+    Object.assign(state, { naming: false, renaming: false, name: "", undo: [], done })
     adopt(listing)
     node.choose(folder)
     node.mended()
     server.changed(folder, self)
+  }
+
+  async function rename(folder, name) {
+    if (name === nameOf(folder)) return Object.assign(state, { renaming: false, name: "" })
+    state.faults = []
+    const answer = await server.rename(folder, name)
+    await settle(answer.folder, `The set is called ${answer.folder} now.`)
+    server.renamed(folder, answer.folder, self)
   }
 
   self.take = (side, coming) => {
@@ -248,9 +257,17 @@ export function makePanel(document, server, node) {
       }))
     },
     naming() {
-      Object.assign(state, { naming: !state.naming, faults: [], done: "" })
+      Object.assign(state, { naming: !state.naming && !state.renaming, renaming: false, name: "", faults: [], done: "" })
       render()
       if (state.naming) view.focusName()
+    },
+    renaming() {
+      Object.assign(state, { naming: false, renaming: true, name: nameOf(state.folder), faults: [], done: "" })
+      render()
+      view.focusName()
+    },
+    rename() {
+      if (state.renaming) run(() => rename(state.folder, state.name.trim()))
     },
     name(text) {
       state.name = text

@@ -80,9 +80,12 @@ function headOf(document, actions) {
   const title = part(document, "div", { class: "title" })
   const name = part(document, "input", { type: "text", placeholder: "name of your set", "aria-label": "Name of a new set of images", spellcheck: "false" })
   name.addEventListener("input", () => actions.name(name.value))
+  name.addEventListener("keydown", (event) => event.key === "Enter" && actions.rename())
+  const rename = part(document, "button", { type: "button", title: "Give this set another name", on: { click: () => actions.renaming() } }, "rename")
+  const apply = part(document, "button", { type: "button", on: { click: () => actions.rename() } }, "rename")
   const other = part(document, "button", { type: "button", on: { click: () => actions.naming() } })
   const show = (state) => {
-    const fresh = !state.editable || state.naming
+    const fresh = !state.editable || state.naming || state.renaming
     title.hidden = fresh
     name.hidden = !fresh
     if (name.value !== state.name) name.value = state.name
@@ -91,11 +94,15 @@ function headOf(document, actions) {
     title.textContent = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
     title.classList.toggle("finding", alone > 0)
     title.title = state.folder
+    name.setAttribute("aria-label", state.renaming ? `New name of ${state.folder}` : "Name of a new set of images")
+    rename.hidden = fresh
+    apply.hidden = !state.renaming
+    const away = state.naming || state.renaming
     other.hidden = !state.editable
-    other.textContent = state.naming ? "back" : "new set"
-    other.title = state.naming ? `Go on with ${state.folder}` : "Begin another set of images"
+    other.textContent = away ? "back" : "new set"
+    other.title = away ? `Go on with ${state.folder}` : "Begin another set of images"
   }
-  return { element: part(document, "div", { class: "head" }, title, name, other), name, show }
+  return { element: part(document, "div", { class: "head" }, title, name, rename, apply, other), name, show }
 }
 
 function statusOf(document, actions) {

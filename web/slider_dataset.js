@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { bringsFiles, filesOf } from "./dataset_files.mjs"
 import { makePanel, typed } from "./dataset_panel.mjs"
+import { setWidget } from "./set_widget.mjs"
 
 const NODE = "LoadSliderDataset"
 const ROUTE = "/slider_lora/dataset"
@@ -42,6 +43,7 @@ const server = {
   list: (folder) => ask(`?${new URLSearchParams({ folder })}`),
   findings: (folder, wanted) => ask(`/findings?${new URLSearchParams({ folder, asked: wanted ? "1" : "" })}`),
   move: (folder, moves) => ask("/move", { folder, moves }),
+  rename: (folder, name) => ask("/rename", { folder, name }),
   upload,
   fileUrl,
   decode: (file) => createImageBitmap(file),
@@ -49,6 +51,10 @@ const server = {
   /** Other nodes that show the same folder show it anew. */
   changed(folder, but) {
     for (const panel of panels.values()) if (panel !== but && panel.folder() === folder) panel.show()
+  },
+  /** Other nodes that show a folder follow it to its new name. */
+  renamed(folder, name, but) {
+    for (const [node, panel] of panels) if (panel !== but && panel.folder() === folder) choose(node, name)
   },
 }
 
@@ -68,8 +74,7 @@ function setChoices(choices) {
 function choose(node, folder) {
   const widget = widgetOf(node, "folder")
   if (!widget || widget.value === folder) return
-  widget.value = folder
-  widget.callback?.(folder, app.canvas, node)
+  setWidget(app, node, widget, folder)
   node.graph?.setDirtyCanvas(true, true)
   app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
 }
@@ -88,7 +93,6 @@ function add(node) {
   const widget = node.addDOMWidget("pairs", "slider_pairs", panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
   widget.label = "images" // as an App names it
   widget.serialize = false
-  panels.set(node, panel)
   const before = folder?.callback
   if (folder)
     folder.callback = function (value, ...more) {
@@ -148,13 +152,13 @@ app.registerExtension({
     after(node, "onExecuted", (output) => {
       if (output?.slider_dataset?.[0]) panel.findings(output.slider_dataset[0])
     })
+    after(node, "onAdded", () => {
+      panels.set(node, panel)
+      setTimeout(() => panels.has(node) && panel.show()) // a loaded node has its folder only then
+    })
     after(node, "onRemoved", () => {
       panels.delete(node)
     })
-    setTimeout(() => panels.has(node) && panel.show())
-  },
-  loadedGraphNode(node) {
-    panels.get(node)?.show()
   },
   refreshComboInNodes() {
     for (const panel of panels.values()) panel.show()

@@ -5,16 +5,15 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
+import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
 let forget = () => {}
 
-function setWidget(node, name, value) {
+function setNamed(node, name, value) {
   const widget = node.widgets?.find((candidate) => candidate.name === name)
-  if (!widget) return
-  widget.value = value
-  widget.callback?.(value, app.canvas, node)
+  if (widget) setWidget(app, node, widget, value)
 }
 
 /** What a training under an old name can do instead. */
@@ -24,8 +23,8 @@ function choices(node, sentence) {
   const [, stem, number] = name.match(/^(.*?)(?:-(\d+))?$/)
   const run = () => app.queuePrompt(0, 1)
   return [
-    ["restart", () => (setWidget(node, OLD_NAME, "restart"), run())],
-    ["new name", () => (setWidget(node, "name", `${stem}-${Number(number ?? 1) + 1}`), run())],
+    ["restart", () => (setNamed(node, OLD_NAME, "restart"), run())],
+    ["new name", () => (setNamed(node, "name", `${stem}-${Number(number ?? 1) + 1}`), run())],
   ]
 }
 

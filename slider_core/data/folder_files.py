@@ -18,6 +18,7 @@ from .bucket_files import CAPTION_ENDINGS, bucket_files
 from .bucket_spec import Pairing
 from .buckets import ImageSample
 from .buckets_paired import lower_names, match_pairs
+from .dataset import sides_named
 
 SIDES = ("positive", "negative", "neutral")
 REMOVED = "removed"
@@ -213,6 +214,20 @@ def move_files(folder: Path, moves: Sequence[Move]) -> list[Move]:
             done.append((between, place))
     files = list(steps.items())[: len(moves)]
     return [(place_of(folder, file), place_of(folder, place)) for file, place in files]
+
+
+def rename_folder(folder: Path, name: str) -> Path:
+    """Give a dataset's folder another name, in the place where it lies. SliderError for a name that is taken, or is a side's."""
+    check_file_name(name, "The new name")
+    plain = name.isprintable() and not name.startswith(".") and name.lower() not in (*SIDES, REMOVED) and not sides_named([name])
+    need(plain, f'"{name}" cannot be the name of a set of images. Use another.', "rename.name")
+    place = folder.with_name(name)
+    free = not os.path.lexists(place) or place.samefile(folder)  # the same in other letters
+    need(free, f"{name} is there already. Choose another name.", "rename.taken")
+    with _all_or_none() as done:
+        folder.rename(place)
+        done.append((folder, place))
+    return place
 
 
 def put_back(folder: Path) -> None:

@@ -7,7 +7,7 @@ from core.faults import refused
 from core.test_dataset import BLUE, RED, put, sides
 
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.folder_files import folder_rows, move_files, need_flat, put_back
+from slider_core.data.folder_files import folder_rows, move_files, need_flat, put_back, rename_folder
 from slider_core.data.pairs_report import examined
 
 
@@ -127,6 +127,28 @@ def test_a_disk_that_fails_in_the_middle_leaves_all_as_it_was(tmp_path: Path, mo
     put_back(root)
     assert sorted(contents(root).values()) == sorted(before.values()), "no image is lost"
     assert not any(".moving" in name for name in contents(root))
+
+
+def test_a_set_gets_another_name_and_takes_no_others(tmp_path: Path) -> None:
+    root = tmp_path / "smiel"
+    sides(root, ["1.png"], ["1.png"])
+    (tmp_path / "taken").mkdir()
+    before = contents(root)
+    for name, code in (
+        ("taken", "rename.taken"),
+        ("positive", "rename.name"),
+        ("removed", "rename.name"),
+        (".hidden", "rename.name"),
+        ("a/b", "file.name"),
+        (" ", "file.no_name"),
+        ("con", "file.reserved"),
+    ):
+        with refused(code):
+            rename_folder(root, name)
+    assert rename_folder(root, "smile") == tmp_path / "smile"
+    assert contents(tmp_path / "smile") == before
+    assert not root.exists()
+    assert rename_folder(tmp_path / "smile", "Smile").name == "Smile"
 
 
 def killed() -> None:

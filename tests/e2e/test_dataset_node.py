@@ -66,7 +66,27 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     expect(panel.locator(".status")).to_contain_text("So that pairs stay together", timeout=30_000)
     assert (home / "negative" / "zebra.png").is_file(), "by its own name it would have come to another partner"
     assert (home / "negative" / "face.png").is_file()
+    rename(page, server, name)
     assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
+
+
+def rename(page: Page, server: harness.Server, name: str) -> None:
+    """Another name, by its button and Enter: files, node and list follow."""
+    panel = page.locator(".slider-dataset")
+    panel.get_by_role("button", name="rename").click()
+    field = panel.get_by_label("New name of")
+    assert field.input_value() == name
+    field.fill("demo: no")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".faults")).to_contain_text("demo: no", timeout=20_000)
+    field.fill(f"{name} 2")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".title")).to_contain_text(f"{name} 2: ", timeout=20_000)
+    assert page.evaluate(VALUE) == f"{name} 2"
+    assert (server.base / "input" / f"{name} 2" / "positive").is_dir()
+    assert not (server.base / "input" / name).exists()
+    values = "() => window.app.graph._nodes[0].widgets.find(w => w.name === 'folder').options.values"
+    assert {name, f"{name} 2"} & set(page.evaluate(values)) == {f"{name} 2"}
 
 
 def refuse(page: Page, folder: Path) -> None:

@@ -23,6 +23,34 @@ def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
     assert (comfy / "temp" / found["sheet"]["filename"]).is_file()
 
 
+def test_a_set_is_renamed_where_it_lies(pack, comfy: Path) -> None:
+    routes = pack.part("nodes.dataset_routes")
+    error = pack.core("config.checks").SliderError
+    copied(pack.root / "demo_pairs" / "smile", comfy / "input" / "mine" / "misspelt")
+    answer = routes.renamed({"folder": "mine/misspelt", "name": " well spelt "})
+    assert answer["folder"] == "mine/well spelt"
+    assert answer["listing"]["editable"]
+    assert len(answer["listing"]["rows"]) == 6
+    assert "mine/misspelt" not in answer["listing"]["choices"]
+    (comfy / "input" / "taken" / "positive").mkdir(parents=True)
+    copied(pack.root / "demo_pairs" / "smile", comfy / "input" / "other")
+    for request, code in (
+        ({"folder": "other", "name": "Taken"}, "rename.taken"),
+        ({"folder": "other", "name": "none"}, "rename.taken"),
+        ({"folder": "other", "name": ""}, "file.no_name"),
+        ({"folder": "other", "name": ".."}, "file.no_name"),
+        ({"folder": "other", "name": "../outside"}, "file.name"),
+        ({"folder": "demo: smile", "name": "x"}, "edit.demo"),
+        ({"folder": "other"}, "edit.request"),
+        ({"folder": "other", "name": 1}, "edit.request"),
+        ([], "edit.request"),
+    ):
+        with pytest.raises(error) as fault:
+            routes.renamed(request)
+        assert fault.value.code == code, request
+    assert (comfy / "input" / "other").is_dir()
+
+
 def test_what_may_not_be_changed_says_why(pack, comfy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     routes = pack.part("nodes.dataset_routes")
     error = pack.core("config.checks").SliderError
