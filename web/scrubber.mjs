@@ -122,23 +122,3 @@ export function applyTargets(applies, slider) {
   if (targets.length === 1 || (selected.length && targets.length)) return { targets, why: "" }
   return { targets: [], why: targets.length ? "many" : "none" }
 }
-
-/** Whether a graph's id says which workflow it is: one that came from an API file has none, or only zeros. */
-function tells(id) {
-  return Boolean(id) && !/^[0-]+$/.test(id)
-}
-
-/** The newest sweep of a node in the server's history (prompt id -> record), of this workflow where both say which it is. */
-export function fromHistory(history, node, kind, workflow = "") {
-  const runs = []
-  for (const record of Object.values(history ?? {})) {
-    const [number, , prompt, extra] = record?.prompt ?? []
-    const of = extra?.extra_pnginfo?.workflow?.id
-    if (tells(workflow) && tells(of) && of !== workflow) continue
-    for (const [id, output] of Object.entries(record?.outputs ?? {}))
-      if ((id === node || id.endsWith(`:${node}`)) && prompt?.[id]?.class_type === kind && output?.slider_sweep?.[0])
-        runs.push({ number: Number(number) || 0, data: output.slider_sweep[0] })
-  }
-  runs.sort((a, b) => b.number - a.number)
-  return runs.length ? runs[0].data : null
-}

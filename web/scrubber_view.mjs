@@ -86,18 +86,21 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     })
     state.pictures = state.films.map((film) => film.element)
     scene.replaceChildren(...state.pictures)
-    if (state.sweep.film && !state.playing) play()
+    play()
   }
 
-  /** All clips by one clock, so that another strength goes on at the same moment; ends where the scrubber shows none any more. */
+  /** All clips by one clock, so that another strength goes on at the same moment; ends where the scrubber is not on the page. */
   function play() {
-    state.playing = Boolean(state.sweep?.film)
+    if (!state.playing) tick()
+  }
+
+  function tick() {
+    state.playing = Boolean(state.sweep?.film) && root.isConnected
     if (!state.playing) return
-    const { performance, requestAnimationFrame, setTimeout } = document.defaultView
-    if (!root.isConnected) return setTimeout(play, 500) // on another page of the graph, or gone
+    const { performance, requestAnimationFrame } = document.defaultView
     const now = performance.now()
     state.films.forEach((film, i) => state.pictures[i].style.opacity !== "0" && film.play(now))
-    requestAnimationFrame(play)
+    requestAnimationFrame(tick)
   }
 
   function paint() {
@@ -187,6 +190,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     paint()
   }
 
+  new document.defaultView.ResizeObserver(play).observe(root) // it comes to the page, or back to it: as it does with a tab of the graph
   show(null, null)
   return { element: root, show, value: () => rounded(state.value), button }
 }

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
 
@@ -41,7 +42,7 @@ app.registerExtension({
       const text = output?.text?.[0]
       if (!text) return
       node.sliderSays(text)
-      if (node.comfyClass === SAVE && text.startsWith("Saved")) app.reloadNodeDefs?.() // so that loaders list the new file
+      if (node.comfyClass === SAVE && text.startsWith("Saved") && !isRestoring()) app.reloadNodeDefs?.() // so that loaders list the new file
     }
   },
 })

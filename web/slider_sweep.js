@@ -1,10 +1,11 @@
 // The scrubber on Slider Strength Sweep: drag from - to + and the picture follows; a button hands the strength to Slider LoRA Apply.
-// The pictures are files that the server holds; what the node showed last is found again after a reload.
+// The pictures are files that the server holds; slider_restore.js finds those again that the node showed last.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { applyTargets, fromHistory, label, readSweep } from "./scrubber.mjs"
+import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
+import { setWidget } from "./set_widget.mjs"
 import { styleOnce } from "./style_once.mjs"
 
 const NODE = "SliderStrengthSweep"
@@ -55,20 +56,11 @@ function handOver(node, strength) {
   if (!open.length) return toClipboard(strength, "The strength of Slider LoRA Apply comes from another node. ")
   for (const target of open) {
     const widget = target.node.widgets.find((candidate) => candidate.name === "strength")
-    widget.value = strength
-    widget.callback?.(strength, app.canvas, target.node)
+    setWidget(app, target.node, widget, strength)
   }
   node.graph.setDirtyCanvas(true, true)
   app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
   say("success", `Strength ${label(strength)} set in ${open.map((target) => target.node.title).join(", ")}.`)
-}
-
-/** What the node showed last: from the page's memory, else from the server's history. */
-async function lastShown(node) {
-  const kept = app.nodeOutputs?.[node.id]?.slider_sweep?.[0]
-  if (kept) return kept
-  const answer = await api.fetchApi("/history?max_items=64")
-  return answer.ok ? fromHistory(await answer.json(), String(node.id), NODE, app.graph?.id ?? "") : null
 }
 
 /** Room for what is in the node, at least so wide; a node is never made smaller. */
@@ -105,8 +97,6 @@ function addScrubber(node) {
   }
   return show
 }
-
-const shows = new WeakMap()
 
 const scrubberOf = (node) => node.widgets?.find((widget) => widget.name === "scrubber")?.element
 
@@ -173,14 +163,9 @@ app.registerExtension({
       dim(node, false)
       show(output?.slider_sweep?.[0])
     }
-    shows.set(node, show)
     grow(node)
   },
   loadedGraphNode(node) {
-    const show = shows.get(node)
-    if (!show) return
-    grow(node) // a workflow of an earlier version has a lower node
-    // the graph's own id, which the history is asked for, is set after its nodes
-    setTimeout(() => lastShown(node).then(show, (fault) => console.warn("Slider Strength Sweep:", fault)))
+    if (node.comfyClass === NODE) grow(node) // a workflow of an earlier version has a lower node
   },
 })

@@ -44,6 +44,14 @@ GRAPH = spelled_out({
     },
 })  # fmt: skip
 APPLIED = "() => window.app.graph._nodes.find(n => n.type === 'SliderLoRAApply').widgets.find(w => w.name === 'strength').value"
+CALLS = """async () => {
+    let calls = 0;
+    const kept = Object.fromEntries(['requestAnimationFrame', 'setTimeout', 'setInterval'].map(name => [name, window[name]]));
+    for (const [name, real] of Object.entries(kept)) window[name] = (...asked) => { calls++; return real(...asked); };
+    await new Promise(done => kept.setTimeout(done, 1200));
+    Object.assign(window, kept);
+    return calls;
+}"""
 SHOWN = "root => [...root.querySelectorAll('.scene img')].map(i => Number(i.style.opacity))"
 
 
@@ -231,6 +239,15 @@ def test_clips_play_in_a_saved_page_on_one_clock(phone: Page, tmp_path: Path) ->
     assert scrubber(phone).evaluate("root => [...root.querySelectorAll('.scene canvas')].map(c => c.style.opacity)") == ["1", "0"]
     assert len(moments(0)) >= FRAMES - 1, "the clip plays to its end and again"
     assert abs(colour(0)[0] - 40) < 12
+    phone.evaluate(
+        """() => { window.place = document.querySelector('.slider-scrubber').parentElement;
+            window.gone = place.firstElementChild; place.replaceChildren(); }"""
+    )
+    phone.wait_for_timeout(300)
+    assert phone.evaluate(CALLS) == 0, "nothing is asked for while the scrubber is not on the page"
+    phone.evaluate("() => window.place.replaceChildren(window.gone)")
+    phone.wait_for_timeout(300)
+    assert len(moments(0)) >= FRAMES - 1, "and it plays again when it is back"
     phone.keyboard.press("Tab")
     phone.keyboard.press("End")
     assert len(moments(1)) >= FRAMES - 1

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import {
-  applyTargets, between, clamped, fromHistory, framed, fromShare, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
+  applyTargets, between, clamped, framed, fromShare, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
 } from "../../web/scrubber.mjs"
 
 const UNEVEN = [-2, -0.5, 0, 3]
@@ -93,24 +93,6 @@ test("a strength goes to the selected Apply nodes, else to the one fed by the sa
   assert.deepEqual(ids(applyTargets([apply(1, "6:0"), apply(2, "6:0")], "6:0")), [[], "many"])
   assert.deepEqual(ids(applyTargets([apply(1, "")], "")), [[], "none"])
   assert.deepEqual(ids(applyTargets([], "6:0")), [[], "none"])
-})
-
-test("the newest sweep of a node is found in the history, of the same workflow and kind alone", () => {
-  const record = (number, node, told, kind = "Sweep", workflow = "w") => ({
-    prompt: [number, "id", { [node]: { class_type: kind } }, { extra_pnginfo: { workflow: { id: workflow } } }, []],
-    outputs: { [node]: { slider_sweep: [told] } },
-  })
-  const history = {
-    a: record(1, "10", "old"), b: record(3, "10", "new"), c: record(4, "11", "other node"),
-    d: record(5, "10", "other kind", "Save"), e: record(6, "10", "other workflow", "Sweep", "v"), f: { prompt: [7], outputs: { 10: {} } },
-  }
-  assert.equal(fromHistory(history, "10", "Sweep", "w"), "new")
-  assert.equal(fromHistory(history, "10", "Sweep"), "other workflow")
-  assert.equal(fromHistory({ a: record(1, "5:10", "inside") }, "10", "Sweep", "w"), "inside")
-  const unnamed = { a: record(1, "10", "of no workflow", "Sweep", "00000000-0000-0000-0000-000000000000") }
-  assert.equal(fromHistory(unnamed, "10", "Sweep", "w"), "of no workflow")
-  assert.equal(fromHistory({}, "10", "Sweep"), null)
-  assert.equal(fromHistory(null, "10", "Sweep"), null)
 })
 
 test("a film shows one frame after another by the clock, and begins anew at its end", () => {

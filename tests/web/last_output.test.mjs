@@ -1,0 +1,51 @@
+// Run by tests/core/test_web.py, or by hand: node --test tests/web/
+import assert from "node:assert/strict"
+import test from "node:test"
+import { isRestoring, lastOutputs, locatorOf, missing, restoring } from "../../web/last_output.mjs"
+
+const ZEROS = "00000000-0000-0000-0000-000000000000"
+const record = (number, id, shown, kind = "Sweep", workflow = "w") => ({
+  prompt: [number, "prompt", { [id]: { class_type: kind } }, { extra_pnginfo: { workflow: { id: workflow } } }, []],
+  outputs: { [id]: { text: [shown] } },
+})
+const shown = (history, workflow) => Object.fromEntries([...lastOutputs(history, workflow)].map(([id, { output }]) => [id, output.text[0]]))
+
+test("the newest output of every node of a workflow is found, and none of another workflow", () => {
+  const history = {
+    a: record(1, "10", "old"), b: record(3, "10", "new"), c: record(2, "12:4", "inside"), e: record(6, "10", "other", "Sweep", "v"),
+    f: { prompt: [7, "prompt", {}, {}] },
+  }
+  assert.deepEqual(shown(history, "w"), { 10: "new", "12:4": "inside" })
+  assert.deepEqual(shown(history, "v"), { 10: "other" })
+  assert.deepEqual(shown(history, "template"), {})
+  assert.deepEqual(shown(history, ""), { 10: "other", "12:4": "inside" })
+})
+
+test("a run of an API file may be any graph's", () => {
+  const unnamed = { a: record(1, "10", "of no workflow", "Sweep", ZEROS) }
+  assert.deepEqual(shown(unnamed, ZEROS), { 10: "of no workflow" })
+  assert.deepEqual(shown(unnamed, ""), { 10: "of no workflow" })
+  assert.deepEqual(shown(unnamed, "w"), { 10: "of no workflow" })
+  assert.deepEqual(shown(null, "w"), {})
+})
+
+test("a node gets its output where it is of that kind and the page keeps none", () => {
+  const root = { getNodeById: (id) => root.nodes.find((node) => String(node.id) === id) ?? null, nodes: [] }
+  const inner = { id: "inner", getNodeById: (id) => (id === "4" ? inside : null) }
+  const inside = { id: 4, comfyClass: "Sweep", graph: inner }
+  root.nodes = [{ id: 10, comfyClass: "Sweep", graph: root }, { id: 11, comfyClass: "Other", graph: root }, { id: 12, subgraph: inner, graph: root }]
+  const found = new Map(["10", "11", "12:4", "99"].map((id) => [id, { kind: "Sweep", output: id }]))
+  const ids = (kept) => missing(root, kept, found, new Set(["Sweep"])).map(([, id]) => id)
+  assert.deepEqual(ids({}), ["10", "12:4"])
+  assert.deepEqual(ids({ 10: {} }), ["12:4"])
+  assert.equal(locatorOf(inside, root), "inner:4")
+  assert.deepEqual(ids({ "inner:4": {} }), ["10"])
+  assert.deepEqual(missing(root, {}, found, new Set()), [])
+})
+
+test("what is shown again is known as such, and only while it is given", () => {
+  const seen = []
+  restoring(() => seen.push(isRestoring()))
+  assert.throws(() => restoring(() => { throw new Error("a node's own") }))
+  assert.deepEqual([...seen, isRestoring()], [true, false])
+})

@@ -1,0 +1,59 @@
+// What a node showed last, found again when its graph is opened anew. No page, no ComfyUI; tested with `node --test`.
+
+import { nodeAt } from "./live.mjs"
+
+let now = false // whether what a node is given was shown before
+
+/** Whether the output that a node is given just now is one of an earlier run, shown again. */
+export function isRestoring() {
+  return now
+}
+
+/** Call `give` so that the nodes know that what they get was shown before. */
+export function restoring(give) {
+  now = true
+  try {
+    give()
+  } finally {
+    now = false
+  }
+}
+
+/** Whether a graph's id says which workflow it is: one that came from an API file has none, or only zeros. */
+function tells(id) {
+  return Boolean(id) && !/^[0-]+$/.test(id)
+}
+
+/** Whether a run was of a workflow, where both say which they are. */
+function isOf(record, workflow) {
+  const of = record?.prompt?.[3]?.extra_pnginfo?.workflow?.id
+  return !tells(of) || !tells(workflow) || of === workflow
+}
+
+/** What each node of a workflow showed last by the server's history (prompt id -> record): id of its execution -> {kind, output}. */
+export function lastOutputs(history, workflow = "") {
+  const runs = Object.values(history ?? {}).filter((record) => isOf(record, workflow))
+  runs.sort((a, b) => (Number(b.prompt?.[0]) || 0) - (Number(a.prompt?.[0]) || 0))
+  const found = new Map()
+  for (const { prompt, outputs } of runs)
+    for (const [id, output] of Object.entries(outputs ?? {}))
+      if (!found.has(id)) found.set(id, { kind: prompt?.[2]?.[id]?.class_type, output })
+  return found
+}
+
+/** All nodes of a graph and of the subgraphs in it. */
+export function allNodes(graph) {
+  const nodes = [...(graph?.nodes ?? graph?._nodes ?? [])]
+  return nodes.flatMap((node) => [node, ...(node.subgraph ? allNodes(node.subgraph) : [])])
+}
+
+/** The id under which the page keeps a node's output: its own, or with its subgraph's. */
+export function locatorOf(node, root) {
+  return node.graph === root ? String(node.id) : `${node.graph?.id}:${node.id}`
+}
+
+/** [node, id, output] of the nodes of `kinds` that the page keeps nothing of, by what lastOutputs has found. */
+export function missing(root, kept, found, kinds) {
+  const nodes = [...found].map(([id, { kind, output }]) => [nodeAt(root, id), id, output, kind])
+  return nodes.filter(([node, , , kind]) => node && node.comfyClass === kind && kinds.has(kind) && !kept?.[locatorOf(node, root)])
+}
