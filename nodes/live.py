@@ -28,6 +28,9 @@ from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
 from ..slider_core.train.progress import Reading
+from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS
+from ..slider_core.train.progress_verdict import Verdict, judge
+from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.trainings_driver import until_ready
 from .live_preview import Strips
@@ -36,6 +39,7 @@ EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
 POINTS = 200
 STATES_KEPT = 16
+SURE_EARLY = {Verdict.NOT_FINITE, Verdict.BURNT}  # what a reading of the first steps can be trusted to say
 # What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest last.
 STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 _NUMBERS = count(1)  # of the trainings of this session
@@ -62,6 +66,21 @@ def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips
     return max(0.0, pace) * (until - step) + strips.pace() * strips.left(step, until)
 
 
+def no_reading(begun: int, until: int) -> str:
+    """What is said before the first reading of a training that goes from step `begun` to `until`."""
+    first = min(until, (begun // EVERY + 1) * EVERY)
+    return f"No reading yet: the first one comes with step {first}, and the curve begins there."
+
+
+def verdict_so_far(trainer: Trainer) -> str:
+    """The verdict on a training that goes on; before LEAST_STEPS a reading says little of what comes of it."""
+    evidence = trainer.evidence()
+    last = evidence.last
+    if last is None or last.step >= LEAST_STEPS or judge(evidence) in SURE_EARLY:
+        return trainer.explained_verdict(evidence)
+    return f"Still settling: readings rise and fall up to about step {LEAST_STEPS}. {last.summary(evidence.wanted)}"
+
+
 @dataclass(frozen=True)
 class Place:
     """The node that trains, and the workflow that it is in."""
@@ -85,7 +104,7 @@ class Live:
         self.phase = "training"
         self.seconds = 0.0
         self.explained = thinned(run.trainer.readings)
-        self.verdict = run.verdict() if run.trainer.readings else "No reading yet."
+        self.verdict = run.verdict() if run.trainer.readings else no_reading(run.step, until)
         self._start = time.monotonic()
         self._sent = -math.inf
         self._seen = len(run.trainer.readings)
@@ -121,7 +140,7 @@ class Live:
         if len(readings) != self._seen:  # a verdict looks at every weight
             self.explained = thinned(readings)
             self._foresee()
-            self.verdict = self.run.trainer.verdict()
+            self.verdict = verdict_so_far(self.run.trainer)
             self._seen = len(readings)
         self.seconds = seconds_left(self.run.step, self.begun, self.ends, time.monotonic() - self._start, self.strips)
         self.send()

@@ -1,5 +1,7 @@
 // The looks of the panel in Load Slider Dataset.
 
+const IN_APP = '[data-testid="app-mode-widget-item"]' // a widget in the list of ComfyUI's app mode, which gives no height
+
 export const STYLE = `
 .slider-dataset { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; width: 100%; height: 100%; min-height: 0;
   overflow: hidden; padding: 2px 4px; font: 12px/1.35 sans-serif; color: var(--input-text, #ddd); max-height: 900px; user-select: none; overflow-wrap: anywhere; }
@@ -42,6 +44,9 @@ export const STYLE = `
 .slider-dataset .caption { opacity: 0.75; }
 .slider-dataset .finding { color: #f2c27a; user-select: text; }
 .slider-dataset .sheet { display: block; width: 100%; cursor: zoom-in; background: #fff; border-radius: 4px; }
+${IN_APP} .slider-dataset { flex: none; height: 400px; min-height: 170px !important; resize: vertical; }
+:root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset { height: 240px; }
+:root:has(${IN_APP} .slider-live .running) ${IN_APP} .slider-dataset { height: 170px; }
 `
 
 /** An element with attributes and children; `on` holds its listeners by event. */

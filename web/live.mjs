@@ -5,6 +5,8 @@ const WIDTH = 300
 const HEIGHT = 112
 const FRAME = { left: 38, right: 10, top: 20, bottom: 16 }
 const LOWEST = -1 // twice the error of the base model; below that a curve would hide all that is above
+const FIRST_AXIS = 180 // steps: no slider is ready before
+const ROUND = 30
 const SIDES = ["plus", "minus"]
 const RUNNING = ["training", "drawing", "calibrating"]
 
@@ -41,6 +43,17 @@ export function stepWords({ phase, step, until, at_most, seconds }) {
 
 export function isRunning(state) {
   return RUNNING.includes(state.phase)
+}
+
+/** Whether it can be asked to finish with the step it is at. */
+export function canFinish(state) {
+  return state.phase === "training" || state.phase === "drawing"
+}
+
+/** Where the curve's axis ends: where the training does, or, while nobody knows that, a quarter beyond what is done. */
+export function axisEnd({ step, until, at_most }) {
+  if (!at_most) return until
+  return Math.min(until, Math.max(FIRST_AXIS, Math.ceil((1.25 * step) / ROUND) * ROUND))
 }
 
 /** Where ComfyUI serves the strip; another address for another picture, so that no page shows an old one. */

@@ -1,25 +1,31 @@
-// The panel in a training node: live strip, curve of the learned share, step and time left, verdict.
+// The panel in a training node: step and time left, a button that ends it, curve of the learned share, verdict, live strip.
 
 import { styleOnce } from "./style_once.mjs"
-import { curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
+import { axisEnd, canFinish, curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
 const CURVE = 112
-const WORDS = 92
-const STRIP = 104
+const WORDS = 116
+const CAPTION = 15
+const STRIP = 104 // with its caption
 
 const STYLE = `
 .slider-live { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; overflow: hidden;
   font: 11px/1.35 sans-serif; color: #ccc; max-height: 900px; overflow-wrap: anywhere; }
 .slider-live > * { flex: none !important; }
-.slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - 14}px; height: 0; width: 100%; object-fit: contain;
+.slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - CAPTION}px; height: 0; width: 100%; object-fit: contain;
   object-position: center top; }
 .slider-live.waiting img, .slider-live img.old { opacity: 0.35; }
-.slider-live .line { display: flex; justify-content: space-between; color: #ddd; }
-.slider-live .of { color: #999; }
+.slider-live .line { display: flex; justify-content: space-between; align-items: center; gap: 6px; color: #ddd; }
+.slider-live .finish { font: inherit; color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #666);
+  border-radius: 5px; padding: 1px 8px; min-height: 24px; flex: none; cursor: pointer; }
+.slider-live .finish:disabled { opacity: 0.5; cursor: default; }
+.slider-live .finish:focus-visible { outline: 2px solid #f5b942; }
+.slider-live .of { color: #999; height: ${CAPTION - 4}px; line-height: 1; text-align: right; }
+.slider-live [hidden] { display: none; }
 .slider-live .curve { height: ${CURVE}px; }
 .slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
-.slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 20}px; overflow-y: auto; overscroll-behavior: contain; }
+.slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 44}px; overflow-y: auto; overscroll-behavior: contain; }
 .slider-live .said { font-size: 12px; color: #eee; }
 .slider-live .details { margin-top: 3px; color: #bbb; white-space: pre-line; }
 .slider-live .failed .said { color: #f0a0a0; }
@@ -38,19 +44,44 @@ function part(document, parent, tag, className) {
   return made
 }
 
-/** An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path. */
-export function makePanel(document, address) {
+/** A button that calls `end()` and waits: it is dead until the training has ended, or `end` has given false. */
+function finishButton(document, parent, end) {
+  const made = part(document, parent, "button", "finish")
+  made.type = "button"
+  made.title = "End the training with the step it is at, and go on with the rest of the graph: preview, saving."
+  const wait = (waiting) => {
+    made.disabled = waiting
+    made.textContent = waiting ? "finishing" : "finish now"
+  }
+  made.addEventListener("click", async () => {
+    wait(true)
+    if (!(await end())) wait(false)
+  })
+  const show = (state) => {
+    made.hidden = !state || !canFinish(state)
+    if (made.hidden) wait(false)
+  }
+  show(null)
+  return show
+}
+
+/**
+ * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path, `end` asks
+ * the training to finish and gives whether it will.
+ */
+export function makePanel(document, address, end) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
   const line = part(document, element, "div", "line")
   const words = part(document, line, "span", "words")
-  const of = part(document, line, "span", "of")
+  const showFinish = finishButton(document, line, end)
   const curve = part(document, element, "div", "curve")
   const verdict = part(document, element, "div", "verdict")
   verdict.dataset.captureWheel = "true"
   const said = part(document, verdict, "div", "said")
   const details = part(document, verdict, "div", "details")
+  const of = part(document, element, "div", "of")
   const strip = part(document, element, "img", "strip")
   words.textContent = "A training shows here. At 0 the steps and the rate are found."
   strip.alt = "strip of the slider under training"
@@ -58,8 +89,9 @@ export function makePanel(document, address) {
 
   const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE)
   const lay = () => {
-    strip.style.display = shown?.strip ? "" : "none"
+    strip.style.display = of.style.display = shown?.strip ? "" : "none"
     curve.style.display = verdict.style.display = shown ? "" : "none"
+    element.classList.toggle("shown", Boolean(shown))
     element.style.minHeight = `${least()}px`
   }
 
@@ -72,7 +104,8 @@ export function makePanel(document, address) {
     }
     words.textContent = stepWords(state)
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
-    curve.innerHTML = curveSvg(state.explained, state.until)
+    curve.innerHTML = curveSvg(state.explained, axisEnd(state))
+    showFinish(state)
     strip.classList.toggle("old", Boolean(state.strip?.old))
     element.classList.remove("waiting")
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")

@@ -1,4 +1,4 @@
-// Slider Train Step in the browser: a button that ends the training with the step it is at, and a panel that shows how it goes.
+// Slider Train Step in the browser: a panel that shows how a training goes, with a button that ends it with the step it is at.
 // ComfyUI's own stop button ends the whole run; what was learned is kept in both cases.
 
 import { app } from "../../scripts/app.js"
@@ -17,15 +17,14 @@ function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
 }
 
+/** Whether the training in that node will finish with the step it is at. */
 async function finish(node) {
-  const reply = await api.fetchApi(FINISH, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ node: String(node.id) }),
-  })
+  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ node: String(node.id) }) }
+  const reply = await api.fetchApi(FINISH, post).catch((fault) => ({ ok: false, status: fault.message }))
   if (reply.ok) say("info", "Finishing with this step; the graph goes on with what was learned.")
   else if (reply.status === 409) say("warn", "This node is not training now.")
   else say("error", `The server answered ${reply.status}.`)
+  return reply.ok
 }
 
 /** Pictures of the run before are dimmed until this run has its own, or has left the node out. */
@@ -73,10 +72,7 @@ app.registerExtension({
   afterConfigureGraph: restore,
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const button = node.addWidget("button", "finish now", null, () => finish(node), { serialize: false })
-    button.serialize = false
-    button.tooltip = "End the training with the step it is at, and go on with the rest of the graph: preview, saving."
-    const panel = makePanel(document, (path) => api.apiURL(path))
+    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node))
     const widget = node.addDOMWidget("live", "slider_live", panel.element, {
       serialize: false,
       hideOnZoom: false,

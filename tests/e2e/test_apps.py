@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from rings import find_chromium
 from test_new_user import FACE, choose, give_images
 
-LIMIT_S, RUN = 300.0, "linear-run-button"
+LIMIT_S, MORE_STEPS, RUN = 300.0, 100_000, "linear-run-button"
 
 
 def opened(page: Page, name: str) -> None:
@@ -23,12 +23,21 @@ def opened(page: Page, name: str) -> None:
 def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Server) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
         opened(page, "slider_train.app")
+        assert page.get_by_test_id("app-mode-widget-item").get_by_text("folder", exact=True).count() == 1, (
+            "an own folder is chosen"
+        )
         give_images(page, "in_an_app", 2)
-        choose(page, "SliderTrainStep", steps=6)
+        rows = page.locator(".slider-dataset .row")
+        seen = page.locator(".slider-dataset .list").bounding_box()
+        last = rows.last.bounding_box()
+        assert last["y"] + last["height"] <= seen["y"] + seen["height"], "two pairs are seen whole"
         choose(page, "SaveSliderLoRA", force=True)
-        result = harness.run_and_wait(page, LIMIT_S, button=RUN)
+        choose(page, "SliderTrainStep", steps=MORE_STEPS)
+        finish = page.locator(".slider-live .finish")
+        result = harness.run_and_wait(page, LIMIT_S, button=RUN, meanwhile=lambda: finish.click(timeout=LIMIT_S * 1000))
         assert result.ok, str(result)
-        expect(page.locator(".slider-live .verdict")).to_contain_text("in_an_app: step 6 of 6.", timeout=15_000)
+        verdict = page.locator(".slider-live .verdict")
+        expect(verdict).to_contain_text("Finished early, as you asked", timeout=15_000)
         harness.screenshot(page, "app-train")
 
         opened(page, "slider_use.app")

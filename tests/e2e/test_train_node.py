@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import harness
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-BUTTON, MORE_STEPS = "finish now", 100_000
-LIMIT_S = 300.0
-BUTTON_AT = """name => {
-    const canvas = window.app.canvas;
-    const node = window.app.graph._nodes.find(n => n.type === 'SliderTrainStep');
-    const widget = node.widgets.find(w => w.name === name);
-    const at = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10];
-    const box = canvas.canvas.getBoundingClientRect();
-    return at.map((v, i) => (v + canvas.ds.offset[i]) * canvas.ds.scale + [box.left, box.top][i]);
-}"""
+MORE_STEPS, LIMIT_S = 100_000, 300.0
+LATE = """() => window.app.api.fetchApi('/slider_lora/finish', {method: 'POST', body: JSON.stringify({node: '6'})})
+    .then(answer => answer.status)"""
 
 
 @pytest.mark.e2e
-def test_finish_now_ends_the_training_and_the_graph_goes_on(classic: Page) -> None:
-    page = classic
-    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="ended", steps=MORE_STEPS))
+def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=f"ended_{kind}", steps=MORE_STEPS))
     harness.count_steps(page)
-    page.mouse.click(*page.evaluate(BUTTON_AT, BUTTON))
-    page.get_by_text("This node is not training now.").wait_for(timeout=10_000)
+    button = page.locator(".slider-live .finish")
+    expect(button).to_be_hidden()
+    assert page.evaluate(LATE) == 409, "nothing trains yet"
 
     def press_when_it_trains() -> None:
-        page.wait_for_function("() => window.trained > 5", timeout=LIMIT_S * 1000)
-        page.mouse.click(*page.evaluate(BUTTON_AT, BUTTON))
+        expect(page.locator(".slider-live .verdict")).to_contain_text("the first one comes with step 30", timeout=LIMIT_S * 1000)
+        page.wait_for_function("() => window.trained > 30", timeout=LIMIT_S * 1000)
+        expect(page.locator(".slider-live .verdict")).to_contain_text("Still settling", timeout=10_000)
+        harness.screenshot(page, f"finish-now-{kind}")
+        button.click()
 
     result = harness.run_and_wait(page, LIMIT_S, meanwhile=press_when_it_trains)
     harness.settle(page)
-    harness.screenshot(page, "finish-now")
     assert result.ok, str(result)
-    assert 5 < page.evaluate("() => window.trained") < MORE_STEPS
+    assert 30 < page.evaluate("() => window.trained") < MORE_STEPS
+    expect(button).to_be_hidden()
+    expect(page.locator(".slider-live .words")).to_contain_text("finished early")

@@ -183,6 +183,30 @@ def test_many_readings_are_few_points_and_none_that_json_lacks(pack) -> None:
     assert live.thinned([]) == []
 
 
+def test_before_the_first_reading_it_is_said_when_that_comes(pack) -> None:
+    live = pack.part("nodes.live")
+    assert "step 30," in live.no_reading(0, 1500)
+    assert "step 60," in live.no_reading(30, 1500)
+    assert "step 10," in live.no_reading(0, 10)
+
+
+def test_an_early_reading_is_said_to_be_settling_unless_it_is_burnt(pack) -> None:
+    live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
+    evidence = pack.core("train.progress_verdict").Evidence
+
+    def told(step: int, share: float, reach: float) -> str:
+        trainer = SimpleNamespace(
+            evidence=lambda: evidence([reading(step, share, share, reach=reach, strength=1.0)]),
+            explained_verdict=lambda _: "a verdict",
+        )
+        return live.verdict_so_far(trainer)
+
+    assert told(live.EVERY, 0.6, 0.6).startswith("Still settling")
+    assert "60 %" in told(live.EVERY, 0.6, 0.6)
+    assert told(live.EVERY, -3.0, 0.0) == "a verdict", "burnt"
+    assert told(live.LEAST_STEPS, 0.6, 0.6) == "a verdict"
+
+
 def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
     live, node = pack.part("nodes.live"), pack.part("nodes.live_preview")
     strips = node.Strips(node.LivePreview(None, (), 10), None)

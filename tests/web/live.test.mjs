@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -38,6 +38,14 @@ test("step and time are told in words", () => {
   assert.equal(stepWords({ ...state, phase: "done", step: 300 }), "step 300, done")
   assert.deepEqual([0.4, 99, 100, 5999, 6000].map(timeWords), ["0 s left", "99 s left", "2 min left", "100 min left", "1.7 h left"])
   assert.deepEqual(["training", "calibrating", "done", "failed"].map((phase) => isRunning({ phase })), [true, true, false, false])
+})
+
+test("the curve's axis ends with the training, or a little beyond what is done while its end is open", () => {
+  const open = { until: 1500, at_most: true }
+  assert.deepEqual([0, 30, 150, 400, 1400].map((step) => axisEnd({ ...open, step })), [180, 180, 210, 510, 1500])
+  assert.equal(axisEnd({ step: 30, until: 240, at_most: false }), 240)
+  assert.equal(axisEnd({ ...open, step: 3, until: 100 }), 100)
+  assert.deepEqual(["training", "drawing", "calibrating", "done", "stopped"].map((phase) => canFinish({ phase })), [true, true, false, false, false])
 })
 
 test("another strip has another address", () => {
