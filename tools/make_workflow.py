@@ -1,11 +1,12 @@
 """Write a UI-format workflow from an API-format prompt and a layout, made by the real frontend in a real browser.
 
-    python tools/make_workflow.py prompt.json layout.json workflows/name.json --picture workflows/name.jpg --run 400
+    python tools/make_workflow.py prompt.json layout.json workflows/name.json --strip tools/workflows/strips/name.jpg --run 400
 
 prompt.json   {"1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0]}}, ...}
 layout.json   {"nodes":  {"1": {"box": [x, y, w, h], "title": "...", "color": "#232", "bgcolor": "#353", "collapsed": false,
                                "muted": false, "models": [{"name": "...", "directory": "vae", "url": "https://..."}]}},
                "groups": [{"title": "...", "box": [x, y, w, h], "color": "#3f789e"}],
+               "label":  "...",  large on its thumbnail (make_thumbnails.py)
                "extra":  {"linearMode": true, "linearData": {"inputs": [["1", "folder"]], "outputs": ["6"]}},
                "notes":  [{"box": [x, y, w, h], "text": "# Markdown", "title": "...", "color": "...", "bgcolor": "..."}]}
               every key is optional, and a node may be given as a bare [x, y, w, h]; positions are those of the node's body, the
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,11 +36,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "e2e")]
 import harness  # noqa: E402
 from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
-from slider_core.canvas import font  # noqa: E402
-
-THUMBNAIL = (960, 600)
 WIDE = 1.3  # of a strip: width over height
-OWN, BORROWED = "drawn by the built-in model", "this strip: the built-in model"
 SIZE, TITLE = "slider_lora_size", 30
 FIXED_SEED = "fixed"  # a template must give its author's pictures every time
 ARRANGE = """([layout, fixed]) => {
@@ -181,38 +178,21 @@ def side_by_side(files: Sequence[Path]) -> Image.Image:
     return whole
 
 
-def thumbnail(strip: Image.Image, title: str, below: str) -> Image.Image:
-    """A strip with a title above it and a line below, as the Templates dialog shows it."""
-    canvas = Image.new("RGB", THUMBNAIL, "#10151c")
-    draw = ImageDraw.Draw(canvas)
-    width, height = THUMBNAIL[0] - 40, THUMBNAIL[1] - 170
-    scale = min(width / strip.width, height / strip.height)
-    small = strip.resize((round(strip.width * scale), round(strip.height * scale)), Image.Resampling.LANCZOS)
-    canvas.paste(small, ((THUMBNAIL[0] - small.width) // 2, 104 + (height - small.height) // 2))
-    draw.text((THUMBNAIL[0] / 2, 56), title, "#f0f0f0", font=font(44, title), anchor="mm")
-    draw.text((THUMBNAIL[0] / 2, THUMBNAIL[1] - 34), below, "#9aa4b0", font=font(22, below), anchor="mm")
-    return canvas
-
-
-def title_of(layout: dict[str, Any], name: str) -> str:
-    """The heading of the first note."""
-    notes = layout.get("notes") or [{"text": f"# {name}"}]
-    return notes[0]["text"].splitlines()[0].removeprefix("# ")
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompt", type=Path)
     parser.add_argument("layout", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--picture", type=Path, help="also write the thumbnail: a strip under the heading of the first note")
     parser.add_argument("--run", type=float, metavar="SECONDS", help="run the graph for its strip, with this limit")
-    parser.add_argument("--strip", type=Path, help="a strip of the built-in model, for a graph that cannot be run here")
+    parser.add_argument("--strip", type=Path, help="where the strip goes, for make_thumbnails.py")
     parser.add_argument("--window", type=int, nargs=2, default=(1600, 1000), metavar=("W", "H"), help="browser size, pixels")
     parser.add_argument("--pack", type=Path, default=ROOT, help="the node pack's folder (default: this checkout)")
     parser.add_argument("--no-pack", action="store_true", help="ComfyUI's own nodes only")
     parser.add_argument("--vue", action="store_true", help="lay out with Vue nodes instead of the canvas ones")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.run and not args.strip:
+        parser.error("--run draws a strip: say with --strip where it goes")
+    return args
 
 
 def main() -> int:
@@ -228,9 +208,8 @@ def main() -> int:
         harness.browse(server, find_chromium(), settings, tuple(args.window)) as page,
     ):
         graph = make(page, prompt, layout)
-        if args.picture:
-            strip = strip_of(server, page, args.run) if args.run else Image.open(args.strip).convert("RGB")
-            thumbnail(strip, title_of(layout, args.out.stem), OWN if args.run else BORROWED).save(args.picture, quality=85)
+        if args.run:
+            strip_of(server, page, args.run).save(args.strip, quality=92)
     graph.pop("id", None)  # each time that it is opened it is a graph of its own, and shows no pictures of another's run
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(graph, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
