@@ -25,6 +25,7 @@ from graphs import demo_graph, spelled_out  # noqa: E402
 from rings import find_chromium, find_comfyui, obstacle_e2e  # noqa: E402
 
 OUT = ROOT / "web" / "docs" / "pictures"
+FIRST = "quickstart"
 CANVAS, SCREEN = ROOT / "docs" / "images" / "canvas.png", (1600, 1000)  # the quickstart at full size, after a run
 WINDOW, RUN_S, QUALITY, MARGIN = (1700, 1500), 1200.0, 80, 6
 MOST_BYTES = 60_000
@@ -44,12 +45,12 @@ class Shot:
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
     "injector": Shot(DEMO, ("Slider Target Injector",)),
-    "training": Shot("quickstart", ("Slider Train Step",), top=0.415, bottom=0.91),
+    "training": Shot(FIRST, ("Slider Train Step",), top=0.415, bottom=0.91),
     "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
-    "sweep": Shot("quickstart", ("Slider Strength Sweep",), top=0.2, bottom=0.95),
+    "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.2, bottom=0.95),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
-    "pairs": Shot("quickstart", ("Load Slider Dataset",), top=0.2, bottom=0.8),
-    "canvas": Shot("quickstart", ()),
+    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.2, bottom=0.8),
+    "canvas": Shot(FIRST, ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
@@ -111,12 +112,7 @@ def shoot_canvas(page: Page) -> None:
     sys.stdout.write(f"make_help_pictures: {CANVAS.name}, {SCREEN[0]} x {SCREEN[1]}\n")
 
 
-def main() -> int:
-    wanted = sys.argv[1:] or list(SHOTS)
-    if unknown := set(wanted) - set(SHOTS):
-        raise SystemExit(f"make_help_pictures: no picture named {', '.join(sorted(unknown))}; there are {', '.join(SHOTS)}")
-    if reason := obstacle_e2e():
-        raise SystemExit(f"make_help_pictures: {reason}")
+def draw(wanted: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as base,
         harness.serve(find_comfyui(), Path(base), {harness.PACK: ROOT}, harness.BUILD / "help-pictures-server.log") as server,
@@ -139,6 +135,18 @@ def main() -> int:
                 else:
                     shoot_canvas(page)
             page.evaluate("() => window.app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(SHOTS)
+    if unknown := set(wanted) - set(SHOTS):
+        raise SystemExit(f"make_help_pictures: no picture named {', '.join(sorted(unknown))}; there are {', '.join(SHOTS)}")
+    if reason := obstacle_e2e():
+        raise SystemExit(f"make_help_pictures: {reason}")
+    own = [name for name in wanted if SHOTS[name].workflow == FIRST]  # in a ComfyUI of its own, where nobody has trained before
+    for names in (own, [name for name in wanted if name not in own]):
+        if names:
+            draw(names)
     return 0
 
 
