@@ -24,15 +24,16 @@ function tells(id) {
   return Boolean(id) && !/^[0-]+$/.test(id)
 }
 
-/** Whether a run was of a workflow, where both say which they are. */
-function isOf(record, workflow) {
+/** Whether a run was of a graph: by their ids; where one says none, by the run's nodes, which are all in the graph then. */
+function isOf(record, root) {
   const of = record?.prompt?.[3]?.extra_pnginfo?.workflow?.id
-  return !tells(of) || !tells(workflow) || of === workflow
+  if (tells(of) && tells(root?.id)) return of === root.id
+  return Object.entries(record?.prompt?.[2] ?? {}).every(([id, { class_type }]) => nodeAt(root, id)?.comfyClass === class_type)
 }
 
-/** What each node of a workflow showed last by the server's history (prompt id -> record): id of its execution -> {kind, output}. */
-export function lastOutputs(history, workflow = "") {
-  const runs = Object.values(history ?? {}).filter((record) => isOf(record, workflow))
+/** What each node of a graph showed last by the server's history (prompt id -> record): id of its execution -> {kind, output}. */
+export function lastOutputs(history, root) {
+  const runs = Object.values(history ?? {}).filter((record) => isOf(record, root))
   runs.sort((a, b) => (Number(b.prompt?.[0]) || 0) - (Number(a.prompt?.[0]) || 0))
   const found = new Map()
   for (const { prompt, outputs } of runs)

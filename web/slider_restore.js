@@ -27,9 +27,10 @@ async function giveFromHistory() {
   if (!allNodes(rootOf()).some((node) => kinds.has(node.comfyClass))) return
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`)
   if (!answer.ok || number !== opened) return
-  const root = rootOf()
-  const found = lastOutputs(await answer.json(), root?.id ?? "")
+  const history = await answer.json()
   if (number !== opened) return
+  const root = rootOf()
+  const found = lastOutputs(history, root)
   for (const [, id, output] of missing(root, app.nodeOutputs, found, kinds))
     // as if the server had just sent it, so that the page shows its pictures, in Vue nodes too
     restoring(() => api.dispatchCustomEvent("executed", { node: id, display_node: id, prompt_id: "", output }))

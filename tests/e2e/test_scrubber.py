@@ -48,7 +48,8 @@ CALLS = """async () => {
     let calls = 0;
     const kept = Object.fromEntries(['requestAnimationFrame', 'setTimeout', 'setInterval'].map(name => [name, window[name]]));
     for (const [name, real] of Object.entries(kept)) window[name] = (...asked) => { calls++; return real(...asked); };
-    await new Promise(done => kept.setTimeout(done, 1200));
+    const later = kept.setTimeout;
+    await new Promise(done => later(done, 1200));
     Object.assign(window, kept);
     return calls;
 }"""

@@ -8,25 +8,26 @@ const record = (number, id, shown, kind = "Sweep", workflow = "w") => ({
   prompt: [number, "prompt", { [id]: { class_type: kind } }, { extra_pnginfo: { workflow: { id: workflow } } }, []],
   outputs: { [id]: { text: [shown] } },
 })
-const shown = (history, workflow) => Object.fromEntries([...lastOutputs(history, workflow)].map(([id, { output }]) => [id, output.text[0]]))
+const inside = { getNodeById: (id) => (id === "4" ? { comfyClass: "Sweep" } : null) }
+const graph = (id, kind = "Sweep") => ({ id, getNodeById: (node) => ({ 10: { comfyClass: kind }, 12: { subgraph: inside } })[node] ?? null })
+const shown = (history, root) => Object.fromEntries([...lastOutputs(history, root)].map(([id, { output }]) => [id, output.text[0]]))
 
 test("the newest output of every node of a workflow is found, and none of another workflow", () => {
   const history = {
     a: record(1, "10", "old"), b: record(3, "10", "new"), c: record(2, "12:4", "inside"), e: record(6, "10", "other", "Sweep", "v"),
     f: { prompt: [7, "prompt", {}, {}] },
   }
-  assert.deepEqual(shown(history, "w"), { 10: "new", "12:4": "inside" })
-  assert.deepEqual(shown(history, "v"), { 10: "other" })
-  assert.deepEqual(shown(history, "template"), {})
-  assert.deepEqual(shown(history, ""), { 10: "other", "12:4": "inside" })
+  assert.deepEqual(shown(history, graph("w")), { 10: "new", "12:4": "inside" })
+  assert.deepEqual(shown(history, graph("v")), { 10: "other" })
+  assert.deepEqual(shown(history, graph("template")), {})
 })
 
-test("a run of an API file may be any graph's", () => {
+test("a run of an API file, which names no workflow, is of a graph that holds all its nodes", () => {
   const unnamed = { a: record(1, "10", "of no workflow", "Sweep", ZEROS) }
-  assert.deepEqual(shown(unnamed, ZEROS), { 10: "of no workflow" })
-  assert.deepEqual(shown(unnamed, ""), { 10: "of no workflow" })
-  assert.deepEqual(shown(unnamed, "w"), { 10: "of no workflow" })
-  assert.deepEqual(shown(null, "w"), {})
+  for (const id of [ZEROS, "", "w"]) assert.deepEqual(shown(unnamed, graph(id)), { 10: "of no workflow" })
+  assert.deepEqual(shown(unnamed, graph("w", "Other")), {})
+  assert.deepEqual(shown({ a: record(1, "11", "gone", "Sweep", ZEROS) }, graph("w")), {})
+  assert.deepEqual(shown(null, graph("w")), {})
 })
 
 test("a node gets its output where it is of that kind and the page keeps none", () => {
