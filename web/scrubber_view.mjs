@@ -24,7 +24,8 @@ export const STYLE = `
 .slider-scrubber button, .slider-scrubber select { font: inherit; color: inherit; background: var(--comfy-input-bg, #333);
   border: 1px solid var(--border-color, #666); border-radius: 5px; padding: 3px 8px; cursor: pointer; min-height: 26px; }
 .slider-scrubber select { min-width: 0; flex: 0 1 auto; max-width: 45%; }
-.slider-scrubber .value { font-variant-numeric: tabular-nums; min-width: 6.5ch; text-align: right; flex: none; }
+.slider-scrubber .value { font-variant-numeric: tabular-nums; text-align: right; flex: none; white-space: nowrap; }
+.slider-scrubber .value::before { content: "strength "; opacity: 0.75; }
 .slider-scrubber .tools { flex-wrap: wrap; }
 .slider-scrubber button, .slider-scrubber label { white-space: nowrap; }
 .slider-scrubber label { display: flex; align-items: center; gap: 4px; cursor: pointer; }
@@ -71,9 +72,9 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
   const rows = element(document, "select", { "aria-label": "Row of the sweep" })
   const fading = element(document, "input", { type: "checkbox" })
   const button = element(document, "button", { type: "button", title: "Copies the strength that is shown." }, use)
-  const slide = element(document, "div", { class: "line" }, minus, track, plus, shown)
+  const slide = element(document, "div", { class: "line" }, minus, track, plus)
   const tools = element(
-    document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), button,
+    document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), shown, button,
   )
   const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools)
   const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [], films: [], playing: false }

@@ -20,6 +20,7 @@ function addReport(node) {
   const widget = node.addDOMWidget("report", "slider_report", element, {
     serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT,
   })
+  widget.label = "file" // as an App names it
   widget.serialize = false
   node.sliderSays = (text) => (element.textContent = text)
 }

@@ -132,14 +132,14 @@ def unequal_sides(buckets: Sequence[Bucket]) -> str:
         title = bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder
         for sign in signs_in(bucket):
             folders[sign].append(title)
-    plus = f"{len(positive)} positive images ({', '.join(folders[1])})"
-    minus = f"{len(negative)} negative ({', '.join(folders[-1])})"
+    where = f"positive in {', '.join(folders[1])}, negative in {', '.join(folders[-1])}"
     alone: list[str] = []
     if lower_names(positive) & lower_names(negative):
         alone = partnerless(positive, negative)
     missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
     return (
-        f"Unequal counts: {plus} but {minus}.{missing} Add or remove images until both sides have the same number, or set "
-        "unequal to balance (in Slider Dataset Options, --unequal): pairs of one name are then kept and the rest is left out, "
-        "and where names do not match, the smaller side is shown more often."
+        f"Unequal counts: {len(positive)} positive images (more) and {len(negative)} negative (less).{missing} Add or remove "
+        "images until both sides have the same number, or set unequal to balance (in Slider Dataset Options, --unequal): pairs of "
+        "one name are then kept and the rest is left out, and where names do not match, the smaller side is shown more often. "
+        f"The images lie here: {where}."
     )

@@ -26,7 +26,12 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         assert page.get_by_test_id("app-mode-widget-item").get_by_text("folder", exact=True).count() == 1, (
             "an own folder is chosen"
         )
+        note = page.locator(".slider-note")
+        assert not harness.run_and_wait(page, LIMIT_S, button=RUN).ok, "there are no images yet"
+        expect(note).to_contain_text("images", timeout=10_000)
+        expect(note).to_be_visible()
         give_images(page, "in_an_app", 2)
+        expect(note).to_have_count(0)
         rows = page.locator(".slider-dataset .row")
         seen = page.locator(".slider-dataset .list").bounding_box()
         last = rows.last.bounding_box()
@@ -38,6 +43,7 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         assert result.ok, str(result)
         verdict = page.locator(".slider-live .verdict")
         expect(verdict).to_contain_text("Finished early, as you asked", timeout=15_000)
+        expect(page.locator(".slider-report")).to_contain_text("in_an_app.safetensors")
         harness.screenshot(page, "app-train")
 
         opened(page, "slider_use.app")
