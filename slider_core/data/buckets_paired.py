@@ -139,7 +139,7 @@ def unequal_sides(buckets: Sequence[Bucket]) -> str:
     missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
     return (
         f"Unequal counts: {len(positive)} positive images (more) and {len(negative)} negative (less).{missing} Add or remove "
-        "images until both sides have the same number, or set unequal to balance (in Slider Dataset Options, --unequal): pairs of "
-        "one name are then kept and the rest is left out, and where names do not match, the smaller side is shown more often. "
+        "images until both sides have the same number, or set unequal to balance (in Slider Dataset Options, --unequal): pairs "
+        "of one name are then kept and the rest is left out, and where names do not match, the smaller side is shown more often. "
         f"The images lie here: {where}."
     )
