@@ -3,7 +3,7 @@
 It learns at a constant rate until most is learned: over the last third of its steps the learned share (progress.py) has grown by
 less than GROWTH of itself, and the strength that best explains what is wanted lies near 1. Then the rate falls for FALL of the
 steps so far, in which the last noise leaves the weights, and the training is over: after 150 steps, at the rate that is found.
-Three times as many draw the same and leak a tenth less (docs/benchmarks-ready.md). MOST_STEPS bounds it. All of it follows from
+Those of 360 draw the same and leak 8 % less (docs/benchmarks-ready.md). MOST_STEPS bounds it. All of it follows from
 the readings, so a training that is stopped and continued ends where the same one in one piece does.
 
 Of images that do not line up no reading says when the concept is learned: the share goes on rising for as long as the images are
