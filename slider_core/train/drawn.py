@@ -18,6 +18,7 @@ alone, plus is measured against what the model draws at 0, from the noised negat
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -79,6 +80,12 @@ class _Scene:
     where: torch.Tensor | None = None  # (rows, 1, ...) 1 where the images of a pair differ, else 0
     in_place: bool = True
 
+    def first(self, rows: int) -> _Scene:
+        apart, where = (None if x is None else x[:rows] for x in (self.apart, self.where))
+        latent, noise = self.latent[:rows], self.noise[:rows]
+        conds, masks = self.conds[:rows], self.masks[:rows]
+        return replace(self, latent=latent, noise=noise, conds=conds, masks=masks, apart=apart, where=where)
+
 
 class Drawing:
     """Draws both ends from fixed noise, at one strength after another. Call inside `backend.borrowed()` with the slider attached.
@@ -102,6 +109,14 @@ class Drawing:
         measured = measured_on(samples)
         self._other_end = 0.0 if is_one_way(measured) else -1.0
         self._scene = self._made(measured)
+        self._ends: dict[float, torch.Tensor] = {}  # by strength: all pictures at plus, then at minus
+
+    def of_first(self, pairs: int) -> Drawing:
+        """The same of so many pairs alone. What was drawn already is not drawn anew."""
+        few = copy.copy(self)
+        few._scene = self._scene.first(pairs)
+        few._ends = {strength: _first_of_both(ends, pairs) for strength, ends in self._ends.items()}
+        return few
 
     def _made(self, samples: Sequence[Sample]) -> _Scene:
         shape = samples[0].latent.shape
@@ -135,7 +150,9 @@ class Drawing:
     def at(self, strength: float) -> Drawn:
         """What +-`strength` draws, a LoRA weight; of a one-way slider +`strength` and 0."""
         scene = self._scene
-        ends = self._drawn(scene, scene.conds, strength, self._other_end * strength)
+        if strength not in self._ends:
+            self._ends[strength] = self._drawn(scene, scene.conds, strength, self._other_end * strength)
+        ends = self._ends[strength]
         if not bool(ends.isfinite().all()):
             return Drawn(0.0, math.inf, math.inf, strength)
         contrast = float(ends.std()) / max(scene.contrast, 1e-12)
@@ -152,6 +169,11 @@ class Drawing:
             length = float((moved_there / apart_there).sqrt().mean())
         share, distance = float((along / apart).mean()), float((moved / apart).sqrt().mean())
         return Drawn(share, distance, contrast, strength, length, scene.in_place)
+
+
+def _first_of_both(ends: torch.Tensor, rows: int) -> torch.Tensor:
+    plus, minus = ends.chunk(2)
+    return torch.cat([plus[:rows], minus[:rows]])
 
 
 def drawn_levels(begin: float, few_steps: int) -> list[float]:

@@ -6,7 +6,7 @@ of the picture allows: neither much harder than the images nor so soft that some
 clips: docs/video-and-edit.md). On sliders of the worlds for tuning this came nearer to the images' effect than the strength that
 explains the images best, which leaves small parts at a tenth of it (docs/benchmarks-worlds.md).
 
-Cost: mostly three to five strengths of `Drawing`, 32 samples each.
+Cost: mostly one or two strengths of `Drawing`, and two of half of its pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ TRIES, STRETCH = 4, 4.0  # strengths that are tried, and how many times the last
 FARTHEST = 2.0  # distances of the images that the whole pictures may lie apart
 SOFTEST, HARDEST = 0.8, 1.4  # times the contrast of the images; softer pictures must gain contrast
 GROWS = 0.3  # of the growth in proportion, that more strength must bring
-BEYOND, EVEN = (1.5, 2.0, 3.0), 0.5  # times strength 1; and of the growth in proportion, that a useful strength brings
+BEYOND = (1.5, 2.0, 3.0)  # times strength 1; the middle one is tried first
+PAIRS = 2  # by which the end of the useful range is found
+EVEN = 0.5  # of the growth in proportion, that a useful strength brings
 
 
 def turned_to_images(drawing: Drawing, drawn: Drawn, most: float) -> Drawn:
@@ -56,14 +58,20 @@ def _is_worth_it(before: Drawn, after: Drawn, factor: float) -> bool:
 
 def useful_end(drawing: Drawing, at_1: Drawn) -> float:
     """The LoRA weight up to which pictures go on showing more, nearly in proportion: from 1 to 3 times that of strength 1."""
-    end = at_1.strength
-    share = at_1.share or 0.0
+    few = drawing.of_first(PAIRS)
+    begin = few.at(at_1.strength)
+    share = begin.share or 0.0
     if share <= 0:
-        return end
-    for factor in BEYOND:
-        drawn = drawing.at(factor * at_1.strength)
-        grown = (drawn.share or 0.0) - share >= EVEN * (factor - 1) * share
-        if not grown or drawn.contrast > HARDEST:
-            break
-        end = drawn.strength
-    return end
+        return at_1.strength
+    hardest = HARDEST * begin.contrast / max(at_1.contrast, 1e-12)  # whose pictures are not as hard as those of all pairs
+
+    def goes_on(factor: float) -> bool:
+        drawn = few.at(factor * at_1.strength)
+        return (drawn.share or 0.0) - share >= EVEN * (factor - 1) * share and drawn.contrast <= hardest
+
+    least, middle, most = BEYOND
+    if goes_on(middle):
+        factor = most if goes_on(most) else middle
+    else:
+        factor = least if goes_on(least) else 1.0
+    return factor * at_1.strength

@@ -68,10 +68,11 @@ class Guard:
         return len(shares) > 1 and shares[-1] < EXPLODED_READING * (min(0.0, *shares[:-1]) - 1)
 
 
-def lacks_reading(last: int, step: int, until: int, every: int) -> bool:
-    """Whether progress is to be read at `step`, finished last, where the last reading is of step `last`."""
+def lacks_reading(last: int, step: int, until: int, due: bool) -> bool:
+    """Whether progress is to be read at `step`, finished last, where the last reading is of step `last`: when it is due,
+    and where a run ends."""
     ended = step == until or (step > until and not last)
-    return last != step and (ended or step % every == 0)
+    return last != step and (ended or due)
 
 
 def undone(code: str, what: str, rate: float, step: int) -> SliderError:

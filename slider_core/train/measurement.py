@@ -5,7 +5,7 @@ side, and nearly as a parabola what any other explains. Strength 1 stays as it w
 the most. Then both ends are drawn (drawn.py), and of pairs that are trained both ways strength 1 becomes what draws the images
 (drawn_unit.py); any other slider that overshoots is turned down to them.
 
-Cost, of pairs: 100 to 170 samples, 300 at most, against 1100 of calibration_search.py, which measures any slider on any images.
+Cost, of pairs: mostly 80 to 112 samples, against 1100 of calibration_search.py, which measures any slider on any images.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MOST_ALIKE = 0.8  # what both ends do alike over what they do oppositely, at str
 CURVE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the best strength
 FARTHEST, MOST_SHOWN = 1.25, 1.1  # distance and share of the images beyond which strength 1 is turned down
 TURNS = 2  # times at most: pictures do not change in proportion
-DRAWING = 4 * STEPS  # forward passes that drawing takes: mostly three to five strengths
+DRAWING = 4 * STEPS  # forward passes that drawing takes: mostly one or two strengths, and two of half of the pairs
 
 
 @torch.no_grad()

@@ -44,10 +44,22 @@ def fall_of(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> tuple
     return None
 
 
-def lowered(readings: Sequence[Reading]) -> float:
+def is_due(step: int, readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> bool:
+    """Whether a training that is left open reads its progress at `step`; half as often while the rate falls, which decides
+    nothing more."""
+    fall = fall_of(readings, wanted)
+    if fall and step > fall[0]:
+        return (step - fall[0]) % (2 * EVERY) == 0
+    return step % EVERY == 0
+
+
+def lowered(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> float:
     """What a learning rate that was found is multiplied by: less after each decisive reading at which the slider overshoots what
-    is wanted. Under a rate that is too high the weights are noise, which shows at a fraction of their strength."""
-    times = sum(reading.step % EVERY == 0 and overshoots(reading) for reading in readings)
+    is wanted, until the rate falls. Under a rate that is too high the weights are noise, which shows at a fraction of their
+    strength."""
+    fall = fall_of(readings, wanted)
+    until = fall[0] if fall else MOST_STEPS
+    times = sum(reading.step % EVERY == 0 and reading.step <= until and overshoots(reading) for reading in readings)
     return LOWER ** -min(times, MOST_LOWERED)
 
 

@@ -35,7 +35,7 @@ from .moved_pairs import is_familiar
 from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading, read_levels
-from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, lowered
+from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, is_due, lowered
 from .progress_verdict import Evidence, Explained, explain, judge
 from .run_state import put_state, state_of
 from .shared_rows import measured
@@ -81,13 +81,12 @@ class Trainer:
     ) -> None:
         """Train on `backend` up to finished step `until`, or until `on_step` returns True: enough. An exception out of it stops
         the run as well; what was learned stays. Progress is read every `read_every` steps and at the end; without a number of
-        steps every EVERY steps, and the slider's being ready ends the run too.
+        steps as `is_due` says, and the slider's being ready ends the run too.
 
         Raises SliderError when a step explodes; the last good state stays, and going on from there at a lower rate works.
         """
         until = until if self.spec.steps else min(until, self.end)
-        every = read_every if self.spec.steps else EVERY
-        if self.step >= until and not self._lacks_reading(until, every):
+        if self.step >= until and not self._lacks_reading(until, read_every):
             with backend.borrowed():
                 self.adapter.read_base(backend.module)  # for the file form: a state may just have been loaded
             return
@@ -96,10 +95,10 @@ class Trainer:
                 self._probe_rate(backend)
             if not (self.spec.lr or self.step):
                 self._guard.begin = self.state_dict()
-            if self._lacks_reading(until, every):  # an interrupt came before it
+            if self._lacks_reading(until, read_every):  # an interrupt came before it
                 self._read_progress(backend)
             self._keep()
-            self._run_steps(backend, until, on_step, every)
+            self._run_steps(backend, until, on_step, read_every)
 
     @contextmanager
     def _in_training(self, backend: Backend) -> Iterator[None]:
@@ -130,7 +129,7 @@ class Trainer:
         """The highest learning rate: as it was set, or as was found. Prodigy finds its own, and 1 multiplies it."""
         if self.spec.lr or self.spec.optimizer is Optimizer.PRODIGY:
             return self.spec.lr or 1.0
-        return (UNKNOWN if self.probed is None else self.probed) * lowered(self.readings)
+        return (UNKNOWN if self.probed is None else self.probed) * lowered(self.readings, self.wanted)
 
     def check_rate(self, backend: Backend) -> None:
         """Before the first step at a rate that was set: SliderError where it is far beyond what the probe finds."""
@@ -190,8 +189,9 @@ class Trainer:
                 break
 
     def _begun_anew(self) -> bool:
-        """Go back to the first step, at a lower rate, if it was a rate that the probe has found which burnt the slider."""
-        begin = self._guard.begin
+        """Go back to the first step at a lower rate, if it was a rate that the probe has found which burnt the slider; a training
+        that was read from a file goes back to its last good step."""
+        begin = self._guard.begin or self._guard.state
         if self.spec.lr or self.probed is None or begin is None or not self.step or self._guard.begun == MOST_BEGUN:
             return False
         self._guard.begun += 1
@@ -202,7 +202,8 @@ class Trainer:
         return True
 
     def _lacks_reading(self, until: int, read_every: int) -> bool:
-        return lacks_reading(self.readings[-1].step if self.readings else 0, self.step, until, read_every)
+        due = self.step % read_every == 0 if self.spec.steps else is_due(self.step, self.readings, self.wanted)
+        return lacks_reading(self.readings[-1].step if self.readings else 0, self.step, until, due)
 
     @property
     def sound(self) -> bool:

@@ -117,6 +117,16 @@ def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_
         assert torch.equal(a, b)
 
 
+def test_a_continued_training_whose_found_rate_explodes_goes_on_from_its_last_good_step(backend: TinyBackend, trainer) -> None:
+    one, again = (Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0))) for _ in range(2))
+    one.run(backend, EXPLODES - 1)
+    again.load_state_dict(one.state_dict())
+    again.most = START / LOWER / 2
+    again.run(backend, EVERY)
+    assert again.tried == pytest.approx([START, START / LOWER])
+    assert (again.step, again.losses[: EXPLODES - 1]) == (EVERY, one.losses)
+
+
 def test_a_loss_that_no_rate_mends_ends_in_an_error(backend: TinyBackend, trainer) -> None:
     one = Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0)))
     with refused("training.not_finite", "learning rate"):

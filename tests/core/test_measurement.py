@@ -108,6 +108,9 @@ class Pictures:
     def __init__(self, length, along: float = 1.0, apart: float = 1.0) -> None:
         self.length, self.along, self.apart = length, along, apart
 
+    def of_first(self, _pairs: int) -> "Pictures":
+        return self
+
     def at(self, strength: float) -> Drawn:
         length = self.length(strength)
         return Drawn(self.along * length, self.apart * length, 1.0, strength, length)

@@ -1,5 +1,7 @@
 """A training without a number of steps ends when most is learned, and no sooner."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.displacement import Wanted
 from slider_core.train.learning_rate import SETTLED, learning_rate
 from slider_core.train.progress import Reading
-from slider_core.train.progress_ready import EVERY, MOST_STEPS, SOONEST, fall_of, steps_more
+from slider_core.train.progress_ready import EVERY, MOST_STEPS, OVERSHOT, SOONEST, fall_of, is_due, lowered, steps_more
 from slider_core.train.trainer import Trainer
 
 
@@ -30,6 +32,20 @@ def test_a_share_that_hardly_grows_ends_the_training_with_a_fall() -> None:
     assert (first, end) == (SOONEST, 150)
     assert fall_of(readings([0.2, 0.25, 0.32])) == (first, end), "what is left comes while the rate falls"
     assert fall_of([*flat, Reading(first + 7, 9.0, 9.0)]) == (first, end), "only readings at the fixed steps decide"
+
+
+def test_while_the_rate_falls_it_reads_half_as_often() -> None:
+    flat = readings([0.3] * 3)
+    first, end = fall_of(flat)
+    assert [step for step in range(1, end + 1) if is_due(step, [r for r in flat if r.step <= step])] == [30, 60, first, end]
+    assert [step for step in range(1, 241) if is_due(step, [], Wanted.IMAGES)] == [30, 60, 90, 120, 150, 220]
+
+
+def test_a_reading_while_the_rate_falls_does_not_lower_it() -> None:
+    flat = readings([0.3] * 3)
+    overshooting = Reading(120, 0.1, 0.1, strength=OVERSHOT / 2, reach=0.4)
+    assert lowered([*flat, overshooting]) == 1
+    assert lowered([*flat[:2], replace(overshooting, step=90)]) < 1
 
 
 @pytest.mark.parametrize("unfinished", [readings(rising(12)), readings([0.3] * 12, strength=2.0)], ids=["rising", "strength"])
@@ -70,6 +86,7 @@ def test_a_training_that_decides_by_itself_is_the_same_in_parts(linear_backend, 
     whole, model = trainer(linear_backend, make_samples(5), spec)
     whole.run(model, whole.end)
     assert SOONEST < whole.step == whole.end < MOST_STEPS
+    assert [r.step for r in whole.readings if r.step > SOONEST] == [whole.end]
     parts, model = trainer(linear_backend, make_samples(5), spec)
     for until in (SETTLED, 45, whole.step - 5):
         parts.run(model, until)
