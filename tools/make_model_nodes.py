@@ -13,14 +13,21 @@ from make_architectures import ROOT, core, start
 HEAD = """# What becomes of other nodes on the MODEL?
 
 What *Slider Train Step*, the sweep (and with it every preview) and *Slider LoRA Apply* make of what other nodes have put
-on the MODEL before. Written by `python tools/make_model_nodes.py` on tiny models with random weights, ComfyUI 0.33; the oracle is
-ComfyUI's own sampler on the same MODEL: the model call of training against one of the sampler's, a sweep against a sampling for
-each strength, a live slider against a merged one.
+on the MODEL before. Written by `python tools/make_model_nodes.py` on tiny models with random weights, ComfyUI 0.33. The oracle is
+ComfyUI's own sampler on the same MODEL.
 
-- *as in the sampler*: training's model call answers as the sampler's does with the node, in a batch of two.
-- *left out, named*: it belongs to a whole sampling (guidance, skipped steps); training says so in its status.
-- *no part in a model call*: it acts on the schedule, from which training draws its noise levels, or on guidance. Names in the
-  first column with *as* are imitations of other packs' nodes.
+*Train*: the model call of training against one of the sampler's, in a batch of two.
+
+- *as in the sampler*: it answers the same, with the node in force.
+- *left out, named*: the node belongs to a whole sampling (guidance, skipped steps). The status of the training says so.
+- *no part in a model call*: the node acts on the schedule, from which training draws its noise levels, or on guidance.
+
+*Sweep, preview*: against a sampling for each strength. *As KSampler*: the pictures are the same. In brackets: whether all
+strengths went through one sampling call, or one after another.
+
+*Apply*: a live slider against a merged one. *Live as merged*: the pictures are the same.
+
+Names with *as* in brackets are imitations of other packs' nodes.
 
 | node | tried on | train | sweep, preview | Apply |
 |---|---|---|---|---|
