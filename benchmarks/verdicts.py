@@ -96,8 +96,8 @@ def images(task: Task, model: Any) -> list[Sample]:
         other = NEIGHBOUR.get(attribute, WORLDS[task["world"]][0 if task["world"] == "faces" else 1])
         negative = [s for s in make(model, other, PAIRS, seed + 500, False) if s.strength < 0]
     else:
-        flips = [random.Random(seed).random() < 0.5 for _ in positive]
-        flips[0], flips[1] = True, False
+        flipped = random.Random(seed).sample(range(PAIRS), PAIRS // 2)
+        flips = [number in flipped for number in range(PAIRS)]
         both = [(n, p) if flip else (p, n) for flip, p, n in zip(flips, positive, negative, strict=True)]
         positive, negative = [p for p, _ in both], [n for _, n in both]
     aligned = case == "copies" or line_up([s.latent for s in positive], [s.latent for s in negative])

@@ -26,9 +26,8 @@ SAME_ENDS = 1.0  # the symmetric part as large as the antisymmetric one, at stre
 OVERFITTED, WORTH = 0.25, 0.02  # shifted score as part of the learned share; the share from which on that counts
 MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must be than these are better
 LEAST_REACH = 0.02  # learned share at the best strength
-LEAST_DRAWN, PLENTY = 0.18, 0.35  # of the images, in drawn pictures: to work; and to work though the strength says unfinished
-FAR_TOO_WEAK = 1.75  # best strength
-SURE_DRAWN, SURE_REACH = 0.3, 0.25  # of either share one is needed to work: drawn pictures are of the pairs' own noise and places
+LEAST_DRAWN, SURE_DRAWN = 0.18, 0.35  # of the images, in drawn pictures: to show in part, and to work
+SURE_REACH, FAR_TOO_WEAK = 0.25, 1.75  # or so much learned at the best strength, and no higher one: less is drawn of much else
 MOST_DISTANCE = 2.5  # distances of a pair's images that the drawn ends may lie apart
 MOST_CONTRAST = 1.6  # of what is drawn over that of the images; a burnt picture is harder
 
@@ -114,7 +113,7 @@ def judge(evidence: Evidence) -> Verdict:
     if _symmetric_part(evidence) >= SAME_ENDS:
         return Verdict.SAME_ENDS
     if _has_only_begun(last):
-        return Verdict.TOO_WEAK
+        return Verdict.PARTLY if _is_seen(evidence) else Verdict.TOO_WEAK
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
     if _is_overfitted(evidence):
@@ -152,21 +151,20 @@ def _is_overfitted(evidence: Evidence) -> bool:
 
 def _effect(evidence: Evidence, last: Reading) -> Verdict:
     """Whether it works: e, the best strength and the drawn pictures must all say so."""
-    unfinished = last.strength > UNFINISHED
-    little = Verdict.TOO_WEAK if unfinished or last.step < LEAST_STEPS else Verdict.LIMITED
-    if last.reach < LEAST_REACH:
-        return little
-    if evidence.shown is None:
+    unknown = evidence.shown is None or (evidence.in_motion and evidence.shown >= LEAST_DRAWN)
+    if unknown and last.reach >= LEAST_REACH:
         return Verdict.UNPROVEN
-    if evidence.shown < LEAST_DRAWN:
-        return little
-    if evidence.in_motion:
-        return Verdict.UNPROVEN
-    if evidence.shown < PLENTY and last.strength > FAR_TOO_WEAK:
-        return Verdict.TOO_WEAK
-    if evidence.shown < SURE_DRAWN and last.reach < SURE_REACH:
-        return Verdict.PARTLY
-    return Verdict.WORKS
+    if not _is_seen(evidence):
+        unfinished = last.strength > UNFINISHED or last.step < LEAST_STEPS
+        return Verdict.TOO_WEAK if unfinished else Verdict.LIMITED
+    learned = last.reach >= SURE_REACH and last.strength <= FAR_TOO_WEAK
+    sure = learned or (evidence.shown or 0.0) >= SURE_DRAWN
+    return Verdict.WORKS if sure and last.reach >= LEAST_REACH else Verdict.PARTLY
+
+
+def _is_seen(evidence: Evidence) -> bool:
+    """Whether drawn pictures show something of what is wanted."""
+    return evidence.shown is not None and evidence.shown >= LEAST_DRAWN and not evidence.in_motion
 
 
 def explain(verdict: Verdict, evidence: Evidence) -> str:

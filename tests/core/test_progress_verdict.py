@@ -64,8 +64,16 @@ def test_pictures_that_were_drawn_have_a_say(drawn: Drawn, verdict: Verdict) -> 
 
 
 def test_an_unfinished_slider_must_show_more() -> None:
-    for share, verdict in ((0.25, Verdict.TOO_WEAK), (0.5, Verdict.WORKS)):
+    for share, verdict in ((0.1, Verdict.TOO_WEAK), (0.25, Verdict.PARTLY), (0.5, Verdict.WORKS)):
         assert judge(Evidence([replace(GOOD, strength=3.0)], drawn=Drawn(share, share, 1.0))) is verdict
+
+
+@pytest.mark.parametrize("step", [30, 150])  # few steps, and those of a training that ends by itself
+def test_what_is_seen_of_a_slider_that_has_learned_little_is_said(step: int) -> None:
+    little = Evidence([replace(GOOD, step=step, positive=0.01, negative=0.01, reach=0.015)])
+    assert judge(replace(little, drawn=Drawn(0.4, 0.6, 1.0))) is Verdict.PARTLY
+    assert judge(replace(little, drawn=Drawn(0.1, 0.6, 1.0))) in (Verdict.TOO_WEAK, Verdict.LIMITED)
+    assert judge(replace(little, drawn=Drawn(0.4, 0.6, 1.0, in_place=False))) in (Verdict.TOO_WEAK, Verdict.LIMITED)
 
 
 @pytest.mark.parametrize(("share", "reach"), [(0.35, 0.1), (0.2, 0.3)])
