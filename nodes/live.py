@@ -11,6 +11,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     seconds   that the training will take yet, strips included
     explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
     verdict   a summary of them
+    more      steps that "train on" adds to an ended training: 0 where its end is not reached, null where none would help
     strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null; "old": of the run before
     trouble   why there is no strip, or ""
 """
@@ -28,7 +29,7 @@ from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
 from ..slider_core.train.progress import Reading
-from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS
+from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, steps_more
 from ..slider_core.train.progress_verdict import Verdict, judge
 from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
@@ -39,7 +40,8 @@ EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
 POINTS = 200
 STATES_KEPT = 16
-SURE_EARLY = {Verdict.NOT_FINITE, Verdict.BURNT}  # what a reading of the first steps can be trusted to say
+SURE_EARLY = {Verdict.NOT_FINITE, Verdict.BURNT}  # what a reading of the first steps can be trusted to say; no step mends it
+MORE = 0.5  # of the steps so far, where the readings do not say how many
 # What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest last.
 STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 _NUMBERS = count(1)  # of the trainings of this session
@@ -81,6 +83,15 @@ def verdict_so_far(trainer: Trainer) -> str:
     return f"Still settling: readings rise and fall up to about step {LEAST_STEPS}. {last.summary(evidence.wanted)}"
 
 
+def more_steps(run: Run) -> int | None:
+    """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
+    if not run.step or judge(run.evidence()) in SURE_EARLY:
+        return None
+    if run.step < run.trainer.end:
+        return 0
+    return steps_more(run.trainer.readings) or math.ceil(MORE * run.step / EVERY) * EVERY
+
+
 @dataclass(frozen=True)
 class Place:
     """The node that trains, and the workflow that it is in."""
@@ -102,6 +113,7 @@ class Live:
         self.graph = place.graph
         self.number = next(_NUMBERS)
         self.phase = "training"
+        self.more: int | None = None
         self.seconds = 0.0
         self.explained = thinned(run.trainer.readings)
         self.verdict = run.verdict() if run.trainer.readings else no_reading(run.step, until)
@@ -131,6 +143,7 @@ class Live:
             "seconds": round(self.seconds, 1),
             "explained": self.explained,
             "verdict": self.verdict,
+            "more": self.more,
             "strip": self.strips.shown,
             "trouble": self.strips.trouble,
         }
@@ -166,6 +179,7 @@ class Live:
     def end(self, phase: str, verdict: str) -> None:
         """No step of this training is left."""
         self.phase = phase
+        self.more = more_steps(self.run) if phase in ("done", "stopped") else None
         self.seconds = 0.0
         self.verdict = verdict
         self.send(at_once=True)

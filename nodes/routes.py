@@ -5,12 +5,14 @@ from server import PromptServer
 
 from .dataset_routes import add_dataset_routes, json_of
 from .live import states
-from .running import finish
+from .running import finish, train_on
+from .train_options import MOST
 
 
 def add_routes(server: PromptServer) -> None:
     """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step.
 
+    POST /slider_lora/train_on {"node": id, "name": of the slider, "steps": beyond its end}: the node's next run trains it on.
     GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session.
     /slider_lora/dataset: the images of a dataset's folder (dataset_routes.py).
     """
@@ -29,3 +31,12 @@ def add_routes(server: PromptServer) -> None:
         if finish(node):
             return web.json_response({"finishing": node})
         return web.json_response({"error": f"Node {node} is not training."}, status=409)
+
+    @server.routes.post("/slider_lora/train_on")
+    async def _train_on(request: web.Request) -> web.Response:
+        sent = json_of(await request.read())
+        steps = sent.get("steps") if isinstance(sent, dict) else None
+        if type(steps) is not int or not 0 <= steps <= MOST or "node" not in sent or "name" not in sent:
+            return web.json_response({"error": 'The request needs {"node": id, "name": text, "steps": number}.'}, status=400)
+        train_on(str(sent["node"]), str(sent["name"]), steps)
+        return web.json_response({"node": str(sent["node"]), "steps": steps})

@@ -11,6 +11,7 @@ import folder_paths
 from ..slider_core.encode.disk_cache import DiskCache
 from ..slider_core.lora.safe_files import tidy_below
 from ..slider_core.train.step_report import StepReport
+from ..slider_core.train.training_run import Run
 from ..slider_core.train.trainings import Session
 from ..slider_core.train.trainings_driver import Observer
 from .live import Live
@@ -18,6 +19,8 @@ from .messages import calibrating, executing_node
 
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
+AGAIN: dict[str, int] = {}  # by node: grows when it is to run again though nothing of its inputs has changed
+MORE: dict[str, tuple[str, int]] = {}  # by node: the slider to train on when it runs next, and by how many steps beyond its end
 
 
 def encoded_before() -> DiskCache:
@@ -54,6 +57,25 @@ def finish(node: str) -> bool:
         if place in TRAINING:  # the graph's thread may just have ended it
             TRAINING[place] = True
     return bool(there)
+
+
+def run_again(node: str) -> None:
+    """Have ComfyUI run that node anew in the next run of its graph."""
+    AGAIN[node] = AGAIN.get(node, 0) + 1
+
+
+def train_on(node: str, name: str, steps: int) -> None:
+    """The next run of that node trains the slider of that name on: by `steps` beyond its end; 0: to its end."""
+    MORE[node] = name, steps
+    run_again(node)
+
+
+def steps_wanted(run: Run, node: str, steps: int) -> int:
+    """The steps that the training is to have: those that are set, more where a person let it train on; 0: until it is ready."""
+    name, more = MORE.pop(node, ("", 0))
+    if more and name == run.name:
+        run.on_to = run.step + more
+    return max(steps, run.on_to)
 
 
 class NodeObserver(Observer):

@@ -32,7 +32,7 @@ from .graph_files import graph_id, model_files
 from .live import Place, showing
 from .live_preview import Strips
 from .messages import MESSAGE_EVERY, executing_node, say
-from .running import SESSION, NodeObserver, encoded_before, runs_folder, training_here
+from .running import AGAIN, SESSION, NodeObserver, encoded_before, run_again, runs_folder, steps_wanted, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket, TrainOptionsSocket
 from .target import Targets, automatic_targets
 from .train_options import MOST
@@ -43,8 +43,8 @@ RATE = "0: found by a probe of a few batches, for every model, rank and algorith
 OLD_NAME = "A name that was trained before: go on with it, or discard that training and begin anew."
 TARGETS = "From Slider Target Injector. Without it: the layers that suit the model, at rank 4."
 NAMELESS = "my_slider"
+FINISHED = "The training is already finished: press train on to go beyond its end, or in a graph set steps above {}."
 NO_OPTIONS = TrainChoices(name="")
-UNFINISHED: dict[str, int] = {}  # by node: how many of its runs have left something to train
 START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
 CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
 
@@ -97,6 +97,16 @@ def begin_in_node(backend: ComfyBackend, request: TrainingRequest, reset: bool =
     return begin_on_model(SESSION, backend, request, saved, encoder(backend, request))
 
 
+def with_steps(run: Run, spec: TrainSpec, steps: int) -> TrainSpec:
+    """The choices with that number of steps, which the run takes over while it has not made them."""
+    if steps == spec.steps:
+        return spec
+    spec = replace(spec, steps=steps)
+    if run.step < steps:
+        run.trainer.adopt(spec)
+    return spec
+
+
 def ignored(run: Run, spec: TrainSpec) -> str:
     """Which choices had no effect because nothing was left to train; empty where none differs."""
     was = run.trainer.spec
@@ -124,12 +134,12 @@ class Turn:
     def remark(self, run: Run) -> str:
         """What a user should know of how it ended."""
         if run.step == self.begun and run.step:
-            return f" The training is already finished: set steps above {run.step} to train on.{ignored(run, self.spec)}"
+            return f" {FINISHED.format(run.step)}{ignored(run, self.spec)}"
         text = ""
         if self.one_by_one:
             text += " This model mixes the samples of a batch, so they ran one by one."
         if run.step < self.until:
-            text += " Finished early, as you asked: queue again to go on."
+            text += " Finished early, as you asked: run again to go on."
         return text
 
 
@@ -172,10 +182,11 @@ class SliderTrainStep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, old_name: str | None = OldName.CONTINUE.value, **_choices: object) -> float | int:
-        """Changes, so that the node runs again, while its last run has left something to train. Always anew with restart."""
+        """Changes, so that the node runs again, while its last run has left something to train, or when it is to train on.
+        Always anew with restart."""
         if old_name == OldName.RESTART.value:
             return float("nan")
-        return UNFINISHED.get(str(cls.hidden.unique_id), 0)
+        return AGAIN.get(str(cls.hidden.unique_id), 0)
 
     @classmethod
     def execute(
@@ -212,8 +223,9 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
-        until = end_of_run(run.step, choices.steps_per_run, steps or run.trainer.ready_at)
         place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))
+        spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
+        until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
         status, shown = train_and_show(run, backend, Turn(run.step, until, spec, choices, took), Strips(preview, vae), place)
         return results(run, model, status, shown)
 
@@ -230,7 +242,7 @@ def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, 
         live.draw()
         until = until_ready(run, turn.until)
         if run.step < (turn.spec.steps or run.trainer.end):
-            UNFINISHED[place.node] = UNFINISHED.get(place.node, 0) + 1
+            run_again(place.node)
         turn = replace(turn, until=until, one_by_one=backend.one_by_one)
         status = summary(run, turn, autosave, backend, live.strips)
         live.conclude(status, until)

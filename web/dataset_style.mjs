@@ -1,6 +1,6 @@
-// The looks of the panel in Load Slider Dataset.
+// The looks of the panel in Load Slider Dataset. In an App it is low from the first training on, until somebody works in it.
 
-const IN_APP = '[data-testid="app-mode-widget-item"]' // a widget in the list of ComfyUI's app mode, which gives no height
+import { IN_APP } from "./app_list.mjs"
 
 export const STYLE = `
 .slider-dataset { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; width: 100%; height: 100%; min-height: 0;
@@ -45,8 +45,7 @@ export const STYLE = `
 .slider-dataset .finding { color: #f2c27a; user-select: text; }
 .slider-dataset .sheet { display: block; width: 100%; cursor: zoom-in; background: #fff; border-radius: 4px; }
 ${IN_APP} .slider-dataset { flex: none; height: 400px; min-height: 170px !important; resize: vertical; }
-:root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset { height: 240px; }
-:root:has(${IN_APP} .slider-live .running) ${IN_APP} .slider-dataset { height: 170px; }
+:root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset:not(.in-use) { height: 170px; }
 `
 
 /** An element with attributes and children; `on` holds its listeners by event. */

@@ -50,6 +50,12 @@ export function canFinish(state) {
   return state.phase === "training" || state.phase === "drawing"
 }
 
+/** What lets an ended training go on: its words, and null where nothing would be gained. `more`: steps beyond its end, 0 to its end. */
+export function trainOnWords({ phase, more }) {
+  if ((phase !== "done" && phase !== "stopped") || more === null || more === undefined) return null
+  return more ? `train on: ${more} steps` : "train on"
+}
+
 /** Where the curve's axis ends: where the training does, or, while nobody knows that, a quarter beyond what is done. */
 export function axisEnd({ step, until, at_most }) {
   if (!at_most) return until

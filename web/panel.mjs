@@ -1,7 +1,9 @@
-// The panel in a training node: step and time left, a button that ends it, curve of the learned share, verdict, live strip.
+// The panel in a training node: step and time left, a button that ends it or lets it train on, curve of the learned share, verdict,
+// live strip.
 
+import { bringToTop } from "./app_list.mjs"
 import { styleOnce } from "./style_once.mjs"
-import { axisEnd, canFinish, curveSvg, isRunning, stepWords, stripPath } from "./live.mjs"
+import { axisEnd, canFinish, curveSvg, isRunning, stepWords, stripPath, trainOnWords } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
 const CURVE = 112
@@ -17,10 +19,10 @@ const STYLE = `
   object-position: center top; }
 .slider-live.waiting img, .slider-live img.old { opacity: 0.35; }
 .slider-live .line { display: flex; justify-content: space-between; align-items: center; gap: 6px; color: #ddd; }
-.slider-live .finish { font: inherit; color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #666);
+.slider-live button { font: inherit; color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #666);
   border-radius: 5px; padding: 1px 8px; min-height: 24px; flex: none; cursor: pointer; }
-.slider-live .finish:disabled { opacity: 0.5; cursor: default; }
-.slider-live .finish:focus-visible { outline: 2px solid #f5b942; }
+.slider-live button:disabled { opacity: 0.5; cursor: default; }
+.slider-live button:focus-visible { outline: 2px solid #f5b942; }
 .slider-live .of { color: #999; height: ${CAPTION - 4}px; line-height: 1; text-align: right; }
 .slider-live [hidden] { display: none; }
 .slider-live .curve { height: ${CURVE}px; }
@@ -44,38 +46,55 @@ function part(document, parent, tag, className) {
   return made
 }
 
-/** A button that calls `end()` and waits: it is dead until the training has ended, or `end` has given false. */
-function finishButton(document, parent, end) {
-  const made = part(document, parent, "button", "finish")
+/** A button that calls `act()` and waits: it is dead until it is shown anew, or `act` has given false. `looks(state)` gives its words,
+ * null where it has no place; `waiting`: its words meanwhile. */
+function actionButton(document, parent, { className, title, waiting, looks, act }) {
+  const made = part(document, parent, "button", className)
   made.type = "button"
-  made.title = "End the training with the step it is at, and go on with the rest of the graph: preview, saving."
-  const wait = (waiting) => {
-    made.disabled = waiting
-    made.textContent = waiting ? "finishing" : "finish now"
+  made.title = title
+  let state = null
+  const wait = (pressed) => {
+    made.disabled = pressed
+    made.textContent = pressed ? waiting : ((state && looks(state)) ?? "")
   }
   made.addEventListener("click", async () => {
     wait(true)
-    if (!(await end())) wait(false)
+    if (!(await act(state))) wait(false)
   })
-  const show = (state) => {
-    made.hidden = !state || !canFinish(state)
-    if (made.hidden) wait(false)
+  const show = (now) => {
+    const [before, words] = [made.hidden, now && looks(now)]
+    state = now
+    made.hidden = !words
+    if (made.hidden || before || !made.disabled) wait(false)
   }
   show(null)
-  return show
+  return { show, rest: () => wait(false) }
 }
 
 /**
- * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path, `end` asks
- * the training to finish and gives whether it will.
+ * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
+ * the training to finish and `trainOn(state)` runs it further, and both give whether that will be.
  */
-export function makePanel(document, address, end) {
+export function makePanel(document, address, end, trainOn) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
   const line = part(document, element, "div", "line")
   const words = part(document, line, "span", "words")
-  const showFinish = finishButton(document, line, end)
+  const finish = actionButton(document, line, {
+    className: "finish",
+    title: "End the training with the step it is at, and go on with the rest of the graph: preview, saving.",
+    waiting: "finishing",
+    looks: (state) => (canFinish(state) ? "finish now" : null),
+    act: end,
+  })
+  const more = actionButton(document, line, {
+    className: "more",
+    title: "Train this slider further, and run the rest of the graph with it.",
+    waiting: "queued",
+    looks: trainOnWords,
+    act: trainOn,
+  })
   const curve = part(document, element, "div", "curve")
   const verdict = part(document, element, "div", "verdict")
   verdict.dataset.captureWheel = "true"
@@ -96,6 +115,7 @@ export function makePanel(document, address, end) {
   }
 
   const show = (state) => {
+    const turns = isRunning(state) !== Boolean(shown && isRunning(shown)) // it begins, or ends
     shown = state
     const path = stripPath(state)
     if (path && strip.dataset.path !== path) {
@@ -105,7 +125,8 @@ export function makePanel(document, address, end) {
     words.textContent = stepWords(state)
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
     curve.innerHTML = curveSvg(state.explained, axisEnd(state))
-    showFinish(state)
+    finish.show(state)
+    more.show(state)
     strip.classList.toggle("old", Boolean(state.strip?.old))
     element.classList.remove("waiting")
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
@@ -113,9 +134,13 @@ export function makePanel(document, address, end) {
     details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()
+    if (turns) bringToTop(element)
   }
   lay()
   const say = (text) => (words.textContent = text)
-  const dim = (waiting) => element.classList.toggle("waiting", waiting)
+  const dim = (waiting) => {
+    element.classList.toggle("waiting", waiting)
+    if (!waiting) more.rest()
+  }
   return { element, show, say, dim, least, run: () => shown?.run }
 }

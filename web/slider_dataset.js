@@ -10,6 +10,7 @@ const NODE = "LoadSliderDataset"
 const ROUTE = "/slider_lora/dataset"
 const HEIGHT = 250
 const WIDTH = 330
+const WORK = ["click", "focusin", "dragenter"]
 const panels = new Map() // node -> its panel
 let definition = null // of the node, as the server sent it
 
@@ -89,6 +90,7 @@ function add(node) {
     mended: () => node.sliderNote?.(), // what a run said of the images before
   })
   panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
+  for (const event of WORK) panel.element.addEventListener(event, () => panel.element.classList.add("in-use"))
   panel.element.style.minHeight = `${HEIGHT - 10}px`
   const widget = node.addDOMWidget("pairs", "slider_pairs", panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
   widget.label = "images" // as an App names it
@@ -136,6 +138,9 @@ app.registerExtension({
   name: "sliderlora.dataset",
   setup() {
     document.addEventListener("paste", onPaste, { capture: true })
+    api.addEventListener("execution_start", () => {
+      for (const panel of panels.values()) panel.element.classList.remove("in-use")
+    })
   },
   beforeRegisterNodeDef(_nodeType, nodeData) {
     if (nodeData.name === NODE) definition = nodeData

@@ -1,4 +1,5 @@
-// Slider Train Step in the browser: a panel that shows how a training goes, with a button that ends it with the step it is at.
+// Slider Train Step in the browser: a panel that shows how a training goes, with a button that ends it with the step it is at, and one
+// that trains on when it has ended, which an App has no other way to.
 // ComfyUI's own stop button ends the whole run; what was learned is kept in both cases.
 
 import { app } from "../../scripts/app.js"
@@ -8,6 +9,7 @@ import { makePanel } from "./panel.mjs"
 
 const NODE = "SliderTrainStep"
 const FINISH = "/slider_lora/finish"
+const TRAIN_ON = "/slider_lora/train_on"
 const PROGRESS = "/slider_lora/progress"
 const EVENT = "slider_lora.progress"
 const panels = new WeakMap() // node -> its panel
@@ -17,14 +19,26 @@ function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
 }
 
+function post(path, body) {
+  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
+  return api.fetchApi(path, request).catch((fault) => ({ ok: false, status: fault.message }))
+}
+
 /** Whether the training in that node will finish with the step it is at. */
 async function finish(node) {
-  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ node: String(node.id) }) }
-  const reply = await api.fetchApi(FINISH, post).catch((fault) => ({ ok: false, status: fault.message }))
+  const reply = await post(FINISH, { node: String(node.id) })
   if (reply.ok) say("info", "Finishing with this step; the graph goes on with what was learned.")
   else if (reply.status === 409) say("warn", "This node is not training now.")
   else say("error", `The server answered ${reply.status}.`)
   return reply.ok
+}
+
+/** Whether the graph was queued to train the slider of that state on. */
+async function trainOn({ node, name, more }) {
+  const reply = await post(TRAIN_ON, { node, name, steps: more })
+  if (reply.ok) return app.queuePrompt(0, 1)
+  say("error", `The server answered ${reply.status}.`)
+  return false
 }
 
 /** Pictures of the run before are dimmed until this run has its own, or has left the node out. */
@@ -72,7 +86,7 @@ app.registerExtension({
   afterConfigureGraph: restore,
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node))
+    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node), trainOn)
     const widget = node.addDOMWidget("live", "slider_live", panel.element, {
       serialize: false,
       hideOnZoom: false,

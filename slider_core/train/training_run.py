@@ -45,6 +45,7 @@ class Run:
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     calibrated: str = "Not calibrated."  # a message
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
+    on_to: int = 0  # the step beyond its end that a person let it train on to; 0: to its end
     saved: int = 0  # the step that its file holds
     saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
     mark: str | None = None  # of its file, as it was read or written last; None where it was neither

@@ -166,8 +166,25 @@ def test_two_tabs_on_one_name_train_one_slider_in_turn(prompt: dict, run_graph, 
     assert {path.name for path in (comfy / "user").iterdir()} <= {"slider_lora"}, "nothing in a user's own folder"
 
 
-@pytest.mark.parametrize(("body", "status"), [(b'{"node": "99"}', 409), (b"{}", 400), (b"[]", 400), (b"nonsense", 400)])
-def test_the_route_refuses_what_is_no_training(body: bytes, status: int, pack, server) -> None:
+FINISH, TRAIN_ON = "finish", "train_on"
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        (FINISH, b'{"node": "99"}', 409),
+        (FINISH, b"{}", 400),
+        (FINISH, b"[]", 400),
+        (FINISH, b"nonsense", 400),
+        (TRAIN_ON, b"[]", 400),
+        (TRAIN_ON, b'{"node": "99", "name": "smile"}', 400),
+        (TRAIN_ON, b'{"node": "99", "name": "smile", "steps": -1}', 400),
+        (TRAIN_ON, b'{"node": "99", "name": "smile", "steps": true}', 400),
+        (TRAIN_ON, b'{"node": "99", "name": "smile", "steps": 1e99}', 400),
+        (TRAIN_ON, b'{"node": "99", "name": "smile", "steps": 90}', 200),
+    ],
+)
+def test_the_routes_refuse_what_they_do_not_understand(route: str, body: bytes, status: int, pack, server) -> None:
     """Through aiohttp itself, as the browser would ask."""
     import asyncio
 
@@ -184,6 +201,6 @@ def test_the_route_refuses_what_is_no_training(body: bytes, status: int, pack, s
         pack.part("nodes.routes").add_routes(Place)
         app.add_routes(routes)
         async with TestClient(TestServer(app)) as client:
-            return (await client.post("/slider_lora/finish", data=body)).status
+            return (await client.post(f"/slider_lora/{route}", data=body)).status
 
     assert asyncio.run(ask()) == status

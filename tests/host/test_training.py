@@ -326,3 +326,34 @@ def test_choices_after_the_end_do_not_enter_the_file(prompt: dict, run_graph) ->
     assert again["slider"].info.training == first.info.training
     for said in ("learning_rate 0.5", "training_seed 77", f"above {STEPS}"):
         assert said in again["status"]
+
+
+def test_a_finished_training_is_trained_on_once_when_that_is_wanted(prompt: dict, run_graph, pack) -> None:
+    """As the button of the panel does it: the inputs stay as they are."""
+    prompt, running = training(prompt), pack.part("nodes.running")
+    prompt["6"]["inputs"]["name"] = "further"
+
+    def run() -> tuple[int, str]:
+        made = run_graph(prompt, slider=("6", 0), status=("6", 3))
+        return made["slider"].info.step, made["status"]
+
+    assert run()[0] == STEPS
+    assert pack.part("nodes.live").states()[-1]["more"] == 120
+    running.train_on("6", "another slider", 3)
+    assert run() == (STEPS, run()[1])
+    running.train_on("6", "further", 3)
+    step, status = run()
+    assert (step, f"step {step} of {step}." in status) == (STEPS + 3, True)
+    prompt["6"]["inputs"]["training_seed"] = 5  # so that the node runs anew
+    step, status = run()
+    assert step == STEPS + 3
+    assert "press train on" in status
+
+
+def test_an_unfinished_training_is_trained_on_to_its_end(prompt: dict, run_graph, pack) -> None:
+    prompt = training(prompt)
+    prompt["6"]["inputs"] |= {"name": "in parts", "steps_per_run": 4}
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == 4
+    assert pack.part("nodes.live").states()[-1]["more"] == 0
+    pack.part("nodes.running").train_on("6", "in parts", 0)
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -38,6 +38,13 @@ test("step and time are told in words", () => {
   assert.equal(stepWords({ ...state, phase: "done", step: 300 }), "step 300, done")
   assert.deepEqual([0.4, 99, 100, 5999, 6000].map(timeWords), ["0 s left", "99 s left", "2 min left", "100 min left", "1.7 h left"])
   assert.deepEqual(["training", "calibrating", "done", "failed"].map((phase) => isRunning({ phase })), [true, true, false, false])
+})
+
+test("a training that has ended can be trained on, unless no step would mend it", () => {
+  assert.equal(trainOnWords({ phase: "done", more: 90 }), "train on: 90 steps")
+  assert.equal(trainOnWords({ phase: "stopped", more: 0 }), "train on")
+  for (const state of [{ phase: "done", more: null }, { phase: "done" }, { phase: "training", more: 90 }, { phase: "failed", more: 0 }])
+    assert.equal(trainOnWords(state), null)
 })
 
 test("the curve's axis ends with the training, or a little beyond what is done while its end is open", () => {
