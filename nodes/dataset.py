@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import comfy.utils
 import torch
@@ -16,10 +15,21 @@ from ..slider_core.data.buckets_paired import sides_of
 from ..slider_core.data.dataset import Dataset, assembled
 from ..slider_core.data.fitting import Fitted, small_image
 from ..slider_core.data.pairs_report import Examination, examined
-from ..slider_core.data.simpletuner import read_dataset_file
 from ..slider_core.data.source import DatasetChoices
 from .dataset_options import unequal_input
-from .dataset_places import DEMO, NO_FOLDER, choices, folder_bucket, image_folders, locate, name_of, roots, stamps
+from .dataset_places import (
+    DEMO,
+    NO_FOLDER,
+    choices,
+    folder_bucket,
+    image_folders,
+    locate,
+    name_of,
+    note_reading,
+    roots,
+    stamps,
+    state_of,
+)
 from .frames import as_image
 from .pair_findings import findings_shown
 from .sockets import DATASET_MENU, DatasetOptionsSocket, DatasetSocket, option
@@ -86,15 +96,13 @@ class LoadSliderDataset(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str | None, **_choices: object) -> str:
         """Changes when a file of the folder, or of a folder that the dataset file names, changes."""
-        if folder in (None, NO_FOLDER):
-            return NO_FOLDER
-        place = locate(folder)
-        return stamps([place] if place.is_dir() else [place, *(Path(s.folder) for s in read_dataset_file(place)[0])])
+        return state_of(folder or NO_FOLDER)
 
     @classmethod
     def execute(cls, folder: str, caption: str, options: DatasetChoices | None = None) -> io.NodeOutput:
         chosen = replace(options or DatasetChoices(), caption=caption)
         bar = comfy.utils.ProgressBar(1)
+        note_reading(folder)
         dataset = chosen.read(locate(folder), [*roots(), DEMO], bar.update_absolute)
         return shown_whole(replace(dataset, name=name_of(folder)), folder)
 

@@ -13,11 +13,13 @@ from ..slider_core.data.bucket_files import TABLES, endings
 from ..slider_core.data.bucket_spec import BucketSpec
 from ..slider_core.data.buckets import Bucket, joined, read_bucket
 from ..slider_core.data.dataset import sides_named
+from ..slider_core.data.simpletuner import read_dataset_file
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_pairs"
 DEMO_PREFIX = "demo: "
 DEPTH = 3  # how deep below a root a dataset is looked for
 NO_FOLDER = "none"
+RUNS_READ: dict[str, str] = {}  # choice -> the state of its files when a run began to read them last
 NOTHING = (
     "No images yet: drop images that show more of the concept on the zone 'more', and images that show less of it on 'less'; "
     "or choose a folder that holds positive/ and negative/."
@@ -108,6 +110,31 @@ def _stamp(found: dict[str, tuple[int, int]], paths: Iterable[Path]) -> None:
         with contextlib.suppress(OSError):  # gone since
             status = path.stat()
             found[str(path)] = status.st_mtime_ns, status.st_size
+
+
+def state_of(choice: str) -> str:
+    """Changes when a file of a choice changes, or of a folder that its dataset file names. SliderError when it is gone."""
+    if choice == NO_FOLDER:
+        return NO_FOLDER
+    place = locate(choice)
+    return stamps([place] if place.is_dir() else [place, *(Path(s.folder) for s in read_dataset_file(place)[0])])
+
+
+def _state_or_fault(choice: str) -> str:
+    try:
+        return state_of(choice)
+    except SliderError as fault:
+        return str(fault)
+
+
+def note_reading(choice: str) -> None:
+    """A run reads a choice now."""
+    RUNS_READ[choice] = _state_or_fault(choice)
+
+
+def is_as_read(choice: str) -> bool:
+    """Whether a choice is as a run read it last, so that a run would say the same again."""
+    return RUNS_READ.get(choice) == _state_or_fault(choice)
 
 
 def folder_bucket(name: str, strength: float, captions: list[str]) -> Bucket:

@@ -35,7 +35,7 @@ from ..slider_core.data.folder_files import (
 )
 from ..slider_core.data.pairs_report import examined
 from ..slider_core.data.source import DatasetChoices
-from .dataset_places import DEMO, DEMO_PREFIX, choices, locate, roots, stamps
+from .dataset_places import DEMO, DEMO_PREFIX, choices, is_as_read, locate, roots, stamps
 from .pair_findings import findings_shown
 
 PREFIX = "/slider_lora/dataset"
@@ -67,8 +67,8 @@ def editable(name: str) -> Path:
 
 
 def listing(name: str) -> dict[str, Any]:
-    """The pairs of a choice where they can be arranged, else why not."""
-    listed = {"folder": name, "choices": choices(), "limits": limits(), "editable": False, "why": ""}
+    """The pairs of a choice where they can be arranged, else why not; and whether it is as a run read it last."""
+    listed = {"folder": name, "choices": choices(), "limits": limits(), "editable": False, "why": "", "as_read": is_as_read(name)}
     try:
         place = editable(name)
     except SliderError as fault:

@@ -7,17 +7,19 @@ import {
 import { makeView } from "./dataset_view.mjs"
 
 const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
-const EMPTY = { listing: {}, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
+const EMPTY = { listing: { as_read: true }, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
 let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
- * {element, show(), findings(data), take(side, files), paste}. `server`: list, findings, move, rename, upload, fileUrl, open,
- * changed, renamed.
- * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others.
+ * {element, show(), findings(data), take(side, files), paste, note(element, text), isChanged(), wanted()}. `server`: list, findings, move,
+ * rename, upload, fileUrl, open, changed, renamed.
+ * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others than those that a run read.
  */
 export function makePanel(document, server, node) {
-  const state = { ...EMPTY, folder: "", name: "", naming: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
-  let asked = 0 // the newest question to the server; answers to older ones are late
+  const state = { ...EMPTY, folder: "", wanted: "", noted: "", name: "", naming: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
+  let asked = 0 // the newest question to the doctor; answers to older ones are late
+  let listed = 0 // the same of listings
+  let notes = 0 // that have come
   let work = Promise.resolve()
   let pasted = 0
   const self = {}
@@ -38,12 +40,31 @@ export function makePanel(document, server, node) {
   }
 
   function adopt(listing) {
+    listed++
+    asked++
     const table = tableOf(listing)
     Object.assign(state, { listing, table, editable: Boolean(listing.editable), why: listing.why, folder: listing.folder, picked: null, findings: null, examining: false })
+    state.wanted = listing.folder
     state.words = wordsOf(table, [])
     node.choices(listing.choices)
+    mend(listing)
     render()
     examine(false)
+  }
+
+  /** The listing in an answer of the server. What it says of the last run is old where a note has come since it was asked for. */
+  async function asking(answer) {
+    const before = notes
+    const { listing, ...more } = await answer.then((one) => (one.listing ? one : { listing: one }))
+    return { ...more, listing: before === notes ? listing : { ...listing, as_read: null } }
+  }
+
+  const list = (folder) => asking(server.list(folder)).then(({ listing }) => listing)
+
+  /** A note about the images goes when they are others than those that its run read, and only then. */
+  function mend({ folder, as_read }) {
+    if (as_read === false) node.mended()
+    else if (as_read === null) list(folder).then((again) => folder === state.folder && mend(again), () => {})
   }
 
   async function examine(wanted) {
@@ -66,8 +87,10 @@ export function makePanel(document, server, node) {
   self.show = () => {
     const folder = node.folder()
     if (folder !== state.folder) Object.assign(state, { naming: false, renaming: false, undo: [], done: "", faults: [] })
-    const number = ++asked
-    return server.list(folder).then((listing) => number === asked && adopt(listing), (fault) => {
+    const number = ++listed
+    state.wanted = folder
+    return list(folder).then((listing) => number === listed && adopt(listing), (fault) => {
+      if (number !== listed) return
       Object.assign(state, EMPTY, { folder, faults: [fault.message] })
       render()
     })
@@ -75,10 +98,9 @@ export function makePanel(document, server, node) {
 
   async function move(moves, done) {
     if (!moves.length) return
-    const answer = await server.move(state.folder, moves)
+    const answer = await asking(server.move(state.folder, moves))
     Object.assign(state, { undo: answer.moved.map(([from, to]) => [to, from]), done })
     adopt(answer.listing)
-    node.mended()
   }
 
   /** Pairs that only stand in the order of their names are told by a name of their own from now on. */
@@ -139,7 +161,7 @@ export function makePanel(document, server, node) {
     const own = state.editable && !state.naming
     const folder = own ? state.folder : freeFolder(state.name || name, state.listing.choices ?? [])
     const { subfolders } = state.listing
-    let table = own ? tableOf(await server.list(folder)) : EMPTY.table
+    let table = own ? tableOf(await list(folder)) : EMPTY.table
     let count = 0
     for (const [key, files] of Object.entries(sides)) {
       const names = await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
@@ -152,7 +174,7 @@ export function makePanel(document, server, node) {
 
   /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
   async function keepPairs(folder, table) {
-    const listing = await server.list(folder)
+    const listing = await list(folder)
     const moves = movesOf(table)
     if (!listing.editable || !moves.length || samePairs(tableOf(listing), table)) return ""
     const { moved } = await server.move(folder, moves)
@@ -163,11 +185,10 @@ export function makePanel(document, server, node) {
 
   /** The folder as it is now, chosen in the node. */
   async function settle(folder, done) {
-    const listing = await server.list(folder)
+    const listing = await list(folder)
     Object.assign(state, { naming: false, renaming: false, name: "", undo: [], done })
     adopt(listing)
     node.choose(folder)
-    node.mended()
     server.changed(folder, self)
   }
 
@@ -279,6 +300,18 @@ export function makePanel(document, server, node) {
   const view = makeView(document, actions)
   self.element = view.element
   self.folder = () => state.folder
+  self.wanted = () => state.wanted
+  self.isChanged = () => state.listing.as_read === false
+  self.note = (note, text) => {
+    notes++
+    view.place(note)
+    state.noted = text
+    render()
+    return () => {
+      state.noted = ""
+      render()
+    }
+  }
   render()
   return self
 }

@@ -44,6 +44,10 @@ function button(document, text, label, action, disabled = false) {
   return part(document, "button", { type: "button", title: label, "aria-label": label, disabled: disabled ? "" : false, "data-key": label, on: { click: action } }, text)
 }
 
+function wordsUnder(document, words) {
+  return words.length ? part(document, "div", { class: "words" }, ...words.map((text) => part(document, "p", {}, text))) : null
+}
+
 function pairRow(document, state, actions, row) {
   const pair = state.table.rows[row]
   const label = `Pair ${row + 1}`
@@ -57,7 +61,7 @@ function pairRow(document, state, actions, row) {
   )
   const swap = button(document, "⇄", `Swap pair ${row + 1}`, () => actions.swap(row))
   swap.classList.add("swap")
-  const said = words.length ? part(document, "div", { class: "words" }, ...words.map((text) => part(document, "p", {}, text))) : null
+  const said = wordsUnder(document, words)
   const number = part(document, "span", { class: "number" }, String(row + 1))
   return part(document, "div", { class: "row", role: "group", "aria-label": label }, number, side("positive"), swap, side("negative"), tools, said)
 }
@@ -69,40 +73,55 @@ function neutralCells(document, state, actions) {
 }
 
 /** What the pair doctor says of all pairs. */
-function doctor(document, { findings, examining, editable }, actions) {
+function doctor(document, { findings, examining, noted }, actions) {
   if (examining) return part(document, "div", { class: "doctor caption" }, "The pair doctor looks at the pairs.")
   if (!findings) return null
-  if (findings.error) return part(document, "div", { class: "doctor" }, part(document, "p", { class: "finding" }, findings.error))
+  if (findings.error) return findings.error === noted ? null : part(document, "div", { class: "doctor" }, part(document, "p", { class: "finding" }, findings.error))
   if (findings.waits) {
     const text = `Examine the pairs (${findings.waits} files)`
     return part(document, "div", { class: "doctor" }, button(document, text, text, () => actions.examine()))
   }
   const clean = !findings.of_all.length && findings.pairs.every(({ words }) => !words.length)
   const lines = clean && findings.pairs.length ? ["Nothing found that would hurt."] : []
-  const all = editable ? findings.of_all : findings.lines.filter((line) => !lines.includes(line))
   return part(
     document, "div", { class: "doctor" },
     part(document, "p", { class: "summary" }, [`Pair doctor: ${findings.summary}`, ...lines].join(" ")),
-    ...all.map((text) => part(document, "p", { class: "finding" }, text)),
+    ...findings.of_all.map((text) => part(document, "p", { class: "finding" }, text)),
   )
 }
 
-/** The doctor's contact sheet. `sheetUrl(file)` an address. */
-function contactSheet(document, { findings, sheetUrl, examining }, actions) {
-  if (examining || !findings?.sheet) return null
+/** The pictures of the pairs, or of one of them, `band` [top, height]. `sheetUrl(file)` an address. */
+function sheetOf(document, { findings, sheetUrl }, actions, band, key) {
+  const [width, height] = findings.size
+  const [top, high] = band ?? [0, height]
   const open = () => actions.open(sheetUrl(findings.sheet))
-  return part(document, "img", {
-    class: "sheet", src: sheetUrl(findings.sheet), alt: "contact sheet: the pairs and what differs in them", title: "Open the contact sheet", tabindex: "0", role: "button",
-    "data-key": "sheet", on: { click: open, keydown: (event) => event.key === "Enter" && open() },
+  const shown = part(document, "div", {
+    class: "sheet", title: "Open the pictures of all pairs", tabindex: "0", role: "button", style: `aspect-ratio: ${width} / ${high}`,
+    "aria-label": "less, more, what differs", "data-key": key, on: { click: open, keydown: (event) => event.key === "Enter" && open() },
   })
+  shown.append(part(document, "img", { src: sheetUrl(findings.sheet), alt: "", draggable: "false", style: `top: ${(-100 * top) / high}%` }))
+  return shown
+}
+
+/** The pictures of pairs, which the rows lack: what differs in them. Where there are no rows, each pair has what is said of it below. */
+function sheets(document, state, actions) {
+  const { findings, examining, editable } = state
+  if (examining || !findings?.sheet) return []
+  if (editable) return [sheetOf(document, state, actions, null, "sheet")]
+  const columns = findings.pairs.length ? [part(document, "div", { class: "caption" }, "Less, more, what differs:")] : []
+  return columns.concat(findings.pairs.map(({ positive, band, words }, number) => {
+    const name = part(document, "div", { class: "caption" }, positive)
+    const picture = band ? sheetOf(document, state, actions, band, `sheet ${number}`) : name
+    return part(document, "div", { class: "pair" }, picture, wordsUnder(document, words))
+  }))
 }
 
 /** The children of the panel's list for a state. */
 export function listed(document, state, actions) {
   const rows = state.table.rows.map((_, row) => pairRow(document, state, actions, row))
-  const why = state.why && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
+  const why = state.why && state.why !== state.noted && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
   const paired = state.table.rows.some((row) => row.positive && row.negative)
   const order = paired && state.listing.by_name === false ? part(document, "div", { class: "caption" }, "Paired in the order of their names.") : null
-  const sheet = contactSheet(document, state, actions)
-  return [why, doctor(document, state, actions), order, ...rows, ...neutralCells(document, state, actions), sheet].filter(Boolean)
+  const pictures = sheets(document, state, actions)
+  return [why, doctor(document, state, actions), order, ...rows, ...neutralCells(document, state, actions), ...pictures].filter(Boolean)
 }

@@ -25,6 +25,7 @@ export const STYLE = `
 .slider-dataset .status { display: flex; align-items: center; gap: 6px; flex-wrap: wrap; }
 .slider-dataset .status .text { flex: 1 1 120px; }
 .slider-dataset .faults { margin: 0; padding: 0; list-style: none; color: #f0a0a0; max-height: 96px; overflow-y: auto; user-select: text; }
+.slider-dataset .slider-note { flex: 0 1 auto !important; min-height: 58px; height: auto; max-height: max(150px, 45%); }
 .slider-dataset .list { flex: 1 1 0 !important; min-height: 60px; overflow-y: auto; overscroll-behavior: contain; touch-action: pan-y;
   display: flex; flex-direction: column; gap: 6px; }
 .slider-dataset .list > * { flex: none; }
@@ -43,7 +44,8 @@ export const STYLE = `
 .slider-dataset .alone { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 4px; padding-left: 24px; }
 .slider-dataset .caption { opacity: 0.75; }
 .slider-dataset .finding { color: #f2c27a; user-select: text; }
-.slider-dataset .sheet { display: block; width: 100%; cursor: zoom-in; background: #fff; border-radius: 4px; }
+.slider-dataset .sheet { position: relative; width: 100%; overflow: hidden; cursor: zoom-in; background: #fff; border-radius: 4px; }
+.slider-dataset .sheet img { position: absolute; left: 0; width: 100%; display: block; }
 ${IN_APP} .slider-dataset { flex: none; height: 400px; min-height: 170px !important; resize: vertical; }
 :root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset:not(.in-use) { height: 170px; }
 `

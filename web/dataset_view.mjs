@@ -143,5 +143,7 @@ export function makeView(document, actions) {
     if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
   }
 
-  return { element, render, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusName: () => head.name.focus() }
+  const place = (note) => list.before(note)
+
+  return { element, render, place, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusName: () => head.name.focus() }
 }

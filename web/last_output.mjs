@@ -2,6 +2,7 @@
 
 import { nodeAt } from "./live.mjs"
 
+export const FAILED = "slider_lora.failed" // the event that brings the error of a run before
 let now = false // whether what a node is given was shown before
 
 /** Whether the output that a node is given just now is one of an earlier run, shown again. */
@@ -31,12 +32,23 @@ function isOf(record, root) {
   return Object.entries(record?.prompt?.[2] ?? {}).every(([id, { class_type }]) => nodeAt(root, id)?.comfyClass === class_type)
 }
 
-/** What each node of a graph showed last by the server's history (prompt id -> record): id of its execution -> {kind, output}. */
-export function lastOutputs(history, root) {
+/** The runs of a graph in the server's history (prompt id -> record), the newest first. */
+function runsOf(history, root) {
   const runs = Object.values(history ?? {}).filter((record) => isOf(record, root))
-  runs.sort((a, b) => (Number(b.prompt?.[0]) || 0) - (Number(a.prompt?.[0]) || 0))
+  return runs.sort((a, b) => (Number(b.prompt?.[0]) || 0) - (Number(a.prompt?.[0]) || 0))
+}
+
+/** The error with which the newest run of a graph ended, as ComfyUI told it, and the values of its node's widgets; else null. */
+export function lastError(history, root) {
+  const [run] = runsOf(history, root)
+  const [, detail] = run?.status?.messages?.find(([kind]) => kind === "execution_error") ?? []
+  return detail ? { ...detail, values: run.prompt?.[2]?.[detail.node_id]?.inputs ?? {} } : null
+}
+
+/** What each node of a graph showed last: id of its execution -> {kind, output}. */
+export function lastOutputs(history, root) {
   const found = new Map()
-  for (const { prompt, outputs } of runs)
+  for (const { prompt, outputs } of runsOf(history, root))
     for (const [id, output] of Object.entries(outputs ?? {}))
       if (!found.has(id)) found.set(id, { kind: prompt?.[2]?.[id]?.class_type, output })
   return found

@@ -1,21 +1,29 @@
-// A sentence on a node, which takes one line of its height: the rest lies over the node itself and never over its neighbour. An App
-// shows no nodes: there it stands above the node's panel.
+// A sentence on a node. It has a room of its own there, which covers nothing that a person must change: in the node's panel, where it
+// has one that takes notes, else below its widgets, as high as there is room for; longer text scrolls. An App shows no nodes: there it
+// stands above a panel.
 
+import { allNodes } from "./last_output.mjs"
 import { styleOnce } from "./style_once.mjs"
+import { freshType } from "./widget_type.mjs"
 
-const LINE = 18 // pixels
+const LEAST = 46 // pixels: two lines
+const ROW = 30 // of buttons
+const MOST = 190
+const MARGIN = 10 // of a widget in its node
+const TITLE = 40 // of the node below, and a gap
 const SEEN_MS = 300 // until the canvas has laid it out
 const STYLE = `
-.slider-note { position: relative; height: ${LINE}px; min-height: ${LINE}px; width: 100%; box-sizing: border-box; }
-.slider-note > div { position: absolute; left: 0; right: 0; bottom: 0; max-height: 190px; overflow-y: auto; box-sizing: border-box;
-  padding: 5px 22px 5px 8px; border-radius: 6px; background: #2b1d1d; border: 1px solid #a05050; color: #f4b4b4; white-space: pre-line; overflow-wrap: anywhere;
-  font: 12px/1.35 sans-serif; user-select: text; }
-.slider-note.in-app { height: auto; }
-.slider-note.in-app > div { position: static; }
-.slider-note.warning > div { background: #2b2617; border-color: #a08a40; color: #f0dc9c; }
-.slider-note .close { position: absolute; top: 2px; right: 4px; background: none; border: none; color: inherit; cursor: pointer; font-size: 13px; }
-.slider-note .do { margin: 4px 6px 0 0; padding: 2px 10px; border-radius: 5px; border: 1px solid currentColor; background: none; color: inherit;
+.slider-note { position: relative; width: 100%; height: 100%; min-height: 0; box-sizing: border-box; display: flex; flex-direction: column; overflow: hidden;
+  border-radius: 6px; background: #2b1d1d; border: 1px solid #a05050; color: #f4b4b4; font: 12px/1.35 sans-serif; user-select: text; }
+.slider-note.warning { background: #2b2617; border-color: #a08a40; color: #f0dc9c; }
+.slider-note .sentence { flex: 1 1 auto; min-height: 0; overflow-y: auto; overscroll-behavior: contain; padding: 4px 24px 4px 8px; white-space: pre-line;
+  overflow-wrap: anywhere; }
+.slider-note .choices { flex: none; padding: 0 8px 5px; }
+.slider-note .close { position: absolute; top: 0; right: 2px; padding: 2px 5px; background: none; border: none; color: inherit; cursor: pointer; font-size: 13px; }
+.slider-note .do { margin-right: 6px; padding: 2px 10px; border-radius: 5px; border: 1px solid currentColor; background: none; color: inherit;
   cursor: pointer; font: inherit; }
+.slider-noted .verdict.failed { visibility: hidden; }
+.slider-note.in-app { height: auto; max-height: ${MOST}px; flex: none !important; margin-bottom: 6px; }
 `
 
 function button(document, className, text, onClick) {
@@ -27,53 +35,119 @@ function button(document, className, text, onClick) {
   return made
 }
 
+function noteElement(document, text, kind, actions, close) {
+  const element = document.createElement("div")
+  element.className = `slider-note slider-${kind} ${kind}`
+  element.setAttribute("role", "alert")
+  const sentence = document.createElement("span")
+  sentence.className = "sentence"
+  sentence.dataset.captureWheel = "true"
+  sentence.textContent = text
+  element.append(sentence)
+  if (actions.length) {
+    const row = document.createElement("div")
+    row.className = "choices"
+    for (const [label, act] of actions) row.append(button(document, "do", label, () => (close(), act())))
+    element.append(row)
+  }
+  const cross = button(document, "close", "\u2715", close)
+  cross.setAttribute("aria-label", "Close the note")
+  element.append(cross)
+  return element
+}
+
+/** Whether a sentence names a widget, as "learning_rate" or as "learning rate". */
+export function isNamed(sentence, name) {
+  const words = (text) => ` ${text.replace(/[^\p{L}\p{N}]+/gu, " ").trim()} `
+  return words(sentence).includes(words(name))
+}
+
 const isSeen = (element) => element.getBoundingClientRect().width > 0
 
-/** Above the panel of the node that an App shows, if the node itself is not seen. */
+/** The height in pixels that a note wants at a width. */
+function wanted(document, element, width) {
+  const copy = element.cloneNode(true)
+  copy.removeAttribute("role")
+  Object.assign(copy.style, { position: "fixed", left: "-9999px", visibility: "hidden", width: `${width}px`, height: "auto" })
+  document.body.append(copy)
+  const height = copy.offsetHeight
+  copy.remove()
+  return height
+}
+
+/** How much higher a node may be without lying over the one below it; all that a note can want where none is. */
+function roomBelow(node) {
+  const [x, y] = node.pos
+  const [width, height] = node.size
+  const others = (node.graph?.nodes ?? node.graph?._nodes ?? []).filter((other) => other !== node)
+  const below = others.filter((other) => other.pos[0] < x + width && other.pos[0] + other.size[0] > x && other.pos[1] > y + height / 2)
+  return Math.min(MOST, ...below.map((other) => other.pos[1] - TITLE - (y + height)))
+}
+
+/** A widget of its own for an element, and a function that takes it away. */
+function addWidget(document, node, element, least) {
+  const before = node.size[1]
+  const slack = before - node.computeSize()[1]
+  const room = Math.max(least, slack + Math.max(0, roomBelow(node)))
+  const height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), MOST, room)
+  element.style.minHeight = `${height}px`
+  element.style.maxHeight = `${height}px`
+  const widget = node.addDOMWidget("note", freshType("slider_note"), element, { serialize: false, hideOnZoom: false })
+  widget.serialize = false
+  widget.computeLayoutSize = undefined // it takes no more than its height of a node with room
+  widget.computeSize = () => [0, height + 2 * MARGIN - 4]
+  const needed = node.computeSize()[1]
+  if (needed > before) node.setSize([node.size[0], needed])
+  const grown = needed - before
+  return () => {
+    widget.hidden = true
+    if (node.widgets?.includes(widget)) node.removeWidget(widget)
+    if (grown > 0) node.setSize([node.size[0], Math.max(node.size[1] - grown, node.computeSize()[1])])
+  }
+}
+
+/** A training's panel says why it failed too: once is enough. */
+function mark(node, noted) {
+  for (const { element } of node.widgets ?? []) element?.classList.toggle("slider-noted", noted)
+}
+
+/** Above a panel that an App shows, best that of the node itself: whether there is one. */
 function showInApp(node, element) {
-  if (isSeen(element)) return
-  const panel = node.widgets?.find((widget) => widget.element && widget.element !== element && isSeen(widget.element))?.element
-  if (!panel) return
+  if (!document.querySelector('[data-testid="linear-widgets"]')) return false
+  const panelsOf = (one) => (one.widgets ?? []).map((widget) => widget.element).filter((panel) => panel && panel !== element && isSeen(panel))
+  const own = panelsOf(node)[0]
+  const panel = own ?? allNodes(node.graph?.rootGraph ?? node.graph).flatMap(panelsOf)[0]
+  if (!panel) return false
+  if (!own) element.querySelector(".sentence").prepend(`${node.title}: `)
   element.classList.add("in-app")
   panel.before(element)
+  return true
 }
 
 /**
  * Put `text` on a node, in place of what stood there: a function that takes it away again. `kind`: "error" or "warning".
- * `actions`: [[label, function], ...], a button for each.
+ * `actions`: [[label, function], ...], a button for each. `closed()` when the note is taken away, `unseen()` where it is not seen: in a
+ * subgraph that is not open, in a node that is folded.
  */
-export function noteOn(document, node, text, kind = "error", actions = []) {
+export function noteOn(document, node, text, { kind = "error", actions = [], closed = null, unseen = null } = {}) {
+  if (node.sliderNote?.text === text) return node.sliderNote
   styleOnce(document, "slider-note-style", STYLE)
   node.sliderNote?.()
-  const element = document.createElement("div")
-  element.className = `slider-note slider-${kind} ${kind}`
-  const box = document.createElement("div")
-  box.dataset.captureWheel = "true"
-  const sentence = document.createElement("span")
-  sentence.textContent = text
-  box.append(sentence)
-  const before = node.size[1]
-  const widget = node.addDOMWidget("note", "slider_note", element, {
-    serialize: false, hideOnZoom: false, getMinHeight: () => LINE, getMaxHeight: () => LINE,
-  })
-  widget.serialize = false
   const remove = () => {
     if (node.sliderNote !== remove) return
     node.sliderNote = null
+    mark(node, false)
+    takeAway()
     element.remove()
-    if (node.widgets?.includes(widget)) node.removeWidget(widget)
-    if (node.size[1] > before) node.setSize([node.size[0], before])
+    closed?.()
     node.setDirtyCanvas?.(true, true)
   }
-  if (actions.length) {
-    const row = document.createElement("div")
-    for (const [label, act] of actions) row.append(button(document, "do", label, () => (remove(), act())))
-    box.append(row)
-  }
-  box.append(button(document, "close", "\u2715", remove))
-  element.append(box)
+  remove.text = text
+  const element = noteElement(document, text, kind, actions, remove)
+  const takeAway = node.sliderPlace?.(element, text) ?? addWidget(document, node, element, actions.length ? LEAST + ROW : LEAST)
   node.sliderNote = remove
+  mark(node, true)
   node.setDirtyCanvas?.(true, true)
-  setTimeout(() => node.sliderNote === remove && showInApp(node, element), SEEN_MS)
+  setTimeout(() => node.sliderNote === remove && !isSeen(element) && !showInApp(node, element) && unseen?.(), SEEN_MS)
   return remove
 }

@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js"
 import { bringsFiles, filesOf } from "./dataset_files.mjs"
 import { makePanel, typed } from "./dataset_panel.mjs"
 import { setWidget } from "./set_widget.mjs"
+import { freshType } from "./widget_type.mjs"
 
 const NODE = "LoadSliderDataset"
 const ROUTE = "/slider_lora/dataset"
@@ -89,17 +90,19 @@ function add(node) {
     choose: (name) => choose(node, name),
     mended: () => node.sliderNote?.(), // what a run said of the images before
   })
+  node.sliderPlace = panel.note
+  node.sliderIsChanged = panel.isChanged
   panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
   for (const event of WORK) panel.element.addEventListener(event, () => panel.element.classList.add("in-use"))
   panel.element.style.minHeight = `${HEIGHT - 10}px`
-  const widget = node.addDOMWidget("pairs", "slider_pairs", panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
+  const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
   widget.label = "images" // as an App names it
   widget.serialize = false
   const before = folder?.callback
   if (folder)
     folder.callback = function (value, ...more) {
       const result = before?.call(this, value, ...more)
-      if (value === panel.folder()) return result
+      if (value === panel.wanted()) return result
       node.sliderNote?.()
       panel.show()
       return result

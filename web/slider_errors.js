@@ -1,15 +1,18 @@
 // The pack's own sentences, in the node that they are about: errors, since ComfyUI says only that the node failed and keeps the
-// cause and the fix in a log, and warnings of a node that ran. An error goes when the next run begins.
+// cause and the fix in a log, and warnings of a node that ran. An error goes when its node runs again, or when what it is about has
+// changed: a widget that the sentence names, the images of a dataset.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
-import { noteOn } from "./node_note.mjs"
+import { isNamed, noteOn } from "./node_note.mjs"
 import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
-let forget = () => {}
+const closed = new Set() // prompts whose error a person has closed or mended, and warnings likewise
+const rootOf = () => app.rootGraph ?? app.graph
 
 function setNamed(node, name, value) {
   const widget = node.widgets?.find((candidate) => candidate.name === name)
@@ -28,25 +31,56 @@ function choices(node, sentence) {
   ]
 }
 
+/** [widget, its value] of those that a sentence names; `values` of the run that it is about, else as they are. */
+function namedValues(node, sentence, values = {}) {
+  const named = (node.widgets ?? []).filter((widget) => isNamed(sentence, widget.name))
+  return named.map((widget) => [widget, values[widget.name] ?? widget.value])
+}
+
+const isStale = (named) => named.some(([widget, value]) => widget.value !== value)
+
+function showError(detail, values) {
+  if (!OURS.test(detail.exception_type ?? "")) return
+  const node = nodeAt(rootOf(), detail.node_id)
+  if (node?.comfyClass !== detail.node_type) return
+  const sentence = detail.exception_message.trim()
+  const named = namedValues(node, sentence, values)
+  if (isRestoring() && (closed.has(detail.prompt_id) || isStale(named) || node.sliderIsChanged?.())) return
+  const again = isRestoring()
+  const unseen = () => again || app.extensionManager.toast.add({ severity: "error", summary: node.title, detail: sentence, life: 20000 })
+  const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: () => closed.add(detail.prompt_id), unseen })
+  node.sliderError = { remove, named }
+}
+
+/** The error on a node goes away, if it stands there still. */
+function forget(node) {
+  node?.sliderError?.remove()
+  if (node) node.sliderError = null
+}
+
+function forgetStale() {
+  for (const node of allNodes(rootOf())) if (node.sliderError && isStale(node.sliderError.named)) forget(node)
+}
+
 app.registerExtension({
   name: "sliderlora.errors",
   setup() {
-    api.addEventListener("execution_start", () => forget())
-    api.addEventListener("execution_error", ({ detail }) => {
-      if (!OURS.test(detail.exception_type ?? "")) return
-      forget()
-      const node = nodeAt(app.rootGraph ?? app.graph, detail.node_id)
-      if (node?.comfyClass !== detail.node_type) return
-      const sentence = detail.exception_message.trim()
-      forget = noteOn(document, node, sentence, "error", choices(node, sentence))
-    })
+    api.addEventListener("graphChanged", forgetStale)
+    api.addEventListener("execution_start", forgetStale)
+    api.addEventListener("executing", ({ detail }) => detail && forget(nodeAt(rootOf(), detail)))
+    api.addEventListener("execution_cached", ({ detail }) => detail.nodes?.forEach((id) => forget(nodeAt(rootOf(), id))))
+    api.addEventListener("execution_error", ({ detail }) => showError(detail))
+    api.addEventListener(FAILED, ({ detail }) => showError(detail, detail.values))
   },
   nodeCreated(node) {
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
-      const warning = output?.slider_note
-      if (warning) warning[0] ? noteOn(document, node, warning[0], "warning") : node.sliderNote?.()
+      if (!output?.slider_note) return
+      const [warning] = output.slider_note
+      const key = `${node.graph?.id} ${node.id} ${warning}`
+      if (!warning) node.sliderNote?.()
+      else if (!isRestoring() || !closed.has(key)) noteOn(document, node, warning, { kind: "warning", closed: () => closed.add(key) })
     }
   },
 })

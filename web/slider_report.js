@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js"
 import { isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
+import { freshType } from "./widget_type.mjs"
 
 const EVENT = "slider_lora.message"
 const SAVE = "SaveSliderLoRA"
@@ -17,7 +18,7 @@ function addReport(node) {
   const element = document.createElement("div")
   element.className = "slider-report"
   element.style.cssText = STYLE
-  const widget = node.addDOMWidget("report", "slider_report", element, {
+  const widget = node.addDOMWidget("report", freshType("slider_report"), element, {
     serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT,
   })
   widget.label = "file" // as an App names it
@@ -31,7 +32,7 @@ app.registerExtension({
     api.addEventListener(EVENT, ({ detail }) => {
       const node = nodeAt(app.rootGraph ?? app.graph, detail.node)
       if (node?.sliderSays) node.sliderSays(detail.text)
-      else if (node) noteOn(document, node, detail.text, "warning")
+      else if (node) noteOn(document, node, detail.text, { kind: "warning" })
     })
   },
   nodeCreated(node) {

@@ -4,11 +4,12 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { allNodes, lastOutputs, locatorOf, missing, restoring } from "./last_output.mjs"
+import { FAILED, allNodes, lastError, lastOutputs, locatorOf, missing, restoring } from "./last_output.mjs"
 
 const OWN_WAY = ["SliderTrainStep", "LoadSliderDataset"]
 const RUNS = 64 // of the history
-const kinds = new Set() // of nodes that are given their output again
+const all = new Set() // kinds of the pack's nodes
+const kinds = new Set() // of those that are given their output again
 let opened = 0 // the newest graph; an answer that is about an older one is late
 
 const rootOf = () => app.rootGraph ?? app.graph
@@ -24,12 +25,14 @@ function giveKept(outputs) {
 
 async function giveFromHistory() {
   const number = ++opened
-  if (!allNodes(rootOf()).some((node) => kinds.has(node.comfyClass))) return
+  if (!allNodes(rootOf()).some((node) => all.has(node.comfyClass))) return
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`)
   if (!answer.ok || number !== opened) return
   const history = await answer.json()
   if (number !== opened) return
   const root = rootOf()
+  const error = lastError(history, root)
+  if (error) restoring(() => api.dispatchCustomEvent(FAILED, error))
   const found = lastOutputs(history, root)
   for (const [, id, output] of missing(root, app.nodeOutputs, found, kinds))
     // as if the server had just sent it, so that the page shows its pictures, in Vue nodes too
@@ -39,7 +42,9 @@ async function giveFromHistory() {
 app.registerExtension({
   name: "sliderlora.restore",
   beforeRegisterNodeDef(_nodeType, { name, category }) {
-    if (category?.startsWith("Slider/") && !OWN_WAY.includes(name)) kinds.add(name)
+    if (!category?.startsWith("Slider/")) return
+    all.add(name)
+    if (!OWN_WAY.includes(name)) kinds.add(name)
   },
   onNodeOutputsUpdated: giveKept,
   afterConfigureGraph() {

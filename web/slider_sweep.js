@@ -7,6 +7,7 @@ import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { styleOnce } from "./style_once.mjs"
+import { freshType } from "./widget_type.mjs"
 
 const NODE = "SliderStrengthSweep"
 const APPLY = "SliderLoRAApply"
@@ -78,7 +79,7 @@ function addScrubber(node) {
   })
   scrubber.element.style.maxHeight = "640px"
   let height = EMPTY_HEIGHT
-  const widget = node.addDOMWidget("scrubber", "slider_scrubber", scrubber.element, {
+  const widget = node.addDOMWidget("scrubber", freshType("slider_scrubber"), scrubber.element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => height,

@@ -6,6 +6,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { isAbout, nodeAt } from "./live.mjs"
 import { makePanel } from "./panel.mjs"
+import { freshType } from "./widget_type.mjs"
 
 const NODE = "SliderTrainStep"
 const FINISH = "/slider_lora/finish"
@@ -87,7 +88,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
     const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node), trainOn)
-    const widget = node.addDOMWidget("live", "slider_live", panel.element, {
+    const widget = node.addDOMWidget("live", freshType("slider_live"), panel.element, {
       serialize: false,
       hideOnZoom: false,
       getMinHeight: panel.least,

@@ -1,12 +1,14 @@
 """Pairs and what the doctor says of them as a picture: a row for each pair, its negative, its positive and what differs.
 
-The text stands below the pictures and is large: a node shows the sheet at a third to a half of its size.
+The text stands below the pictures and is large: a node shows the sheet at a third to a half of its size. What a program says of
+the pairs beside the sheet is left out of it (`bare_sheet`), so that it stands there once.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image, ImageDraw
@@ -87,24 +89,57 @@ def _heading(report: PairsReport, shown: int) -> list[Line]:
     return heading
 
 
+@dataclass(frozen=True)
+class BareSheet:
+    """`picture`: the pairs without a sentence about them. `bands`: for each pair (top, height) in pixels of its row in the
+    picture, None for one that has no room in it."""
+
+    picture: Image.Image
+    bands: list[tuple[int, int] | None]
+
+
+def _shown(report: PairsReport, most: int) -> list[int]:
+    """Which pairs have room: those with findings before the others."""
+    worst_first = sorted(range(len(report.pairs)), key=lambda i: not report.of(report.pairs[i].name))
+    return sorted(worst_first[:most])
+
+
+def _columns(cell: int) -> Image.Image:
+    columns = Image.new("RGB", (_width(cell), round(1.3 * TEXT)), PAPER)
+    for i, title in enumerate(COLUMNS):
+        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), title, GREY, font(TEXT))
+    return columns
+
+
+def _joined(blocks: Sequence[Image.Image], cell: int) -> tuple[Image.Image, list[tuple[int, int]]]:
+    """(the blocks below each other, (top, height) of each in pixels)."""
+    sheet = Image.new("RGB", (_width(cell) + 4 * GAP, sum(block.height + GAP for block in blocks) + 3 * GAP), PAPER)
+    bands = []
+    top = 2 * GAP
+    for block in blocks:
+        sheet.paste(block, (2 * GAP, top))
+        bands.append((top, block.height))
+        top += block.height + GAP
+    return sheet, bands
+
+
 def contact_sheet(images: Sequence[PairImages], report: PairsReport, cell: int = 170, most: int = 24) -> Image.Image:
     """A picture of the report, RGB on white, with a row for each pair.
 
     `images` as they were examined, `cell` in pixels. Of more than `most` pairs those with findings come first.
     """
-    width = _width(cell)
-    worst_first = sorted(range(len(images)), key=lambda i: not report.of(report.pairs[i].name))
-    shown = sorted(worst_first[:most])
-    columns = Image.new("RGB", (width, round(1.3 * TEXT)), PAPER)
-    for i, title in enumerate(COLUMNS):
-        ImageDraw.Draw(columns).text((i * (cell + GAP), 0), title, GREY, font(TEXT))
-    blocks = [_written(_heading(report, len(shown)), width), columns]
+    shown = _shown(report, most)
+    blocks = [_written(_heading(report, len(shown)), _width(cell)), _columns(cell)]
     for i in shown:
         pair = report.pairs[i]
         blocks.append(_row(images[i], pair, report.of(pair.name), cell))
-    sheet = Image.new("RGB", (width + 4 * GAP, sum(block.height + GAP for block in blocks) + 3 * GAP), PAPER)
-    top = 2 * GAP
-    for block in blocks:
-        sheet.paste(block, (2 * GAP, top))
-        top += block.height + GAP
-    return sheet
+    return _joined(blocks, cell)[0]
+
+
+def bare_sheet(images: Sequence[PairImages], report: PairsReport, cell: int = 170, most: int = 24) -> BareSheet:
+    """The rows of `contact_sheet` without its findings and its heading, for where these stand beside it."""
+    shown = _shown(report, most)
+    rows = [_row(images[i], report.pairs[i], [], cell) for i in shown]
+    picture, bands = _joined([_columns(cell), *rows], cell)
+    band_of = dict(zip(shown, bands[1:], strict=True))
+    return BareSheet(picture, [band_of.get(i) for i in range(len(report.pairs))])

@@ -16,7 +16,7 @@ from .dataset import Dataset
 from .fitting import Fitted, fittings, sizes_report, small_image
 from .pair_check import PairImages, plain
 from .pair_doctor import Finding, PairsReport, examine
-from .pair_sheet import contact_sheet
+from .pair_sheet import BareSheet, bare_sheet, contact_sheet
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller
 STEP = 8
@@ -31,10 +31,12 @@ def _side(dataset: Dataset) -> int:
 
 @dataclass(frozen=True)
 class Examination:
-    """What the pair doctor says: a contact sheet, a report in lines; apart from it the summary, the findings about all pairs, and
-    for each pair that was examined its (positive, negative) files and the findings about it."""
+    """What the pair doctor says: a contact sheet, a report in lines; apart from it the summary, what there is to say of the whole
+    set, and for each pair that was examined its (positive, negative) files and the findings about it. `bare`: the sheet without
+    these."""
 
     sheet: Image.Image
+    bare: BareSheet
     lines: list[str]
     summary: str
     of_all: list[str]
@@ -89,21 +91,29 @@ def examined(dataset: Dataset) -> Examination:
     """The pair doctor's examination of a dataset's first pairs."""
     fitted, pairs, report = pairs_report(dataset)
     images = [pair for _, pair in pairs]
-    if images:
-        lines = [*sizes_report(fitted)[1:], *report.lines()]
-    elif dataset.spec.pairing is Pairing.RANDOM:
-        lines = ["Pairs are drawn at random: there are none to examine."]
-    else:
-        lines = ["No pairs to examine."]
-    rest = len(dataset.pairs) - len(images)
+    cropped = sizes_report(fitted)[1:] if images else []
+    not_examined = _not_examined(dataset, len(images))
+    lines = [*cropped, *(report.lines() if images else []), *not_examined]
+    of_all = [*cropped, *(finding.text for finding in report.of(None)), *report.notes]
+    if len(images) in (0, FIRST):
+        of_all += not_examined
+    of_pairs = [(files, list(map(_alone, report.of(pair.name)))) for files, pair in pairs]
+    return Examination(contact_sheet(images, report), bare_sheet(images, report), lines, report.summary, of_all, of_pairs)
+
+
+def _not_examined(dataset: Dataset, examined_pairs: int) -> list[str]:
+    """Why pairs were not examined, as a line."""
+    rest = len(dataset.pairs) - examined_pairs
     if rest > 0 and len(dataset.pairs) <= FIRST:
         again = f"{rest} of {len(dataset.pairs)} pairs"
-        lines.append(f"Not examined, because they show an image again with another partner: {again}.")
-    elif rest > 0:
-        lines.append(f"The first {len(images)} pairs were examined, {rest} were not.")
-    of_pairs = [(files, list(map(_alone, report.of(pair.name)))) for files, pair in pairs]
-    of_all = [finding.text for finding in report.of(None)]
-    return Examination(contact_sheet(images, report), lines, report.summary, of_all, of_pairs)
+        return [f"Not examined, because they show an image again with another partner: {again}."]
+    if rest > 0:
+        return [f"The first {examined_pairs} pairs were examined, {rest} were not."]
+    if examined_pairs:
+        return []
+    if dataset.spec.pairing is Pairing.RANDOM:
+        return ["Pairs are drawn at random: there are none to examine."]
+    return ["No pairs to examine."]
 
 
 def _alone(finding: Finding) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures
 from slider_core.data.pair_doctor import Kind, PairsReport, examine
-from slider_core.data.pair_sheet import RED, TEXT, contact_sheet
+from slider_core.data.pair_sheet import RED, TEXT, bare_sheet, contact_sheet
 from slider_core.with_tiny.faces import CLASSES, render, sample_faces
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_pairs" / "smile"
@@ -363,6 +363,25 @@ def test_of_many_pairs_those_with_findings_are_shown() -> None:
     assert sheet.height < 6 * 300
     assert red(sheet) > 100
     assert not red(contact_sheet(pairs[:4], examine(pairs[:4])))
+
+
+def test_the_sheet_beside_a_program_s_own_words_has_none_and_says_where_each_pair_is() -> None:
+    pairs = broken()
+    report = examine(pairs)
+    assert red(contact_sheet(pairs, report)) > 100
+    sheet = bare_sheet(pairs, report)
+    assert not red(sheet.picture)
+    tops = [band[0] for band in sheet.bands if band]
+    assert len(tops) == len(pairs)
+    assert tops == sorted(tops)
+    cell = 2 * 10
+    for images, (top, height) in zip(pairs, sheet.bands, strict=True):
+        assert height > 170
+        first = torch.tensor(sheet.picture.getpixel((cell, top))) / 255
+        assert (first - images.negative[:, 0, 0]).abs().max() < 0.1, images.name
+    few = bare_sheet(pairs, report, most=2)
+    assert sum(band is not None for band in few.bands) == 2
+    assert all(band is None or report.of(pair.name) for band, pair in zip(few.bands, pairs, strict=True))
 
 
 def test_the_letters_can_be_read_in_a_node() -> None:

@@ -42,7 +42,7 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     harness.lay(page, harness.small_graph("2"))
     panel = page.locator(".slider-dataset")
     panel.get_by_text("6 pairs").wait_for(timeout=30_000)  # the shipped pairs, examined by themselves
-    expect(panel.locator("img.sheet")).to_have_count(1)
+    expect(panel.locator(".sheet")).to_have_count(6)
     panel.get_by_label("Name of a new set").fill(name)
     for side, colours in (("positive", ("red", "blue")), ("negative", ("red", "navy"))):
         panel.locator(f".zone.{side} input").set_input_files(images(tmp_path, side, colours))

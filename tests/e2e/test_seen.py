@@ -74,7 +74,10 @@ def test_what_went_wrong_while_it_ran_is_said_in_the_packs_own_words(canvas: tup
     harness.run_and_wait(page, LIMIT_S)
     expect(said).to_have_count(1, timeout=10_000)  # however often it is run
     assert kind == "vue" or page.evaluate(HEIGHT) == high  # Vue nodes are laid out anew by the page
-    page.evaluate("() => window.app.api.dispatchCustomEvent('execution_start', { prompt_id: 'next' })")
+    page.evaluate("() => window.app.api.dispatchCustomEvent('execution_start', { prompt_id: 'of another graph' })")
+    page.wait_for_timeout(500)
+    expect(said).to_have_count(1)
+    page.evaluate("() => window.app.api.dispatchCustomEvent('executing', '1')")
     expect(said).to_have_count(0, timeout=10_000)
     assert kind == "vue" or page.evaluate(HEIGHT) == low
 

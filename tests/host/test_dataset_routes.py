@@ -1,9 +1,11 @@
 """What the panel of Load Slider Dataset is answered: listings, moves, findings; only ComfyUI's input folder is ever changed."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from host.test_datasets import copied
+from PIL import Image
 
 
 def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
@@ -20,7 +22,35 @@ def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
     assert answer["listing"]["stamps"]["positive/03.png"] == listed["stamps"]["negative/03.png"]
     found = routes.findings("dropped", False)
     assert [pair["positive"] for pair in found["pairs"] if pair["words"]] == ["03.png"]
-    assert (comfy / "temp" / found["sheet"]["filename"]).is_file()
+    with Image.open(comfy / "temp" / found["sheet"]["filename"]) as sheet:
+        assert list(sheet.size) == list(found["size"])
+    bands = [pair["band"] for pair in found["pairs"]]
+    assert all(top + height <= after for (top, height), (after, _) in pairwise(bands)), "a row of the picture for each pair"
+    assert sum(bands[-1]) <= found["size"][1]
+
+
+def test_a_choice_is_as_a_run_read_it_until_a_file_changes(pack, comfy: Path) -> None:
+    routes, places = pack.part("nodes.dataset_routes"), pack.part("nodes.dataset_places")
+    load = pack.part("nodes.dataset").LoadSliderDataset
+    error = pack.core("config.checks").SliderError
+    home = comfy / "input" / "unequal_sides"
+    copied(pack.root / "demo_pairs" / "smile", home)
+    (home / "negative" / "06.png").unlink()
+    assert not routes.listing("unequal_sides")["as_read"], "no run has read it"
+    with pytest.raises(error) as fault:
+        load.execute("unequal_sides", "")
+    assert fault.value.code == "dataset.unequal"
+    assert routes.listing("unequal_sides")["as_read"]
+    routes.findings("unequal_sides", True)
+    assert routes.listing("unequal_sides")["as_read"], "the doctor changes nothing"
+    moved = routes.moved({"folder": "unequal_sides", "moves": [["positive/06.png", "removed"]]})
+    assert not moved["listing"]["as_read"]
+    assert load.execute("unequal_sides", "").args
+    assert places.is_as_read("unequal_sides")
+    for name in ("none", "gone"):
+        with pytest.raises(error):
+            load.execute(name, "")
+        assert routes.listing(name)["as_read"], "the same fault again"
 
 
 def test_a_set_is_renamed_where_it_lies(pack, comfy: Path) -> None:

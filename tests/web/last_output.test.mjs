@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { isRestoring, lastOutputs, locatorOf, missing, restoring } from "../../web/last_output.mjs"
+import { isRestoring, lastError, lastOutputs, locatorOf, missing, restoring } from "../../web/last_output.mjs"
 
 const ZEROS = "00000000-0000-0000-0000-000000000000"
 const record = (number, id, shown, kind = "Sweep", workflow = "w") => ({
@@ -28,6 +28,18 @@ test("a run of an API file, which names no workflow, is of a graph that holds al
   assert.deepEqual(shown(unnamed, graph("w", "Other")), {})
   assert.deepEqual(shown({ a: record(1, "11", "gone", "Sweep", ZEROS) }, graph("w")), {})
   assert.deepEqual(shown(null, graph("w")), {})
+})
+
+test("the error of a graph's newest run is found, with the values of its node", () => {
+  const failed = (number, id) => ({
+    prompt: [number, "", { 10: { class_type: "Sweep", inputs: { rows: 2 } } }, { extra_pnginfo: { workflow: { id } } }],
+    status: { messages: [["execution_start", {}], ["execution_error", { node_id: "10", exception_message: `of ${number}` }]] },
+  })
+  assert.deepEqual(lastError({ a: failed(1, "w"), b: failed(2, "w"), c: failed(3, "other") }, graph("w")), {
+    node_id: "10", exception_message: "of 2", values: { rows: 2 },
+  })
+  assert.equal(lastError({ a: failed(1, "w"), b: record(2, "10", "well", "Sweep", "w") }, graph("w")), null)
+  assert.equal(lastError(null, graph("w")), null)
 })
 
 test("a node gets its output where it is of that kind and the page keeps none", () => {
