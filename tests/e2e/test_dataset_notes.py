@@ -17,7 +17,8 @@ from test_dataset_node import images
 LIMIT_S = 60.0
 COLOURS = ("red", "blue", "green", "navy")
 UNEQUAL = "Unequal counts"
-PANELS = """() => window.app.graph._nodes.flatMap(node => (node.widgets ?? []).filter(w => w.element?.className.includes('slider-')))
+PANELS = """() => window.app.graph._nodes.flatMap(node => (node.widgets ?? []))
+    .filter(widget => widget.element?.className.includes('slider-'))
     .map(widget => [widget.name, widget.element.getBoundingClientRect().width > 0])"""
 MOVE = """() => { const {graph, extensionManager} = window.app, node = graph._nodes.find(n => n.type === 'PreviewImage');
     node.pos = [node.pos[0] + 50, node.pos[1]];
