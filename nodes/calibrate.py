@@ -10,6 +10,7 @@ from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.calibration import calibrated
 from ..slider_core.train.measurement import measure_any
+from ..slider_core.train.progress_verdict import strengths_found
 from ..slider_core.use.plot_curves import draw_calibration
 from ..slider_core.with_comfy.family import preferences_of, shifted
 from ..slider_core.with_comfy.model_backend import ComfyBackend
@@ -59,8 +60,9 @@ class SliderCalibrate(io.ComfyNode):
         backend.load()  # encoding may have sent the model away, and a DoRA reads its weights
         placed = backend.place(slider)
         calibration = measure_any(backend, backend.adapter(placed), samples, seed, calibrating, slider.info.one_way)
-        weights, info = calibrated(placed.weights, placed.info, calibration)
-        report = f"{calibration.summary()} {calibration.passes} forward passes."
+        useful, found = strengths_found(calibration, placed.info)
+        weights, info = calibrated(placed.weights, placed.info, calibration, useful)
+        report = f"{found} {calibration.passes} forward passes."
         say(report)
         name = slider.info.name or "slider"
         curve = as_image(draw_calibration(calibration, f"{name}: what is explained of {calibration.shown}"))

@@ -265,7 +265,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     total = f"{max(run.step, trainer.end)}"
     if run.step < trainer.end and run.open_ended:
         total = f"at most {total}"
-    verdict = [f"{run.name}: step {run.step} of {total}.{turn.remark(run)}", run.verdict(), run.calibrated]
+    verdict = [f"{run.name}: step {run.step} of {total}.{turn.remark(run)}", run.verdict(), run.strength_note()]
     parts = [
         run.found_note().strip(),
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",

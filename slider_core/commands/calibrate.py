@@ -14,6 +14,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import load_slider
 from ..train.calibration import calibrated
 from ..train.measurement import measure_any
+from ..train.progress_verdict import strengths_found
 from .datasets import add_dataset, add_text_options, training_data
 from .hosts import add_host, opened
 from .options import Commands, Shared, add_strict, need_ending, number_or_0, refuse_existing, say, say_left_out, seed_number
@@ -51,10 +52,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say_left_out(placed)
         adapter = Adapter.from_weights(backend.module, placed.weights, backend.device)
         calibration = measure_any(backend, adapter, samples, args.seed, one_way=placed.info.one_way)
-        weights, info = calibrated(placed.weights, placed.info, calibration)
+        useful, found = strengths_found(calibration, placed.info)
+        weights, info = calibrated(placed.weights, placed.info, calibration, useful)
         measured = dataclasses.replace(placed, weights=weights, info=info)
         notes = host.save(args.out, measured, FileFormat.NATIVE, dtype, args.overwrite)
-    say(f"{calibration.summary()} {calibration.passes} forward passes.")
+    say(f"{found} {calibration.passes} forward passes.")
     say(" ".join([f"Saved {args.out}.", *notes]))
     described = info.calibration.to_dict() if info.calibration else None
     return {"out": str(args.out), "passes": calibration.passes, "calibration": described}

@@ -277,7 +277,8 @@ def _written(host: Host, job: Job, run: Run, autosave: Autosave, strip: Strip | 
     notes = host.save(out, slider, job.form, job.dtype, args.overwrite or args.resume)
     say(f"Step {run.step}.{run.found_note()}")
     say(" ".join([f"{run.verdict()} Saved {out}.", *notes]))
-    say(run.calibrated + trainer.fallback.summary())
+    if strengths := f"{run.strength_note()}{trainer.fallback.summary()}".strip():
+        say(strengths)
     report: dict[str, Any] = dict.fromkeys(("loss", "explained", "calibration", "strip"))
     if trainer.losses:
         report["loss"] = trainer.losses[-1]

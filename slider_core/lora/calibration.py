@@ -36,6 +36,7 @@ class CalibrationInfo:
     minus_curve: Curve | None = None
     plus_curve: Curve | None = None
     asymmetry: float | None = None
+    useful: bool = True  # whether the slider was judged to be worth a range of strengths
 
     @property
     def lora_weight(self) -> float:

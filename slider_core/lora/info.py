@@ -64,6 +64,7 @@ def _slices(text: str) -> Slices:
     return layers
 
 
+WORKS = "works"  # the verdict of a slider whose range was found to be useful
 # fields of SliderInfo that are text in the header, each under slider_<its name>
 TEXTS = (
     *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict", "judged"),
@@ -93,7 +94,7 @@ class SliderInfo:
     minus: str = ""  # what strength -1 shows
     plus: str = ""
     trigger: str = ""  # what a prompt must hold for the slider to act
-    range: tuple[float, float] | None = None  # of useful strengths
+    range: tuple[float, float] | None = None  # of strengths, as `range_name` says
     calibration: CalibrationInfo | None = None
     even_steps: EvenSteps | None = None
     place: Place = Place.DIFFUSION_MODEL
@@ -254,6 +255,15 @@ class SliderInfo:
         return base_names(self.architecture or model.split("/")[0].split(" ")[0])
 
     @property
+    def range_name(self) -> str:
+        """What the range is of: strengths of a slider that works, or of another, or those that it was trained at."""
+        trained = (0.0, *(self.trained_strengths or (-1.0, 1.0)))
+        found = self.calibration is not None and self.calibration.calibrated and self.calibration.useful
+        if not found and self.step is not None and self.range == (min(trained), max(trained)):
+            return "trained range"
+        return "useful range" if self.judged in ("", WORKS) else "range"
+
+    @property
     def in_controlnet(self) -> bool:
         """Whether its layers are those of a ControlNet."""
         return self.place is Place.CONTROLNET
@@ -307,7 +317,7 @@ class SliderInfo:
         if self.model:
             lines.append(f"for: {self.model}")
         if self.range is not None:
-            lines.append(f"range: {self.range[0]:g} to {self.range[1]:g}")
+            lines.append(f"{self.range_name}: {self.range[0]:g} to {self.range[1]:g}")
         if self.even_steps is not None:
             low, high = self.even_steps.points[0], self.even_steps.points[-1]
             lines.append(f"even steps: {low[0]:g} to {high[0]:g} on the dial are strengths {low[1]:g} to {high[1]:g}")

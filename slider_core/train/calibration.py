@@ -61,10 +61,12 @@ class Calibration:
             return None
         return max(self.plus.best, self.minus.best) / min(self.plus.best, self.minus.best)
 
-    def summary(self) -> str:
-        """One line for the user."""
+    def summary(self, useful: bool = True, proven: bool = True) -> str:
+        """One line for the user. `useful`: whether the slider is worth a range of strengths; `proven`: whether it works."""
         if not self.plus and not self.minus:
             return f"Not calibrated: at no strength does it explain {self.shown} better than the base model."
+        if not useful:
+            return "" if self.drawn is None else f"Strength 1 draws {_about(self.drawn)}{self.shown}."
         sides = [f"{sign}{side.best:.2f}" for sign, side in (("+", self.plus), ("-", self.minus)) if side]
         ends = ["0"] if self.one_way else []
         ends += [f"{sign}{side.end / self.unit:.1f}" for sign, side in (("-", self.minus), ("+", self.plus)) if side]
@@ -72,23 +74,27 @@ class Calibration:
         if not self.one_way and not (self.plus and self.minus):
             one = f" Only the {'plus' if self.plus else 'minus'} side could be calibrated."
         best = f"best at {' and '.join(sides)} as trained"
-        return f"Strength 1 = {self._share()}{self.shown}{self._doubt()} ({best}); useful range {' to '.join(ends)}.{one}"
+        span = ("useful range " if proven else "to try: ") + " to ".join(ends)
+        return f"Strength 1 = {self._share()}{self.shown}{self._doubt()} ({best}); {span}.{one}"
 
     def _share(self) -> str:
         """How much of the images strength 1 draws, where that is no more than three quarters."""
-        return "" if self.drawn is None or self.drawn > ENOUGH else f"about {max(0.0, self.drawn):.0%} of ".replace("%", " %")
+        return "" if self.drawn is None or self.drawn > ENOUGH else _about(self.drawn)
 
     def _doubt(self) -> str:
         return "" if self.proven else ", not proven"
 
-    def described(self, info: SliderInfo, unit: float) -> SliderInfo:
-        """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file."""
+    def described(self, info: SliderInfo, unit: float, useful: bool = True) -> SliderInfo:
+        """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file. Of a
+        slider that is not `useful` the range stays the one that it was trained at."""
         low, minus, minus_curve = _in_units(self.minus, unit)
         high, plus, plus_curve = _in_units(self.plus, unit)
         works = self.plus is not None or self.minus is not None
+        share = self._share() if useful or self.drawn is None else _about(self.drawn)
         calibration = CalibrationInfo(
             calibrated=works,
-            strength_1=f"{self._share()}what {self.shown} show{self._doubt()}" if works else f"what {self.shown} were trained at",
+            useful=useful,
+            strength_1=f"{share}what {self.shown} show{self._doubt()}" if works else f"what {self.shown} were trained at",
             unit=self.unit / unit,
             passes=self.passes,
             drawn=self.drawn,
@@ -98,8 +104,12 @@ class Calibration:
             plus_curve=plus_curve,
             asymmetry=round(self.asymmetry, 4) if self.asymmetry else None,
         )
-        useful = (0.0 - low, high) if works else info.range
-        return replace(info, calibration=calibration, range=useful, even_steps=None)  # which were of other strengths
+        span = (0.0 - low, high) if works and useful else info.range
+        return replace(info, calibration=calibration, range=span, even_steps=None)  # which were of other strengths
+
+
+def _about(share: float) -> str:
+    return f"about {max(0.0, share):.0%} of ".replace("%", " %")
 
 
 def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve | None]:
@@ -111,13 +121,13 @@ def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curv
 
 
 def calibrated(
-    weights: Mapping[Target, LayerWeight], info: SliderInfo, calibration: Calibration
+    weights: Mapping[Target, LayerWeight], info: SliderInfo, calibration: Calibration, useful: bool = True
 ) -> tuple[dict[Target, LayerWeight], SliderInfo]:
     """A slider after its calibration, its strength 1 the unit. A DoRA's weights cannot be rescaled, so there `info` alone says
-    which strengths are +1 and -1."""
+    which strengths are +1 and -1. `useful`: as in Calibration.described."""
     unit = 1.0 if any(weight.is_dora for weight in weights.values()) else calibration.unit
     rescaled = dict(weights)
     if unit != 1:
         for target, weight in weights.items():
             rescaled[target] = weight.scaled(unit)
-    return rescaled, calibration.described(info, unit)
+    return rescaled, calibration.described(info, unit, useful)

@@ -13,6 +13,7 @@ from enum import Enum
 
 from ..config.checks import need
 from ..lora.info import SliderInfo
+from .calibration import Calibration
 from .displacement import Wanted
 from .drawn import Drawn
 from .progress import Reading, percent
@@ -51,6 +52,7 @@ class Verdict(str, Enum):
 
 
 Explained = tuple[bool, bool]  # whether a calibration found a strength that explains the images of (plus, minus)
+RANGED = {Verdict.PARTLY, Verdict.UNPROVEN, Verdict.WORKS}  # whose strengths are said to mean something
 USELESS = {Verdict.UNTRAINED, Verdict.NOT_FINITE, Verdict.NOTHING_LEARNED, Verdict.BURNT}  # not to be kept unless forced
 
 
@@ -59,6 +61,28 @@ def refuse_useless(info: SliderInfo) -> None:
     useless = info.judged in {verdict.value for verdict in USELESS}
     message = f'The slider "{info.name}" was not saved. {info.verdict} To save it all the same, switch force on.'
     need(not useless, message, f"save.{info.judged}")
+
+
+def is_ranged(judged: str) -> bool:
+    """Whether a slider with that verdict in its file has strengths to speak of; one that nobody judged may have."""
+    return not judged or judged in {verdict.value for verdict in RANGED}
+
+
+def strengths_found(calibration: Calibration, info: SliderInfo) -> tuple[bool, str]:
+    """(whether a range of strengths can be said of a slider that was calibrated by itself; what is said of its strengths)."""
+    seen = calibration.drawn is None or calibration.drawn >= LEAST_DRAWN
+    useful = seen and is_ranged(info.judged)
+    lines = [calibration.summary(useful, proven=info.judged in ("", Verdict.WORKS.value))]
+    if not seen:
+        lines.append("No strength shows much of them.")
+    if not is_ranged(info.judged):
+        lines.append(judged_note(info))
+    return useful, " ".join(filter(None, lines))
+
+
+def judged_note(info: SliderInfo) -> str:
+    """What its training was found to have made of a slider that is said neither to work nor to show in part; else empty."""
+    return "" if is_ranged(info.judged) else f"When its training ended: {info.verdict}"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .optimizers import optimizer_sizes
 from .placing import REST, place
 from .progress import Reading, read_levels
 from .progress_ready import MOST_STEPS
-from .progress_verdict import Evidence, judge
+from .progress_verdict import RANGED, Evidence, Verdict, is_ranged, judge
 from .shared_rows import SharedRows
 from .trainer import Trainer
 
@@ -43,7 +43,7 @@ class Run:
     trainer: Trainer
     spec: AdapterSpec | None = None  # None where the slider came out of a file
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
-    calibrated: str = "Not calibrated."  # a message
+    uncalibrated: str = "Not calibrated."  # why, as a message
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
     on_to: int = 0  # the step beyond its end that a person let it train on to; 0: to its end
     saved: int = 0  # the step that its file holds
@@ -64,10 +64,10 @@ class Run:
         return self.measured is not None and self.measured[0] == self.step
 
     def calibrate(self, backend: Backend, on_pass: OnPass | None = None) -> str:
-        """Measure what strengths mean for the slider as it stands, once per step. A message, whether that went well or not."""
+        """Measure what strengths mean for the slider as it stands, once per step. A message: `strength_note`."""
         trainer = self.trainer
         if self.calibrated_now:
-            return self.calibrated
+            return self.strength_note()
         try:
             with trainer.ranks.together():
                 found = self._measured(self._shared(backend), on_pass)
@@ -77,13 +77,21 @@ class Run:
                 raise
             reason = str(fault).strip().partition("\n")[0] or "out of memory"
             self.measured = None
-            self.calibrated = f"Not calibrated: {reason}"
+            self.uncalibrated = f"Not calibrated: {reason}"
         else:
             self.measured = trainer.step, calibration
-            self.calibrated = calibration.summary()
         finally:
             place(trainer, REST)
-        return self.calibrated
+        return self.strength_note()
+
+    def strength_note(self) -> str:
+        """What the strengths of the slider as it stands mean, as a message; nothing beside a verdict that would belie it."""
+        if self.measured is None:
+            return self.uncalibrated
+        if not self.calibrated_now:
+            return f"Not calibrated since step {self.measured[0]}."
+        verdict = judge(self.evidence())
+        return self.measured[1].summary(proven=verdict is Verdict.WORKS) if verdict in RANGED else ""
 
     def _shared(self, backend: Backend) -> Backend:
         """As much at once as memory had room for, by all ranks together."""
@@ -140,7 +148,7 @@ class Run:
         weights = self.trainer.adapter.weights()
         info = self._info()
         if self.measured is not None and self.calibrated_now:
-            weights, info = calibrated(weights, info, self.measured[1])
+            weights, info = calibrated(weights, info, self.measured[1], is_ranged(info.judged))
         return Slider(weights, info)
 
     def _info(self) -> SliderInfo:

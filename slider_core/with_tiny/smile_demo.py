@@ -67,7 +67,7 @@ def _report(run: Run, curve: Curve, seeds: int) -> dict[str, Any]:
         "objective": run.trainer.spec.objective.value,
         "explained": {"positive": last.positive, "negative": last.negative},
         "verdict": run.verdict(),
-        "calibration": run.calibrated,
+        "calibration": run.strength_note(),
         "effect": curve.effect("mouth"),
         "monotone": curve.monotone("mouth"),
         "seeds": seeds,

@@ -7,10 +7,22 @@ import pytest
 from core.faults import refused
 
 from slider_core.lora.info import SliderInfo
+from slider_core.train.calibration import Calibration, Side
 from slider_core.train.displacement import Wanted
 from slider_core.train.drawn import Drawn
 from slider_core.train.progress import Reading
-from slider_core.train.progress_verdict import USELESS, Evidence, Verdict, explain, judge, refuse_useless
+from slider_core.train.progress_verdict import (
+    RANGED,
+    USELESS,
+    Evidence,
+    Verdict,
+    explain,
+    is_ranged,
+    judge,
+    judged_note,
+    refuse_useless,
+    strengths_found,
+)
 
 GOOD = Reading(150, 0.4, 0.3, 0.1, 0.3, 1.0, 0.35)
 EVIDENCE = {
@@ -127,3 +139,41 @@ def test_what_has_no_effect_or_is_burnt_is_not_kept() -> None:
         else:
             refuse_useless(info)
     refuse_useless(SliderInfo())  # of another program
+
+
+SIDE = Side(5.0, 12.0, ((0.0, 0.0), (5.0, 0.1)))
+BAD = sorted(set(Verdict) - RANGED)
+
+
+@pytest.mark.parametrize("verdict", BAD)
+def test_no_range_is_said_of_a_slider_that_its_training_was_found_to_have_failed(verdict: Verdict) -> None:
+    info = SliderInfo(judged=verdict.value, verdict=explain(verdict, EVIDENCE[verdict]), step=9, range=(-1.0, 1.0))
+    found = Calibration(SIDE, SIDE, 9, weight_of_1=4.0, drawn=0.9)
+    useful, said = strengths_found(found, info)
+    assert not useful
+    assert "range" not in said
+    assert "5.00" not in said, "where it is best"
+    assert info.verdict in said
+    assert info.verdict in judged_note(info)
+    described = found.described(info, 4.0, useful)
+    assert (described.range, described.range_name) == ((-1.0, 1.0), "trained range")
+    assert "90 %" in described.calibration.strength_1, "not simply what the images show"
+
+
+@pytest.mark.parametrize("verdict", sorted(RANGED))
+def test_a_range_is_useful_where_the_slider_works(verdict: Verdict) -> None:
+    info = SliderInfo(judged=verdict.value, verdict="as it is", step=9, range=(-1.0, 1.0))
+    found = Calibration(SIDE, SIDE, 9, weight_of_1=4.0, drawn=0.9)
+    useful, said = strengths_found(found, info)
+    described = found.described(info, 4.0, useful)
+    assert useful
+    assert described.range == (-3.0, 3.0)
+    assert judged_note(described) == ""
+    assert [("useful range" in text) for text in (said, described.range_name)] == [verdict is Verdict.WORKS] * 2
+
+
+def test_of_a_lora_that_shows_little_no_range_is_said() -> None:
+    useful, said = strengths_found(Calibration(SIDE, SIDE, 9, drawn=0.05), SliderInfo())
+    assert (useful, "range" in said, "5 %" in said) == (False, False, True)
+    assert strengths_found(Calibration(SIDE, SIDE, 9, drawn=None), SliderInfo())[0], "where pictures cannot show it"
+    assert is_ranged("")

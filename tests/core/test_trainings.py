@@ -111,6 +111,7 @@ def test_a_snapshot_tells_its_origin_and_stays_as_it_was(make, linear_backend) -
     assert run.slider().info.calibration.unit == 1.0
     run.trainer.run(linear_backend(), 4)
     assert run.slider().info.calibration is None, "it was measured at another step"
+    assert "range" not in run.strength_note()
     assert torch.equal(up, kept)
     assert not torch.equal(run.slider().weights[Target("mix")].tensors["lora_up.weight"], kept)
     assert (slider.info.name, slider.info.step, slider.info.model) == ("smile", 2, "linear")

@@ -357,3 +357,22 @@ def test_an_unfinished_training_is_trained_on_to_its_end(prompt: dict, run_graph
     assert pack.part("nodes.live").states()[-1]["more"] == 0
     pack.part("nodes.running").train_on("6", "in parts", 0)
     assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS
+
+
+def test_a_slider_that_was_finished_at_once_is_praised_nowhere(prompt: dict, run_graph) -> None:
+    """Neither by a range nor by a strength at which it is best: in the node, in the file, where it is applied."""
+    graph = {k: prompt[k] for k in ("1", "2", "5", "6", "7", "8", "9", "11", "12", "13", "19")}
+    graph["2"]["inputs"]["folder"] = "demo: smile"
+    graph["6"]["inputs"] |= {"steps": 3, "any_rate": False, "calibrate": True}
+    graph["19"]["inputs"]["force"] = True
+    graph["11"]["inputs"]["strength"] = 3.0
+    run = run_graph(graph, slider=("6", 0), status=("6", 3), name=("19", 0), image=("13", 0))
+    assert run["slider"].info.judged == "too_weak"
+    (note,) = run.ui["11"]["slider_note"]
+    listed = {"load": {"class_type": "LoadSliderLoRA", "inputs": {"file": run["name"]}}}
+    for text in (run["status"], note, run_graph(listed, info=("load", 1))["info"]):
+        assert "Too weak yet" in text
+        assert "useful" not in text
+        assert "best at" not in text
+    assert "lies beyond the trained range" in note
+    assert run["slider"].info.range == (-1.0, 1.0)
