@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
@@ -22,9 +24,11 @@ from ..ranks import Ranks
 from ..train.training_run import Run
 from ..train.trainings import Session
 from ..train.trainings_driver import TrainingRequest, begin
-from ..use.plot_grids import draw_strip
+from ..use.plot_grids import draw_library, draw_strip
 from ..use.plot_video import Strip
+from ..use.prompt_library import PromptEntry
 from ..use.sampling import SamplingRequest
+from ..use.sweep import sweep_library
 from ..with_tiny.model import TinyBackend
 from ..with_tiny.model_sweep import sampler
 
@@ -77,14 +81,25 @@ class TinyHost:
         return rounding(slider, dtype)
 
     def strip(self, request: SamplingRequest, strengths: str, _size: int) -> Callable[[Slider], Strip]:
-        """What draws a strip of a slider, in the model's one size."""
+        """What draws a strip of a slider, or a prompt library, in the model's one size."""
         settings = request.settings.for_model(self.likes)
         spec = SweepSpec(parse_strengths(strengths), (request.seed,), request.prompt, settings.steps, settings.cfg)
 
         def draw(slider: Slider) -> Strip:
             backend = TinyBackend()
             adapter = Adapter.from_weights(backend.module, slider.cut().weights)
-            images = sampler(backend, adapter, spec, slider.info)(spec.strengths, request.seed)
-            return Strip(draw_strip(images[None], spec.strengths, [], "", CELL))
+
+            def sample(prompt: str, at: Sequence[float]) -> torch.Tensor:
+                return sampler(backend, adapter, replace(spec, prompt=prompt), slider.info)(at, request.seed)
+
+            if request.library is None:
+                return Strip(draw_strip(sample(spec.prompt, spec.strengths)[None], spec.strengths, [], "", CELL))
+
+            def of_entry(entry: PromptEntry, at: Sequence[float]) -> torch.Tensor:
+                return sample(entry.prompt, at)
+
+            images_of = sweep_library(request.library, spec.strengths, of_entry)
+            entries = [(entry.name, entry.strength) for entry in request.library.entries]
+            return Strip(draw_library(entries, spec.strengths, images_of))
 
         return draw

@@ -61,6 +61,12 @@ def _fitted(text: str, face: Face, width: float) -> str:
     return f"{whole[:end]}…"
 
 
+def _letters(cell: int) -> tuple[int, int]:
+    """(size of the text above a picture of that width, height of its band): readable when it is shrunk to a node's width."""
+    size = max(15, cell // 10)
+    return size, max(BAND, size * 3 // 2)
+
+
 def draw_entries(
     images: torch.Tensor,
     names: Sequence[tuple[str, float]],
@@ -73,20 +79,21 @@ def draw_entries(
     count, _, height, width = images.shape
     columns, cell = shape or (0, max(width, least))
     cell_height = round(height * cell / width)
-    columns = min(count, columns or max(1, math.ceil(math.sqrt(count * (cell_height + BAND) / cell))))
-    top = BAND + GAP if title else GAP
-    face = font(15, "".join([title, *(name for name, _ in names)]))
-    size = (GAP + columns * (cell + GAP), top + math.ceil(count / columns) * (BAND + cell_height + GAP))
+    text, band = _letters(cell)
+    columns = min(count, columns or max(1, math.ceil(math.sqrt(count * (cell_height + band) / cell))))
+    top = band + GAP if title else GAP
+    face = font(text, "".join([title, *(name for name, _ in names)]))
+    size = (GAP + columns * (cell + GAP), top + math.ceil(count / columns) * (band + cell_height + GAP))
     canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, GAP), title, INK, font=face)
     for number, (image, (name, strength)) in enumerate(zip(images, names, strict=True)):
         x = GAP + number % columns * (cell + GAP)
-        y = top + number // columns * (BAND + cell_height + GAP)
+        y = top + number // columns * (band + cell_height + GAP)
         at_strength = f"  {label(strength)}"
         heading = _fitted(name, face, cell - face.getlength(at_strength)) + at_strength
-        draw.text((x + cell / 2, y + BAND / 2), heading, INK, font=face, anchor="mm")
-        canvas.paste(_resized(image, cell, cell_height), (x, y + BAND))
+        draw.text((x + cell / 2, y + band / 2), heading, INK, font=face, anchor="mm")
+        canvas.paste(_resized(image, cell, cell_height), (x, y + band))
     return canvas
 
 
@@ -112,6 +119,20 @@ def draw_validation(rows: Mapping[str, torch.Tensor], strengths: Sequence[float]
     return canvas
 
 
+def draw_library(
+    entries: Sequence[tuple[str, float | None]], strengths: Sequence[float], images_of: Sequence[torch.Tensor]
+) -> Image.Image:
+    """`draw_validation` of a library: of each entry its name, its own strength or None, and its pictures (n, 3, H, W)."""
+    rows = {}
+    single = []
+    for (name, strength), images in zip(entries, images_of, strict=True):
+        if strength is None:
+            rows[name] = images
+        else:
+            single.append((name, strength, images[0]))
+    return draw_validation(rows, strengths, single)
+
+
 def _row_cell(images: torch.Tensor) -> int:
     """The width of a picture in a strip of (R, S, 3, H, W), so that it is neither too wide nor too high."""
     count_rows, count_columns, _, height, width = images.shape
@@ -125,6 +146,6 @@ def _entry_shape(images: torch.Tensor) -> tuple[int, int]:
     least, most = ENTRY_CELLS
     for cell in range(most, least - 1, -8):
         columns = max(1, (WIDEST - GAP) // (cell + GAP))
-        if math.ceil(count / columns) * (BAND + GAP + cell * height / width) <= WIDEST:
+        if math.ceil(count / columns) * (_letters(cell)[1] + GAP + cell * height / width) <= WIDEST:
             break
     return columns, cell

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..config.checks import SliderError, need
 from ..config.sweep import parse_strengths
-from ..use.plot_grids import ROW_CELLS, WIDEST, draw_strip, draw_validation
+from ..use.plot_grids import ROW_CELLS, WIDEST, draw_library, draw_strip
 from ..use.plot_video import Clips, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
@@ -67,14 +67,7 @@ class LivePreview:
         return sweep_library(library, self.strengths, sample)
 
     def _validation(self, library: PromptLibrary, images_of: list[torch.Tensor]) -> Image.Image:
-        rows = {}
-        single = []
-        for entry, images in zip(library.entries, images_of, strict=True):
-            if entry.strength is None:
-                rows[entry.name] = images
-            else:
-                single.append((entry.name, entry.strength, images[0]))
-        return draw_validation(rows, self.strengths, single)
+        return draw_library([(entry.name, entry.strength) for entry in library.entries], self.strengths, images_of)
 
 
 def checked_size(library: PromptLibrary, strengths: int) -> None:

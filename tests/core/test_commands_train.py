@@ -1,5 +1,6 @@
 """python -m slider_core train: Ctrl-C keeps the last finished step, --resume goes on bit for bit, a preset sets its fields."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from core.faults import refused
+from PIL import Image
 from safetensors.torch import load_file
 
 from slider_core.__main__ import main, parser
@@ -32,6 +34,20 @@ def train(tmp_path: Path) -> Callable[..., int]:
         return main([*plain, "--steps", str(STEPS), "--lr", "0.002", "--any-rate", "--ema", "0.5", *options])
 
     return run
+
+
+def test_a_prompt_library_is_drawn_while_it_trains_a_row_for_each_entry_without_a_strength(
+    train: Callable[..., int], tmp_path: Path
+) -> None:
+    prompt = "a face with tan skin on a blue background"
+    entries = {"row": prompt, "other row": prompt, "one": {"prompt": prompt, "adapter_strength": 1}}
+    library = tmp_path / "library.json"
+    library.write_text(json.dumps(entries), encoding="utf-8")
+    heights = []
+    for folder, options in (("plain", ["--prompt", prompt]), ("library", ["--prompts", str(library)])):
+        assert train(*options, "--sample-steps", "1", folder=folder) == 0
+        heights.append(Image.open(tmp_path / folder / "runs" / "s" / "s_strip.png").height)
+    assert heights[1] > 2.5 * heights[0]
 
 
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
