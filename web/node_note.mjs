@@ -112,15 +112,23 @@ function mark(node, noted) {
 }
 
 /** Above a panel that an App shows, best that of the node itself: whether there is one. */
-function showInApp(node, element) {
-  if (!document.querySelector('[data-testid="linear-widgets"]')) return false
+function placeInApp(node, element) {
   const panelsOf = (one) => (one.widgets ?? []).map((widget) => widget.element).filter((panel) => panel && panel !== element && isSeen(panel))
   const own = panelsOf(node)[0]
   const panel = own ?? allNodes(node.graph?.rootGraph ?? node.graph).flatMap(panelsOf)[0]
   if (!panel) return false
   if (!own) element.querySelector(".sentence").prepend(`${node.title}: `)
   element.classList.add("in-app")
+  Object.assign(element.style, { minHeight: "", maxHeight: "" })
   panel.before(element)
+  return true
+}
+
+/** Whether a note is seen, in an App too. */
+function isShown(document, node, element) {
+  const inApp = document.querySelector('[data-testid="linear-widgets"]')
+  if (!isSeen(element) && !(inApp && placeInApp(node, element))) return false
+  if (inApp) element.scrollIntoView({ block: "nearest" }) // of a long list
   return true
 }
 
@@ -148,6 +156,6 @@ export function noteOn(document, node, text, { kind = "error", actions = [], clo
   node.sliderNote = remove
   mark(node, true)
   node.setDirtyCanvas?.(true, true)
-  setTimeout(() => node.sliderNote === remove && !isSeen(element) && !showInApp(node, element) && unseen?.(), SEEN_MS)
+  setTimeout(() => node.sliderNote === remove && !isShown(document, node, element) && unseen?.(), SEEN_MS)
   return remove
 }

@@ -90,13 +90,13 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     play()
   }
 
-  /** All clips by one clock, so that another strength goes on at the same moment; ends where the scrubber is not on the page. */
+  /** All clips by one clock, so that another strength goes on at the same moment; ends where the scrubber is not seen, on the page or not. */
   function play() {
     if (!state.playing) tick()
   }
 
   function tick() {
-    state.playing = Boolean(state.sweep?.film) && root.isConnected
+    state.playing = Boolean(state.sweep?.film) && root.getClientRects().length > 0
     if (!state.playing) return
     const { performance, requestAnimationFrame } = document.defaultView
     const now = performance.now()
@@ -191,7 +191,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     paint()
   }
 
-  new document.defaultView.ResizeObserver(play).observe(root) // it comes to the page, or back to it: as it does with a tab of the graph
+  new document.defaultView.ResizeObserver(play).observe(root) // it comes to the page, or back to it: as with a tab of the graph, or a node that was folded
   show(null, null)
   return { element: root, show, value: () => rounded(state.value), button }
 }

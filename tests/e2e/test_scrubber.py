@@ -246,7 +246,10 @@ def test_clips_play_in_a_saved_page_on_one_clock(phone: Page, tmp_path: Path) ->
     )
     phone.wait_for_timeout(300)
     assert phone.evaluate(CALLS) == 0, "nothing is asked for while the scrubber is not on the page"
-    phone.evaluate("() => window.place.replaceChildren(window.gone)")
+    phone.evaluate("() => { window.place.replaceChildren(window.gone); window.place.style.display = 'none'; }")
+    phone.wait_for_timeout(300)
+    assert phone.evaluate(CALLS) == 0, "nor while it is hidden, as in a node that is folded"
+    phone.evaluate("() => { window.place.style.display = ''; }")
     phone.wait_for_timeout(300)
     assert len(moments(0)) >= FRAMES - 1, "and it plays again when it is back"
     phone.keyboard.press("Tab")
