@@ -9,7 +9,7 @@ import { freshType } from "./widget_type.mjs"
 const LEAST = 46 // pixels: two lines
 const ROW = 30 // of buttons
 const MOST = 190
-const MARGIN = 10 // of a widget in its node
+const MARGIN = 5 // around it in its node
 const TITLE = 40 // of the node below, and a gap
 const SEEN_MS = 300 // until the canvas has laid it out
 const STYLE = `
@@ -92,7 +92,7 @@ function addWidget(document, node, element, least) {
   const height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), MOST, room)
   element.style.minHeight = `${height}px`
   element.style.maxHeight = `${height}px`
-  const widget = node.addDOMWidget("note", freshType("slider_note"), element, { serialize: false, hideOnZoom: false })
+  const widget = node.addDOMWidget("note", freshType("slider_note"), element, { serialize: false, hideOnZoom: false, margin: MARGIN })
   widget.serialize = false
   widget.computeLayoutSize = undefined // it takes no more than its height of a node with room
   widget.computeSize = () => [0, height + 2 * MARGIN - 4]
