@@ -78,9 +78,10 @@ def measure(
 
 
 def _with_drawn(calibration: Calibration, drawn: Drawn) -> Calibration:
-    """With the strength that was drawn as 1, and the share that is seen there, if pictures can show it."""
-    shows = drawn.shows if drawn.in_place else None
-    return replace(calibration, weight_of_1=drawn.strength, drawn=shows, proven=drawn.in_place)
+    """With the strength that was drawn as 1, and the share that is seen there, if pictures can show it: not how far they lie
+    apart, which other changes add to."""
+    share = drawn.share if drawn.in_place else None
+    return replace(calibration, weight_of_1=drawn.strength, drawn=share, proven=drawn.in_place)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ MOVED_HARM = 3.0  # where no picture can tell: how much worse moved images must 
 LEAST_REACH = 0.02  # learned share at the best strength
 LEAST_DRAWN, SURE_DRAWN = 0.18, 0.35  # of the images, in drawn pictures: to show in part, and to work
 SURE_REACH, FAR_TOO_WEAK = 0.25, 1.75  # or so much learned at the best strength, and no higher one: less is drawn of much else
+MUCH_ELSE = 0.1  # of the images; a change of so much more than is theirs is said
 MOST_DISTANCE = 2.5  # distances of a pair's images that the drawn ends may lie apart
 MOST_CONTRAST = 1.6  # of what is drawn over that of the images; a burnt picture is harder
 
@@ -231,8 +232,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
 
 def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     """The message of a verdict that says how much of what is wanted is seen."""
-    seen = evidence.drawn.shows if evidence.drawn else None
-    reach = f"about {percent(last.reach if seen is None else max(0.0, seen))}"
+    share = last.reach if evidence.shown is None else max(0.0, evidence.shown)
+    reach = f"about {percent(share)}"
     wanted, learned = evidence.wanted.value, last.summary(evidence.wanted)
     if verdict is Verdict.LIMITED:
         return (
@@ -240,11 +241,19 @@ def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
             "pairs, raise the rank, or add layers."
         )
     if verdict is Verdict.WORKS:
-        how = "one way: a picture at 1 changes" if last.one_way else "on both sides: pictures at -1 and +1 differ"
-        return f"Works {how} {reach} as much as the {wanted} do. {learned}"
+        how = "one way: a picture at 1 shows" if last.one_way else "on both sides: pictures at -1 and +1 show"
+        return f"Works {how} {reach} of what sets the {wanted} apart{_else_moved(evidence.drawn, share)}. {learned}"
     more = steps_more(evidence.readings)
     advice = f"About {more} more steps may show more." if more else "See the strip; a higher rank or more pairs may show more."
     return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {advice} {learned}"
+
+
+def _else_moved(drawn: Drawn | None, share: float) -> str:
+    """How far pictures move in all at the places where the images differ, where that is more than what the images show."""
+    length = drawn.shows if drawn else None
+    if length is None or length - share < MUCH_ELSE:
+        return ""
+    return f", and move {percent(length)} as far in all"
 
 
 def _burnt_part(last: Reading, source: str) -> str:

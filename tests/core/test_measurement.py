@@ -13,6 +13,8 @@ from slider_core.config.training import Objective, Sides, TrainSpec
 from slider_core.encode.encoder import Sample
 from slider_core.lora.info import SliderInfo
 from slider_core.objective.one_way import on_sides
+from slider_core.train import measurement
+from slider_core.train.calibration import Calibration
 from slider_core.train.displacement import DisplacementMeter
 from slider_core.train.drawn import OWN, Drawn
 from slider_core.train.drawn_unit import turned_to_images, useful_end
@@ -51,6 +53,13 @@ def test_strength_1_and_what_it_draws(linear_backend, scale: float, unit: float,
         assert (calibration.plus.best, calibration.minus.end) == pytest.approx((1 / scale, end * unit), rel=1e-3)
     else:
         assert (calibration.plus, calibration.minus) == (None, None)
+
+
+def test_strength_1_is_said_to_be_what_shows_of_the_images_and_not_how_far_pictures_move() -> None:
+    drawn = Drawn(0.45, 1.4, 1.0, length=0.97)
+    found = measurement._with_drawn(Calibration(None, None, 9), drawn)
+    assert found.drawn == 0.45
+    assert measurement._with_drawn(found, replace(drawn, in_place=False)).drawn is None
 
 
 def test_images_of_another_strength_become_1_all_the_same(linear_backend) -> None:

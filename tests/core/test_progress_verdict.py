@@ -177,3 +177,11 @@ def test_of_a_lora_that_shows_little_no_range_is_said() -> None:
     assert (useful, "range" in said, "5 %" in said) == (False, False, True)
     assert strengths_found(Calibration(SIDE, SIDE, 9, drawn=None), SliderInfo())[0], "where pictures cannot show it"
     assert is_ranged("")
+
+
+def test_what_a_slider_shows_is_the_way_of_the_pairs_and_not_how_far_pictures_move() -> None:
+    drawn = Drawn(0.45, 1.4, 1.0, length=0.97)
+    said = explain(Verdict.WORKS, Evidence([GOOD], drawn=drawn))
+    assert said.index("45 %") < said.index("97 %")
+    assert "97" not in explain(Verdict.PARTLY, Evidence([GOOD], drawn=drawn))
+    assert "97" not in explain(Verdict.WORKS, Evidence([GOOD], drawn=replace(drawn, share=0.93)))
