@@ -13,10 +13,12 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from rings import find_chromium
 from test_dataset_node import images
+from test_new_user import choose
 
 LIMIT_S = 60.0
 COLOURS = ("red", "blue", "green", "navy")
 UNEQUAL = "Unequal counts"
+LISTINGS, FINDINGS = "**/slider_lora/dataset*", "**/slider_lora/dataset/findings*"
 PANELS = """() => window.app.graph._nodes.flatMap(node => (node.widgets ?? []))
     .filter(widget => widget.element?.className.includes('slider-'))
     .map(widget => [widget.name, widget.element.getBoundingClientRect().width > 0])"""
@@ -52,7 +54,7 @@ def one_more(folder: Path, side: str) -> Path:
 
 
 @contextmanager
-def held(page: Page, file: Path, answered: bool) -> Iterator[None]:
+def held(page: Page, file: Path, answered: bool, address: str = LISTINGS) -> Iterator[None]:
     """What the server says of folders once that file is there comes only at the end: `answered` where it has said it before, else
     it is asked then."""
     waiting: list[tuple[Route, Any]] = []
@@ -63,7 +65,6 @@ def held(page: Page, file: Path, answered: bool) -> Iterator[None]:
         else:
             route.continue_()
 
-    address = "**/slider_lora/dataset*"
     page.route(address, hold)
     yield
     assert waiting
@@ -204,3 +205,39 @@ def test_a_note_covers_nothing_and_can_be_read_whole(canvas: tuple[Page, str], s
     assert abs(end) <= 1, "it scrolls to its end"
     command(page, "Comfy.Canvas.FitView")
     harness.screenshot(page, f"note-{kind}")
+
+
+@pytest.mark.e2e
+def test_the_panel_shows_the_folder_that_is_chosen_however_late_the_server_answers(
+    classic: Page, server: harness.Server, tmp_path: Path
+) -> None:
+    page, panel = classic, classic.locator(".slider-dataset")
+    name = unequal(server, tmp_path, "chosen_late")
+    harness.lay(page, looked_at("demo: smile"))
+    panel.get_by_text("6 pairs").wait_for(timeout=30_000)
+    with held(page, server.base / "input" / name / "positive" / "0_positive.png", answered=True):
+        choose(page, "LoadSliderDataset", folder=name)
+        choose(page, "LoadSliderDataset", folder="demo: smile")
+        page.wait_for_timeout(500)
+    page.wait_for_timeout(1500)
+    expect(panel.locator(".row")).to_have_count(0)
+    expect(panel).to_contain_text("These pairs come with the pack.")
+
+
+@pytest.mark.e2e
+def test_what_the_doctor_says_late_of_images_that_have_changed_is_not_shown(
+    classic: Page, server: harness.Server, tmp_path: Path
+) -> None:
+    page, panel, name = classic, classic.locator(".slider-dataset"), "examined_late"
+    harness.lay(page, looked_at())
+    file = server.base / "input" / name / "positive" / "0_positive.png"
+    with held(page, file, answered=True, address=FINDINGS):
+        panel.get_by_label("Name of a new set").fill(name)
+        for side in ("positive", "negative"):
+            give(page, side, images(tmp_path, side, COLOURS[:1]), "1 file added.")
+        page.wait_for_timeout(1500)
+        panel.locator('[data-key="positive 0"]').click()
+        panel.get_by_role("button", name="remove it").click()
+        expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=20_000)
+    page.wait_for_timeout(1000)
+    expect(panel.locator(".doctor")).to_have_count(0)
