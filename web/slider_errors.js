@@ -11,6 +11,7 @@ import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
+const FORCE = "force" // and this one where a slider was not saved
 const closed = new Set() // prompts whose error a person has closed or mended, and warnings likewise
 const rootOf = () => app.rootGraph ?? app.graph
 
@@ -19,8 +20,16 @@ function setNamed(node, name, value) {
   if (widget) setWidget(app, node, widget, value)
 }
 
-/** What a training under an old name can do instead. */
+/** Save this slider once, though it was refused: the next one is looked at again. */
+async function saveAnyway(node) {
+  setNamed(node, FORCE, true)
+  await app.queuePrompt(0, 1)
+  setNamed(node, FORCE, false)
+}
+
+/** What a training under an old name can do instead, and a slider that was not saved. An App shows neither widget. */
 function choices(node, sentence) {
+  if (isNamed(sentence, FORCE) && node.widgets?.some((widget) => widget.name === FORCE)) return [["save anyway", () => saveAnyway(node)]]
   if (!sentence.includes(OLD_NAME) || !node.widgets?.some((widget) => widget.name === OLD_NAME)) return []
   const name = sentence.match(/"([^"]+)"/)?.[1] ?? ""
   const [, stem, number] = name.match(/^(.*?)(?:-(\d+))?$/)
