@@ -34,3 +34,16 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, 
     expect(button).to_be_hidden()
     expect(page.locator(".slider-live .words")).to_contain_text("finished early")
     expect(page.locator(".slider-live .more")).to_have_text("train on")
+
+
+@pytest.mark.e2e
+def test_a_slider_that_is_not_saved_can_be_saved_once_all_the_same(classic: Page) -> None:
+    """With a button: an App shows no `force`."""
+    harness.lay(classic, harness.small_graph("1", "2", "5", "6", "19", name="nothing", steps=1, learning_rate=1e-7))
+    force = "() => window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA').widgets.find(w => w.name === 'force')"
+    classic.evaluate(f"() => {{ ({force})().value = false; }}")
+    assert harness.run_and_wait(classic, LIMIT_S).event == "execution_error"
+    classic.locator(".slider-error button", has_text="save anyway").click()
+    saved = classic.locator(".slider-report", has_text="nothing.safetensors")
+    expect(saved).to_have_count(1, timeout=LIMIT_S * 1000)
+    assert classic.evaluate(f"() => ({force})().value") is False
