@@ -21,7 +21,7 @@ import torch
 from doctor_corpus import PARTS, make, truths
 
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.pair_doctor import Kind, PairsReport
+from slider_core.data.pair_diagnosis import Kind, PairsReport
 from slider_core.data.pairs_report import pairs_report
 
 ADVICE = {"TOO_FEW", "CAPTIONS", "SIZE"}

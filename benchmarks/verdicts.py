@@ -19,7 +19,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,18 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(Path(__file__).parent
 import heads  # noqa: E402
 import quality  # noqa: E402
 import torch  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 from slider_core.config.checks import SliderError  # noqa: E402
 from slider_core.config.lora import AdapterSpec, Algorithm  # noqa: E402
 from slider_core.config.training import Objective, Schedule, TrainSpec  # noqa: E402
+from slider_core.data.pair_check import PairImages  # noqa: E402
+from slider_core.data.pair_doctor import examine  # noqa: E402
 from slider_core.encode.alignment import line_up  # noqa: E402
-from slider_core.encode.encoder import Sample  # noqa: E402
+from slider_core.encode.encoder import Sample, pairs_of  # noqa: E402
 from slider_core.layers.select import survey  # noqa: E402
 from slider_core.lora.slider_adapter import Adapter  # noqa: E402
+from slider_core.train.displacement import Wanted  # noqa: E402
 from slider_core.train.progress_verdict import Verdict, judge  # noqa: E402
 from slider_core.train.trainer import Trainer  # noqa: E402
 from slider_core.train.training_run import Run  # noqa: E402
@@ -48,6 +52,7 @@ from slider_core.with_tiny.model import TinyBackend  # noqa: E402
 
 LITTLE, MUCH = 0.1, 0.2  # of the images' gap
 PAIRS, HELD_OUT, SAMPLER_STEPS = 6, 6, 8
+SHOWN = 256  # pixels, as the pair doctor is shown images
 WORLDS = {"faces": ("mouth", "eyes", "size"), "heads": heads.ATTRIBUTES}
 NEIGHBOUR = {"mouth": "eyes", "eyes": "mouth", "smile": "eye", "eye": "smile"}  # whose images are no opposite
 LORA = AdapterSpec()
@@ -109,7 +114,20 @@ def images(task: Task, model: Any) -> list[Sample]:
 
 def fresh(task: Task, model: Any, adapter_spec: AdapterSpec, spec: TrainSpec) -> Run:
     adapter = Adapter.create(model.module, survey(model.module, adapter_spec).targets, adapter_spec, seed=task["seed"])
-    return Run("slider", {}, Trainer(adapter, images(task, model), spec), adapter_spec)
+    samples = images(task, model)
+    run = Run("slider", {}, Trainer(adapter, samples, spec), adapter_spec)
+    if run.trainer.wanted is Wanted.PAIRS:
+        run.contradiction = examine(pictures(samples)).contradiction
+    return run
+
+
+def pictures(samples: Sequence[Sample]) -> list[PairImages]:
+    """The pairs as the pair doctor sees them; the latents of both worlds are pictures from -1 to 1."""
+    pairs = []
+    for number, (positive, negative) in enumerate(pairs_of(samples)):
+        shown = [F.interpolate(s.latent[None] / 2 + 0.5, (SHOWN, SHOWN)).clamp(0, 1)[0] for s in (positive, negative)]
+        pairs.append(PairImages(str(number), *shown, "", "", (SHOWN, SHOWN), (SHOWN, SHOWN)))
+    return pairs
 
 
 def begun(task: Task, model: Any, adapter_spec: AdapterSpec, choices: dict[str, Any], steps: int) -> Run:

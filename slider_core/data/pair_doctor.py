@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 
@@ -13,6 +12,7 @@ from ..config.checks import counted
 from .bitmap_clip import by_number
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
 from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
+from .pair_diagnosis import Finding, Kind, PairsReport
 from .pair_direction import AGREES, Direction, way_round
 
 ENLARGED = 1.5  # times
@@ -21,74 +21,6 @@ FLAT = 0.01  # contrast
 ASPECT = 1.03  # ratio of the files' shapes
 FEW = 4  # pairs
 FAINT = 0.01  # of a logarithm: what a pair has of that in which the sides differ
-
-
-class Kind(str, Enum):
-    """What a finding is about, the worst first."""
-
-    UNPAIRED = "pairs that share nothing"
-    WRONG_WAY = "wrong way round"
-    IDENTICAL = "nothing differs"
-    FLAT = "flat picture"
-    UNRELATED = "wrong partner"
-    SHIFTED = "shifted"
-    SIDES_LIGHT = "sides differ in brightness"
-    SIDES_SHARP = "sides differ in sharpness"
-    SIDES_SIZE = "sides differ in size"
-    LIGHT = "brightness differs"
-    SHARP = "sharpness differs"
-    CAPTIONS = "captions differ"
-    TINY = "too small"
-    BLURRED = "blurred"
-    SIZE = "sizes differ"
-    DUPLICATE = "duplicate"
-    TOO_FEW = "too few pairs"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found. `pair`: the name of the pair, None for all of them; `short`: `text` without advice."""
-
-    kind: Kind
-    pair: str | None
-    text: str
-    short: str = ""
-
-
-@dataclass(frozen=True)
-class PairsReport:
-    """`pairs` in their order; `findings` the worst first, whatever that order was. `notes`: what could not be told."""
-
-    pairs: tuple[PairFigures, ...]
-    findings: tuple[Finding, ...]
-    unused: int = 0  # lines of the dataset's own report about what was not used
-    notes: tuple[str, ...] = ()
-
-    def of(self, pair: str | None) -> list[Finding]:
-        return [f for f in self.findings if f.pair == pair]
-
-    @property
-    def summary(self) -> str:
-        shares, count = sorted(pair.share for pair in self.pairs), counted(len(self.pairs), "pair")
-        if not shares:
-            return f"{count}."
-        found = dict.fromkeys(f"{share:.1%}".replace("100.0%", "all") for share in (shares[0], shares[-1]))
-        return f"{count}, {' to '.join(found)} of the picture differs."
-
-    def lines(self, most: int = 5) -> list[str]:
-        """The report, worst first: one line for a finding, at most `most` of a kind, then the names of the rest."""
-        lines = []
-        for kind in Kind:
-            of_kind = [f for f in self.findings if f.kind is kind]
-            lines += [f.text for f in of_kind[:most]]
-            rest = list(dict.fromkeys(plain(f.pair or "") for f in of_kind[most:]))
-            if rest:
-                names = rest if len(rest) <= 20 else [*rest[:20], "..."]
-                lines.append(f"{kind.value.capitalize()}, {len(rest)} more: {', '.join(names)}.")
-        if self.unused and not lines:
-            above = f"{counted(self.unused, 'line')} above about files that were not used"
-            lines = [f"No fault found in the pairs themselves; {above}."]
-        return [*(lines or ["Nothing found that would hurt."]), *self.notes]
 
 
 @dataclass(frozen=True)
@@ -335,15 +267,24 @@ def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
     findings += _duplicates(pairs, "negative")
     rank = {kind: i for i, kind in enumerate(Kind)}
     findings.sort(key=lambda f: (rank[f.kind], by_number(f.pair or ""), f.text))
-    return PairsReport(in_turn, tuple(findings), unused, _notes(together))
+    return PairsReport(in_turn, tuple(findings), unused, _notes(together), _is_halved(together))
+
+
+def _is_untold(together: Together) -> bool:
+    """Whether nothing says which way round each pair is."""
+    return not (together.unpaired or together.direction.known or len(together.differing) < FEWEST)
+
+
+def _is_halved(together: Together) -> bool:
+    return _is_untold(together) and together.direction.agreement >= AGREES[0]
 
 
 def _notes(together: Together) -> tuple[str, ...]:
     """What could not be told of the pairs."""
-    if together.unpaired or together.direction.known or len(together.differing) < FEWEST:
+    if not _is_untold(together):
         return ()
     why = "what changes has too little in common over the pairs"
-    if together.direction.agreement >= AGREES[0]:
+    if _is_halved(together):
         why = "what changes points one way in half of the pairs and the other way in the rest"
     return (
         f"Which way round each pair is cannot be told: {why} ({together.direction.agreement:.2f}). Look at the contact sheet.",

@@ -18,7 +18,7 @@ from ..config.checks import counted
 from .bitmap import WHITE, Colour
 from .fitting import to_pil
 from .pair_check import PairFigures, PairImages, luma, plain
-from .pair_doctor import Finding, PairsReport
+from .pair_diagnosis import Finding, PairsReport
 
 PAPER = WHITE
 COLUMNS = ("negative", "positive", "what differs")

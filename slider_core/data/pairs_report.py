@@ -15,7 +15,8 @@ from .buckets import ImageSample
 from .dataset import Dataset
 from .fitting import Fitted, fittings, sizes_report, small_image
 from .pair_check import PairImages, plain
-from .pair_doctor import Finding, PairsReport, examine
+from .pair_diagnosis import Finding, PairsReport
+from .pair_doctor import examine
 from .pair_sheet import BareSheet, bare_sheet, contact_sheet
 
 SIDE = 256  # pixels: enough to see what differs; or the dataset's own middle size where that is smaller

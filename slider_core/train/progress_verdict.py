@@ -88,13 +88,15 @@ def judged_note(info: SliderInfo) -> str:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is made of. `finite`: whether the weights are; `explained`, `drawn`: None where they were not measured."""
+    """What a verdict is made of. `finite`: whether the weights are; `explained`, `drawn`: None where they were not measured;
+    `contradiction`: which pairs contradict each other (pair_doctor.py), empty where none are seen to."""
 
     readings: Sequence[Reading]
     finite: bool = True
     wanted: Wanted = Wanted.PAIRS
     explained: Explained | None = None
     drawn: Drawn | None = None
+    contradiction: str = ""
 
     @property
     def last(self) -> Reading | None:
@@ -175,8 +177,9 @@ def _is_overfitted(evidence: Evidence) -> bool:
 
 
 def _effect(evidence: Evidence, last: Reading) -> Verdict:
-    """Whether it works: e, the best strength and the drawn pictures must all say so."""
-    unknown = evidence.shown is None or (evidence.in_motion and evidence.shown >= LEAST_DRAWN)
+    """Whether it works: e, the best strength and the drawn pictures must all say so. Of pairs that contradict each other each can
+    be learned by heart, which pictures of these pairs do not tell apart."""
+    unknown = evidence.shown is None or ((evidence.in_motion or evidence.contradiction) and evidence.shown >= LEAST_DRAWN)
     if unknown and last.reach >= LEAST_REACH:
         return Verdict.UNPROVEN
     if not _is_seen(evidence):
@@ -189,7 +192,7 @@ def _effect(evidence: Evidence, last: Reading) -> Verdict:
 
 def _is_seen(evidence: Evidence) -> bool:
     """Whether drawn pictures show something of what is wanted."""
-    return evidence.shown is not None and evidence.shown >= LEAST_DRAWN and not evidence.in_motion
+    return evidence.shown is not None and evidence.shown >= LEAST_DRAWN and not (evidence.in_motion or evidence.contradiction)
 
 
 def explain(verdict: Verdict, evidence: Evidence) -> str:
@@ -214,6 +217,11 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         return (
             "Learned, not proven: the clips of a pair differ in motion, so nothing but the strip can show whether new clips move "
             f"so. {last.summary(evidence.wanted)}"
+        )
+    if verdict is Verdict.UNPROVEN and evidence.shown is not None:
+        return (
+            f"Learned, not proven: {evidence.contradiction}, so each pair may have been learned by heart. See the contact sheet, "
+            f"swap what is the wrong way round and train anew. {last.summary(evidence.wanted)}"
         )
     if verdict is Verdict.UNPROVEN:
         return f"Learned, not proven: what shows is measured when a training ends. {last.summary(evidence.wanted)}"

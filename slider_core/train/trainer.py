@@ -26,7 +26,6 @@ from ..objective.batch import Batch, batch_parts
 from ..objective.batch_plan import plan
 from ..objective.noising import unaligned_note
 from ..ranks import Ranks
-from .drawn import Drawn
 from .guard import BURNT, KEEP_EVERY, MOST_BEGUN, Guard, NotFiniteError, lacks_reading, undone
 from .interrupts import uninterrupted
 from .learning_rate import UNKNOWN, learning_rate, need_plausible, settles, summed_gradients
@@ -36,7 +35,7 @@ from .optimizers import Average, make_optimizer, optimizer_sizes
 from .placing import placed_on
 from .progress import WHOLE_EVERY, Probe, Reading, read_levels
 from .progress_ready import EVERY, LOWER, MOST_STEPS, fall_of, is_due, lowered
-from .progress_verdict import Evidence, Explained, explain, judge
+from .progress_verdict import Evidence, explain, judge
 from .run_state import put_state, state_of
 from .shared_rows import measured
 from .step_backward import backward
@@ -322,9 +321,9 @@ class Trainer:
         place = self.step, self.step >= self.end or self.step % WHOLE_EVERY == 0  # and whether it is a whole one
         self.readings.append(self._read_by_all(backend, lambda within: self.probe.read(within, self.adapter, *place)))
 
-    def evidence(self, explained: Explained | None = None, drawn: Drawn | None = None) -> Evidence:
-        """What there is to judge by. `explained` and `drawn`: what a calibration has measured besides."""
-        return Evidence(self.readings, self.adapter.finite(), self.wanted, explained, drawn)
+    def evidence(self) -> Evidence:
+        """What the training knows to judge by."""
+        return Evidence(self.readings, self.adapter.finite(), self.wanted)
 
     def verdict(self) -> str:
         """A message: does the slider work, and on both sides?"""

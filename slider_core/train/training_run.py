@@ -45,6 +45,7 @@ class Run:
     measured: tuple[int, Calibration] | None = None  # (step, what strengths meant then)
     uncalibrated: str = "Not calibrated."  # why, as a message
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
+    contradiction: str | None = None  # which of its pairs contradict each other, "": none; None: not examined
     on_to: int = 0  # the step beyond its end that a person let it train on to; 0: to its end
     saved: int = 0  # the step that its file holds
     saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
@@ -132,11 +133,12 @@ class Run:
 
     def evidence(self) -> Evidence:
         """What there is to judge the slider by; a calibration of the slider as it stands is a part of it."""
+        evidence = replace(self.trainer.evidence(), contradiction=self.contradiction or "")
         if self.measured is None or not self.calibrated_now:
-            return self.trainer.evidence()
+            return evidence
         calibration = self.measured[1]
         minus = calibration.minus is not None or calibration.one_way
-        return self.trainer.evidence((calibration.plus is not None, minus), self.drawn)
+        return replace(evidence, explained=(calibration.plus is not None, minus), drawn=self.drawn)
 
     def verdict(self) -> str:
         """A message: does the slider work?"""

@@ -16,6 +16,7 @@ from ..config.checks import clean_text
 from ..config.lora import AdapterSpec
 from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset, origin
+from ..data.pairs_report import pairs_report
 from ..encode.encoder import Sample
 from ..encode.text_latents import encode_all
 from ..layers.layer import Target, slices
@@ -27,6 +28,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider
 from ..objective.one_way import on_sides
 from ..ranks import Ranks
+from .displacement import Wanted
 from .step_report import StepReport
 from .trainer import Trainer
 from .training_run import Run
@@ -135,6 +137,8 @@ def begin(
     run.trainer.ranks = ranks
     if ranks.world > 1:
         run.trainer.load_state_dict(ranks.share(run.trainer.state_dict))
+    if run.contradiction is None and run.trainer.wanted is Wanted.PAIRS:
+        run.contradiction = ranks.share(lambda: pairs_report(request.dataset)[2].contradiction)
     if run.step < (request.spec.steps or run.trainer.ready_at):  # what nothing is left to train with does not enter the file
         run.trainer.adopt(request.spec)
     return run

@@ -22,7 +22,8 @@ from PIL import Image
 from ..config.checks import SliderError, reason
 from ..config.names import check_file_name
 from ..data.pair_check import PairImages
-from ..data.pair_doctor import Kind, PairsReport, examine
+from ..data.pair_diagnosis import Kind, PairsReport
+from ..data.pair_doctor import examine
 from ..lora.safe_files import atomic_write, sync_folder, tidy
 
 USELESS = (Kind.IDENTICAL, Kind.FLAT, Kind.UNRELATED, Kind.SHIFTED)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from slider_core.data.pair_check import PairImages, check
 from slider_core.data.pair_compare import moved_side
-from slider_core.data.pair_doctor import Kind, examine
+from slider_core.data.pair_diagnosis import Kind
+from slider_core.data.pair_doctor import examine
 
 HERE = Path(__file__).parent / "pictures"
 SIDE, STYLES = 96, ("pixelArt", "openPeeps", "notionists", "thumbs")

@@ -13,7 +13,8 @@ from core.faults import refused
 from PIL import Image, ImageFilter
 
 from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures
-from slider_core.data.pair_doctor import Kind, PairsReport, examine
+from slider_core.data.pair_diagnosis import Kind, PairsReport
+from slider_core.data.pair_doctor import examine
 from slider_core.data.pair_sheet import RED, TEXT, bare_sheet, contact_sheet
 from slider_core.with_tiny.faces import CLASSES, render, sample_faces
 
@@ -130,6 +131,14 @@ def test_a_swapped_pair_is_named_and_no_other(attribute: str) -> None:
         pairs[seed] = swapped(pairs[seed])
         wrong = {f.pair for f in examine(pairs).findings if f.kind is Kind.WRONG_WAY}
         assert wrong == {pairs[seed].name}, seed
+
+
+@pytest.mark.parametrize(("wrong", "words"), [((), ()), ((2,), ("03",)), ((0, 2, 4), ("half",))])
+def test_pairs_that_contradict_each_other_are_said_to(wrong: tuple[int, ...], words: tuple[str, ...]) -> None:
+    pairs = [swapped(p) if i in wrong else p for i, p in enumerate(smiles(count=6))]
+    said = examine(pairs).contradiction
+    assert bool(said) == bool(wrong)
+    assert all(word in said for word in words)
 
 
 @pytest.mark.parametrize("seed", [0, 26])

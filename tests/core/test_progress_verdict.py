@@ -111,6 +111,15 @@ def test_what_no_picture_can_prove_is_not_said_to_work() -> None:
     assert judge(unproven) is Verdict.UNPROVEN
 
 
+def test_pairs_that_contradict_each_other_are_not_said_to_work() -> None:
+    """Sliders of six pairs, three of them swapped, draw up to all of what their own pairs show, and nothing in other pictures."""
+    learned = replace(EVIDENCE[Verdict.WORKS], contradiction="a.png looks the wrong way round")
+    assert judge(learned) is Verdict.UNPROVEN
+    assert learned.contradiction in explain(Verdict.UNPROVEN, learned)
+    little = Drawn(0.05, 0.1, 1.0)
+    assert judge(replace(learned, drawn=little)) is judge(replace(EVIDENCE[Verdict.WORKS], drawn=little))
+
+
 def test_of_clips_that_differ_in_motion_no_share_is_said_to_work() -> None:
     """A slider of speed whose new clips are no faster was drawn at 0.39 between its pairs' clips."""
     for share in (0.39, 1.0):

@@ -6,13 +6,14 @@ import pytest
 
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import SaveSpec, TrainSpec
-from slider_core.data.dataset import Dataset
+from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.train.training_file import load_run
 from slider_core.train.training_saves import Autosave, run_file
 from slider_core.train.trainings import Session
 from slider_core.train.trainings_driver import Observer, TrainingRequest, begin, calibrate_run, train
+from slider_core.with_tiny.faces_pairs import make_pairs, write_pairs
 from slider_core.with_tiny.model import TinyBackend
 
 STEPS, STOP = 5, 3
@@ -64,6 +65,14 @@ def test_what_a_run_is_begun_with_is_its_fingerprint(backend: TinyBackend, reque
     assert other.trainer.adapter.targets == run.trainer.adapter.targets, "a slider to go on from keeps its own layers"
     assert other.slider().info.adapter == ""
     assert begin(Session(), backend, request_of(targets=ONE_LAYER)).trainer.adapter.targets == ONE_LAYER
+
+
+def test_pairs_are_examined_before_they_are_trained_on(backend: TinyBackend, request_of, tmp_path: Path) -> None:
+    assert begin(Session(), backend, request_of()).evidence().contradiction == ""
+    pairs = make_pairs("mouth", 6, seed=0)
+    write_pairs(tmp_path, [pair[::-1] if number % 2 else pair for number, pair in enumerate(pairs)])
+    halved = read_dataset(bucket_folders(tmp_path))
+    assert "half" in begin(Session(), backend, request_of(dataset=halved)).evidence().contradiction
 
 
 def test_a_host_may_encode_in_its_own_way(backend: TinyBackend, samples: list[Sample], request_of) -> None:
