@@ -137,10 +137,11 @@ def judge(evidence: Evidence) -> Verdict:
     worse = worse_sides(last, evidence.explained)
     if _is_burnt(evidence, last, bool(worse)):
         return Verdict.BURNT
-    if _symmetric_part(evidence) >= SAME_ENDS:
-        return Verdict.SAME_ENDS
-    if _has_only_begun(last):
+    same_ends = _symmetric_part(evidence) >= SAME_ENDS
+    if _has_only_begun(last, same_ends):
         return Verdict.PARTLY if _is_seen(evidence) else Verdict.TOO_WEAK
+    if same_ends:
+        return Verdict.SAME_ENDS
     if worse:
         return Verdict.HARMS if len(worse) == 2 else Verdict.ONE_SIDED
     if _is_overfitted(evidence):
@@ -161,9 +162,11 @@ def _symmetric_part(evidence: Evidence) -> float:
     return (whole.symmetric or 0.0) * (evidence.drawn.strength if evidence.drawn else 1.0) if whole else 0.0
 
 
-def _has_only_begun(last: Reading) -> bool:
-    """Whether so little was learned in so few steps that which side is ahead says nothing."""
-    return last.step < LEAST_STEPS and last.reach < LEAST_REACH and min(last.explained) > WORSE
+def _has_only_begun(last: Reading, same_ends: bool) -> bool:
+    """Whether so little was learned in so few steps that which side is ahead says nothing; or both ends do the same, from which
+    the first steps of a training lead away."""
+    little = last.reach < LEAST_REACH and min(last.explained) > WORSE
+    return last.step < LEAST_STEPS and (little or same_ends)
 
 
 def _is_overfitted(evidence: Evidence) -> bool:

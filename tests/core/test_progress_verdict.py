@@ -75,6 +75,14 @@ def test_pictures_that_were_drawn_have_a_say(drawn: Drawn, verdict: Verdict) -> 
     assert judge(replace(EVIDENCE[Verdict.WORKS], drawn=drawn)) is verdict
 
 
+def test_both_ends_may_do_the_same_while_a_training_has_only_begun() -> None:
+    same = EVIDENCE[Verdict.SAME_ENDS]
+    begun = replace(same, readings=[replace(same.readings[0], step=3)])
+    assert judge(begun) is Verdict.TOO_WEAK
+    assert judge(replace(begun, drawn=Drawn(0.5, 0.6, 1.0))) is Verdict.PARTLY
+    assert judge(replace(same, drawn=Drawn(0.5, 0.6, 1.0))) is Verdict.SAME_ENDS
+
+
 def test_an_unfinished_slider_must_show_more() -> None:
     for share, verdict in ((0.1, Verdict.TOO_WEAK), (0.25, Verdict.PARTLY), (0.5, Verdict.WORKS)):
         assert judge(Evidence([replace(GOOD, strength=3.0)], drawn=Drawn(share, share, 1.0))) is verdict
