@@ -29,7 +29,7 @@ from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
 from ..slider_core.train.progress import Reading
-from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, steps_more
+from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, earliest_end, steps_more
 from ..slider_core.train.progress_verdict import Verdict, judge
 from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
@@ -129,6 +129,11 @@ class Live:
         """Where it ends as far as is known: where no number of steps is set, the readings bring that nearer."""
         self.ends = until_ready(self.run, self.until)
         self.at_most = self.run.open_ended and self.ends == self.run.trainer.end
+
+    def bar(self) -> tuple[int, int]:
+        """(done, total) steps of this run for ComfyUI's bar: to the end, or, while nobody knows that, to the earliest one."""
+        end = min(self.ends, earliest_end(self.run.step)) if self.at_most else self.ends
+        return self.run.step - self.begun, max(1, end - self.begun)
 
     def state(self) -> dict[str, Any]:
         return {

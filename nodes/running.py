@@ -84,16 +84,15 @@ class NodeObserver(Observer):
     ComfyUI's bar raises the interrupt when the user pressed stop.
     """
 
-    def __init__(self, first: int, until: int, live: Live) -> None:
-        self.first = first
+    def __init__(self, until: int, live: Live) -> None:
         self.until = until
         self.live = live
         self.place = executing_node()
-        self.bar = comfy.utils.ProgressBar(max(1, until - first))
+        self.bar = comfy.utils.ProgressBar(live.bar()[1])
 
-    def after_step(self, report: StepReport) -> None:
+    def after_step(self, _report: StepReport) -> None:
         self.live.after_step()
-        self.bar.update_absolute(report.step - self.first)
+        self.bar.update_absolute(*self.live.bar())
 
     def stop_requested(self) -> bool:
         return TRAINING.get(self.place, False)

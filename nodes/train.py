@@ -234,7 +234,7 @@ def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, 
     """(how it ended, in sentences; what the node shows). An unfinished training makes the node run again."""
     autosave = Autosave(run, runs_folder(), replace(turn.choices.saves(), slider=False))
     with showing(run, turn.until, strips, place) as live:
-        observer = NodeObserver(turn.begun, turn.until, live)
+        observer = NodeObserver(turn.until, live)
         with training_here():
             train(run, backend, turn.until, autosave, observer)
         if turn.choices.calibrate:

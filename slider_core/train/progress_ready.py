@@ -44,6 +44,12 @@ def fall_of(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> tuple
     return None
 
 
+def earliest_end(step: int) -> int:
+    """Where a training ends that is not ready at `step` if it is at its next decisive reading."""
+    first = max(SOONEST, (step // EVERY + 1) * EVERY)
+    return min(MOST_STEPS, first + _fall_steps(first))
+
+
 def is_due(step: int, readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> bool:
     """Whether a training that is left open reads its progress at `step`; half as often while the rate falls, which decides
     nothing more."""

@@ -13,7 +13,17 @@ from slider_core.lora.slider_adapter import Adapter
 from slider_core.train.displacement import Wanted
 from slider_core.train.learning_rate import SETTLED, learning_rate
 from slider_core.train.progress import Reading
-from slider_core.train.progress_ready import EVERY, MOST_STEPS, OVERSHOT, SOONEST, fall_of, is_due, lowered, steps_more
+from slider_core.train.progress_ready import (
+    EVERY,
+    MOST_STEPS,
+    OVERSHOT,
+    SOONEST,
+    earliest_end,
+    fall_of,
+    is_due,
+    lowered,
+    steps_more,
+)
 from slider_core.train.trainer import Trainer
 
 
@@ -57,6 +67,17 @@ def test_a_slider_that_is_not_done_goes_on(unfinished: list[Reading]) -> None:
 def test_the_most_steps_bound_it() -> None:
     first, end = fall_of(readings(rising(MOST_STEPS // EVERY)))
     assert (first < end, end) == (True, MOST_STEPS)
+
+
+def test_before_the_end_is_known_the_earliest_one_lies_ahead_and_is_what_the_next_reading_would_give() -> None:
+    assert [earliest_end(step) for step in (0, SOONEST - 1, MOST_STEPS - 1)] == [150, 150, MOST_STEPS]
+    assert all(step < earliest_end(step) for step in range(MOST_STEPS))
+    for count in range(1, 12):
+        unready = readings([0.3] * (count + 1), strength=2.0)[:-1]
+        assert fall_of(unready) is None
+        step = unready[-1].step
+        ready = [*unready, *(replace(unready[0], step=at, strength=1.0) for at in range(step + EVERY, step + 5 * EVERY, EVERY))]
+        assert fall_of(ready)[1] == earliest_end(step)
 
 
 def test_images_that_do_not_line_up_end_early_whatever_is_read() -> None:

@@ -217,6 +217,42 @@ def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
     assert live.seconds_left(20, 10, 20, 20.0, node.Strips(None, None)) == 0.0
 
 
+def test_the_bar_counts_to_the_end_once_that_is_known_and_before_to_the_earliest(pack, server, monkeypatch) -> None:
+    """A training that is left open: at most 1500 steps, ready at a reading, over at 150."""
+    live, running = pack.part("nodes.live"), pack.part("nodes.running")
+    monkeypatch.setattr(live, "verdict_so_far", lambda _trainer: "")
+    reading = pack.core("train.progress").Reading
+    trainer = SimpleNamespace(spec=SimpleNamespace(steps=0), end=1500, readings=[])
+    run = SimpleNamespace(trainer=trainer, step=0, name="bar", open_ended=True)
+    shown = live.Live(run, 1500, pack.part("nodes.live_preview").Strips(None, None), live.Place("6"))
+    observer = running.NodeObserver(1500, shown)
+    assert observer.bar.total == 150
+
+    def after(step: int) -> tuple[int, int]:
+        run.step = step
+        observer.after_step(None)
+        return observer.bar.current, observer.bar.total
+
+    assert after(89) == (89, 150)
+    trainer.readings.append(reading(90, 0.1, 0.1))
+    assert after(90) == (90, 180), "not ready yet"
+    trainer.readings.append(reading(120, 0.1, 0.1))
+    trainer.end, run.open_ended = 180, False
+    assert after(120) == (120, 180)
+    assert after(180) == (180, 180)
+    sent = [data for event, data in server.sent if event == "progress"][-1]
+    assert (sent["value"], sent["max"]) == (180, 180)
+
+
+def test_the_bar_of_a_run_of_few_steps_is_that_run_s(pack) -> None:
+    live = pack.part("nodes.live")
+    trainer = SimpleNamespace(spec=SimpleNamespace(steps=0), end=1500, readings=[])
+    run = SimpleNamespace(trainer=trainer, step=40, name="bar", open_ended=True, verdict=lambda: "")
+    shown = live.Live(run, 60, pack.part("nodes.live_preview").Strips(None, None), live.Place("6"))
+    run.step = 45
+    assert shown.bar() == (5, 20)
+
+
 def test_a_preview_that_fails_costs_no_training(prompt: dict, run_graph, pack, strips, monkeypatch) -> None:
     def broken(*_args: object, **_choices: object) -> None:
         raise ValueError("the sampler has no such noise\nand more")
