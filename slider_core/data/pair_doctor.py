@@ -103,12 +103,22 @@ def _of_pair(pair: PairFigures, of_sides: set[Kind], together: Together) -> Iter
             compared = list(_compared(pair, of_sides))
             yield from compared
     if pair.captions[0].split() != pair.captions[1].split():
-        captions = " and ".join(map(_quoted, pair.captions))
-        advice = "Give both the same: what words explain, the slider need not learn."
-        yield _finding(Kind.CAPTIONS, pair.name, f"its captions differ, {captions}", advice)
+        yield _captions(pair)
     soft = Kind.SIDES_SHARP not in of_sides and all(f.kind is not Kind.SHARP for f in compared)
     yield from _of_image(pair.name, "positive", pair.positive, soft)
     yield from _of_image(pair.name, "negative", pair.negative, soft)
+
+
+def _captions(pair: PairFigures) -> Finding:
+    """What is said of a pair whose captions differ, or of which one side has none."""
+    why = "what words explain, the slider need not learn."
+    if all(caption.strip() for caption in pair.captions):
+        captions = " and ".join(map(_quoted, pair.captions))
+        return _finding(Kind.CAPTIONS, pair.name, f"its captions differ, {captions}", f"Give both the same: {why}")
+    there, lacking = ("positive", "negative") if pair.captions[0].strip() else ("negative", "positive")
+    caption = _quoted("".join(pair.captions).strip())
+    what = f"its {there} has a caption, {caption}, and its {lacking} none"
+    return _finding(Kind.CAPTIONS, pair.name, what, f"Give both sides the same caption file: {why}")
 
 
 def _quoted(caption: str, most: int = 40) -> str:

@@ -251,6 +251,19 @@ def test_captions_that_differ_are_quoted() -> None:
     assert '"a smiling face" and "a sad face"' in report.lines()[0]
 
 
+@pytest.mark.parametrize(
+    ("captions", "there", "lacking"), [(("a face", ""), "positive", "negative"), (("", "a face"), "negative", "positive")]
+)
+def test_captions_on_one_side_only_are_wanted_on_both(captions: tuple[str, str], there: str, lacking: str) -> None:
+    pairs = smiles()
+    pairs[6] = replace(pairs[6], positive_caption=captions[0], negative_caption=captions[1])
+    report = examine(pairs)
+    assert kinds(report) == {(Kind.CAPTIONS, "07")}
+    said = report.lines()[0]
+    assert f'its {there} has a caption, "a face", and its {lacking} none' in said
+    assert "both sides the same caption file" in said
+
+
 def test_two_shapes_within_a_pair_are_named() -> None:
     pairs = smiles()
     pairs[0] = replace(pairs[0], negative_size=(64, 80))
