@@ -6,6 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..slider_core.config.checks import in_words
+from ..slider_core.config.hosts import speak_as_nodes
 from . import (
     apply,
     calibrate,
@@ -32,6 +33,8 @@ from . import (
     train,
     train_options,
 )
+
+speak_as_nodes()
 
 
 def worded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..config.checks import SliderError
+from ..config.hosts import advice
 from .bucket_spec import Pairing
 from .buckets import GRAPH, Bucket, ImageSample
 
@@ -127,19 +128,26 @@ def partnerless(positive: Sequence[ImageSample], negative: Sequence[ImageSample]
 def unequal_sides(buckets: Sequence[Bucket]) -> str:
     """What to tell the user of sides that have not the same number of images."""
     positive, negative = sides_of(buckets)
+    alone: list[str] = []
+    if lower_names(positive) & lower_names(negative):
+        alone = partnerless(positive, negative)
+    missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
+    advised = advice(
+        "or set unequal to balance in Slider Dataset Options.",
+        "or give --unequal balance: pairs of one name are then kept and the rest is left out, and where names do not match, the "
+        f"smaller side is shown more often. {_where(buckets)}",
+    )
+    return (
+        f"Unequal counts: {len(positive)} positive images (more) and {len(negative)} negative (less).{missing} Add or remove "
+        f"images until both sides have the same number, {advised}"
+    )
+
+
+def _where(buckets: Sequence[Bucket]) -> str:
+    """The folders of the two sides, in a sentence."""
     folders: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for bucket in buckets:
         title = bucket.spec.title if bucket.spec.folder == GRAPH else bucket.spec.folder
         for sign in signs_in(bucket):
             folders[sign].append(title)
-    where = f"positive in {', '.join(folders[1])}, negative in {', '.join(folders[-1])}"
-    alone: list[str] = []
-    if lower_names(positive) & lower_names(negative):
-        alone = partnerless(positive, negative)
-    missing = f" Without a partner of the same name: {', '.join(alone)}." if alone else ""
-    return (
-        f"Unequal counts: {len(positive)} positive images (more) and {len(negative)} negative (less).{missing} Add or remove "
-        "images until both sides have the same number, or set unequal to balance (in Slider Dataset Options, --unequal): pairs "
-        "of one name are then kept and the rest is left out, and where names do not match, the smaller side is shown more often. "
-        f"The images lie here: {where}."
-    )
+    return f"The images lie here: positive in {', '.join(folders[1])}, negative in {', '.join(folders[-1])}."

@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..config.checks import SliderError, need
+from ..config.hosts import advice
 from ..config.regular_files import naming
 from .bitmap_clip import evenly_spaced
 from .bucket_files import BucketFiles
@@ -314,9 +315,9 @@ def read_dataset(
         buckets.append(bucket)
         faults += bucket_faults
     signs = {bucket_spec.sign for bucket_spec in specs}.union(*map(signs_in, buckets))
-    for sign, side, advice in ((1, "positive", "above"), (-1, "negative", "below")):
+    for sign, side, where in ((1, "positive", "above"), (-1, "negative", "below")):
         if sign not in signs:
-            faults.append(SliderError(f"No {side} bucket: give one folder a strength {advice} 0.", "dataset.side"))
+            faults.append(SliderError(f"No {side} bucket: give one folder a strength {where} 0.", "dataset.side"))
     if faults:
         raise joined(faults)
     dataset = replace(assembled(buckets, spec or DatasetSpec(), [*notes, *beside]), beside=tuple(beside))
@@ -326,11 +327,11 @@ def read_dataset(
 
 def add_text_slider(text_slider: TextSliderSpec, dataset: Dataset | None = None) -> Dataset:
     """A dataset of these prompts, beside the images and prompts of another. SliderError where they want images that it lacks."""
-    line = f"Words: {text_slider}."
     before = dataset or Dataset((), (), "")
-    message = "latents is images, and there are none: give a dataset beside the prompts (dataset, --dataset), or choose own."
-    need(text_slider.latents is Latents.OWN or bool(before.buckets), message, "text_slider.no_images")
-    report = f"{before.report}\n{line}" if before.report else line
+    fix = advice("connect dataset beside the prompts, or set latents to own.", "give --dataset too, or --latents-from own.")
+    has_latents = text_slider.latents is Latents.OWN or bool(before.buckets)
+    need(has_latents, f"The latents are to be images, and there are none: {fix}", "text_slider.no_images")
+    report = "\n".join(filter(None, (before.report, f"Words: {text_slider}.")))
     name = before.name or _words_added(text_slider.target, text_slider.positive)
     return replace(before, text_sliders=(*before.text_sliders, text_slider), report=report, name=name)
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from ..backend import seeded
 from ..config.checks import need
+from ..config.hosts import advice
 from ..config.training import Optimizer, Schedule, TrainSpec
 
 BATCHES = 2  # whose gradients are averaged
@@ -154,7 +155,8 @@ def need_plausible(spec: TrainSpec, probed: float | None) -> None:
         return
     message = (
         f"The learning rate {spec.lr:g} is {spec.lr / probed:.0f} times what a probe of this model finds ({probed:.2g}), and "
-        "will burn the slider: set it to 0, which takes the probe's. To train at it all the same: any_rate (--any-rate)."
+        "will burn the slider: set it to 0, which takes the probe's. To train at it all the same: "
+        + advice("any_rate in Slider Train Options.", "--any-rate.")
     )
     need(spec.any_rate or spec.lr <= FAR_BEYOND * probed, message, "training.rate_far_beyond")
 

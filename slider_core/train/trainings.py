@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..config.checks import SliderError, clean_text
+from ..config.hosts import advice
 from ..config.lora import AdapterSpec
 from .trainer import Trainer
 from .training_file import load_run
@@ -91,9 +92,10 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     if HASH.search(before) or HASH.search(after):
         values = ""  # says nothing to a reader
     word = WORDS.get(changed, changed)
+    again = advice("old_name at restart", "--overwrite")
     raise SliderError(
         f'The name "{name}" belongs to a slider that was trained up to step {step} with another {word}{values}. Give a new '
-        "name; or begin again: old_name at restart (--overwrite on the command line) discards that training.",
+        f"name; or begin again: {again} discards that training.",
         "training.differs",
     )
 

@@ -9,6 +9,7 @@ import torch
 
 from ..backend import Conditioning
 from ..config.checks import need
+from ..config.hosts import advice
 
 REFERENCES = "reference_latents"
 
@@ -32,5 +33,6 @@ def need_taken(cond: Conditioning, parts_of: Callable[[Conditioning], dict[str, 
     for text, extra in cond.value:
         plain.append([text, {key: part for key, part in extra.items() if key != REFERENCES}])
     taken = parts_of(cond).keys() != parts_of(Conditioning(cond.text, plain)).keys()
-    message = f"{model} takes no reference images: set reference of Slider Dataset Options to none, or load an edit model."
+    without = advice("set reference of Slider Dataset Options to none", "give --reference none")
+    message = f"{model} takes no reference images: {without}, or load an edit model."
     need(taken, message, "reference.not_taken")

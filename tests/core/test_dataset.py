@@ -49,7 +49,7 @@ def test_empty_and_unequal_buckets_are_errors(tmp_path: Path) -> None:
     with refused("folder.empty", tmp_path / "negative"):
         read_dataset(bucket_folders(tmp_path))
     put(tmp_path / "negative" / "1.png")
-    with refused("dataset.unequal", 2, 1, "positive/2.png"):
+    with refused("dataset.unequal", 2, 1, "positive/2.png", "--unequal", tmp_path / "negative"):
         read_dataset(bucket_folders(tmp_path))
 
 

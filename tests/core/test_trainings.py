@@ -55,6 +55,8 @@ def test_another_origin_is_refused_and_the_difference_named(make) -> None:
     session.begin("long", {"adapter": "x" * 500}, make)
     with refused("training.differs", "adapter") as fault:
         session.begin("long", {"adapter": "y" * 500}, refuse)
+    assert "--overwrite" in str(fault.value)
+    assert "old_name" not in str(fault.value)
     assert len(str(fault.value)) < 400
 
 

@@ -40,6 +40,12 @@ def test_a_choice_is_as_a_run_read_it_until_a_file_changes(pack, comfy: Path) ->
     with pytest.raises(error) as fault:
         load.execute("unequal_sides", "")
     assert fault.value.code == "dataset.unequal"
+    sentence = str(fault.value)
+    assert "positive/06.png" in sentence
+    assert "unequal" in sentence
+    assert "--" not in sentence
+    assert str(comfy) not in sentence, "no path of the server"
+    assert len(sentence) < 260
     assert routes.listing("unequal_sides")["as_read"]
     routes.findings("unequal_sides", True)
     assert routes.listing("unequal_sides")["as_read"], "the doctor changes nothing"
