@@ -10,6 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.lora.useful_range import beyond_note, useful_range
 from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.sampling import Sampling, SamplingRequest
 from ..slider_core.use.sweep import effect_curve, figures, rows_of, table
@@ -99,7 +100,8 @@ class SliderStrengthSweep(io.ComfyNode):
         if slider_b is not None:
             summary += f" B is {slider_b.info.name or 'the second slider'}."
         info = slider.info
-        report = "\n".join([summary, *table(result, lines)])
+        note = beyond_note(columns, useful_range(info, options.units))
+        report = "\n".join([*filter(None, [summary, note]), *table(result, lines)])
         return shown(cls, ShownSweep(result, info.name, info.minus, info.plus, report, slider, options.units), lines)
 
 
@@ -111,7 +113,7 @@ def shown(cls: type[io.ComfyNode], sweep: ShownSweep, lines: dict[str, list[floa
     moving = sweep.strip()
     if moving is None or result.clips is None:
         cell = max(CELL, result.images.shape[-1])
-        strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell))
+        strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell, sweep.useful))
         preview = ui.PreviewImage(strip, cls=cls).as_dict() | scrubber
         images = frames_of(result.images.flatten(0, 1))
         return io.NodeOutput(strip, images, curve, report, sweep, ExecutionBlocker(NO_VIDEO), ui=preview)

@@ -57,6 +57,7 @@ def font(size: int, text: str = "") -> Face:
 
 INK = (28, 28, 32)
 PAPER = (250, 250, 250)
+GREY = (140, 140, 146)
 RULE = (225, 225, 228)
 AXIS = (150, 150, 155)
 SCALE = 2  # drawn this much larger and made smaller at the end

@@ -73,10 +73,22 @@ export function label(value) {
   return value > 0 ? `+${written}` : written
 }
 
-/** What a screen reader says: "+1, towards smiling". */
-export function spoken(value, ends = {}) {
+/** What a screen reader says: "+1, towards smiling", and that it is too far. */
+export function spoken(value, ends = {}, useful = null) {
   const end = value > 0 ? ends.plus : value < 0 ? ends.minus : ""
-  return end ? `${label(value)}, towards ${end}` : label(value)
+  const said = end ? `${label(value)}, towards ${end}` : label(value)
+  return isBeyond(value, useful) ? `${said}, ${useful.beyond}` : said
+}
+
+/** Whether a strength lies beyond the useful range of the slider; never where none is known. */
+export function isBeyond(value, useful) {
+  return Boolean(useful) && (value < useful.range[0] || value > useful.range[1])
+}
+
+/** The useful range of the slider and what is said of strengths beyond it; null where none is known, or none was drawn. */
+function readUseful(useful) {
+  const range = Array.isArray(useful?.range) ? useful.range.map(Number) : []
+  return range.length === 2 && range.every(Number.isFinite) ? { range, beyond: String(useful.beyond ?? "") } : null
 }
 
 /** Which frame of a film is shown at a time in milliseconds: {x, y, width, height} in a picture of that size. */
@@ -106,6 +118,7 @@ export function readSweep(data) {
     ends: { minus: String(data.minus ?? ""), plus: String(data.plus ?? "") },
     strengths: places.map((place) => data.strengths[place]),
     film: readFilm(data.film),
+    useful: readUseful(data.useful),
     rows: rows.map((row) => ({ name: String(row.name ?? ""), frames: places.map((place) => row.frames[place]) })),
   }
 }

@@ -1,6 +1,6 @@
 // The scrubber on a page: the picture of a strength, and a handle that chooses it. In the node, and in a saved sweep's page.
 
-import { between, framed, fromShare, keyed, label, nearest, rounded, spoken, toShare } from "./scrubber.mjs"
+import { between, framed, fromShare, isBeyond, keyed, label, nearest, rounded, spoken, toShare } from "./scrubber.mjs"
 
 export const STYLE = `
 .slider-scrubber { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; height: 100%;
@@ -18,6 +18,8 @@ export const STYLE = `
 .slider-scrubber .tick { position: absolute; top: 9px; width: 2px; height: 10px; margin-left: -1px; background: currentColor;
   opacity: 0.45; }
 .slider-scrubber .tick.zero { top: 5px; height: 18px; opacity: 0.8; }
+.slider-scrubber .tick.beyond { opacity: 0.2; }
+.slider-scrubber .handle.beyond { background: #8a8a90; }
 .slider-scrubber .handle { position: absolute; top: 5px; width: 18px; height: 18px; margin-left: -9px; border-radius: 50%;
   background: #3b82f6; border: 2px solid #fff; box-sizing: border-box; box-shadow: 0 0 2px #000; pointer-events: none; }
 .slider-scrubber .track:focus-visible .handle { outline: 3px solid #f5b942; outline-offset: 1px; }
@@ -26,6 +28,9 @@ export const STYLE = `
 .slider-scrubber select { min-width: 0; flex: 0 1 auto; max-width: 45%; }
 .slider-scrubber .value { font-variant-numeric: tabular-nums; text-align: right; flex: none; white-space: nowrap; }
 .slider-scrubber .value::before { content: "strength "; opacity: 0.75; }
+.slider-scrubber .value.beyond { opacity: 0.6; }
+.slider-scrubber .far { flex: none; text-align: right; font-size: 11px; opacity: 0; }
+.slider-scrubber .far.beyond { opacity: 0.75; }
 .slider-scrubber .tools { flex-wrap: wrap; }
 .slider-scrubber button, .slider-scrubber label { white-space: nowrap; }
 .slider-scrubber label { display: flex; align-items: center; gap: 4px; cursor: pointer; }
@@ -76,7 +81,8 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
   const tools = element(
     document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), shown, button,
   )
-  const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools)
+  const far = element(document, "div", { class: "far", "aria-hidden": "true" })
+  const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools, far)
   const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [], films: [], playing: false }
 
   function loadRow() {
@@ -105,7 +111,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
   }
 
   function paint() {
-    const { strengths, ends } = state.sweep
+    const { strengths, ends, useful } = state.sweep
     const { low, high, share } = between(strengths, state.value)
     const one = nearest(strengths, state.value)
     state.pictures.forEach((picture, i) => {
@@ -116,15 +122,17 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     })
     handle.style.left = `${100 * toShare(strengths, state.value)}%`
     shown.textContent = label(state.value)
+    for (const part of [handle, shown, far]) part.classList.toggle("beyond", isBeyond(state.value, useful))
     track.setAttribute("aria-valuemin", strengths[0])
     track.setAttribute("aria-valuemax", strengths[strengths.length - 1])
     track.setAttribute("aria-valuenow", rounded(state.value))
-    track.setAttribute("aria-valuetext", spoken(state.value, ends))
+    track.setAttribute("aria-valuetext", spoken(state.value, ends, useful))
   }
 
   function drawTicks() {
     const ticks = state.sweep.strengths.map((strength) => {
       const tick = element(document, "div", { class: strength === 0 ? "tick zero" : "tick" })
+      tick.classList.toggle("beyond", isBeyond(strength, state.sweep.useful))
       tick.style.left = `${100 * toShare(state.sweep.strengths, strength)}%`
       return tick
     })
@@ -176,7 +184,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     const first = !state.sweep
     Object.assign(state, { sweep, urlOf })
     note.hidden = Boolean(sweep)
-    for (const part of [scene, slide, tools]) part.hidden = !sweep
+    for (const part of [scene, slide, tools, far]) part.hidden = !sweep
     if (!sweep) return
     state.row = Math.min(state.row, sweep.rows.length - 1)
     const wanted = first ? 0 : state.value
@@ -186,6 +194,8 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     rows.replaceChildren(...sweep.rows.map((row, i) => element(document, "option", { value: String(i) }, row.name)))
     rows.value = String(state.row)
     rows.hidden = sweep.rows.length < 2
+    far.hidden = !sweep.useful
+    far.textContent = sweep.useful?.beyond ?? ""
     loadRow()
     drawTicks()
     paint()

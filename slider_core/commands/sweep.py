@@ -17,6 +17,7 @@ from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
+from ..lora.useful_range import Span, beyond_note, useful_range
 from ..use.plot_curves import label
 from ..use.plot_grids import draw_entries, draw_strip
 from ..use.plot_video import FPS, Strip, as_bytes, length_of, over_time, strip_of
@@ -82,7 +83,7 @@ def _on_tiny(args: argparse.Namespace, spec: SweepSpec, slider: Slider, library:
     adapter = Adapter.from_weights(backend.module, slider.weights)
     result, curve = measured_sweep(backend, adapter, spec, info)
     lines = table(spec.strengths, curve.mean, curve.kept)
-    return _write(args, result, {"mean": curve.mean, "kept": curve.kept}, lines)
+    return _write(args, result, {"mean": curve.mean, "kept": curve.kept}, lines, _useful(args, slider))
 
 
 def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Slider, request: SamplingRequest) -> dict[str, Any]:
@@ -96,10 +97,17 @@ def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Sli
     lines = figures(result)
     how = drawing.sampling
     drawn = {"steps": how.steps, "cfg": how.cfg, "sampler": how.sampler, "scheduler": how.scheduler}
-    return _write(args, result, {"figures": lines, "drawn": drawn}, "\n".join([summary, *sweep_table(result, lines)]))
+    said = "\n".join([summary, *sweep_table(result, lines)])
+    return _write(args, result, {"figures": lines, "drawn": drawn}, said, _useful(args, slider))
 
 
-def _write(args: argparse.Namespace, result: SweepResult, measures: dict[str, Any], lines: str) -> dict[str, Any]:
+def _useful(args: argparse.Namespace, slider: Slider) -> Span | None:
+    return useful_range(slider.info, Units.RAW if args.raw else Units.CALIBRATED)
+
+
+def _write(
+    args: argparse.Namespace, result: SweepResult, measures: dict[str, Any], lines: str, useful: Span | None
+) -> dict[str, Any]:
     """A PNG for each seed and strength, the strip, sweep.json and what is said; of clips a WebP for each, and of the strip."""
     spec = result.spec
     report = {"slider": str(args.slider), "strengths": list(spec.strengths), "seeds": list(spec.seeds), **measures}
@@ -110,12 +118,12 @@ def _write(args: argparse.Namespace, result: SweepResult, measures: dict[str, An
             write_picture(args.out / f"seed{seed}_strength{label(strength)}", picture, clips.fps if clips else FPS)
     if clips is None:
         cell = max(LEAST_CELL, min(256, result.images.shape[-1]))
-        strip = Strip(draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell))
+        strip = Strip(draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell, useful))
     else:
-        strip = strip_of(clips, spec.strengths, result.names(), args.slider.stem)
+        strip = strip_of(clips, spec.strengths, result.names(), args.slider.stem, useful)
     name = write_strip(args.out / "strip", strip)
     atomic_write(args.out / "sweep.json", as_json(report, indent=1).encode(), overwrite=True)
-    say(lines)
+    say("\n".join(filter(None, [lines, beyond_note(spec.strengths, useful)])))
     what = "images" if clips is None else "clips"
     say(f"Wrote {args.out / name}, sweep.json and {len(spec.strengths) * len(spec.seeds)} {what}.")
     return report

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from PIL import Image, ImageDraw
 
-from ..canvas import INK, PAPER, Face, font
+from ..canvas import GREY, INK, PAPER, Face, font
 from ..data.fitting import to_pil
+from ..lora.useful_range import Span, beyond_words, is_beyond
 from .plot_curves import label
 
 GAP, BAND = 6, 26
@@ -23,10 +24,22 @@ def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:
     return to_pil(image_CHW).resize((width, height), Image.Resampling.LANCZOS)
 
 
+def draw_strength(draw: ImageDraw.ImageDraw, at: tuple[float, float], strength: float, face: Face, useful: Span | None) -> None:
+    """A strength with its middle at that place, grey and with a mark where it lies beyond the `useful` range."""
+    beyond = is_beyond(strength, useful)
+    draw.text(at, f"{label(strength)} *" if beyond else label(strength), GREY if beyond else INK, font=face, anchor="mm")
+
+
 def draw_strip(
-    images: torch.Tensor, strengths: Sequence[float], rows: Sequence[str], title: str = "", cell: int | None = None
+    images: torch.Tensor,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    cell: int | None = None,
+    useful: Span | None = None,
 ) -> Image.Image:
-    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row."""
+    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row. Strengths beyond the
+    `useful` range are marked, which a line below the grid explains."""
     count_rows, count_columns, _, height, width = images.shape
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
@@ -37,19 +50,28 @@ def draw_strip(
     edge = max(GAP, height_of_text // 2)  # beside the names
     left = 2 * edge + int(max(map(face.getlength, names))) if names else GAP
     top = band + GAP + band if title else band
-    size = (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP)
-    canvas = Image.new("RGB", size, PAPER)
+    words = beyond_words(strengths, useful)
+    bottom = top + count_rows * (cell_height + GAP) + GAP
+    canvas = Image.new("RGB", (left + count_columns * (cell_width + GAP), bottom + band if words else bottom), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((left, GAP), title, INK, font=face)
+    if words:
+        _draw_caption(draw, (GAP, bottom + band / 2), f"* {words}", height_of_text, canvas.width - 2 * GAP)
     for column, strength in enumerate(strengths):
         x = left + column * (cell_width + GAP)
-        draw.text((x + cell_width / 2, top - band / 2), label(strength), INK, font=face, anchor="mm")
+        draw_strength(draw, (x + cell_width / 2, top - band / 2), strength, face, useful)
         for row in range(count_rows):
             canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
     for row, name in enumerate(names):
         draw.text((edge, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
     return canvas
+
+
+def _draw_caption(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, width: float) -> None:
+    """One line, smaller than `size` where it is wider than `width`; its left middle at that place."""
+    size = min(size, int(size * width / font(size).getbbox(text)[2]))
+    draw.text(at, text, GREY, font=font(max(8, size)), anchor="lm")
 
 
 def _fitted(text: str, face: Face, width: float) -> str:

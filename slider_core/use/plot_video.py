@@ -18,6 +18,7 @@ from PIL import Image
 from ..canvas import PAPER
 from ..config.checks import need
 from ..data.fitting import to_pil
+from ..lora.useful_range import Span
 from .plot_grids import ROW_CELLS, WIDEST, draw_strip
 
 FPS = 12.0  # where nobody says how fast a model's frames follow each other
@@ -113,11 +114,13 @@ def clip_cell(width: int, height: int, rows: int, columns: int) -> int:
     return max(least, min(most, WIDEST // columns, WIDEST * width // (rows * height)))
 
 
-def moving_strip(clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "") -> list[Image.Image]:
+def moving_strip(
+    clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None
+) -> list[Image.Image]:
     """The labelled strip at every moment: a column for each strength, a row for each row. Its sides are even, as h264 asks."""
     count_rows, count_columns, _, _, height, width = clips.frames.shape
     cell = clip_cell(width, height, count_rows, count_columns)
-    return [_even(draw_strip(clips.at(moment), strengths, rows, title, cell)) for moment in range(clips.length)]
+    return [_even(draw_strip(clips.at(moment), strengths, rows, title, cell, useful)) for moment in range(clips.length)]
 
 
 def _even(picture: Image.Image) -> Image.Image:
@@ -127,19 +130,21 @@ def _even(picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def sheet(clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "") -> Image.Image:
+def sheet(
+    clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None
+) -> Image.Image:
     """A still: each row of the strip at a few moments, from the first to the last, with the second at which each is."""
     _, count_columns, _, _, height, width = clips.frames.shape
     moments = evenly(clips.length, SHEET)
     images = torch.stack([clips.at(moment) for moment in moments], dim=1).flatten(0, 1)
     times = [f"{moment / clips.fps:.1f} s" for moment in moments]
     names = [f"{row}  {time}" for row in rows for time in times] if len(rows) > 1 else times
-    return draw_strip(images, strengths, names, title, clip_cell(width, height, SHEET, count_columns))
+    return draw_strip(images, strengths, names, title, clip_cell(width, height, SHEET, count_columns), useful)
 
 
-def strip_of(clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "") -> Strip:
+def strip_of(clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None) -> Strip:
     """The strip of clips, moving and as a sheet. `rows`: their labels; none of a single row."""
-    given = clips, strengths, rows, title
+    given = clips, strengths, rows, title, useful
     return Strip(sheet(*given), moving_strip(*given), clips.fps)
 
 

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from ..canvas import INK, PAPER, font
+from ..canvas import PAPER, font
 from ..config.checks import need
 from ..data.fitting import to_pil
 from ..lora.calibration import Units
 from ..lora.slider_file import Slider
-from .plot_curves import label
-from .plot_grids import BAND
+from ..lora.useful_range import Span, beyond_words, useful_range
+from .plot_grids import BAND, draw_strength
 from .plot_video import MOST_WEBP, Film, Strip, animated, evenly, strip_of
 from .sweep import SweepResult
 
@@ -47,6 +47,11 @@ class ShownSweep:
     report: str = ""
     slider: Slider | None = None
     units: str = Units.CALIBRATED.value
+
+    @property
+    def useful(self) -> Span | None:
+        """The useful range of the slider in the sweep's units, None where none was measured."""
+        return None if self.slider is None else useful_range(self.slider.info, self.units)
 
     def columns(self) -> list[int]:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
@@ -80,18 +85,26 @@ class ShownSweep:
         clips = self.result.clips
         if clips is None:
             return None
-        return strip_of(clips, self.result.spec.strengths, self.result.names(), self.title)
+        return strip_of(clips, self.result.spec.strengths, self.result.names(), self.title, self.useful)
 
     def description(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What web/scrubber.mjs reads; `frames` says for each row and strength where its picture is."""
         names = self.result.names()
         strengths = [self.result.spec.strengths[column] for column in self.columns()]
         rows = [{"name": name, "frames": list(row)} for name, row in zip(names, frames, strict=False)]
-        description = {"title": self.title, "minus": self.minus, "plus": self.plus, "strengths": strengths, "rows": rows}
+        description: dict[str, Any] = {
+            "title": self.title,
+            "minus": self.minus,
+            "plus": self.plus,
+            "strengths": strengths,
+            "rows": rows,
+        }
+        if words := beyond_words(self.result.spec.strengths, self.useful):
+            description["useful"] = {"range": list(self.useful or ()), "beyond": words}
         return description if self.film is None else description | {"film": asdict(self.film)}
 
 
-def _frame(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
+def _frame(images_RCHW: torch.Tensor, strength: float, useful: Span | None) -> Image.Image:
     """The rows of one strength beside each other, about as high as wide, and the strength below them."""
     count, _, height, width = images_RCHW.shape
     across = max(1, min(count, math.ceil(math.sqrt(count * height / width)), MOST_WEBP // width))
@@ -102,7 +115,7 @@ def _frame(images_RCHW: torch.Tensor, strength: float) -> Image.Image:
     canvas = Image.new("RGB", size, PAPER)
     for number, image in enumerate(images_RCHW):
         canvas.paste(to_pil(image), (number % across * width, number // across * height))
-    ImageDraw.Draw(canvas).text((size[0] / 2, size[1] - BAND / 2), label(strength), INK, font=font(15), anchor="mm")
+    draw_strength(ImageDraw.Draw(canvas), (size[0] / 2, size[1] - BAND / 2), strength, font(15), useful)
     return canvas
 
 
@@ -113,7 +126,7 @@ def animation(shown: ShownSweep, ms: int = 150, quality: int = 85) -> bytes:
     if strip is not None:
         return strip.webp(quality)
     result = shown.result
-    rising = [_frame(result.images[:, column], result.spec.strengths[column]) for column in shown.columns()]
+    rising = [_frame(result.images[:, column], result.spec.strengths[column], shown.useful) for column in shown.columns()]
     following = [*rising[1:], *rising[-2:0:-1]]
     return animated([rising[0], *following], 1000 / ms, quality)
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from torch import ones
 
 from slider_core.__main__ import main, parser
 from slider_core.config.checks import SliderError
-from slider_core.lora.slider_file import load_slider
+from slider_core.lora.calibration import CalibrationInfo
+from slider_core.lora.slider_file import load_slider, save_slider
 from slider_core.with_tiny.faces import ATTRIBUTES
 from slider_core.with_tiny.model import WIDTH
 
@@ -238,6 +240,22 @@ def test_train_takes_a_dataset_file_and_its_choices(tmp_path: Path, data: Path) 
 
 
 # --- sweep
+
+
+def test_a_sweep_names_the_strengths_beyond_the_useful_range(
+    tmp_path: Path, slider: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = load_slider(slider)
+    info = replace(found.info, range=(-1.0, 1.02), judged="works", calibration=CalibrationInfo(calibrated=True, unit=1.0))
+    file, out = tmp_path / "works.safetensors", tmp_path / "out"
+    save_slider(file, replace(found, info=info))
+    sweep = ["sweep", "--seeds", 1, "--strengths=-2,-1,0,1,2", "--sample-steps", 1, "--out", out]
+    said = []
+    for options in (["--slider", file], ["--slider", file, "--raw"], ["--slider", slider]):
+        assert run(*sweep, *options) == 0
+        said.append(capsys.readouterr().out)
+    assert "Strengths -2 and +2: beyond the useful range -1.0 to +1.0." in said[0]
+    assert ["beyond" in text for text in said] == [True, False, False]
 
 
 def test_sweep_refuses_a_choice_by_its_value(tmp_path: Path, slider: Path, refused: Callable) -> None:

@@ -72,6 +72,21 @@ def test_labels_and_names_are_drawn() -> None:
     assert changed.min() > 2 * bare.shape[1] // 3 - SIDE  # only the last column's label is another
 
 
+def test_a_strength_beyond_the_useful_range_is_marked_and_a_line_says_why() -> None:
+    blank = torch.ones(1, 3, 3, 64, 64)
+    plain, within, beyond = (
+        np.asarray(draw_strip(blank, STRENGTHS, [], useful=useful)) for useful in (None, (-1.0, 2.0), (-1.0, 1.0))
+    )
+    assert np.array_equal(plain, within)
+    height = plain.shape[0]
+    changed = np.nonzero((beyond[:height] != plain).any(axis=(0, 2)))[0]
+    assert changed.min() > 2 * plain.shape[1] // 3 - SIDE, "the last label alone is another"
+    ink = [int(picture[:26, changed.min() :].min()) for picture in (plain, beyond)]
+    assert ink[0] < 60 < 100 < ink[1], "black, and grey"
+    assert beyond.shape[0] > height
+    assert (beyond[height:] < 200).any(), "words below the grid"
+
+
 def test_pictures_are_rounded_and_clamped() -> None:
     values = torch.tensor([-1.0, 0.499 / 255, 0.5, 2.0]).reshape(1, 1, 4).expand(3, 1, 4)
     assert np.asarray(to_pil(values))[0, :, 0].tolist() == [0, 0, 128, 255]

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from core.faults import refused
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec
+from slider_core.lora.calibration import CalibrationInfo
+from slider_core.lora.info import SliderInfo
+from slider_core.lora.slider_file import Slider
 from slider_core.use.plot_video import MOST_WEBP
 from slider_core.use.sweep import SweepResult, rows_of
 from slider_core.use.sweep_export import MOST_FRAMES, MOST_SHOWN, ShownSweep, animation, page
@@ -23,7 +27,7 @@ STRENGTHS = (1.0, -2.0, 0.0)  # not in order: a scrubber sorts them
 SIDE, MS = 32, 120
 
 
-def shown(strengths: tuple[float, ...] = STRENGTHS, rows: int = 2, **words: str) -> ShownSweep:
+def shown(strengths: tuple[float, ...] = STRENGTHS, rows: int = 2, **words: Any) -> ShownSweep:
     """Grey pictures: the strength makes them lighter, the row a little more."""
     grey = 0.5 + torch.tensor(strengths) / 10 + torch.arange(rows)[:, None] / 50
     images = grey[:, :, None, None, None].expand(rows, len(strengths), 3, SIDE, SIDE)
@@ -64,6 +68,20 @@ def test_the_page_holds_every_picture_in_the_order_of_strength() -> None:
     assert [row["name"] for row in sweep["rows"]] == ["seed 0", "seed 1"]
     pictures = [Image.open(io.BytesIO(base64.b64decode(f.split(",")[1]))) for f in sweep["rows"][1]["frames"]]
     assert [level(p) for p in pictures] == pytest.approx([0.32, 0.52, 0.62], abs=0.02)
+
+
+def test_what_is_shown_says_which_strengths_lie_beyond_the_useful_range() -> None:
+    def swept(low: float) -> ShownSweep:
+        return shown(slider=Slider({}, SliderInfo(range=(low, 1.0), calibration=CalibrationInfo(calibrated=True, unit=1.0))))
+
+    assert embedded(page(swept(-1.0), MODULES))["useful"] == {
+        "range": [-1.0, 1.0],
+        "beyond": "beyond the useful range -1.0 to +1.0",
+    }
+    assert "useful" not in embedded(page(swept(-2.0), MODULES))
+    assert "useful" not in embedded(page(shown(), MODULES))
+    lowest = [np.asarray(Image.open(io.BytesIO(animation(swept(low), MS))).convert("RGB"))[SIDE:] for low in (-1.0, -2.0)]
+    assert lowest[0].min() > lowest[1].min() + 50, "grey, not black"
 
 
 def test_the_page_asks_nothing_of_anyone() -> None:

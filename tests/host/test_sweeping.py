@@ -26,7 +26,7 @@ LIBRARY = {
 PAIRS = {"class_type": "LoadSliderDataset", "inputs": {"folder": "demo: smile", "caption": ""}}
 
 
-def slider_of(pack, module: torch.nn.Module, **info: str) -> object:
+def slider_of(pack, module: torch.nn.Module, **info: object) -> object:
     """A slider for that module with random weights that act."""
     adapter = shaken(pack.core, module, pack.core("layers.select").select(module), torch.float32)
     return pack.core("lora.slider_file").Slider(adapter.weights(), pack.core("lora.info").SliderInfo(**info))
@@ -329,6 +329,24 @@ class Prompts:
 
     def encode_from_tokens(self, tokens: str, return_pooled: bool) -> tuple[None, torch.Tensor]:
         return None, torch.eye(8)[[len(tokens)]] * return_pooled
+
+
+def test_strengths_beyond_the_useful_range_are_named_marked_and_sent_to_the_scrubber(prompt: dict, run_graph, pack) -> None:
+    def run(judged: str) -> tuple[str, dict, torch.Tensor]:
+        found = pack.core("lora.calibration").CalibrationInfo(calibrated=True, unit=1.0)
+        module = run_graph({"1": prompt["1"]}, model=("1", 0))["model"].model.diffusion_model
+        slider = slider_of(pack, module, range=(-0.1, 0.2), calibration=found, judged=judged)
+        graph = sweep_of(prompt | {"6": run_graph.give(slider)})
+        made = run_graph(graph, report=("10", 3), strip=("10", 0))
+        return made["report"], made.ui["10"]["slider_sweep"][0], made["strip"]
+
+    report, sent, strip = run("works")
+    assert "Strength -0.3: beyond the useful range -0.1 to +0.2." in report
+    assert sent["useful"] == {"range": [-0.1, 0.2], "beyond": "beyond the useful range -0.1 to +0.2"}
+    report, sent, plain = run("unproven")
+    assert "beyond" not in report
+    assert "useful" not in sent
+    assert strip.shape[1] > plain.shape[1]
 
 
 def test_a_report_card_reads_pictures_as_comfyui_s_clip_vision_does(prompt: dict, run_graph, comfy: Path, pack) -> None:

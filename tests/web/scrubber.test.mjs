@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import {
-  applyTargets, between, clamped, framed, fromShare, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
+  applyTargets, between, clamped, framed, fromShare, isBeyond, keyed, label, nearest, ordered, readSweep, rounded, spoken, toShare,
 } from "../../web/scrubber.mjs"
 
 const UNEVEN = [-2, -0.5, 0, 3]
@@ -73,6 +73,18 @@ test("a strength is written with its sign and spoken with its end", () => {
   assert.equal(spoken(1, { plus: "smiling" }), "+1, towards smiling")
   assert.equal(spoken(-1, { plus: "smiling" }), "-1")
   assert.equal(spoken(0, { plus: "smiling", minus: "sad" }), "0")
+})
+
+test("a strength beyond the useful range is said to be, and none where no range is known", () => {
+  const sweep = { strengths: [-2, 2], rows: [{ name: "", frames: ["a", "b"] }] }
+  const { useful } = readSweep({ ...sweep, useful: { range: [-1, 1.04], beyond: "beyond the useful range -1.0 to +1.0" } })
+  assert.deepEqual([-2, -1, 0, 1.04, 1.1].map((value) => isBeyond(value, useful)), [true, false, false, false, true])
+  assert.equal(spoken(2, { plus: "smiling" }, useful), "+2, towards smiling, beyond the useful range -1.0 to +1.0")
+  assert.equal(spoken(1, {}, useful), "+1")
+  for (const none of [undefined, null, {}, { range: [1] }, { range: ["x", 1] }]) {
+    assert.equal(readSweep({ ...sweep, useful: none }).useful, null)
+    assert.equal(isBeyond(2, readSweep({ ...sweep, useful: none }).useful), false)
+  }
 })
 
 test("what the server sends is put in order, and anything else is no sweep", () => {
