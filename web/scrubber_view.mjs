@@ -29,7 +29,7 @@ export const STYLE = `
 .slider-scrubber .value { font-variant-numeric: tabular-nums; text-align: right; flex: none; white-space: nowrap; }
 .slider-scrubber .value::before { content: "strength "; opacity: 0.75; }
 .slider-scrubber .value.beyond { opacity: 0.6; }
-.slider-scrubber .far { flex: none; text-align: right; font-size: 11px; opacity: 0; }
+.slider-scrubber .far { flex: none; margin-left: auto; font-size: 11px; opacity: 0; }
 .slider-scrubber .far.beyond { opacity: 0.75; }
 .slider-scrubber .tools { flex-wrap: wrap; }
 .slider-scrubber button, .slider-scrubber label { white-space: nowrap; }
@@ -77,12 +77,12 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
   const rows = element(document, "select", { "aria-label": "Row of the sweep" })
   const fading = element(document, "input", { type: "checkbox" })
   const button = element(document, "button", { type: "button", title: "Copies the strength that is shown." }, use)
+  const far = element(document, "span", { class: "far", "aria-hidden": "true" })
   const slide = element(document, "div", { class: "line" }, minus, track, plus)
   const tools = element(
-    document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), shown, button,
+    document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), shown, button, far,
   )
-  const far = element(document, "div", { class: "far", "aria-hidden": "true" })
-  const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools, far)
+  const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools)
   const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [], films: [], playing: false }
 
   function loadRow() {
@@ -184,7 +184,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     const first = !state.sweep
     Object.assign(state, { sweep, urlOf })
     note.hidden = Boolean(sweep)
-    for (const part of [scene, slide, tools, far]) part.hidden = !sweep
+    for (const part of [scene, slide, tools]) part.hidden = !sweep
     if (!sweep) return
     state.row = Math.min(state.row, sweep.rows.length - 1)
     const wanted = first ? 0 : state.value
