@@ -7,6 +7,7 @@ import { api } from "../../scripts/api.js"
 import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
+import { onceWith } from "./once.mjs"
 import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
@@ -20,23 +21,21 @@ function setNamed(node, name, value) {
   if (widget) setWidget(app, node, widget, value)
 }
 
-/** Save this slider once, though it was refused: the next one is looked at again. */
-async function saveAnyway(node) {
-  setNamed(node, FORCE, true)
-  await app.queuePrompt(0, 1)
-  setNamed(node, FORCE, false)
+/** Run the graph once with another value of a widget: the next run is as the widget says. */
+function runOnceWith(node, name, value) {
+  const widget = node.widgets.find((candidate) => candidate.name === name)
+  return onceWith(widget, value, () => app.queuePrompt(0, 1))
 }
 
 /** What a training under an old name can do instead, and a slider that was not saved. An App shows neither widget. */
 function choices(node, sentence) {
-  if (isNamed(sentence, FORCE) && node.widgets?.some((widget) => widget.name === FORCE)) return [["save anyway", () => saveAnyway(node)]]
+  if (isNamed(sentence, FORCE) && node.widgets?.some((widget) => widget.name === FORCE)) return [["save anyway", () => runOnceWith(node, FORCE, true)]]
   if (!sentence.includes(OLD_NAME) || !node.widgets?.some((widget) => widget.name === OLD_NAME)) return []
   const name = sentence.match(/"([^"]+)"/)?.[1] ?? ""
   const [, stem, number] = name.match(/^(.*?)(?:-(\d+))?$/)
-  const run = () => app.queuePrompt(0, 1)
   return [
-    ["restart", () => (setNamed(node, OLD_NAME, "restart"), run())],
-    ["new name", () => (setNamed(node, "name", `${stem}-${Number(number ?? 1) + 1}`), run())],
+    ["restart", () => runOnceWith(node, OLD_NAME, "restart")],
+    ["new name", () => (setNamed(node, "name", `${stem}-${Number(number ?? 1) + 1}`), app.queuePrompt(0, 1))],
   ]
 }
 

@@ -5,7 +5,9 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { isAbout, nodeAt } from "./live.mjs"
+import { backWhenQueued } from "./once.mjs"
 import { makePanel } from "./panel.mjs"
+import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const NODE = "SliderTrainStep"
@@ -96,14 +98,14 @@ app.registerExtension({
     widget.serialize = false
     widget.label = "training" // as an App names it
     panels.set(node, panel)
+    const old = node.widgets.find((candidate) => candidate.name === "old_name")
+    if (old) backWhenQueued(old, "restart", "continue", (_, value) => setWidget(app, node, old, value)) // once is what was meant
     node.sliderSays = panel.say
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
       const state = output?.slider_train?.[0]
       if (!state) return
-      const old = node.widgets.find((candidate) => candidate.name === "old_name")
-      if (old?.value === "restart") old.value = "continue" // once is what was meant
       states.set(keyOf(state), state)
       showOn(node, panel, state) // also where nothing ran anew
     }
