@@ -8,6 +8,7 @@ import { makeView } from "./dataset_view.mjs"
 
 const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
 const EMPTY = { listing: { as_read: true }, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
+const NOT_NAMING = { naming: false, confirmed: false, renaming: false, name: "" }
 let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
@@ -16,7 +17,7 @@ let dragged = null // { panel, at } while a thumbnail is dragged
  * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others than those that a run read.
  */
 export function makePanel(document, server, node) {
-  const state = { ...EMPTY, folder: "", wanted: "", noted: "", name: "", naming: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
+  const state = { ...EMPTY, folder: "", wanted: "", noted: "", name: "", naming: false, confirmed: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
   let asked = 0 // the newest question to the doctor; answers to older ones are late
   let listed = 0 // the same of listings
   let notes = 0 // that have come
@@ -86,7 +87,7 @@ export function makePanel(document, server, node) {
 
   self.show = () => {
     const folder = node.folder()
-    if (folder !== state.folder) Object.assign(state, { naming: false, renaming: false, undo: [], done: "", faults: [] })
+    if (folder !== state.folder) Object.assign(state, { ...NOT_NAMING, undo: [], done: "", faults: [] })
     const number = ++listed
     state.wanted = folder
     return list(folder).then((listing) => number === listed && adopt(listing), (fault) => {
@@ -186,7 +187,7 @@ export function makePanel(document, server, node) {
   /** The folder as it is now, chosen in the node. */
   async function settle(folder, done) {
     const listing = await list(folder)
-    Object.assign(state, { naming: false, renaming: false, name: "", undo: [], done })
+    Object.assign(state, { ...NOT_NAMING, undo: [], done })
     adopt(listing)
     node.choose(folder)
     server.changed(folder, self)
@@ -232,10 +233,12 @@ export function makePanel(document, server, node) {
       putDown(freeCell(state.table, side))
       return true
     },
-    unpick() {
-      if (!state.picked) return
-      state.picked = null
+    escape() {
+      if (!state.picked && !state.naming && !state.renaming) return
+      if (state.picked) state.picked = null
+      else Object.assign(state, { ...NOT_NAMING, faults: [] })
       render()
+      view.focusHead()
     },
     drag(event, at) {
       if (!imageAt(state.table, at)) return
@@ -278,20 +281,27 @@ export function makePanel(document, server, node) {
       }))
     },
     naming() {
-      Object.assign(state, { naming: !state.naming && !state.renaming, renaming: false, name: "", faults: [], done: "" })
+      const begins = !state.naming && !state.renaming
+      Object.assign(state, { ...NOT_NAMING, naming: begins, picked: null, faults: [], done: "" })
       render()
-      if (state.naming) view.focusName()
+      view.focusHead()
     },
     renaming() {
-      Object.assign(state, { naming: false, renaming: true, name: nameOf(state.folder), faults: [], done: "" })
+      if (state.naming) state.confirmed = false
+      else Object.assign(state, { renaming: true, name: nameOf(state.folder), faults: [], done: "" })
       render()
-      view.focusName()
+      view.focusHead()
     },
-    rename() {
-      if (state.renaming) run(() => rename(state.folder, state.name.trim()))
+    enter() {
+      if (state.renaming) return run(() => rename(state.folder, state.name.trim()))
+      Object.assign(state, { naming: true, confirmed: true, name: freeFolder(state.name, state.listing.choices ?? []) })
+      render()
+      view.focusZone()
     },
     name(text) {
       state.name = text
+      if (!state.renaming) Object.assign(state, { naming: true, picked: null })
+      render()
     },
     examine: () => examine(true),
     open: server.open,

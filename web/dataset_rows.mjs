@@ -164,6 +164,12 @@ export function wordsOf({ rows }, pairs = []) {
   return rows.map((row) => of.get(`${row.positive}|${row.negative}`) ?? [])
 }
 
+/** What is said of a new set that has no images yet, under its name; `before`: the folder that the node gives until then. */
+export function newSetWords(name, choices, before) {
+  const made = name.trim() ? `the set "${freeFolder(name, choices)}"` : "a new set"
+  return `Drop images on more and less: they make ${made}. Until then the node gives "${before}".`
+}
+
 /** A name for a new folder that none of the `choices` has. */
 export function freeFolder(wanted, choices) {
   const plain = safeName(String(wanted ?? "").trim()).replace(/[. ]+$/, "")

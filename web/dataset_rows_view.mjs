@@ -1,7 +1,7 @@
 // The pairs of a dataset's folder as thumbnails, and the doctor's findings under them: elements made of a state, no network.
 
 import { isShown } from "./dataset_files.mjs"
-import { imageAt, nameOf, TITLES } from "./dataset_rows.mjs"
+import { imageAt, nameOf, newSetWords, TITLES } from "./dataset_rows.mjs"
 import { part } from "./dataset_style.mjs"
 
 const CLIP = /\.(mp4|mov|webm|mkv)$/i
@@ -118,6 +118,7 @@ function sheets(document, state, actions) {
 
 /** The children of the panel's list for a state. */
 export function listed(document, state, actions) {
+  if (state.naming) return [part(document, "p", { class: "fresh" }, newSetWords(state.name, state.listing.choices ?? [], state.folder))]
   const rows = state.table.rows.map((_, row) => pairRow(document, state, actions, row))
   const why = state.why && state.why !== state.noted && !state.findings?.error ? part(document, "div", { class: "caption" }, `${state.why} Drop your own images on the zones above.`) : null
   const paired = state.table.rows.some((row) => row.positive && row.negative)

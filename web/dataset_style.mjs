@@ -42,12 +42,17 @@ export const STYLE = `
 .slider-dataset .words { grid-column: 2 / -1; color: #f2c27a; user-select: text; }
 .slider-dataset .words p, .slider-dataset .doctor p { margin: 0 0 2px; }
 .slider-dataset .alone { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 4px; padding-left: 24px; }
+.slider-dataset .fresh { margin: 8px 4px; text-align: center; }
 .slider-dataset .caption { opacity: 0.75; }
 .slider-dataset .finding { color: #f2c27a; user-select: text; }
 .slider-dataset .sheet { position: relative; width: 100%; overflow: hidden; cursor: zoom-in; background: #fff; border-radius: 4px; }
 .slider-dataset .sheet img { position: absolute; left: 0; width: 100%; display: block; }
 ${IN_APP} .slider-dataset { flex: none; height: 400px; min-height: 170px !important; resize: vertical; }
-:root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset:not(.in-use) { height: 170px; }
+:root:has(${IN_APP} .slider-live.shown) ${IN_APP} .slider-dataset:not(.in-use) { height: 170px;
+  & .zone { min-height: 28px; }
+  & .zone span, & .status { display: none; }
+  & .list > :not(.row) { order: 1; }
+}
 `
 
 /** An element with attributes and children; `on` holds its listeners by event. */

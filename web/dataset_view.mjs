@@ -64,7 +64,7 @@ function receive(element, actions) {
 /** Keys and the wheel stay in the panel where they mean something in it: Delete must not delete the node. */
 function keepEvents(element, list, actions) {
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") actions.unpick()
+    if (event.key === "Escape") actions.escape()
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation()
   })
   list.addEventListener(
@@ -80,29 +80,31 @@ function headOf(document, actions) {
   const title = part(document, "div", { class: "title" })
   const name = part(document, "input", { type: "text", placeholder: "name of your set", "aria-label": "Name of a new set of images", spellcheck: "false" })
   name.addEventListener("input", () => actions.name(name.value))
-  name.addEventListener("keydown", (event) => event.key === "Enter" && actions.rename())
+  name.addEventListener("keydown", (event) => event.key === "Enter" && actions.enter())
   const rename = part(document, "button", { type: "button", title: "Give this set another name", on: { click: () => actions.renaming() } }, "rename")
-  const apply = part(document, "button", { type: "button", on: { click: () => actions.rename() } }, "rename")
+  const apply = part(document, "button", { type: "button", on: { click: () => actions.enter() } })
   const other = part(document, "button", { type: "button", on: { click: () => actions.naming() } })
   const show = (state) => {
-    const fresh = !state.editable || state.naming || state.renaming
-    title.hidden = fresh
-    name.hidden = !fresh
+    const away = state.naming || state.renaming
+    const typing = !state.confirmed && (away || !state.editable)
+    title.hidden = typing
+    name.hidden = !typing
     if (name.value !== state.name) name.value = state.name
     const count = state.table.rows.filter((row) => row.positive && row.negative).length
     const alone = state.table.rows.length - count
-    title.textContent = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
-    title.classList.toggle("finding", alone > 0)
-    title.title = state.folder
+    const pairs = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
+    title.textContent = state.naming ? `${state.name}: no images yet` : pairs
+    title.classList.toggle("finding", alone > 0 && !state.naming)
+    title.title = state.naming ? state.name : state.folder
     name.setAttribute("aria-label", state.renaming ? `New name of ${state.folder}` : "Name of a new set of images")
-    rename.hidden = fresh
-    apply.hidden = !state.renaming
-    const away = state.naming || state.renaming
-    other.hidden = !state.editable
+    rename.hidden = typing
+    apply.hidden = !away || !typing
+    apply.textContent = state.renaming ? "rename" : "ok"
+    other.hidden = !away && !state.editable
     other.textContent = away ? "back" : "new set"
     other.title = away ? `Go on with ${state.folder}` : "Begin another set of images"
   }
-  return { element: part(document, "div", { class: "head" }, title, name, rename, apply, other), name, show }
+  return { element: part(document, "div", { class: "head" }, title, name, rename, apply, other), focus: () => (name.hidden ? other : name).focus(), show }
 }
 
 function statusOf(document, actions) {
@@ -113,7 +115,7 @@ function statusOf(document, actions) {
   const line = part(document, "div", { class: "status", role: "status" }, text, remove, undo)
   const show = (state) => {
     text.textContent = state.busy || (state.picked ? "Now choose where it goes, or Esc." : state.done)
-    undo.hidden = !state.undo.length || Boolean(state.busy || state.picked)
+    undo.hidden = !state.undo.length || Boolean(state.busy || state.picked || state.naming)
     remove.hidden = !state.picked
     line.hidden = !text.textContent && undo.hidden && remove.hidden
     faults.hidden = !state.faults.length
@@ -145,5 +147,5 @@ export function makeView(document, actions) {
 
   const place = (note) => list.before(note)
 
-  return { element, render, place, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusName: () => head.name.focus() }
+  return { element, render, place, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusHead: head.focus, focusZone: () => zones.firstChild.focus() }
 }

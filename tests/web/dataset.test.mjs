@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { exchanged, freeCell, freeFolder, joined, movesOf, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { exchanged, freeCell, freeFolder, joined, movesOf, newSetWords, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
 const ordered = tableOf({ rows: [["a.png", "x.jpg"], ["b.png", "y.png"]], by_name: false })
@@ -53,6 +53,12 @@ test("names are safe, folders are new, and the doctor's words find their pair", 
   assert.equal(freeFolder("smile", ["Smile", "demo: smile"]), "smile 2")
   assert.equal(freeFolder("../", []), "my slider")
   assert.deepEqual(wordsOf(named, [{ positive: "1.png", negative: "1.jpg", words: ["w"] }]), [["w"], []])
+})
+
+test("a new set says its free name, and what the node gives until it has images", () => {
+  const words = newSetWords(" smile ", ["Smile", "grin"], "grin")
+  assert.ok(words.includes('"smile 2"') && words.includes('"grin"'))
+  assert.ok(!newSetWords(" ", ["my slider"], "grin").includes("my slider"), "a dropped folder may name it")
 })
 
 test("a folder's sides and captions are taken as they are; the rest goes where it was dropped", () => {
