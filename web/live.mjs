@@ -50,10 +50,37 @@ export function canFinish(state) {
   return state.phase === "training" || state.phase === "drawing"
 }
 
-/** What lets an ended training go on: its words, and null where nothing would be gained. `more`: steps beyond its end, 0 to its end. */
-export function trainOnWords({ phase, more }) {
+/** What lets an ended training go on: its words, and null where nothing would be gained, or where the node would train the slider
+ * `next` now, if that is known. `more`: steps beyond its end, 0 to its end. */
+export function trainOnWords({ phase, more, name }, next = null) {
   if ((phase !== "done" && phase !== "stopped") || more === null || more === undefined) return null
-  return more ? `train on: ${more} steps` : "train on"
+  if (next !== null && next !== name) return null
+  const what = name ? `train on ${name}` : "train on"
+  return more ? `${what}: ${more} steps` : what
+}
+
+/** The name of the slider that a node would train now: its own, or that of the folder in front of it; null where the page cannot know. */
+export function nextName(node) {
+  const input = (name) => node.inputs?.find((one) => one.name === name)
+  if (input("name")?.link != null) return null
+  const own = valueOf(node, "name")
+  if (typeof own !== "string") return null
+  if (own.trim()) return own.trim()
+  const slot = node.inputs?.findIndex((one) => one.name === "dataset") ?? -1
+  const source = slot < 0 ? null : node.getInputNode?.(slot)
+  if (source?.comfyClass !== "LoadSliderDataset" || source.inputs?.some((one) => one.name === "folder" && one.link != null)) return null
+  const folder = valueOf(source, "folder")
+  return typeof folder === "string" ? folderName(folder) : null
+}
+
+function valueOf(node, name) {
+  return node.widgets?.find((widget) => widget.name === name)?.value
+}
+
+/** As nodes/dataset_places.py names a slider of a folder or dataset file: its last part, without the ending. */
+function folderName(folder) {
+  const last = folder.replace(/^demo: /, "").split("/").filter(Boolean).at(-1) ?? ""
+  return last.replace(/(?<=.)\.[^.]+$/, "")
 }
 
 /** Where the curve's axis ends: where the training does, or, while nobody knows that, a quarter beyond what is done. */

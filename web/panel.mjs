@@ -17,7 +17,7 @@ const STYLE = `
 .slider-live > * { flex: none !important; }
 .slider-live img { flex: 1 1 ${STRIP}px !important; min-height: ${STRIP - CAPTION}px; height: 0; width: 100%; object-fit: contain;
   object-position: center top; }
-.slider-live.waiting img, .slider-live img.old { opacity: 0.35; }
+.slider-live.waiting img, .slider-live.waiting .curve, .slider-live.waiting .verdict, .slider-live img.old { opacity: 0.35; }
 .slider-live .line { display: flex; justify-content: space-between; align-items: center; gap: 6px; color: #ddd; }
 .slider-live button { font: inherit; color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #666);
   border-radius: 5px; padding: 1px 8px; min-height: 24px; flex: none; cursor: pointer; }
@@ -73,9 +73,9 @@ function actionButton(document, parent, { className, title, waiting, looks, act 
 
 /**
  * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
- * the training to finish and `trainOn(state)` runs it further, and both give whether that will be.
+ * the training to finish and `trainOn(state)` runs it further, and both give whether that will be. `next()`: the slider that a run would train now, or null.
  */
-export function makePanel(document, address, end, trainOn) {
+export function makePanel(document, address, end, trainOn, next = () => null) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
@@ -92,7 +92,7 @@ export function makePanel(document, address, end, trainOn) {
     className: "more",
     title: "Train this slider further, and run the rest of the graph with it.",
     waiting: "queued",
-    looks: trainOnWords,
+    looks: (state) => trainOnWords(state, next()),
     act: trainOn,
   })
   const curve = part(document, element, "div", "curve")
@@ -139,8 +139,14 @@ export function makePanel(document, address, end, trainOn) {
   lay()
   const say = (text) => (words.textContent = text)
   const dim = (waiting) => {
+    const unseen = !waiting && shown && element.classList.contains("waiting") // the run has left the node out
     element.classList.toggle("waiting", waiting)
     if (!waiting) more.rest()
+    if (unseen) show(shown)
+    if (!waiting || !shown) return
+    words.textContent = "a new run begins"
+    more.show(null)
   }
-  return { element, show, say, dim, least, run: () => shown?.run }
+  const check = () => shown && !element.classList.contains("waiting") && more.show(shown)
+  return { element, show, say, dim, check, least, run: () => shown?.run }
 }

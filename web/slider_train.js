@@ -4,7 +4,8 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { isAbout, nodeAt } from "./live.mjs"
+import { allNodes } from "./last_output.mjs"
+import { isAbout, nextName, nodeAt } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
@@ -44,17 +45,20 @@ async function trainOn({ node, name, more }) {
   return false
 }
 
-/** Pictures of the run before are dimmed until this run has its own, or has left the node out. */
+const rootOf = () => app.rootGraph ?? app.graph
+const panelsHere = () => allNodes(rootOf()).map((node) => panels.get(node)).filter(Boolean)
+
+/** What the run before has shown is dimmed until this run has its own, or has left the node out. */
 function dim(waiting) {
-  for (const node of app.graph?._nodes ?? []) panels.get(node)?.dim(waiting)
+  for (const panel of panelsHere()) panel.dim(waiting)
 }
 
 const keyOf = (state) => `${state.node} ${state.name}`
 
 function show(state) {
-  const node = nodeAt(app.rootGraph ?? app.graph, state.node)
+  const node = nodeAt(rootOf(), state.node)
   const panel = node && panels.get(node)
-  if (panel && (panel.run() === state.run || isAbout(node, state, (app.rootGraph ?? app.graph)?.id))) showOn(node, panel, state)
+  if (panel && (panel.run() === state.run || isAbout(node, state, rootOf()?.id))) showOn(node, panel, state)
 }
 
 function showOn(node, panel, state) {
@@ -83,13 +87,14 @@ app.registerExtension({
       show(detail)
     })
     api.addEventListener("reconnected", restore)
+    api.addEventListener("graphChanged", () => panelsHere().forEach((panel) => panel.check())) // another name, another folder
     api.addEventListener("execution_start", () => dim(true))
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => dim(false))
   },
   afterConfigureGraph: restore,
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node), trainOn)
+    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node), trainOn, () => nextName(node))
     const widget = node.addDOMWidget("live", freshType("slider_live"), panel.element, {
       serialize: false,
       hideOnZoom: false,
@@ -107,7 +112,8 @@ app.registerExtension({
       const state = output?.slider_train?.[0]
       if (!state) return
       states.set(keyOf(state), state)
-      showOn(node, panel, state) // also where nothing ran anew
+      // also where nothing ran anew; ComfyUI gives a node what a node of the same id in another workflow has shown, too
+      if (isAbout(node, state, rootOf()?.id)) showOn(node, panel, state)
     }
   },
 })

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nodeAt, percent, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, percent, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -45,6 +45,28 @@ test("a training that has ended can be trained on, unless no step would mend it"
   assert.equal(trainOnWords({ phase: "stopped", more: 0 }), "train on")
   for (const state of [{ phase: "done", more: null }, { phase: "done" }, { phase: "training", more: 90 }, { phase: "failed", more: 0 }])
     assert.equal(trainOnWords(state), null)
+})
+
+test("train on names its slider and is offered for no other one", () => {
+  const done = { phase: "done", more: 90, name: "light two" }
+  assert.equal(trainOnWords(done), "train on light two: 90 steps")
+  assert.equal(trainOnWords(done, "light two"), "train on light two: 90 steps")
+  assert.equal(trainOnWords(done, "age"), null)
+})
+
+test("the slider that a node would train is its name, else the folder's, else unknown", () => {
+  const train = (name, folder, { kind = "LoadSliderDataset", link = null, folderLink = null } = {}) => ({
+    widgets: [{ name: "name", value: name }],
+    inputs: [{ name: "model" }, { name: "dataset" }, { name: "name", link }],
+    getInputNode: (slot) => (slot === 1 ? { comfyClass: kind, widgets: [{ name: "folder", value: folder }], inputs: [{ name: "folder", link: folderLink }] } : null),
+  })
+  assert.equal(nextName(train(" mine ", "light two")), "mine")
+  for (const [folder, name] of [["light two", "light two"], ["demo: smile", "smile"], ["a/b/age.json", "age"], ["sets/v1.5/", "v1"], [".hid", ".hid"]])
+    assert.equal(nextName(train("", folder)), name)
+  assert.equal(nextName(train("", "x", { kind: "SliderBucket" })), null)
+  assert.equal(nextName(train("mine", "x", { link: 3 })), null)
+  assert.equal(nextName(train("", "x", { folderLink: 3 })), null)
+  assert.equal(nextName({}), null)
 })
 
 test("the curve's axis ends with the training, or a little beyond what is done while its end is open", () => {
