@@ -50,6 +50,9 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         verdict = page.locator(".slider-live .verdict")
         expect(verdict).to_contain_text(f"step {STEPS} of {STEPS}.", timeout=15_000)
         sees_how_it_ended(page)
+        listed, first = page.locator(".slider-dataset .list").bounding_box(), rows.first.locator(".cell").first.bounding_box()
+        assert listed["y"] <= first["y"]
+        assert first["y"] + first["height"] <= listed["y"] + listed["height"], "one pair is still seen"
         harness.screenshot(page, "app-train")
 
         page.set_viewport_size(SMALL)

@@ -43,11 +43,15 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     panel = page.locator(".slider-dataset")
     panel.get_by_text("6 pairs").wait_for(timeout=30_000)  # the shipped pairs, examined by themselves
     expect(panel.locator(".sheet")).to_have_count(6)
+    begin_and_leave(page, "Name of a new set")
     panel.get_by_label("Name of a new set").fill(name)
     for side, colours in (("positive", ("red", "blue")), ("negative", ("red", "navy"))):
         panel.locator(f".zone.{side} input").set_input_files(images(tmp_path, side, colours))
         panel.get_by_text("2 files added.").wait_for(timeout=30_000)
     assert page.evaluate(VALUE) == name
+    expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
+    panel.get_by_role("button", name="new set").click()
+    begin_and_leave(page, "Name of a new set")
     expect(panel.locator(".title")).to_have_text(f"{name}: 2 pairs")
     expect(panel.locator(".list")).to_contain_text("Paired in the order of their names.")
     assert (home / "negative" / "1_negative.png").is_file(), "files keep their own names"
@@ -68,6 +72,24 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     assert (home / "negative" / "face.png").is_file()
     rename(page, server, name)
     assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
+
+
+def begin_and_leave(page: Page, label: str) -> None:
+    """A set that is named is seen empty, its name stands after Enter, and Escape shows the set before."""
+    panel = page.locator(".slider-dataset")
+    before, field = page.evaluate(VALUE), panel.get_by_label(label)
+    field.fill("laughing")
+    for image in (panel.locator(".row"), panel.locator(".sheet")):
+        expect(image).to_have_count(0)
+    expect(panel.locator(".list")).to_contain_text('"laughing"')
+    page.keyboard.press("Enter")
+    expect(panel.locator(".title")).to_have_text("laughing: no images yet")
+    expect(panel.locator(".zone.positive")).to_be_focused()
+    harness.screenshot(page, "dataset-new-set")
+    page.keyboard.press("Escape")
+    expect(panel.locator(".list")).not_to_contain_text("laughing")
+    expect(panel.locator(".sheet").or_(panel.locator(".row"))).not_to_have_count(0)
+    assert page.evaluate(VALUE) == before
 
 
 def rename(page: Page, server: harness.Server, name: str) -> None:
