@@ -74,6 +74,12 @@ def no_reading(begun: int, until: int) -> str:
     return f"No reading yet: the first one comes with step {first}, and the curve begins there."
 
 
+def going_on(begun: int, until: int) -> str:
+    """What is said of a training that goes on from step `begun` to `until`, before the first reading of its new steps."""
+    first = min(until, (begun // EVERY + 1) * EVERY)
+    return f"Still settling: it goes on from step {begun}, and the next reading comes with step {first}."
+
+
 def verdict_so_far(trainer: Trainer) -> str:
     """The verdict on a training that goes on; before LEAST_STEPS a reading says little of what comes of it."""
     evidence = trainer.evidence()
@@ -116,7 +122,7 @@ class Live:
         self.more: int | None = None
         self.seconds = 0.0
         self.explained = thinned(run.trainer.readings)
-        self.verdict = run.verdict() if run.trainer.readings else no_reading(run.step, until)
+        self.verdict = self._at_first()
         self._start = time.monotonic()
         self._sent = -math.inf
         self._seen = len(run.trainer.readings)
@@ -124,6 +130,12 @@ class Live:
         if strip is not None and strip["step"] > run.step:
             strip = None
         self.strips.shown = None if strip is None else strip | {"old": True}  # until there is a newer one
+
+    def _at_first(self) -> str:
+        """The verdict before any new step: an old one is said where no step is to come, and nowhere beside new numbers."""
+        if not self.run.trainer.readings:
+            return no_reading(self.begun, self.until)
+        return going_on(self.begun, self.ends) if self.begun < self.ends else self.run.verdict()
 
     def _foresee(self) -> None:
         """Where it ends as far as is known: where no number of steps is set, the readings bring that nearer."""

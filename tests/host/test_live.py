@@ -190,6 +190,19 @@ def test_before_the_first_reading_it_is_said_when_that_comes(pack) -> None:
     assert "step 10," in live.no_reading(0, 10)
 
 
+def test_the_verdict_of_old_steps_stands_beside_no_new_one(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    live = pack.part("nodes.live")
+    monkeypatch.setattr(live, "PAUSE_S", 0.0)
+    first = run_graph(watched(prompt, every=0), status=("6", 3)).events(EVENT)[-1]
+    pack.part("nodes.running").train_on("6", "smile", 3)
+    events = run_graph(watched(prompt, every=0), status=("6", 3)).events(EVENT)
+    between = {event["verdict"] for event in events if STEPS <= event["step"] < STEPS + 3 and event["phase"] == "training"}
+    assert between == {live.going_on(STEPS, STEPS + 3)}
+    assert f"step {STEPS + 3}" in between.pop()
+    assert first["verdict"] not in {event["verdict"] for event in events}
+    assert events[-1]["phase"] == "done"
+
+
 def test_an_early_reading_is_said_to_be_settling_unless_it_is_burnt(pack) -> None:
     live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
     evidence = pack.core("train.progress_verdict").Evidence
