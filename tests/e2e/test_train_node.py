@@ -33,7 +33,7 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, 
     assert 30 < page.evaluate("() => window.trained") < MORE_STEPS
     expect(button).to_be_hidden()
     expect(page.locator(".slider-live .words")).to_contain_text("finished early")
-    expect(page.locator(".slider-live .more")).to_have_text("train on")
+    expect(page.locator(".slider-live .more")).to_have_text(f"train on ended_{kind}")
 
 
 @pytest.mark.e2e
