@@ -83,7 +83,7 @@ def test_a_text_pair_goes_where_a_dataset_would_and_the_run_survives_a_restart(p
 
 def test_latents_of_images_need_images(prompt: dict, run_graph) -> None:
     prompt["2"]["inputs"]["latents"] = "images"
-    with pytest.raises(run_graph.Error, match="latents is images"):
+    with pytest.raises(run_graph.Error, match="latents to own"):
         run_graph(prompt, slider=("6", 0))
 
 
