@@ -9,6 +9,7 @@ from typing import Any
 from ..config.checks import as_tuple, is_number, parse_json
 
 MOST_UNIT = 1e6
+WORKS = "works"  # the verdict of a slider whose range was found to be useful
 Curve = tuple[tuple[float, float], ...]
 
 
@@ -19,6 +20,11 @@ class Units(str, Enum):
     CALIBRATED = "calibrated"
     EVEN_STEPS = "even_steps"
     RAW = "raw"
+
+
+def is_trusted(judged: str) -> bool:
+    """Whether a slider with that verdict in its file was judged to work, or by nobody."""
+    return judged in ("", WORKS)
 
 
 @dataclass(frozen=True)

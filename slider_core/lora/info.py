@@ -20,7 +20,7 @@ from ..config.lora import FileDtype, FileFormat
 from ..config.training import Sides
 from ..layers.layer import Target, slices
 from .algorithm import LayerWeight
-from .calibration import CalibrationInfo, Units
+from .calibration import CalibrationInfo, Units, is_trusted
 from .even_steps import EvenSteps
 from .formats.native import Place
 from .header_fields import Slices, base_names, kinds, network_fields, rank_and_alpha
@@ -64,7 +64,6 @@ def _slices(text: str) -> Slices:
     return layers
 
 
-WORKS = "works"  # the verdict of a slider whose range was found to be useful
 # fields of SliderInfo that are text in the header, each under slider_<its name>
 TEXTS = (
     *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict", "judged"),
@@ -258,10 +257,14 @@ class SliderInfo:
     def range_name(self) -> str:
         """What the range is of: strengths of a slider that works, or of another, or those that it was trained at."""
         trained = (0.0, *(self.trained_strengths or (-1.0, 1.0)))
-        found = self.calibration is not None and self.calibration.calibrated and self.calibration.useful
-        if not found and self.step is not None and self.range == (min(trained), max(trained)):
+        if not self.is_range_found and self.step is not None and self.range == (min(trained), max(trained)):
             return "trained range"
-        return "useful range" if self.judged in ("", WORKS) else "range"
+        return "useful range" if is_trusted(self.judged) else "range"
+
+    @property
+    def is_range_found(self) -> bool:
+        """Whether a calibration has found the range."""
+        return self.calibration is not None and self.calibration.calibrated and self.calibration.useful
 
     @property
     def in_controlnet(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config.checks import choice
-from .calibration import Units
+from .calibration import Units, is_trusted
 from .even_steps import EvenSteps
 from .info import SliderInfo
 
@@ -16,9 +16,8 @@ DIGITS = 1  # after the point, of a range in words: what they say to be within i
 def useful_range(info: SliderInfo, units: Units | str = Units.CALIBRATED) -> Span | None:
     """The useful range in strengths of those units. None where none was measured (prompts, images that do not line up, other
     programs' LoRAs, a slider that was not found to work), and of LoRA weights."""
-    found = info.calibration is not None and info.calibration.calibrated and info.calibration.useful
     units = choice(Units, units, "Unit")
-    if info.range is None or not found or info.range_name != "useful range" or units is Units.RAW:
+    if info.range is None or not (info.is_range_found and is_trusted(info.judged)) or units is Units.RAW:
         return None
     low, high = info.range
     if units is Units.EVEN_STEPS and info.even_steps is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..config.checks import need
+from ..lora.calibration import is_trusted
 from ..lora.info import SliderInfo
 from .calibration import Calibration
 from .displacement import Wanted
@@ -73,7 +74,7 @@ def strengths_found(calibration: Calibration, info: SliderInfo) -> tuple[bool, s
     """(whether a range of strengths can be said of a slider that was calibrated by itself; what is said of its strengths)."""
     seen = calibration.drawn is None or calibration.drawn >= LEAST_DRAWN
     useful = seen and is_ranged(info.judged)
-    lines = [calibration.summary(useful, proven=info.judged in ("", Verdict.WORKS.value))]
+    lines = [calibration.summary(useful, proven=is_trusted(info.judged))]
     if not seen:
         lines.append("No strength shows much of them.")
     if not is_ranged(info.judged):
@@ -89,7 +90,7 @@ def judged_note(info: SliderInfo) -> str:
 @dataclass(frozen=True)
 class Evidence:
     """What a verdict is made of. `finite`: whether the weights are; `explained`, `drawn`: None where they were not measured;
-    `contradiction`: which pairs contradict each other (pair_doctor.py), empty where none are seen to."""
+    `contradiction`: which pairs contradict each other (pair_diagnosis.py), empty where none are seen to."""
 
     readings: Sequence[Reading]
     finite: bool = True
