@@ -26,6 +26,7 @@ NO_FILE = "none"
 TO_CHOOSE, CHOSEN = "choose yours", "a_file_that_was_chosen.safetensors"
 SEEDS = ("seed", "noise_seed")
 NOTE = "MarkdownNote"
+COMBO, GROWING = "COMBO", "COMFY_AUTOGROW_V3"
 TITLE = 30  # pixels of the bar above a node
 BADGE = 22  # and of the badge with the pack's name above that, on the canvas
 DEMO = "SliderDemoModel"
@@ -53,7 +54,7 @@ def prompt_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if node["type"] == NOTE:
             continue
         inputs = {i["name"]: sources[i["link"]] for i in node.get("inputs", ()) if i.get("link") is not None}
-        names = [i["widget"]["name"] for i in node.get("inputs", ()) if "widget" in i]
+        names = in_order([i["widget"]["name"] for i in node.get("inputs", ()) if "widget" in i])
         names = [n for name in names for n in ([name, "control_after_generate"] if name in SEEDS else [name])]
         values = node.get("widgets_values") or []
         assert len(values) >= len(names), f"{node['type']}: {names} have the values {values}"
@@ -61,6 +62,12 @@ def prompt_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
         widgets.pop("control_after_generate", None)
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": widgets | inputs}
     return prompt
+
+
+def in_order(names: list[str]) -> list[str]:
+    """The widgets as their values are saved: what belongs to a choice comes after it, although its slot can come before."""
+    parents = [name for name in names if "." not in name or name.split(".")[0] not in names]
+    return [widget for parent in parents for widget in (parent, *(name for name in names if name.startswith(f"{parent}.")))]
 
 
 def graph_of(name: str) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def test_a_bundled_workflow_fits_the_nodes_and_can_be_read(name: str, stock: Non
     no_two_nodes_lie_over_each_other(graph)
     it_is_read_from_left_to_right(graph)
     it_fits_the_nodes(graph, comfy)
+    its_slots_are_those_of_the_nodes(graph)
 
 
 def it_fits_the_nodes(graph: dict[str, Any], comfy: Path) -> None:
@@ -105,6 +113,41 @@ def it_fits_the_nodes(graph: dict[str, Any], comfy: Path) -> None:
     assert valid, error
     assert not faults
     assert outputs
+
+
+def its_slots_are_those_of_the_nodes(graph: dict[str, Any]) -> None:
+    """A file of before an input or output was added opens without it, or is patched by the frontend in silence."""
+    prompt = prompt_of(graph)
+    for node in graph["nodes"]:
+        if node["type"] == NOTE:
+            continue
+        again = f"{node['type']} {node['id']}: make the workflow anew"
+        inputs, outputs = slots_of(node["type"], prompt[str(node["id"])]["inputs"], {i["name"] for i in node["inputs"]})
+        assert {i["name"]: i["type"] for i in node["inputs"]} == inputs, again
+        assert [(o["name"], o["type"]) for o in node["outputs"]] == outputs, again
+
+
+def slots_of(kind: str, values: dict[str, Any], shown: set[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Name and type of the inputs and outputs that ComfyUI gives a node with those values. Inputs that grow one by one are those
+    `shown`."""
+    from comfy_api.latest._io import get_finalized_class_inputs
+
+    import nodes
+
+    node = nodes.NODE_CLASS_MAPPINGS[kind]
+    declared = {group: typed(specs) for group, specs in node.INPUT_TYPES().items() if group != "hidden"}
+    growing = [name for specs in declared.values() for name, spec in specs.items() if spec[0] == GROWING]
+    finalized, _, _ = get_finalized_class_inputs(declared, values | dict.fromkeys(shown - values.keys()))
+    inputs = finalized["required"] | finalized["optional"]
+    hidden = [name for name in inputs if name.split(".")[0] in growing and name not in shown]
+    types = {name: spec[0] for name, spec in inputs.items() if name not in hidden}
+    names = getattr(node, "RETURN_NAMES", None) or node.RETURN_TYPES
+    return types, list(zip(names, node.RETURN_TYPES, strict=True))
+
+
+def typed(specs: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Old nodes give a choice's options in place of its type."""
+    return {name: (COMBO, *spec[1:]) if isinstance(spec[0], list) else spec for name, spec in specs.items()}
 
 
 def it_is_what_its_source_says(name: str, graph: dict[str, Any]) -> None:
