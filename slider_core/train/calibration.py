@@ -77,6 +77,10 @@ class Calibration:
         span = ("useful range " if proven else "to try: ") + " to ".join(ends)
         return f"Strength 1 = {self._share()}{self.shown}{self._doubt()} ({best}); {span}.{one}"
 
+    def _end(self, side: Side | None) -> float:
+        """Where the useful range of a side ends, as a calibrated strength; 0 of a side that was not calibrated."""
+        return round(side.end / self.unit, 3) if side else 0.0
+
     def _share(self) -> str:
         """How much of the images strength 1 draws, where that is no more than three quarters."""
         return "" if self.drawn is None or self.drawn > ENOUGH else _about(self.drawn)
@@ -85,10 +89,10 @@ class Calibration:
         return "" if self.proven else ", not proven"
 
     def described(self, info: SliderInfo, unit: float, useful: bool = True) -> SliderInfo:
-        """What a file says of itself whose strength 1 does what `unit` did when measured: all in strengths of that file. Of a
-        slider that is not `useful` the range stays the one that it was trained at."""
-        low, minus, minus_curve = _in_units(self.minus, unit)
-        high, plus, plus_curve = _in_units(self.plus, unit)
+        """What a file says of itself whose LoRA weight 1 does what `unit` did when measured: all in weights of that file but the
+        range, which is in calibrated strengths. Of a slider that is not `useful` it stays the one that it was trained at."""
+        minus, minus_curve = _in_units(self.minus, unit)
+        plus, plus_curve = _in_units(self.plus, unit)
         works = self.plus is not None or self.minus is not None
         share = self._share() if useful or self.drawn is None else _about(self.drawn)
         calibration = CalibrationInfo(
@@ -104,7 +108,7 @@ class Calibration:
             plus_curve=plus_curve,
             asymmetry=round(self.asymmetry, 4) if self.asymmetry else None,
         )
-        span = (0.0 - low, high) if works and useful else info.range
+        span = (0.0 - self._end(self.minus), self._end(self.plus)) if works and useful else info.range
         return replace(info, calibration=calibration, range=span, even_steps=None)  # which were of other strengths
 
 
@@ -112,12 +116,12 @@ def _about(share: float) -> str:
     return f"about {max(0.0, share):.0%} of ".replace("%", " %")
 
 
-def _in_units(side: Side | None, unit: float) -> tuple[float, float | None, Curve | None]:
-    """(end of the useful range, best strength, curve) of a side, in units."""
+def _in_units(side: Side | None, unit: float) -> tuple[float | None, Curve | None]:
+    """(best strength, curve) of a side, in units."""
     if side is None:
-        return 0.0, None, None
+        return None, None
     curve = tuple((round(strength / unit, 4), round(share, 5)) for strength, share in side.curve)
-    return round(side.end / unit, 3), side.best / unit, curve
+    return side.best / unit, curve
 
 
 def calibrated(

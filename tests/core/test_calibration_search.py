@@ -114,6 +114,7 @@ def test_a_dora_is_told_in_the_header_alone(backend: TinyBackend, samples: list[
     kept, info = calibrated(weights, SliderInfo(), found)
     assert info.lora_weight(-2.0) == pytest.approx(-2 * (1.7 * 0.8) ** 0.5)
     assert info.lora_weight(-2.0, Units.RAW) == -2.0
+    assert info.range == pytest.approx((-3.0 / (1.7 * 0.8) ** 0.5, 3.0 / (1.7 * 0.8) ** 0.5), abs=1e-3), "in those strengths too"
     assert all(torch.equal(kept[t].tensors["lora_up.weight"], w.tensors["lora_up.weight"]) for t, w in weights.items())
 
 
