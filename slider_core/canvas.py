@@ -135,8 +135,7 @@ def draw_lines(panel: Panel, lines: Sequence[Line], size: tuple[int, int]) -> Im
     frame = _Frame(draw, font(14 * SCALE), panel, width, height, min(values) - margin, max(values) + margin)
     if lines:
         _draw_grid(frame)
-    for x, label in panel.ticks.items():
-        frame.text(frame.at(x, frame.low)[0], (height - BOTTOM + 14) * SCALE, label)
+    _draw_ticks(frame)
     frame.rule(0, AXIS)
     middle = (LEFT + (width - LEFT - RIGHT) / 2) * SCALE
     draw.text((LEFT * SCALE, 12 * SCALE), panel.title, INK, font=font(17 * SCALE, panel.title))
@@ -154,6 +153,18 @@ def _draw_grid(frame: _Frame) -> None:
         x, y = frame.at(frame.panel.span[0], value)
         frame.rule(value, RULE)
         frame.text(x - 8 * SCALE, y, f"{value:g}", "rm")
+
+
+def _draw_ticks(frame: _Frame) -> None:
+    """0 and then from the outermost inwards; left out is what would touch another one."""
+    drawn: list[tuple[float, float]] = []  # middle, and half of the room that it takes
+    for x in sorted(frame.panel.ticks, key=lambda x: (x != 0, -abs(x))):
+        label = frame.panel.ticks[x]
+        middle = frame.at(x, frame.low)[0]
+        room = frame.face.getlength(label) / 2 + 4 * SCALE
+        if all(abs(middle - other) >= room + taken for other, taken in drawn):
+            frame.text(middle, (frame.height - BOTTOM + 14) * SCALE, label)
+            drawn.append((middle, room))
 
 
 def _draw_line(frame: _Frame, line: Line, legend_y: int) -> None:
