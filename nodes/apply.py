@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import need
 from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.lora.useful_range import beyond_note, useful_range
 from ..slider_core.train.progress_verdict import judged_note
 from .files import file_fingerprint, load_by_name
 from .inputs import strength_input
@@ -30,21 +31,15 @@ def chosen(slider: Slider | None, file: str) -> Slider:
 
 def beyond(slider: Slider, strength: float, units: str) -> str:
     """What a person should know of that strength: that the slider was judged not to be of use yet, that the strength lies beyond
-    what it was found, or trained, to be good for, that its units were not measured; else empty."""
+    the useful range, that its units were not measured; else empty."""
     return " ".join(filter(None, [_beyond(slider, strength, units), judged_note(slider.info) if strength else ""]))
 
 
 def _beyond(slider: Slider, strength: float, units: str) -> str:
-    span = slider.info.range
     if slider.info.one_way and strength < 0 and units != Units.RAW.value:
         return f"Strength {strength:g} is the base model: this slider was trained from 0 to +1 alone."
-    if note := slider.info.units_note(units):
-        return note
-    calibrated = slider.info.calibrated_strength(strength, units)
-    if span is None or units == Units.RAW.value or span[0] <= calibrated <= span[1]:
-        return ""
-    what = f"Strength {strength:g}" if calibrated == strength else f"Strength {strength:g}, which is {calibrated:.3g},"
-    return f"{what} lies beyond the {slider.info.range_name} of this slider, {span[0]:.3g} to {span[1]:.3g}."
+    notes = slider.info.units_note(units), beyond_note([strength], useful_range(slider.info, units))
+    return " ".join(filter(None, notes))
 
 
 class SliderLoRAApply(io.ComfyNode):

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.encode.text_latents import encode_all
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.lora.useful_range import useful_range
 from ..slider_core.train.calibration import calibrated
 from ..slider_core.train.measurement import measure_any
 from ..slider_core.train.progress_verdict import strengths_found
@@ -65,7 +66,8 @@ class SliderCalibrate(io.ComfyNode):
         report = f"{found} {calibration.passes} forward passes."
         say(report)
         name = slider.info.name or "slider"
-        curve = as_image(draw_calibration(calibration, f"{name}: what is explained of {calibration.shown}"))
+        title = f"{name}: what is explained of {calibration.shown}"
+        curve = as_image(draw_calibration(calibration, title, useful_range(info)))
         slider = replace(placed, weights=weights, info=info, proof=slider.proof)
         return io.NodeOutput(slider, report, curve, ui=ui.PreviewImage(curve, cls=cls))
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..slider_core.config.checks import SliderError
 from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import Slider
+from ..slider_core.lora.useful_range import ranged_by_hand
 from ..slider_core.use.sweep_export import ShownSweep, animation, page, png
 from .files import next_free
 from .inputs import strength_input
@@ -49,7 +50,7 @@ class SliderFinding(io.ComfyNode):
     def execute(cls, slider: Slider, lowest: float, highest: float, minus: str, plus: str) -> io.NodeOutput:
         if not lowest < highest:
             raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).", "range.order")
-        info = replace(slider.info.labelled(minus, plus), range=(lowest, highest))
+        info = ranged_by_hand(slider.info.labelled(minus, plus), lowest, highest)
         slider = replace(slider, info=info)
         return io.NodeOutput(slider, slider.summary())
 

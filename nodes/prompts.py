@@ -1,5 +1,6 @@
 """SliderPromptLibrary: named prompts, each at a strength of its own, read and drawn."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
+from PIL import Image
 
 from ..slider_core.config.checks import SliderError, need, shown
 from ..slider_core.config.regular_files import inside
+from ..slider_core.lora.useful_range import beyond_note, useful_range
 from ..slider_core.use.plot_grids import draw_entries
-from ..slider_core.use.plot_video import length_of, over_time
+from ..slider_core.use.plot_video import Strip, length_of, over_time
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
@@ -115,19 +118,22 @@ class SliderPromptLibrary(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(prompts.groups()))
         images = sample_library(prompts, strength, sampler, drawing, lambda: bar.update(1))
         how = f"{sampler.summary()} {drawing.summary}".strip()
-        return drawn(cls, prompts, images, strength, how, slider.info.name, drawing.sampling.fps)
+        labels = [(entry.name, entry.at(strength)) for entry in prompts.entries]
+        useful = useful_range(slider.info, options.units)
+        report = "\n".join(filter(None, [f"{prompts.summary(strength)} {how}", beyond_note([at for _, at in labels], useful)]))
+
+        def draw(at: Callable[[torch.Tensor], torch.Tensor]) -> Image.Image:
+            return draw_entries(at(images), labels, slider.info.name, useful=useful)
+
+        strip = over_time(draw, length_of(images), drawing.sampling.fps)
+        return drawn(cls, prompts, images, strip, report)
 
 
-def drawn(
-    cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strength: float, how: str, name: str, fps: float
-) -> io.NodeOutput:
+def drawn(cls: type[io.ComfyNode], library: PromptLibrary, images: torch.Tensor, strip: Strip, report: str) -> io.NodeOutput:
     """A drawn library as the node's outputs."""
-    labels = [(entry.name, entry.at(strength)) for entry in library.entries]
-    strip = over_time(lambda at: draw_entries(at(images), labels, name), length_of(images), fps)
     grid = as_image(strip.still)
-    summary = f"{library.summary(strength)} {how}"
     preview = moving_preview(strip) if strip.moving else ui.PreviewImage(grid, cls=cls)
-    return io.NodeOutput(library, grid, frames_of(images), summary, ui=preview)
+    return io.NodeOutput(library, grid, frames_of(images), report, ui=preview)
 
 
 NODES = [SliderPromptLibrary]

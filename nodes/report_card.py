@@ -81,7 +81,7 @@ class SliderReportCard(io.ComfyNode):
             dial = measured_steps(result, metric, slider.info, sweep.units)
             report += f"\n{steps_line(dial, result)}"
             slider = slider if dial is None else replace(slider, info=replace(slider.info, even_steps=dial))
-        picture = as_image(draw_card(card))
+        picture = as_image(draw_card(card, sweep.useful))
         return io.NodeOutput(report, picture, content, slider, ui=ui.PreviewImage(picture, cls=cls))
 
 

@@ -1,5 +1,6 @@
 """SliderStrengthSweep: prompts at many strengths from the same noise, as a labelled strip, a curve and a scrubber."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,8 +11,6 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..slider_core.config.sweep import SweepSpec, parse_strengths
 from ..slider_core.data.dataset import Dataset
 from ..slider_core.lora.slider_file import Slider
-from ..slider_core.lora.useful_range import beyond_note, useful_range
-from ..slider_core.use.plot_grids import draw_strip
 from ..slider_core.use.sampling import Sampling, SamplingRequest
 from ..slider_core.use.sweep import effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
@@ -100,20 +99,20 @@ class SliderStrengthSweep(io.ComfyNode):
         if slider_b is not None:
             summary += f" B is {slider_b.info.name or 'the second slider'}."
         info = slider.info
-        note = beyond_note(columns, useful_range(info, options.units))
-        report = "\n".join([*filter(None, [summary, note]), *table(result, lines)])
-        return shown(cls, ShownSweep(result, info.name, info.minus, info.plus, report, slider, options.units), lines)
+        sweep = ShownSweep(result, info.name, info.minus, info.plus, "", slider, options.units, slider_b)
+        report = "\n".join([*filter(None, [summary, sweep.note()]), *table(result, lines)])
+        return shown(cls, replace(sweep, report=report), lines)
 
 
 def shown(cls: type[io.ComfyNode], sweep: ShownSweep, lines: dict[str, list[float]]) -> io.NodeOutput:
     """A finished sweep as the node's outputs, its strip and the scrubber's frames."""
     result, name, report = sweep.result, sweep.title, sweep.report
-    curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0"))
+    curve = as_image(effect_curve(result, lines, f"{name or 'slider'}: change from strength 0", sweep.useful))
     scrubber = {"slider_sweep": [scrubber_frames(sweep)]}
     moving = sweep.strip()
     if moving is None or result.clips is None:
         cell = max(CELL, result.images.shape[-1])
-        strip = as_image(draw_strip(result.images, result.spec.strengths, result.names(), name, cell, sweep.useful))
+        strip = as_image(sweep.sheet(cell))
         preview = ui.PreviewImage(strip, cls=cls).as_dict() | scrubber
         images = frames_of(result.images.flatten(0, 1))
         return io.NodeOutput(strip, images, curve, report, sweep, ExecutionBlocker(NO_VIDEO), ui=preview)

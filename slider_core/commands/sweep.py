@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ..config.checks import need
 from ..config.sweep import SweepSpec, parse_strengths
 from ..lora.calibration import Units
-from ..lora.info import SliderInfo
 from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
@@ -79,7 +79,7 @@ def _on_tiny(args: argparse.Namespace, spec: SweepSpec, slider: Slider, library:
     info = None if args.raw else slider.info
     if library is not None:
         pictures = draw_prompts(library, args.strength, backend, slider, spec, info)
-        return _write_library(args, library, pictures, slider.info)
+        return _write_library(args, library, pictures, slider)
     adapter = Adapter.from_weights(backend.module, slider.weights)
     result, curve = measured_sweep(backend, adapter, spec, info)
     lines = table(spec.strengths, curve.mean, curve.kept)
@@ -92,7 +92,7 @@ def _on_model(args: argparse.Namespace, host: Host, spec: SweepSpec, slider: Sli
     if request.library is not None:
         images = host.library(slider, request.library, drawing, args.strength, units)
         pictures = [(place, drawing.sampling.seed, image) for place, image in enumerate(images)]
-        return _write_library(args, request.library, pictures, slider.info, drawing.sampling.fps)
+        return _write_library(args, request.library, pictures, slider, drawing.sampling.fps)
     result, summary = host.sweep(slider, drawing, spec, units)
     lines = figures(result)
     how = drawing.sampling
@@ -133,7 +133,7 @@ def _write_library(
     args: argparse.Namespace,
     library: PromptLibrary,
     pictures: Sequence[tuple[int, int, torch.Tensor]],
-    info: SliderInfo,
+    slider: Slider,
     fps: float = FPS,
 ) -> dict[str, Any]:
     """A PNG of each (place in the library, seed, picture), prompts.png and prompts.json; of clips WebPs too."""
@@ -146,10 +146,17 @@ def _write_library(
         plain = re.sub(r"[^\w-]+", "_", entry.name)[:60]
         files.append(write_picture(args.out / f"{place + 1:03}_{plain}_seed{seed}", picture, fps))
         labels.append((f"{entry.name} {seed}", entry.at(args.strength)))
-    strip = over_time(lambda at: draw_entries(at(images), labels, info.name, LEAST_CELL), length, fps)
+    useful = _useful(args, slider)
+
+    def draw(at: Callable[[torch.Tensor], torch.Tensor]) -> Image.Image:
+        return draw_entries(at(images), labels, slider.info.name, LEAST_CELL, useful=useful)
+
+    strip = over_time(draw, length, fps)
     name = write_strip(args.out / "prompts", strip)
     entries = {entry.name: {"prompt": entry.prompt, "strength": entry.at(args.strength)} for entry in library.entries}
     report = {"entries": entries, "images": files}
     atomic_write(args.out / "prompts.json", as_json(report, indent=1).encode(), overwrite=True)
+    if note := beyond_note([strength for _, strength in labels], useful):
+        say(note)
     say(f"Wrote {args.out / name} and {len(files)} {'images' if length == 1 else 'clips'}.")
     return report

@@ -20,6 +20,7 @@ from ..layers.select import Selection, survey
 from ..lora.keys import with_ratio
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, rounding, save_slider
+from ..lora.useful_range import useful_range
 from ..ranks import Ranks
 from ..train.training_run import Run
 from ..train.trainings import Session
@@ -92,14 +93,16 @@ class TinyHost:
             def sample(prompt: str, at: Sequence[float]) -> torch.Tensor:
                 return sampler(backend, adapter, replace(spec, prompt=prompt), slider.info)(at, request.seed)
 
+            useful = useful_range(slider.info)
             if request.library is None:
-                return Strip(draw_strip(sample(spec.prompt, spec.strengths)[None], spec.strengths, [], "", CELL))
+                images = sample(spec.prompt, spec.strengths)[None]
+                return Strip(draw_strip(images, spec.strengths, [], "", CELL, useful))
 
             def of_entry(entry: PromptEntry, at: Sequence[float]) -> torch.Tensor:
                 return sample(entry.prompt, at)
 
             images_of = sweep_library(request.library, spec.strengths, of_entry)
             entries = [(entry.name, entry.strength) for entry in request.library.entries]
-            return Strip(draw_library(entries, spec.strengths, images_of))
+            return Strip(draw_library(entries, spec.strengths, images_of, useful))
 
         return draw

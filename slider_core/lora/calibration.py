@@ -43,6 +43,7 @@ class CalibrationInfo:
     plus_curve: Curve | None = None
     asymmetry: float | None = None
     useful: bool = True  # whether the slider was judged to be worth a range of strengths
+    by_hand: bool = False  # whether a person has written the range down
 
     @property
     def lora_weight(self) -> float:

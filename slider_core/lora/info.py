@@ -210,11 +210,10 @@ class SliderInfo:
         """What is said of the slider itself, as text."""
         calibration = self.calibration or CalibrationInfo()
         fields = {"slider_calibration": json.dumps(calibration.to_dict())}
-        fields["slider_range"] = json.dumps(self.range or (-1.0, 1.0))
         for name in TEXTS:
             if getattr(self, name):
                 fields[f"slider_{name}"] = getattr(self, name)
-        for name in ("explained", "images", "trained_strengths", "step"):
+        for name in ("range", "explained", "images", "trained_strengths", "step"):
             if getattr(self, name) is not None:
                 fields[f"slider_{name}"] = json.dumps(getattr(self, name))
         if self.even_steps is not None:
@@ -255,16 +254,17 @@ class SliderInfo:
 
     @property
     def range_name(self) -> str:
-        """What the range is of: strengths of a slider that works, or of another, or those that it was trained at."""
+        """What the range is of: strengths that were found to be useful, those that it was trained at, or neither is known."""
+        if self.is_range_useful:
+            return "useful range"
         trained = (0.0, *(self.trained_strengths or (-1.0, 1.0)))
-        if not self.is_range_found and self.step is not None and self.range == (min(trained), max(trained)):
-            return "trained range"
-        return "useful range" if is_trusted(self.judged) else "range"
+        return "trained range" if self.step is not None and self.range == (min(trained), max(trained)) else "range"
 
     @property
-    def is_range_found(self) -> bool:
-        """Whether a calibration has found the range."""
-        return self.calibration is not None and self.calibration.calibrated and self.calibration.useful
+    def is_range_useful(self) -> bool:
+        """Whether a calibration has found it, of a slider that works, or a person has written it down."""
+        calibration = self.calibration or CalibrationInfo()
+        return calibration.by_hand or (calibration.calibrated and calibration.useful and is_trusted(self.judged))
 
     @property
     def in_controlnet(self) -> bool:

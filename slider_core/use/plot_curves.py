@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from ..canvas import PAPER, Line, Panel, Point, draw_lines, round_numbers
+from ..lora.useful_range import Span, beyond_words, is_beyond
 from ..train.calibration import TOO_FLAT, Calibration
 from ..train.progress import Reading
 
@@ -26,17 +27,32 @@ def label(strength: float) -> str:
     return "0" if strength == 0 else f"{strength:+g}"
 
 
-def draw_curve(strengths: Sequence[float], lines: Mapping[str, Sequence[float]], title: str, y_label: str) -> Image.Image:
-    """Lines over strength with axes and a legend, 900 x 520. NaN points are left out."""
-    panel = Panel(title, "strength", y_label, {s: label(s) for s in strengths}, (min(strengths), max(strengths)))
+def marked(strength: float, useful: Span | None) -> str:
+    """The same, with a mark where it lies beyond the `useful` range."""
+    return f"{label(strength)} *" if is_beyond(strength, useful) else label(strength)
+
+
+def draw_curve(
+    strengths: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    title: str,
+    y_label: str,
+    useful: Span | None = None,
+) -> Image.Image:
+    """Lines over strength with axes and a legend, 900 x 520. NaN points are left out. Strengths beyond the `useful` range are
+    marked, which the axis explains."""
+    words = beyond_words(strengths, useful)
+    ticks = {strength: marked(strength, useful) for strength in strengths}
+    panel = Panel(title, f"strength (* {words})" if words else "strength", y_label, ticks, (min(strengths), max(strengths)))
     drawn = []
     for number, (name, line) in enumerate(lines.items()):
         drawn.append(Line(name, list(zip(strengths, line, strict=True)), COLOURS[number % len(COLOURS)]))
     return draw_lines(panel, drawn, CURVE)
 
 
-def draw_calibration(calibration: Calibration, title: str) -> Image.Image:
-    """What is explained of the images at each strength, in units of the calibrated slider: both sides on one axis."""
+def draw_calibration(calibration: Calibration, title: str, useful: Span | None = None) -> Image.Image:
+    """What is explained of the images at each strength, in units of the calibrated slider: both sides on one axis. Strengths
+    beyond the `useful` range are marked."""
     shares = {0.0: 0.0}
     for sign, side in ((1, calibration.plus), (-1, calibration.minus)):
         if side is None:
@@ -45,7 +61,7 @@ def draw_calibration(calibration: Calibration, title: str) -> Image.Image:
             shares[round(sign * strength / calibration.unit, 2)] = share
     least = -0.5 * max([*shares.values(), TOO_FLAT])
     strengths = sorted(strength for strength, share in shares.items() if share > least) or sorted(shares)
-    return draw_curve(strengths, {"explained": [100 * shares[s] for s in strengths]}, title, "% of the error")
+    return draw_curve(strengths, {"explained": [100 * shares[s] for s in strengths]}, title, "% of the error", useful)
 
 
 def means(values: Sequence[float], most: int = BINS) -> list[Point]:

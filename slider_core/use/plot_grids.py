@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw
 from ..canvas import GREY, INK, PAPER, Face, font
 from ..data.fitting import to_pil
 from ..lora.useful_range import Span, beyond_words, is_beyond
-from .plot_curves import label
+from .plot_curves import marked
 
 GAP, BAND = 6, 26
+CAPTION_EMS = 40  # width of a picture in widths of a letter below it
 LONGEST = 320  # pixels of a name left of a row
 WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live picture, of one picture in it
 Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
@@ -26,8 +27,11 @@ def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:
 
 def draw_strength(draw: ImageDraw.ImageDraw, at: tuple[float, float], strength: float, face: Face, useful: Span | None) -> None:
     """A strength with its middle at that place, grey and with a mark where it lies beyond the `useful` range."""
-    beyond = is_beyond(strength, useful)
-    draw.text(at, f"{label(strength)} *" if beyond else label(strength), GREY if beyond else INK, font=face, anchor="mm")
+    draw.text(at, marked(strength, useful), _ink(strength, useful), font=face, anchor="mm")
+
+
+def _ink(strength: float, useful: Span | None) -> tuple[int, int, int]:
+    return GREY if is_beyond(strength, useful) else INK
 
 
 def draw_strip(
@@ -37,9 +41,10 @@ def draw_strip(
     title: str = "",
     cell: int | None = None,
     useful: Span | None = None,
+    caption: str | None = None,
 ) -> Image.Image:
     """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row. Strengths beyond the
-    `useful` range are marked, which a line below the grid explains."""
+    `useful` range are marked; `caption`, or else a line that says so, stands below."""
     count_rows, count_columns, _, height, width = images.shape
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
@@ -50,14 +55,11 @@ def draw_strip(
     edge = max(GAP, height_of_text // 2)  # beside the names
     left = 2 * edge + int(max(map(face.getlength, names))) if names else GAP
     top = band + GAP + band if title else band
-    words = beyond_words(strengths, useful)
-    bottom = top + count_rows * (cell_height + GAP) + GAP
-    canvas = Image.new("RGB", (left + count_columns * (cell_width + GAP), bottom + band if words else bottom), PAPER)
+    size = (left + count_columns * (cell_width + GAP), top + count_rows * (cell_height + GAP) + GAP)
+    canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((left, GAP), title, INK, font=face)
-    if words:
-        _draw_caption(draw, (GAP, bottom + band / 2), f"* {words}", height_of_text, canvas.width - 2 * GAP)
     for column, strength in enumerate(strengths):
         x = left + column * (cell_width + GAP)
         draw_strength(draw, (x + cell_width / 2, top - band / 2), strength, face, useful)
@@ -65,13 +67,20 @@ def draw_strip(
             canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
     for row, name in enumerate(names):
         draw.text((edge, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
+    return _captioned(canvas, beyond_words(strengths, useful) if caption is None else caption)
+
+
+def _captioned(picture: Image.Image, words: str) -> Image.Image:
+    """With a line below that says what the mark means; not wider than the picture."""
+    if not words:
+        return picture
+    text = f"* {words}"
+    size = max(15, picture.width // CAPTION_EMS)
+    size = max(8, min(size, int(size * (picture.width - 2 * GAP) / font(size).getlength(text))))
+    canvas = Image.new("RGB", (picture.width, picture.height + 2 * size), PAPER)
+    canvas.paste(picture)
+    ImageDraw.Draw(canvas).text((GAP, picture.height + size), text, GREY, font=font(size), anchor="lm")
     return canvas
-
-
-def _draw_caption(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, width: float) -> None:
-    """One line, smaller than `size` where it is wider than `width`; its left middle at that place."""
-    size = min(size, int(size * width / font(size).getbbox(text)[2]))
-    draw.text(at, text, GREY, font=font(max(8, size)), anchor="lm")
 
 
 def _fitted(text: str, face: Face, width: float) -> str:
@@ -95,9 +104,12 @@ def draw_entries(
     title: str = "",
     least: int = 192,
     shape: tuple[int, int] | None = None,
+    useful: Span | None = None,
+    caption: str | None = None,
 ) -> Image.Image:
     """(N, 3, H, W) images as a grid, the name and strength of each above it. `shape`: its columns, and the width of a picture;
-    without it about as wide as high, of pictures that are at least `least` wide."""
+    without it about as wide as high, of pictures that are at least `least` wide. Strengths beyond the `useful` range are
+    marked; `caption`, or else a line that says so, stands below."""
     count, _, height, width = images.shape
     columns, cell = shape or (0, max(width, least))
     cell_height = round(height * cell / width)
@@ -112,37 +124,44 @@ def draw_entries(
     for number, (image, (name, strength)) in enumerate(zip(images, names, strict=True)):
         x = GAP + number % columns * (cell + GAP)
         y = top + number // columns * (band + cell_height + GAP)
-        at_strength = f"  {label(strength)}"
+        at_strength = f"  {marked(strength, useful)}"
         heading = _fitted(name, face, cell - face.getlength(at_strength)) + at_strength
-        draw.text((x + cell / 2, y + band / 2), heading, INK, font=face, anchor="mm")
+        draw.text((x + cell / 2, y + band / 2), heading, _ink(strength, useful), font=face, anchor="mm")
         canvas.paste(_resized(image, cell, cell_height), (x, y + band))
-    return canvas
+    return _captioned(canvas, beyond_words([at for _, at in names], useful) if caption is None else caption)
 
 
-def draw_validation(rows: Mapping[str, torch.Tensor], strengths: Sequence[float], entries: Sequence[Entry]) -> Image.Image:
+def draw_validation(
+    rows: Mapping[str, torch.Tensor], strengths: Sequence[float], entries: Sequence[Entry], useful: Span | None = None
+) -> Image.Image:
     """A prompt library while a slider trains: `rows`, names with their pictures (S, 3, H, W) at all `strengths`, as a strip;
-    below it the `entries` that have a strength of their own, each with its name and strength above it.
+    below it the `entries` that have a strength of their own, each with its name and strength above it. Strengths beyond the
+    `useful` range are marked, which a line below explains.
 
     As wide and as high as a live picture may be, where so many pictures leave that choice.
     """
     parts = []
     if rows:
         images = torch.stack(list(rows.values()))
-        parts.append(draw_strip(images, strengths, list(rows), "", _row_cell(images)))
+        parts.append(draw_strip(images, strengths, list(rows), "", _row_cell(images), useful, caption=""))
     if entries:
         images = torch.stack([image for _, _, image in entries])
         names = [(name, strength) for name, strength, _ in entries]
-        parts.append(draw_entries(images, names, shape=_entry_shape(images)))
+        parts.append(draw_entries(images, names, shape=_entry_shape(images), useful=useful, caption=""))
+    drawn_at = [*(strengths if rows else ()), *(strength for _, strength, _ in entries)]
     canvas = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), PAPER)
     top = 0
     for part in parts:
         canvas.paste(part, (0, top))
         top += part.height
-    return canvas
+    return _captioned(canvas, beyond_words(drawn_at, useful))
 
 
 def draw_library(
-    entries: Sequence[tuple[str, float | None]], strengths: Sequence[float], images_of: Sequence[torch.Tensor]
+    entries: Sequence[tuple[str, float | None]],
+    strengths: Sequence[float],
+    images_of: Sequence[torch.Tensor],
+    useful: Span | None = None,
 ) -> Image.Image:
     """`draw_validation` of a library: of each entry its name, its own strength or None, and its pictures (n, 3, H, W)."""
     rows = {}
@@ -152,7 +171,7 @@ def draw_library(
             rows[name] = images
         else:
             single.append((name, strength, images[0]))
-    return draw_validation(rows, strengths, single)
+    return draw_validation(rows, strengths, single, useful)
 
 
 def _row_cell(images: torch.Tensor) -> int:

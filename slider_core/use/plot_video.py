@@ -115,12 +115,18 @@ def clip_cell(width: int, height: int, rows: int, columns: int) -> int:
 
 
 def moving_strip(
-    clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None
+    clips: Clips,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    useful: Span | None = None,
+    caption: str | None = None,
 ) -> list[Image.Image]:
     """The labelled strip at every moment: a column for each strength, a row for each row. Its sides are even, as h264 asks."""
     count_rows, count_columns, _, _, height, width = clips.frames.shape
     cell = clip_cell(width, height, count_rows, count_columns)
-    return [_even(draw_strip(clips.at(moment), strengths, rows, title, cell, useful)) for moment in range(clips.length)]
+    how = title, cell, useful, caption
+    return [_even(draw_strip(clips.at(moment), strengths, rows, *how)) for moment in range(clips.length)]
 
 
 def _even(picture: Image.Image) -> Image.Image:
@@ -131,7 +137,12 @@ def _even(picture: Image.Image) -> Image.Image:
 
 
 def sheet(
-    clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None
+    clips: Clips,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    useful: Span | None = None,
+    caption: str | None = None,
 ) -> Image.Image:
     """A still: each row of the strip at a few moments, from the first to the last, with the second at which each is."""
     _, count_columns, _, _, height, width = clips.frames.shape
@@ -139,12 +150,19 @@ def sheet(
     images = torch.stack([clips.at(moment) for moment in moments], dim=1).flatten(0, 1)
     times = [f"{moment / clips.fps:.1f} s" for moment in moments]
     names = [f"{row}  {time}" for row in rows for time in times] if len(rows) > 1 else times
-    return draw_strip(images, strengths, names, title, clip_cell(width, height, SHEET, count_columns), useful)
+    return draw_strip(images, strengths, names, title, clip_cell(width, height, SHEET, count_columns), useful, caption)
 
 
-def strip_of(clips: Clips, strengths: Sequence[float], rows: Sequence[str], title: str = "", useful: Span | None = None) -> Strip:
+def strip_of(
+    clips: Clips,
+    strengths: Sequence[float],
+    rows: Sequence[str],
+    title: str = "",
+    useful: Span | None = None,
+    caption: str | None = None,
+) -> Strip:
     """The strip of clips, moving and as a sheet. `rows`: their labels; none of a single row."""
-    given = clips, strengths, rows, title, useful
+    given = clips, strengths, rows, title, useful, caption
     return Strip(sheet(*given), moving_strip(*given), clips.fps)
 
 

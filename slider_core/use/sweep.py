@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from ..config.sweep import SweepSpec
+from ..lora.useful_range import Span
 from .plot_curves import draw_curve, label
 from .plot_video import FPS, Clips, as_bytes, middle
 from .prompt_library import PromptEntry, PromptLibrary
@@ -32,13 +33,13 @@ class Row:
     prompt: str = ""
     other: float | None = None
 
-    def name(self, seeds: int = 2) -> str:
-        """A label: what tells this row from the others, the seed only where there are several."""
+    def name(self, seeds: int = 2, write: Callable[[float], str] = label) -> str:
+        """A label: what tells this row from the others, the seed only where there are several. `write`: the other strength."""
         parts = []
         if self.prompt:
             parts.append(self.prompt)
         if self.other is not None:
-            parts.append(f"B {label(self.other)}")
+            parts.append(f"B {write(self.other)}")
         if seeds > 1 or not parts:
             parts.append(f"seed {self.seed}")
         return ", ".join(parts)
@@ -60,11 +61,15 @@ class SweepResult:
     rows: tuple[Row, ...] = ()
     clips: Clips | None = None
 
-    def names(self) -> list[str]:
-        """A label for each row."""
+    def names(self, write: Callable[[float], str] = label) -> list[str]:
+        """A label for each row. `write`: how it writes a strength of a second slider."""
         rows = self.rows or rows_of(self.spec.seeds)
         seeds = {row.seed for row in rows}
-        return [row.name(len(seeds)) for row in rows]
+        return [row.name(len(seeds), write) for row in rows]
+
+    def others(self) -> list[float]:
+        """The strengths of the second slider, rising; none without one."""
+        return sorted({row.other for row in self.rows if row.other is not None})
 
     @property
     def zero(self) -> int:
@@ -107,7 +112,7 @@ class SweepResult:
         """Per strength of the second slider: how much of this slider's effect is left, its latent change from the lowest to
         the highest strength projected on the same with the second slider nearest to 0. 1: all of it. None without a second."""
         changes = self.changes()
-        others = sorted({row.other for row in self.rows if row.other is not None})
+        others = self.others()
         strengths = self.spec.strengths
         if changes is None or len(others) < 2 or len(strengths) < 2:
             return None
@@ -178,11 +183,13 @@ def _rising(strengths: Sequence[float]) -> list[int]:
     return sorted(range(len(strengths)), key=strengths.__getitem__)
 
 
-def effect_curve(result: SweepResult, lines: Mapping[str, Sequence[float]], title: str) -> Image.Image:
-    """The figures over rising strength."""
+def effect_curve(
+    result: SweepResult, lines: Mapping[str, Sequence[float]], title: str, useful: Span | None = None
+) -> Image.Image:
+    """The figures over rising strength, those beyond the `useful` range marked."""
     places = _rising(result.spec.strengths)
     rising = {name: [line[place] for place in places] for name, line in lines.items()}
-    return draw_curve(sorted(result.spec.strengths), rising, title, "%")
+    return draw_curve(sorted(result.spec.strengths), rising, title, "%", useful)
 
 
 def table(result: SweepResult, lines: Mapping[str, Sequence[float]]) -> list[str]:

@@ -25,8 +25,9 @@ from ..config.checks import need
 from ..data.fitting import to_pil
 from ..lora.calibration import Units
 from ..lora.slider_file import Slider
-from ..lora.useful_range import Span, beyond_words, useful_range
-from .plot_grids import BAND, draw_strength
+from ..lora.useful_range import Span, beyond_note, beyond_words, useful_range
+from .plot_curves import label, marked
+from .plot_grids import BAND, draw_strength, draw_strip
 from .plot_video import MOST_WEBP, Film, Strip, animated, evenly, strip_of
 from .sweep import SweepResult
 
@@ -38,7 +39,8 @@ EXPORT = re.compile(r"^export (?=const|function|class|let)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ShownSweep:
-    """A finished sweep with its title, the prompts at both ends, a report, and what was swept in strengths of which units."""
+    """A finished sweep with its title, the prompts at both ends, a report, and what was swept in strengths of which units;
+    `slider_b` in rows."""
 
     result: SweepResult
     title: str = ""
@@ -47,11 +49,30 @@ class ShownSweep:
     report: str = ""
     slider: Slider | None = None
     units: str = Units.CALIBRATED.value
+    slider_b: Slider | None = None
 
     @property
     def useful(self) -> Span | None:
-        """The useful range of the slider in the sweep's units, None where none was measured."""
+        """The useful range of the slider in the sweep's units, None where none was found."""
         return None if self.slider is None else useful_range(self.slider.info, self.units)
+
+    @property
+    def useful_b(self) -> Span | None:
+        """That of the second slider."""
+        return None if self.slider_b is None else useful_range(self.slider_b.info, self.units)
+
+    def caption(self) -> str:
+        """What a mark on the strip means."""
+        parts = [beyond_words(self.result.spec.strengths, self.useful)]
+        if of_b := beyond_words(self.result.others(), self.useful_b):
+            parts.append(f"B {of_b}")
+        return "; ".join(filter(None, parts))
+
+    def note(self) -> str:
+        """Sentences that name the strengths beyond the useful ranges."""
+        of_a = beyond_note(self.result.spec.strengths, self.useful)
+        of_b = beyond_note(self.result.others(), self.useful_b, "B")
+        return "\n".join(filter(None, [of_a, of_b]))
 
     def columns(self) -> list[int]:
         """Places of the strengths that a scrubber shows, rising; of very many some, spread evenly, both ends among them."""
@@ -85,11 +106,26 @@ class ShownSweep:
         clips = self.result.clips
         if clips is None:
             return None
-        return strip_of(clips, self.result.spec.strengths, self.result.names(), self.title, self.useful)
+        rows = self.result.names(self._marked_b)
+        return strip_of(clips, self.result.spec.strengths, rows, self.title, self.useful, self.caption())
+
+    def sheet(self, cell: int) -> Image.Image:
+        """The strip of images that are `cell` wide on it."""
+        rows = self.result.names(self._marked_b)
+        result = self.result
+        return draw_strip(result.images, result.spec.strengths, rows, self.title, cell, self.useful, self.caption())
+
+    def _marked_b(self, strength: float) -> str:
+        return marked(strength, self.useful_b)
+
+    def _spelled_b(self, strength: float) -> str:
+        """With what a mark would mean."""
+        words = beyond_words([strength], self.useful_b)
+        return f"{label(strength)} ({words})" if words else label(strength)
 
     def description(self, frames: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What web/scrubber.mjs reads; `frames` says for each row and strength where its picture is."""
-        names = self.result.names()
+        names = self.result.names(self._spelled_b)
         strengths = [self.result.spec.strengths[column] for column in self.columns()]
         rows = [{"name": name, "frames": list(row)} for name, row in zip(names, frames, strict=False)]
         description: dict[str, Any] = {

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ..canvas import INK, PAPER, font
+from ..lora.useful_range import Span
 from .plot_curves import CURVE, draw_curve, label
 from .sweep_export import as_json
 from .sweep_report import ReportCard
@@ -97,13 +98,15 @@ def _even(card: ReportCard, strength: float) -> float:
     return card.curve[end] * (strength - card.start) / (end - card.start)
 
 
-def draw_card(card: ReportCard) -> Image.Image:
-    """The distance over strength with the even way beside it, and the table below; 900 pixels wide."""
+def draw_card(card: ReportCard, useful: Span | None = None) -> Image.Image:
+    """The distance over strength with the even way beside it, strengths beyond the `useful` range marked, and the table below;
+    900 pixels wide."""
     measured, notes = _measured(card), _notes(card)
     even = [_even(card, strength) for strength in card.curve]
     lines = {"measured": list(card.curve.values()), "even steps": even}
     canvas = Image.new("RGB", (CURVE[0], CURVE[1] + LINE_HEIGHT * (len(measured) + len(notes) + 2)), PAPER)
-    canvas.paste(draw_curve(list(card.curve), lines, f"{card.title or 'slider'}: {card.metric}", "distance"), (0, 0))
+    curve = draw_curve(list(card.curve), lines, f"{card.title or 'slider'}: {card.metric}", "distance", useful)
+    canvas.paste(curve, (0, 0))
     draw = ImageDraw.Draw(canvas)
     _write_cells(draw, CURVE[1], "", _heads(card), "")
     y = CURVE[1] + LINE_HEIGHT

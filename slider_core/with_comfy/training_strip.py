@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..config.checks import SliderError, need
 from ..config.sweep import parse_strengths
+from ..lora.useful_range import Span, useful_range
 from ..use.plot_grids import ROW_CELLS, WIDEST, draw_library, draw_strip
 from ..use.plot_video import Clips, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
@@ -39,15 +40,16 @@ class LivePreview:
     def strip(self, sampler: SliderSampler) -> Strip:
         """What is shown: one prompt at all strengths, or the library; of clips every frame of it, and a still sheet."""
         fps = self.drawing.sampling.fps
+        useful = useful_range(sampler.slider.info, sampler.units)
         if self.library is not None:
             library = self.library
             images_of = self.entry_images(library, sampler)
-            return over_time(lambda at: self._validation(library, list(map(at, images_of))), length_of(images_of[0]), fps)
+            return over_time(lambda at: self._validation(library, list(map(at, images_of)), useful), length_of(images_of[0]), fps)
         images = self.images(sampler)
         if length_of(images) > 1:
-            return strip_of(Clips(as_bytes(images)[None], fps), self.strengths, [])
+            return strip_of(Clips(as_bytes(images)[None], fps), self.strengths, [], "", useful)
         cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
-        return Strip(draw_strip(images[None], self.strengths, [], "", cell))
+        return Strip(draw_strip(images[None], self.strengths, [], "", cell, useful))
 
     def images(self, sampler: SliderSampler) -> torch.Tensor:
         """Of the prompt (strengths, 3, H, W) or clips (strengths, T, 3, H, W), in one sampling call where model and sampler allow
@@ -66,8 +68,8 @@ class LivePreview:
 
         return sweep_library(library, self.strengths, sample)
 
-    def _validation(self, library: PromptLibrary, images_of: list[torch.Tensor]) -> Image.Image:
-        return draw_library([(entry.name, entry.strength) for entry in library.entries], self.strengths, images_of)
+    def _validation(self, library: PromptLibrary, images_of: list[torch.Tensor], useful: Span | None) -> Image.Image:
+        return draw_library([(entry.name, entry.strength) for entry in library.entries], self.strengths, images_of, useful)
 
 
 def checked_size(library: PromptLibrary, strengths: int) -> None:

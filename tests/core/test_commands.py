@@ -256,6 +256,10 @@ def test_a_sweep_names_the_strengths_beyond_the_useful_range(
         said.append(capsys.readouterr().out)
     assert "Strengths -2 and +2: beyond the useful range -1.0 to +1.0." in said[0]
     assert ["beyond" in text for text in said] == [True, False, False]
+    library = tmp_path / "prompts.json"
+    library.write_text(json.dumps({"near": "a face", "far": {"prompt": "a face", "adapter_strength": 1.5}}), encoding="utf-8")
+    assert run(*sweep, "--slider", file, "--prompts", library) == 0
+    assert "Strength +1.5: beyond the useful range -1.0 to +1.0." in capsys.readouterr().out
 
 
 def test_sweep_refuses_a_choice_by_its_value(tmp_path: Path, slider: Path, refused: Callable) -> None:

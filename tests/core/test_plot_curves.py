@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slider_core.canvas import BOTTOM, RIGHT, Line, Panel, draw_lines
 from slider_core.train.progress import Reading
 from slider_core.use.plot_curves import (
     BINS,
@@ -17,6 +18,7 @@ from slider_core.use.plot_curves import (
     draw_curve,
     draw_training,
     label,
+    marked,
     means,
     running_mean,
 )
@@ -100,6 +102,31 @@ def test_a_curve_spans_its_strengths_and_leaves_nan_out() -> None:
     assert abs(int(whole.max()) - int(late.max())) < 3
     third = (whole.max() - whole.min()) / 3  # strengths -1, 0, 2: the first known point of the second line lies a third on
     assert late.min() - whole.min() == pytest.approx(third, abs=4)
+
+
+def test_a_curve_marks_strengths_beyond_the_useful_range_and_its_axis_says_why() -> None:
+    lines = {"mouth": [-1.0, 0.0, 1.0]}
+    plain, within, beyond = (
+        np.asarray(draw_curve(STRENGTHS, lines, "t", "u", useful)) for useful in (None, (-1, 2), (-1.0, 1.0))
+    )
+    assert np.array_equal(plain, within)
+    y, x = np.nonzero((plain != beyond).any(axis=-1))
+    assert y.min() > CURVE[1] - BOTTOM, "below the frame"
+    ticks = x[y < CURVE[1] - BOTTOM + 28]
+    assert ticks.min() > CURVE[0] - RIGHT - 40, "the last tick alone"
+    assert y.max() > CURVE[1] - 28, "and the words"
+    assert [marked(strength, (-1.0, 1.0)) for strength in STRENGTHS] == ["-1", "0", "+2 *"]
+
+
+def test_of_strengths_that_lie_close_only_those_are_written_that_do_not_touch() -> None:
+    line = Line("mouth", [(-2.0, 0.0), (2.0, 1.0)], COLOURS[0])
+
+    def picture(*strengths: float) -> bytes:
+        ticks = {strength: label(strength) for strength in strengths}
+        return draw_lines(Panel("t", "strength", "u", ticks, (-2.0, 2.0)), [line], CURVE).tobytes()
+
+    assert picture(-2.0, -1.95, -0.01, 0.0, 0.01, 1.0, 2.0) == picture(-2.0, 0.0, 1.0, 2.0), "0 and the ends are always there"
+    assert picture(-2.0, -1.0, 0.0, 2.0) != picture(-2.0, 0.0, 2.0)
 
 
 def test_a_curve_bears_every_measurement() -> None:

@@ -87,6 +87,33 @@ def test_a_strength_beyond_the_useful_range_is_marked_and_a_line_says_why() -> N
     assert (beyond[height:] < 200).any(), "words below the grid"
 
 
+def test_a_row_of_a_second_slider_is_explained_below_too() -> None:
+    blank = torch.ones(1, 3, 3, 64, 64)
+    both = [np.asarray(draw_strip(blank, STRENGTHS, [], useful=(-1.0, 2.0), caption=caption)) for caption in ("", "B is too far")]
+    height = both[0].shape[0]
+    assert np.array_equal(both[1][:height], both[0])
+    assert (both[1][height:] < 200).any()
+
+
+def test_an_entry_beyond_the_useful_range_is_marked_and_a_line_says_why_once() -> None:
+    images = torch.ones(3, 3, 64, 64)
+    names = [("far", 2.0), ("near", 1.0), ("low", -1.0)]
+    plain, beyond = (np.asarray(draw_entries(images, names, shape=(3, 64), useful=useful)) for useful in (None, (-1.0, 1.0)))
+    height = plain.shape[0]
+    changed = np.nonzero((beyond[:height] != plain).any(axis=(0, 2)))[0]
+    assert changed.max() < plain.shape[1] // 3, "the first heading alone is another"
+    assert (beyond[height:] < 200).any(), "words below the grid"
+    for useful, lines in (((-2.0, 2.0), 0), ((-1.0, 1.0), 1), ((-0.5, 1.0), 1)):
+        rows = {"plain": images}
+        entries = [(name, strength, image) for (name, strength), image in zip(names, images, strict=True)]
+        unmarked, marked = (draw_validation(rows, (-1.0, 0.0, 1.0), entries, span) for span in (None, useful))
+        alone = draw_entries(images[:1], names[:1], shape=(1, unmarked.width - 12), useful=(-1.0, 1.0))
+        without = draw_entries(images[:1], names[:1], shape=(1, unmarked.width - 12))
+        line = alone.height - without.height
+        assert alone.width == unmarked.width
+        assert marked.height - unmarked.height == lines * line, "rows and entries have one line together"
+
+
 def test_pictures_are_rounded_and_clamped() -> None:
     values = torch.tensor([-1.0, 0.499 / 255, 0.5, 2.0]).reshape(1, 1, 4).expand(3, 1, 4)
     assert np.asarray(to_pil(values))[0, :, 0].tolist() == [0, 0, 128, 255]

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,26 @@ def test_what_is_shown_says_which_strengths_lie_beyond_the_useful_range() -> Non
     assert "useful" not in embedded(page(shown(), MODULES))
     lowest = [np.asarray(Image.open(io.BytesIO(animation(swept(low), MS))).convert("RGB"))[SIDE:] for low in (-1.0, -2.0)]
     assert lowest[0].min() > lowest[1].min() + 50, "grey, not black"
+
+
+def test_a_second_slider_has_a_useful_range_of_its_own() -> None:
+    def slider(high: float) -> Slider:
+        return Slider({}, SliderInfo(range=(-1.0, high), calibration=CalibrationInfo(calibrated=True, unit=1.0)))
+
+    def swept(high: float, high_b: float) -> ShownSweep:
+        result = replace(shown().result, rows=rows_of((0,), others=(0.0, 1.5)))
+        return ShownSweep(result, slider=slider(high), slider_b=slider(high_b))
+
+    both, b, none = swept(0.5, 1.0), swept(2.0, 1.0), swept(2.0, 2.0)
+    of_a, of_b = b.note().splitlines()
+    assert of_a == "Strength -2: beyond the useful range -1.0 to +2.0."
+    assert of_b == "Strength +1.5 of B: beyond the useful range -1.0 to +1.0."
+    assert both.caption() == "beyond the useful range -1.0 to +0.5; B beyond the useful range -1.0 to +1.0"
+    names = [row["name"] for row in embedded(page(both, MODULES))["rows"]]
+    assert names == ["B 0", "B +1.5 (beyond the useful range -1.0 to +1.0)"]
+    assert [row["name"] for row in embedded(page(none, MODULES))["rows"]] == ["B 0", "B +1.5"]
+    assert b.sheet(64).width > none.sheet(64).width, "the second row's name has a mark"
+    assert none.caption() == "beyond the useful range -1.0 to +2.0"
 
 
 def test_the_page_asks_nothing_of_anyone() -> None:

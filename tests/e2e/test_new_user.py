@@ -128,7 +128,7 @@ def test_ten_mistakes_get_a_sentence_each(server: harness.Server) -> None:
         expect(said).to_contain_text("smile: step 4 of 4.", timeout=15_000)
         expect(said).not_to_contain_text("Works")
         expect(said).not_to_contain_text("Shows in part")
-        expect(page.locator(".slider-warning span")).to_contain_text("Strength 5 lies beyond", timeout=15_000)
+        expect(page.locator(".slider-warning span")).to_contain_text("Too weak yet", timeout=15_000)
         harness.fit_view(page)
         harness.screenshot(page, "mistake-strength")
         assert harness.run_and_wait(page, LIMIT_S).ok

@@ -280,7 +280,9 @@ def test_a_finding_is_in_the_saved_file_and_in_the_next_sweep(prompt: dict, run_
     run = run_graph(graph, name=("31", 0), info=("30", 1), slider=("30", 0), given=("6", 0))
     told = pack.core("lora.slider_file").load_slider(comfy / "models" / "loras" / run["name"]).info
     assert (told.range, told.minus, told.plus) == ((-0.5, 1.5), "down", "smiling")
-    assert "range: -0.5 to 1.5" in run["info"]
+    assert "useful range: -0.5 to 1.5" in run["info"]
+    again = sweep_of(graph | prompt, slider=["30", 0], strengths="-1, 0, 1") | {"30": graph["30"]}
+    assert "Strength -1: beyond the useful range -0.5 to +1.5." in run_graph(again, report=("10", 3))["report"]
     assert run["given"].info.plus == "up", "the slider that came in is as it was"
     graph["30"]["inputs"] |= {"lowest": 2.0}
     with pytest.raises(run_graph.Error, match="must be below highest"):
@@ -411,3 +413,42 @@ def test_a_sweep_gives_a_dial_that_its_file_keeps(prompt: dict, run_graph, pack)
     by_strength = run_graph(sweep_of(prompt, strengths=f"-1, 0, {half}, 1", rows=1), images=("10", 1))
     assert swept["images"].equal(by_strength["images"])
     assert "no even steps" not in swept["report"]
+
+
+def test_a_second_slider_and_a_library_are_marked_by_the_same_rule(prompt: dict, run_graph, pack) -> None:
+    module = run_graph({"1": prompt["1"]}, model=("1", 0))["model"].model.diffusion_model
+    found = pack.core("lora.calibration").CalibrationInfo(calibrated=True, unit=1.0)
+
+    def ranged(low: float, high: float) -> dict:
+        return run_graph.give(slider_of(pack, module, range=(low, high), calibration=found, judged="works"))
+
+    graph = sweep_of(prompt | {"6": ranged(-1.0, 1.0)}, slider_b=["b", 0], strengths_b="0, 0.4") | {"b": ranged(-0.2, 0.2)}
+    run = run_graph(graph, report=("10", 3))
+    assert "Strength +0.4 of B: beyond the useful range -0.2 to +0.2." in run["report"]
+    sent = run.ui["10"]["slider_sweep"][0]
+    assert [row["name"] for row in sent["rows"]] == ["B 0", "B +0.4 (beyond the useful range -0.2 to +0.2)"]
+    assert "useful" not in sent, "the first slider's strengths lie within"
+    given = {name: prompt["10"]["inputs"][name] for name in ("model", "vae", "slider", "latent_image")}
+    same = {k: prompt["10"]["inputs"][k] for k in ("seed", "steps", "cfg", "sampler_name", "scheduler")}
+    node = {"library": json.dumps(LIBRARY), "file": "none", "strength": 0.7, "clip": ["1", 1]} | given | same
+    graph = {k: prompt[k] for k in ("1", "7", "8", "9")} | {"20": {"class_type": "SliderPromptLibrary", "inputs": node}}
+    marked, plain = (
+        run_graph(graph | {"6": slider}, report=("20", 3), grid=("20", 1)) for slider in (ranged(-1.0, 1.0), ranged(-2.0, 1.0))
+    )
+    assert marked["report"].endswith("\nStrength -1.5: beyond the useful range -1.0 to +1.0.")
+    assert "beyond" not in plain["report"]
+    assert marked["grid"].shape[1] > plain["grid"].shape[1], "a line below the pictures"
+
+
+def test_apply_goes_by_the_rule_of_the_sweep(prompt: dict, run_graph, pack) -> None:
+    module = run_graph({"1": prompt["1"]}, model=("1", 0))["model"].model.diffusion_model
+    found = pack.core("lora.calibration").CalibrationInfo(calibrated=True, unit=1.0)
+
+    def note(strength: float, **info: object) -> str:
+        graph = one(prompt | {"6": run_graph.give(slider_of(pack, module, **info))}, strength)
+        return run_graph(graph, image=("13", 0)).ui["11"]["slider_note"][0]
+
+    measured = {"range": (-0.96, 0.94), "calibration": found, "judged": "works"}
+    assert note(-1.0, **measured) == "", "what the words say to be within is within"
+    assert note(-1.5, **measured) == "Strength -1.5: beyond the useful range -1.0 to +0.9."
+    assert note(3.0, range=(-1.0, 1.0)) == note(3.0) == "", "of a LoRA that nobody has measured no range is said"
