@@ -94,7 +94,7 @@ def test_a_one_way_slider_is_asked_for_all_of_the_difference_and_has_no_minus_si
     calibration, drawn = measure(model, adapter, one_way, meter)
     assert (calibration.unit, calibration.plus.best, drawn.share) == pytest.approx((2.0, 2.0, 1.0), rel=1e-3)
     info = calibration.described(SliderInfo(sides="plus"), 1.0)
-    assert (info.range, info.lora_weight(0.5), info.lora_weight(-1.0)) == ((0.0, 4.0), 1.0, 0.0)
+    assert (info.range, info.lora_weight(0.5), info.lora_weight(-1.0)) == ((0.0, 2.0), 1.0, 0.0)
     assert SliderInfo.from_header(info.header({}, "", FileFormat.NATIVE, FileDtype.FP32)).one_way
     reading = Probe(one_way, 0).read(model, adapter)
     assert (reading.positive, reading.mean, reading.strength) == pytest.approx((0.75, 0.75, 2.0), rel=1e-3)
