@@ -128,3 +128,9 @@ export async function damage(file, limits, decode) {
 export function pastedName(name, number) {
   return /^image\.\w+$/.test(name) ? `pasted ${number}${endingOf(name)}` : `${stemOf(name)}${endingOf(name)}`
 }
+
+/** The ending of a file that the clipboard gives by its type alone. */
+export function typed(file) {
+  const known = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/bmp": ".bmp", "image/avif": ".avif", "image/gif": ".gif" }
+  return endingOf(file.name) || !known[file.type] ? file : new File([file], `image${known[file.type]}`, { type: file.type })
+}

@@ -21,6 +21,8 @@ export function makePanel(document, server, node) {
   let asked = 0 // the newest question to the doctor; answers to older ones are late
   let listed = 0 // the same of listings
   let notes = 0 // that have come
+  let turn = 0 // sets that were chosen in the node, which nothing that still runs takes back
+  let landed = { turn: -1, folder: "" } // where the files of a turn went last
   let work = Promise.resolve()
   let pasted = 0
   const self = {}
@@ -87,6 +89,7 @@ export function makePanel(document, server, node) {
 
   self.show = () => {
     const folder = node.folder()
+    if (folder !== state.wanted) turn++
     if (folder !== state.folder) Object.assign(state, { ...NOT_NAMING, undo: [], done: "", faults: [] })
     const number = ++listed
     state.wanted = folder
@@ -97,18 +100,20 @@ export function makePanel(document, server, node) {
     })
   }
 
-  async function move(moves, done) {
+  async function move(folder, moves, done) {
     if (!moves.length) return
-    const answer = await asking(server.move(state.folder, moves))
+    const answer = await asking(server.move(folder, moves))
+    if (folder !== state.wanted) return // another set was chosen meanwhile
     Object.assign(state, { undo: answer.moved.map(([from, to]) => [to, from]), done })
     adopt(answer.listing)
   }
 
   /** Pairs that only stand in the order of their names are told by a name of their own from now on. */
   function arrange(table, done) {
+    const { folder } = state
     state.faults = []
     const named = state.listing.by_name ? "" : " The files of a pair have one name now."
-    return run(() => move(movesOf(table), done + named))
+    return run(() => move(folder, movesOf(table), done + named))
   }
 
   /** The files that can be taken; the reasons of the others are put into `faults`. */
@@ -156,13 +161,22 @@ export function makePanel(document, server, node) {
     return { sides: good, name }
   }
 
-  async function receive(side, coming) {
+  const here = () => ({ turn, folder: state.wanted, naming: state.naming, name: state.name })
+  /** Where files go that were dropped at `place`: as the panel stands when their turn comes, unless another set was chosen meanwhile. */
+  function placeOf(place) {
+    if (place.turn === turn) return here()
+    return place.turn === landed.turn ? { ...place, folder: landed.folder, naming: false } : place
+  }
+
+  async function receive(side, coming, dropped) {
     const { sides, name } = await looked(side, coming)
     if (!Object.keys(sides).length) return
-    const own = state.editable && !state.naming
-    const folder = own ? state.folder : freeFolder(state.name || name, state.listing.choices ?? [])
-    const { subfolders } = state.listing
-    let table = own ? tableOf(await list(folder)) : EMPTY.table
+    const place = placeOf(dropped)
+    const listing = await list(place.folder)
+    const own = Boolean(listing.editable) && !place.naming
+    const folder = own ? place.folder : freeFolder(place.name || name, listing.choices ?? [])
+    const { subfolders } = listing
+    let table = own ? tableOf(listing) : EMPTY.table
     let count = 0
     for (const [key, files] of Object.entries(sides)) {
       const names = await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
@@ -170,7 +184,7 @@ export function makePanel(document, server, node) {
       count += names.length
     }
     const made = own ? "" : ` The set is called ${folder}.`
-    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${made}${await keepPairs(folder, table)}`)
+    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${made}${await keepPairs(folder, table)}`, place.turn)
   }
 
   /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
@@ -184,26 +198,33 @@ export function makePanel(document, server, node) {
     return ` So that pairs stay together, ${nameOf(from)} is now called ${nameOf(to)}${more}.`
   }
 
-  /** The folder as it is now, chosen in the node. */
-  async function settle(folder, done) {
+  /** The folder as it is now, chosen in the node, unless another was chosen since turn `since`. */
+  async function settle(folder, done, since) {
     const listing = await list(folder)
-    Object.assign(state, { ...NOT_NAMING, undo: [], done })
-    adopt(listing)
-    node.choose(folder)
+    landed = { turn: since, folder }
+    if (since === turn || folder === state.wanted) {
+      Object.assign(state, { ...NOT_NAMING, undo: [], done })
+      adopt(listing)
+      node.choose(folder)
+    } else {
+      state.done = `${folder}: ${done}`
+      node.choices(listing.choices)
+    }
     server.changed(folder, self)
   }
 
-  async function rename(folder, name) {
+  async function rename(folder, name, since) {
     if (name === nameOf(folder)) return Object.assign(state, { renaming: false, name: "" })
     state.faults = []
     const answer = await server.rename(folder, name)
-    await settle(answer.folder, `The set is called ${answer.folder} now.`)
+    await settle(answer.folder, `The set is called ${answer.folder} now.`, since)
     server.renamed(folder, answer.folder, self)
   }
 
   self.take = (side, coming) => {
     Object.assign(state, { faults: [], done: "", picked: null })
-    return run(() => receive(side, coming))
+    const place = here()
+    return run(() => receive(side, coming, place))
   }
 
   self.paste = (side, files) => {
@@ -211,7 +232,7 @@ export function makePanel(document, server, node) {
     return self.take(side, Promise.resolve(named.map((file) => ({ file, path: file.name }))))
   }
 
-  const changed = (promise) => promise.then(() => server.changed(state.folder, self))
+  const changed = (promise, folder = state.folder) => promise.then(() => server.changed(folder, self))
 
   function putDown(to) {
     const from = state.picked
@@ -262,21 +283,22 @@ export function makePanel(document, server, node) {
       changed(arrange(pairMoved(state.table, row, by), `Pair ${row + 1} is pair ${row + 1 + by} now.`))
     },
     remove(places) {
+      const { folder } = state
       const names = places.map(nameOf).join(", ")
       const rest = without(state.table, places)
       const shifts = !state.listing.by_name && rest.rows.some((row) => !(row.positive && row.negative))
       const moves = [...places.map((place) => [place, "removed"]), ...(shifts ? movesOf(rest) : [])]
       state.faults = []
-      changed(run(() => move(moves, `${names}: now in ${state.folder}/removed.`)))
+      changed(run(() => move(folder, moves, `${names}: now in ${folder}/removed.`)))
     },
     removePicked() {
       actions.remove([imageAt(state.table, state.picked)])
     },
     undo() {
-      const moves = state.undo
+      const { folder, undo } = state
       state.faults = []
       changed(run(async () => {
-        await move(moves, "Undone.")
+        await move(folder, undo, "Undone.")
         state.undo = []
       }))
     },
@@ -293,7 +315,9 @@ export function makePanel(document, server, node) {
       view.focusHead()
     },
     enter() {
-      if (state.renaming) return run(() => rename(state.folder, state.name.trim()))
+      const { folder, name } = state
+      const since = turn
+      if (state.renaming) return run(() => rename(folder, name.trim(), since))
       Object.assign(state, { naming: true, confirmed: true, name: freeFolder(state.name, state.listing.choices ?? []) })
       render()
       view.focusZone()
@@ -324,10 +348,4 @@ export function makePanel(document, server, node) {
   }
   render()
   return self
-}
-
-/** The ending of a file that the clipboard gives by its type alone. */
-export function typed(file) {
-  const known = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/bmp": ".bmp", "image/avif": ".avif", "image/gif": ".gif" }
-  return endingOf(file.name) || !known[file.type] ? file : new File([file], `image${known[file.type]}`, { type: file.type })
 }

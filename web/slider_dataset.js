@@ -2,8 +2,8 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { bringsFiles, filesOf } from "./dataset_files.mjs"
-import { makePanel, typed } from "./dataset_panel.mjs"
+import { bringsFiles, filesOf, typed } from "./dataset_files.mjs"
+import { makePanel } from "./dataset_panel.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
 

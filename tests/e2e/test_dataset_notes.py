@@ -160,6 +160,13 @@ def test_a_note_is_there_again_after_an_undo_a_reload_and_in_another_tab_and_not
         expect(note).to_have_count(0)
         undo()
         expect(note).to_have_count(0)
+        if not vue_too:  # what is kept is the browser's, whichever canvas
+            page.wait_for_timeout(1000)
+            page.reload(wait_until="domcontentloaded")
+            harness.await_ready(page)
+            page.locator(".slider-dataset .row").first.wait_for()
+            page.wait_for_timeout(1000)
+            expect(note).to_have_count(0)
         assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
         expect(note).to_be_visible()
         page.evaluate("() => window.app.graph.remove(window.app.graph.getNodeById(2))")
@@ -222,6 +229,29 @@ def test_the_panel_shows_the_folder_that_is_chosen_however_late_the_server_answe
     page.wait_for_timeout(1500)
     expect(panel.locator(".row")).to_have_count(0)
     expect(panel).to_contain_text("These pairs come with the pack.")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("folder", ["none", "chosen_while_it_uploads"], ids=["a_new_set", "more_images"])
+def test_a_set_that_is_chosen_while_images_come_in_stays_chosen(
+    classic: Page, server: harness.Server, tmp_path: Path, folder: str
+) -> None:
+    page, panel, name = classic, classic.locator(".slider-dataset"), "chosen_while_it_uploads"
+    harness.lay(page, looked_at(folder))
+    if folder == "none":
+        panel.get_by_label("Name of a new set").fill(name)
+    waiting: list[Route] = []
+    page.route("**/upload/image", lambda route: waiting.append(route))
+    panel.locator(".zone.positive input").set_input_files(images(tmp_path, folder, COLOURS[:1]))
+    panel.locator(".status", has_text="1 of 1").wait_for()
+    choose(page, "LoadSliderDataset", folder="demo: smile")
+    expect(panel).to_contain_text("These pairs come with the pack.", timeout=30_000)
+    waiting[0].continue_()
+    page.unroute("**/upload/image")
+    expect(panel.locator(".status")).to_contain_text(f"{name}: 1 file added.", timeout=20_000)
+    assert (server.base / "input" / name / "positive" / f"0_{folder}.png").is_file()
+    expect(panel).to_contain_text("These pairs come with the pack.")
+    assert page.evaluate("() => window.app.graph.getNodeById(2).widgets.find(w => w.name === 'folder').value") == "demo: smile"
 
 
 @pytest.mark.e2e
