@@ -4,14 +4,16 @@
 
 prompt.json   {"1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0]}}, ...}
 layout.json   {"nodes":  {"1": {"box": [x, y, w, h], "title": "...", "color": "#232", "bgcolor": "#353", "collapsed": false,
-                               "muted": false, "models": [{"name": "...", "directory": "vae", "url": "https://..."}]}},
+                               "muted": false, "labels": {"ckpt_name": "checkpoint"},
+                               "models": [{"name": "...", "directory": "vae", "url": "https://..."}]}},
                "groups": [{"title": "...", "box": [x, y, w, h], "color": "#3f789e"}],
                "label":  "...",  large on its thumbnail (make_thumbnails.py)
                "extra":  {"linearMode": true, "linearData": {"inputs": [["1", "folder"]], "outputs": ["6"]}},
                "notes":  [{"box": [x, y, w, h], "text": "# Markdown", "title": "...", "color": "...", "bgcolor": "..."}]}
               every key is optional, and a node may be given as a bare [x, y, w, h]; positions are those of the node's body, the
               30 px title bar lies above it; a box smaller than the node's own least size grows. A muted node is there to be
-              switched on later; for models that a node needs and that are absent, ComfyUI offers a download.
+              switched on later; `labels` are shown in place of the names of inputs, also in an App; for models that a node needs
+              and that are absent, ComfyUI offers a download.
 
 The order of widget values, the slots of dynamic inputs and the link ids are the frontend's own. Before the file is written it is
 loaded again, and the prompt that the frontend makes of it is compared with the one that came in; a difference is an error.
@@ -53,6 +55,8 @@ ARRANGE = """([layout, fixed]) => {
         }
         if (look.collapsed) node.collapse(true);
         if (look.muted) node.mode = window.LiteGraph.NEVER;
+        for (const [name, label] of Object.entries(look.labels ?? {}))
+            node.inputs.find(input => input.widget?.name === name).label = label;
         if (look.models) node.properties.models = look.models;
     };
     for (const node of graph._nodes)
