@@ -1,4 +1,4 @@
-"""What a node reads out of its graph: the names of the files that its MODEL comes from, the id of the workflow."""
+"""What a node reads out of its graph: the names of the files that its MODEL comes from."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -31,9 +31,3 @@ def _names(graph: Mapping[str, Any], link: Any, seen: set[str]) -> Iterator[str]
         is_file = isinstance(value, str) and value.lower().endswith(ENDINGS)
         if is_file and not any(part in name.lower() for part in NOT_THE_MODEL):
             yield PurePosixPath(value.replace("\\", "/")).name
-
-
-def graph_id(extra: Any) -> str:
-    """The id of the open workflow, as the browser sends it along; empty where there is none."""
-    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
-    return str(workflow.get("id") or "") if isinstance(workflow, Mapping) else ""

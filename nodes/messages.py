@@ -1,5 +1,8 @@
 """Messages in the running node, for the browser that is open."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import comfy.model_management
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -14,11 +17,27 @@ def executing_node() -> str:
     return "" if context is None else str(context.node_id)
 
 
+def executing_graph() -> str:
+    """The id of the workflow whose node runs, as the browser sent it along; empty where there is none."""
+    context, queue = get_executing_context(), getattr(getattr(PromptServer, "instance", None), "prompt_queue", None)
+    if context is None or queue is None:
+        return ""
+    for _, prompt, _, extra, *_ in queue.get_current_queue_volatile()[0]:
+        if prompt == context.prompt_id:
+            return _graph_id(extra.get("extra_pnginfo"))
+    return ""
+
+
+def _graph_id(extra: Any) -> str:
+    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+    return str(workflow.get("id") or "") if isinstance(workflow, Mapping) else ""
+
+
 def say(text: str) -> None:
-    """Show `text` in the node that runs (web/slider_report.js)."""
+    """Show `text` in the node that runs, in its own workflow alone (web/slider_report.js)."""
     node, server = executing_node(), getattr(PromptServer, "instance", None)
     if node and server is not None:
-        server.send_sync(EVENT, {"node": node, "text": text})
+        server.send_sync(EVENT, {"node": node, "graph": executing_graph(), "text": text})
 
 
 def calibrating(done: int, expected: int) -> None:

@@ -28,10 +28,10 @@ from ..slider_core.with_comfy.model_with_control import backend_for
 from ..slider_core.with_comfy.training_strip import live_preview
 from ..slider_core.with_comfy.trainings_host import begin_on_model, encoded_samples, snapshot
 from .frames import as_image
-from .graph_files import graph_id, model_files
+from .graph_files import model_files
 from .live import Place, showing
 from .live_preview import Strips
-from .messages import MESSAGE_EVERY, executing_node, say
+from .messages import MESSAGE_EVERY, executing_graph, executing_node, say
 from .running import AGAIN, SESSION, NodeObserver, encoded_before, run_again, runs_folder, steps_wanted, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket, TrainOptionsSocket
 from .target import Targets, automatic_targets
@@ -43,7 +43,7 @@ RATE = "0: found by a probe of a few batches, for every model, rank and algorith
 OLD_NAME = "A name that was trained before: go on with it, or discard that training and begin anew."
 TARGETS = "From Slider Target Injector. Without it: the layers that suit the model, at rank 4."
 NAMELESS = "my_slider"
-FINISHED = "The training is already finished: press train on to go beyond its end, or in a graph set steps above {}."
+FINISHED = "The training is already finished: press train on to go beyond its end, or set steps above {}."
 NO_OPTIONS = TrainChoices(name="")
 START_FROM = "A slider or LoRA to continue from (Load Slider LoRA), with its own layers, rank and algorithm."
 CONTROL = "From Apply ControlNet: its ControlNet acts while the slider trains. One image for all, one per pair, or one per image."
@@ -154,7 +154,7 @@ class SliderTrainStep(io.ComfyNode):
             "one that is unfinished. The model itself is not changed. Stop keeps what was learned.",
             search_aliases=["train slider", "concept slider", "train lora"],
             has_intermediate_output=True,  # what the node shows comes again when it is not run anew
-            hidden=[io.Hidden.prompt, io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The model to train on. It is borrowed, and the same afterwards."),
                 io.Clip.Input("clip", tooltip="Encodes the captions."),
@@ -223,7 +223,7 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
-        place = Place(executing_node(), graph_id(cls.hidden.extra_pnginfo))
+        place = Place(executing_node(), executing_graph())
         spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
         until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
         status, shown = train_and_show(run, backend, Turn(run.step, until, spec, choices, took), Strips(preview, vae), place)

@@ -1,6 +1,7 @@
 // What a node showed last, found again when its graph is opened anew. No page, no ComfyUI; tested with `node --test`.
 
 import { nodeAt } from "./live.mjs"
+import { isSame } from "./runs.mjs"
 
 export const FAILED = "slider_lora.failed" // the event that brings the error of a run before
 let now = false // whether what a node is given was shown before
@@ -20,15 +21,10 @@ export function restoring(give) {
   }
 }
 
-/** Whether a graph's id says which workflow it is: one that came from an API file has none, or only zeros. */
-function tells(id) {
-  return Boolean(id) && !/^[0-]+$/.test(id)
-}
-
 /** Whether a run was of a graph: by their ids; where one says none, by the run's nodes, which are all in the graph then. */
 function isOf(record, root) {
-  const of = record?.prompt?.[3]?.extra_pnginfo?.workflow?.id
-  if (tells(of) && tells(root?.id)) return of === root.id
+  const same = isSame(record?.prompt?.[3]?.extra_pnginfo?.workflow?.id, root?.id)
+  if (same !== null) return same
   return Object.entries(record?.prompt?.[2] ?? {}).every(([id, { class_type }]) => nodeAt(root, id)?.comfyClass === class_type)
 }
 

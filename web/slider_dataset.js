@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { bringsFiles, filesOf, typed } from "./dataset_files.mjs"
 import { makePanel } from "./dataset_panel.mjs"
+import { onOwn } from "./own_runs.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
 
@@ -141,7 +142,7 @@ app.registerExtension({
   name: "sliderlora.dataset",
   setup() {
     document.addEventListener("paste", onPaste, { capture: true })
-    api.addEventListener("execution_start", () => {
+    onOwn("execution_start", () => {
       for (const panel of panels.values()) panel.element.classList.remove("in-use")
     })
   },

@@ -4,16 +4,18 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { keptMap } from "./kept.mjs"
 import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
 import { onceWith } from "./once.mjs"
+import { isOwn, onOwn } from "./own_runs.mjs"
 import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
 const FORCE = "force" // and this one where a slider was not saved
-const closed = new Set() // prompts whose error a person has closed or mended, and warnings likewise
+const closed = keptMap(window.localStorage, "slider_lora.closed", 200) // prompts whose error a person has closed or mended, and warnings likewise
 const rootOf = () => app.rootGraph ?? app.graph
 
 function setNamed(node, name, value) {
@@ -56,7 +58,7 @@ function showError(detail, values) {
   if (isRestoring() && (closed.has(detail.prompt_id) || isStale(named) || node.sliderIsChanged?.())) return
   const again = isRestoring()
   const unseen = () => again || app.extensionManager.toast.add({ severity: "error", summary: node.title, detail: sentence, life: 20000 })
-  const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: () => closed.add(detail.prompt_id), unseen })
+  const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: () => closed.set(detail.prompt_id, ""), unseen })
   node.sliderError = { remove, named }
 }
 
@@ -74,10 +76,10 @@ app.registerExtension({
   name: "sliderlora.errors",
   setup() {
     api.addEventListener("graphChanged", forgetStale)
-    api.addEventListener("execution_start", forgetStale)
-    api.addEventListener("executing", ({ detail }) => detail && forget(nodeAt(rootOf(), detail)))
-    api.addEventListener("execution_cached", ({ detail }) => detail.nodes?.forEach((id) => forget(nodeAt(rootOf(), id))))
-    api.addEventListener("execution_error", ({ detail }) => showError(detail))
+    onOwn("execution_start", forgetStale)
+    api.addEventListener("executing", ({ detail }) => detail && isOwn() && forget(nodeAt(rootOf(), detail)))
+    onOwn("execution_cached", ({ detail }) => detail.nodes?.forEach((id) => forget(nodeAt(rootOf(), id))))
+    onOwn("execution_error", ({ detail }) => showError(detail))
     api.addEventListener(FAILED, ({ detail }) => showError(detail, detail.values))
   },
   nodeCreated(node) {
@@ -87,8 +89,9 @@ app.registerExtension({
       if (!output?.slider_note) return
       const [warning] = output.slider_note
       const key = `${node.graph?.id} ${node.id} ${warning}`
+      if (!isRestoring()) closed.delete(key)
       if (!warning) node.sliderNote?.()
-      else if (!isRestoring() || !closed.has(key)) noteOn(document, node, warning, { kind: "warning", closed: () => closed.add(key) })
+      else if (!closed.has(key)) noteOn(document, node, warning, { kind: "warning", closed: () => closed.set(key, "") })
     }
   },
 })

@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js"
 import { isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
+import { isForOpen } from "./own_runs.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const EVENT = "slider_lora.message"
@@ -30,6 +31,7 @@ app.registerExtension({
   name: "sliderlora.report",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
+      if (!isForOpen(detail)) return
       const node = nodeAt(app.rootGraph ?? app.graph, detail.node)
       if (node?.sliderSays) node.sliderSays(detail.text)
       else if (node) noteOn(document, node, detail.text, { kind: "warning" })

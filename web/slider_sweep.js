@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { onOwn } from "./own_runs.mjs"
 import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
 import { setWidget } from "./set_widget.mjs"
@@ -152,8 +153,8 @@ app.registerExtension({
     styleOnce(document, "slider-sweep-style", STYLE)
   },
   setup() {
-    api.addEventListener("execution_start", () => dimAll(true))
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => dimAll(false))
+    onOwn("execution_start", () => dimAll(true))
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) onOwn(end, () => dimAll(false))
   },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return

@@ -7,6 +7,7 @@ import { api } from "../../scripts/api.js"
 import { allNodes } from "./last_output.mjs"
 import { isAbout, nextName, nodeAt } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
+import { isGivenByOwn, onOwn } from "./own_runs.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -88,8 +89,8 @@ app.registerExtension({
     })
     api.addEventListener("reconnected", restore)
     api.addEventListener("graphChanged", () => panelsHere().forEach((panel) => panel.check())) // another name, another folder
-    api.addEventListener("execution_start", () => dim(true))
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, () => dim(false))
+    onOwn("execution_start", () => dim(true))
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) onOwn(end, () => dim(false))
   },
   afterConfigureGraph: restore,
   nodeCreated(node) {
@@ -112,8 +113,7 @@ app.registerExtension({
       const state = output?.slider_train?.[0]
       if (!state) return
       states.set(keyOf(state), state)
-      // also where nothing ran anew; ComfyUI gives a node what a node of the same id in another workflow has shown, too
-      if (isAbout(node, state, rootOf()?.id)) showOn(node, panel, state)
+      if (isGivenByOwn() || isAbout(node, state, rootOf()?.id)) showOn(node, panel, state) // also where nothing ran anew, in this workflow or another
     }
   },
 })

@@ -1,4 +1,5 @@
-"""What the nodes showed last is in them again: in another tab, after an undo, after a reload, in both canvases."""
+"""What the nodes showed last is in them again: in another tab, after an undo, after a reload, in both canvases; and in no other
+workflow."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ LIMIT_S = 300.0
 MOVE = """() => { const {graph, extensionManager} = window.app, node = graph._nodes[0];
     node.pos = [node.pos[0] + 50, node.pos[1]];
     extensionManager.workflow.activeWorkflow.changeTracker.checkState(); }"""
-OTHER = """async () => {
+OTHER = """async (name) => {
     const answer = await window.app.api.fetchApi('/workflow_templates/slider-lora/quickstart.json');
-    await window.app.loadGraphData(await answer.json(), true, true, 'another'); }"""
+    await window.app.loadGraphData(await answer.json(), true, true, name); }"""
 STRIP = """() => { const node = window.app.graph._nodes.find(n => n.type === 'SliderStrengthSweep');
     return node.imgs?.[0]?.naturalWidth > 600; }"""  # a picture of the scrubber is 64 pixels wide
 
@@ -36,17 +37,23 @@ def all_is_shown(page: Page, slider: str) -> None:
     page.wait_for_function(STRIP, timeout=30_000)
 
 
+def nothing_is_shown(page: Page) -> None:
+    """Another graph of the same nodes shows nothing of this one's run, neither while it runs nor later."""
+    page.wait_for_timeout(1000)
+    assert page.locator(".slider-report").inner_text() == ""
+    assert page.locator(".slider-scrubber .scene img").count() == 0
+    assert not page.evaluate(STRIP)
+    expect(page.locator(".slider-live .words")).to_contain_text("A training shows here")
+
+
 @pytest.mark.e2e
 def test_strip_handle_and_report_are_there_again(page: Page, server: harness.Server, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.id
     harness.load_template(page, harness.PACK, "quickstart")
     slider = harness.shorten(page, server)
-    result = harness.run_and_wait(page, LIMIT_S)
+    result = harness.run_and_wait(page, LIMIT_S, meanwhile=lambda: page.evaluate(OTHER, "looks_on"))
     assert result.ok, str(result)
-    all_is_shown(page, slider)
-
-    page.evaluate("() => window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
-    page.wait_for_function("() => window.app.graph._nodes.length === 0", timeout=20_000)
+    nothing_is_shown(page)
     page.get_by_text("quickstart").first.click()
     all_is_shown(page, slider)
 
@@ -63,7 +70,5 @@ def test_strip_handle_and_report_are_there_again(page: Page, server: harness.Ser
     all_is_shown(page, slider)
     harness.screenshot(page, f"shown-again-{kind}")
 
-    page.evaluate(OTHER)
-    page.wait_for_timeout(1000)
-    assert page.locator(".slider-report").inner_text() == "", "another graph of the same nodes shows nothing of this one's run"
-    assert page.locator(".slider-scrubber .scene img").count() == 0
+    page.evaluate(OTHER, "another")
+    nothing_is_shown(page)

@@ -16,7 +16,7 @@ from PIL import Image
 STEPS, EVERY = 6, 2
 TRAINING = ("1", "2", "5", "6")
 PROMPTS = ("7", "8", "9")
-EVENT = "slider_lora.progress"
+EVENT, MESSAGE = "slider_lora.progress", "slider_lora.message"
 LIBRARY = {  # two prompts: three entries of one, one of the other
     "plain": "a face",
     "other": "a blue face",
@@ -218,6 +218,20 @@ def test_an_early_reading_is_said_to_be_settling_unless_it_is_burnt(pack) -> Non
     assert "60 %" in told(live.EVERY, 0.6, 0.6)
     assert told(live.EVERY, -3.0, 0.0) == "a verdict", "burnt"
     assert told(live.LEAST_STEPS, 0.6, 0.6) == "a verdict"
+
+
+def test_messages_and_states_name_the_workflow_that_was_queued(pack, server, prompt, run_graph, monkeypatch) -> None:
+    """Two workflows share the ids of their nodes; a run that came without a workflow names none."""
+    queued: list[tuple] = []
+    monkeypatch.setattr(server, "prompt_queue", SimpleNamespace(get_current_queue_volatile=lambda: (queued, [])), raising=False)
+    named = {}
+    for steps, graph in ((STEPS, "w"), (STEPS + 1, "")):
+        extra = {"extra_pnginfo": {"workflow": {"id": graph}}} if graph else {}
+        queued[:] = [(1, "another", {}, {"extra_pnginfo": {"workflow": {"id": "v"}}}, []), (2, "test-prompt", {}, extra, [], {})]
+        prompt["6"]["inputs"]["steps"] = steps
+        run = run_graph(prompt, status=("6", 3))
+        named[graph] = {(event, sent["graph"]) for event in (EVENT, MESSAGE) for sent in run.events(event)}
+    assert named == {"w": {(EVENT, "w"), (MESSAGE, "w")}, "": {(EVENT, "")}}, "the second encodes nothing and has nothing to say"
 
 
 def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:

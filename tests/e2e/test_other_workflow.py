@@ -1,0 +1,41 @@
+"""A run of another workflow, whose nodes have the same ids, shows nothing in the open one; back in its own it is there."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import harness
+import pytest
+from playwright.sync_api import Page, expect
+
+LIMIT_S = 60.0
+GRAPH = "() => JSON.parse(JSON.stringify(window.app.graph.serialize()))"
+SEND = "([event, detail]) => window.app.api.dispatchCustomEvent(event, detail)"
+
+
+def opened(page: Page, graph: dict[str, Any], name: str) -> str:
+    """A workflow of its own with those nodes; its id."""
+    workflow = graph | {"id": str(uuid4())}
+    harness.load_workflow(page, workflow, name)
+    return str(workflow["id"])
+
+
+@pytest.mark.e2e
+def test_an_error_and_a_message_of_another_workflow_are_not_shown(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    empty = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": kind}}
+    harness.lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
+    graph = page.evaluate(GRAPH)
+    note = page.locator(".slider-error, .slider-warning")
+    own = opened(page, graph, f"runs_{kind}")
+    result = harness.run_and_wait(page, LIMIT_S, meanwhile=lambda: opened(page, graph, f"looks_on_{kind}"))
+    assert result.event == "execution_error"
+    page.evaluate(SEND, ["slider_lora.message", {"node": "1", "graph": own, "text": "of the other"}])
+    page.wait_for_timeout(600)
+    expect(note).to_have_count(0)
+    here = page.evaluate("() => window.app.graph.id")
+    page.evaluate(SEND, ["slider_lora.message", {"node": "1", "graph": here, "text": "of this one"}])
+    expect(note).to_have_text("of this one\u2715")
+    page.get_by_text(f"runs_{kind}").first.click()
+    expect(note).to_contain_text("connect images", timeout=15_000)

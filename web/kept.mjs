@@ -1,0 +1,28 @@
+// What a browser keeps over a reload. No page, no ComfyUI; tested with `node --test`.
+
+/** A map of strings in a storage (localStorage: of the browser, sessionStorage: of this tab) under `key`, the newest `most` of them;
+ * of this page alone where the browser lets nothing be stored. */
+export function keptMap(storage, key, most) {
+  let here = []
+  const read = () => {
+    try {
+      const entries = JSON.parse(storage.getItem(key) ?? "[]")
+      return new Map(Array.isArray(entries) ? entries : [])
+    } catch {
+      return new Map(here)
+    }
+  }
+  const write = (map) => {
+    here = [...map].slice(-most)
+    try {
+      storage.setItem(key, JSON.stringify(here))
+    } catch {
+      // full, or forbidden
+    }
+  }
+  const change = (name, ...value) => {
+    const map = read()
+    if (map.delete(name) || value.length) write(value.length ? map.set(name, value[0]) : map)
+  }
+  return { get: (name) => read().get(name), has: (name) => read().has(name), set: change, delete: (name) => change(name) }
+}

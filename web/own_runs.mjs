@@ -1,0 +1,44 @@
+// The runs of the workflow that is open, told from those of the others of this page. What ComfyUI or the pack sends during a run of
+// another workflow is not for the nodes that are shown: one mechanism for reports, notes, panels and pictures.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { keptMap } from "./kept.mjs"
+import { isSame, makeRuns } from "./runs.mjs"
+
+const KEY = "slider_lora.runs"
+const MOST = 64
+const runs = makeRuns(keptMap(window.sessionStorage, KEY, MOST)) // ComfyUI sends a run's events to the tab that has queued it, by a name that is kept there
+const queue = api.queuePrompt
+let running = "" // the prompt that runs
+let shown = "" // the prompt whose output was shown last
+
+const graphNow = () => (app.rootGraph ?? app.graph)?.id
+
+api.queuePrompt = async function (number, prompt, ...more) {
+  const answer = await queue.call(this, number, prompt, ...more)
+  runs.add(answer?.prompt_id, prompt?.workflow?.id)
+  return answer
+}
+api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id))
+api.addEventListener("executed", ({ detail }) => (shown = detail.prompt_id)) // before ComfyUI gives it to a node
+
+/** Whether a run is of the workflow that is open: false only where it is known to be of another. */
+export function isOwn(prompt = running) {
+  return runs.isOf(prompt, graphNow()) !== false
+}
+
+/** Whether the output that a node is given just now is known to be of a run of the workflow that is open. */
+export function isGivenByOwn() {
+  return runs.isOf(shown, graphNow()) === true
+}
+
+/** Whether a message of the server is for the workflow that is open; `graph`: the id of the workflow that it is about, or "". */
+export function isForOpen({ graph }) {
+  return isSame(graph, graphNow()) !== false
+}
+
+/** Call `listener` at an event of ComfyUI, where it is of a run of the workflow that is open. */
+export function onOwn(event, listener) {
+  api.addEventListener(event, (sent) => isOwn(sent.detail?.prompt_id) && listener(sent))
+}
