@@ -1,12 +1,39 @@
 // ComfyUI's app mode: its widgets stand in one list, which is shorter than they are and gives them no height.
 
 export const IN_APP = '[data-testid="app-mode-widget-item"]' // a widget in that list
+const BELOW = 156 // pixels, of the item below a panel: the report on the file
+const GAP = 6
+const WRITING_MS = 4000 // since the last key
 const FIELDS = "input, textarea, select, [contenteditable]"
 
+let pressed = -Infinity // when a key was
+
+globalThis.document?.addEventListener("keydown", () => (pressed = performance.now()), { capture: true })
+
 function listOf(item) {
-  for (let at = item.parentElement; at; at = at.parentElement)
-    if (at.scrollHeight > at.clientHeight && /auto|scroll/.test(getComputedStyle(at).overflowY)) return at
+  for (let at = item.parentElement; at; at = at.parentElement) if (/auto|scroll/.test(getComputedStyle(at).overflowY)) return at
   return null
+}
+
+function isWriting(list) {
+  const at = list.ownerDocument.activeElement
+  return at?.matches(FIELDS) && list.contains(at) && performance.now() - pressed < WRITING_MS
+}
+
+/** The height in pixels of a panel that an App's list shows whole, together with the item below it; null on a canvas. */
+export function roomInApp(element) {
+  const item = element.closest(IN_APP)
+  const list = item && listOf(item)
+  if (!list) return null
+  const frame = item.offsetHeight - element.offsetHeight
+  return list.clientHeight - frame - (item.nextElementSibling ? BELOW + GAP : 0)
+}
+
+/** Scroll an App's list no further than `element` needs to be seen whole. Not on a canvas, and not while somebody writes in the list. */
+export function bringIntoView(element) {
+  const item = element.closest(IN_APP)
+  const list = item && listOf(item)
+  if (list && !isWriting(list)) item.scrollIntoView({ block: "nearest" })
 }
 
 /** Scroll an App's list until `element` stands at its top, or as near as the list's end lets it. Not on a canvas, and not while
@@ -14,7 +41,6 @@ function listOf(item) {
 export function bringToTop(element) {
   const item = element.closest(IN_APP)
   const list = item && listOf(item)
-  const at = element.ownerDocument.activeElement
-  if (!list || (at?.matches(FIELDS) && list.contains(at))) return
+  if (!list || isWriting(list)) return
   list.scrollTop += item.getBoundingClientRect().top - list.getBoundingClientRect().top
 }

@@ -2,6 +2,8 @@
 // has one that takes notes, else below its widgets, as high as there is room for; longer text scrolls. An App shows no nodes: there it
 // stands above a panel.
 
+import { inGraph, shownInApp } from "./app_advice.mjs"
+import { IN_APP } from "./app_list.mjs"
 import { allNodes } from "./last_output.mjs"
 import { styleOnce } from "./style_once.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -11,6 +13,7 @@ const ROW = 30 // of buttons
 const MOST = 190
 const MARGIN = 5 // around it in its node
 const TITLE = 40 // of the node below, and a gap
+const WITH_BUTTONS = ["old_name", "name", "force"] // what a note's buttons change
 const SEEN_MS = 300 // until the canvas has laid it out
 const STYLE = `
 .slider-note { position: relative; width: 100%; height: 100%; min-height: 0; box-sizing: border-box; display: flex; flex-direction: column; overflow: hidden;
@@ -18,6 +21,8 @@ const STYLE = `
 .slider-note.warning { background: #2b2617; border-color: #a08a40; color: #f0dc9c; }
 .slider-note .sentence { flex: 1 1 auto; min-height: 0; overflow-y: auto; overscroll-behavior: contain; padding: 4px 24px 4px 8px; white-space: pre-line;
   overflow-wrap: anywhere; }
+.slider-note .elsewhere { display: none; margin-top: 4px; color: #f0dc9c; }
+.slider-note.in-app .elsewhere, ${IN_APP} .slider-note .elsewhere { display: block; }
 .slider-note .choices { flex: none; padding: 0 8px 5px; }
 .slider-note .close { position: absolute; top: 0; right: 2px; padding: 2px 5px; background: none; border: none; color: inherit; cursor: pointer; font-size: 13px; }
 .slider-note .do { margin-right: 6px; padding: 2px 10px; border-radius: 5px; border: 1px solid currentColor; background: none; color: inherit;
@@ -35,7 +40,7 @@ function button(document, className, text, onClick) {
   return made
 }
 
-function noteElement(document, text, kind, actions, close) {
+function noteElement(document, node, text, { kind, actions }, close) {
   const element = document.createElement("div")
   element.className = `slider-note slider-${kind} ${kind}`
   element.setAttribute("role", "alert")
@@ -43,6 +48,10 @@ function noteElement(document, text, kind, actions, close) {
   sentence.className = "sentence"
   sentence.dataset.captureWheel = "true"
   sentence.textContent = text
+  const elsewhere = document.createElement("div")
+  elsewhere.className = "elsewhere"
+  elsewhere.textContent = inGraph(text, [...shownInApp(node.graph?.rootGraph ?? node.graph), ...(actions.length ? WITH_BUTTONS : [])])
+  sentence.append(elsewhere)
   element.append(sentence)
   if (actions.length) {
     const row = document.createElement("div")
@@ -151,7 +160,7 @@ export function noteOn(document, node, text, { kind = "error", actions = [], clo
     node.setDirtyCanvas?.(true, true)
   }
   remove.text = text
-  const element = noteElement(document, text, kind, actions, remove)
+  const element = noteElement(document, node, text, { kind, actions }, remove)
   const takeAway = node.sliderPlace?.(element, text) ?? addWidget(document, node, element, actions.length ? LEAST + ROW : LEAST)
   node.sliderNote = remove
   mark(node, true)

@@ -1,12 +1,14 @@
 // The panel in a training node: step and time left, a button that ends it or lets it train on, curve of the learned share, verdict,
 // live strip.
 
-import { bringToTop } from "./app_list.mjs"
+import { inGraph } from "./app_advice.mjs"
+import { IN_APP, bringToTop, roomInApp } from "./app_list.mjs"
 import { styleOnce } from "./style_once.mjs"
 import { axisEnd, canFinish, curveSvg, isRunning, stepWords, stripPath, trainOnWords } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
 const CURVE = 112
+const APP_CURVE = 92 // in an App, where verdict, strip and the file's report are to be seen at once
 const WORDS = 116
 const CAPTION = 15
 const STRIP = 104 // with its caption
@@ -33,6 +35,10 @@ const STYLE = `
 .slider-live .failed .said { color: #f0a0a0; }
 .slider-live .running .said { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.slider-live .elsewhere { display: none; }
+${IN_APP} .slider-live { max-height: var(--app-room); }
+${IN_APP} .slider-live .curve { height: ${APP_CURVE}px; }
+${IN_APP} .slider-live .elsewhere { display: block; color: #f0dc9c; }
 .slider-live .axis { stroke: #777; stroke-width: 1; }
 .slider-live .tick { fill: #999; }
 .slider-live polyline.plus { stroke: #ea7468; } .slider-live text.plus, .slider-live circle.plus { fill: #ea7468; }
@@ -74,8 +80,9 @@ function actionButton(document, parent, { className, title, waiting, looks, act 
 /**
  * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
  * the training to finish and `trainOn(state)` runs it further, and both give whether that will be. `next()`: the slider that a run would train now, or null.
+ * `here()`: the names of the inputs that an App shows beside it.
  */
-export function makePanel(document, address, end, trainOn, next = () => null) {
+export function makePanel(document, { address, end, trainOn, next, here }) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
@@ -99,6 +106,7 @@ export function makePanel(document, address, end, trainOn, next = () => null) {
   const verdict = part(document, element, "div", "verdict")
   verdict.dataset.captureWheel = "true"
   const said = part(document, verdict, "div", "said")
+  const elsewhere = part(document, verdict, "div", "elsewhere")
   const details = part(document, verdict, "div", "details")
   const of = part(document, element, "div", "of")
   const strip = part(document, element, "img", "strip")
@@ -112,6 +120,7 @@ export function makePanel(document, address, end, trainOn, next = () => null) {
     curve.style.display = verdict.style.display = shown ? "" : "none"
     element.classList.toggle("shown", Boolean(shown))
     element.style.minHeight = `${least()}px`
+    element.style.setProperty("--app-room", `${Math.max(roomInApp(element) ?? 0, least())}px`)
   }
 
   const show = (state) => {
@@ -131,6 +140,7 @@ export function makePanel(document, address, end, trainOn, next = () => null) {
     element.classList.remove("waiting")
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
     said.textContent = first
+    elsewhere.textContent = inGraph(first ?? "", here())
     details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()

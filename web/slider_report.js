@@ -2,10 +2,12 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { IN_APP, bringIntoView } from "./app_list.mjs"
 import { isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
 import { isForOpen } from "./own_runs.mjs"
+import { styleOnce } from "./style_once.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const EVENT = "slider_lora.message"
@@ -14,6 +16,7 @@ const REPORTING = [SAVE, "SliderTargetInjector", "SliderCalibrate", "SliderProbe
 const HEIGHT = 50
 const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; overflow-wrap: anywhere; padding: 2px 4px;
   font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
+const APP_STYLE = `${IN_APP} .slider-report { max-height: 114px; }` // seen with the verdict above it (app_list.mjs)
 
 function addReport(node) {
   const element = document.createElement("div")
@@ -25,11 +28,13 @@ function addReport(node) {
   widget.label = "file" // as an App names it
   widget.serialize = false
   node.sliderSays = (text) => (element.textContent = text)
+  return widget
 }
 
 app.registerExtension({
   name: "sliderlora.report",
   setup() {
+    styleOnce(document, "slider-report-style", APP_STYLE)
     api.addEventListener(EVENT, ({ detail }) => {
       if (!isForOpen(detail)) return
       const node = nodeAt(app.rootGraph ?? app.graph, detail.node)
@@ -39,14 +44,16 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (!REPORTING.includes(node.comfyClass)) return
-    addReport(node)
+    const widget = addReport(node)
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
       const text = output?.text?.[0]
       if (!text) return
       node.sliderSays(text)
-      if (node.comfyClass === SAVE && text.startsWith("Saved") && !isRestoring()) app.reloadNodeDefs?.() // so that loaders list the new file
+      if (isRestoring()) return
+      bringIntoView(widget.element)
+      if (node.comfyClass === SAVE && text.startsWith("Saved")) app.reloadNodeDefs?.() // so that loaders list the new file
     }
   },
 })

@@ -4,6 +4,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { shownInApp } from "./app_advice.mjs"
 import { allNodes } from "./last_output.mjs"
 import { isAbout, nextName, nodeAt } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
@@ -95,7 +96,13 @@ app.registerExtension({
   afterConfigureGraph: restore,
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const panel = makePanel(document, (path) => api.apiURL(path), () => finish(node), trainOn, () => nextName(node))
+    const panel = makePanel(document, {
+      address: (path) => api.apiURL(path),
+      end: () => finish(node),
+      trainOn,
+      next: () => nextName(node),
+      here: () => shownInApp(rootOf()),
+    })
     const widget = node.addDOMWidget("live", freshType("slider_live"), panel.element, {
       serialize: false,
       hideOnZoom: false,

@@ -26,13 +26,22 @@ def sees_how_it_ended(page: Page) -> None:
         expect(page.locator(part)).to_be_in_viewport(ratio=0.99, timeout=15_000)
 
 
+def says_what_the_app_does_not_show(page: Page) -> None:
+    """A verdict that advises inputs says that they are in the graph."""
+    states = page.evaluate("async () => (await (await window.app.api.fetchApi('/slider_lora/progress')).json()).nodes")
+    state = states[-1] | {"verdict": "Little effect. Look at the pairs, raise the rank, or add layers."}
+    page.evaluate("state => window.app.api.dispatchCustomEvent('slider_lora.progress', state)", state)
+    expect(page.locator(".slider-live .elsewhere")).to_have_text("Open the graph, at the top left, to change: rank, layers.")
+    expect(page.locator(".slider-live .elsewhere")).to_be_visible()
+    harness.screenshot(page, "app-advice")
+
+
 @pytest.mark.e2e
 def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Server) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
         opened(page, "slider_train.app")
-        assert page.get_by_test_id("app-mode-widget-item").get_by_text("folder", exact=True).count() == 1, (
-            "an own folder is chosen"
-        )
+        for label in ("checkpoint", "folder"):
+            expect(page.get_by_test_id("app-mode-widget-item").get_by_text(label, exact=True)).to_have_count(1)
         note = page.locator(".slider-note")
         assert not harness.run_and_wait(page, LIMIT_S, button=RUN).ok, "there are no images yet"
         expect(note).to_contain_text("images", timeout=10_000)
@@ -40,6 +49,7 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         give_images(page, "in_an_app", 2)
         expect(note).to_have_count(0)
         rows = page.locator(".slider-dataset .row")
+        expect(rows).to_have_count(2)
         seen = page.locator(".slider-dataset .list").bounding_box()
         last = rows.last.bounding_box()
         assert last["y"] + last["height"] <= seen["y"] + seen["height"], "two pairs are seen whole"
@@ -61,9 +71,12 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         page.wait_for_function(f"() => window.trained > {STEPS}", timeout=LIMIT_S * 1000)
         page.locator(".slider-live .finish").click()
         expect(verdict).to_contain_text("Finished early, as you asked", timeout=LIMIT_S * 1000)
+        report = page.locator(".slider-report")
+        expect(report).to_contain_text("Saved models/loras/sliders/in_an_app.safetensors", timeout=LIMIT_S * 1000)
+        expect(report).to_be_in_viewport(ratio=0.99, timeout=15_000)
         sees_how_it_ended(page)
         harness.screenshot(page, "app-train-on")
-        expect(page.locator(".slider-report")).to_contain_text("in_an_app.safetensors")
+        says_what_the_app_does_not_show(page)
         opened(page, "slider_use.app")
         choose(page, "LoadSliderLoRA", file="sliders/in_an_app.safetensors")
         result = harness.run_and_wait(page, LIMIT_S, button=RUN)
