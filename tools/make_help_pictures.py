@@ -33,31 +33,34 @@ MOST_BYTES = 60_000
 
 @dataclass(frozen=True)
 class Shot:
-    """A part of the canvas: the nodes of these titles, from `top` to `bottom` as shares of their height."""
+    """A part of the canvas: the nodes of these titles, from `top` to `bottom` as shares of their height. `taller`: pixels by
+    which each is made higher, so that a report in it need not be scrolled."""
 
     workflow: str
     titles: tuple[str, ...]
     top: float = 0.0
     bottom: float = 1.0
     run: bool = True  # whether the workflow is run before
+    taller: int = 0
 
 
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
-    "injector": Shot(DEMO, ("Slider Target Injector",)),
-    "training": Shot(FIRST, ("Slider Train Step",), top=0.415, bottom=0.91),
+    "injector": Shot(DEMO, ("Slider Target Injector",), taller=60),
+    "training": Shot(FIRST, ("Slider Train Step",), top=0.385, bottom=0.95),
     "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
-    "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.2, bottom=0.95),
+    "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.19, bottom=0.95),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
-    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.2, bottom=0.8),
+    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.21, bottom=0.765),
     "canvas": Shot(FIRST, ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.3),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
 # brings the nodes, to an empty place where `apart`, to the top left of the page at full size; gives back how large they are
-PLACE = """([titles, margin, apart]) => {
+PLACE = """([titles, margin, apart, taller]) => {
     const {graph, canvas} = window.app;
     const nodes = titles.map(t => graph._nodes.find(n => n.title === t));
+    if (taller) for (const n of nodes) n.setSize([n.size[0], n.size[1] + taller]);
     if (apart) for (const n of nodes) n.pos = [n.pos[0] - 20000, n.pos[1]];
     for (const n of nodes) n.updateArea?.();
     const boxes = nodes.map(n => [...n.getBounding()]);
@@ -84,7 +87,7 @@ MIDDLE = """() => {
 
 
 def shoot(page: Page, name: str, shot: Shot) -> None:
-    wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN, shot.workflow == DEMO])
+    wide, high = page.evaluate(PLACE, [list(shot.titles), MARGIN, shot.workflow == DEMO, shot.taller])
     page.wait_for_timeout(1500)
     left, above = page.evaluate("() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.left, r.top]; }")
     clip = {

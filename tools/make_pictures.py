@@ -30,7 +30,8 @@ from slider_core.with_tiny.faces import SIZE, Face, render  # noqa: E402
 from slider_core.with_tiny.faces_pairs import EXTREME  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
-STRIP, CELL, GAP, EACH_WAY = "strip.png", 128, 6, 5  # 5 x 5 pictures at the lower right of the strip, a gap behind and below each
+STRIP, CELL, GAP, EACH_WAY = "strip.png", 128, 6, 5  # 5 x 5 pictures at the right of the strip, a gap behind and below each
+ABOVE = 68  # pixels of its title and strengths
 WHITE, INK, ACCENT = (255, 255, 255), (28, 28, 32), (23, 105, 214)
 ICON, BANNER = (400, 400), (1260, 540)
 FACE, HANDLE = 2, 100  # the row of the strip that is shown; where the icon's handle sits, at twice its size
@@ -39,7 +40,7 @@ FACE, HANDLE = 2, 100  # the row of the strip that is shown; where the icon's ha
 def cell(strip: Image.Image, row: int, column: int, side: int, cut: int = 0) -> Image.Image:
     """One picture of the strip, `side` pixels wide, without `cut` pixels at each edge."""
     step = CELL + GAP
-    left, top = strip.width - (EACH_WAY - column) * step, strip.height - GAP - (EACH_WAY - row) * step
+    left, top = strip.width - (EACH_WAY - column) * step, ABOVE + row * step
     box = (left + cut, top + cut, left + CELL - cut, top + CELL - cut)
     return strip.crop(box).resize((side, side), Image.Resampling.LANCZOS)
 

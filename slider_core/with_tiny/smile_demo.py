@@ -19,6 +19,7 @@ from ..lora.safe_files import atomic_write, check_writable
 from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import save_slider
 from ..lora.thumbnail import thumbnail
+from ..lora.useful_range import Span, useful_range
 from ..train.training_run import Run
 from ..train.trainings_driver import Observer, TrainingRequest, trained
 from ..use.plot_curves import draw_curve
@@ -50,8 +51,9 @@ def run_demo(out: Path, spec: TrainSpec, seeds: int, observer: Observer | None =
     report = {"attribute": "mouth", "pairs": len(dataset.pairs)} | _report(run, curve, seeds)
     report |= {"train_seconds": round(train_seconds, 1), "seconds": round(time.monotonic() - start, 1)}
     lines: dict[str, Sequence[float]] = {"mouth": curve.mean["mouth"], "leak (others)": curve.leak["mouth"]}
-    strip = _strip(result)
-    chart = draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std")
+    useful = useful_range(slider.info)
+    strip = _strip(result, useful)
+    chart = draw_curve(curve.strengths, lines, "smile slider: measured mouth and leak", "world units / std", useful)
     info = dataclasses.replace(slider.info, minus="frown", plus="smile", thumbnail=thumbnail(strip))
     save_slider(out / "slider.safetensors", dataclasses.replace(slider, info=info), overwrite=True)
     atomic_write(out / "strip.png", png(strip), overwrite=True)
@@ -78,8 +80,8 @@ def _report(run: Run, curve: Curve, seeds: int) -> dict[str, Any]:
     }
 
 
-def _strip(result: SweepResult) -> Any:
-    """A picture of some seeds at some of the strengths."""
+def _strip(result: SweepResult, useful: Span | None) -> Any:
+    """A picture of some seeds at some of the strengths, those beyond the `useful` range marked."""
     columns = [result.spec.strengths.index(strength) for strength in IN_STRIP]
     part = SweepResult(SweepSpec(IN_STRIP, result.spec.seeds[:STRIP_SEEDS]), result.images[:STRIP_SEEDS][:, columns])
-    return draw_strip(part.images, IN_STRIP, part.names(), "smile slider, held-out seeds", cell=128)
+    return draw_strip(part.images, IN_STRIP, part.names(), "smile slider, held-out seeds", cell=128, useful=useful)
