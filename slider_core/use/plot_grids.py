@@ -15,7 +15,7 @@ from ..lora.useful_range import Span, beyond_words, is_beyond
 from .plot_curves import marked
 
 GAP, BAND = 6, 26
-CAPTION_EMS = 40  # width of a picture in widths of a letter below it
+CAPTION_EMS = 32  # width of a picture in widths of a letter below it
 LONGEST = 320  # pixels of a name left of a row
 WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live picture, of one picture in it
 Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
