@@ -46,14 +46,14 @@ class Shot:
 
 DEMO = "demo"  # the demo graph of the tests, in the place of a workflow
 SHOTS = {
-    "injector": Shot(DEMO, ("Slider Target Injector",), taller=16),
+    "injector": Shot(DEMO, ("Slider Target Injector",), taller=22),
     "training": Shot(FIRST, ("Slider Train Step",), top=0.385, bottom=0.95),
     "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
-    "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.19, bottom=0.95),
+    "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.197, bottom=0.957),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
-    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.21, bottom=0.765),
+    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.21, bottom=0.757),
     "canvas": Shot(FIRST, ()),
-    "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.285, bottom=0.99),
+    "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.285),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),
 }
 # brings the nodes, to an empty place where `apart`, to the top left of the page at full size; gives back how large they are
