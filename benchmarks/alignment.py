@@ -1,4 +1,4 @@
-"""How often are pairs told from two heaps? docs/datasets.md and tests/core/test_alignment.py quote what this prints.
+"""How often are pairs told from two heaps? docs/benchmarks-images.md and tests/core/test_alignment.py quote what this prints.
 
 python benchmarks/alignment.py        # about a minute
 """
