@@ -29,12 +29,13 @@ INFORMS = 0.1  # mean cosine of the others among themselves, from which on a fea
 @dataclass(frozen=True)
 class Direction:
     """`against`: the pairs that are the wrong way round, with their mean cosine to the others. `agreement`: the mean cosine in
-    the feature that the pairs have most in common, `known`: whether that is a direction. `signs`: for each feature those of the
-    pairs that fit it best."""
+    the feature that the pairs have most in common, `known`: whether that is a direction. `halved`: it would be one, but points
+    one way in half of the pairs and the other way in the rest. `signs`: for each feature those of the pairs that fit it best."""
 
     against: dict[int, float]
     agreement: float
     known: bool
+    halved: bool = False
     signs: tuple[torch.Tensor, ...] = ()
 
 
@@ -97,9 +98,11 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
             signs.append(_fitting_signs(cosine[-1], references))
             held.append(_held(cosine[-1], signs[-1], references))
         best = max(range(len(cosine)), key=lambda i: held[i])
-        known = held[best] >= agrees and int((signs[best] < 0).sum()) * 2 < count
-        result = Direction({}, held[best], known, (*result.signs, *signs))
-        if known:
+        common = held[best] >= agrees
+        half = int((signs[best] < 0).sum()) * 2 == count
+        halved = result.halved or (common and half)
+        result = Direction({}, held[best], common and not half, halved, (*result.signs, *signs))
+        if result.known:
             return replace(result, against=_accused(cosine, signs[best], references, accuses))
     return result
 

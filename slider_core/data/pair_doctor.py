@@ -13,7 +13,7 @@ from .bitmap_clip import by_number
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
 from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
 from .pair_diagnosis import Finding, Kind, PairsReport
-from .pair_direction import AGREES, Direction, way_round
+from .pair_direction import Direction, way_round
 
 ENLARGED = 1.5  # times
 BLURRED = 1.2  # width of edges in pixels
@@ -286,7 +286,7 @@ def _is_untold(together: Together) -> bool:
 
 
 def _is_halved(together: Together) -> bool:
-    return _is_untold(together) and together.direction.agreement >= AGREES[0]
+    return _is_untold(together) and together.direction.halved
 
 
 def _notes(together: Together) -> tuple[str, ...]:

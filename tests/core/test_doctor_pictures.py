@@ -96,6 +96,18 @@ def test_where_the_changes_have_nothing_in_common_the_doctor_says_that_it_cannot
     assert len(examine(patched).notes) == 1
 
 
+def test_pairs_with_little_in_common_contradict_each_other_only_where_half_of_them_go_the_other_way() -> None:
+    strip = tensor(Image.open(HERE / "drawn_eyes.png").convert("RGB"))
+    negative, positive = (side.split(64, dim=2) for side in strip.split(64, dim=1))
+    drawn = [pair(f"{i}", p, n) for i, (p, n) in enumerate(zip(positive, negative, strict=True))]
+    report = examine(drawn)
+    assert report.contradiction == ""
+    assert len(report.notes) == 1
+    assert "half" not in report.notes[0]
+    dots = photographs("dot", 6)
+    assert "half" in examine([swapped(one) if i % 2 else one for i, one in enumerate(dots)]).contradiction
+
+
 def test_what_differs_faintly_and_what_is_painted_into_a_soft_picture_is_said_of_no_pair() -> None:
     pairs = photographs("dot", 6)
     pairs[4] = replace(pairs[4], positive=pairs[4].negative.lerp(pairs[4].positive, 0.03))
