@@ -8,9 +8,8 @@ const CLIP = /\.(mp4|mov|webm|mkv)$/i
 
 export const keyOf = ({ side, row }) => `${side} ${row}`
 
-function picture(document, place, { stamps, urlOf }) {
-  const stamp = stamps?.[place] ?? ""
-  const src = urlOf(place, stamp)
+function picture(document, place, { listing, urlOf }) {
+  const src = urlOf(place, listing.stamps?.[place] ?? "")
   if (CLIP.test(place)) return part(document, "video", { src, muted: "", preload: "metadata" })
   if (!isShown(nameOf(place))) return part(document, "span", {}, nameOf(place))
   return part(document, "img", { src, alt: "", loading: "lazy", decoding: "async", draggable: "false" })

@@ -77,7 +77,8 @@ def folder_rows(folder: Path) -> FolderRows:
 
 
 def file_stamps(folder: Path, rows: FolderRows) -> dict[str, str]:
-    """For each image, as "positive/01.png", a text that stays with it when it is renamed."""
+    """For each image, as "positive/01.png", a text that stays with it when it is renamed, and that no other file has: two may be
+    of one time and size."""
     places = [("neutral", name) for name in rows.neutral]
     for positive, negative in rows.rows:
         places += [("positive", positive or ""), ("negative", negative or "")]
@@ -85,7 +86,7 @@ def file_stamps(folder: Path, rows: FolderRows) -> dict[str, str]:
     for side, name in places:
         if name:
             status = (side_folder(folder, side) / name).stat()
-            stamps[f"{side}/{name}"] = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+            stamps[f"{side}/{name}"] = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
     return stamps
 
 

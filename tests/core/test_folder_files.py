@@ -1,5 +1,6 @@
 """Rows of a dataset's folder, and its images moved between them: nothing lost, nothing written over, nothing outside touched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from core.faults import refused
 from core.test_dataset import BLUE, RED, put, sides
 
 from slider_core.data.dataset import bucket_folders, read_dataset
-from slider_core.data.folder_files import folder_rows, move_files, need_flat, put_back, rename_folder
+from slider_core.data.folder_files import file_stamps, folder_rows, move_files, need_flat, put_back, rename_folder
 from slider_core.data.pairs_report import examined
 
 
@@ -58,6 +59,17 @@ def test_images_change_places_with_their_captions_and_nothing_is_lost(tmp_path: 
     assert folder_rows(tmp_path).rows[0] == ("01.png", "01.jpg")
     two = move_files(tmp_path, [("positive/01.png", "positive/02.png"), ("positive/02.png", "positive/01.png")])
     assert len(two) == 2
+
+
+def test_the_stamp_of_an_image_goes_where_it_goes_and_no_other_has_it(tmp_path: Path) -> None:
+    root = sides(tmp_path, ["1.png", "2.png"], ["1.png", "2.png"])
+    for path in root.glob("*/*.png"):
+        os.utime(path, ns=(10**18, 10**18))
+    before = file_stamps(root, folder_rows(root))
+    assert len(set(before.values())) == 4, "files of one time, some of one size"
+    move_files(root, [("positive/1.png", "negative/1.png"), ("negative/1.png", "positive/1.png")])
+    after = file_stamps(root, folder_rows(root))
+    assert (after["positive/1.png"], after["negative/1.png"]) == (before["negative/1.png"], before["positive/1.png"])
 
 
 MOVES = (

@@ -24,6 +24,13 @@ GIVE = """async ([selector, kind, name]) => {
 }"""
 
 
+SEEN = """key => { const image = document.querySelector(`.slider-dataset [data-key="${key}"] img`);
+    if (!image?.complete) return null;
+    const brush = new OffscreenCanvas(1, 1).getContext('2d');
+    brush.drawImage(image, 0, 0, 1, 1);
+    return [...brush.getImageData(0, 0, 1, 1).data.slice(0, 3)]; }"""
+
+
 def images(folder: Path, side: str, colours: tuple[str, ...]) -> list[Path]:
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{n}_{side}.png" for n in range(len(colours))]
@@ -118,9 +125,33 @@ def refuse(page: Page, folder: Path) -> None:
         expect(page.locator(".slider-dataset .faults")).to_contain_text(name, timeout=20_000)
 
 
+def seen_as_they_are(page: Page, home: Path, names: tuple[str, ...]) -> None:
+    """Each thumbnail shows its file as it is now, though its address was another picture's before."""
+    for row, name in enumerate(names):
+        for side in ("positive", "negative"):
+            colour = list(Image.open(home / side / name).getpixel((0, 0)))
+            page.wait_for_function(
+                f"([key, colour]) => String(({SEEN})(key)) === String(colour)", arg=[f"{side} {row}", colour], timeout=10_000
+            )
+
+
 def arrange(page: Page, home: Path) -> None:
-    """Swap, exchange by keys, remove, undo."""
+    """Swap, move a pair, exchange by keys, remove, undo."""
     panel, file = page.locator(".slider-dataset"), home / "positive" / "0_positive.png"
+    undo = panel.get_by_role("button", name="undo", exact=True)
+    names = ("0_positive.png", "1_positive.png")
+    for label, done in (("Swap pair 1", "Pair 1 swapped"), ("Pair 1 down", "Pair 1 is pair 2 now"), ("Swap pair 1", "swapped")):
+        page.get_by_label(label).click()
+        expect(panel.locator(".status")).to_contain_text(done, timeout=20_000)
+        seen_as_they_are(page, home, names)
+    undo.click()
+    expect(panel.locator(".status")).to_contain_text("Undone", timeout=20_000)
+    seen_as_they_are(page, home, names)
+    page.get_by_label("Pair 1 down").click()
+    expect(panel.locator(".status")).to_contain_text("Pair 1 is pair 2 now", timeout=20_000)
+    seen_as_they_are(page, home, names)
+    page.get_by_label("Swap pair 1").click()
+    expect(panel.locator(".status")).to_contain_text("swapped", timeout=20_000)
     page.get_by_label("Swap pair 2").click()
     expect(panel.locator(".status")).to_contain_text("Pair 2 swapped", timeout=20_000)
     assert Image.open(home / "positive" / "1_positive.png").getpixel((0, 0)) == (0, 0, 128)
@@ -133,6 +164,7 @@ def arrange(page: Page, home: Path) -> None:
     page.keyboard.press("Delete")
     expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=20_000)
     assert (home / "removed" / "positive 0_positive.png").is_file()
-    panel.get_by_role("button", name="undo", exact=True).click()
+    undo.click()
     expect(panel.locator(".title")).to_contain_text("2 pairs", timeout=20_000)
+    seen_as_they_are(page, home, names)
     assert file.is_file()
