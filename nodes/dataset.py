@@ -31,7 +31,7 @@ from .dataset_places import (
     state_of,
 )
 from .frames import as_image
-from .pair_findings import findings_shown
+from .pair_findings import findings_shown, keep_findings
 from .sockets import DATASET_MENU, DatasetOptionsSocket, DatasetSocket, option
 
 STRENGTH = "Above 0: more of the concept. Below: less. 0: neutral, stay as you are."
@@ -102,9 +102,11 @@ class LoadSliderDataset(io.ComfyNode):
     def execute(cls, folder: str, caption: str, options: DatasetChoices | None = None) -> io.NodeOutput:
         chosen = replace(options or DatasetChoices(), caption=caption)
         bar = comfy.utils.ProgressBar(1)
-        note_reading(folder)
+        state = note_reading(folder)
         dataset = chosen.read(locate(folder), [*roots(), DEMO], bar.update_absolute)
-        return shown_whole(replace(dataset, name=name_of(folder)), folder)
+        output = shown_whole(replace(dataset, name=name_of(folder)), folder)
+        keep_findings(folder, state, chosen, output.ui["slider_dataset"][0])
+        return output
 
 
 class SliderBucket(io.ComfyNode):

@@ -127,9 +127,10 @@ def _state_or_fault(choice: str) -> str:
         return str(fault)
 
 
-def note_reading(choice: str) -> None:
-    """A run reads a choice now."""
+def note_reading(choice: str) -> str:
+    """A run reads a choice now. Gives the state of its files."""
     RUNS_READ[choice] = _state_or_fault(choice)
+    return RUNS_READ[choice]
 
 
 def is_as_read(choice: str) -> bool:

@@ -5,7 +5,6 @@ Images come in by ComfyUI's own /upload/image. Only folders of ComfyUI's input f
 
 import asyncio
 import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from server import PromptServer
 from ..slider_core.config.checks import SliderError, all_are, in_words, need, parse_json
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.bitmap import CLIP_ENDINGS, LEAST_SIDE, MOST_PIXELS, image_endings
-from ..slider_core.data.bucket_spec import Unequal
 from ..slider_core.data.bucket_text import has_strengths
 from ..slider_core.data.dataset import sides_named
 from ..slider_core.data.folder_files import (
@@ -34,14 +32,11 @@ from ..slider_core.data.folder_files import (
     side_folder,
 )
 from ..slider_core.data.pairs_report import examined
-from ..slider_core.data.source import DatasetChoices
-from .dataset_places import DEMO, DEMO_PREFIX, choices, is_as_read, locate, roots, stamps
-from .pair_findings import findings_shown
+from .dataset_places import DEMO, DEMO_PREFIX, choices, is_as_read, locate, roots, state_of
+from .pair_findings import as_examined, choices_of, findings_shown, keep_findings, kept_findings
 
 PREFIX = "/slider_lora/dataset"
 UNASKED_FILES, UNASKED_BYTES = 240, 400_000_000  # a larger dataset is examined only when asked for
-FINDINGS_KEPT = 16
-FINDINGS: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by folder and the state of its files
 EXAMINING, MOVING = threading.Lock(), threading.Lock()
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -86,23 +81,23 @@ def _files(place: Path) -> list[Path]:
     return [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
 
 
-def findings(name: str, asked: bool) -> dict[str, Any]:
-    """The doctor's findings about a choice as it lies on disk, with the node's defaults; {"waits": files} for a large one unless
-    `asked`. SliderError for what cannot be read."""
-    place = locate(name)
+def findings(name: str, asked: bool, chosen: str = "") -> dict[str, Any]:
+    """The doctor's findings about a choice as it lies on disk, read as the node's widgets say (`chosen`: JSON, see `choices_of`);
+    {"waits": files} for a large one unless `asked`. SliderError for what cannot be read."""
+    place, how = locate(name), choices_of(chosen)
     files = _files(place)
     large = len(files) > UNASKED_FILES or sum(path.stat().st_size for path in files) > UNASKED_BYTES
-    key = f"{name} {stamps([place])}"
     with EXAMINING:
-        if key not in FINDINGS:
-            if large and not asked:
-                return {"folder": name, "waits": len(files)}
-            dataset = DatasetChoices(unequal=Unequal.BALANCE.value).read(place, [*roots(), DEMO])
-            FINDINGS[key] = findings_shown(name, dataset, examined(dataset))
-        FINDINGS.move_to_end(key)
-        while len(FINDINGS) > FINDINGS_KEPT:
-            FINDINGS.popitem(last=False)
-        return FINDINGS[key]
+        state = state_of(name)
+        kept = kept_findings(name, state, how)
+        if kept is not None:
+            return kept
+        if large and not asked:
+            return {"folder": name, "waits": len(files)}
+        dataset = as_examined(how).read(place, [*roots(), DEMO])
+        shown = findings_shown(name, dataset, examined(dataset))
+        keep_findings(name, state, how, shown)
+        return shown
 
 
 def _moves_of(request: object) -> tuple[str, list[Move]]:
@@ -160,8 +155,8 @@ async def _folder(request: web.Request) -> tuple[str]:
     return (request.query.get("folder", ""),)
 
 
-async def _folder_asked(request: web.Request) -> tuple[str, bool]:
-    return request.query.get("folder", ""), request.query.get("asked") == "1"
+async def _folder_asked(request: web.Request) -> tuple[str, bool, str]:
+    return request.query.get("folder", ""), request.query.get("asked") == "1", request.query.get("choices", "")
 
 
 def json_of(content: bytes) -> object:
@@ -177,7 +172,7 @@ async def _json(request: web.Request) -> tuple[object]:
 
 
 def add_dataset_routes(server: PromptServer) -> None:
-    """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1: `findings`. POST .../move: `moved`.
+    """GET /slider_lora/dataset?folder=: `listing`. GET .../findings?folder=&asked=1&choices=: `findings`. POST .../move: `moved`.
     POST .../rename: `renamed`."""
     server.routes.get(PREFIX)(_answering(listing, _folder))
     server.routes.get(f"{PREFIX}/findings")(_answering(findings, _folder_asked))

@@ -9,16 +9,21 @@ import { makeView } from "./dataset_view.mjs"
 const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
 const EMPTY = { listing: { as_read: true }, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
 const NOT_NAMING = { naming: false, confirmed: false, renaming: false, name: "" }
+const REST_MS = 250 // after a letter of a caption
 let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
- * {element, show(), findings(data), take(side, files), paste, note(element, text), isChanged(), wanted()}. `server`: list, findings, move,
- * rename, upload, fileUrl, open, changed, renamed.
- * `node`: folder(), frames(), choices(list), choose(name), mended() when the images are others than those that a run read.
+ * {element, show(), check() when the node may read its images otherwise, runs() when a run begins, ran(findings) of it, take(side, files),
+ * paste, note(element, text), isChanged(), wanted()}. `server`: list, findings, move, rename, upload, fileUrl, open, changed, renamed.
+ * `node`: folder(), frames(), reading() how the images are read as text, choices(list), choose(name), mended() when the images are others
+ * than those that a run read.
  */
 export function makePanel(document, server, node) {
   const state = { ...EMPTY, folder: "", wanted: "", noted: "", name: "", naming: false, confirmed: false, renaming: false, busy: "", done: "", faults: [], undo: [], urlOf: null, sheetUrl: server.fileUrl }
   let asked = 0 // the newest question to the doctor; answers to older ones are late
+  let reading = "" // how the images are read that were asked about
+  let running = null // how the run reads them
+  let checking = 0 // timer
   let listed = 0 // the same of listings
   let notes = 0 // that have come
   let turn = 0 // sets that were chosen in the node, which nothing that still runs takes back
@@ -75,16 +80,36 @@ export function makePanel(document, server, node) {
     if (!state.folder || (state.editable && !complete)) return
     const number = ++asked
     state.examining = true
+    reading = node.reading()
     render()
-    const findings = await server.findings(state.folder, wanted).catch((fault) => ({ error: fault.message, pairs: [] }))
-    if (number === asked) self.findings(findings)
+    const findings = await server.findings(state.folder, wanted, reading).catch((fault) => ({ error: fault.message, pairs: [] }))
+    if (number === asked) adoptFindings(findings)
   }
 
-  self.findings = (findings) => {
-    if (findings.folder !== undefined && findings.folder !== state.folder) return
-    asked++
+  function adoptFindings(findings) {
     Object.assign(state, { findings, examining: false, words: wordsOf(state.table, findings.pairs ?? []) })
     render()
+  }
+
+  /** Ask again when the images are read otherwise, once it has come to rest; of a large set only where somebody has asked before. */
+  self.check = () => {
+    clearTimeout(checking)
+    checking = setTimeout(() => {
+      if (state.listing !== EMPTY.listing && node.reading() !== reading) examine(state.findings?.waits === undefined)
+    }, REST_MS)
+  }
+
+  self.runs = () => {
+    self.element.classList.remove("in-use")
+    running = node.reading()
+  }
+
+  self.ran = (findings) => {
+    if (findings.folder !== state.folder) return
+    asked++
+    reading = running ?? node.reading()
+    adoptFindings(findings)
+    self.check()
   }
 
   self.show = () => {

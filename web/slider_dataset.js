@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { choicesOf } from "./dataset_choices.mjs"
 import { bringsFiles, filesOf, typed } from "./dataset_files.mjs"
 import { makePanel } from "./dataset_panel.mjs"
 import { onOwn } from "./own_runs.mjs"
@@ -44,7 +45,7 @@ function fileUrl({ filename, subfolder, type, stamp = "" }) {
 
 const server = {
   list: (folder) => ask(`?${new URLSearchParams({ folder })}`),
-  findings: (folder, wanted) => ask(`/findings?${new URLSearchParams({ folder, asked: wanted ? "1" : "" })}`),
+  findings: (folder, wanted, choices) => ask(`/findings?${new URLSearchParams({ folder, asked: wanted ? "1" : "", choices })}`),
   move: (folder, moves) => ask("/move", { folder, moves }),
   rename: (folder, name) => ask("/rename", { folder, name }),
   upload,
@@ -82,11 +83,23 @@ function choose(node, folder) {
   app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
 }
 
+/** Call `act(value)` when a widget was changed. */
+function onChange(widget, act) {
+  if (!widget) return
+  const before = widget.callback
+  widget.callback = function (value, ...more) {
+    const result = before?.call(this, value, ...more)
+    act(value)
+    return result
+  }
+}
+
 function add(node) {
   const folder = widgetOf(node, "folder")
   const panel = makePanel(document, server, {
     folder: () => String(folder?.value ?? ""),
-    frames: () => Number(widgetOf(node, "frames")?.value ?? 1),
+    frames: () => Number(choicesOf(node).frames ?? 1),
+    reading: () => JSON.stringify(choicesOf(node)),
     choices: setChoices,
     choose: (name) => choose(node, name),
     mended: () => node.sliderNote?.(), // what a run said of the images before
@@ -99,15 +112,12 @@ function add(node) {
   const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
   widget.label = "images" // as an App names it
   widget.serialize = false
-  const before = folder?.callback
-  if (folder)
-    folder.callback = function (value, ...more) {
-      const result = before?.call(this, value, ...more)
-      if (value === panel.wanted()) return result
-      node.sliderNote?.()
-      panel.show()
-      return result
-    }
+  onChange(folder, (value) => {
+    if (value === panel.wanted()) return
+    node.sliderNote?.()
+    panel.show()
+  })
+  onChange(widgetOf(node, "caption"), panel.check)
   node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])])
   return panel
 }
@@ -142,9 +152,9 @@ app.registerExtension({
   name: "sliderlora.dataset",
   setup() {
     document.addEventListener("paste", onPaste, { capture: true })
-    onOwn("execution_start", () => {
-      for (const panel of panels.values()) panel.element.classList.remove("in-use")
-    })
+    const all = (act) => [...panels.values()].forEach(act)
+    onOwn("execution_start", () => all((panel) => panel.runs()))
+    api.addEventListener("graphChanged", () => all((panel) => panel.check())) // another caption, other options
   },
   beforeRegisterNodeDef(_nodeType, nodeData) {
     if (nodeData.name === NODE) definition = nodeData
@@ -159,7 +169,7 @@ app.registerExtension({
       return true
     }
     after(node, "onExecuted", (output) => {
-      if (output?.slider_dataset?.[0]) panel.findings(output.slider_dataset[0])
+      if (output?.slider_dataset?.[0]) panel.ran(output.slider_dataset[0])
     })
     after(node, "onAdded", () => {
       panels.set(node, panel)

@@ -271,3 +271,38 @@ def test_what_the_doctor_says_late_of_images_that_have_changed_is_not_shown(
         expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=20_000)
     page.wait_for_timeout(1000)
     expect(panel.locator(".doctor")).to_have_count(0)
+
+
+@pytest.mark.e2e
+def test_the_doctor_says_of_captions_what_a_run_would_say(
+    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
+) -> None:
+    page, kind = canvas
+    name, words = f"captions_{kind}", page.locator(".slider-dataset .words", has_text="caption")
+    for side in ("positive", "negative"):
+        home = server.base / "input" / name / side
+        home.mkdir(parents=True)
+        for file in images(tmp_path, side, COLOURS[:3]):
+            file.rename(home / file.name.replace(f"_{side}", ""))
+    (server.base / "input" / name / "positive" / "1.txt").write_text("a face", encoding="utf-8")
+    graph = looked_at(name)
+    graph["9"] = {"class_type": "SliderDatasetOptions", "inputs": {"caption_from": "textfile"}}
+    graph["2"]["inputs"]["options"] = ["9", 0]
+    harness.lay(page, graph)
+    command(page, "Comfy.RefreshNodeDefinitions")  # that the folder is listed
+    expect(words).to_have_count(1, timeout=30_000)
+    choose(page, "LoadSliderDataset", caption="a face")
+    expect(words).to_have_count(0, timeout=20_000)
+    harness.screenshot(page, f"captions-{kind}")
+    command(page, "Comfy.RefreshNodeDefinitions")
+    page.wait_for_timeout(1500)
+    expect(words).to_have_count(0)
+    assert harness.run_and_wait(page, LIMIT_S).ok
+    command(page, "Comfy.RefreshNodeDefinitions")
+    page.wait_for_timeout(1500)
+    expect(words).to_have_count(0)
+    choose(page, "LoadSliderDataset", caption="")
+    expect(words).to_have_count(1, timeout=20_000)
+    choose(page, "SliderDatasetOptions", caption_from="none")
+    page.evaluate("() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.checkState()")
+    expect(words).to_have_count(0, timeout=20_000)

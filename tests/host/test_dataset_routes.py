@@ -1,5 +1,7 @@
 """What the panel of Load Slider Dataset is answered: listings, moves, findings; only ComfyUI's input folder is ever changed."""
 
+import dataclasses
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +29,32 @@ def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
     bands = [pair["band"] for pair in found["pairs"]]
     assert all(top + height <= after for (top, height), (after, _) in pairwise(bands)), "a row of the picture for each pair"
     assert sum(bands[-1]) <= found["size"][1]
+
+
+def test_the_doctor_reads_as_the_node_says(pack, comfy: Path) -> None:
+    routes, options = pack.part("nodes.dataset_routes"), pack.part("nodes.dataset_options").SliderDatasetOptions
+    home = comfy / "input" / "captioned"
+    copied(pack.root / "demo_pairs" / "smile", home)
+    for side in ("positive", "negative"):
+        for file in (home / side).glob("*.txt"):
+            file.unlink()
+    (home / "positive" / "02.txt").write_text("a face", encoding="utf-8")
+
+    def warned(**widgets: object) -> list[str]:
+        found = routes.findings("captioned", False, json.dumps(widgets))
+        return [pair["positive"] for pair in found["pairs"] if any("caption" in text for text in pair["words"])]
+
+    assert warned() == warned(caption="", folder="x", seed=None) == ["02.png"]
+    assert warned(caption="a face") == warned(caption_from="none") == []
+    assert warned(caption_from="textfile") == ["02.png"]
+    assert not routes.findings("captioned", False, '{"pairing": "random"}')["pairs"]
+    names = {name.id for name in options.define_schema().inputs}
+    assert names <= {field.name for field in dataclasses.fields(pack.core("data.source").DatasetChoices)}, "none is left out"
+    shown = pack.part("nodes.dataset").LoadSliderDataset.execute("captioned", "a face").ui["slider_dataset"][0]
+    assert routes.findings("captioned", False, '{"caption": "a face"}') is shown, "not examined again"
+    for wrong in ('{"flip": "yes"}', '{"caption": 1}', "[]", "{", '{"pairing": "sideways"}'):
+        with pytest.raises(pack.core("config.checks").SliderError):
+            routes.findings("captioned", False, wrong)
 
 
 def test_a_choice_is_as_a_run_read_it_until_a_file_changes(pack, comfy: Path) -> None:

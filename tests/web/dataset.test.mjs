@@ -1,6 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
+import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
 import { exchanged, freeCell, freeFolder, joined, movesOf, newSetWords, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
 
@@ -82,4 +83,19 @@ test("what cannot be taken is refused with its name", async () => {
   assert.equal(await damage(file("a.png"), limits, size(64, 64)), "")
   for (const decode of [size(4, 64), size(2000, 2000), async () => Promise.reject(new Error())])
     assert.match(await damage(file("a.png"), limits, decode), /^a\.png/)
+})
+
+test("how images are read is what the widgets of the node say, and of the options at its input where these are run", () => {
+  const node = (type, values, sources = {}, mode = 0) => ({
+    type, comfyClass: type, mode, widgets: Object.entries(values).map(([name, value]) => ({ name, value })),
+    inputs: Object.entries(sources).map(([name, source]) => ({ name, link: source && 1 })), getInputNode: (slot) => Object.values(sources)[slot],
+  })
+  const options = (mode) => node("SliderDatasetOptions", { flip: true, alpha: "color", "alpha.background": "#000000", button: null }, {}, mode)
+  const load = (sources) => choicesOf(node("LoadSliderDataset", { folder: "f", caption: "a face" }, sources))
+  const read = { flip: true, alpha: "color", "alpha.background": "#000000", caption: "a face" }
+  assert.deepEqual(load({ caption: null, options: options(0) }), read)
+  assert.deepEqual(load({ options: node("Reroute", {}, { "": options(0) }) }), read)
+  for (const other of [null, options(2), options(4), node("Other", { flip: true })]) assert.deepEqual(load({ options: other }), { caption: "a face" })
+  assert.deepEqual(load({ caption: node("PrimitiveString", { value: "linked" }) }), { caption: "linked" })
+  assert.deepEqual(load({ caption: node("Other", { value: "unknown" }) }), {})
 })
