@@ -13,7 +13,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     verdict   a summary of them
     more      steps that "train on" adds to an ended training: 0 where its end is not reached, null where none would help
     strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null; "old": of the run before
-    trouble   why there is no strip, or ""
+    trouble   why there is no strip, and until the training is done what is said of its images, or ""
 """
 
 import math
@@ -109,8 +109,9 @@ class Place:
 class Live:
     """The state of one training. Use `showing`."""
 
-    def __init__(self, run: Run, until: int, strips: Strips, place: Place) -> None:
+    def __init__(self, run: Run, until: int, strips: Strips, place: Place, notice: str = "") -> None:
         self.run = run
+        self.notice = notice
         self.begun = run.step
         self.until = until
         self._foresee()
@@ -162,7 +163,7 @@ class Live:
             "verdict": self.verdict,
             "more": self.more,
             "strip": self.strips.shown,
-            "trouble": self.strips.trouble,
+            "trouble": " ".join(filter(None, ["" if self.phase == "done" else self.notice, self.strips.trouble])),
         }
 
     def after_step(self) -> None:
@@ -217,9 +218,9 @@ class Live:
 
 
 @contextmanager
-def showing(run: Run, until: int, strips: Strips, place: Place) -> Iterator[Live]:
-    """Within the block the node shows how its training goes; afterwards, how it ended."""
-    live = Live(run, until, strips, place)
+def showing(run: Run, until: int, strips: Strips, place: Place, notice: str = "") -> Iterator[Live]:
+    """Within the block the node shows how its training goes, and the notice about its images; afterwards, how it ended."""
+    live = Live(run, until, strips, place, notice)
     try:
         yield live
     except InterruptProcessingException:

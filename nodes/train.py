@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..slider_core.config.checks import clean_text
 from ..slider_core.config.training import Sides, TrainSpec
 from ..slider_core.data.dataset import Dataset, OnImage
+from ..slider_core.data.fitting import enlarged_note
 from ..slider_core.encode.encoder import Sample
 from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
@@ -122,13 +123,15 @@ def ignored(run: Run, spec: TrainSpec) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """One run of the graph: the steps that it began at and was to reach, what was asked for, what the model's family chose."""
+    """One run of the graph: the steps that it began at and was to reach, what was asked for, what the model's family chose; what
+    is said of images that are `small`."""
 
     begun: int
     until: int
     spec: TrainSpec
     choices: TrainChoices
     took: str
+    small: str = ""
     one_by_one: bool = False
 
     def remark(self, run: Run) -> str:
@@ -221,19 +224,21 @@ class SliderTrainStep(io.ComfyNode):
         backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, connected.control, spec.checkpointing)
         backend.few_steps = likes.few_steps
         layers = targets.selection.targets
+        small = enlarged_note(dataset, choices.resolution, backend.image_step)
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         run = begin_in_node(backend, request, restart)
         place = Place(executing_node(), executing_graph())
         spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
         until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
-        status, shown = train_and_show(run, backend, Turn(run.step, until, spec, choices, took), Strips(preview, vae), place)
+        turn = Turn(run.step, until, spec, choices, took, small)
+        status, shown = train_and_show(run, backend, turn, Strips(preview, vae), place)
         return results(run, model, status, shown)
 
 
 def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, place: Place) -> tuple[str, dict[str, Any]]:
     """(how it ended, in sentences; what the node shows). An unfinished training makes the node run again."""
     autosave = Autosave(run, runs_folder(), replace(turn.choices.saves(), slider=False))
-    with showing(run, turn.until, strips, place) as live:
+    with showing(run, turn.until, strips, place, turn.small) as live:
         observer = NodeObserver(turn.until, live)
         with training_here():
             train(run, backend, turn.until, autosave, observer)
@@ -269,6 +274,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     parts = [
         run.found_note().strip(),
         f"{autosave.summary()}{trainer.fallback.summary()}{strips.summary()}",
+        turn.small,
         turn.took,
         backend.notes(),
         f"Peak memory {memory}." if memory else "",

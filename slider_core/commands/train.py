@@ -21,6 +21,7 @@ from ..config.checks import choice, need, values_of
 from ..config.lora import AdapterSpec, FileDtype, FileFormat
 from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset
+from ..data.fitting import enlarged_note
 from ..lora.header_fields import kinds
 from ..lora.safe_files import check_writable
 from ..lora.slider_file import Slider, load_slider, lost_to
@@ -226,7 +227,8 @@ def train_on(host: Host, job: Job) -> dict[str, Any]:
         host.session.drop(choices.name)
     size = request.resolution or 0
     begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
-    lines = [job.dataset.spec.reference_note(request.spec.sides is Sides.PLUS, drawn_with_one=False), host.summary()]
+    small = enlarged_note(job.dataset, size or backend.resolution, backend.image_step)
+    lines = [small, job.dataset.spec.reference_note(request.spec.sides is Sides.PLUS, drawn_with_one=False), host.summary()]
     if not tiny:
         lines += [job.choices.taken(host.likes), *backend.left_out]
     for line in filter(None, lines):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageChops
 
-from ..config.checks import need
+from ..config.checks import counted, need
 from .bitmap import load_image, over
 from .bitmap_clip import load_clip
 from .bucket_sizes import common_ratio, cut_share, nearest_size
@@ -24,6 +24,7 @@ from .dataset import Dataset
 
 CENTER = (0.5, 0.5)
 BLACK = (0, 0, 0)
+ENLARGED = 1.5  # times
 CUT = 0.2  # the share of an image from which on its crop is reported
 
 
@@ -175,3 +176,20 @@ def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
             names.append("...")
         lines.append(f"The crop loses more than {CUT:.0%} of {len(lost)} images: {', '.join(names)}.")
     return lines
+
+
+def enlarged_note(dataset: Dataset, resolution: int, step: int) -> str:
+    """How many images are much smaller than the size they are trained at, in two sentences; empty where none is."""
+    count = Counter[str]()
+    most = 0.0
+    for one in fittings(dataset, resolution, step):
+        times = max(one.width / one.image_sample.width, one.height / one.image_sample.height)
+        if times > ENLARGED and not one.flip:
+            count[f"{one.width} x {one.height}"] += 1
+            most = max(most, times)
+    if not count:
+        return ""
+    small = count.total()
+    which = f"{small} of {counted(len(dataset.image_samples), 'image')} {'is' if small == 1 else 'are'} smaller"
+    size = count.most_common(1)[0][0]
+    return f"{which} than {size} and enlarged up to {most:.1f} times. Use larger files, or set a lower resolution."

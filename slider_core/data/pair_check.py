@@ -55,7 +55,7 @@ class ImageFigures:
     size: tuple[int, int]  # the file's (width, height)
     enlarged: float
     brightness: float  # mean of Y, 0 to 1
-    contrast: float  # standard deviation of Y
+    contrast: float  # standard deviation of the colour that varies most: one brightness is not yet one colour
     sharpness: float  # variance of the Laplacian of Y
     edges: float  # width of the edges in pixels; 0 where there are none
     cells: torch.Tensor
@@ -207,7 +207,7 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
     if bends > 1e-9:
         edges = math.sqrt(float(gradient(grey).square().sum(0).mean()) / (2 * bends))
     enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
-    brightness, contrast = float(grey.mean()), float(grey.std(correction=0))
+    brightness, contrast = float(grey.mean()), float(image.flatten(1).std(1, correction=0).max())
     sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
     return ImageFigures(size, enlarged, brightness, contrast, sharpness, edges, cells)
 

@@ -10,12 +10,12 @@ import torch
 
 from ..config.checks import counted
 from .bitmap_clip import by_number
+from .fitting import ENLARGED
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
 from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
 from .pair_diagnosis import Finding, Kind, PairsReport
 from .pair_direction import Direction, way_round
 
-ENLARGED = 1.5  # times
 BLURRED = 1.2  # width of edges in pixels
 FLAT = 0.01  # contrast
 ASPECT = 1.03  # ratio of the files' shapes

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from slider_core.data.bucket_spec import Alpha, Crop, DatasetSpec, Pairing
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
-from slider_core.data.fitting import decode, fit, fittings, sizes_report, to_pil, to_tensor
+from slider_core.data.fitting import decode, enlarged_note, fit, fittings, sizes_report, to_pil, to_tensor
 
 SIDES = st.integers(8, 300)
 SIDE, STEP = 64, 8
@@ -179,3 +179,11 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
     assert torch.equal(still, clip[0])
     with refused("clip.too_short", "dance", 4, 5):
         read_dataset(bucket_folders(tmp_path), DatasetSpec(frames=5))
+
+
+def test_images_much_smaller_than_the_size_of_a_training_are_counted(tmp_path: Path) -> None:
+    dataset = pairs(tmp_path, [(64, 64), (64, 64), (100, 200)], DatasetSpec(flip=True))
+    assert enlarged_note(dataset, 64, STEP) == enlarged_note(dataset, 96, STEP) == ""
+    four, six = enlarged_note(dataset, 104, STEP), enlarged_note(dataset, 256, STEP)
+    for note, *parts in ((four, "4 of 6", "104 x 104", "1.6 times"), (six, "6 of 6", "256 x 256", "4.0 times")):
+        assert all(part in note for part in parts), note

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from core.faults import refused
 from PIL import Image, ImageFilter
 
-from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures
+from slider_core.data.pair_check import NOTHING, PairImages, check, difference_mask, find_shift, image_figures, luma
 from slider_core.data.pair_diagnosis import Kind, PairsReport
 from slider_core.data.pair_doctor import examine
 from slider_core.data.pair_sheet import RED, TEXT, bare_sheet, contact_sheet
@@ -240,6 +240,18 @@ def test_a_tiny_a_blurred_a_flat_picture_are_named_with_their_side() -> None:
     text = "\n".join(report.lines())
     assert "01: its positive is only 40 x 40, enlarged 1.6 times. " in text
     assert "03: its negative is one flat colour (contrast 0.000). " in text
+
+
+def test_a_picture_of_one_brightness_and_many_colours_is_not_flat() -> None:
+    pairs = smiles(seed=2)
+    side = pairs[2].negative.shape[1]
+    red = torch.linspace(0.45, 0.6, side).expand(side, side)  # a gradient to another colour, of one brightness
+    even = torch.stack([red, (0.5 - 0.299 * red) / 0.587, torch.zeros_like(red)])
+    assert float(luma(even).std()) < 1e-4
+    for picture, flat in ((even, False), (even.mean((1, 2), keepdim=True).expand_as(even), True)):
+        pairs[2] = replace(pairs[2], negative=picture)
+        assert ((Kind.FLAT, "03") in kinds(examine(pairs))) == flat
+    assert image_figures(jpeg(picture, 30), (side, side), "x").contrast < 0.01, "what compression leaves of one colour"
 
 
 def test_captions_that_differ_are_quoted() -> None:

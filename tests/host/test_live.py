@@ -460,3 +460,14 @@ def test_a_prompt_that_cannot_be_encoded_is_named(prompt: dict, run_graph, pack,
     monkeypatch.setattr(node, "encoded", encoded)
     with pytest.raises(run_graph.Error, match='entry "other" cannot be encoded: no such token'):
         run_graph(validated(prompt), slider=("6", 0))
+
+
+def test_images_that_are_enlarged_are_spoken_of_while_it_trains_and_in_the_status(prompt: dict, run_graph, pack, server) -> None:
+    for resolution, times in ((0, ""), (128, "2.0 times")):
+        prompt["6"]["inputs"] |= {"resolution": resolution, "name": f"at_{resolution}", "steps": 1}
+        status = run_graph(prompt, status=("6", 3))["status"]
+        said = [state["trouble"] for event, state in server.sent if event == EVENT and state["name"] == f"at_{resolution}"]
+        assert times in said[0]
+        assert (said[0] == "") == (times == "")
+        assert said[0] in status
+        assert pack.part("nodes.live").states()[-1]["trouble"] == "", "the status says it then"
