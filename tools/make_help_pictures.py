@@ -119,7 +119,7 @@ def draw(wanted: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as base,
         harness.serve(find_comfyui(), Path(base), {harness.PACK: ROOT}, harness.BUILD / "help-pictures-server.log") as server,
-        harness.browse(server, find_chromium(), {}, WINDOW) as page,
+        harness.browse(server, find_chromium(), {"Comfy.Graph.CanvasInfo": False}, WINDOW) as page,
     ):
         for workflow in dict.fromkeys(SHOTS[name].workflow for name in wanted):
             if workflow == DEMO:
