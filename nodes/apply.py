@@ -10,7 +10,8 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.lora.useful_range import beyond_note, useful_range
 from ..slider_core.train.progress_verdict import judged_note
-from .files import file_fingerprint, load_by_name
+from .checked_inputs import NOT_CONNECTED, refusal
+from .files import file_fingerprint, found_path, load_by_name
 from .inputs import strength_input
 from .schedule import SliderUse
 from .sockets import USE_MENU, ScheduleSocket, SliderSocket
@@ -19,13 +20,17 @@ NO_FILE = "none"
 MINUS = "Acts at strengths below 0 in place of slider: -1 is this one at +1. For two one-way sliders, one for each side."
 
 
+def check_one(connected: bool, file: str) -> None:
+    """SliderError unless there is a slider on the socket or a file that is found, and not both."""
+    message = "Slider LoRA Apply needs one slider: connect it, or choose a file, and not both."
+    need(connected != (file != NO_FILE), message, "apply.one_slider")
+    if file != NO_FILE:
+        found_path(file)
+
+
 def chosen(slider: Slider | None, file: str) -> Slider:
     """The slider on the socket, or else the file's. SliderError when both or neither are given."""
-    need(
-        (slider is None) != (file == NO_FILE),
-        "Slider LoRA Apply needs one slider: connect it, or choose a file, and not both.",
-        "apply.one_slider",
-    )
+    check_one(slider is not None, file)
     return slider if slider is not None else load_by_name(file)
 
 
@@ -74,6 +79,10 @@ class SliderLoRAApply(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None = NO_FILE, **_choices: object) -> str | None:
         return file if file in (None, NO_FILE) else file_fingerprint(file)
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = NO_FILE, slider: Any = NOT_CONNECTED) -> bool | str:
+        return refusal(check_one, slider is not NOT_CONNECTED, file)
 
     @classmethod
     def execute(

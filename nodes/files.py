@@ -1,7 +1,7 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..slider_core.lora.thumbnail import thumbnail
 from ..slider_core.train.progress_verdict import refuse_useless
 from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
+from .checked_inputs import refusal
 from .file_options import FileOptions
 from .messages import say
 from .sockets import USE_MENU, FileOptionsSocket, SliderSocket, option
@@ -47,12 +48,17 @@ def lora_path(name: str) -> Path | None:
     return path if all(inside(file, homes) for file in files) else None
 
 
-def load_by_name(name: str, strict: bool = False) -> Slider:
-    """A slider by its name in the LoRA list. SliderError when it is gone or no slider, or not whole where `strict`."""
+def found_path(name: str) -> Path:
+    """The file of that name in the LoRA list. SliderError when it is gone."""
     path = lora_path(name)
     gone = f'LoRA "{shown(name)}" not found in models/loras, or it leads out of there. Press R to refresh the list.'
     need(path is not None, gone, "lora.not_found")
-    return load_slider(path, strict)
+    return path
+
+
+def load_by_name(name: str, strict: bool = False) -> Slider:
+    """A slider by its name in the LoRA list. SliderError when it is gone or no slider, or not whole where `strict`."""
+    return load_slider(found_path(name), strict)
 
 
 def file_fingerprint(name: str) -> str:
@@ -64,29 +70,49 @@ def file_fingerprint(name: str) -> str:
     return str([(str(p), p.stat().st_mtime_ns) for p in files])
 
 
-def next_free(prefix: str, root: str, called: str, example: str, what: str = "filename_prefix") -> tuple[str, str, int, str]:
-    """Folder, name, next free number and folder below `root`, as ComfyUI numbers its files. SliderError for a place elsewhere.
-    `what`: the input that `prefix` came from."""
-    where = f'{what} "{shown(prefix)}"'
+@dataclass(frozen=True)
+class Root:
+    """A folder that files are saved below: what a message calls it, an example of a place in it, the input that names one."""
+
+    folder: str
+    called: str
+    example: str
+    what: str = "filename_prefix"
+
+
+def loras() -> Root:
+    """Where sliders are saved."""
+    return Root(folder_paths.get_folder_paths("loras")[0], "models/loras", "sliders/my_slider", "name")
+
+
+def check_place(prefix: str, root: Root) -> str:
+    """What a message calls the place. SliderError when no file can have that name, or it leads out of the root."""
+    where = f'{root.what} "{shown(prefix)}"'
     wanted = Path(os.path.normpath(prefix))
-    need(bool(wanted.name.strip(". ")), f"{where} has no name at its end: write {example}.", "file.no_name")
+    need(bool(wanted.name.strip(". ")), f"{where} has no name at its end: write {root.example}.", "file.no_name")
     for part in wanted.parts:
         if part not in ("..", wanted.anchor):
-            check_file_name(part, what)
-    outside = f"{where} leads out of {called}, perhaps by a link: choose another folder."
-    real = Path(os.path.realpath(Path(root, wanted.parent)))  # before ComfyUI makes folders there
-    need(real.is_relative_to(os.path.realpath(root)), outside, "file.outside")
+            check_file_name(part, root.what)
+    outside = f"{where} leads out of {root.called}, perhaps by a link: choose another folder."
+    real = Path(os.path.realpath(Path(root.folder, wanted.parent)))  # before ComfyUI makes folders there
+    need(real.is_relative_to(os.path.realpath(root.folder)), outside, "file.outside")
+    return where
+
+
+def next_free(prefix: str, root: Root) -> tuple[str, str, int, str]:
+    """Folder, name, next free number and folder below the root, as ComfyUI numbers its files. SliderError for another place."""
+    where = check_place(prefix, root)
     try:
-        folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, root)
+        folder, name, counter, inner, _ = folder_paths.get_save_image_path(prefix, root.folder)
     except Exception as fault:  # core's own, of no class, when the place lies elsewhere
-        raise SliderError(f"{where} must stay under {called} ({reason(fault)}).", "file.outside") from None
+        raise SliderError(f"{where} must stay under {root.called} ({reason(fault)}).", "file.outside") from None
     return folder, name, counter, inner
 
 
 def place(name: str, form: FileFormat, dtype: FileDtype, info: SliderInfo, overwrite: bool) -> tuple[Path, Holds | None]:
     """Where a slider of that name goes, and what the file that lies there is to it: the file of that name, unless another slider
     has it; then the first number that is free or is this slider's own."""
-    folder, stem, *_ = next_free(name, folder_paths.get_folder_paths("loras")[0], "models/loras", "sliders/my_slider", "name")
+    folder, stem, *_ = next_free(name, loras())
     ending = "" if form is FileFormat.PEFT else ".safetensors"
     for number in count(1):
         path = Path(folder) / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
@@ -151,6 +177,10 @@ class SaveSliderLoRA(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="What was saved, and how the file does in ComfyUI's own loader."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return refusal(check_place, (name or "").strip() or None, loras())
 
     @classmethod
     def execute(

@@ -6,13 +6,14 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..slider_core.config.checks import SliderError
+from ..slider_core.config.checks import need
 from ..slider_core.lora.safe_files import atomic_write
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.lora.useful_range import ranged_by_hand
 from ..slider_core.use.sweep_export import ShownSweep, animation, page, png
-from .files import next_free
-from .inputs import strength_input
+from .checked_inputs import refusal
+from .files import Root, check_place, next_free
+from .inputs import MOST_STRENGTH, strength_input
 from .sockets import USE_MENU, SliderSocket, SweepSocket
 
 LOW = "What the low end shows: sad, day. Empty: as it was."
@@ -21,6 +22,19 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 WEBP = "From the lowest strength to the highest and back, without end; clips play beside each other, with a still beside it."
 MS = "Of the WebP, milliseconds; clips have their own."
 MODULES = ("scrubber.mjs", "scrubber_view.mjs")  # each after those that it imports
+
+
+def check_order(lowest: float, highest: float) -> None:
+    """SliderError unless these are two ends of a range of strengths."""
+    ends = max(abs(lowest), abs(highest))
+    need(ends <= MOST_STRENGTH, f"Slider Finding: lowest and highest are at most {MOST_STRENGTH:g} from 0.", "range.order")
+    message = f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g})."
+    need(lowest < highest, message, "range.order")
+
+
+def check_kinds(webp: bool, page: bool) -> None:
+    """SliderError when nothing is to be saved."""
+    need(webp or page, "Save Slider Sweep: switch webp or page on.", "sweep.nothing_to_save")
 
 
 class SliderFinding(io.ComfyNode):
@@ -47,17 +61,30 @@ class SliderFinding(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, lowest: float | None = None, highest: float | None = None) -> bool | str:
+        return refusal(check_order, lowest, highest)
+
+    @classmethod
     def execute(cls, slider: Slider, lowest: float, highest: float, minus: str, plus: str) -> io.NodeOutput:
-        if not lowest < highest:
-            raise SliderError(f"Slider Finding: lowest ({lowest:g}) must be below highest ({highest:g}).", "range.order")
+        check_order(lowest, highest)
         info = ranged_by_hand(slider.info.labelled(minus, plus), lowest, highest)
         slider = replace(slider, info=info)
         return io.NodeOutput(slider, slider.summary())
 
 
+def output() -> Root:
+    """Where sweeps and their figures are saved."""
+    return Root(folder_paths.get_output_directory(), "output", "sliders/sweep")
+
+
+def check_prefix(prefix: str) -> None:
+    """SliderError unless files of that prefix can lie in the output folder."""
+    check_place(prefix, output())
+
+
 def free_place(prefix: str) -> tuple[Path, str]:
     """Where files of that prefix go under the output folder, with the next free number, and the folder as a browser names it."""
-    folder, name, counter, inner = next_free(prefix, folder_paths.get_output_directory(), "output", "sliders/sweep")
+    folder, name, counter, inner = next_free(prefix, output())
     return Path(folder) / f"{name}_{counter:05}_", inner
 
 
@@ -104,11 +131,17 @@ class SaveSliderSweep(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, filename_prefix: str | None = None, webp: bool | None = None, page: bool | None = None
+    ) -> bool | str:
+        kinds = refusal(check_kinds, webp, page)
+        return kinds if kinds is not True else refusal(check_prefix, filename_prefix)
+
+    @classmethod
     def execute(
         cls, sweep: ShownSweep, filename_prefix: str, webp: bool, page: bool, frame_ms: int, quality: int
     ) -> io.NodeOutput:
-        if not (webp or page):
-            raise SliderError("Save Slider Sweep: switch webp or page on.", "sweep.nothing_to_save")
+        check_kinds(webp, page)
         place, inner = free_place(filename_prefix)
         files = {place.with_name(f"{place.name}.webp"): animation(sweep, frame_ms, quality)} if webp else {}
         strip = sweep.strip()

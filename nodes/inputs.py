@@ -7,6 +7,7 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.use.sampling import AUTO
 from .sockets import chooser, option
 
+MOST_STRENGTH = 100.0
 SEEDS = 0xFFFFFFFFFFFFFFFF
 SAMPLER_STEPS = "Sampler steps. 0: as the model's family is drawn."
 GUIDANCE = "Guidance scale. 0: as the model's family is drawn."
@@ -21,7 +22,8 @@ UNITS = (
 
 def strength_input(name: str, default: float, tooltip: str) -> io.Float.Input:
     """A strength, on both sides of 0."""
-    return io.Float.Input(name, default=default, min=-100.0, max=100.0, step=0.05, round=0.001, tooltip=tooltip)
+    limits = {"min": -MOST_STRENGTH, "max": MOST_STRENGTH, "step": 0.05, "round": 0.001}
+    return io.Float.Input(name, default=default, tooltip=tooltip, **limits)
 
 
 def seed_input(name: str, tooltip: str, counts: bool = True) -> io.Int.Input:

@@ -15,6 +15,7 @@ from ..slider_core.data.pair_prompts import PairPrompts, read_concept, shipped_c
 from ..slider_core.use.pair_folder import write_pairs
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.two_prompts import DrawnPairs, PairDrawer, draw_pairs, given_pairs
+from .checked_inputs import refusal
 from .dataset import shown_whole
 from .dataset_places import roots
 from .graph_files import model_files
@@ -25,6 +26,7 @@ OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's 
 NAME = "Name of the folder; empty: the concept's."
 CONCEPT = "A shipped concept, or a file of your own in user/slider_pair_prompts."
 PROMPTS = "A concept in your own words, from Slider Pair Prompts, in place of the one that is chosen."
+FOLDER = "The folder's name"
 MISSING = "Slider Pair Maker draws with model, clip and vae: connect all three. Or connect positive_images and negative_images."
 
 
@@ -74,6 +76,10 @@ class SliderPairMaker(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return refusal(check_file_name, (name or "").strip() or None, FOLDER)
+
+    @classmethod
     def execute(
         cls,
         concept: str,
@@ -90,7 +96,7 @@ class SliderPairMaker(io.ComfyNode):
     ) -> io.NodeOutput:
         chosen = prompts or _concept(concept)
         folder = name.strip() or chosen.name
-        check_file_name(folder, "The folder's name")
+        check_file_name(folder, FOLDER)
         if positive_images is not None or negative_images is not None:
             need(positive_images is not None and negative_images is not None, MISSING, "pairs.one_side")
             made = given_pairs(positive_images, negative_images, chosen)

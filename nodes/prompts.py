@@ -1,6 +1,6 @@
 """SliderPromptLibrary: named prompts, each at a strength of its own, read and drawn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..slider_core.use.plot_video import Strip, length_of, over_time
 from ..slider_core.use.prompt_library import EXAMPLE, PromptLibrary, parse_prompts, read_prompts
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, sample_library
+from .checked_inputs import NOT_CONNECTED, refusal
 from .dataset_places import json_files, walked
 from .frames import as_image, frames_of, moving_preview
 from .graph_files import model_files
@@ -35,7 +36,12 @@ DRAWN_WITH = ("model", "vae", "slider", "sampling")
 
 def is_drawn(inputs: dict[str, Any]) -> bool:
     """Whether the library is to be drawn. SliderError when something is missing for that."""
-    missing = [name for name in DRAWN_WITH if inputs.get(name) is None]
+    return check_drawn([name for name in DRAWN_WITH if inputs.get(name) is not None])
+
+
+def check_drawn(connected: Collection[str]) -> bool:
+    """Whether a library with these inputs is to be drawn. SliderError when something is missing for that."""
+    missing = [name for name in DRAWN_WITH if name not in connected]
     if missing and len(missing) < len(DRAWN_WITH):
         message = f"Slider Prompt Library: to draw it needs {', '.join(missing)} too; or connect none of them."
         raise SliderError(message, "prompts.incomplete")
@@ -101,6 +107,20 @@ class SliderPromptLibrary(io.ComfyNode):
         """Changes when the file changes."""
         path = None if file in (None, NO_FILE) else library_path(str(file))
         return str(file) if path is None else str(path.stat().st_mtime_ns)
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        library: str | None = None,
+        file: str | None = NO_FILE,
+        model: Any = NOT_CONNECTED,
+        vae: Any = NOT_CONNECTED,
+        slider: Any = NOT_CONNECTED,
+        sampling: Any = NOT_CONNECTED,
+    ) -> bool | str:
+        sockets = {"model": model, "vae": vae, "slider": slider, "sampling": sampling}
+        complete = refusal(check_drawn, [name for name, value in sockets.items() if value is not NOT_CONNECTED])
+        return refusal(chosen, library, file) if complete is True else complete
 
     @classmethod
     def execute(

@@ -14,7 +14,8 @@ from ..slider_core.use.sweep_report import Clip, report_card
 from ..slider_core.use.sweep_report_shown import draw_card, table, to_json
 from ..slider_core.use.sweep_steps import measured_steps, steps_line
 from ..slider_core.with_comfy.clip_space import embed_images, embed_prompt
-from .finding import free_place
+from .checked_inputs import refusal
+from .finding import check_prefix, free_place
 from .frames import as_image
 from .sockets import USE_MENU, SliderSocket, SweepSocket, option
 
@@ -53,6 +54,10 @@ class SliderReportCard(io.ComfyNode):
                 SliderSocket.Output(display_name="slider", tooltip=EVEN),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return refusal(check_prefix, (filename_prefix or "").strip() or None)
 
     @classmethod
     def execute(

@@ -9,6 +9,7 @@ from ..slider_core.lora.calibration import Units
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.schedule import Mode, Window, parse_points
 from ..slider_core.with_comfy.slider_apply import apply, found_on
+from .checked_inputs import refusal
 from .inputs import units_input
 from .messages import say
 from .sockets import USE_MENU, ScheduleSocket, option
@@ -64,6 +65,10 @@ class SliderSchedule(io.ComfyNode):
             ],
             outputs=[ScheduleSocket.Output(display_name="schedule", tooltip="For Slider LoRA Apply and Slider Stack.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, curve: str | None = None) -> bool | str:
+        return refusal(parse_points, curve)
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:

@@ -13,6 +13,7 @@ from ..slider_core.lora.slider_file import Slider
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.solved_strengths import solved_strengths
 from .apply import beyond
+from .checked_inputs import refusal
 from .messages import say
 from .schedule import SliderUse
 from .sockets import USE_MENU, SamplingSocket, ScheduleSocket, SliderSocket
@@ -71,6 +72,10 @@ class SliderStack(io.ComfyNode):
             ],
             outputs=[io.Model.Output()],
         )
+
+    @classmethod
+    def validate_inputs(cls, strengths: str | None = None, sliders: dict[str, Any] | None = None) -> bool | str:
+        return refusal(strength_of_each, strengths, None if sliders is None else len(sliders))
 
     @classmethod
     def execute(

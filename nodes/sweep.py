@@ -16,6 +16,7 @@ from ..slider_core.use.sweep import effect_curve, figures, rows_of, table
 from ..slider_core.use.sweep_export import ShownSweep
 from ..slider_core.with_comfy.sampling_request import sampling_on_model
 from ..slider_core.with_comfy.sweep import SliderSampler, along, sweep_model
+from .checked_inputs import refusal
 from .frames import as_image, as_images, frames_of, moving_preview, scrubber_frames
 from .graph_files import model_files
 from .inputs import SEEDS
@@ -69,6 +70,10 @@ class SliderStrengthSweep(io.ComfyNode):
                 io.Video.Output(display_name="video", tooltip=VIDEO),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, strengths: str | None = None) -> bool | str:
+        return refusal(parse_strengths, strengths)
 
     @classmethod
     def execute(

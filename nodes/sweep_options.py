@@ -5,7 +5,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..slider_core.config.sweep import parse_strengths
 from ..slider_core.lora.calibration import Units
+from .checked_inputs import refusal
 from .inputs import units_input
 from .sockets import USE_MENU, SweepOptionsSocket, option
 
@@ -37,6 +39,10 @@ class SliderSweepOptions(io.ComfyNode):
             ],
             outputs=[SweepOptionsSocket.Output(display_name="options", tooltip="For the sweep and the prompt library.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, strengths_b: str | None = None) -> bool | str:
+        return refusal(parse_strengths, strengths_b)
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:

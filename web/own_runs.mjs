@@ -8,6 +8,7 @@ import { isSame, makeRuns } from "./runs.mjs"
 
 const KEY = "slider_lora.runs"
 const MOST = 64
+export const REFUSED = "slider_lora.refused" // the event that brings what was refused
 const runs = makeRuns(keptMap(window.sessionStorage, KEY, MOST)) // ComfyUI sends a run's events to the tab that has queued it, by a name that is kept there
 const queue = api.queuePrompt
 let running = "" // the prompt that runs
@@ -16,10 +17,22 @@ let shown = "" // the prompt whose output was shown last
 const graphNow = () => (app.rootGraph ?? app.graph)?.id
 
 api.queuePrompt = async function (number, prompt, ...more) {
-  const answer = await queue.call(this, number, prompt, ...more)
-  runs.add(answer?.prompt_id, prompt?.workflow?.id)
-  return answer
+  try {
+    const answer = await queue.call(this, number, prompt, ...more)
+    runs.add(answer?.prompt_id, prompt?.workflow?.id)
+    tellRefused(answer?.node_errors)
+    return answer
+  } catch (fault) {
+    tellRefused(fault?.response?.node_errors)
+    throw fault
+  }
 }
+
+/** What ComfyUI refuses of a prompt before it runs, by the ids of nodes: of the whole, or of a part while the rest runs. */
+function tellRefused(errors) {
+  if (errors && Object.keys(errors).length) api.dispatchCustomEvent(REFUSED, errors)
+}
+
 api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id))
 api.addEventListener("executed", ({ detail }) => (shown = detail.prompt_id)) // before ComfyUI gives it to a node
 

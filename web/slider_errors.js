@@ -9,13 +9,15 @@ import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
 import { onceWith } from "./once.mjs"
-import { isOwn, onOwn } from "./own_runs.mjs"
+import { REFUSED, isOwn, onOwn } from "./own_runs.mjs"
+import { refusedOf } from "./refused.mjs"
 import { setWidget } from "./set_widget.mjs"
 
 const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
 const FORCE = "force" // and this one where a slider was not saved
 const closed = keptMap(window.localStorage, "slider_lora.closed", 200) // prompts whose error a person has closed or mended, and warnings likewise
+const kinds = new Set() // of the pack's nodes
 const rootOf = () => app.rootGraph ?? app.graph
 
 function setNamed(node, name, value) {
@@ -56,10 +58,26 @@ function showError(detail, values) {
   const sentence = detail.exception_message.trim()
   const named = namedValues(node, sentence, values)
   if (isRestoring() && (closed.has(detail.prompt_id) || isStale(named) || node.sliderIsChanged?.())) return
+  putError(node, sentence, named, () => closed.set(detail.prompt_id, ""))
+}
+
+/** A sentence that goes when one of the `named` widgets has another value. */
+function putError(node, sentence, named, whenClosed = null) {
   const again = isRestoring()
   const unseen = () => again || app.extensionManager.toast.add({ severity: "error", summary: node.title, detail: sentence, life: 20000 })
-  const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: () => closed.set(detail.prompt_id, ""), unseen })
+  const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: whenClosed, unseen })
   node.sliderError = { remove, named }
+}
+
+/** What a node of the pack has refused of its values before the graph ran, said as it says it when it runs. */
+function showRefused(errors) {
+  for (const [id, { class_type: kind, errors: faults }] of Object.entries(errors)) {
+    const node = kinds.has(kind) ? nodeAt(rootOf(), id) : null
+    const refused = refusedOf(faults)
+    if (!refused || node?.comfyClass !== kind) continue
+    const inputs = (node.widgets ?? []).filter((widget) => refused.inputs.includes(widget.name))
+    putError(node, refused.sentence, inputs.map((widget) => [widget, widget.value]))
+  }
 }
 
 /** The error on a node goes away, if it stands there still. */
@@ -74,12 +92,16 @@ function forgetStale() {
 
 app.registerExtension({
   name: "sliderlora.errors",
+  beforeRegisterNodeDef(_nodeType, { name, category }) {
+    if (category?.startsWith("Slider/")) kinds.add(name)
+  },
   setup() {
     api.addEventListener("graphChanged", forgetStale)
     onOwn("execution_start", forgetStale)
     api.addEventListener("executing", ({ detail }) => detail && isOwn() && forget(nodeAt(rootOf(), detail)))
     onOwn("execution_cached", ({ detail }) => detail.nodes?.forEach((id) => forget(nodeAt(rootOf(), id))))
     onOwn("execution_error", ({ detail }) => showError(detail))
+    api.addEventListener(REFUSED, ({ detail }) => showRefused(detail))
     api.addEventListener(FAILED, ({ detail }) => showError(detail, detail.values))
   },
   nodeCreated(node) {

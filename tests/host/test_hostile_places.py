@@ -33,15 +33,15 @@ def test_every_door_of_the_nodes_answers_in_words(pack, comfy: Path, name: str, 
     places, files, routes = (pack.part(f"nodes.{part}") for part in ("dataset_places", "files", "dataset_routes"))
     target, apply = pack.core("train.target_choices"), pack.part("nodes.apply")
     prompts = pack.part("nodes.prompts")
-    output = str(comfy / "output")
+    output = pack.part("nodes.finding").output()
     for door in (
         lambda: places.locate(name),
         lambda: places.folder_bucket(name, 1.0, []),
         lambda: apply.chosen(None, name),
         lambda: prompts.chosen("", name),
         lambda: prompts.SliderPromptLibrary.fingerprint_inputs(name),
-        lambda: files.next_free(name, output, "output", "sliders/x"),
-        lambda: files.next_free(f"a/{name}", output, "output", "sliders/x"),
+        lambda: files.next_free(name, output),
+        lambda: files.next_free(f"a/{name}", output),
         lambda: routes.listing(name),
         lambda: routes.findings(name, True),
         lambda: routes.moved(request_),

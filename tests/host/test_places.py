@@ -67,7 +67,7 @@ def test_a_prefix_that_leads_out_is_refused_before_a_folder_is_made(
     link.symlink_to(tmp_path)
     before = sorted(comfy.rglob("*"))
     with pytest.raises(error) as fault:
-        pack.part("nodes.files").next_free(prefix, str(comfy / "output"), "output", "sliders/x")
+        pack.part("nodes.files").next_free(prefix, pack.part("nodes.finding").output())
     assert fault.value.code == code
     assert not list(tmp_path.iterdir())
     assert sorted(comfy.rglob("*")) == before
