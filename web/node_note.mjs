@@ -12,8 +12,10 @@ const LEAST = 46 // pixels: two lines
 const ROW = 30 // of buttons
 const MOST = 190
 const MARGIN = 5 // around it in its node
+const VUE_ROW = 20 // that Vue nodes add to it at most
 const TITLE = 40 // of the node below, and a gap
 const WITH_BUTTONS = ["old_name", "name", "force"] // what a note's buttons change
+const LAID_MS = 100 // until the page has laid it out
 const SEEN_MS = 300 // until the canvas has laid it out
 const STYLE = `
 .slider-note { position: relative; width: 100%; height: 100%; min-height: 0; box-sizing: border-box; display: flex; flex-direction: column; overflow: hidden;
@@ -97,21 +99,30 @@ function roomBelow(node) {
 function addWidget(document, node, element, least) {
   const before = node.size[1]
   const slack = before - node.computeSize()[1]
-  const room = Math.max(least, slack + Math.max(0, roomBelow(node)))
-  const height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), MOST, room)
-  element.style.minHeight = `${height}px`
-  element.style.maxHeight = `${height}px`
+  const below = Math.max(0, roomBelow(node))
+  let height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), MOST, Math.max(least, slack + below))
   const widget = node.addDOMWidget("note", freshType("slider_note"), element, { serialize: false, hideOnZoom: false, margin: MARGIN })
   widget.serialize = false
   widget.computeLayoutSize = undefined // it takes no more than its height of a node with room
   widget.computeSize = () => [0, height + 2 * MARGIN - 4]
-  const needed = node.computeSize()[1]
-  if (needed > before) node.setSize([node.size[0], needed])
-  const grown = needed - before
+  const lay = () => {
+    element.style.minHeight = element.style.maxHeight = `${height}px`
+    node.setSize([node.size[0], Math.max(before, node.computeSize()[1])])
+  }
+  lay()
+  const grown = node.size[1] - before
+  setTimeout(() => {
+    const over = Math.min(node.size[1] - before - below, height - least) // Vue nodes are higher than they compute
+    if (over <= 0 || widget.hidden) return
+    height -= over
+    lay()
+  }, LAID_MS)
   return () => {
     widget.hidden = true
     if (node.widgets?.includes(widget)) node.removeWidget(widget)
-    if (grown > 0) node.setSize([node.size[0], Math.max(node.size[1] - grown, node.computeSize()[1])])
+    const more = node.size[1] - before
+    const after = more <= height + VUE_ROW ? Math.min(before, node.size[1]) : node.size[1] - grown // somebody has made it higher
+    node.setSize([node.size[0], Math.max(after, node.computeSize()[1])])
   }
 }
 
