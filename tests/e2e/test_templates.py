@@ -40,6 +40,19 @@ OVERLAPPING = """() => {
     const over = ([, a], [, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => `${a[0]} and ${b[0]}`));
 }"""
+# a long error on each node of the pack, with a button where errors have one; then the nodes that lie over the one below, or over
+# its title of 30 pixels
+NOTED = """async pack => {
+    const {noteOn} = await import(`/extensions/${pack}/node_note.mjs`);
+    const {nodes} = window.app.graph, text = 'What went wrong, and what to do about it. '.repeat(12);
+    for (const node of nodes)
+        if (node.constructor.category?.startsWith('Slider/'))
+            noteOn(document, node, text, {actions: node.type === 'SliderTrainStep' ? [['restart', () => {}]] : []});
+    await new Promise(done => setTimeout(done, 300));
+    const aside = (a, b) => a.pos[0] >= b.pos[0] + b.size[0] || b.pos[0] >= a.pos[0] + a.size[0];
+    const over = (a, b) => a.pos[1] < b.pos[1] && !aside(a, b) && a.pos[1] + a.size[1] > b.pos[1] - 30;
+    return nodes.flatMap(a => nodes.filter(b => over(a, b)).map(b => `${a.id} ${a.type} over ${b.id} ${b.type}`));
+}"""
 SWITCH_ON = """() => { for (const node of window.app.graph._nodes) node.mode = 0; }"""
 
 
@@ -77,6 +90,7 @@ def look(page: Page, name: str, kind: str) -> None:
     if kind == "vue":
         assert page.locator(".lg-node").count() == page.evaluate("() => window.app.graph._nodes.length"), name
         assert page.evaluate(OVERLAPPING) == [], name
+    assert page.evaluate(NOTED, harness.PACK) == [], name
 
 
 @pytest.mark.e2e
