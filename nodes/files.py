@@ -1,6 +1,7 @@
 """SaveSliderLoRA and LoadSliderLoRA: sliders in models/loras, where every LoRA loader finds them."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -33,6 +34,7 @@ FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris
 STRICT = "On: a file with any part that cannot be applied is an error. Off: what fits is loaded, and the rest is counted."
 NAME = "Place and name under models/loras; folders are made. Empty: sliders/ and the training's name."
 OVERWRITE = "On: the file of that name is replaced, whatever it holds. Off: only an earlier state of the same slider."
+SAFETENSORS = ".safetensors"
 LOADED = "For Slider LoRA Apply, Slider Strength Sweep, or start_from of Slider Train Step."
 MODEL = "The model the slider is for, when it was not trained in this session: to try the file, and to find its layers."
 
@@ -109,19 +111,53 @@ def next_free(prefix: str, root: Root) -> tuple[str, str, int, str]:
     return folder, name, counter, inner
 
 
-def place(name: str, form: FileFormat, dtype: FileDtype, info: SliderInfo, overwrite: bool) -> tuple[Path, Holds | None]:
-    """Where a slider of that name goes, and what the file that lies there is to it: the file of that name, unless another slider
-    has it; then the first number that is free or is this slider's own."""
+@dataclass(frozen=True)
+class SavePlace:
+    """Where a slider goes, and what the file that lies there is to it. `taken`: the file of the wanted name, which another slider
+    has. `kept`: where the file of the training that it was begun in place of is moved to."""
+
+    path: Path
+    there: Holds | None = None
+    taken: Path | None = None
+    kept: Path | None = None
+
+    def lines(self) -> list[str]:
+        """Why it is not the file of that name, and where that of the training before went."""
+        said = []
+        if self.taken is not None:
+            said.append(f"{listed_as(self.taken)} holds another slider and stays as it is; overwrite would replace it.")
+        if self.kept is not None:
+            said.append(f"The file of the training before the restart is kept as models/loras/{listed_as(self.kept)}")
+        return said
+
+
+def listed_as(path: Path) -> str:
+    """A file's name in the LoRA list."""
+    return path.relative_to(loras().folder).as_posix()
+
+
+def place(name: str, form: FileFormat, dtype: FileDtype, info: SliderInfo, overwrite: bool) -> SavePlace:
+    """The file of that name, unless another slider has it; then the first number that is free or is this slider's own."""
     folder, stem, *_ = next_free(name, loras())
-    ending = "" if form is FileFormat.PEFT else ".safetensors"
-    for number in count(1):
-        path = Path(folder) / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
-        if not path.exists():
-            return path, None
-        found = holds(path, info, form, dtype)
+    ending = "" if form is FileFormat.PEFT else SAFETENSORS
+    wanted = Path(folder) / f"{stem}{ending}"
+    for path in numbered(wanted):
+        found = holds(path, info, form, dtype) if path.exists() else None
         if overwrite or found is not Holds.ANOTHER:
-            return path, found
+            kept = None
+            if found is Holds.REPLACED and not overwrite:
+                before = path.with_name(f"{path.name.removesuffix(ending)}_before_restart{ending}")
+                kept = next(free for free in numbered(before) if not os.path.lexists(free))
+            return SavePlace(path, found, None if path == wanted else wanted, kept)
     raise AssertionError
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """A file's place, and further ones with a number after its name: _2, _3 ..."""
+    yield path
+    ending = path.suffix if path.suffix == SAFETENSORS else ""
+    for number in count(2):
+        yield path.with_name(f"{path.name.removesuffix(ending)}_{number}{ending}")
 
 
 def own_place(slider: Slider) -> str:
@@ -202,16 +238,22 @@ class SaveSliderLoRA(io.ComfyNode):
         options = options or FileOptions()
         dtype = FileDtype(options.dtype)
         slider = described(slider, minus, plus, preview, options.trigger)
-        path, there = place(name.strip() or own_place(slider), form, dtype, slider.info, overwrite)
+        where = place(name.strip() or own_place(slider), form, dtype, slider.info, overwrite)
+        path, there = where.path, where.there
         file = path / PEFT_WEIGHTS if form is FileFormat.PEFT else path
-        listed = file.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
+        listed = listed_as(file)
         replacing = there is not None
         if there is Holds.THE_SAME and not overwrite:
             lines = [f"models/loras/{listed} holds this slider already: it was not written again."]
         else:
             earlier = " (in place of its earlier state)" if there is Holds.EARLIER else ""
-            notes = save_proven(path, slider, form, dtype, replacing, model)
-            lines = [f"Saved models/loras/{listed}{earlier}", "Every LoRA loader lists it; in another open page press R.", *notes]
+            notes = save_proven(path, slider, form, dtype, replacing, model, where.kept)
+            lines = [
+                f"Saved models/loras/{listed}{earlier}",
+                *where.lines(),
+                "Every LoRA loader lists it; in another open page press R.",
+                *notes,
+            ]
         if options.manager_files:
             lines.append(write_manager_files(file, slider, replacing, model))
         report = "\n".join(lines)

@@ -17,6 +17,7 @@ from ..slider_core.families.distilled import Distilled
 from ..slider_core.lora.formats.native import to_native
 from ..slider_core.lora.slider_file import Slider
 from ..slider_core.train.training_choices import TrainChoices, end_of_run
+from ..slider_core.train.training_file import lineage_of
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
 from ..slider_core.train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
@@ -92,10 +93,16 @@ def encoder(backend: ComfyBackend, request: TrainingRequest) -> Callable[[], Seq
 
 def begin_in_node(backend: ComfyBackend, request: TrainingRequest, reset: bool = False) -> Run:
     """The slider of that name: continued when it is under training with the same choices, here or on disk, else begun."""
-    if reset:
-        SESSION.drop(request.name)
-    saved = None if reset else run_file(runs_folder(), request.name)
-    return begin_on_model(SESSION, backend, request, saved, encoder(backend, request))
+    saved = run_file(runs_folder(), request.name)
+    if not reset:
+        return begin_on_model(SESSION, backend, request, saved, encoder(backend, request))
+    before = SESSION.get(request.name)
+    lineage = lineage_of(saved) if before is None else before.lineage
+    SESSION.drop(request.name)
+    run = begin_on_model(SESSION, backend, request, None, encoder(backend, request))
+    if lineage is not None:
+        run.lineage = lineage.restarted()
+    return run
 
 
 def with_steps(run: Run, spec: TrainSpec, steps: int) -> TrainSpec:

@@ -67,7 +67,7 @@ def _slices(text: str) -> Slices:
 # fields of SliderInfo that are text in the header, each under slider_<its name>
 TEXTS = (
     *("name", "minus", "plus", "model", "architecture", "training", "adapter", "algorithm", "verdict", "judged"),
-    *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start", "sides"),
+    *("dataset", "prompts", "encoders", "resolution", "assistant", "control", "start", "sides", "training_id", "replaces"),
 )
 # and those that are read out of it
 READERS: dict[str, Callable[[str], Any]] = {
@@ -113,6 +113,8 @@ class SliderInfo:
     assistant: str = ""  # the LoRAs that were on the model meanwhile
     control: str = ""  # the ControlNet that acted meanwhile
     sides: str = ""  # "plus" for a slider of one side
+    training_id: str = ""  # of this training alone: another from the same choices has another
+    replaces: str = ""  # ids of the trainings that a restart has discarded for it
     start: str = ""  # hash of the slider that the training went on from
     # and how it went
     step: int | None = None

@@ -26,6 +26,7 @@ LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
 DAY_S = 24 * 3600
 LOCK_S = 10.0  # a save takes less than one
 MOST_FILE = 1 << 40  # bytes: what is moved is our own
+BESIDE = (".metadata.json", ".preview.jpg")  # endings of the files of a manager, see manager_files.py
 Check = Callable[[Path], object]  # reads a file that was written; SliderError where it is not what was meant
 
 
@@ -84,6 +85,18 @@ def move_in(trial: Path, path: Path, overwrite: bool = False) -> None:
         write_folder(path, files, overwrite)
     else:
         atomic_write(path, read_bytes(trial, MOST_FILE, what, code), overwrite)
+
+
+def set_aside(path: Path, kept: Path) -> None:
+    """Rename a file or folder to `kept`, where nothing may lie, and with it what a LoRA manager reads beside it."""
+    refuse_existing(kept, False)
+    try:
+        for beside in (path, *(path.with_name(f"{path.stem}{ending}") for ending in BESIDE)):
+            if beside.exists():
+                beside.rename(kept.with_name(kept.stem + beside.name.removeprefix(path.stem)))
+        sync_folder(path.parent)
+    except OSError as fault:
+        raise _failed(kept, fault) from None
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

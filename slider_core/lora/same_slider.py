@@ -27,9 +27,9 @@ BEGUN_WITH = (
     "sides",
     "place",
 )
-OF_A_MODEL = ("architecture",)  # known to some savings only
+APART = ("architecture", "training_id", "replaces")  # known to some savings only; said of the training, not of its state
 STATE = (
-    *(name for name in TEXTS if name not in OF_A_MODEL),
+    *(name for name in TEXTS if name not in APART),
     *("range", "calibration", "even_steps", "step", "explained", "images", "trained_strengths", "trigger"),
 )
 
@@ -39,6 +39,7 @@ class Holds(str, Enum):
 
     ANOTHER = "another"
     EARLIER = "earlier"
+    REPLACED = "replaced"  # another training of that name, in place of which this one was begun
     THE_SAME = "the same"
 
 
@@ -49,12 +50,16 @@ def holds(path: Path, slider: SliderInfo, form: FileFormat, dtype: FileDtype) ->
     except (OSError, SliderError):
         return Holds.ANOTHER
     there = SliderInfo.from_header(header)
+    if there.training_id and there.training_id in slider.replaces.split():
+        return Holds.REPLACED
     origin = slider.dataset or slider.prompts
     if not origin or any(getattr(there, name) != getattr(slider, name) for name in BEGUN_WITH):
         return Holds.ANOTHER
     written_so = there.file_format is form and header.get("ss_mixed_precision") == dtype.value
     if written_so and all(_said(there, name) == _said(slider, name) for name in STATE):
         return Holds.THE_SAME
+    if there.training_id and slider.training_id and there.training_id != slider.training_id:
+        return Holds.ANOTHER
     return Holds.EARLIER if (there.step or 0) <= (slider.step or 0) else Holds.ANOTHER
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..config.checks import SliderError, all_are, is_number, is_whole, need, par
 from ..config.training import TrainSpec
 from ..lora.safe_files import atomic_write
 from ..lora.safetensors_file import read_metadata, read_tensors
+from .lineage import Lineage
 from .optimizers import moments_of
 from .progress import Reading
 from .trainer import Trainer
@@ -39,6 +40,7 @@ class SavedRun:
     training: TrainSpec
     state: dict[str, Any]
     mark: str = ""  # of this save alone: another save, another mark
+    lineage: Lineage = field(default_factory=Lineage)
 
     @property
     def step(self) -> int:
@@ -61,7 +63,15 @@ def name_and_mark(path: Path) -> tuple[str, str]:
         return "", ""
 
 
-def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer) -> str:
+def lineage_of(path: Path) -> Lineage | None:
+    """That of the run that lies there; None where there is none that can be read."""
+    try:
+        return Lineage.from_header(parse_json(read_metadata(path)[KEY], "run", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer, lineage: Lineage | None = None) -> str:
     """Write the run as it stands, in place of an older file, once it reads back; its mark. SliderError when that fails; the older
     file is intact then."""
     message = f"{path}: the run's weights are not finite and were not saved; the file before stays."
@@ -80,6 +90,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         "version": VERSION,
         "name": name,
         "mark": uuid.uuid4().hex,
+        **(lineage or Lineage()).to_header(),
         "fingerprint": dict(fingerprint),
         "training": trainer.spec.to_json(),
         "step": state["step"],
@@ -150,7 +161,9 @@ def _run(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Save
     state = _state(header, tensors)
     _check_numbers(header, tensors)
     mark = str(header.get("mark") or header["name"])
-    return SavedRun(str(header["name"]), fingerprint, TrainSpec.from_json(header["training"]), state, mark)
+    return SavedRun(
+        str(header["name"]), fingerprint, TrainSpec.from_json(header["training"]), state, mark, Lineage.from_header(header)
+    )
 
 
 def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:

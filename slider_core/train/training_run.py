@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..backend import Backend
@@ -19,6 +19,7 @@ from .calibration_errors import OnPass
 from .displacement import DisplacementMeter, Wanted
 from .drawn import Drawn
 from .learning_rate import rate_note
+from .lineage import Lineage
 from .measurement import measure
 from .moved_pairs import moved_note, spec_in_force
 from .optimizers import optimizer_sizes
@@ -49,6 +50,7 @@ class Run:
     on_to: int = 0  # the step beyond its end that a person let it train on to; 0: to its end
     saved: int = 0  # the step that its file holds
     saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
+    lineage: Lineage = field(default_factory=Lineage)
     mark: str | None = None  # of its file, as it was read or written last; None where it was neither
 
     def __post_init__(self) -> None:
@@ -177,6 +179,8 @@ class Run:
             trained_strengths=tuple(sorted(set(strengths))),
             range=(min([0.0, *strengths]), max([0.0, *strengths])),
             other=training_fields(trainer.spec, len(shown), trainer.step, loss, trainer.rate),
+            training_id=self.lineage.id,
+            replaces=" ".join(self.lineage.replaces),
             **fingerprint,
         )
         if info.start:

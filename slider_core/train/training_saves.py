@@ -92,7 +92,7 @@ class Autosave:
             self.folder.mkdir(parents=True, exist_ok=True)
             with uninterrupted(), locked(self.root):
                 self._make_way()
-                self.run.mark = save_run(self.file, self.run.saved_as, self.run.fingerprint, self.run.trainer)
+                self.run.mark = save_run(self.file, self.run.saved_as, self.run.fingerprint, self.run.trainer, self.run.lineage)
                 self.run.saved = self.run.step  # within: a signal that waits is raised where the block ends
         except SliderError as fault:
             self.trouble = str(fault)

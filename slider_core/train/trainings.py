@@ -72,6 +72,7 @@ class Session:
                 on_disk.restore(run.trainer)
                 run.saved = on_disk.step
                 run.mark = on_disk.mark
+                run.lineage = on_disk.lineage
             self._runs[name] = run
         self._free_memory(name)
         return run

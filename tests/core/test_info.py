@@ -302,5 +302,10 @@ def test_a_file_is_known_as_the_slider_or_an_earlier_state_of_it(slider: Slider,
         cases += [(replace(info, step=info.step - 1), FileDtype.FP32, Holds.ANOTHER)]
         for known, dtype, found in cases:
             assert holds(path, known, form, dtype) is found, (form, known.step, dtype)
+    path = tmp_path / "of b"
+    save_slider(path, replace(slider, info=replace(slider.info, training_id="b", replaces="a")))
+    for training_id, replaces, found in (("b", "a", Holds.EARLIER), ("c", "", Holds.ANOTHER), ("c", "a b", Holds.REPLACED)):
+        known = replace(slider.info, step=slider.info.step + 1, training_id=training_id, replaces=replaces)
+        assert holds(path, known, FileFormat.NATIVE, FileDtype.FP32) is found, (training_id, replaces)
     (tmp_path / "damaged").write_bytes(b"no weights")
     assert holds(tmp_path / "damaged", slider.info, FileFormat.NATIVE, FileDtype.FP32) is Holds.ANOTHER
