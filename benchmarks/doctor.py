@@ -82,12 +82,14 @@ def judge(out: Path, part: str, verbose: bool) -> None:
     named: Counter[tuple[str, str]] = Counter()
     alarms: Counter[tuple[str, str]] = Counter()
     wrong: defaultdict[str, list[str]] = defaultdict(list)
+    contradicting: Counter[tuple[bool, bool]] = Counter()  # (with pairs the wrong way round, said to contradict each other)
     for folder, truth in truths(out):
         if truth["part"] != part:
             continue
         report = pairs_report(read_dataset(bucket_folders(folder)))[2]
         findings = [(finding.kind.name, finding.pair and finding.pair.split(".")[0]) for finding in report.findings]
         kind = truth["kind"]
+        contradicting[kind in ("swapped", "faint"), bool(report.contradiction)] += 1
         if kind in ("swapped", "faint"):
             kind = "swapped, change " + ("above" if _common(report, truth) else "below") + " the noise"
         key = truth["source"], kind
@@ -106,6 +108,10 @@ def judge(out: Path, part: str, verbose: bool) -> None:
         print(f"| {source}s, {kind} | {sets[key]} | {named[key]} ({named[key] / sets[key]:.0%}) | {alarms[key]} |")
     total = sum(sets.values())
     print(f"| all | {total} | | {sum(alarms.values())} ({sum(alarms.values()) / total:.1%}) |")
+    for swapped in (False, True):
+        said, not_said = (contradicting[swapped, said] for said in (True, False))
+        of = "with" if swapped else "without"
+        print(f"contradict each other: said of {said} of {said + not_said} sets {of} pairs the wrong way round")
     for what, where in sorted(wrong.items()) if verbose else ():
         print(f"{what}: {len(where)}", *where, sep="\n    ")
 
