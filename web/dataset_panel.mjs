@@ -2,7 +2,7 @@
 
 import { damage, maskOf, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
 import {
-  endingOf, exchanged, freeCell, freeFolder, imageAt, joined, movesOf, nameOf, pairMoved, samePairs, stemOf, tableOf, TITLES, uploadNames, without, wordsOf,
+  addedWords, endingOf, exchanged, freeCell, freeFolder, imageAt, isOnSide, joined, movesOf, nameOf, pairMoved, samePairs, stemOf, tableOf, TITLES, uploadNames, without, wordsOf,
 } from "./dataset_rows.mjs"
 import { makeView } from "./dataset_view.mjs"
 
@@ -203,13 +203,16 @@ export function makePanel(document, server, node) {
     const { subfolders } = listing
     let table = own ? tableOf(listing) : EMPTY.table
     let count = 0
+    let again = 0
     for (const [key, files] of Object.entries(sides)) {
       const names = await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+      const fresh = names.filter((name) => !isOnSide(table, key, name)).length
       table = joined(table, key, names)
-      count += names.length
+      count += fresh
+      again += names.length - fresh
     }
     const made = own ? "" : ` The set is called ${folder}.`
-    if (count) await settle(folder, `${count} ${count === 1 ? "file" : "files"} added.${made}${await keepPairs(folder, table)}`, place.turn)
+    if (count + again) await settle(folder, `${addedWords(count, again)}${made}${await keepPairs(folder, table)}`, place.turn)
   }
 
   /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */

@@ -108,6 +108,19 @@ function placesOf({ rows, neutral }, side) {
   return side === "neutral" ? neutral : rows.map((row) => row[side]).filter(Boolean)
 }
 
+/** Whether a file of that name, and then the same picture, is on a side already. */
+export function isOnSide(table, side, name) {
+  return placesOf(table, side).includes(`${side}/${name}`)
+}
+
+/** What is said of files that were taken: those that are new, and those that were there `again`. */
+export function addedWords(fresh, again) {
+  const files = (count) => `${count} ${count === 1 ? "file" : "files"}`
+  if (!again) return `${files(fresh)} added.`
+  const there = again === 1 ? "was there already" : "were there already"
+  return fresh ? `${files(fresh)} added; ${again} ${there}.` : `Nothing added: ${files(again)} ${there}.`
+}
+
 /** The names under which files are uploaded to a side, their own but where another file has it, in the order in which people count. */
 export function uploadNames(table, side, names) {
   const sorted = names.map((name, place) => ({ place, name: safeName(name) })).sort((a, b) => COLLATOR.compare(a.name, b.name))

@@ -29,7 +29,6 @@ const STYLE = `
 .slider-note .close { position: absolute; top: 0; right: 2px; padding: 2px 5px; background: none; border: none; color: inherit; cursor: pointer; font-size: 13px; }
 .slider-note .do { margin-right: 6px; padding: 2px 10px; border-radius: 5px; border: 1px solid currentColor; background: none; color: inherit;
   cursor: pointer; font: inherit; }
-.slider-noted .verdict.failed { visibility: hidden; }
 .slider-note.in-app { height: auto; max-height: ${MOST}px; flex: none !important; margin-bottom: 6px; }
 `
 
@@ -126,11 +125,6 @@ function addWidget(document, node, element, least) {
   }
 }
 
-/** A training's panel says why it failed too: once is enough. */
-function mark(node, noted) {
-  for (const { element } of node.widgets ?? []) element?.classList.toggle("slider-noted", noted)
-}
-
 /** Above a panel that an App shows, best that of the node itself: whether there is one. */
 function placeInApp(node, element) {
   const panelsOf = (one) => (one.widgets ?? []).map((widget) => widget.element).filter((panel) => panel && panel !== element && isSeen(panel))
@@ -164,7 +158,6 @@ export function noteOn(document, node, text, { kind = "error", actions = [], clo
   const remove = () => {
     if (node.sliderNote !== remove) return
     node.sliderNote = null
-    mark(node, false)
     takeAway()
     element.remove()
     closed?.()
@@ -174,7 +167,6 @@ export function noteOn(document, node, text, { kind = "error", actions = [], clo
   const element = noteElement(document, node, text, { kind, actions }, remove)
   const takeAway = node.sliderPlace?.(element, text) ?? addWidget(document, node, element, actions.length ? LEAST + ROW : LEAST)
   node.sliderNote = remove
-  mark(node, true)
   node.setDirtyCanvas?.(true, true)
   setTimeout(() => node.sliderNote === remove && !isShown(document, node, element) && unseen?.(), SEEN_MS)
   return remove

@@ -12,6 +12,7 @@ const APP_CURVE = 92 // in an App, where verdict, strip and the file's report ar
 const WORDS = 116
 const CAPTION = 15
 const STRIP = 104 // with its caption
+const NOTE = 132 // where nothing was trained yet
 
 const STYLE = `
 .slider-live { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; overflow: hidden;
@@ -32,6 +33,8 @@ const STYLE = `
 .slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 44}px; overflow-y: auto; overscroll-behavior: contain; }
 .slider-live .said { font-size: 12px; color: #eee; }
 .slider-live .details { margin-top: 3px; color: #bbb; white-space: pre-line; }
+.slider-live.noted .verdict { display: none; }
+.slider-live .slider-note { flex: 0 1 auto !important; height: auto; min-height: ${WORDS - 4}px; max-height: 190px; }
 .slider-live .failed .said { color: #f0a0a0; }
 .slider-live .running .said { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
@@ -78,7 +81,8 @@ function actionButton(document, parent, { className, title, waiting, looks, act 
 }
 
 /**
- * An element, `show(state)`, and `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
+ * An element, `show(state)`, `place(note)`, which puts a note in the place of the verdict and gives a function that takes it away, and
+ * `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
  * the training to finish and `trainOn(state)` runs it further, and both give whether that will be. `next()`: the slider that a run would train now, or null.
  * `here()`: the names of the inputs that an App shows beside it.
  */
@@ -114,7 +118,8 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   strip.alt = "strip of the slider under training"
   let shown = null
 
-  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE)
+  const isNoted = () => element.classList.contains("noted")
+  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE + (isNoted() ? NOTE : 0))
   const lay = () => {
     strip.style.display = of.style.display = shown?.strip ? "" : "none"
     curve.style.display = verdict.style.display = shown ? "" : "none"
@@ -157,6 +162,16 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     words.textContent = "a new run begins"
     more.show(null)
   }
+  const place = (note) => {
+    verdict.before(note)
+    element.classList.add("noted")
+    lay()
+    return () => {
+      note.remove()
+      element.classList.remove("noted")
+      lay()
+    }
+  }
   const check = () => shown && !element.classList.contains("waiting") && more.show(shown)
-  return { element, show, say, dim, check, least, run: () => shown?.run }
+  return { element, show, place, say, dim, check, least, run: () => shown?.run }
 }

@@ -15,6 +15,11 @@ const APPLY = "SliderLoRAApply"
 const EMPTY_HEIGHT = 36
 const HEIGHT = 300
 const WIDTH = 330
+const NOTE = 120 // an error above the scrubber
+const NOTED_STYLE = `
+.slider-scrubber > .slider-note { flex: none; height: auto; max-height: ${NOTE}px; }
+.slider-scrubber:has(> .slider-note) .scene { flex-basis: 70px; min-height: 70px; }
+`
 const OLD = 0.35 // opacity of pictures of the run before
 
 function say(severity, detail) {
@@ -80,15 +85,28 @@ function addScrubber(node) {
   })
   scrubber.element.style.maxHeight = "640px"
   let height = EMPTY_HEIGHT
+  let noted = false
   const widget = node.addDOMWidget("scrubber", freshType("slider_scrubber"), scrubber.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => height,
+    getMinHeight: () => height + (height === EMPTY_HEIGHT && noted ? NOTE : 0),
     getValue: () => "",
     setValue: () => {},
   })
   widget.serialize = false
   widget.label = "slide from - to +" // as an App names it
+
+  node.sliderPlace = (note) => {
+    const before = node.size[1]
+    scrubber.element.prepend(note)
+    noted = true
+    grow(node)
+    const more = node.size[1] - before
+    return () => {
+      noted = false
+      if (more > 0) node.setSize([node.size[0], Math.max(node.size[1] - more, node.computeSize()[1])])
+    }
+  }
 
   function show(data) {
     const sweep = readSweep(data)
@@ -150,7 +168,7 @@ function dimAll(waiting) {
 app.registerExtension({
   name: "sliderlora.sweep",
   init() {
-    styleOnce(document, "slider-sweep-style", STYLE)
+    styleOnce(document, "slider-sweep-style", STYLE + NOTED_STYLE)
   },
   setup() {
     onOwn("execution_start", () => dimAll(true))

@@ -66,10 +66,26 @@ function show(state) {
 function showOn(node, panel, state) {
   const before = panel.least()
   panel.show(state)
-  if (panel.least() === before) return
+  if (panel.least() !== before) grow(node)
+}
+
+/** Room for what the panel needs: by how much the node is higher now. */
+function grow(node) {
   const [width, height] = node.computeSize()
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
+  const missing = Math.max(0, height - node.size[1])
+  node.setSize([Math.max(node.size[0], width), node.size[1] + missing])
   node.setDirtyCanvas(true, true)
+  return missing
+}
+
+/** A note in the panel, which covers nothing and leaves the node as high as it is where it can. */
+function placeNote(node, panel, note) {
+  const remove = panel.place(note)
+  const more = grow(node)
+  return () => {
+    remove()
+    if (more) node.setSize([node.size[0], Math.max(node.size[1] - more, node.computeSize()[1])])
+  }
 }
 
 /** What trains or trained before this page, or this graph, was opened. */
@@ -114,6 +130,7 @@ app.registerExtension({
     const old = node.widgets.find((candidate) => candidate.name === "old_name")
     if (old) backWhenQueued(old, "restart", "continue", (_, value) => setWidget(app, node, old, value)) // once is what was meant
     node.sliderSays = panel.say
+    node.sliderPlace = (note) => placeNote(node, panel, note)
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)

@@ -64,10 +64,31 @@ def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = 
     return max(results, key=lambda result: result.mean)
 
 
+def _likeness(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> torch.Tensor:
+    """(N, N): correlation of what sets each positive apart with what sets each negative apart."""
+    both = zip(_features(positive_NCSS), _features(negative_NCSS), strict=True)
+    return torch.stack([_apart(a).T @ _apart(b) for a, b in both]).sort(0).values[-BEST:].mean(0)
+
+
+def partners_elsewhere(views_N2CSS: torch.Tensor) -> dict[int, int]:
+    """For each positive the negative of another pair that belongs to it, where all of the images find each other; empty where it
+    is not that clear. Each is the other's likest, and so they belong together as partners that nobody has mixed up."""
+    count = len(views_N2CSS)
+    if count < FEWEST:
+        return {}
+    likeness = _likeness(views_N2CSS[:, 0], views_N2CSS[:, 1])
+    negatives, positives = likeness.argmax(1), likeness.argmax(0)
+    if not torch.equal(positives[negatives], torch.arange(count)):
+        return {}
+    together = _belonging(views_N2CSS[:, 0], views_N2CSS[negatives, 1])
+    if together.mean < OTHERS or min(together.of_pairs) < ALONE:
+        return {}
+    return {i: n for i, n in enumerate(negatives.tolist()) if i != n}
+
+
 def _belonging(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> Belonging:
     count = len(positive_NCSS)
-    both = zip(_features(positive_NCSS), _features(negative_NCSS), strict=True)
-    likeness = torch.stack([_apart(a).T @ _apart(b) for a, b in both]).sort(0).values[-BEST:].mean(0)
+    likeness = _likeness(positive_NCSS, negative_NCSS)
     partners = likeness.diagonal()
     others = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
     of_pairs = (partners - others) * (count - 1) / count  # centring alone makes the others -1 / (count - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from ..config.checks import counted
 from .bitmap_clip import by_number
 from .fitting import ENLARGED
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
-from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side
+from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side, partners_elsewhere
 from .pair_diagnosis import Finding, Kind, PairsReport
 from .pair_direction import Direction, way_round
 
@@ -20,6 +20,7 @@ BLURRED = 1.2  # width of edges in pixels
 FLAT = 0.01  # contrast
 ASPECT = 1.03  # ratio of the files' shapes
 FEW = 4  # pairs
+LISTED = 8  # files that have a partner elsewhere
 FAINT = 0.01  # of a logarithm: what a pair has of that in which the sides differ
 
 
@@ -98,7 +99,8 @@ def _of_pair(pair: PairFigures, of_sides: set[Kind], together: Together) -> Iter
     if not unpaired and min(pair.positive.contrast, pair.negative.contrast) >= FLAT:
         if wrong_partner:
             what = f"its two pictures share no more than those of different pairs ({pair.share:.0%} differs)"
-            yield _finding(Kind.UNRELATED, pair.name, what, "Check that they belong together.")
+            advice = together.remedy(pair) or "Check that they belong together."
+            yield _finding(Kind.UNRELATED, pair.name, what, advice)
         else:
             compared = list(_compared(pair, of_sides))
             yield from compared
@@ -154,7 +156,8 @@ def _of_sides(sides: Mapping[Kind, float]) -> Iterator[Finding]:
 class Together:
     """What the pairs show together. `same`: those without a difference; of the rest, `differing`, are `belonging` and
     `direction`. `wrong_partners`: pairs whose two images do not belong together; `unpaired`: all are such. `moved`: (right, down)
-    in pixels by which all negatives lie off their positives, where that shows only together."""
+    in pixels by which all negatives lie off their positives, where that shows only together. `elsewhere`: the positive's file of
+    pairs, and the negative's of another that belongs to it, where the images have been mixed up."""
 
     same: list[PairFigures]
     differing: list[PairFigures]
@@ -163,6 +166,22 @@ class Together:
     unpaired: bool
     wrong_partners: list[PairFigures]
     moved: tuple[int, int] | None = None
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def remedy(self, pair: PairFigures | None = None) -> str:
+        """Which files belong together, of that pair's positive or of all; empty where that is not clear."""
+        files = self.elsewhere if pair is None else {p: n for p, n in self.elsewhere.items() if p == _files(pair)[0]}
+        if not files:
+            return ""
+        listed = [f"positive {plus} to negative {minus}" for plus, minus in list(files.items())[:LISTED]]
+        rest = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+        return f"By their outlines belong {', '.join(listed)}{rest}: give both of a pair one name."
+
+
+def _files(pair: PairFigures) -> tuple[str, str]:
+    """The names of a pair's two files, as `pairs_report` joins them."""
+    names = plain(pair.name).split(" / ")
+    return names[0], names[-1]
 
 
 def _same(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> list[PairFigures]:
@@ -195,6 +214,16 @@ def _views(pairs: list[PairFigures]) -> torch.Tensor:
 
 
 def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
+    """What the pairs show together, and where images have their partners in other pairs."""
+    together = _as_paired(pairs, sides)
+    if not (together.unpaired or together.wrong_partners):
+        return together
+    differing = _others(pairs, together.same)
+    elsewhere = partners_elsewhere(_views(differing))
+    return replace(together, elsewhere={_files(differing[i])[0]: _files(differing[n])[1] for i, n in elsewhere.items()})
+
+
+def _as_paired(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
     same = _same(pairs, sides)
     differing = _others(pairs, same)
     views = _views(differing)
@@ -225,7 +254,8 @@ def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
         share = sorted(pair.share for pair in pairs)[len(pairs) // 2]
         what = "The pairs do not belong together: their two pictures share no more than those of different pairs"
         figures = f"{together.belonging.mean:.2f}; median {share:.0%} differs"
-        advice = "Set pairing to random, or train with denoise_rotating."
+        unnamed = "If they are pairs, check that their names put the right ones together; else set pairing to random."
+        advice = together.remedy() or unnamed
         yield _finding(Kind.UNPAIRED, None, f"{what} ({figures})", advice)
     else:
         for i, cosine in together.direction.against.items():

@@ -30,7 +30,10 @@ def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
     paired = [s for s in samples if s.pair is not None and s.prompt_pair is None]
     if FORMULAS[spec.objective].from_base is None or not paired or any(s.aligned for s in paired):
         return ""
-    return " The images of a pair do not line up, so each was denoised by itself; if they should, set pairing to name or order."
+    return (
+        " The images of a pair do not line up, so each was denoised by itself; if they should, check that their names put the "
+        "right ones together, or set pairing to name or order."
+    )
 
 
 def timesteps_of(batch: Batch, spec: TrainSpec) -> Timesteps:

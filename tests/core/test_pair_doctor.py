@@ -227,6 +227,37 @@ def test_a_bright_object_is_no_other_light() -> None:
     assert check(images).light < 1.05
 
 
+def mixed(pairs: list[PairImages], order: list[int]) -> list[PairImages]:
+    """Pairs whose negatives stand in another order; of two names."""
+    return [
+        replace(p, name=f"a{i}.png / b{i}.png", negative=pairs[n].negative)
+        for i, (p, n) in enumerate(zip(pairs, order, strict=True))
+    ]
+
+
+def test_pairs_that_were_mixed_up_are_told_who_belongs_to_whom() -> None:
+    told = 0
+    for seed in range(10):
+        order = [[1, 2, 3, 4, 0], [4, 3, 2, 1, 0]][seed % 2]
+        report = examine(mixed(smiles(5, seed), order))
+        text = "".join(f.text for f in report.findings if f.kind is Kind.UNPAIRED)
+        named = {f"a{i}.png to negative b{order.index(i)}.png" for i in range(5) if order.index(i) != i}
+        said = {part.split(":")[0] for part in text.split("positive ") if " to negative b" in part}
+        assert {part.strip(", ") for part in said} in (named, set())
+        told += bool(said)
+    assert told >= 5
+
+
+def test_two_partners_that_were_exchanged_are_told_and_strangers_are_not() -> None:
+    report = examine(mixed(smiles(8), [1, 0, 2, 3, 4, 5, 6, 7]))
+    texts = {f.pair: f.text for f in report.findings if f.kind is Kind.UNRELATED}
+    assert set(texts) == {"a0.png / b0.png", "a1.png / b1.png"}
+    assert "a0.png to negative b1.png" in texts["a0.png / b0.png"]
+    for seed in range(20):
+        for count in (3, 4, 6):
+            assert not any(" to negative " in f.text for f in examine(smiles(count, seed, unpaired=True)).findings)
+
+
 # single pictures, captions, duplicates, counts
 
 

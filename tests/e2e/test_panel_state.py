@@ -55,3 +55,53 @@ def test_a_panel_shows_its_own_workflow_and_offers_what_it_would_train(classic: 
     page.evaluate(SEND, ["execution_success", {"prompt_id": "next"}])
     expect(words).to_have_text("step 90, done")
     expect(more).to_be_visible()
+
+
+ERROR = """([kind, sentence]) => { const node = window.app.graph._nodes.find(n => n.type === kind);
+    window.app.api.dispatchCustomEvent('execution_error', {prompt_id: 'failed', node_id: String(node.id), node_type: kind,
+        exception_type: 'slider.SliderError', exception_message: sentence, traceback: []}); }"""
+HIGH = "kind => window.app.graph._nodes.find(n => n.type === kind).size[1]"
+OLD = (
+    'The name "my_concept" belongs to a slider that was trained up to step 36 with another dataset. Give a new name; '
+    "or begin again: old_name at restart discards that training."
+)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "new"])
+def test_the_error_of_a_training_is_seen_where_its_template_opens(canvas: tuple[Page, str], trained: bool) -> None:
+    """With its buttons, in a window of 1600 x 900, whatever stands in the panel."""
+    page, kind = canvas
+    page.set_viewport_size({"width": 1600, "height": 900})
+    try:
+        harness.load_template(page, harness.PACK, "slider_sdxl_folders")
+        panel, note = page.locator(".slider-live"), page.locator(".slider-live .slider-error")
+        if trained:
+            strip = {"filename": "gone.png", "subfolder": "", "type": "temp", "step": 90}
+            shown = state(page.evaluate(GRAPH)) | {"node": "5", "name": "", "verdict": "Works. " * 40 + "\n" + "Details. " * 60}
+            page.evaluate(SEND, ["slider_lora.progress", shown | {"strip": strip}])
+            expect(panel.locator(".verdict")).to_be_visible()
+            harness.settle(page)
+        height = page.evaluate(HIGH, "SliderTrainStep")
+        page.evaluate(ERROR, ["SliderTrainStep", OLD])
+        expect(note).to_be_visible()
+        harness.settle(page)
+        harness.screenshot(page, f"error-in-view-{kind}-{'trained' if trained else 'new'}")
+        assert page.evaluate(HIGH, "SliderTrainStep") <= height
+        inside = panel.bounding_box()
+        for part in (note, note.get_by_role("button", name="restart"), note.get_by_role("button", name="new name")):
+            box = part.bounding_box()
+            assert box["y"] + box["height"] <= min(900, inside["y"] + inside["height"] + 1)
+            assert box["y"] >= inside["y"]
+        note.get_by_label("Close the note").click()
+        expect(note).to_have_count(0)
+        if trained:
+            expect(panel.locator(".verdict")).to_be_visible()
+        height = page.evaluate(HIGH, "SliderStrengthSweep")
+        page.evaluate(ERROR, ["SliderStrengthSweep", "strengths: a sweep needs numbers."])
+        box = page.locator(".slider-scrubber .slider-error").bounding_box()
+        assert box["y"] + box["height"] <= 900
+        harness.screenshot(page, f"sweep-error-in-view-{kind}")
+        assert page.evaluate(HIGH, "SliderStrengthSweep") == height
+    finally:
+        page.set_viewport_size({"width": 1600, "height": 1000})

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { exchanged, freeCell, freeFolder, joined, movesOf, newSetWords, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, movesOf, newSetWords, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
 const ordered = tableOf({ rows: [["a.png", "x.jpg"], ["b.png", "y.png"]], by_name: false })
@@ -41,6 +41,13 @@ test("an upload keeps its names, and fills places that wait in turn, unless a na
   assert.deepEqual(joined(named, "neutral", ["n.png", "m.png"]).neutral, ["neutral/n.png", "neutral/m.png"])
   assert.ok(samePairs(mixed, { ...mixed, rows: mixed.rows.toReversed() }))
   assert.ok(!samePairs(mixed, three))
+})
+
+test("files that were there already are not said to be added", () => {
+  assert.deepEqual([isOnSide(named, "negative", "1.jpg"), isOnSide(named, "negative", "1.png"), isOnSide(named, "neutral", "n.png")], [true, false, true])
+  assert.ok(addedWords(2, 0).startsWith("2 files added"))
+  for (const [words, counts] of [[addedWords(0, 2), [2]], [addedWords(1, 2), [1, 2]]]) assert.deepEqual(words.match(/\d+/g).map(Number), counts)
+  assert.ok(addedWords(0, 1).startsWith("Nothing"))
 })
 
 test("what is left of pairs in order is named when one of a pair goes", () => {
