@@ -33,7 +33,7 @@ def findings_shown(folder: str, dataset: Dataset, examination: Examination) -> d
         "of_all": examination.of_all,
         "pairs": pairs,
         "size": picture.size,
-        "sheet": as_file(Strip(picture), f"slider_pairs_{dataset.digest}"),
+        "sheet": as_file(Strip(picture), f"slider_pair_rows_{dataset.digest}"),
     }
 
 

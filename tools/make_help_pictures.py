@@ -51,7 +51,7 @@ SHOTS = {
     "apply": Shot(DEMO, ("Slider LoRA Apply",), run=False),
     "sweep": Shot(FIRST, ("Slider Strength Sweep",), top=0.197, bottom=0.957),
     "bucket": Shot("slider_dataset_in_graph", ("Slider Bucket: blurred", "Slider Bucket: as they were"), run=False),
-    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.21, bottom=0.757),
+    "pairs": Shot(FIRST, ("Load Slider Dataset",), top=0.21, bottom=0.757, run=False),
     "canvas": Shot(FIRST, ()),
     "xy": Shot("slider_sweep_and_xy", ("Slider Strength Sweep: A x B",), top=0.285),
     "library": Shot("slider_prompt_library", ("Slider Prompt Library",)),

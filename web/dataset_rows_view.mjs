@@ -96,7 +96,7 @@ function sheetOf(document, { findings, sheetUrl }, actions, band, key) {
   const open = () => actions.open(sheetUrl(findings.sheet))
   const shown = part(document, "div", {
     class: "sheet", title: "Open the pictures of all pairs", tabindex: "0", role: "button", style: `aspect-ratio: ${width} / ${high}`,
-    "aria-label": "less, more, what differs", "data-key": key, on: { click: open, keydown: (event) => event.key === "Enter" && open() },
+    "aria-label": "more, less, what differs", "data-key": key, on: { click: open, keydown: (event) => event.key === "Enter" && open() },
   })
   shown.append(part(document, "img", { src: sheetUrl(findings.sheet), alt: "", draggable: "false", style: `top: ${(-100 * top) / high}%` }))
   return shown
@@ -107,7 +107,7 @@ function sheets(document, state, actions) {
   const { findings, examining, editable } = state
   if (examining || !findings?.sheet) return []
   if (editable) return [sheetOf(document, state, actions, null, "sheet")]
-  const columns = findings.pairs.length ? [part(document, "div", { class: "caption" }, "Less, more, what differs:")] : []
+  const columns = findings.pairs.length ? [part(document, "div", { class: "caption" }, "More, less, what differs:")] : []
   return columns.concat(findings.pairs.map(({ positive, band, words }, number) => {
     const name = part(document, "div", { class: "caption" }, positive)
     const picture = band ? sheetOf(document, state, actions, band, `sheet ${number}`) : name

@@ -1,4 +1,5 @@
-"""Pairs and what the doctor says of them as a picture: a row for each pair, its negative, its positive and what differs.
+"""Pairs and what the doctor says of them as a picture: a row for each pair, its positive, its negative and what differs, as
+the rows of Load Slider Dataset have them.
 
 The text stands below the pictures and is large: a node shows the sheet at a third to a half of its size. What a program says of
 the pairs beside the sheet is left out of it (`bare_sheet`), so that it stands there once.
@@ -21,7 +22,7 @@ from .pair_check import PairFigures, PairImages, luma, plain
 from .pair_diagnosis import Finding, PairsReport
 
 PAPER = WHITE
-COLUMNS = ("negative", "positive", "what differs")
+COLUMNS = ("positive", "negative", "what differs")
 TITLE, NAME, TEXT = 34, 26, 24  # sizes of letters
 GREY = (110, 110, 116)
 RED = (196, 40, 36)
@@ -55,13 +56,13 @@ def _scaled(image_CHW: torch.Tensor, cell: int) -> Image.Image:
 
 
 def _row(images: PairImages, pair: PairFigures, findings: Sequence[Finding], cell: int) -> Image.Image:
-    """Negative, positive, what differs (the rest faded), and below what is to be said of them."""
+    """Positive, negative, what differs (the rest faded), and below what is to be said of them."""
     negative = images.negative.detach().float().cpu().clamp(0, 1)
     positive = images.positive.detach().float().cpu().clamp(0, 1)
     differing = torch.where(pair.mask, positive, 0.84 + 0.16 * luma(positive))
     parts: list[Line] = [(f"{pair.name}: {pair.share:.1%} differs", NAME, INK)]
     parts += [(finding.short, TEXT, RED) for finding in findings[:5]]
-    cells = [_scaled(image, cell) for image in (negative, positive, differing)]
+    cells = [_scaled(image, cell) for image in (positive, negative, differing)]
     text = _written(parts, _width(cell))
     top = max(picture.height for picture in cells)
     row = Image.new("RGB", (_width(cell), top + text.height), PAPER)

@@ -404,7 +404,7 @@ def red(sheet: Image.Image) -> int:
     return int((np.asarray(sheet) == RED).all(-1).sum())
 
 
-def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
+def test_the_sheet_shows_positive_negative_and_what_differs() -> None:
     cell, gap = 128, 10
     plain, painted = torch.full((3, 64, 64), 0.2), torch.full((3, 64, 64), 0.2)
     painted[0, 16:48, 16:48] = 1.0
@@ -413,9 +413,9 @@ def test_the_sheet_shows_negative_positive_and_what_differs() -> None:
     assert sheet.mode == "RGB"
     assert sheet.getpixel((0, 0)) == sheet.getpixel((sheet.width - 1, sheet.height - 1)) == WHITE
     left = [2 * gap + i * (cell + gap) for i in range(3)]
-    negative = [y for y in range(sheet.height) if sheet.getpixel((left[0] + cell // 2, y)) == (51, 51, 51)]
+    negative = [y for y in range(sheet.height) if sheet.getpixel((left[1] + cell // 2, y)) == (51, 51, 51)]
     middle = negative[cell // 2]
-    assert [sheet.getpixel((x + cell // 2, middle)) for x in left] == [(51, 51, 51), (255, 51, 51), (255, 51, 51)]
+    assert [sheet.getpixel((x + cell // 2, middle)) for x in left] == [(255, 51, 51), (51, 51, 51), (255, 51, 51)]
     assert [min(sheet.getpixel((x + 6, middle))) for x in left[:2]] == [51, 51]
     assert min(sheet.getpixel((left[2] + 6, middle))) > 200
 
