@@ -10,6 +10,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     step      finished steps, of `until` in this run; `at_most`: it ends when the slider is ready
     seconds   that the training will take yet, strips included
     explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
+    latest    its shares of plus and minus as the verdict says them, ["84 %", "86 %"]; of plus alone where it is one-way
     verdict   a summary of them
     more      steps that "train on" adds to an ended training: 0 where its end is not reached, null where none would help
     strip     {"filename", "subfolder", "type", "step"} as ComfyUI's /view wants it, or null; "old": of the run before
@@ -28,8 +29,8 @@ from typing import Any
 from comfy.model_management import InterruptProcessingException
 from server import PromptServer
 
-from ..slider_core.train.progress import Reading
-from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, earliest_end, steps_more
+from ..slider_core.train.progress import Reading, percent
+from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, earliest_end, next_reading, steps_more
 from ..slider_core.train.progress_verdict import Verdict, judge
 from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
@@ -62,6 +63,14 @@ def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float 
     return points
 
 
+def latest(readings: Sequence[Reading]) -> list[str]:
+    """The learned shares of the last reading, as its summary has them; of one side where the slider is one-way."""
+    if not readings:
+        return []
+    sides = readings[-1].explained[: 1 if readings[-1].one_way else 2]
+    return [percent(share) if math.isfinite(share) else "?" for share in sides]
+
+
 def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips) -> float:
     """What is left of a training that began at step `begun`, `spent` seconds ago: steps at their pace, strips at theirs."""
     pace = (spent - strips.seconds) / max(1, step - begun)
@@ -74,9 +83,8 @@ def no_reading(begun: int, until: int) -> str:
     return f"No reading yet: the first one comes with step {first}, and the curve begins there."
 
 
-def going_on(begun: int, until: int) -> str:
-    """What is said of a training that goes on from step `begun` to `until`, before the first reading of its new steps."""
-    first = min(until, (begun // EVERY + 1) * EVERY)
+def going_on(begun: int, first: int) -> str:
+    """What is said of a training that goes on from step `begun`, before the first reading of its new steps."""
     return f"Still settling: it goes on from step {begun}, and the next reading comes with step {first}."
 
 
@@ -86,7 +94,9 @@ def verdict_so_far(trainer: Trainer) -> str:
     last = evidence.last
     if last is None or last.step >= LEAST_STEPS or judge(evidence) in SURE_EARLY:
         return trainer.explained_verdict(evidence)
-    return f"Still settling: readings rise and fall up to about step {LEAST_STEPS}. {last.summary(evidence.wanted)}"
+    if trainer.step < LEAST_STEPS:
+        return f"Still settling: readings rise and fall up to about step {LEAST_STEPS}. {last.summary(evidence.wanted)}"
+    return f"The last reading, of step {last.step}, was still settling: the next one says more. {last.summary(evidence.wanted)}"
 
 
 def more_steps(run: Run) -> int | None:
@@ -122,11 +132,10 @@ class Live:
         self.phase = "training"
         self.more: int | None = None
         self.seconds = 0.0
-        self.explained = thinned(run.trainer.readings)
+        self._read()
         self.verdict = self._at_first()
         self._start = time.monotonic()
         self._sent = -math.inf
-        self._seen = len(run.trainer.readings)
         strip = STATES.get((self.node, run.name), {}).get("strip")
         if strip is not None and strip["step"] > run.step:
             strip = None
@@ -136,7 +145,11 @@ class Live:
         """The verdict before any new step: an old one is said where no step is to come, and nowhere beside new numbers."""
         if not self.run.trainer.readings:
             return no_reading(self.begun, self.until)
-        return going_on(self.begun, self.ends) if self.begun < self.ends else self.run.verdict()
+        if self.begun == self.ends:
+            return self.run.verdict()
+        trainer = self.run.trainer
+        wanted = None if trainer.spec.steps else trainer.wanted
+        return going_on(self.begun, next_reading(self.begun, self.ends, trainer.readings, wanted))
 
     def _foresee(self) -> None:
         """Where it ends as far as is known: where no number of steps is set, the readings bring that nearer."""
@@ -147,6 +160,11 @@ class Live:
         """(done, total) steps of this run for ComfyUI's bar: to the end, or, while nobody knows that, to the earliest one."""
         end = min(self.ends, earliest_end(self.run.step)) if self.at_most else self.ends
         return self.run.step - self.begun, max(1, end - self.begun)
+
+    def _read(self) -> None:
+        """The readings as they are now, for the curve: the last of them is what the verdict is made of."""
+        readings = self.run.trainer.readings
+        self.explained, self.latest, self._seen = thinned(readings), latest(readings), len(readings)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -160,6 +178,7 @@ class Live:
             "at_most": self.at_most,
             "seconds": round(self.seconds, 1),
             "explained": self.explained,
+            "latest": self.latest,
             "verdict": self.verdict,
             "more": self.more,
             "strip": self.strips.shown,
@@ -167,12 +186,11 @@ class Live:
         }
 
     def after_step(self) -> None:
-        readings = self.run.trainer.readings
-        if len(readings) != self._seen:  # a verdict looks at every weight
-            self.explained = thinned(readings)
+        settled = bool(self._seen) and self.run.step == LEAST_STEPS  # an early reading is no longer said to be settling
+        if len(self.run.trainer.readings) != self._seen or settled:  # a verdict looks at every weight
+            self._read()
             self._foresee()
             self.verdict = verdict_so_far(self.run.trainer)
-            self._seen = len(readings)
         self.seconds = seconds_left(self.run.step, self.begun, self.ends, time.monotonic() - self._start, self.strips)
         self.send()
 
@@ -197,6 +215,8 @@ class Live:
     def end(self, phase: str, verdict: str) -> None:
         """No step of this training is left."""
         self.phase = phase
+        if phase != "calibrating":  # whose verdict is that of before: the calibration may read anew
+            self._read()
         self.more = more_steps(self.run) if phase in ("done", "stopped") else None
         self.seconds = 0.0
         self.verdict = verdict

@@ -251,6 +251,8 @@ def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, 
             train(run, backend, turn.until, autosave, observer)
         if turn.choices.calibrate:
             calibrate_run(run, backend, autosave, observer)
+        elif run.step:
+            run.read_now(backend)
         live.draw()
         until = until_ready(run, turn.until)
         if run.step < (turn.spec.steps or run.trainer.end):

@@ -96,13 +96,8 @@ export function stripPath({ strip, run }) {
   return `/view?${new URLSearchParams({ filename, subfolder, type, v: `${run}-${step}` })}`
 }
 
-export function percent(share) {
-  if (share === null || share === undefined) return "?"
-  return share > -10 ? `${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %` : "below -999 %"
-}
-
-/** The learned share of both signs over the steps, as the text of an SVG element; made of numbers alone. */
-export function curveSvg(explained, until) {
+/** The learned share of both signs over the steps, as the text of an SVG element; `latest`: of each sign as the verdict says it. */
+export function curveSvg(explained, until, latest = []) {
   const readings = explained.map(([step, ...sides]) => [step, ...sides.map((g) => (g === null ? null : Math.max(LOWEST, g)))])
   const values = [0, ...readings.flatMap(([, ...sides]) => sides.filter((g) => g !== null))]
   const low = Math.min(...values)
@@ -123,8 +118,7 @@ export function curveSvg(explained, until) {
     const end = points.at(-1)?.split(",")
     if (points.length > 1) parts.push(`<polyline class="${side}" points="${points.join(" ")}"/>`)
     if (end) parts.push(`<circle class="${side}" cx="${end[0]}" cy="${end[1]}" r="2.5"/>`)
-    const latest = explained.length ? percent(explained.at(-1)[i + 1]) : ""
-    parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${latest}</text>`)
+    if (i < latest.length || !latest.length) parts.push(`<text class="${side}" x="${FRAME.left + 130 * i}" y="11">${side} ${latest[i] ?? ""}</text>`)
   })
   return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="learned share over the steps">${parts.join("")}</svg>`
 }

@@ -138,7 +138,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     }
     words.textContent = stepWords(state)
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
-    curve.innerHTML = curveSvg(state.explained, axisEnd(state))
+    curve.innerHTML = curveSvg(state.explained, axisEnd(state), state.latest)
     finish.show(state)
     more.show(state)
     strip.classList.toggle("old", Boolean(state.strip?.old))

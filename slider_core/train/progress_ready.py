@@ -59,6 +59,14 @@ def is_due(step: int, readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS
     return step % EVERY == 0
 
 
+def next_reading(step: int, until: int, readings: Sequence[Reading], wanted: Wanted | None) -> int:
+    """The step of the first reading after `step` in a training up to `until`; `wanted`: None where the steps are set."""
+    for later in range(step + 1, until):
+        if later % EVERY == 0 if wanted is None else is_due(later, readings, wanted):
+            return later
+    return until
+
+
 def lowered(readings: Sequence[Reading], wanted: Wanted = Wanted.PAIRS) -> float:
     """What a learning rate that was found is multiplied by: less after each decisive reading at which the slider overshoots what
     is wanted, until the rate falls. Under a rate that is too high the weights are noise, which shows at a fraction of their

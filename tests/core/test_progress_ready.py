@@ -22,6 +22,7 @@ from slider_core.train.progress_ready import (
     fall_of,
     is_due,
     lowered,
+    next_reading,
     steps_more,
 )
 from slider_core.train.trainer import Trainer
@@ -49,6 +50,8 @@ def test_while_the_rate_falls_it_reads_half_as_often() -> None:
     first, end = fall_of(flat)
     assert [step for step in range(1, end + 1) if is_due(step, [r for r in flat if r.step <= step])] == [30, 60, first, end]
     assert [step for step in range(1, 241) if is_due(step, [], Wanted.IMAGES)] == [30, 60, 90, 120, 150, 220]
+    assert [next_reading(step, end, flat, Wanted.PAIRS) for step in (first, first + 5, end - 1)] == [end, end, end]
+    assert [next_reading(step, 70, flat, None) for step in (0, 30, 59, 60)] == [30, 60, 60, 70], "steps that are set"
 
 
 def test_a_reading_while_the_rate_falls_does_not_lower_it() -> None:

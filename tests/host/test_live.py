@@ -207,8 +207,9 @@ def test_an_early_reading_is_said_to_be_settling_unless_it_is_burnt(pack) -> Non
     live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
     evidence = pack.core("train.progress_verdict").Evidence
 
-    def told(step: int, share: float, reach: float) -> str:
+    def told(step: int, share: float, reach: float, now: int = 0) -> str:
         trainer = SimpleNamespace(
+            step=now or step,
             evidence=lambda: evidence([reading(step, share, share, reach=reach, strength=1.0)]),
             explained_verdict=lambda _: "a verdict",
         )
@@ -216,8 +217,69 @@ def test_an_early_reading_is_said_to_be_settling_unless_it_is_burnt(pack) -> Non
 
     assert told(live.EVERY, 0.6, 0.6).startswith("Still settling")
     assert "60 %" in told(live.EVERY, 0.6, 0.6)
+    assert told(live.EVERY, 0.6, 0.6, now=live.LEAST_STEPS - 1).startswith("Still settling: readings rise and fall up to")
+    for now in (live.LEAST_STEPS, live.LEAST_STEPS + 20):
+        later = told(live.EVERY, 0.6, 0.6, now=now)
+        assert f"step {live.LEAST_STEPS}" not in later
+        assert f"step {live.EVERY}," in later
+        assert "60 %" in later
     assert told(live.EVERY, -3.0, 0.0) == "a verdict", "burnt"
     assert told(live.LEAST_STEPS, 0.6, 0.6) == "a verdict"
+
+
+def test_the_sentence_about_settling_goes_at_its_step_without_a_new_reading(pack, server) -> None:
+    """While the rate falls a training reads half as often: from 90 to 150 nothing new would take it away."""
+    live = pack.part("nodes.live")
+    reading, evidence = pack.core("train.progress").Reading, pack.core("train.progress_verdict").Evidence
+    readings = [reading(step, 0.3, 0.3, strength=1.0, reach=0.3) for step in (30, 60, 90)]
+    trainer = SimpleNamespace(
+        spec=SimpleNamespace(steps=0), end=150, readings=[], step=0, explained_verdict=lambda _: "a verdict"
+    )
+    trainer.evidence = lambda: evidence(trainer.readings)
+    run = SimpleNamespace(trainer=trainer, step=0, name="settling", open_ended=True)
+    shown = live.Live(run, 1500, pack.part("nodes.live_preview").Strips(None, None), live.Place("6"))
+    trainer.readings = readings
+    said = {}
+    for step in (91, 119, 120, 121, 147):
+        run.step = trainer.step = step
+        shown.after_step()
+        said[step] = shown.state()["verdict"]
+    assert said[91] == said[119]
+    assert "step 120" in said[91]
+    assert said[120] == said[121] == said[147]
+    assert "step 120" not in said[120]
+    assert server is not None
+
+
+def test_curve_and_text_are_of_the_same_reading(prompt: dict, run_graph, pack, monkeypatch) -> None:
+    """However it ends: finished by hand before the first reading, calibrated or not, gone on with, at its end."""
+    live, train = pack.part("nodes.live"), pack.part("nodes.train")
+    place, observer = train.executing_node, train.NodeObserver
+
+    class FinishesAt2(observer):
+        def after_step(self, report: object) -> None:
+            super().after_step(report)
+            if report.step == 2:
+                pack.part("nodes.running").finish(place())
+
+    def ended(until: int, **choices: object) -> dict:
+        prompt["6"]["inputs"] |= {"steps": until, **choices}
+        last = run_graph(watched(prompt, every=0), status=("6", 3)).events(EVENT)[-1]
+        readings = pack.part("nodes.running").SESSION.get("smile").trainer.readings
+        assert last["phase"] == "done"
+        assert last["explained"] == live.thinned(readings)
+        assert last["explained"][-1][0] == last["step"] == readings[-1].step
+        plus, minus = last["latest"]
+        assert f"(plus {plus}, minus {minus})" in readings[-1].summary(pack.core("train.displacement").Wanted.PAIRS)
+        return last
+
+    monkeypatch.setattr(train, "NodeObserver", FinishesAt2)
+    for calibrate in (False, True):
+        last = ended(STEPS, calibrate=calibrate, old_name="restart")
+        assert last["step"] == 2, "finished by hand"
+    monkeypatch.setattr(train, "NodeObserver", observer)
+    assert ended(STEPS, old_name="continue")["step"] == STEPS
+    assert ended(STEPS + 1, calibrate=False)["step"] == STEPS + 1
 
 
 def test_messages_and_states_name_the_workflow_that_was_queued(pack, server, prompt, run_graph, monkeypatch) -> None:

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, percent, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -86,19 +86,16 @@ test("another strip has another address", () => {
   assert.equal(stripPath({ run: 4, strip: null }), "")
 })
 
-test("shares are percents", () => {
-  assert.deepEqual([0.1234, -0.02, 0, -11, null].map(percent), ["+12.3 %", "-2.0 %", "+0.0 %", "below -999 %", "?"])
-})
-
 test("a curve runs from left to right and up with the share", () => {
-  const svg = curveSvg([[20, 0.0, 0.1], [40, 0.1, 0.05], [80, 0.2, -0.1]], 100)
+  const svg = curveSvg([[20, 0.0, 0.1], [40, 0.1, 0.05], [80, 0.2, -0.1]], 100, ["20 %", "-10 %"])
   const [plus] = points(svg, "plus").map((line) => line.split(" ").map((p) => p.split(",").map(Number)))
   assert.equal(plus.length, 3)
   const [[x0, y0], [x1], [x2, y2]] = plus
   assert.ok(x0 < x1 && x1 < x2 && y2 < y0)
   assert.ok(Math.abs((x2 - x1) / (x1 - x0) - 2) < 0.02)
-  assert.match(svg, /plus \+20\.0 %/)
-  assert.match(svg, /minus -10\.0 %/)
+  assert.match(svg, />plus 20 %</)
+  assert.match(svg, />minus -10 %</)
+  assert.doesNotMatch(curveSvg([[20, 0.1, 0.0]], 100, ["10 %"]), />minus/, "a one-way slider has one side")
   assert.match(svg, /step 100</)
   assert.match(svg, />20 %</)
   assert.match(curveSvg([[20, 0.007, -0.003]], 100), />-0\.3 %</, "small shares have a decimal")
