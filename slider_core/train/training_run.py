@@ -9,6 +9,7 @@ from ..backend import Backend
 from ..config.checks import SliderError
 from ..config.lora import AdapterSpec
 from ..config.training import TrainSpec
+from ..data.dataset_parts import is_part
 from ..lora.formats.native import Place
 from ..lora.header_fields import training_fields
 from ..lora.info import SliderInfo
@@ -176,7 +177,7 @@ class Run:
         if trainer.readings:
             explained = {"positive": trainer.readings[-1].positive, "negative": trainer.readings[-1].negative}
         losses = trainer.losses[-LOSSES:]
-        fingerprint: dict[str, Any] = dict(self.fingerprint)
+        fingerprint: dict[str, Any] = {key: value for key, value in self.fingerprint.items() if not is_part(key)}
         if "place" in fingerprint:
             fingerprint["place"] = Place(fingerprint["place"])
         loss = sum(losses) / len(losses) if losses else 0.0

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..config.checks import SliderError, clean_text
 from ..config.hosts import advice
 from ..config.lora import AdapterSpec
+from ..data.dataset_parts import changed_parts, is_part
 from .trainer import Trainer
 from .training_file import load_run
 from .training_run import Run
@@ -84,7 +85,7 @@ class Session:
 
 def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
     """SliderError that names the first difference between the two fingerprints."""
-    changed = next((key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)), None)
+    changed = next((key for key in dict.fromkeys([*was, *now]) if not is_part(key) and was.get(key) != now.get(key)), None)
     if changed is None:
         return
     before = _short(was.get(changed, "none"))
@@ -92,6 +93,8 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     values = f": {before} then, {after} now"
     if HASH.search(before) or HASH.search(after):
         values = ""  # says nothing to a reader
+    if changed == "dataset" and (parts := changed_parts(was, now)):
+        values = f": {parts}"
     word = WORDS.get(changed, changed)
     again = advice("old_name at restart", "--overwrite")
     raise SliderError(

@@ -16,6 +16,7 @@ from ..config.checks import clean_text
 from ..config.lora import AdapterSpec
 from ..config.training import Sides, TrainSpec
 from ..data.dataset import Dataset, origin
+from ..data.dataset_parts import parts_of
 from ..data.pairs_report import pairs_report
 from ..encode.encoder import Sample
 from ..encode.text_latents import encode_all
@@ -80,6 +81,7 @@ class Observer:
 def fingerprint(backend: Backend, request: TrainingRequest) -> dict[str, str]:
     """What a run is begun with and must keep, by name."""
     values = backend.training_fingerprint() | origin(request.dataset) | {"adapter": request.adapter.to_json()}
+    values |= parts_of(request.dataset)
     if request.resolution is not None:
         values["resolution"] = str(request.resolution)
     if request.spec.sides is not Sides.BOTH:

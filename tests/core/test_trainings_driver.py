@@ -7,6 +7,7 @@ import pytest
 from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import SaveSpec, TrainSpec
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
+from slider_core.data.dataset_parts import parts_of
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.train.training_file import load_run
@@ -58,6 +59,7 @@ def test_what_a_run_is_begun_with_is_its_fingerprint(backend: TinyBackend, reque
         "model": "tiny",
         "dataset": request_of().dataset.digest,
         "adapter": AdapterSpec(rank=1).to_json(),
+        **parts_of(request_of().dataset),
     }
     start = run.slider()
     other = begin(Session(), backend, request_of(start=start, resolution=0, targets=ONE_LAYER, adapter=AdapterSpec(rank=7)))
