@@ -24,7 +24,7 @@ from .sockets import DATASET_MENU, DatasetSocket, PairPromptsSocket, SamplingSoc
 
 OWN_FILES, OWN_PREFIX = "slider_pair_prompts", "own: "  # a folder of ComfyUI's user folder, and its files in the list
 NAME = "Name of the folder; empty: the concept's."
-CONCEPT = "A shipped concept, or a file of your own in user/slider_pair_prompts."
+CONCEPT = "A shipped concept, or a file of your own in user/slider_pair_prompts; not used while prompts is connected."
 PROMPTS = "A concept in your own words, from Slider Pair Prompts, in place of the one that is chosen."
 FOLDER = "The folder's name"
 MISSING = "Slider Pair Maker draws with model, clip and vae: connect all three. Or connect positive_images and negative_images."

@@ -114,7 +114,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   const details = part(document, verdict, "div", "details")
   const of = part(document, element, "div", "of")
   const strip = part(document, element, "img", "strip")
-  words.textContent = "A training shows here. At 0 the steps and the rate are found."
+  words.textContent = "A training shows here: its curve, verdict and strip."
   strip.alt = "strip of the slider under training"
   let shown = null
 

@@ -88,3 +88,26 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_grey_pictures_are_no_pair() -> None:
     grey = torch.full((3, 32, 32), 0.5)
     assert list(sorted_out([DrawnPair(grey, grey + 0.1, "")])) == [0]
+
+
+def test_a_template_shows_no_other_concept_than_the_one_that_its_prompts_draw() -> None:
+    """The prompts at the input win; what stands in the node's own list would be read as what is drawn."""
+    root = Path(__file__).parents[2]
+    for file in sorted((root / "workflows").glob("*.json")):
+        nodes = {node["type"]: node for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]}
+        if "SliderPairMaker" not in nodes or "SliderPairPrompts" not in nodes:
+            continue
+        concept = nodes["SliderPairMaker"]["widgets_values"][0]
+        assert concept in pair_prompts.shipped_concepts()
+        drawn = nodes["SliderPairPrompts"]["widgets_values"][0]
+        assert any(word in drawn for word in concept.split()), (file.name, concept, drawn)
+
+
+def test_the_app_that_trains_has_the_handle_and_says_nothing_of_fields_that_it_lacks() -> None:
+    root = Path(__file__).parents[2]
+    app = json.loads((root / "workflows" / "slider_train.app.json").read_text(encoding="utf-8"))
+    shown = app["extra"]["linearData"]["inputs"]
+    types = {str(node["id"]): node["type"] for node in app["nodes"]}
+    assert [types[str(node)] for node, widget in shown if widget == "scrubber"] == ["SliderStrengthSweep"]
+    idle = next(line for line in (root / "web" / "panel.mjs").read_text().splitlines() if "A training shows here" in line)
+    assert not {"steps", "rate"} & set(idle.split())

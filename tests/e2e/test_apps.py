@@ -36,6 +36,14 @@ def says_what_the_app_does_not_show(page: Page) -> None:
     harness.screenshot(page, "app-advice")
 
 
+def moves_the_handle(page: Page) -> None:
+    """The sweep's, which stands in both Apps."""
+    handle = page.locator(".slider-scrubber").get_by_role("slider")
+    handle.focus()
+    page.keyboard.press("End")
+    assert handle.get_attribute("aria-valuenow") == "2"
+
+
 @pytest.mark.e2e
 def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Server) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
@@ -64,6 +72,7 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         assert listed["y"] <= first["y"]
         assert first["y"] + first["height"] <= listed["y"] + listed["height"], "one pair is still seen"
         harness.screenshot(page, "app-train")
+        moves_the_handle(page)
 
         page.set_viewport_size(SMALL)
         harness.count_steps(page)
@@ -81,9 +90,6 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         choose(page, "LoadSliderLoRA", file="sliders/in_an_app.safetensors")
         result = harness.run_and_wait(page, LIMIT_S, button=RUN)
         assert result.ok, str(result)
-        handle = page.locator(".slider-scrubber").get_by_role("slider")
-        handle.focus()
-        page.keyboard.press("End")
-        assert handle.get_attribute("aria-valuenow") == "2"
+        moves_the_handle(page)
         harness.screenshot(page, "app-use")
         assert harness.page_errors(page) == []
