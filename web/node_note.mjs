@@ -94,6 +94,12 @@ function roomBelow(node) {
   return Math.min(MOST, ...below.map((other) => other.pos[1] - TITLE - (y + height)))
 }
 
+/** How high a note may be: what the node has to spare, and what is free below it; `least` in any case. */
+function roomFor(node, least) {
+  const slack = node.size[1] - node.computeSize()[1]
+  return Math.max(least, slack + Math.max(0, roomBelow(node)))
+}
+
 /** A widget of its own for an element, and a function that takes it away. */
 function addWidget(document, node, element, least) {
   const before = node.size[1]
@@ -165,7 +171,8 @@ export function noteOn(document, node, text, { kind = "error", actions = [], clo
   }
   remove.text = text
   const element = noteElement(document, node, text, { kind, actions }, remove)
-  const takeAway = node.sliderPlace?.(element, text) ?? addWidget(document, node, element, actions.length ? LEAST + ROW : LEAST)
+  const least = actions.length ? LEAST + ROW : LEAST
+  const takeAway = node.sliderPlace?.(element, text, roomFor(node, least)) ?? addWidget(document, node, element, least)
   node.sliderNote = remove
   node.setDirtyCanvas?.(true, true)
   setTimeout(() => node.sliderNote === remove && !isShown(document, node, element) && unseen?.(), SEEN_MS)

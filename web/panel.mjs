@@ -81,7 +81,7 @@ function actionButton(document, parent, { className, title, waiting, looks, act 
 }
 
 /**
- * An element, `show(state)`, `place(note)`, which puts a note in the place of the verdict and gives a function that takes it away, and
+ * An element, `show(state)`, `place(note, room)`, which puts a note in the place of the verdict, where there is none so many pixels high, and gives a function that takes it away, and
  * `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
  * the training to finish and `trainOn(state)` runs it further, and both give whether that will be. `next()`: the slider that a run would train now, or null.
  * `here()`: the names of the inputs that an App shows beside it.
@@ -118,8 +118,8 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   strip.alt = "strip of the slider under training"
   let shown = null
 
-  const isNoted = () => element.classList.contains("noted")
-  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE + (isNoted() ? NOTE : 0))
+  let noteRoom = 0
+  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE + noteRoom)
   const lay = () => {
     strip.style.display = of.style.display = shown?.strip ? "" : "none"
     curve.style.display = verdict.style.display = shown ? "" : "none"
@@ -162,11 +162,14 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     words.textContent = "a new run begins"
     more.show(null)
   }
-  const place = (note) => {
+  const place = (note, room) => {
+    noteRoom = Math.min(NOTE, room)
+    note.style.minHeight = shown ? "" : `${noteRoom - NOTE + WORDS - 4}px`
     verdict.before(note)
     element.classList.add("noted")
     lay()
     return () => {
+      noteRoom = 0
       note.remove()
       element.classList.remove("noted")
       lay()

@@ -85,25 +85,26 @@ function addScrubber(node) {
   })
   scrubber.element.style.maxHeight = "640px"
   let height = EMPTY_HEIGHT
-  let noted = false
+  let noteRoom = 0
   const widget = node.addDOMWidget("scrubber", freshType("slider_scrubber"), scrubber.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => height + (height === EMPTY_HEIGHT && noted ? NOTE : 0),
+    getMinHeight: () => height + (height === EMPTY_HEIGHT ? noteRoom : 0),
     getValue: () => "",
     setValue: () => {},
   })
   widget.serialize = false
   widget.label = "slide from - to +" // as an App names it
 
-  node.sliderPlace = (note) => {
+  node.sliderPlace = (note, _, room) => {
     const before = node.size[1]
     scrubber.element.prepend(note)
-    noted = true
+    noteRoom = Math.min(NOTE, room)
+    if (height === EMPTY_HEIGHT) note.style.maxHeight = `${noteRoom}px`
     grow(node)
     const more = node.size[1] - before
     return () => {
-      noted = false
+      noteRoom = 0
       if (more > 0) node.setSize([node.size[0], Math.max(node.size[1] - more, node.computeSize()[1])])
     }
   }

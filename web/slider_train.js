@@ -79,8 +79,8 @@ function grow(node) {
 }
 
 /** A note in the panel, which covers nothing and leaves the node as high as it is where it can. */
-function placeNote(node, panel, note) {
-  const remove = panel.place(note)
+function placeNote(node, panel, note, room) {
+  const remove = panel.place(note, room)
   const more = grow(node)
   return () => {
     remove()
@@ -130,7 +130,7 @@ app.registerExtension({
     const old = node.widgets.find((candidate) => candidate.name === "old_name")
     if (old) backWhenQueued(old, "restart", "continue", (_, value) => setWidget(app, node, old, value)) // once is what was meant
     node.sliderSays = panel.say
-    node.sliderPlace = (note) => placeNote(node, panel, note)
+    node.sliderPlace = (note, _, room) => placeNote(node, panel, note, room)
     const before = node.onExecuted
     node.onExecuted = function (output) {
       before?.apply(this, arguments)
