@@ -164,7 +164,8 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   }
   const place = (note, room) => {
     noteRoom = Math.min(NOTE, room)
-    note.style.minHeight = shown ? "" : `${noteRoom - NOTE + WORDS - 4}px`
+    const height = `${noteRoom - NOTE + WORDS - 4}px`
+    if (!shown) Object.assign(note.style, { minHeight: height, maxHeight: height })
     verdict.before(note)
     element.classList.add("noted")
     lay()
