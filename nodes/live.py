@@ -36,6 +36,7 @@ from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.trainings_driver import until_ready
 from .live_preview import Strips
+from .messages import prepared
 
 EVENT = "slider_lora.progress"
 PAUSE_S = 0.5  # between two events of a node
@@ -226,6 +227,7 @@ class Live:
         """Keep the state, and send it to every page unless the last event is too young. `at_once`: even then."""
         key = self.node, self.run.name
         state = self.state()
+        prepared(self.node)
         STATES[key] = state
         STATES.move_to_end(key)
         while len(STATES) > STATES_KEPT:

@@ -1,6 +1,7 @@
 """Messages in the running node, for the browser that is open."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -9,6 +10,7 @@ from server import PromptServer
 
 EVENT = "slider_lora.message"
 MESSAGE_EVERY = 5  # images or passes between two lines of text
+PREPARING: dict[str, dict[str, str]] = {}  # by node that prepares a training: the message that it has shown last; empty: none yet
 
 
 def executing_node() -> str:
@@ -37,7 +39,31 @@ def say(text: str) -> None:
     """Show `text` in the node that runs, in its own workflow alone (web/slider_report.js)."""
     node, server = executing_node(), getattr(PromptServer, "instance", None)
     if node and server is not None:
-        server.send_sync(EVENT, {"node": node, "graph": executing_graph(), "text": text})
+        message = {"node": node, "graph": executing_graph(), "text": text}
+        if node in PREPARING:
+            PREPARING[node] = message
+        server.send_sync(EVENT, message)
+
+
+@contextmanager
+def preparing() -> Iterator[None]:
+    """Within the block, until `prepared`, the last message of the node that runs is kept for a page that comes later."""
+    node = executing_node()
+    PREPARING[node] = {}
+    try:
+        yield
+    finally:
+        prepared(node)
+
+
+def prepared(node: str) -> None:
+    """The node has more to show than a message."""
+    PREPARING.pop(node, None)
+
+
+def preparations() -> list[dict[str, str]]:
+    """The last message of every node that prepares a training, as `say` has sent it."""
+    return [message for message in list(PREPARING.values()) if message]
 
 
 def calibrating(done: int, expected: int) -> None:

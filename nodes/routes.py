@@ -5,6 +5,7 @@ from server import PromptServer
 
 from .dataset_routes import add_dataset_routes, json_of
 from .live import states
+from .messages import preparations
 from .running import finish, train_on
 from .train_options import MOST
 
@@ -13,14 +14,15 @@ def add_routes(server: PromptServer) -> None:
     """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step.
 
     POST /slider_lora/train_on {"node": id, "name": of the slider, "steps": beyond its end}: the node's next run trains it on.
-    GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session.
+    GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session;
+    what those that prepare a training have said last (messages.py).
     /slider_lora/dataset: the images of a dataset's folder (dataset_routes.py).
     """
     add_dataset_routes(server)
 
     @server.routes.get("/slider_lora/progress")
     async def _progress(_request: web.Request) -> web.Response:
-        return web.json_response({"nodes": states()})
+        return web.json_response({"nodes": states(), "preparing": preparations()})
 
     @server.routes.post("/slider_lora/finish")
     async def _finish(request: web.Request) -> web.Response:

@@ -33,7 +33,7 @@ from .frames import as_image
 from .graph_files import model_files
 from .live import Place, showing
 from .live_preview import Strips
-from .messages import MESSAGE_EVERY, executing_graph, executing_node, say
+from .messages import MESSAGE_EVERY, executing_graph, executing_node, preparing, say
 from .running import AGAIN, SESSION, NodeObserver, encoded_before, run_again, runs_folder, steps_wanted, training_here
 from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket, TrainOptionsSocket
 from .target import Targets, automatic_targets
@@ -233,12 +233,13 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         small = enlarged_note(dataset, choices.resolution, backend.image_step)
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
-        run = begin_in_node(backend, request, restart)
-        place = Place(executing_node(), executing_graph())
-        spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
-        until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
-        turn = Turn(run.step, until, spec, choices, took, small)
-        status, shown = train_and_show(run, backend, turn, Strips(preview, vae), place)
+        with preparing():
+            run = begin_in_node(backend, request, restart)
+            place = Place(executing_node(), executing_graph())
+            spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
+            until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
+            turn = Turn(run.step, until, spec, choices, took, small)
+            status, shown = train_and_show(run, backend, turn, Strips(preview, vae), place)
         return results(run, model, status, shown)
 
 

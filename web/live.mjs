@@ -83,6 +83,13 @@ function folderName(folder) {
   return last.replace(/(?<=.)\.[^.]+$/, "")
 }
 
+/** What the nodes that prepare a training have said last, without those whose training this page has heard of since: `before` and
+ * `now` are its states by key, when it asked and when it was answered. */
+export function stillPreparing(messages, before, now) {
+  const begun = new Set([...now].filter(([key, state]) => before.get(key) !== state).map(([, state]) => state.node))
+  return messages.filter(({ node }) => !begun.has(node))
+}
+
 /** Where the curve's axis ends: where the training does, or, while nobody knows that, a quarter beyond what is done. */
 export function axisEnd({ step, until, at_most }) {
   if (!at_most) return until

@@ -6,9 +6,9 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { shownInApp } from "./app_advice.mjs"
 import { allNodes } from "./last_output.mjs"
-import { isAbout, nextName, nodeAt } from "./live.mjs"
+import { isAbout, nextName, nodeAt, stillPreparing } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
-import { isGivenByOwn, onOwn } from "./own_runs.mjs"
+import { isForOpen, isGivenByOwn, onOwn } from "./own_runs.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -93,8 +93,16 @@ async function restore() {
   const before = new Map(states)
   const reply = await api.fetchApi(PROGRESS)
   if (!reply.ok) return
-  const { nodes } = await reply.json()
+  const { nodes, preparing } = await reply.json()
   for (const state of nodes) if (states.get(keyOf(state)) === before.get(keyOf(state))) show(state)
+  for (const message of stillPreparing(preparing, before, states)) if (isForOpen(message)) showMessage(message)
+}
+
+/** What a training in preparation has said; an older one that is shown is dimmed, as when the run began. */
+function showMessage({ node, text }) {
+  const panel = panels.get(nodeAt(rootOf(), node))
+  panel?.dim(true)
+  panel?.say(text)
 }
 
 app.registerExtension({

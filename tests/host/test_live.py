@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,7 +159,7 @@ def test_events_are_bounded_and_the_last_one_says_how_it_ended(prompt: dict, run
     live = pack.part("nodes.live")
     run = run_graph(watched(prompt), status=("6", 3))
     found = run.events(EVENT)
-    assert asked(pack) == {"nodes": live.states()}
+    assert asked(pack) == {"nodes": live.states(), "preparing": []}
     assert found[-1] == live.states()[-1]
     last = found[-1]
     assert (last["node"], last["name"], last["phase"], last["step"], last["until"]) == ("6", "smile", "done", STEPS, STEPS)
@@ -294,6 +295,41 @@ def test_messages_and_states_name_the_workflow_that_was_queued(pack, server, pro
         run = run_graph(prompt, status=("6", 3))
         named[graph] = {(event, sent["graph"]) for event in (EVENT, MESSAGE) for sent in run.events(event)}
     assert named == {"w": {(EVENT, "w"), (MESSAGE, "w")}, "": {(EVENT, "")}}, "the second encodes nothing and has nothing to say"
+
+
+def test_a_page_that_comes_during_the_preparation_hears_what_was_said(pack, server, prompt, run_graph, monkeypatch) -> None:
+    """Until the first state of the training, which says more; and nothing of a preparation that failed."""
+    train, live = pack.part("nodes.train"), pack.part("nodes.live")
+    begin, send, told = train.begin_on_model, live.Live.send, {}
+
+    def heard() -> list[dict]:
+        with ThreadPoolExecutor(1) as server_thread:
+            return server_thread.submit(asked, pack).result()["preparing"]
+
+    def begin_and_ask(*args: object) -> object:
+        run = begin(*args)
+        told["prepared"] = heard()
+        return run
+
+    def send_and_ask(self, at_once: bool = False) -> None:
+        send(self, at_once)
+        told.setdefault("training", heard())
+
+    monkeypatch.setattr(train, "begin_on_model", begin_and_ask)
+    monkeypatch.setattr(live.Live, "send", send_and_ask)
+    said = run_graph(prompt, status=("6", 3)).events(MESSAGE)
+    assert told == {"prepared": said[-1:], "training": []}
+    assert said[-1]["node"] == "6"
+
+    def broken(*args: object) -> None:
+        begin(*args)
+        raise ValueError("no rate is found")
+
+    monkeypatch.setattr(train, "begin_on_model", broken)
+    prompt["6"]["inputs"]["old_name"] = "restart"
+    with pytest.raises(run_graph.Error, match="no rate is found"):
+        run_graph(prompt, status=("6", 3))
+    assert heard() == []
 
 
 def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, stepWords, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -110,4 +110,13 @@ test("every training can be drawn", () => {
   assert.equal(points(curveSvg([[20, 0.1, null], [40, 0.2, null]], 40), "minus").length, 0)
   const box = [...curveSvg([[20, -90, 0.1], [40, 0.2, 0.2]], 40).matchAll(/c[xy]="([\d.-]+)"/g)].map((m) => Number(m[1]))
   assert.ok(box.every((v) => v >= 0 && v <= 300))
+})
+
+test("what a preparation has said is shown to a page that comes later, unless its training has begun meanwhile", () => {
+  const [six, seven] = [{ node: "6", text: "encoded" }, { node: "7", text: "encoding image 1 of 4" }]
+  const [old, next] = [{ ...state, node: "6", run: 3 }, { ...state, node: "6" }]
+  const before = new Map([["6 smile", old]])
+  assert.deepEqual(stillPreparing([six, seven], before, new Map(before)), [six, seven])
+  assert.deepEqual(stillPreparing([six, seven], before, new Map([["6 smile", next]])), [seven])
+  assert.deepEqual(stillPreparing([six], new Map(), new Map([["6 age", next]])), [])
 })
