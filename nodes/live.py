@@ -4,7 +4,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
 
     node      id of the node, with those of its subgraphs: "6" or "12:6"
     graph     id of the workflow that it is in, or ""
-    run       number of the training in this session
+    run       number of the training, another one after a restart of ComfyUI too
     name      of the slider
     phase     training, drawing, calibrating; done, stopped, failed
     step      finished steps, of `until` in this run; `at_most`: it ends when the slider is ready
@@ -46,7 +46,7 @@ SURE_EARLY = {Verdict.NOT_FINITE, Verdict.BURNT}  # what a reading of the first 
 MORE = 0.5  # of the steps so far, where the readings do not say how many
 # What a page that is loaded later asks for: the last state by node and slider (two graphs may share an id), the newest last.
 STATES: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-_NUMBERS = count(1)  # of the trainings of this session
+_NUMBERS = count(int(time.time()))  # of the trainings: a page that stays open over a restart meets none twice
 
 
 def states() -> list[dict[str, Any]]:

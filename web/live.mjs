@@ -45,6 +45,13 @@ export function isRunning(state) {
   return RUNNING.includes(state.phase)
 }
 
+/** What is shown of a training that ran when the page last heard of it and that the server, with these states, does not know: its
+ * ComfyUI has ended. Null for every other one. */
+export function lost(shown, states) {
+  if (!shown || !isRunning(shown) || states.some(({ run }) => run === shown.run)) return null
+  return { ...shown, phase: "stopped", seconds: 0, more: null, verdict: "Stopped: ComfyUI was restarted. Run again to go on." }
+}
+
 /** Whether it can be asked to finish with the step it is at. */
 export function canFinish(state) {
   return state.phase === "training" || state.phase === "drawing"

@@ -8,6 +8,7 @@ import { isSame, makeRuns } from "./runs.mjs"
 
 const KEY = "slider_lora.runs"
 const MOST = 64
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"]
 export const REFUSED = "slider_lora.refused" // the event that brings what was refused
 const runs = makeRuns(keptMap(window.sessionStorage, KEY, MOST)) // ComfyUI sends a run's events to the tab that has queued it, by a name that is kept there
 const queue = api.queuePrompt
@@ -54,4 +55,20 @@ export function isForOpen({ graph }) {
 /** Call `listener` at an event of ComfyUI, where it is of a run of the workflow that is open. */
 export function onOwn(event, listener) {
   api.addEventListener(event, (sent) => isOwn(sent.detail?.prompt_id) && listener(sent))
+}
+
+/** Call `listener` when a run of the open workflow has ended, or ComfyUI has with it: then no event tells of it. */
+export function onEnd(listener) {
+  for (const end of ENDS) onOwn(end, listener)
+  api.addEventListener("reconnected", async () => {
+    if (!(await runsHere())) listener()
+  })
+}
+
+/** Whether the server has a run that may be of the open workflow. */
+async function runsHere() {
+  const reply = await api.fetchApi("/queue")
+  if (!reply.ok) return true
+  const { queue_running } = await reply.json()
+  return queue_running.some(([, prompt]) => isOwn(prompt))
 }

@@ -13,6 +13,7 @@ const WORDS = 116
 const CAPTION = 15
 const STRIP = 104 // with its caption
 const NOTE = 132 // where nothing was trained yet
+const NOTHING = "A training shows here: its curve, verdict and strip."
 
 const STYLE = `
 .slider-live { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; overflow: hidden;
@@ -114,7 +115,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   const details = part(document, verdict, "div", "details")
   const of = part(document, element, "div", "of")
   const strip = part(document, element, "img", "strip")
-  words.textContent = "A training shows here: its curve, verdict and strip."
+  words.textContent = NOTHING
   strip.alt = "strip of the slider under training"
   let shown = null
 
@@ -154,10 +155,11 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   lay()
   const say = (text) => (words.textContent = text)
   const dim = (waiting) => {
-    const unseen = !waiting && shown && element.classList.contains("waiting") // the run has left the node out
+    const unseen = !waiting && element.classList.contains("waiting") // the run has left the node out, or ended before the training
     element.classList.toggle("waiting", waiting)
     if (!waiting) more.rest()
-    if (unseen) show(shown)
+    if (unseen && shown) show(shown)
+    else if (unseen) words.textContent = NOTHING
     if (!waiting || !shown) return
     words.textContent = "a new run begins"
     more.show(null)
@@ -177,5 +179,5 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     }
   }
   const check = () => shown && !element.classList.contains("waiting") && more.show(shown)
-  return { element, show, place, say, dim, check, least, run: () => shown?.run }
+  return { element, show, place, say, dim, check, least, state: () => shown }
 }

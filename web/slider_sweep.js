@@ -3,7 +3,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { onOwn } from "./own_runs.mjs"
+import { onEnd, onOwn } from "./own_runs.mjs"
 import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
 import { setWidget } from "./set_widget.mjs"
@@ -173,7 +173,7 @@ app.registerExtension({
   },
   setup() {
     onOwn("execution_start", () => dimAll(true))
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) onOwn(end, () => dimAll(false))
+    onEnd(() => dimAll(false))
   },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return

@@ -6,9 +6,9 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { shownInApp } from "./app_advice.mjs"
 import { allNodes } from "./last_output.mjs"
-import { isAbout, nextName, nodeAt, stillPreparing } from "./live.mjs"
+import { isAbout, lost, nextName, nodeAt, stillPreparing } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
-import { isForOpen, isGivenByOwn, onOwn } from "./own_runs.mjs"
+import { isForOpen, isGivenByOwn, onEnd, onOwn } from "./own_runs.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -34,8 +34,10 @@ function post(path, body) {
 async function finish(node) {
   const reply = await post(FINISH, { node: String(node.id) })
   if (reply.ok) say("info", "Finishing with this step; the graph goes on with what was learned.")
-  else if (reply.status === 409) say("warn", "This node is not training now.")
-  else say("error", `The server answered ${reply.status}.`)
+  else if (reply.status === 409) {
+    say("warn", "This node is not training now.")
+    await restore()
+  } else say("error", `The server answered ${reply.status}.`)
   return reply.ok
 }
 
@@ -60,7 +62,7 @@ const keyOf = (state) => `${state.node} ${state.name}`
 function show(state) {
   const node = nodeAt(rootOf(), state.node)
   const panel = node && panels.get(node)
-  if (panel && (panel.run() === state.run || isAbout(node, state, rootOf()?.id))) showOn(node, panel, state)
+  if (panel && (panel.state()?.run === state.run || isAbout(node, state, rootOf()?.id))) showOn(node, panel, state)
 }
 
 function showOn(node, panel, state) {
@@ -88,13 +90,18 @@ function placeNote(node, panel, note, room) {
   }
 }
 
-/** What trains or trained before this page, or this graph, was opened. */
+/** What trains or trained before this page, or this graph, was opened, or while the server was not heard. */
 async function restore() {
   const before = new Map(states)
   const reply = await api.fetchApi(PROGRESS)
   if (!reply.ok) return
   const { nodes, preparing } = await reply.json()
-  for (const state of nodes) if (states.get(keyOf(state)) === before.get(keyOf(state))) show(state)
+  const isNews = (state) => states.get(keyOf(state)) !== before.get(keyOf(state)) // the page has heard of it meanwhile
+  for (const state of nodes) if (!isNews(state)) show(state)
+  for (const panel of panelsHere()) {
+    const stopped = lost(panel.state(), nodes)
+    if (stopped && !isNews(stopped)) panel.show(stopped)
+  }
   for (const message of stillPreparing(preparing, before, states)) if (isForOpen(message)) showMessage(message)
 }
 
@@ -115,7 +122,7 @@ app.registerExtension({
     api.addEventListener("reconnected", restore)
     api.addEventListener("graphChanged", () => panelsHere().forEach((panel) => panel.check())) // another name, another folder
     onOwn("execution_start", () => dim(true))
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) onOwn(end, () => dim(false))
+    onEnd(() => dim(false))
   },
   afterConfigureGraph: restore,
   nodeCreated(node) {

@@ -164,6 +164,7 @@ def test_events_are_bounded_and_the_last_one_says_how_it_ended(prompt: dict, run
     last = found[-1]
     assert (last["node"], last["name"], last["phase"], last["step"], last["until"]) == ("6", "smile", "done", STEPS, STEPS)
     assert last["verdict"] in run["status"]
+    assert last["run"] > 1e9, "counted from the clock: no number comes again after a restart"
     assert [point[0] for point in last["explained"]] == [STEPS]
     assert (last["strip"]["step"], last["trouble"]) == (STEPS, "")
     monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)

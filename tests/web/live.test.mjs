@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, nextName, nodeAt, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -119,4 +119,15 @@ test("what a preparation has said is shown to a page that comes later, unless it
   assert.deepEqual(stillPreparing([six, seven], before, new Map(before)), [six, seven])
   assert.deepEqual(stillPreparing([six, seven], before, new Map([["6 smile", next]])), [seven])
   assert.deepEqual(stillPreparing([six], new Map(), new Map([["6 age", next]])), [])
+})
+
+test("a training that its restarted ComfyUI does not know is shown as stopped, and no other one", () => {
+  const stopped = lost({ ...state, at_most: true }, [{ ...state, run: 5 }])
+  assert.equal(stepWords(stopped), "step 12 of at most 300, stopped")
+  assert.match(stopped.verdict, /restarted/)
+  assert.ok(!isRunning(stopped) && !canFinish(stopped) && trainOnWords(stopped) === null)
+  assert.equal(lost(state, [state]), null)
+  assert.equal(lost({ ...state, phase: "done" }, []), null)
+  assert.equal(lost(null, []), null)
+  assert.equal(lost(undefined, []), null)
 })
