@@ -100,6 +100,13 @@ def verdict_so_far(trainer: Trainer) -> str:
     return f"The last reading, of step {last.step}, was still settling: the next one says more. {last.summary(evidence.wanted)}"
 
 
+def stopped(run: Run) -> str:
+    """What is said of a training that a person has stopped."""
+    if not run.step:
+        return "Stopped before the first step: run again to begin."
+    return f"Stopped. What was learned is kept: run again to go on. {run.verdict()}"
+
+
 def more_steps(run: Run) -> int | None:
     """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
     if not run.step or judge(run.evidence()) in SURE_EARLY:
@@ -246,7 +253,7 @@ def showing(run: Run, until: int, strips: Strips, place: Place, notice: str = ""
     try:
         yield live
     except InterruptProcessingException:
-        live.end("stopped", f"Stopped. What was learned is kept: run again to go on. {run.verdict()}")
+        live.end("stopped", stopped(run))
         raise
     except BaseException as fault:
         live.end("failed", str(fault))

@@ -204,7 +204,7 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
     last = evidence.last
     source = "prompts" if evidence.wanted is Wanted.PROMPTS else "images"
     if last is None or verdict is Verdict.UNTRAINED:
-        return "Not trained yet."
+        return "No reading yet."
     if verdict is Verdict.ONE_SIDED:
         side = worse_sides(last, evidence.explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."

@@ -253,6 +253,26 @@ def test_the_sentence_about_settling_goes_at_its_step_without_a_new_reading(pack
     assert server is not None
 
 
+def test_what_is_said_of_an_early_stop_agrees_with_the_step_that_it_came_at(pack, server) -> None:
+    """At step 6 something was learned and nothing was read; at step 0 neither."""
+    live, verdicts = pack.part("nodes.live"), pack.core("train.progress_verdict")
+    evidence = verdicts.Evidence([])
+    said = {}
+    for step in (0, 6):
+        trainer = SimpleNamespace(spec=SimpleNamespace(steps=0), end=1500, readings=[], step=step)
+        run = SimpleNamespace(trainer=trainer, step=step, name="early", open_ended=True, evidence=lambda: evidence)
+        run.verdict = lambda: verdicts.explain(verdicts.judge(evidence), evidence)
+        place, strips = live.Place("6"), pack.part("nodes.live_preview").Strips(None, None)
+        with pytest.raises(live.InterruptProcessingException), live.showing(run, 1500, strips, place):
+            raise live.InterruptProcessingException
+        said[step] = live.states()[-1]["verdict"]
+    assert "is kept" in said[6]
+    assert "No reading yet" in said[6]
+    assert "is kept" not in said[0]
+    assert not any("Not trained" in verdict for verdict in said.values())
+    assert server is not None
+
+
 def test_curve_and_text_are_of_the_same_reading(prompt: dict, run_graph, pack, monkeypatch) -> None:
     """However it ends: finished by hand before the first reading, calibrated or not, gone on with, at its end."""
     live, train = pack.part("nodes.live"), pack.part("nodes.train")
