@@ -73,8 +73,8 @@ def train_on(node: str, name: str, steps: int) -> None:
 def steps_wanted(run: Run, node: str, steps: int) -> int:
     """The steps that the training is to have: those that are set, more where a person let it train on; 0: until it is ready."""
     name, more = MORE.pop(node, ("", 0))
-    if more and name == run.name:
-        run.on_to = run.step + more
+    if name == run.name:
+        run.on_to = run.step + more if more else max(run.on_to, run.trainer.spec.steps)
     return max(steps, run.on_to)
 
 

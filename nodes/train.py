@@ -277,7 +277,7 @@ def summary(run: Run, turn: Turn, autosave: Autosave, backend: ComfyBackend, str
     """How a run of the graph ended, in sentences."""
     trainer = run.trainer
     memory = backend.memory.summary()
-    total = f"{max(run.step, trainer.end)}"
+    total = f"{max(run.step, turn.spec.steps or trainer.ready_at)}"
     if run.step < trainer.end and run.open_ended:
         total = f"at most {total}"
     verdict = [f"{run.name}: step {run.step} of {total}.{turn.remark(run)}", run.verdict(), run.strength_note()]

@@ -41,6 +41,7 @@ class SavedRun:
     state: dict[str, Any]
     mark: str = ""  # of this save alone: another save, another mark
     lineage: Lineage = field(default_factory=Lineage)
+    on_to: int = 0  # as Run has it
 
     @property
     def step(self) -> int:
@@ -71,7 +72,14 @@ def lineage_of(path: Path) -> Lineage | None:
         return None
 
 
-def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Trainer, lineage: Lineage | None = None) -> str:
+def save_run(
+    path: Path,
+    name: str,
+    fingerprint: Mapping[str, str],
+    trainer: Trainer,
+    lineage: Lineage | None = None,
+    on_to: int = 0,
+) -> str:
     """Write the run as it stands, in place of an older file, once it reads back; its mark. SliderError when that fails; the older
     file is intact then."""
     message = f"{path}: the run's weights are not finite and were not saved; the file before stays."
@@ -93,6 +101,7 @@ def save_run(path: Path, name: str, fingerprint: Mapping[str, str], trainer: Tra
         **(lineage or Lineage()).to_header(),
         "fingerprint": dict(fingerprint),
         "training": trainer.spec.to_json(),
+        "on_to": on_to,
         "step": state["step"],
         "readings": _as_json(state["readings"]),
         "probed": state["probed"],
@@ -161,15 +170,15 @@ def _run(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Save
     state = _state(header, tensors)
     _check_numbers(header, tensors)
     mark = str(header.get("mark") or header["name"])
-    return SavedRun(
-        str(header["name"]), fingerprint, TrainSpec.from_json(header["training"]), state, mark, Lineage.from_header(header)
-    )
+    training, lineage = TrainSpec.from_json(header["training"]), Lineage.from_header(header)
+    return SavedRun(str(header["name"]), fingerprint, training, state, mark, lineage, header.get("on_to", 0))
 
 
 def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """SliderError that names the first value that no run can have."""
     step = header["step"]
-    need(is_whole(step, 0) and step <= MOST_STEPS, f"step {shown(step)} is no count of steps", "")
+    for count in (step, header.get("on_to", 0)):
+        need(is_whole(count, 0) and count <= MOST_STEPS, f"step {shown(count)} is no count of steps", "")
     losses = tensors["losses"]
     need(losses.ndim == 1 and len(losses) == step, f"{losses.numel()} losses after {step} steps", "")
     for reading in header["readings"]:

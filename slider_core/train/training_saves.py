@@ -92,7 +92,8 @@ class Autosave:
             self.folder.mkdir(parents=True, exist_ok=True)
             with uninterrupted(), locked(self.root):
                 self._make_way()
-                self.run.mark = save_run(self.file, self.run.saved_as, self.run.fingerprint, self.run.trainer, self.run.lineage)
+                run = self.run
+                run.mark = save_run(self.file, run.saved_as, run.fingerprint, run.trainer, run.lineage, run.on_to)
                 self.run.saved = self.run.step  # within: a signal that waits is raised where the block ends
         except SliderError as fault:
             self.trouble = str(fault)

@@ -74,6 +74,7 @@ class Session:
                 run.saved = on_disk.step
                 run.mark = on_disk.mark
                 run.lineage = on_disk.lineage
+                run.on_to = on_disk.on_to
             self._runs[name] = run
         self._free_memory(name)
         return run

@@ -251,7 +251,7 @@ def test_another_choice_under_the_same_name_is_an_error_that_names_it(prompt: di
         ("10", {"strengths": "1, two"}, 'Strength "two" is not a number'),
         ("6", {"batch": 3}, "batch must be even"),
         ("5", {"preset": "custom", "custom_patterns": "attn1.to_queue"}, "the nearest are"),
-        ("11", {"file": "gone.safetensors"}, "gone.safetensors"),
+        ("11", {"file": "gone.safetensors"}, "choose a file, and not both"),
     ],
 )
 def test_bad_input_is_named_in_the_node(node: str, changes: dict, message: str, prompt: dict, run_graph) -> None:
@@ -355,8 +355,30 @@ def test_an_unfinished_training_is_trained_on_to_its_end(prompt: dict, run_graph
     prompt["6"]["inputs"] |= {"name": "in parts", "steps_per_run": 4}
     assert run_graph(prompt, slider=("6", 0))["slider"].info.step == 4
     assert pack.part("nodes.live").states()[-1]["more"] == 0
-    pack.part("nodes.running").train_on("6", "in parts", 0)
+    running = pack.part("nodes.running")
+    running.train_on("6", "in parts", 0)
+    assert running.steps_wanted(running.SESSION.get("in parts"), "6", 0) == STEPS, "where the node says no number any more too"
+    running.train_on("6", "in parts", 0)
     assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS
+
+
+def test_a_training_that_was_trained_on_goes_on_to_that_end_after_a_restart(prompt: dict, run_graph, pack) -> None:
+    prompt, running = training(prompt), pack.part("nodes.running")
+    inputs = prompt["6"]["inputs"]
+    inputs["name"] = "further yet"
+
+    def run() -> str:
+        return run_graph(prompt, status=("6", 3))["status"]
+
+    assert f"step {STEPS} of {STEPS}." in run()
+    running.train_on("6", "further yet", 3)
+    inputs["steps_per_run"] = 1
+    assert f"step {STEPS + 1} of {STEPS + 3}." in run()
+    running.SESSION.drop("further yet")
+    assert f"step {STEPS + 2} of {STEPS + 3}." in run()
+    running.SESSION.drop("further yet")
+    inputs["steps_per_run"] = 0
+    assert f"step {STEPS + 3} of {STEPS + 3}." in run()
 
 
 def test_a_slider_that_was_finished_at_once_is_praised_nowhere(prompt: dict, run_graph) -> None:
