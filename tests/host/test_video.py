@@ -195,8 +195,9 @@ def test_a_library_of_a_video_model_moves_too(video, run_graph, pack) -> None:
     """Its node draws every entry; without CLIP the prompts are given as encoded."""
     library = pack.core("use.prompt_library").parse_prompts('{"a": {"prompt": "x", "adapter_strength": 1.5}}')
     clips = torch.rand(1, FRAMES, 3, SIDE, SIDE)
-    node = pack.part("nodes.prompts")
-    output = node.drawn(node.SliderPromptLibrary, library, clips, 1.0, "", "shaken", 16.0)
+    node, grids = pack.part("nodes.prompts"), pack.core("use.plot_grids")
+    strip = pack.core("use.plot_video").over_time(lambda at: grids.draw_entries(at(clips), [("a", 1.5)], "shaken"), FRAMES, 16.0)
+    output = node.drawn(node.SliderPromptLibrary, library, clips, strip, "")
     assert output.ui["animated"] == (True,)
     assert torch.equal(output.result[2], clips[0].movedim(1, -1))
     assert output.result[1].shape[0] == 1
