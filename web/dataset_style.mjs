@@ -29,6 +29,7 @@ export const STYLE = `
 .slider-dataset .list { flex: 1 1 0 !important; min-height: 60px; overflow-y: auto; overscroll-behavior: contain; touch-action: pan-y;
   display: flex; flex-direction: column; gap: 6px; }
 .slider-dataset .list > * { flex: none; }
+${IN_APP} .slider-dataset .list { overscroll-behavior: auto; }
 .slider-dataset .row { display: grid; grid-template-columns: 20px 1fr 30px 1fr 30px; gap: 4px; align-items: center; }
 .slider-dataset .number { text-align: right; opacity: 0.7; font-variant-numeric: tabular-nums; }
 .slider-dataset .cell { position: relative; height: 84px; min-width: 0; border: 1px solid #555; border-radius: 5px; background: #1b1b1d;

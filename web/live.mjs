@@ -49,7 +49,7 @@ export function isRunning(state) {
  * ComfyUI has ended. Null for every other one. */
 export function lost(shown, states) {
   if (!shown || !isRunning(shown) || states.some(({ run }) => run === shown.run)) return null
-  return { ...shown, phase: "stopped", seconds: 0, more: null, verdict: "Stopped: ComfyUI was restarted. Run again to go on." }
+  return { ...shown, phase: "stopped", seconds: 0, more: null, verdict: "Stopped: ComfyUI was restarted. Run again: it goes on from what was saved, once a minute." }
 }
 
 /** Whether it can be asked to finish with the step it is at. */

@@ -28,12 +28,11 @@ INFORMS = 0.1  # mean cosine of the others among themselves, from which on a fea
 
 @dataclass(frozen=True)
 class Direction:
-    """`against`: the pairs that are the wrong way round, with their mean cosine to the others. `agreement`: the mean cosine in
-    the feature that the pairs have most in common, `known`: whether that is a direction. `halved`: it would be one, but points
-    one way in half of the pairs and the other way in the rest. `signs`: for each feature those of the pairs that fit it best."""
+    """`against`: the pairs that are the wrong way round, with their mean cosine to the others. `known`: whether the pairs have a
+    direction in common. `halved`: it would be one, but points one way in half of them and the other way in the rest. `signs`: for
+    each feature those of the pairs that fit it best."""
 
     against: dict[int, float]
-    agreement: float
     known: bool
     halved: bool = False
     signs: tuple[torch.Tensor, ...] = ()
@@ -85,10 +84,10 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
     """Which pairs are the wrong way round, of (N, positive and negative, channels, S, S). At least LEAST pairs, else nothing."""
     count = len(views_N2CSS)
     if count < LEAST:
-        return Direction({}, 0.0, False)
+        return Direction({}, False)
     features = changes(views_N2CSS)
     references = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long().tolist()
-    result = Direction({}, 0.0, False)
+    result = Direction({}, False)
     for reach, agrees, accuses in zip((0, FAR), AGREES, ACCUSES, strict=True):
         cosine = []
         signs = []
@@ -101,7 +100,7 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
         common = held[best] >= agrees
         half = int((signs[best] < 0).sum()) * 2 == count
         halved = result.halved or (common and half)
-        result = Direction({}, held[best], common and not half, halved, (*result.signs, *signs))
+        result = Direction({}, common and not half, halved, (*result.signs, *signs))
         if result.known:
             return replace(result, against=_accused(cosine, signs[best], references, accuses))
     return result

@@ -237,7 +237,7 @@ def _as_paired(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Togethe
     if moved is not None:
         height, width = pairs[0].mask.shape
         pixels = round(moved[0] * width / CELLS), round(moved[1] * height / CELLS)
-        return Together(same, differing, common, Direction({}, 0.0, False), False, [], pixels)
+        return Together(same, differing, common, Direction({}, False), False, [], pixels)
     wrong_partners = [differing[i] for i in common.wrong_partners()]
     kept = _others(differing, wrong_partners)
     if wrong_partners and not common.unpaired:
@@ -327,5 +327,5 @@ def _notes(together: Together) -> tuple[str, ...]:
     if _is_halved(together):
         why = "what changes points one way in half of the pairs and the other way in the rest"
     return (
-        f"Which way round each pair is cannot be told: {why} ({together.direction.agreement:.2f}). Look at the contact sheet.",
+        f"Which way round each pair is cannot be told: {why}. Where the contact sheet shows them right, nothing is to be done.",
     )

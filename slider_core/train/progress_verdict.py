@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..config.checks import need
+from ..config.hosts import advice
 from ..lora.calibration import is_trusted
 from ..lora.info import SliderInfo
 from .calibration import Calibration
@@ -242,6 +243,11 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
     }[verdict]
 
 
+def where_layers() -> str:
+    """Where a person sets rank and layers, behind the words that advise it."""
+    return advice(" (Slider Target Injector, on targets)", "")
+
+
 def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     """The message of a verdict that says how much of what is wanted is seen."""
     share = last.reach if evidence.shown is None else max(0.0, evidence.shown)
@@ -250,14 +256,18 @@ def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     if verdict is Verdict.LIMITED:
         return (
             f"Little effect: this slider reaches {reach} of what the {wanted} show, and no strength mends that. Look at the "
-            "pairs, raise the rank, or add layers."
+            f"pairs, raise the rank, or add layers{where_layers()}."
         )
     if verdict is Verdict.WORKS:
         how = "one way: a picture at 1 shows" if last.one_way else "on both sides: pictures at -1 and +1 show"
         return f"Works {how} {reach} of what sets the {wanted} apart{_else_moved(evidence.drawn, share)}. {learned}"
     more = steps_more(evidence.readings)
-    advice = f"About {more} more steps may show more." if more else "See the strip; a higher rank or more pairs may show more."
-    return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {advice} {learned}"
+    further = (
+        f"About {more} more steps may show more."
+        if more
+        else f"See the strip; a higher rank{where_layers()} or more pairs may show more."
+    )
+    return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {further} {learned}"
 
 
 def _else_moved(drawn: Drawn | None, share: float) -> str:

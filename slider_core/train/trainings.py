@@ -7,6 +7,7 @@ The least recently used sliders leave when the byte budget is passed; a run that
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from .training_run import Run
 
 BUDGET = 2 * 1024**3
 HASH = re.compile(r"^[0-9a-f]{8,}$|\b[0-9a-f]{16}\b")
+NAMED = 4  # fields of a record that a sentence lists
 WORDS = {"encoders": "VAE or text encoder"}  # of a mark, where a reader has others
 
 
@@ -89,11 +91,7 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
     changed = next((key for key in dict.fromkeys([*was, *now]) if not is_part(key) and was.get(key) != now.get(key)), None)
     if changed is None:
         return
-    before = _short(was.get(changed, "none"))
-    after = _short(now.get(changed, "none"))
-    values = f": {before} then, {after} now"
-    if HASH.search(before) or HASH.search(after):
-        values = ""  # says nothing to a reader
+    values = _values(was.get(changed, "none"), now.get(changed, "none"))
     if changed == "dataset" and (parts := changed_parts(was, now)):
         values = f": {parts}"
     word = WORDS.get(changed, changed)
@@ -103,6 +101,21 @@ def _same_origin(name: str, step: int, was: Mapping[str, str], now: Mapping[str,
         f"name; or begin again: {again} discards that training.",
         "training.differs",
     )
+
+
+def _values(was: str, now: str) -> str:
+    """What differs of a mark, for its sentence: of a record the fields that differ; empty where it says nothing to a reader."""
+    before, after = _short(was), _short(now)
+    try:
+        fields, others = json.loads(was), json.loads(now)
+    except ValueError:
+        fields = others = None
+    if isinstance(fields, dict) and isinstance(others, dict):
+        differing = [name for name in {**fields, **others} if fields.get(name) != others.get(name)]
+        shown = [f"{name} {_short(str(fields.get(name)))} then, {_short(str(others.get(name)))} now" for name in differing]
+        rest = [f"and {len(shown) - NAMED} more"] if len(shown) > NAMED else []
+        return f": {'; '.join(shown[:NAMED] + rest)}" if shown else ""
+    return "" if HASH.search(before) or HASH.search(after) else f": {before} then, {after} now"
 
 
 def _short(text: str) -> str:

@@ -52,6 +52,9 @@ def test_another_origin_is_refused_and_the_difference_named(make) -> None:
     with refused("training.differs", "smile", "control: none then, canny now"):
         session.begin("smile", MADE_OF | {"control": "canny"}, refuse)
     assert session.get("smile") is run
+    session.begin("ranked", {"adapter": AdapterSpec(rank=4, alpha=4).to_json()}, make)
+    with refused("training.differs", "another adapter: alpha 4 then, 8 now; rank 4 then, 8 now. Give"):
+        session.begin("ranked", {"adapter": AdapterSpec(rank=8, alpha=8).to_json()}, refuse)
     session.begin("long", {"adapter": "x" * 500}, make)
     with refused("training.differs", "adapter") as fault:
         session.begin("long", {"adapter": "y" * 500}, refuse)
