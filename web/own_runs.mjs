@@ -14,10 +14,12 @@ const runs = makeRuns(keptMap(window.sessionStorage, KEY, MOST)) // ComfyUI send
 const queue = api.queuePrompt
 let running = "" // the prompt that runs
 let shown = "" // the prompt whose output was shown last
+let asked = "" // the graph of a run that is being queued: its first events may come before the answer that names it
 
 const graphNow = () => (app.rootGraph ?? app.graph)?.id
 
 api.queuePrompt = async function (number, prompt, ...more) {
+  asked = prompt?.workflow?.id
   try {
     const answer = await queue.call(this, number, prompt, ...more)
     runs.add(answer?.prompt_id, prompt?.workflow?.id)
@@ -26,6 +28,8 @@ api.queuePrompt = async function (number, prompt, ...more) {
   } catch (fault) {
     tellRefused(fault?.response?.node_errors)
     throw fault
+  } finally {
+    asked = ""
   }
 }
 
@@ -39,7 +43,7 @@ api.addEventListener("executed", ({ detail }) => (shown = detail.prompt_id)) // 
 
 /** Whether a run is of the workflow that is open: false only where it is known to be of another. */
 export function isOwn(prompt = running) {
-  return runs.isOf(prompt, graphNow()) !== false
+  return (runs.isOf(prompt, graphNow()) ?? (asked ? isSame(asked, graphNow()) : null)) !== false
 }
 
 /** Whether the output that a node is given just now is known to be of a run of the workflow that is open. */
