@@ -61,8 +61,8 @@ export function locatorOf(node, root) {
   return node.graph === root ? String(node.id) : `${node.graph?.id}:${node.id}`
 }
 
-/** [node, id, output] of the nodes of `kinds` that the page keeps nothing of, by what lastOutputs has found. */
-export function missing(root, kept, found, kinds) {
+/** [node, id, output] of the nodes that the page keeps nothing of, by what lastOutputs has found. `isGiven(node)`: whether one is asked for. */
+export function missing(root, kept, found, isGiven) {
   const nodes = [...found].map(([id, { kind, output }]) => [nodeAt(root, id), id, output, kind])
-  return nodes.filter(([node, , , kind]) => node && node.comfyClass === kind && kinds.has(kind) && !kept?.[locatorOf(node, root)])
+  return nodes.filter(([node, , , kind]) => node && node.comfyClass === kind && isGiven(node) && !kept?.[locatorOf(node, root)])
 }

@@ -13,6 +13,7 @@ const WORDS = 116
 const CAPTION = 15
 const STRIP = 104 // with its caption
 const NOTE = 132 // where nothing was trained yet
+const NOTE_LEAST = 46
 const NOTHING = "A training shows here: its curve, verdict and strip."
 
 const STYLE = `
@@ -166,8 +167,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   }
   const place = (note, room) => {
     noteRoom = Math.min(NOTE, room)
-    const height = `${noteRoom - NOTE + WORDS - 4}px`
-    if (!shown) Object.assign(note.style, { minHeight: height, maxHeight: height })
+    if (!shown) note.style.minHeight = `${Math.min(NOTE_LEAST, noteRoom)}px` // it takes what the panel has to spare
     verdict.before(note)
     element.classList.add("noted")
     lay()

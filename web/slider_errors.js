@@ -8,6 +8,7 @@ import { keptMap } from "./kept.mjs"
 import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
 import { nodeAt } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
+import { isOfPack } from "./of_pack.mjs"
 import { onceWith } from "./once.mjs"
 import { REFUSED, isOwn, onOwn } from "./own_runs.mjs"
 import { refusedOf } from "./refused.mjs"
@@ -17,7 +18,6 @@ const OURS = /(^|\.)SliderError$/
 const OLD_NAME = "old_name" // the sentence names this widget where a name belongs to another training
 const FORCE = "force" // and this one where a slider was not saved
 const closed = keptMap(window.localStorage, "slider_lora.closed", 200) // prompts whose error a person has closed or mended, and warnings likewise
-const kinds = new Set() // of the pack's nodes
 const rootOf = () => app.rootGraph ?? app.graph
 
 function setNamed(node, name, value) {
@@ -72,9 +72,9 @@ function putError(node, sentence, named, whenClosed = null) {
 /** What a node of the pack has refused of its values before the graph ran, said as it says it when it runs. */
 function showRefused(errors) {
   for (const [id, { class_type: kind, errors: faults }] of Object.entries(errors)) {
-    const node = kinds.has(kind) ? nodeAt(rootOf(), id) : null
+    const node = nodeAt(rootOf(), id)
     const refused = refusedOf(faults)
-    if (!refused || node?.comfyClass !== kind) continue
+    if (!refused || !isOfPack(node) || node.comfyClass !== kind) continue
     const inputs = (node.widgets ?? []).filter((widget) => refused.inputs.includes(widget.name))
     putError(node, refused.sentence, inputs.map((widget) => [widget, widget.value]))
   }
@@ -92,9 +92,6 @@ function forgetStale() {
 
 app.registerExtension({
   name: "sliderlora.errors",
-  beforeRegisterNodeDef(_nodeType, { name, category }) {
-    if (category?.startsWith("Slider/")) kinds.add(name)
-  },
   setup() {
     api.addEventListener("graphChanged", forgetStale)
     onOwn("execution_start", forgetStale)

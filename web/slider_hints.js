@@ -2,6 +2,7 @@
 // several lines alone.
 
 import { app } from "../../scripts/app.js"
+import { isDefinedHere } from "./of_pack.mjs"
 
 const hints = new Map() // kind of a node -> { name of an input: its placeholder }
 
@@ -32,8 +33,8 @@ function hint(widget, text) {
 
 app.registerExtension({
   name: "sliderlora.hints",
-  beforeRegisterNodeDef(_nodeType, { name, category, input }) {
-    if (category?.startsWith("Slider/")) hints.set(name, hintsOf(input))
+  beforeRegisterNodeDef(_nodeType, definition) {
+    if (isDefinedHere(definition)) hints.set(definition.name, hintsOf(definition.input))
   },
   nodeCreated(node) {
     for (const [name, text] of Object.entries(hints.get(node.comfyClass) ?? {})) {

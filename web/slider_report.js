@@ -16,7 +16,9 @@ const REPORTING = [SAVE, "SliderTargetInjector", "SliderCalibrate", "SliderProbe
 const HEIGHT = 50
 const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; overflow-wrap: anywhere; padding: 2px 4px;
   font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
-const APP_STYLE = `${IN_APP} .slider-report { max-height: 114px; }` // seen with the verdict above it (app_list.mjs)
+const APP_STYLE = ` /* seen with the verdict above it (app_list.mjs) */
+${IN_APP} .slider-report { max-height: 114px; }
+${IN_APP} .slider-report:empty::before { content: "Where the saved file lies shows here."; }`
 
 function addReport(node) {
   const element = document.createElement("div")

@@ -5,27 +5,27 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { FAILED, allNodes, lastError, lastOutputs, locatorOf, missing, restoring } from "./last_output.mjs"
+import { isOfPack } from "./of_pack.mjs"
 
 const OWN_WAY = ["SliderTrainStep", "LoadSliderDataset"]
 const RUNS = 64 // of the history
-const all = new Set() // kinds of the pack's nodes
-const kinds = new Set() // of those that are given their output again
 let opened = 0 // the newest graph; an answer that is about an older one is late
 
 const rootOf = () => app.rootGraph ?? app.graph
+const isGivenAgain = (node) => isOfPack(node) && !OWN_WAY.includes(node.comfyClass)
 
 /** What the page keeps of the nodes that are there: their previews come by themselves, what the pack adds does not. */
 function giveKept(outputs) {
   const root = rootOf()
   for (const node of allNodes(root)) {
-    const output = kinds.has(node.comfyClass) && outputs?.[locatorOf(node, root)]
+    const output = isGivenAgain(node) && outputs?.[locatorOf(node, root)]
     if (output) restoring(() => node.onExecuted?.(output))
   }
 }
 
 async function giveFromHistory() {
   const number = ++opened
-  if (!allNodes(rootOf()).some((node) => all.has(node.comfyClass))) return
+  if (!allNodes(rootOf()).some(isOfPack)) return
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`)
   if (!answer.ok || number !== opened) return
   const history = await answer.json()
@@ -34,18 +34,13 @@ async function giveFromHistory() {
   const error = lastError(history, root)
   if (error) restoring(() => api.dispatchCustomEvent(FAILED, error))
   const found = lastOutputs(history, root)
-  for (const [, id, output] of missing(root, app.nodeOutputs, found, kinds))
+  for (const [, id, output] of missing(root, app.nodeOutputs, found, isGivenAgain))
     // as if the server had just sent it, so that the page shows its pictures, in Vue nodes too
     restoring(() => api.dispatchCustomEvent("executed", { node: id, display_node: id, prompt_id: "", output }))
 }
 
 app.registerExtension({
   name: "sliderlora.restore",
-  beforeRegisterNodeDef(_nodeType, { name, category }) {
-    if (!category?.startsWith("Slider/")) return
-    all.add(name)
-    if (!OWN_WAY.includes(name)) kinds.add(name)
-  },
   onNodeOutputsUpdated: giveKept,
   afterConfigureGraph() {
     giveKept(app.nodeOutputs)

@@ -4,16 +4,16 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { nodeAt } from "./live.mjs"
+import { isOfPack } from "./of_pack.mjs"
 import { isOwn } from "./own_runs.mjs"
 
 const NOWHERE = "another_workflow:" // in front of an id: a node of a subgraph that no graph has
-const kinds = new Set()
 let sent = null // the event, and the id that it had
 
 /** Before ComfyUI hears of it: extensions are loaded before it listens. The workflow that it is of still gets it, by `node`. */
 function lead({ detail }) {
   const id = detail.display_node ?? detail.node
-  if (isOwn(detail.prompt_id) || !kinds.has(nodeAt(app.rootGraph ?? app.graph, id)?.comfyClass)) return
+  if (isOwn(detail.prompt_id) || !isOfPack(nodeAt(app.rootGraph ?? app.graph, id))) return
   sent = { detail, id: detail.display_node }
   detail.display_node = NOWHERE + id
 }
@@ -29,8 +29,5 @@ app.registerExtension({
   name: "sliderlora.runs",
   init() {
     api.addEventListener("executed", leadBack)
-  },
-  beforeRegisterNodeDef(_nodeType, { name, category }) {
-    if (category?.startsWith("Slider/")) kinds.add(name)
   },
 })

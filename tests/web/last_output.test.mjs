@@ -48,12 +48,12 @@ test("a node gets its output where it is of that kind and the page keeps none", 
   const inside = { id: 4, comfyClass: "Sweep", graph: inner }
   root.nodes = [{ id: 10, comfyClass: "Sweep", graph: root }, { id: 11, comfyClass: "Other", graph: root }, { id: 12, subgraph: inner, graph: root }]
   const found = new Map(["10", "11", "12:4", "99"].map((id) => [id, { kind: "Sweep", output: id }]))
-  const ids = (kept) => missing(root, kept, found, new Set(["Sweep"])).map(([, id]) => id)
+  const ids = (kept) => missing(root, kept, found, ({ comfyClass }) => comfyClass === "Sweep").map(([, id]) => id)
   assert.deepEqual(ids({}), ["10", "12:4"])
   assert.deepEqual(ids({ 10: {} }), ["12:4"])
   assert.equal(locatorOf(inside, root), "inner:4")
   assert.deepEqual(ids({ "inner:4": {} }), ["10"])
-  assert.deepEqual(missing(root, {}, found, new Set()), [])
+  assert.deepEqual(missing(root, {}, found, () => false), [])
 })
 
 test("what is shown again is known as such, and only while it is given", () => {
