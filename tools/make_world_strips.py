@@ -20,7 +20,7 @@ from exam import World, measured, trained  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from slider_core.canvas import PAPER  # noqa: E402
-from slider_core.use.plot_grids import draw_strip  # noqa: E402
+from slider_core.use.plot_grids import Legend, draw_strip  # noqa: E402
 
 SHOWN = (("heads", "eye"), ("latent heads", "smile"), ("avatars", "glasses"), ("avatars", "hair"))
 STRENGTHS, NOISES, CELL = (-2.0, -1.0, 0.0, 1.0, 2.0), 3, 96
@@ -35,7 +35,7 @@ def strip(name: str, attribute: str, steps: int) -> Image.Image:
     columns = [world.drawn(trainer.adapter, strength * unit)[:NOISES] for strength in STRENGTHS]
     pictures = torch.stack(columns, dim=1)  # (rows, columns, 3, H, W)
     rows = [f"noise {number}" for number in range(NOISES)]
-    return draw_strip(pictures, STRENGTHS, rows, f"{name}: {attribute}", cell=CELL)
+    return draw_strip(pictures, Legend(STRENGTHS, rows, f"{name}: {attribute}"), CELL)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from ..lora.slider_adapter import Adapter
 from ..lora.slider_file import Slider, load_slider
 from ..lora.useful_range import Span, beyond_note, useful_range
 from ..use.plot_curves import label
-from ..use.plot_grids import draw_entries, draw_strip
+from ..use.plot_grids import Legend, draw_entries, draw_strip
 from ..use.plot_video import FPS, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import PromptLibrary
 from ..use.sampling import SamplingRequest
@@ -116,11 +116,12 @@ def _write(
         for column, strength in enumerate(spec.strengths):
             picture = result.images[row, column] if clips is None else clips.frames[row, column]
             write_picture(args.out / f"seed{seed}_strength{label(strength)}", picture, clips.fps if clips else FPS)
+    legend = Legend(spec.strengths, result.names(), args.slider.stem, useful)
     if clips is None:
         cell = max(LEAST_CELL, min(256, result.images.shape[-1]))
-        strip = Strip(draw_strip(result.images, spec.strengths, result.names(), args.slider.stem, cell, useful))
+        strip = Strip(draw_strip(result.images, legend, cell))
     else:
-        strip = strip_of(clips, spec.strengths, result.names(), args.slider.stem, useful)
+        strip = strip_of(clips, legend)
     name = write_strip(args.out / "strip", strip)
     atomic_write(args.out / "sweep.json", as_json(report, indent=1).encode(), overwrite=True)
     say("\n".join(filter(None, [lines, beyond_note(spec.strengths, useful)])))

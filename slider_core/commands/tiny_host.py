@@ -25,7 +25,7 @@ from ..ranks import Ranks
 from ..train.training_run import Run
 from ..train.trainings import Session
 from ..train.trainings_driver import TrainingRequest, begin
-from ..use.plot_grids import draw_library, draw_strip
+from ..use.plot_grids import Legend, draw_library, draw_strip
 from ..use.plot_video import Strip
 from ..use.prompt_library import PromptEntry
 from ..use.sampling import SamplingRequest
@@ -96,7 +96,7 @@ class TinyHost:
             useful = useful_range(slider.info)
             if request.library is None:
                 images = sample(spec.prompt, spec.strengths)[None]
-                return Strip(draw_strip(images, spec.strengths, [], "", CELL, useful))
+                return Strip(draw_strip(images, Legend(spec.strengths, useful=useful), CELL))
 
             def of_entry(entry: PromptEntry, at: Sequence[float]) -> torch.Tensor:
                 return sample(entry.prompt, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image, ImageDraw
@@ -21,6 +22,18 @@ WIDEST, ROW_CELLS, ENTRY_CELLS = 1280, (48, 256), (96, 256)  # pixels of a live 
 Entry = tuple[str, float, torch.Tensor]  # name, strength, picture (3, H, W)
 
 
+@dataclass(frozen=True)
+class Legend:
+    """What stands around a strip: a strength above each column, a label left of each row, a title. Strengths beyond the `useful`
+    range are marked; `caption`, or else a line that says so, stands below."""
+
+    strengths: Sequence[float]
+    rows: Sequence[str] = ()
+    title: str = ""
+    useful: Span | None = None
+    caption: str | None = None
+
+
 def _resized(image_CHW: torch.Tensor, width: int, height: int) -> Image.Image:
     return to_pil(image_CHW).resize((width, height), Image.Resampling.LANCZOS)
 
@@ -34,24 +47,16 @@ def _ink(strength: float, useful: Span | None) -> tuple[int, int, int]:
     return GREY if is_beyond(strength, useful) else INK
 
 
-def draw_strip(
-    images: torch.Tensor,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    cell: int | None = None,
-    useful: Span | None = None,
-    caption: str | None = None,
-) -> Image.Image:
-    """(R, S, 3, H, W) images as a grid with a strength above each column and a label left of each row. Strengths beyond the
-    `useful` range are marked; `caption`, or else a line that says so, stands below."""
+def draw_strip(images: torch.Tensor, legend: Legend, cell: int | None = None) -> Image.Image:
+    """(R, S, 3, H, W) images as a grid with its legend; `cell`: the width of one in it, else its own."""
     count_rows, count_columns, _, height, width = images.shape
+    strengths, title, useful = legend.strengths, legend.title, legend.useful
     cell_width = cell or width
     cell_height = round(height * cell_width / width)
     height_of_text = max(11, cell_width // 6)  # so that it can be read when the strip is shrunk to a node's width
     band = max(BAND, height_of_text * 3 // 2)
-    face = font(height_of_text, "".join([*rows, title]))
-    names = [_fitted(row, face, max(LONGEST, cell_width)) for row in rows]
+    face = font(height_of_text, "".join([*legend.rows, title]))
+    names = [_fitted(row, face, max(LONGEST, cell_width)) for row in legend.rows]
     edge = max(GAP, height_of_text // 2)  # beside the names
     left = 2 * edge + int(max(map(face.getlength, names))) if names else GAP
     top = band + GAP + band if title else band
@@ -67,7 +72,7 @@ def draw_strip(
             canvas.paste(_resized(images[row, column], cell_width, cell_height), (x, top + row * (cell_height + GAP)))
     for row, name in enumerate(names):
         draw.text((edge, top + row * (cell_height + GAP) + cell_height / 2), name, INK, font=face, anchor="lm")
-    return _captioned(canvas, beyond_words(strengths, useful) if caption is None else caption)
+    return _captioned(canvas, beyond_words(strengths, useful) if legend.caption is None else legend.caption)
 
 
 def _captioned(picture: Image.Image, words: str) -> Image.Image:
@@ -143,7 +148,7 @@ def draw_validation(
     parts = []
     if rows:
         images = torch.stack(list(rows.values()))
-        parts.append(draw_strip(images, strengths, list(rows), "", _row_cell(images), useful, caption=""))
+        parts.append(draw_strip(images, Legend(strengths, list(rows), useful=useful, caption=""), _row_cell(images)))
     if entries:
         images = torch.stack([image for _, _, image in entries])
         names = [(name, strength) for name, strength, _ in entries]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -18,8 +18,7 @@ from PIL import Image
 from ..canvas import PAPER
 from ..config.checks import need
 from ..data.fitting import to_pil
-from ..lora.useful_range import Span
-from .plot_grids import ROW_CELLS, WIDEST, draw_strip
+from .plot_grids import ROW_CELLS, WIDEST, Legend, draw_strip
 
 FPS = 12.0  # where nobody says how fast a model's frames follow each other
 MOST_WEBP = 16383  # pixels of a side, by the format
@@ -114,19 +113,11 @@ def clip_cell(width: int, height: int, rows: int, columns: int) -> int:
     return max(least, min(most, WIDEST // columns, WIDEST * width // (rows * height)))
 
 
-def moving_strip(
-    clips: Clips,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    useful: Span | None = None,
-    caption: str | None = None,
-) -> list[Image.Image]:
-    """The labelled strip at every moment: a column for each strength, a row for each row. Its sides are even, as h264 asks."""
+def moving_strip(clips: Clips, legend: Legend) -> list[Image.Image]:
+    """The strip at every moment. Its sides are even, as h264 asks."""
     count_rows, count_columns, _, _, height, width = clips.frames.shape
     cell = clip_cell(width, height, count_rows, count_columns)
-    how = title, cell, useful, caption
-    return [_even(draw_strip(clips.at(moment), strengths, rows, *how)) for moment in range(clips.length)]
+    return [_even(draw_strip(clips.at(moment), legend, cell)) for moment in range(clips.length)]
 
 
 def _even(picture: Image.Image) -> Image.Image:
@@ -136,34 +127,19 @@ def _even(picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def sheet(
-    clips: Clips,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    useful: Span | None = None,
-    caption: str | None = None,
-) -> Image.Image:
+def sheet(clips: Clips, legend: Legend) -> Image.Image:
     """A still: each row of the strip at a few moments, from the first to the last, with the second at which each is."""
     _, count_columns, _, _, height, width = clips.frames.shape
     moments = evenly(clips.length, SHEET)
     images = torch.stack([clips.at(moment) for moment in moments], dim=1).flatten(0, 1)
     times = [f"{moment / clips.fps:.1f} s" for moment in moments]
-    names = [f"{row}  {time}" for row in rows for time in times] if len(rows) > 1 else times
-    return draw_strip(images, strengths, names, title, clip_cell(width, height, SHEET, count_columns), useful, caption)
+    names = [f"{row}  {time}" for row in legend.rows for time in times] if len(legend.rows) > 1 else times
+    return draw_strip(images, replace(legend, rows=names), clip_cell(width, height, SHEET, count_columns))
 
 
-def strip_of(
-    clips: Clips,
-    strengths: Sequence[float],
-    rows: Sequence[str],
-    title: str = "",
-    useful: Span | None = None,
-    caption: str | None = None,
-) -> Strip:
-    """The strip of clips, moving and as a sheet. `rows`: their labels; none of a single row."""
-    given = clips, strengths, rows, title, useful, caption
-    return Strip(sheet(*given), moving_strip(*given), clips.fps)
+def strip_of(clips: Clips, legend: Legend) -> Strip:
+    """The strip of clips, moving and as a sheet. A single row needs no label."""
+    return Strip(sheet(clips, legend), moving_strip(clips, legend), clips.fps)
 
 
 @dataclass(frozen=True)

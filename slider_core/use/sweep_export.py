@@ -27,7 +27,7 @@ from ..lora.calibration import Units
 from ..lora.slider_file import Slider
 from ..lora.useful_range import Span, beyond_note, beyond_words, useful_range
 from .plot_curves import label, marked
-from .plot_grids import BAND, draw_strength, draw_strip
+from .plot_grids import BAND, Legend, draw_strength, draw_strip
 from .plot_video import MOST_WEBP, Film, Strip, animated, evenly, strip_of
 from .sweep import SweepResult
 
@@ -106,14 +106,15 @@ class ShownSweep:
         clips = self.result.clips
         if clips is None:
             return None
-        rows = self.result.names(self._marked_b)
-        return strip_of(clips, self.result.spec.strengths, rows, self.title, self.useful, self.caption())
+        return strip_of(clips, self._legend())
 
     def sheet(self, cell: int) -> Image.Image:
         """The strip of images that are `cell` wide on it."""
-        rows = self.result.names(self._marked_b)
+        return draw_strip(self.result.images, self._legend(), cell)
+
+    def _legend(self) -> Legend:
         result = self.result
-        return draw_strip(result.images, result.spec.strengths, rows, self.title, cell, self.useful, self.caption())
+        return Legend(result.spec.strengths, result.names(self._marked_b), self.title, self.useful, self.caption())
 
     def _marked_b(self, strength: float) -> str:
         return marked(strength, self.useful_b)

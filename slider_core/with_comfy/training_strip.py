@@ -17,7 +17,7 @@ from PIL import Image
 from ..config.checks import SliderError, need
 from ..config.sweep import parse_strengths
 from ..lora.useful_range import Span, useful_range
-from ..use.plot_grids import ROW_CELLS, WIDEST, draw_library, draw_strip
+from ..use.plot_grids import ROW_CELLS, WIDEST, Legend, draw_library, draw_strip
 from ..use.plot_video import Clips, Strip, as_bytes, length_of, over_time, strip_of
 from ..use.prompt_library import MOST_ENTRIES, PromptEntry, PromptLibrary
 from ..use.sampling import SamplingRequest
@@ -47,9 +47,9 @@ class LivePreview:
             return over_time(lambda at: self._validation(library, list(map(at, images_of)), useful), length_of(images_of[0]), fps)
         images = self.images(sampler)
         if length_of(images) > 1:
-            return strip_of(Clips(as_bytes(images)[None], fps), self.strengths, [], "", useful)
+            return strip_of(Clips(as_bytes(images)[None], fps), Legend(self.strengths, useful=useful))
         cell = max(ROW_CELLS[0], min(ROW_CELLS[1], WIDEST // len(self.strengths)))
-        return Strip(draw_strip(images[None], self.strengths, [], "", cell, useful))
+        return Strip(draw_strip(images[None], Legend(self.strengths, useful=useful), cell))
 
     def images(self, sampler: SliderSampler) -> torch.Tensor:
         """Of the prompt (strengths, 3, H, W) or clips (strengths, T, 3, H, W), in one sampling call where model and sampler allow

@@ -23,7 +23,7 @@ from ..lora.useful_range import Span, useful_range
 from ..train.training_run import Run
 from ..train.trainings_driver import Observer, TrainingRequest, trained
 from ..use.plot_curves import draw_curve
-from ..use.plot_grids import draw_strip
+from ..use.plot_grids import Legend, draw_strip
 from ..use.sweep import SweepResult
 from ..use.sweep_export import as_json, png
 from .faces_pairs import SHIPPED_PAIRS
@@ -84,4 +84,4 @@ def _strip(result: SweepResult, useful: Span | None) -> Any:
     """A picture of some seeds at some of the strengths, those beyond the `useful` range marked."""
     columns = [result.spec.strengths.index(strength) for strength in IN_STRIP]
     part = SweepResult(SweepSpec(IN_STRIP, result.spec.seeds[:STRIP_SEEDS]), result.images[:STRIP_SEEDS][:, columns])
-    return draw_strip(part.images, IN_STRIP, part.names(), "smile slider, held-out seeds", cell=128, useful=useful)
+    return draw_strip(part.images, Legend(IN_STRIP, part.names(), "smile slider, held-out seeds", useful), cell=128)

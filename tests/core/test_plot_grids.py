@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from slider_core.data.fitting import to_pil
-from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, draw_entries, draw_strip, draw_validation
+from slider_core.use.plot_grids import ENTRY_CELLS, LONGEST, ROW_CELLS, WIDEST, Legend, draw_entries, draw_strip, draw_validation
 
 STRENGTHS = (-1.0, 0.0, 2.0)
 SIDE = 16
@@ -38,7 +38,7 @@ def side(box: Box) -> int:
 )
 def test_a_strip_holds_every_image_in_its_column_and_row(title: str, rows: list[str], cell: int | None) -> None:
     images = shades(6)
-    strip = draw_strip(images.reshape(2, 3, 3, SIDE, SIDE), STRENGTHS, rows, title, cell)
+    strip = draw_strip(images.reshape(2, 3, 3, SIDE, SIDE), Legend(STRENGTHS, rows, title), cell)
     found = boxes(strip, images)
     lefts, tops = [box[0] for box in found], [box[1] for box in found]
     assert {(side(box), box[3] - box[1]) for box in found} == {(cell or SIDE, cell or SIDE)}
@@ -52,7 +52,7 @@ def test_a_strip_holds_every_image_in_its_column_and_row(title: str, rows: list[
 
 def test_a_strip_grows_with_its_rows_columns_and_cell() -> None:
     def size(rows: int, columns: int, cell: int) -> tuple[int, int]:
-        return draw_strip(torch.zeros(rows, columns, 3, 8, 16), (0.0,) * columns, [], cell=cell).size
+        return draw_strip(torch.zeros(rows, columns, 3, 8, 16), Legend((0.0,) * columns), cell).size
 
     gap = size(1, 2, 32)[0] - size(1, 1, 32)[0] - 32
     assert gap > 0
@@ -63,11 +63,11 @@ def test_a_strip_grows_with_its_rows_columns_and_cell() -> None:
 
 def test_labels_and_names_are_drawn() -> None:
     blank = torch.ones(2, 3, 3, SIDE, SIDE)
-    bare, named = (np.asarray(draw_strip(blank, STRENGTHS, [name, name])) for name in ("", "seed 5"))
+    bare, named = (np.asarray(draw_strip(blank, Legend(STRENGTHS, [name, name]))) for name in ("", "seed 5"))
     left = named.shape[1] - bare.shape[1]
     assert left > 0
     assert (named[40:, : left + 6].min(axis=(0, 2)) < 100).any()  # ink left of the images
-    other = np.asarray(draw_strip(blank, (-1.0, 0.0, 1.0), ["", ""]))
+    other = np.asarray(draw_strip(blank, Legend((-1.0, 0.0, 1.0), ["", ""])))
     changed = np.nonzero((other != bare).any(axis=(0, 2)))[0]
     assert changed.min() > 2 * bare.shape[1] // 3 - SIDE  # only the last column's label is another
 
@@ -75,7 +75,7 @@ def test_labels_and_names_are_drawn() -> None:
 def test_a_strength_beyond_the_useful_range_is_marked_and_a_line_says_why() -> None:
     blank = torch.ones(1, 3, 3, 64, 64)
     plain, within, beyond = (
-        np.asarray(draw_strip(blank, STRENGTHS, [], useful=useful)) for useful in (None, (-1.0, 2.0), (-1.0, 1.0))
+        np.asarray(draw_strip(blank, Legend(STRENGTHS, useful=useful))) for useful in (None, (-1.0, 2.0), (-1.0, 1.0))
     )
     assert np.array_equal(plain, within)
     height = plain.shape[0]
@@ -89,7 +89,9 @@ def test_a_strength_beyond_the_useful_range_is_marked_and_a_line_says_why() -> N
 
 def test_a_row_of_a_second_slider_is_explained_below_too() -> None:
     blank = torch.ones(1, 3, 3, 64, 64)
-    both = [np.asarray(draw_strip(blank, STRENGTHS, [], useful=(-1.0, 2.0), caption=caption)) for caption in ("", "B is too far")]
+    both = [
+        np.asarray(draw_strip(blank, Legend(STRENGTHS, useful=(-1.0, 2.0), caption=caption))) for caption in ("", "B is too far")
+    ]
     height = both[0].shape[0]
     assert np.array_equal(both[1][:height], both[0])
     assert (both[1][height:] < 200).any()
@@ -163,5 +165,5 @@ def test_a_name_of_any_length_costs_no_more_width_than_there_is() -> None:
     image = torch.zeros(1, 3, 8, 8)
     width = draw_entries(image, [("a", 1.0)], shape=(1, 64)).width
     for name in ("x" * 100_000, "two\nlines " * 40, " "):
-        assert draw_strip(image[None], (0.0,), [name], cell=64).width <= LONGEST + 64 + 40
+        assert draw_strip(image[None], Legend((0.0,), [name]), 64).width <= LONGEST + 64 + 40
         assert draw_entries(image, [(name, 1.0)], shape=(1, 64)).width == width

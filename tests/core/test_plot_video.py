@@ -10,7 +10,7 @@ from core.faults import refused
 from PIL import Image
 
 from slider_core.config.sweep import SweepSpec
-from slider_core.use.plot_grids import WIDEST, draw_entries, draw_strip
+from slider_core.use.plot_grids import WIDEST, Legend, draw_entries, draw_strip
 from slider_core.use.plot_video import (
     FILM,
     FILM_SIDE,
@@ -68,7 +68,7 @@ def marked(rows: Sequence[str], cell: int, title: str = "") -> Image.Image:
         images[0, column, 0] = 1
         images[0, column, 1] = column / 255
         images[1:, column] = 0.3
-    return draw_strip(images, STRENGTHS, rows, title, cell)
+    return draw_strip(images, Legend(STRENGTHS, rows, title), cell)
 
 
 def seconds(content: bytes) -> list[int]:
@@ -85,7 +85,7 @@ def seconds(content: bytes) -> list[int]:
 
 def test_every_moment_of_the_strip_shows_each_strength_at_that_moment() -> None:
     like = marked([], 256)
-    strip = strip_of(clips(), STRENGTHS, [])
+    strip = strip_of(clips(), Legend(STRENGTHS))
     assert len(strip.moving) == FRAMES
     assert {picture.size for picture in strip.moving} == {(like.width + like.width % 2, like.height + like.height % 2)}
     for moment, picture in enumerate(strip.moving):
@@ -93,7 +93,7 @@ def test_every_moment_of_the_strip_shows_each_strength_at_that_moment() -> None:
 
 
 def test_the_animated_file_has_every_frame_at_the_speed_of_the_model() -> None:
-    strip = strip_of(clips(fps=16.0), STRENGTHS, ["seed 0"])
+    strip = strip_of(clips(fps=16.0), Legend(STRENGTHS, ["seed 0"]))
     content = strip.webp(90)
     assert sum(seconds(content)) == round(1000 * FRAMES / 16)
     like = marked(["seed 0"], 256)
@@ -116,37 +116,37 @@ def test_durations_add_up_to_the_length_of_the_clip(fps: float) -> None:
 
 
 def test_labels_stand_on_every_frame() -> None:
-    named, bare = (moving_strip(clips(), STRENGTHS, names, title) for names, title in ((["seed 7"], "age"), ([""], "")))
+    named, bare = (moving_strip(clips(), Legend(STRENGTHS, names, title)) for names, title in ((["seed 7"], "age"), ([""], "")))
     assert len({picture.size for picture in named}) == 1
     assert named[0].size[0] > bare[0].size[0]
-    other = moving_strip(clips(), (-1.0, 0.0, 1.0), [""])
+    other = moving_strip(clips(), Legend((-1.0, 0.0, 1.0), [""]))
     for one, two in zip(bare, other, strict=True):
         changed = np.nonzero((np.asarray(one) != np.asarray(two)).any(axis=(0, 2)))[0]
         assert changed.min() > 2 * one.width // 3 - 40, "the last column's label alone is another"
 
 
 def test_the_sheet_has_a_row_for_each_of_a_few_moments_from_the_first_to_the_last() -> None:
-    picture = sheet(clips(81, rows=1), STRENGTHS, [""])
+    picture = sheet(clips(81, rows=1), Legend(STRENGTHS, [""]))
     array = np.asarray(picture)[:, picture.width // 2 + 20, 0].astype(int)
     moments = evenly(81, SHEET)
     assert (moments[0], moments[-1], len(moments)) == (0, 80, SHEET)
     wanted = [level(1, moment % FRAMES) for moment in moments]
     runs = [value for value, before in zip(array[1:], array[:-1], strict=True) if value == before and value in wanted]
     assert list(dict.fromkeys(runs)) == list(dict.fromkeys(wanted))
-    two_rows = sheet(clips(81, rows=2), STRENGTHS, ["a", "b"])
+    two_rows = sheet(clips(81, rows=2), Legend(STRENGTHS, ["a", "b"]))
     assert two_rows.height > 1.8 * picture.height
 
 
 def test_a_strip_that_moves_is_neither_too_wide_nor_too_high() -> None:
     assert clip_cell(832, 480, 1, 5) * 5 <= WIDEST
     assert clip_cell(480, 832, 4, 1) * 832 / 480 * 4 <= WIDEST
-    strip = strip_of(clips(side=400), STRENGTHS, [])
+    strip = strip_of(clips(side=400), Legend(STRENGTHS))
     assert strip.moving[0].width < WIDEST
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc", "abcd"])
 def test_the_sides_of_a_strip_that_moves_are_even_as_h264_asks(name: str) -> None:
-    strip = moving_strip(clips(2), STRENGTHS, [name])
+    strip = moving_strip(clips(2), Legend(STRENGTHS, [name]))
     assert {side % 2 for picture in strip for side in picture.size} == {0}
 
 
