@@ -65,7 +65,7 @@ def find_layer(module: nn.Module, target: Target) -> nn.Module:
     with suppress(AttributeError):
         layer = module.get_submodule(target.path)
     if layer is None or not (is_layer(layer) or is_norm(layer)):
-        message = f'The slider needs a layer "{target.path}", which this model lacks: it is for another model.'
+        message = f'The slider is for another model: it needs a layer "{target.path}", which this model lacks.'
         raise SliderError(message, "slider.layer_missing")
     return layer
 

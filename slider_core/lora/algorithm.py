@@ -165,7 +165,8 @@ class LayerWeight(ABC):
         return True
 
     def fitted(self, shape: Shape, where: str) -> dict[str, torch.Tensor]:
-        """The tensors in the shapes that a layer of `shape` asks for. SliderError that names the one that has another."""
+        """The tensors in the shapes that a layer of `shape` asks for. SliderError, which begins with `where`, where one has
+        another."""
         expected = {BIAS: shape[:1]} | self.expected(shape[0], math.prod(shape[1:2]), shape[2:])
         return {name: self.fit(name, tensor, expected.get(name), shape, where) for name, tensor in self.tensors.items()}
 
@@ -176,11 +177,8 @@ class LayerWeight(ABC):
             flat = (expected[0], math.prod(expected[1:]))
             if without_ones(tensor.shape) in (without_ones(expected), without_ones(flat)):
                 return tensor.reshape(expected)
-        raise SliderError(
-            f"{where} has shape {shape} here, and the {name} of the file, {tuple(tensor.shape)}, does not fit: "
-            "it was trained on another model, or the file is damaged.",
-            "lora.shape",
-        )
+        message = f"{where} has shape {shape} here, and its {name} in the file {tuple(tensor.shape)}."
+        raise SliderError(message, "lora.shape")
 
     # --- the change of the weight
 

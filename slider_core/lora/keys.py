@@ -87,10 +87,10 @@ def _fitted(weight: LayerWeight, target: Target, layer: Layer, source: str) -> L
     """The change with its tensors in the shapes that the layer asks for. SliderError that names a tensor that has another."""
     whole = weight_shape(layer)
     rows = target.rows
-    where = f'{source}: layer "{target}"'
+    where = f'{source} was trained on another model, or is damaged: layer "{target}"'
     if rows and (not 0 <= rows[0] < rows[1] <= whole[0] or len(whole) != 2):
-        raise SliderError(f"{where} has no such rows here: it was trained on another model.", "lora.rows")
-    message = f"{where} is a norm here or a layer, and the file takes it for the other: it was trained on another model."
+        raise SliderError(f"{where} has no such rows here.", "lora.rows")
+    message = f"{where} is a norm here or a layer, and the file takes it for the other."
     need(changes_norm(weight) == (len(whole) == 1) or not weight.changes_weight, message, "lora.shape")
     if len(whole) == 2 and weight.has_core:
         weight = weight.flat()
@@ -141,7 +141,7 @@ def found(
             weight = weight.with_scale(layer, place.target.rows)
         placed[place.target] = weight
     first = ", ".join(part.name for part in left_out[:SHOWN])
-    message = f"{source} needs {len(left_out)} layers, none of which this model has ({first}): it is for another model."
+    message = f"{source} is for another model: it needs {len(left_out)} layers, none of which this model has ({first})."
     need(bool(placed) or not weights, message, "lora.other_model")
     return placed, left_out
 

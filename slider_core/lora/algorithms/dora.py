@@ -55,7 +55,7 @@ class ScaledRows(LayerWeight):
         columns = tensor.ndim == len(shape) and tuple(tensor.shape[:2]) == (1, shape[1]) and tensor.numel() == shape[1]
         if columns and not by_row:
             return tensor
-        message = f"{where} has {rows} rows here, and the DoRA of the file scales {tensor.numel()}: another model's."
+        message = f"{where} has {rows} rows here, and the DoRA of the file scales {tensor.numel()}."
         raise SliderError(message, "lora.shape")
 
     def by_row(self) -> torch.Tensor:
