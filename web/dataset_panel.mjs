@@ -1,21 +1,21 @@
 // What the panel of Load Slider Dataset does: it takes files, moves images, asks the pair doctor. The server and the node are given.
 
-import { damage, maskOf, pastedName, refusal, sortedOut } from "./dataset_files.mjs"
-import {
-  addedWords, endingOf, exchanged, freeCell, freeFolder, imageAt, isOnSide, joined, movesOf, nameOf, pairMoved, samePairs, stemOf, tableOf, TITLES, uploadNames, without, wordsOf,
-} from "./dataset_rows.mjs"
+import { pastedName } from "./dataset_files.mjs"
+import { makeIntake } from "./dataset_intake.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, imageAt, isOnSide, joined, movesOf, nameOf, pairMoved, partnerOf, tableOf, without, wordsOf } from "./dataset_rows.mjs"
+import { cellOf } from "./dataset_rows_view.mjs"
+import { isSameSet, makeSteps } from "./dataset_steps.mjs"
 import { makeView } from "./dataset_view.mjs"
 
-const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
 const EMPTY = { listing: { as_read: true }, table: tableOf({}), editable: false, why: "", words: [], findings: null, examining: false, picked: null }
 const NOT_NAMING = { naming: false, confirmed: false, renaming: false, name: "" }
 const REST_MS = 250 // after a letter of a caption
 let dragged = null // { panel, at } while a thumbnail is dragged
 
 /**
- * {element, show(), check() when the node may read its images otherwise, runs() when a run begins, ran(findings) of it, take(side, files),
- * paste, note(element, text), isChanged(), wanted()}. `server`: list, findings, move, rename, upload, fileUrl, open, changed, renamed.
- * `node`: folder(), frames(), reading() how the images are read as text, choices(list), choose(name), mended() when the images are others
+ * {element, show(), check() when the node may read its images otherwise, runs() when a run begins, ran(findings) of it, take(side, files, cell),
+ * paste, moved() when its node was made anew, note(element, text), isChanged(), wanted()}. `server`: list, findings, move, rename, upload, fileUrl, open, changed, renamed.
+ * `node`: folder(), frames(), reading() how the images are read as text, choices(list), choose(name, before), mended() when the images are others
  * than those that a run read.
  */
 export function makePanel(document, server, node) {
@@ -30,6 +30,7 @@ export function makePanel(document, server, node) {
   let landed = { turn: -1, folder: "" } // where the files of a turn went last
   let work = Promise.resolve()
   let pasted = 0
+  const steps = makeSteps()
   const self = {}
 
   state.urlOf = (place, stamp) => {
@@ -37,6 +38,15 @@ export function makePanel(document, server, node) {
     return server.fileUrl({ filename, subfolder: state.listing.subfolders[side], type: "input", stamp })
   }
   const render = () => view.render(state)
+  const intake = makeIntake(server, {
+    say: (text) => {
+      state.busy = text
+      render()
+    },
+    fault: (text) => state.faults.push(text),
+    limits: () => state.listing.limits,
+    frames: node.frames,
+  })
 
   /** One thing after the other; what goes wrong is said. */
   function run(action) {
@@ -51,13 +61,21 @@ export function makePanel(document, server, node) {
     listed++
     asked++
     const table = tableOf(listing)
-    Object.assign(state, { listing, table, editable: Boolean(listing.editable), why: listing.why, folder: listing.folder, picked: null, findings: null, examining: false })
+    const words = isSameSet(state.listing, listing) ? state.words : wordsOf(table, []) // the rows stay where they are
+    Object.assign(state, { listing, words, table, editable: Boolean(listing.editable), why: listing.why, folder: listing.folder, picked: null, findings: null, examining: false })
     state.wanted = listing.folder
-    state.words = wordsOf(table, [])
+    takeStep(steps.of(listing))
     node.choices(listing.choices)
     mend(listing)
     render()
     examine(false)
+  }
+
+  /** What can be taken back of the images that are shown, and what was said of it. */
+  function takeStep(step) {
+    if (step) state.done ||= step.done
+    else if (state.undo.length) state.done = "" // others have changed the images since
+    state.undo = step?.undo ?? []
   }
 
   /** The listing in an answer of the server. What it says of the last run is old where a note has come since it was asked for. */
@@ -125,12 +143,14 @@ export function makePanel(document, server, node) {
     })
   }
 
-  async function move(folder, moves, done) {
+  async function move(folder, moves, done, isUndo = false) {
     if (!moves.length) return
-    const answer = await asking(server.move(folder, moves))
+    const { moved, listing } = await asking(server.move(folder, moves))
+    const undo = isUndo ? [] : moved.map(([from, to]) => [to, from])
+    steps.keep(listing, undo, done)
     if (folder !== state.wanted) return // another set was chosen meanwhile
-    Object.assign(state, { undo: answer.moved.map(([from, to]) => [to, from]), done })
-    adopt(answer.listing)
+    Object.assign(state, { undo, done })
+    adopt(listing)
   }
 
   /** Pairs that only stand in the order of their names are told by a name of their own from now on. */
@@ -141,51 +161,6 @@ export function makePanel(document, server, node) {
     return run(() => move(folder, movesOf(table), done + named))
   }
 
-  /** The files that can be taken; the reasons of the others are put into `faults`. */
-  async function sound(files) {
-    const limits = state.listing.limits ?? LIMITS
-    const taken = []
-    for (const one of files) {
-      const fault = refusal(one.file, limits, node.frames()) || maskOf(one.file, files.map(({ file }) => file)) || (await damage(one.file, limits, server.decode))
-      if (fault) state.faults.push(fault)
-      else taken.push(one)
-    }
-    return taken
-  }
-
-  /** The names of the files that the server took. */
-  async function uploadSide(subfolder, side, files, table) {
-    const names = uploadNames(table, side, files.map(({ file }) => file.name))
-    const taken = []
-    for (const [count, { place, name }] of names.entries()) {
-      const { file, caption } = files[place]
-      state.busy = `${TITLES[side]}: ${count + 1} of ${files.length}, ${file.name}`
-      render()
-      try {
-        const kept = await server.upload(file, name, subfolder)
-        taken.push(kept)
-        if (caption) await server.upload(caption, stemOf(kept) + endingOf(caption.name), subfolder)
-      } catch (fault) {
-        state.faults.push(fault.message)
-      }
-    }
-    return taken
-  }
-
-  /** The files of each side that can be taken: {sides, name}. */
-  async function looked(side, coming) {
-    state.busy = "Looking at the files."
-    render()
-    const { sides, homeless, name } = sortedOut(await coming, side)
-    if (homeless.length) state.faults.push(`${homeless.slice(0, 3).join(", ")}: drop on more, less or leave alone, so that the side is known.`)
-    const good = {}
-    for (const [key, files] of Object.entries(sides)) {
-      const taken = await sound(files)
-      if (taken.length) good[key] = taken
-    }
-    return { sides: good, name }
-  }
-
   const here = () => ({ turn, folder: state.wanted, naming: state.naming, name: state.name })
   /** Where files go that were dropped at `place`: as the panel stands when their turn comes, unless another set was chosen meanwhile. */
   function placeOf(place) {
@@ -194,7 +169,7 @@ export function makePanel(document, server, node) {
   }
 
   async function receive(side, coming, dropped) {
-    const { sides, name } = await looked(side, coming)
+    const { sides, name } = await intake.looked(side, coming)
     if (!Object.keys(sides).length) return
     const place = placeOf(dropped)
     const listing = await list(place.folder)
@@ -205,35 +180,26 @@ export function makePanel(document, server, node) {
     let count = 0
     let again = 0
     for (const [key, files] of Object.entries(sides)) {
-      const names = await uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+      const names = await intake.uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
       const fresh = names.filter((name) => !isOnSide(table, key, name)).length
-      table = joined(table, key, names)
+      table = joined(table, key, names, folder === dropped.folder ? dropped.beside : null)
       count += fresh
       again += names.length - fresh
     }
     const made = own ? "" : ` The set is called ${folder}.`
-    if (count + again) await settle(folder, `${addedWords(count, again)}${made}${await keepPairs(folder, table)}`, place.turn)
-  }
-
-  /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
-  async function keepPairs(folder, table) {
-    const listing = await list(folder)
-    const moves = movesOf(table)
-    if (!listing.editable || !moves.length || samePairs(tableOf(listing), table)) return ""
-    const { moved } = await server.move(folder, moves)
-    const [from, to] = moved[0]
-    const more = moved.length > 1 ? `, and ${moved.length - 1} more` : ""
-    return ` So that pairs stay together, ${nameOf(from)} is now called ${nameOf(to)}${more}.`
+    if (count + again) await settle(folder, `${addedWords(count, again)}${made}${await intake.keepPairs(folder, table, await list(folder))}`, place.turn)
   }
 
   /** The folder as it is now, chosen in the node, unless another was chosen since turn `since`. */
   async function settle(folder, done, since) {
     const listing = await list(folder)
     landed = { turn: since, folder }
-    if (since === turn || folder === state.wanted) {
+    steps.forget(folder)
+    const before = state.wanted
+    if (since === turn || folder === before) {
       Object.assign(state, { ...NOT_NAMING, undo: [], done })
       adopt(listing)
-      node.choose(folder)
+      node.choose(folder, before)
     } else {
       state.done = `${folder}: ${done}`
       node.choices(listing.choices)
@@ -249,15 +215,15 @@ export function makePanel(document, server, node) {
     server.renamed(folder, answer.folder, self)
   }
 
-  self.take = (side, coming) => {
+  self.take = (side, coming, cell = null) => {
     Object.assign(state, { faults: [], done: "", picked: null })
-    const place = here()
+    const place = { ...here(), beside: cell && partnerOf(state.table, cell) }
     return run(() => receive(side, coming, place))
   }
 
-  self.paste = (side, files) => {
+  self.paste = (side, files, cell) => {
     const named = files.map((file) => new File([file], pastedName(file.name, ++pasted), { type: file.type }))
-    return self.take(side, Promise.resolve(named.map((file) => ({ file, path: file.name }))))
+    return self.take(side, Promise.resolve(named.map((file) => ({ file, path: file.name }))), cell)
   }
 
   const changed = (promise, folder = state.folder) => promise.then(() => server.changed(folder, self))
@@ -273,7 +239,7 @@ export function makePanel(document, server, node) {
     take: self.take,
     pick(at) {
       if (state.picked) return putDown(at)
-      if (!imageAt(state.table, at)) return
+      if (!imageAt(state.table, at)) return view.choose(at)
       state.picked = at
       render()
     },
@@ -300,9 +266,9 @@ export function makePanel(document, server, node) {
     dropped(element) {
       if (!element) return
       state.picked = dragged.at
-      const [side, row] = (element.dataset.key ?? "").split(" ")
-      if (side === "zone") actions.pickZone(element.dataset.side)
-      else putDown({ side, row: Number(row) })
+      const cell = cellOf(element)
+      if (cell) putDown(cell)
+      else actions.pickZone(element.dataset.side)
     },
     swap(row) {
       changed(arrange(exchanged(state.table, { side: "positive", row }, { side: "negative", row }), `Pair ${row + 1} swapped.`))
@@ -325,10 +291,7 @@ export function makePanel(document, server, node) {
     undo() {
       const { folder, undo } = state
       state.faults = []
-      changed(run(async () => {
-        await move(folder, undo, "Undone.")
-        state.undo = []
-      }))
+      changed(run(() => move(folder, undo, "Undone.", true)))
     },
     naming() {
       const begins = !state.naming && !state.renaming
@@ -373,6 +336,10 @@ export function makePanel(document, server, node) {
       state.noted = ""
       render()
     }
+  }
+  self.moved = () => {
+    view.place(null)
+    state.noted = ""
   }
   render()
   return self

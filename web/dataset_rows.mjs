@@ -5,6 +5,8 @@ export const SIDES = ["positive", "negative", "neutral"]
 export const TITLES = { positive: "more", negative: "less", neutral: "leave alone" }
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" })
 
+const otherSide = (side) => (side === "positive" ? "negative" : "positive")
+
 export function nameOf(place) {
   return place.slice(place.lastIndexOf("/") + 1)
 }
@@ -45,6 +47,12 @@ export function tableOf({ rows = [], neutral = [], by_name = true }) {
 /** What lies in a cell { side, row }; null in an empty one. */
 export function imageAt({ rows, neutral }, { side, row }) {
   return (side === "neutral" ? neutral[row] : rows[row]?.[side]) ?? null
+}
+
+/** The image beside an empty cell of a pair, which waits for a partner; null where none does. */
+export function partnerOf(table, { side, row }) {
+  if (side === "neutral" || imageAt(table, { side, row })) return null
+  return imageAt(table, { side: otherSide(side), row })
 }
 
 function put(table, { side, row }, place) {
@@ -136,14 +144,17 @@ export function uploadNames(table, side, names) {
 
 /**
  * The table with files of these names on a side as well. A name that says its partner comes to it. Others become the partners of
- * those that wait, in turn, where no name says one or all find one; else each begins a row.
+ * those that wait, in turn, where no name says one or all find one; else each begins a row. A single file comes to the image
+ * `beside` which it was put, if there is one that waits still.
  */
-export function joined(table, side, names) {
+export function joined(table, side, names, beside = null) {
   const next = copied(table)
   const there = new Set(placesOf(table, side))
   const fresh = names.map((name) => `${side}/${name}`).filter((place) => !there.has(place))
   if (side === "neutral") return { ...next, neutral: [...next.neutral, ...fresh] }
   const waiting = () => next.rows.filter((row) => !row[side])
+  const chosen = beside && fresh.length === 1 && waiting().find((row) => row[otherSide(side)] === beside)
+  if (chosen) chosen[side] = fresh.pop()
   const rest = fresh.filter((place) => {
     const partner = waiting().find(({ stem }) => stem.toLowerCase() === stemOf(place).toLowerCase())
     if (partner) partner[side] = place

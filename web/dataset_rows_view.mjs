@@ -1,12 +1,18 @@
 // The pairs of a dataset's folder as thumbnails, and the doctor's findings under them: elements made of a state, no network.
 
 import { isShown } from "./dataset_files.mjs"
-import { imageAt, nameOf, newSetWords, TITLES } from "./dataset_rows.mjs"
+import { imageAt, nameOf, newSetWords, SIDES, TITLES } from "./dataset_rows.mjs"
 import { part } from "./dataset_style.mjs"
 
 const CLIP = /\.(mp4|mov|webm|mkv)$/i
 
-export const keyOf = ({ side, row }) => `${side} ${row}`
+const keyOf = ({ side, row }) => `${side} ${row}`
+
+/** The cell { side, row } that an element is; null for another. */
+export function cellOf(element) {
+  const [side, row] = (element.dataset.key ?? "").split(" ")
+  return SIDES.includes(side) ? { side, row: Number(row) } : null
+}
 
 function picture(document, place, { listing, urlOf }) {
   const src = urlOf(place, listing.stamps?.[place] ?? "")
@@ -15,18 +21,18 @@ function picture(document, place, { listing, urlOf }) {
   return part(document, "img", { src, alt: "", loading: "lazy", decoding: "async", draggable: "false" })
 }
 
-/** A thumbnail, or an empty place; a click, Enter or a drag takes it up, and puts down what was taken up. */
+/** A thumbnail, or an empty place; a click, Enter or a drag takes it up, puts down what was taken up, or asks for the image that lacks. */
 function cell(document, state, actions, at, label) {
   const place = imageAt(state.table, at)
   const picked = state.picked && keyOf(state.picked) === keyOf(at)
-  const name = place ? nameOf(place) : "empty"
+  const name = place ? nameOf(place) : `empty, ${state.picked ? "put it here" : "choose, drop or paste its image"}`
   const made = part(
     document, "div",
     {
       class: `cell${place ? "" : " empty"}${picked ? " picked" : ""}`, role: "button", tabindex: "0", "data-side": at.side, "data-key": keyOf(at),
       "aria-pressed": String(Boolean(picked)), "aria-label": `${label}: ${name}`, title: name, draggable: place ? "true" : false,
     },
-    place ? picture(document, place, state) : "drop here",
+    place ? picture(document, place, state) : part(document, "span", {}, state.picked ? "put it here" : "drop or click"),
   )
   made.addEventListener("click", () => actions.pick(at))
   made.addEventListener("dragstart", (event) => actions.drag(event, at))

@@ -3,6 +3,8 @@
 import { IN_APP } from "./app_list.mjs"
 
 export const STYLE = `
+.slider-dataset-node { width: 100%; height: 100%; min-height: 0; }
+${IN_APP} .slider-dataset-node { height: auto; }
 .slider-dataset { display: flex; flex-direction: column; gap: 5px; box-sizing: border-box; width: 100%; height: 100%; min-height: 0;
   overflow: hidden; padding: 2px 4px; font: 12px/1.35 sans-serif; color: var(--input-text, #ddd); max-height: 900px; user-select: none; overflow-wrap: anywhere; }
 .slider-dataset > * { flex: none !important; }
@@ -37,6 +39,7 @@ ${IN_APP} .slider-dataset .list { overscroll-behavior: auto; }
   text-align: center; }
 .slider-dataset .cell img, .slider-dataset .cell video { width: 100%; height: 100%; object-fit: contain; pointer-events: none; display: block; }
 .slider-dataset .cell.empty { border-style: dashed; }
+.slider-dataset .cell.empty:hover { border-color: #aaa; color: #ccc; }
 .slider-dataset .cell.picked { outline: 3px solid #f5b942; outline-offset: -3px; }
 .slider-dataset .tools { display: flex; flex-direction: column; gap: 2px; }
 .slider-dataset .tools button, .slider-dataset .swap { padding: 0; width: 30px; min-height: 27px; line-height: 1; }

@@ -2,7 +2,7 @@
 
 import { bringsFiles, filesOf } from "./dataset_files.mjs"
 import { SIDES, TITLES } from "./dataset_rows.mjs"
-import { keyOf, listed } from "./dataset_rows_view.mjs"
+import { cellOf, listed } from "./dataset_rows_view.mjs"
 import { STYLE, part } from "./dataset_style.mjs"
 import { styleOnce } from "./style_once.mjs"
 
@@ -12,13 +12,19 @@ const HINTS = {
   neutral: "What the slider must not change (neutral)",
 }
 
-function zone(document, side, actions) {
-  const chooser = part(document, "input", { type: "file", multiple: "", hidden: "", tabindex: "-1", "aria-hidden": "true" })
+/** A file dialog, opened by its click(); `take` is given what was chosen. */
+function fileChooser(document, multiple, take) {
+  const chooser = part(document, "input", { type: "file", multiple: multiple && "", hidden: "", tabindex: "-1", "aria-hidden": "true" })
   chooser.addEventListener("change", () => {
-    actions.take(side, Promise.resolve([...chooser.files].map((file) => ({ file, path: file.name }))))
+    take(Promise.resolve([...chooser.files].map((file) => ({ file, path: file.name }))))
     chooser.value = ""
   })
   chooser.addEventListener("click", (event) => event.stopPropagation())
+  return chooser
+}
+
+function zone(document, side, actions) {
+  const chooser = fileChooser(document, true, (files) => actions.take(side, files))
   const made = part(
     document, "div",
     { class: `zone ${side}`, role: "button", tabindex: "0", "data-side": side, "data-key": `zone ${side}`, title: HINTS[side], "aria-label": `${TITLES[side]}: choose, drop or paste images` },
@@ -56,7 +62,7 @@ function receive(element, actions) {
     event.stopPropagation()
     const place = event.target.closest?.("[data-side]")
     mark(null)
-    if (bringsFiles(event.dataTransfer)) actions.take(place?.dataset.side ?? null, filesOf(event.dataTransfer))
+    if (bringsFiles(event.dataTransfer)) actions.take(place?.dataset.side ?? null, filesOf(event.dataTransfer), place && cellOf(place))
     else actions.dropped(place)
   })
 }
@@ -79,7 +85,12 @@ function keepEvents(element, list, actions) {
 function headOf(document, actions) {
   const title = part(document, "div", { class: "title" })
   const name = part(document, "input", { type: "text", placeholder: "name of your set", "aria-label": "Name of a new set of images", spellcheck: "false" })
-  name.addEventListener("input", () => actions.name(name.value))
+  let typed = ""
+  name.addEventListener("input", ({ inputType = "" }) => {
+    // Chromium takes letters back at Ctrl+Z on the canvas too
+    if (inputType.startsWith("history") && document.activeElement !== name) name.value = typed
+    else actions.name(name.value)
+  })
   name.addEventListener("keydown", (event) => event.key === "Enter" && actions.enter())
   const rename = part(document, "button", { type: "button", title: "Give this set another name", on: { click: () => actions.renaming() } }, "rename")
   const apply = part(document, "button", { type: "button", on: { click: () => actions.enter() } })
@@ -89,7 +100,8 @@ function headOf(document, actions) {
     const typing = !state.confirmed && (away || !state.editable)
     title.hidden = typing
     name.hidden = !typing
-    if (name.value !== state.name) name.value = state.name
+    typed = state.name
+    if (name.value !== typed) name.value = typed
     const count = state.table.rows.filter((row) => row.positive && row.negative).length
     const alone = state.table.rows.length - count
     const pairs = `${state.folder}: ${count} ${count === 1 ? "pair" : "pairs"}${alone ? `, ${alone} without a partner` : ""}`
@@ -131,7 +143,11 @@ export function makeView(document, actions) {
   const zones = part(document, "div", { class: "zones" }, ...SIDES.map((side) => zone(document, side, actions)))
   const status = statusOf(document, actions)
   const list = part(document, "div", { class: "list", tabindex: "-1", "data-capture-wheel": "true" })
-  const element = part(document, "div", { class: "slider-dataset" }, head.element, zones, ...status.elements, list)
+  let empty = null // the cell whose image is chosen
+  const chooser = fileChooser(document, false, (files) => actions.take(empty.side, files, empty))
+  const element = part(document, "div", { class: "slider-dataset" }, head.element, zones, ...status.elements, list, chooser)
+  let scroll = 0 // which the page forgets when the panel goes to another node
+  list.addEventListener("scroll", () => list.clientHeight && (scroll = list.scrollTop))
   receive(element, actions)
   keepEvents(element, list, actions)
 
@@ -139,13 +155,24 @@ export function makeView(document, actions) {
     const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null
     head.show(state)
     status.show(state)
-    const scroll = list.scrollTop
+    scroll = list.scrollTop || scroll
     list.replaceChildren(...listed(document, state, actions))
     list.scrollTop = scroll
     if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
   }
 
-  const place = (note) => list.before(note)
+  let noted = null
+  /** Put a note above the list, in place of the one before; null for none. */
+  const place = (note) => {
+    noted?.remove()
+    noted = note
+    if (note) list.before(note)
+  }
 
-  return { element, render, place, focus: (cell) => element.querySelector(`[data-key="${keyOf(cell)}"]`)?.focus(), focusHead: head.focus, focusZone: () => zones.firstChild.focus() }
+  const choose = (cell) => {
+    empty = cell
+    chooser.click()
+  }
+
+  return { element, render, place, choose, focusHead: head.focus, focusZone: () => zones.firstChild.focus() }
 }

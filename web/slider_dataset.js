@@ -1,10 +1,15 @@
 // Load Slider Dataset in the browser: images are dropped, chosen or pasted on it, shown in pairs, and looked at by the pair doctor.
+// A panel outlives its node, which ComfyUI makes anew at every undo and when another tab was opened: what is half done in it, and what
+// can be taken back, stays.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { choicesOf } from "./dataset_choices.mjs"
 import { bringsFiles, filesOf, typed } from "./dataset_files.mjs"
 import { makePanel } from "./dataset_panel.mjs"
+import { cellOf } from "./dataset_rows_view.mjs"
+import { part } from "./dataset_style.mjs"
+import { locatorOf } from "./last_output.mjs"
 import { onOwn } from "./own_runs.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -14,7 +19,10 @@ const ROUTE = "/slider_lora/dataset"
 const HEIGHT = 250
 const WIDTH = 330
 const WORK = ["click", "focusin", "dragenter"]
+const MOST = 32 // panels that are kept
+const NO_GRAPH = "00000000-0000-0000-0000-000000000000" // the id of a graph that has none
 const panels = new Map() // node -> its panel
+const seats = new Map() // workflow and id of a node -> what stands there
 let definition = null // of the node, as the server sent it
 
 async function answered(reply) {
@@ -94,32 +102,78 @@ function onChange(widget, act) {
   }
 }
 
-function add(node) {
-  const folder = widgetOf(node, "folder")
-  const panel = makePanel(document, server, {
-    folder: () => String(folder?.value ?? ""),
-    frames: () => Number(choicesOf(node).frames ?? 1),
-    reading: () => JSON.stringify(choicesOf(node)),
+const folderOf = (node) => String(widgetOf(node, "folder")?.value ?? "")
+
+/** A panel with the node in which it stands, or stood: `late` is the choice that was made for it while it is gone. */
+function makeSeat(node) {
+  const seat = { node, late: null }
+  let choices = {}
+  const choicesNow = () => (panels.has(seat.node) ? (choices = choicesOf(seat.node)) : choices)
+  seat.panel = makePanel(document, server, {
+    folder: () => folderOf(seat.node),
+    frames: () => Number(choicesNow().frames ?? 1),
+    reading: () => JSON.stringify(choicesNow()),
     choices: setChoices,
-    choose: (name) => choose(node, name),
-    mended: () => node.sliderNote?.(), // what a run said of the images before
+    choose(name, before) {
+      if (panels.has(seat.node)) choose(seat.node, name)
+      else seat.late = { name, before }
+    },
+    mended: () => seat.node.sliderNote?.(), // what a run said of the images before
   })
+  const { element } = seat.panel
+  element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
+  for (const event of WORK) element.addEventListener(event, () => element.classList.add("in-use"))
+  element.style.minHeight = `${HEIGHT - 10}px`
+  return seat
+}
+
+/** The seat of a node in the open workflow, which the node before it may have left. */
+function seatOf(node) {
+  const root = app.rootGraph ?? app.graph
+  if (!root?.id || root.id === NO_GRAPH) return makeSeat(node)
+  const place = `${root.id} ${locatorOf(node, root)}`
+  const seat = seats.get(place) ?? makeSeat(node)
+  seats.delete(place)
+  seats.set(place, seat)
+  if (seats.size > MOST) seats.delete(seats.keys().next().value)
+  return seat
+}
+
+/** Put the panel of its seat into a node that has come into a graph. */
+function sit(node, home) {
+  const seat = seatOf(node)
+  const { panel } = seat
+  panels.delete(seat.node) // nothing tells of those that go with a subgraph
+  seat.node = node
+  panels.set(node, panel)
+  panel.moved()
+  home.replaceChildren(panel.element)
   node.sliderPlace = panel.note
   node.sliderIsChanged = panel.isChanged
-  panel.element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
-  for (const event of WORK) panel.element.addEventListener(event, () => panel.element.classList.add("in-use"))
-  panel.element.style.minHeight = `${HEIGHT - 10}px`
-  const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), panel.element, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
+  setTimeout(() => {
+    if (!panels.has(node)) return
+    const { late } = seat
+    seat.late = null
+    if (late?.before === folderOf(node)) choose(node, late.name)
+    panel.show() // a loaded node has its folder only then
+  })
+}
+
+/** The element that a panel stands in. */
+function addHome(node) {
+  const home = part(document, "div", { class: "slider-dataset-node" })
+  const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), home, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
   widget.label = "images" // as an App names it
   widget.serialize = false
-  onChange(folder, (value) => {
-    if (value === panel.wanted()) return
+  onChange(widgetOf(node, "folder"), (value) => {
+    const panel = panels.get(node)
+    if (!panel || value === panel.wanted()) return
     node.sliderNote?.()
     panel.show()
   })
-  onChange(widgetOf(node, "caption"), panel.check)
+  onChange(widgetOf(node, "caption"), () => panels.get(node)?.check())
   node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])])
-  return panel
+  return home
 }
 
 /** Hang `more` behind a method that the node may have already. */
@@ -131,12 +185,12 @@ function after(node, method, more) {
   }
 }
 
-/** The panel and the side under the focus, else under the pointer, for what is pasted. */
+/** The panel, the side and the cell under the focus, else under the pointer, for what is pasted. */
 function pasteTarget() {
   const focused = document.activeElement?.closest?.(".slider-dataset [data-side]")
   const place = focused ?? document.querySelector(".slider-dataset [data-side]:hover")
   const panel = place && [...panels.values()].find((one) => one.element.contains(place))
-  return panel ? { panel, side: place.dataset.side } : null
+  return panel ? { panel, side: place.dataset.side, cell: cellOf(place) } : null
 }
 
 function onPaste(event) {
@@ -145,7 +199,7 @@ function onPaste(event) {
   if (!target) return
   event.preventDefault()
   event.stopImmediatePropagation() // ComfyUI would put a Load Image node beside it
-  target.panel.paste(target.side, files)
+  target.panel.paste(target.side, files, target.cell)
 }
 
 app.registerExtension({
@@ -161,20 +215,17 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const panel = add(node)
+    const home = addHome(node)
     node.onDragOver = (event) => bringsFiles(event.dataTransfer)
     node.onDragDrop = async (event) => {
       if (!bringsFiles(event.dataTransfer)) return false
-      panel.take(null, filesOf(event.dataTransfer))
+      panels.get(node)?.take(null, filesOf(event.dataTransfer))
       return true
     }
     after(node, "onExecuted", (output) => {
-      if (output?.slider_dataset?.[0]) panel.ran(output.slider_dataset[0])
+      if (output?.slider_dataset?.[0]) panels.get(node)?.ran(output.slider_dataset[0])
     })
-    after(node, "onAdded", () => {
-      panels.set(node, panel)
-      setTimeout(() => panels.has(node) && panel.show()) // a loaded node has its folder only then
-    })
+    after(node, "onAdded", () => sit(node, home))
     after(node, "onRemoved", () => {
       panels.delete(node)
     })

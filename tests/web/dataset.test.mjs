@@ -3,7 +3,8 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, movesOf, newSetWords, pairMoved, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, movesOf, newSetWords, pairMoved, partnerOf, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { makeSteps } from "../../web/dataset_steps.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
 const ordered = tableOf({ rows: [["a.png", "x.jpg"], ["b.png", "y.png"]], by_name: false })
@@ -105,4 +106,33 @@ test("how images are read is what the widgets of the node say, and of the option
   for (const other of [null, options(2), options(4), node("Other", { flip: true })]) assert.deepEqual(load({ options: other }), { caption: "a face" })
   assert.deepEqual(load({ caption: node("PrimitiveString", { value: "linked" }) }), { caption: "linked" })
   assert.deepEqual(load({ caption: node("Other", { value: "unknown" }) }), {})
+})
+
+test("a change can be taken back while the images are as it left them, and once", () => {
+  const steps = makeSteps()
+  const after = { folder: "smile", stamps: { "positive/1.png": "a", "negative/1.png": "b" } }
+  const same = { folder: "smile", stamps: { "negative/1.png": "b", "positive/1.png": "a" } }
+  const other = { folder: "smile", stamps: { "positive/1.png": "b", "negative/1.png": "a" } }
+  const undo = [["removed/positive 2.png", "positive/2.png"]]
+  steps.keep(after, undo, "gone")
+  assert.equal(steps.of({ ...after, folder: "grin" }), null)
+  assert.deepEqual([steps.of(same).undo, steps.of(same).done], [undo, "gone"])
+  assert.equal(steps.of(other), null)
+  assert.equal(steps.of(after), null, "an older one does not come back")
+  steps.keep(after, undo, "gone")
+  steps.keep(after, [], "Undone.")
+  assert.equal(steps.of(after), null)
+  steps.keep(after, undo, "gone")
+  steps.forget("smile")
+  assert.equal(steps.of(after), null)
+})
+
+test("a file that was put into an empty place comes there, whatever its name and whoever waits", () => {
+  const table = tableOf({ rows: [["1.png", null], ["2.png", null], ["3.png", "3.png"]] })
+  assert.deepEqual([[0, "negative"], [2, "negative"], [0, "positive"]].map(([row, side]) => partnerOf(table, cell(side, row))), ["positive/1.png", null, null])
+  const partners = (names, beside) => joined(table, "negative", names, beside).rows.map(({ negative }) => negative)
+  assert.deepEqual(partners(["1.jpg"], "positive/2.png"), [null, "negative/1.jpg", "negative/3.png"])
+  assert.deepEqual(movesOf(joined(table, "negative", ["1.jpg"], "positive/2.png")), [["negative/1.jpg", "negative/2.jpg"]])
+  assert.deepEqual(partners(["1.jpg"], "positive/gone.png"), ["negative/1.jpg", null, "negative/3.png"])
+  assert.deepEqual(partners(["1.jpg", "x.jpg"], "positive/2.png"), ["negative/1.jpg", "negative/x.jpg", "negative/3.png"])
 })

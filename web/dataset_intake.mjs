@@ -1,0 +1,64 @@
+// How files come into a set of images: they are looked at, uploaded, and paired with those that wait. The server is given.
+
+import { damage, maskOf, refusal, sortedOut } from "./dataset_files.mjs"
+import { endingOf, movesOf, nameOf, samePairs, stemOf, tableOf, TITLES, uploadNames } from "./dataset_rows.mjs"
+
+const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
+
+/** {looked, uploadSide, keepPairs}; `say(text)` tells what is done, `fault(text)` what cannot be, `limits()` and `frames()` what is taken. */
+export function makeIntake(server, { say, fault, limits, frames }) {
+  /** The files that can be taken. */
+  async function sound(files) {
+    const allowed = limits() ?? LIMITS
+    const taken = []
+    for (const one of files) {
+      const why = refusal(one.file, allowed, frames()) || maskOf(one.file, files.map(({ file }) => file)) || (await damage(one.file, allowed, server.decode))
+      if (why) fault(why)
+      else taken.push(one)
+    }
+    return taken
+  }
+
+  /** The files of each side that can be taken: {sides, name}. */
+  async function looked(side, coming) {
+    say("Looking at the files.")
+    const { sides, homeless, name } = sortedOut(await coming, side)
+    if (homeless.length) fault(`${homeless.slice(0, 3).join(", ")}: drop on more, less or leave alone, so that the side is known.`)
+    const good = {}
+    for (const [key, files] of Object.entries(sides)) {
+      const taken = await sound(files)
+      if (taken.length) good[key] = taken
+    }
+    return { sides: good, name }
+  }
+
+  /** The names of the files that the server took. */
+  async function uploadSide(subfolder, side, files, table) {
+    const names = uploadNames(table, side, files.map(({ file }) => file.name))
+    const taken = []
+    for (const [count, { place, name }] of names.entries()) {
+      const { file, caption } = files[place]
+      say(`${TITLES[side]}: ${count + 1} of ${files.length}, ${file.name}`)
+      try {
+        const kept = await server.upload(file, name, subfolder)
+        taken.push(kept)
+        if (caption) await server.upload(caption, stemOf(kept) + endingOf(caption.name), subfolder)
+      } catch (refused) {
+        fault(refused.message)
+      }
+    }
+    return taken
+  }
+
+  /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
+  async function keepPairs(folder, table, listing) {
+    const moves = movesOf(table)
+    if (!listing.editable || !moves.length || samePairs(tableOf(listing), table)) return ""
+    const { moved } = await server.move(folder, moves)
+    const [from, to] = moved[0]
+    const more = moved.length > 1 ? `, and ${moved.length - 1} more` : ""
+    return ` So that pairs stay together, ${nameOf(from)} is now called ${nameOf(to)}${more}.`
+  }
+
+  return { looked, uploadSide, keepPairs }
+}
