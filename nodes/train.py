@@ -231,7 +231,7 @@ class SliderTrainStep(io.ComfyNode):
         backend = backend_for(shifted(model, likes), vae, clip, targets.control_net, connected.control, spec.checkpointing)
         backend.few_steps = likes.few_steps
         layers = targets.selection.targets
-        small = enlarged_note(dataset, choices.resolution, backend.image_step)
+        small = enlarged_note(dataset, choices.resolution, backend.image_step, "resolution in Slider Train Options")
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
         with preparing():
             run = begin_in_node(backend, request, restart)

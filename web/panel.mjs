@@ -147,7 +147,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     element.classList.remove("waiting")
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
     said.textContent = first
-    elsewhere.textContent = inGraph(first ?? "", here())
+    elsewhere.textContent = inGraph([state.verdict, state.trouble].join(" "), here())
     details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()

@@ -227,7 +227,7 @@ def train_on(host: Host, job: Job) -> dict[str, Any]:
         host.session.drop(choices.name)
     size = request.resolution or 0
     begun = host.begin(backend, request, saved, lambda: host.encoded(backend, job.dataset, size, *encoding()))
-    small = enlarged_note(job.dataset, size or backend.resolution, backend.image_step)
+    small = enlarged_note(job.dataset, size or backend.resolution, backend.image_step, "--resolution")
     lines = [small, job.dataset.spec.reference_note(request.spec.sides is Sides.PLUS, drawn_with_one=False), host.summary()]
     if not tiny:
         lines += [job.choices.taken(host.likes), *backend.left_out]

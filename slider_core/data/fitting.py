@@ -178,8 +178,9 @@ def sizes_report(fitted: Sequence[Fitted]) -> list[str]:
     return lines
 
 
-def enlarged_note(dataset: Dataset, resolution: int, step: int) -> str:
-    """How many images are much smaller than the size they are trained at, in two sentences; empty where none is."""
+def enlarged_note(dataset: Dataset, resolution: int, step: int, setting: str) -> str:
+    """How many images are much smaller than the size they are trained at, in two sentences; empty where none is. `setting`: the
+    resolution, as where it is run from names it."""
     count = Counter[str]()
     most = 0.0
     for one in fittings(dataset, resolution, step):
@@ -192,4 +193,4 @@ def enlarged_note(dataset: Dataset, resolution: int, step: int) -> str:
     small = count.total()
     which = f"{small} of {counted(len(dataset.image_samples), 'image')} {'is' if small == 1 else 'are'} smaller"
     size = count.most_common(1)[0][0]
-    return f"{which} than {size} and enlarged up to {most:.1f} times. Use larger files, or set a lower resolution."
+    return f"{which} than {size} and enlarged up to {most:.1f} times. Use larger files, or set a lower {setting}."

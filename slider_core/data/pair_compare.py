@@ -3,7 +3,9 @@
 Partners have in common what sets them apart from the others. So the mean of each side is taken off, with it what the concept
 changes in all of them, and the rest of every positive is correlated with the rest of every negative: among partners the
 correlation is high, elsewhere it is near 0, whatever the style, the scale or the strength of the change. That is a statistic of
-permutations: unpaired sets have as much in common across as within. benchmarks/doctor.py measures how often this is right.
+permutations: unpaired sets have as much in common across as within. A thing on an even background has few outlines besides those
+that change; there it tells how much of the picture stays as it is. benchmarks/doctor.py and doctor_scenes.py measure how often
+this is right.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ OTHERS = 0.65  # and of the others then
 MOVED = 0.45  # mean of a set whose one side is moved as a whole, in its best place,
 REACH = 4  # among so many cells each way
 WHERE = 4.0  # times the mean by which a small change lies where that of the others does
+SAME = 0.02  # difference up to which a cell shows the same,
+IN_PLACE = 0.4  # and how much more of the picture does so in partners, share of it, where that alone tells
 BEST = 3  # of the four features: those in which two images have most in common
 
 
 @dataclass(frozen=True)
 class Belonging:
-    """How much more partners have in common than images of different pairs, a difference of correlations: of the set, of each."""
+    """How much more partners have in common than images of different pairs, a difference of correlations, or of shares of the
+    picture: of the set, of each."""
 
     mean: float
     of_pairs: tuple[float, ...]
@@ -53,7 +58,7 @@ class Belonging:
 
 def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = ()) -> Belonging:
     """Of (N, positive and negative, channels, S, S). `orientations`: (N,) signs; -1 exchanges a pair. The best of them counts,
-    so that a pair that is the wrong way round still belongs together."""
+    so that a pair that is the wrong way round still belongs together; where none does, what stays as it is."""
     count = len(views_N2CSS)
     if count < FEWEST:
         return Belonging(1.0, (1.0,) * count)
@@ -61,7 +66,22 @@ def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = 
     for signs in (torch.ones(count), *orientations):
         turned = torch.where(signs[:, None, None, None, None] > 0, views_N2CSS, views_N2CSS.flip(1))
         results.append(_belonging(turned[:, 0], turned[:, 1]))
-    return max(results, key=lambda result: result.mean)
+    best = max(results, key=lambda result: result.mean)
+    return best if not best.unpaired else _unchanged(views_N2CSS) or best
+
+
+def _unchanged(views_N2CSS: torch.Tensor) -> Belonging | None:
+    """How much more of the picture is the same in partners, where that is most of it; else None."""
+    positive, negative = views_N2CSS[:, 0, :3], views_N2CSS[:, 1, :3]
+    same_NN = torch.stack([(distance(one - negative) < SAME).flatten(1).float().mean(1) for one in positive])
+    more = _more_than_others(same_NN)
+    return Belonging(float(more.mean()), tuple(more.tolist())) if more.mean() >= IN_PLACE else None
+
+
+def _more_than_others(alike_NN: torch.Tensor) -> torch.Tensor:
+    """(N,): how much likelier partners are than images of different pairs."""
+    partners = alike_NN.diagonal()
+    return partners - (alike_NN.sum(0) + alike_NN.sum(1) - 2 * partners) / (2 * (len(alike_NN) - 1))
 
 
 def _likeness(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> torch.Tensor:
@@ -88,11 +108,9 @@ def partners_elsewhere(views_N2CSS: torch.Tensor) -> dict[int, int]:
 
 def _belonging(positive_NCSS: torch.Tensor, negative_NCSS: torch.Tensor) -> Belonging:
     count = len(positive_NCSS)
-    likeness = _likeness(positive_NCSS, negative_NCSS)
-    partners = likeness.diagonal()
-    others = (likeness.sum(0) + likeness.sum(1) - 2 * partners) / (2 * (count - 1))
-    of_pairs = (partners - others) * (count - 1) / count  # centring alone makes the others -1 / (count - 1)
-    return Belonging(float((partners - others).mean()), tuple(of_pairs.tolist()))
+    more = _more_than_others(_likeness(positive_NCSS, negative_NCSS))
+    of_pairs = more * (count - 1) / count  # centring alone makes the others -1 / (count - 1)
+    return Belonging(float(more.mean()), tuple(of_pairs.tolist()))
 
 
 def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:

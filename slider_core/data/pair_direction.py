@@ -3,14 +3,15 @@
 A pair that is the wrong way round changes against the others in everything: colour, detail, contrast, and the way in which
 outlines move. A pair whose colours run the other way, because the skin is dark where that of others is light, does so in colour
 alone. So several features are compared, each a map (C, S, S) that changes its sign when the two images are exchanged, and one
-that still agrees acquits a pair. Two pairs agree by the cosine of their maps: where they are, or else moved against each other by
-up to `FAR` cells, because the smile of one face is not where that of another is. benchmarks/doctor.py measures how often this is
+that still agrees acquits a pair. Two pairs agree by the cosine of their maps: where they are, and moved against each other by up
+to `FAR` cells, because the smile of one face is not where that of another is. Where that tells nothing, what stands out from the
+picture is compared, whatever its colour: a ball that grows. benchmarks/doctor.py and doctor_scenes.py measure how often this is
 right.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,11 @@ FAR = 8  # cells by which a change is moved where the pairs do not agree in plac
 REFERENCES = 64  # how many others each is held against
 AGREES = (0.25, 0.55)  # mean cosine of pairs that have a direction in common: in place, moved
 ACCUSES = (-0.2, -0.4)  # mean cosine to the others of a pair that is the wrong way round, in one feature,
-ACQUITS = 0.05  # and of one that is not, in any
+ACCUSES_FIGURE = (-0.2, -0.5)  # where only figures tell,
+ACQUITS = 0.05  # and of one that is not, in any; and this
+WITH = 0.5  # share of what the others have among themselves
 INFORMS = 0.1  # mean cosine of the others among themselves, from which on a feature is asked
+Stage = tuple[int, float, float]  # cells by which a change is moved, and the limits of AGREES and ACCUSES that go with it
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ def changes(views_N2CSS: torch.Tensor) -> dict[str, torch.Tensor]:
         "outlines": luma(colour)[:, None] * slope,
         "contrast": _contrast(positive[:, :3]) - _contrast(negative[:, :3]),
     }
+
+
+def figure(views_N2CSS: torch.Tensor) -> torch.Tensor:
+    """(N, 1, S, S): by how much more each place stands out from the image's most common colour in the positive."""
+    colours = views_N2CSS[:, :, :3]
+    common = colours.flatten(3).median(3).values[..., None, None]
+    apart = (colours - common).norm(dim=2, keepdim=True)
+    return apart[:, 0] - apart[:, 1]
 
 
 def _contrast(colours_N3SS: torch.Tensor, width: int = 3) -> torch.Tensor:
@@ -85,25 +97,29 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
     count = len(views_N2CSS)
     if count < LEAST:
         return Direction({}, False)
-    features = changes(views_N2CSS)
     references = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long().tolist()
     result = Direction({}, False)
-    for reach, agrees, accuses in zip((0, FAR), AGREES, ACCUSES, strict=True):
-        cosine = []
-        signs = []
-        held = []
-        for feature in features.values():
-            cosine.append(cosines(feature, references, reach))
-            signs.append(_fitting_signs(cosine[-1], references))
-            held.append(_held(cosine[-1], signs[-1], references))
-        best = max(range(len(cosine)), key=lambda i: held[i])
-        common = held[best] >= agrees
-        half = int((signs[best] < 0).sum()) * 2 == count
-        halved = result.halved or (common and half)
-        result = Direction({}, common and not half, halved, (*result.signs, *signs))
-        if result.known:
-            return replace(result, against=_accused(cosine, signs[best], references, accuses))
+    for features, limit in ((changes(views_N2CSS), ACCUSES), ({"figure": figure(views_N2CSS)}, ACCUSES_FIGURE)):
+        for stage in zip((0, FAR), AGREES, limit, strict=True):
+            result = _compared(result, features, references, stage)
+        if result.known or result.halved:
+            break
     return result
+
+
+def _compared(so_far: Direction, features: dict[str, torch.Tensor], references: list[int], how: Stage) -> Direction:
+    """What is known so far, and what these features say."""
+    reach, agrees, accuses = how
+    cosine = [cosines(feature, references, reach) for feature in features.values()]
+    signs = [_fitting_signs(cosine_NR, references) for cosine_NR in cosine]
+    held = [_held(*given, references) for given in zip(cosine, signs, strict=True)]
+    best = max(range(len(cosine)), key=lambda i: held[i])
+    common = held[best] >= agrees
+    half = int((signs[best] < 0).sum()) * 2 == len(signs[best])
+    against = _accused(cosine, signs[best], references, accuses) if common and not half else {}
+    known = so_far.known or (common and not half)
+    halved = so_far.halved or (common and half)
+    return Direction(against | so_far.against, known, halved, (*so_far.signs, *signs))
 
 
 def _held(cosine_NR: torch.Tensor, signs: torch.Tensor, references: list[int]) -> float:
@@ -119,10 +135,13 @@ def _accused(cosine: list[torch.Tensor], signs: torch.Tensor, references: list[i
     found = {}
     for pair in (signs < 0).nonzero()[:, 0].tolist():
         means = []
+        acquitted = False
         for cosine_NR in cosine:
             among = cosine_NR[rows][:, others]
-            if float(among.sum()) / max(1, among.numel() - len(rows)) >= INFORMS:
+            agreement = float(among.sum()) / max(1, among.numel() - len(rows))
+            if agreement >= INFORMS:
                 means.append(float(cosine_NR[pair, others].mean()))
-        if means and min(means) < accuses and max(means) <= ACQUITS:
+                acquitted |= means[-1] > max(ACQUITS, WITH * agreement)
+        if means and min(means) < accuses and not acquitted:
             found[pair] = min(means)
     return found

@@ -183,7 +183,7 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
 
 def test_images_much_smaller_than_the_size_of_a_training_are_counted(tmp_path: Path) -> None:
     dataset = pairs(tmp_path, [(64, 64), (64, 64), (100, 200)], DatasetSpec(flip=True))
-    assert enlarged_note(dataset, 64, STEP) == enlarged_note(dataset, 96, STEP) == ""
-    four, six = enlarged_note(dataset, 104, STEP), enlarged_note(dataset, 256, STEP)
+    assert enlarged_note(dataset, 64, STEP, "size") == enlarged_note(dataset, 96, STEP, "size") == ""
+    four, six = enlarged_note(dataset, 104, STEP, "--resolution"), enlarged_note(dataset, 256, STEP, "--resolution")
     for note, *parts in ((four, "4 of 6", "104 x 104", "1.6 times"), (six, "6 of 6", "256 x 256", "4.0 times")):
         assert all(part in note for part in parts), note

@@ -1,0 +1,64 @@
+"""The pair doctor on simple scenes, as a newcomer draws them; `benchmarks/doctor_scenes.py` does the same on many."""
+
+import pytest
+from core.test_pair_doctor import kinds, pair, swapped, tensor
+from PIL import Image, ImageDraw
+
+from slider_core.data.pair_check import PairImages
+from slider_core.data.pair_diagnosis import Kind
+from slider_core.data.pair_doctor import examine
+
+SIDE = 256
+PLACES = ((90, 150), (160, 100), (128, 128), (110, 170), (170, 160))
+COLOURS = ((200, 40, 40), (40, 90, 200), (30, 150, 60), (230, 180, 30), (150, 60, 170))
+WALLS = ((210, 220, 230), (240, 230, 200), (180, 170, 160), (60, 60, 80), (220, 240, 220))
+
+
+def room(wall: tuple[int, int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    picture = Image.new("RGB", (SIDE, SIDE), wall)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 200, SIDE, SIDE), tuple(int(0.75 * part) for part in wall))
+    return picture, draw
+
+
+def ball(number: int, more: bool) -> Image.Image:
+    """A ball of its own colour, large or small."""
+    picture, draw = room(WALLS[number])
+    (x, y), radius = PLACES[number], 60 if more else 22
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), COLOURS[number])
+    return picture
+
+
+def hat(number: int, more: bool) -> Image.Image:
+    """A head among bricks, with or without a hat that is as dark as the second wall."""
+    picture, draw = room(WALLS[(number + 2) % 5])
+    for brick in range(12):
+        x, y = 37 * brick * (number + 3) % 230, 53 * brick * (number + 2) % 230
+        draw.rectangle((x, y, x + 26, y + 26), COLOURS[(brick + number) % 5])
+    x, y = PLACES[number]
+    draw.ellipse((x - 44, y - 44, x + 44, y + 44), (230, 190, 160))
+    if more:
+        draw.rectangle((x - 50, y - 46, x + 50, y - 34), (32, 30, 90))
+        draw.rectangle((x - 30, y - 84, x + 30, y - 40), (32, 30, 90))
+    return picture
+
+
+def pairs(thing, turn: int = 0) -> list[PairImages]:
+    """Five pairs; `turn`: the negatives are handed on by so many."""
+    return [pair(f"{i}", tensor(thing(i, True)), tensor(thing((i + turn) % 5, False))) for i in range(5)]
+
+
+@pytest.mark.parametrize("thing", [ball, hat])
+def test_pairs_that_are_the_same_to_the_pixel_but_for_one_thing_belong_together(thing) -> None:
+    found = kinds(examine(pairs(thing)))
+    assert {kind for kind, _ in found} <= {Kind.BLURRED}, "a scene of few edges"
+    assert (Kind.UNPAIRED, None) in kinds(examine(pairs(thing, turn=1)))
+
+
+# not the fourth ball: light before a dark wall, where the others are dark before light ones
+@pytest.mark.parametrize(("thing", "wrong"), [*((hat, i) for i in range(5)), *((ball, i) for i in (0, 1, 2, 4))])
+def test_one_scene_that_is_the_wrong_way_round_is_named(thing, wrong: int) -> None:
+    several = pairs(thing)
+    several[wrong] = swapped(several[wrong])
+    found = [finding.pair for finding in examine(several).findings if finding.kind is Kind.WRONG_WAY]
+    assert found == [str(wrong)]
