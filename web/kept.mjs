@@ -4,7 +4,9 @@
  * of this page alone where the browser lets nothing be stored. */
 export function keptMap(storage, key, most) {
   let here = []
+  let refused = false // the browser holds an older map than this page
   const read = () => {
+    if (refused) return new Map(here)
     try {
       const entries = JSON.parse(storage.getItem(key) ?? "[]")
       return new Map(Array.isArray(entries) ? entries : [])
@@ -16,8 +18,9 @@ export function keptMap(storage, key, most) {
     here = [...map].slice(-most)
     try {
       storage.setItem(key, JSON.stringify(here))
+      refused = false
     } catch {
-      // full, or forbidden
+      refused = true // full, or forbidden
     }
   }
   const change = (name, ...value) => {

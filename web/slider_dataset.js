@@ -9,6 +9,7 @@ import { bringsFiles, filesOf, typed } from "./dataset_files.mjs"
 import { makePanel } from "./dataset_panel.mjs"
 import { cellOf } from "./dataset_rows_view.mjs"
 import { part } from "./dataset_style.mjs"
+import { remember, renameInHistory } from "./graph_history.mjs"
 import { locatorOf } from "./last_output.mjs"
 import { onOwn } from "./own_runs.mjs"
 import { setWidget } from "./set_widget.mjs"
@@ -23,6 +24,7 @@ const MOST = 32 // panels that are kept
 const NO_GRAPH = "00000000-0000-0000-0000-000000000000" // the id of a graph that has none
 const panels = new Map() // node -> its panel
 const seats = new Map() // workflow and id of a node -> what stands there
+const renames = new Map() // name of a set -> the one that it was given
 let definition = null // of the node, as the server sent it
 
 async function answered(reply) {
@@ -55,7 +57,11 @@ const server = {
   list: (folder) => ask(`?${new URLSearchParams({ folder })}`),
   findings: (folder, wanted, choices) => ask(`/findings?${new URLSearchParams({ folder, asked: wanted ? "1" : "", choices })}`),
   move: (folder, moves) => ask("/move", { folder, moves }),
-  rename: (folder, name) => ask("/rename", { folder, name }),
+  async rename(folder, name) {
+    const answer = await ask("/rename", { folder, name })
+    renames.set(folder, answer.folder)
+    return answer
+  },
   upload,
   fileUrl,
   decode: (file) => createImageBitmap(file),
@@ -86,9 +92,14 @@ function setChoices(choices) {
 function choose(node, folder) {
   const widget = widgetOf(node, "folder")
   if (!widget || widget.value === folder) return
+  const { openWorkflows = [], activeWorkflow } = app.extensionManager.workflow ?? {}
+  const from = widget.value
+  const isRename = renames.get(from) === folder
+  if (isRename) renameInHistory(openWorkflows, { kind: NODE, widget: widget.name, index: node.widgets.indexOf(widget), from, to: folder })
   setWidget(app, node, widget, folder)
   node.graph?.setDirtyCanvas(true, true)
-  app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
+  if (isRename) activeWorkflow?.changeTracker?.updateModified?.()
+  else remember(activeWorkflow)
 }
 
 /** Call `act(value)` when a widget was changed. */

@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { remember } from "./graph_history.mjs"
 import { onEnd, onOwn } from "./own_runs.mjs"
 import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
@@ -66,7 +67,7 @@ function handOver(node, strength) {
     setWidget(app, target.node, widget, strength)
   }
   node.graph.setDirtyCanvas(true, true)
-  app.extensionManager.workflow?.activeWorkflow?.changeTracker?.checkState?.()
+  remember(app.extensionManager.workflow?.activeWorkflow)
   say("success", `Strength ${label(strength)} set in ${open.map((target) => target.node.title).join(", ")}.`)
 }
 

@@ -234,3 +234,24 @@ def test_an_empty_place_takes_its_image_in_an_app(server: harness.Server, tmp_pa
         expect(panel.locator(".status")).to_contain_text("place_app/removed")
         harness.screenshot(page, "undo-app")
         assert harness.page_errors(page) == []
+
+
+@pytest.mark.e2e
+def test_an_undo_brings_back_no_name_that_a_set_had_before(
+    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
+) -> None:
+    page, kind = canvas
+    name = f"called_{kind}"
+    a_set(server, tmp_path, name, 3, 3)
+    panel = laid(page, name)
+    expect(panel.locator(".row")).to_have_count(3)
+    drag_node(page)
+    panel.get_by_role("button", name="rename").click()
+    panel.locator(".head input").fill(f"{name} 2")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".title")).to_contain_text(f"{name} 2: 3 pairs", timeout=20_000)
+    for keys in ("Control+z", "Control+y"):  # the drag
+        press_on_canvas(page, keys)
+        assert page.evaluate(VALUE) == f"{name} 2"
+        expect(panel.locator(".title")).to_contain_text(f"{name} 2: 3 pairs", timeout=20_000)
+        expect(panel.locator(".row")).to_have_count(3)

@@ -46,3 +46,13 @@ test("where the browser stores nothing, or something else, the page keeps it", (
     assert.ok(!map.has("a"))
   }
 })
+
+test("where the browser has no room for more, the page goes by what it knows", () => {
+  const tab = storage()
+  const map = keptMap(tab, "closed", 9)
+  map.set("a", "1")
+  tab.setItem = () => { throw new Error("full") }
+  map.set("b", "2")
+  map.delete("a")
+  assert.deepEqual(["a", "b"].map(map.has), [false, true])
+})
