@@ -1,6 +1,6 @@
 """Does the probe foretell what a slider becomes? docs/benchmarks-verdicts.md quotes what this prints.
 
-    python benchmarks/probe.py                 # goes on where it was stopped; about half an hour of one core
+    python benchmarks/probe.py                 # goes on where it was stopped; some minutes of one core
     python benchmarks/probe.py --report
 
 On both measurable worlds, every attribute, good sets of six pairs, and sets of which about half of the pairs are the wrong
