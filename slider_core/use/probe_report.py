@@ -30,7 +30,8 @@ def report(asked: Asked, in_auto: float) -> str:
         f"Layers that answer most: {named}. The preset auto reaches {in_auto:.0%} of it.".replace("%", " %"),
     ]
     if asked.direction is not Direction.CLEAR:
-        lines.append("Look at the pairs: the wrong way round, wrong partners, or more than one thing that differs.")
+        causes = "the wrong way round, wrong partners, more than one thing that differs"
+        lines.append(f"It may be learned all the same. Look at the pairs first: {causes}.")
     if (low, high) != (0.0, 1.0):
         lines.append(f"To try: noise_from {low:.2g} and noise_to {high:.2g} in Slider Train Options.")
     if in_auto < LITTLE:
