@@ -27,7 +27,7 @@ from ..slider_core.with_comfy.layer_names import architecture
 from ..slider_core.with_comfy.slider_saving import save_proven
 from .checked_inputs import refusal
 from .file_options import FileOptions
-from .messages import say
+from .messages import files_changed, say
 from .sockets import USE_MENU, FileOptionsSocket, SliderSocket, option
 
 FORMAT = "native: every loader of ComfyUI. kohya: sd-scripts. diffusers, lycoris, peft (a folder): for those programs."
@@ -251,9 +251,10 @@ class SaveSliderLoRA(io.ComfyNode):
             lines = [
                 f"Saved models/loras/{listed}{earlier}",
                 *where.lines(),
-                "Every LoRA loader lists it; in another open page press R.",
+                "Every LoRA loader lists it.",
                 *notes,
             ]
+            files_changed()
         if options.manager_files:
             lines.append(write_manager_files(file, slider, replacing, model))
         report = "\n".join(lines)

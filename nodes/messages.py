@@ -9,6 +9,7 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 EVENT = "slider_lora.message"
+FILES = "slider_lora.files"
 MESSAGE_EVERY = 5  # images or passes between two lines of text
 PREPARING: dict[str, dict[str, str]] = {}  # by node that prepares a training: the message that it has shown last; empty: none yet
 
@@ -43,6 +44,13 @@ def say(text: str) -> None:
         if node in PREPARING:
             PREPARING[node] = message
         server.send_sync(EVENT, message)
+
+
+def files_changed() -> None:
+    """Every open page, whatever it shows, lists the files anew (web/slider_lists.js)."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_sync(FILES, {})
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import { cellOf } from "./dataset_rows_view.mjs"
 import { part } from "./dataset_style.mjs"
 import { remember, renameInHistory } from "./graph_history.mjs"
 import { locatorOf } from "./last_output.mjs"
+import { renewLists } from "./lists.mjs"
 import { onOwn } from "./own_runs.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -25,6 +26,7 @@ const NO_GRAPH = "00000000-0000-0000-0000-000000000000" // the id of a graph tha
 const panels = new Map() // node -> its panel
 const seats = new Map() // workflow and id of a node -> what stands there
 const renames = new Map() // name of a set -> the one that it was given
+const listed = new Set() // sets that came while the page was open, and were listed anew for
 let definition = null // of the node, as the server sent it
 
 async function answered(reply) {
@@ -82,6 +84,9 @@ const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === 
 function setChoices(choices) {
   if (!choices) return
   const options = definition?.input?.required?.folder?.[1]?.options
+  const fresh = choices.filter((choice) => !options?.includes(choice) && !listed.has(choice))
+  for (const choice of fresh) listed.add(choice)
+  if (fresh.length) renewLists(app) // ComfyUI marks a value in red that it has not listed
   if (Array.isArray(options)) options.splice(0, options.length, ...choices)
   for (const node of panels.keys()) {
     const widget = widgetOf(node, "folder")

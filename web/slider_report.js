@@ -11,8 +11,7 @@ import { styleOnce } from "./style_once.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const EVENT = "slider_lora.message"
-const SAVE = "SaveSliderLoRA"
-const REPORTING = [SAVE, "SliderTargetInjector", "SliderCalibrate", "SliderProbe", "LoadSliderLoRA"]
+const REPORTING = ["SaveSliderLoRA", "SliderTargetInjector", "SliderCalibrate", "SliderProbe", "LoadSliderLoRA"]
 const HEIGHT = 50
 const STYLE = `box-sizing: border-box; width: 100%; min-height: ${HEIGHT}px; overflow-y: auto; white-space: pre-line; overflow-wrap: anywhere; padding: 2px 4px;
   font: 11px/1.35 sans-serif; color: #bbb; user-select: text;`
@@ -55,7 +54,6 @@ app.registerExtension({
       node.sliderSays(text)
       if (isRestoring()) return
       bringIntoView(widget.element)
-      if (node.comfyClass === SAVE && text.startsWith("Saved")) app.reloadNodeDefs?.() // so that loaders list the new file
     }
   },
 })

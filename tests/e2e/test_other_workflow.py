@@ -39,3 +39,20 @@ def test_an_error_and_a_message_of_another_workflow_are_not_shown(canvas: tuple[
     expect(note).to_have_text("of this one\u2715")
     page.get_by_text(f"runs_{kind}").first.click()
     expect(note).to_contain_text("connect images", timeout=15_000)
+
+
+@pytest.mark.e2e
+def test_a_slider_that_another_workflow_saves_is_listed_in_the_open_one(canvas: tuple[Page, str], server: harness.Server) -> None:
+    page, kind = canvas
+    name = f"saved_elsewhere_{kind}"
+    harness.lay(page, harness.small_graph("1", "2", "6", "19", name=name))
+    graph = page.evaluate(GRAPH)
+    opened(page, graph, f"saves_{kind}")
+    loader = {"id": 1, "type": "LoraLoaderModelOnly", "pos": [500, 60], "size": [300, 90], "flags": {}, "order": 0, "mode": 0}
+    loader |= {"inputs": [], "outputs": [], "properties": {}, "widgets_values": ["", 1.0]}
+    stock = {"version": 0.4, "last_node_id": 1, "last_link_id": 0, "links": [], "groups": [], "nodes": [loader]}
+    result = harness.run_and_wait(page, LIMIT_S, meanwhile=lambda: opened(page, stock, f"loads_{kind}"))
+    assert result.ok, str(result)
+    assert (server.base / "models" / "loras" / "sliders" / f"{name}.safetensors").is_file()
+    widget = "window.app.graph._nodes.find(n => n.type === 'LoraLoaderModelOnly').widgets.find(w => w.name === 'lora_name')"
+    page.wait_for_function(f"file => [...{widget}.options.values].includes(file)", arg=f"sliders/{name}.safetensors", timeout=20_000)
