@@ -14,6 +14,7 @@ const CAPTION = 15
 const STRIP = 104 // with its caption
 const NOTE = 132 // where nothing was trained yet
 const NOTE_LEAST = 46
+const LINE = 4 // pixels of text that need not be seen
 const NOTHING = "A training shows here: its curve, verdict and strip."
 
 const STYLE = `
@@ -33,6 +34,7 @@ const STYLE = `
 .slider-live .curve { height: ${CURVE}px; }
 .slider-live svg { width: 100%; height: 100%; display: block; font: 10px sans-serif; }
 .slider-live .verdict { flex: 0 1 auto !important; min-height: ${WORDS - 44}px; overflow-y: auto; overscroll-behavior: contain; }
+.slider-live .verdict.goes-on { mask-image: linear-gradient(#000 calc(100% - 22px), transparent); }
 .slider-live .said { font-size: 12px; color: #eee; }
 .slider-live .details { margin-top: 3px; color: #bbb; white-space: pre-line; }
 .slider-live.noted .verdict { display: none; }
@@ -127,8 +129,16 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     curve.style.display = verdict.style.display = shown ? "" : "none"
     element.classList.toggle("shown", Boolean(shown))
     element.style.minHeight = `${least()}px`
-    element.style.setProperty("--app-room", `${Math.max(roomInApp(element) ?? 0, least())}px`)
+    fit()
   }
+  /** As high as an App's list lets it be; text that does not end in its box fades out there. */
+  const fit = () => {
+    element.style.setProperty("--app-room", `${Math.max(roomInApp(element) ?? 0, least())}px`)
+    verdict.classList.toggle("goes-on", verdict.scrollHeight - verdict.clientHeight - verdict.scrollTop > LINE)
+  }
+  verdict.addEventListener("scroll", fit)
+  const watcher = new ResizeObserver(fit) // when it comes into the page, and when that is another size
+  for (const watched of [element, verdict, document.documentElement]) watcher.observe(watched)
 
   const show = (state) => {
     const turns = isRunning(state) !== Boolean(shown && isRunning(shown)) // it begins, or ends

@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect
 
 LIMIT_S = 60.0
 GRAPH = "() => JSON.parse(JSON.stringify(window.app.graph.serialize()))"
+LISTED = """file => [...window.app.graph._nodes.find(n => n.type === 'LoraLoaderModelOnly')
+    .widgets.find(w => w.name === 'lora_name').options.values].includes(file)"""
 SEND = "([event, detail]) => window.app.api.dispatchCustomEvent(event, detail)"
 
 
@@ -54,5 +56,4 @@ def test_a_slider_that_another_workflow_saves_is_listed_in_the_open_one(canvas: 
     result = harness.run_and_wait(page, LIMIT_S, meanwhile=lambda: opened(page, stock, f"loads_{kind}"))
     assert result.ok, str(result)
     assert (server.base / "models" / "loras" / "sliders" / f"{name}.safetensors").is_file()
-    widget = "window.app.graph._nodes.find(n => n.type === 'LoraLoaderModelOnly').widgets.find(w => w.name === 'lora_name')"
-    page.wait_for_function(f"file => [...{widget}.options.values].includes(file)", arg=f"sliders/{name}.safetensors", timeout=20_000)
+    page.wait_for_function(LISTED, arg=f"sliders/{name}.safetensors", timeout=20_000)
