@@ -1,7 +1,7 @@
 // How files come into a set of images: they are looked at, uploaded, and paired with those that wait. The server is given.
 
 import { damage, maskOf, refusal, sortedOut } from "./dataset_files.mjs"
-import { endingOf, movesOf, nameOf, samePairs, stemOf, tableOf, TITLES, uploadNames } from "./dataset_rows.mjs"
+import { endingOf, nameOf, stemOf, TITLES, uploadNames } from "./dataset_rows.mjs"
 
 const LIMITS = { images: [".png", ".jpg", ".jpeg", ".webp"], clips: [".gif"], bytes: 1e8, pixels: 1e8, side: 8 }
 
@@ -50,10 +50,9 @@ export function makeIntake(server, { say, fault, limits, frames }) {
     return taken
   }
 
-  /** Files keep their own names while a training pairs them as the table does; else partners get one name, and that is said. */
-  async function keepPairs(folder, table, listing) {
-    const moves = movesOf(table)
-    if (!listing.editable || !moves.length || samePairs(tableOf(listing), table)) return ""
+  /** Files keep their own names while a training pairs them so; else partners get one name. What is said of the pairs. */
+  async function keepPairs(folder, { moves, words }, listing) {
+    if (!listing.editable || !moves.length) return words
     const { moved } = await server.move(folder, moves)
     const [from, to] = moved[0]
     const more = moved.length > 1 ? `, and ${moved.length - 1} more` : ""

@@ -2,7 +2,8 @@
 
 import { pastedName } from "./dataset_files.mjs"
 import { makeIntake } from "./dataset_intake.mjs"
-import { addedWords, exchanged, freeCell, freeFolder, imageAt, isOnSide, joined, movesOf, nameOf, pairMoved, partnerOf, tableOf, without, wordsOf } from "./dataset_rows.mjs"
+import { makePairing } from "./dataset_pairing.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, imageAt, isOnSide, joined, movesOf, nameOf, pairMoved, partnerOf, tableOf, waits, wordsOf } from "./dataset_rows.mjs"
 import { cellOf } from "./dataset_rows_view.mjs"
 import { isSameSet, makeSteps } from "./dataset_steps.mjs"
 import { makeView } from "./dataset_view.mjs"
@@ -31,6 +32,7 @@ export function makePanel(document, server, node) {
   let work = Promise.resolve()
   let pasted = 0
   const steps = makeSteps()
+  const pairing = makePairing()
   const self = {}
 
   state.urlOf = (place, stamp) => {
@@ -175,19 +177,22 @@ export function makePanel(document, server, node) {
     const listing = await list(place.folder)
     const own = Boolean(listing.editable) && !place.naming
     const folder = own ? place.folder : freeFolder(place.name || name, listing.choices ?? [])
-    const { subfolders } = listing
-    let table = own ? tableOf(listing) : EMPTY.table
-    let count = 0
-    let again = 0
+    const before = own ? tableOf(listing) : EMPTY.table
+    const beside = folder === dropped.folder && waits(before, dropped.beside) ? dropped.beside : null
+    let table = before
+    let [count, again] = [0, 0]
     for (const [key, files] of Object.entries(sides)) {
-      const names = await intake.uploadSide(own ? subfolders[key] : `${folder}/${key}`, key, files, table)
+      const names = await intake.uploadSide(own ? listing.subfolders[key] : `${folder}/${key}`, key, files, table)
       const fresh = names.filter((name) => !isOnSide(table, key, name)).length
-      table = joined(table, key, names, folder === dropped.folder ? dropped.beside : null)
+      table = joined(table, key, names, beside)
       count += fresh
       again += names.length - fresh
     }
     const made = own ? "" : ` The set is called ${folder}.`
-    if (count + again) await settle(folder, `${addedWords(count, again)}${made}${await intake.keepPairs(folder, table, await list(folder))}`, place.turn)
+    if (!(count + again)) return
+    const now = await list(folder)
+    const kept = pairing.come(folder, { before, joined: table, chosen: beside && count === 1 }, now)
+    await settle(folder, `${addedWords(count, again)}${made}${await intake.keepPairs(folder, kept, now)}`, place.turn)
   }
 
   /** The folder as it is now, chosen in the node, unless another was chosen since turn `since`. */
@@ -279,11 +284,9 @@ export function makePanel(document, server, node) {
     remove(places) {
       const { folder } = state
       const names = places.map(nameOf).join(", ")
-      const rest = without(state.table, places)
-      const shifts = !state.listing.by_name && rest.rows.some((row) => !(row.positive && row.negative))
-      const moves = [...places.map((place) => [place, "removed"]), ...(shifts ? movesOf(rest) : [])]
+      const { moves, words } = pairing.go(folder, state.table, places, state.listing.by_name)
       state.faults = []
-      changed(run(() => move(folder, moves, `${names}: now in ${folder}/removed.`)))
+      changed(run(() => move(folder, [...places.map((place) => [place, "removed"]), ...moves], `${names}: now in ${folder}/removed.${words}`)))
     },
     removePicked() {
       actions.remove([imageAt(state.table, state.picked)])

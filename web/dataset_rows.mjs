@@ -55,6 +55,11 @@ export function partnerOf(table, { side, row }) {
   return imageAt(table, { side: otherSide(side), row })
 }
 
+/** Whether an image at a place has no partner yet. */
+export function waits({ rows }, place) {
+  return rows.some(({ positive, negative }) => !(positive && negative) && (positive ?? negative) === place)
+}
+
 function put(table, { side, row }, place) {
   if (side === "neutral") table.neutral[row] = place
   else if (table.rows[row]) table.rows[row][side] = place
@@ -174,6 +179,35 @@ export function without(table, places) {
   const kept = (place) => (places.includes(place) ? null : place)
   const rows = table.rows.map((row) => ({ ...row, positive: kept(row.positive), negative: kept(row.negative) }))
   return { rows: rows.filter((row) => row.positive || row.negative), neutral: table.neutral.filter(kept) }
+}
+
+const isPair = ({ positive, negative }) => Boolean(positive && negative)
+const isOneName = ({ positive, negative }) => stemOf(positive).toLowerCase() === stemOf(negative).toLowerCase()
+const hasPair = (table, pair) => table.rows.some(({ positive, negative }) => positive === pair.positive && negative === pair.negative)
+
+/** Whether an image lacks its partner, or none is there yet, and nothing but the order of names has paired the others. */
+export function isLoose({ rows }) {
+  const pairs = rows.filter(isPair)
+  return (!rows.length || pairs.length < rows.length) && !pairs.some(isOneName)
+}
+
+/** The pairs of one table that another has too. */
+export function pairsInBoth(one, other) {
+  return one.rows.filter((row) => isPair(row) && hasPair(other, row))
+}
+
+/** The table with its images paired anew in their order: `kept` pairs stay, and a name that says its partner comes to it. */
+export function pairedAnew(table, kept = []) {
+  const rest = without(table, kept.flatMap(({ positive, negative }) => [positive, negative]))
+  const start = { rows: kept.map((row) => ({ ...row })), neutral: [...table.neutral] }
+  return ["positive", "negative"].reduce((next, side) => joined(next, side, placesOf(rest, side).map(nameOf)), start)
+}
+
+/** What is said where pairs of one table are none in the other, though their images are still there. */
+export function anewWords(before, after) {
+  const there = new Set([...placesOf(after, "positive"), ...placesOf(after, "negative")])
+  const broken = before.rows.some((row) => isPair(row) && there.has(row.positive) && there.has(row.negative) && !hasPair(after, row))
+  return broken ? " Paired anew in the order of their names." : ""
 }
 
 /** Whether two tables hold the same pairs, in whatever order. */

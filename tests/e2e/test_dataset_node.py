@@ -84,6 +84,53 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     assert page.evaluate("() => window.app.graph._nodes.length") == 1, "neither a key nor a paste has changed the graph"
 
 
+def flowers(folder: Path, kind: str, numbers: tuple[int, ...]) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"flower {n} {kind}.png" for n in numbers]
+    for n, path in zip(numbers, paths, strict=True):
+        Image.new("RGB", SIZE, (40 * n, 90 if kind == "open" else 20, 60)).save(path)
+    return paths
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("way", ["drop", "choose", "cell"])
+def test_a_forgotten_image_pairs_the_set_anew(canvas: tuple[Page, str], server: harness.Server, tmp_path: Path, way: str) -> None:
+    """On its side it comes to its partner, and no file is renamed; in the empty place of a row it comes there."""
+    page, kind = canvas
+    name = f"flowers_{kind}_{way}"
+    home = server.base / "input" / name
+    harness.lay(page, harness.small_graph("2"))
+    panel = page.locator(".slider-dataset")
+    title, status = panel.locator(".title"), panel.locator(".status")
+    panel.get_by_label("Name of a new set").fill(name)
+    for side, files in (
+        ("positive", flowers(tmp_path, "open", (1, 2, 3, 4, 5))),
+        ("negative", flowers(tmp_path, "closed", (1, 2, 4, 5))),
+    ):
+        panel.locator(f".zone.{side} input").set_input_files(files)
+        expect(status).to_contain_text(f"{len(files)} files added.", timeout=30_000)
+        expect(status).not_to_contain_text("anew")
+    expect(title).to_have_text(f"{name}: 4 pairs, 1 without a partner")
+    forgotten = "flower 3 closed.png"
+    if way == "choose":
+        panel.locator(".zone.negative input").set_input_files(flowers(tmp_path, "closed", (3,)))
+    else:
+        page.evaluate(GIVE, [".zone.negative" if way == "drop" else '[data-key="negative 4"]', "drop", forgotten])
+    expect(title).to_have_text(f"{name}: 5 pairs", timeout=30_000)
+    harness.screenshot(page, f"dataset-{name}")
+    kept = {f"flower {n} closed.png" for n in range(1, 6)}
+    if way == "cell":
+        expect(status).to_contain_text("So that pairs stay together")
+        assert {file.name for file in (home / "negative").iterdir()} == {f"flower {n} open.png" for n in range(1, 6)}
+        return
+    expect(status).to_contain_text("1 file added. Paired anew")
+    assert {file.name for file in (home / "negative").iterdir()} == kept
+    for row in range(5):
+        for side, word in (("positive", "open"), ("negative", "closed")):
+            picture = panel.locator(f'[data-key="{side} {row}"]')
+            expect(picture).to_have_attribute("title", f"flower {row + 1} {word}.png")
+
+
 def begin_and_leave(page: Page, label: str) -> None:
     """A set that is named is seen empty, its name stands after Enter, and Escape shows the set before."""
     panel = page.locator(".slider-dataset")

@@ -4,6 +4,7 @@ import test from "node:test"
 import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
 import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, movesOf, newSetWords, pairMoved, partnerOf, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { makePairing } from "../../web/dataset_pairing.mjs"
 import { makeSteps } from "../../web/dataset_steps.mjs"
 
 const named = tableOf({ rows: [["1.png", "1.jpg"], ["2.png", null]], neutral: ["n.png"], by_name: true })
@@ -135,4 +136,59 @@ test("a file that was put into an empty place comes there, whatever its name and
   assert.deepEqual(movesOf(joined(table, "negative", ["1.jpg"], "positive/2.png")), [["negative/1.jpg", "negative/2.jpg"]])
   assert.deepEqual(partners(["1.jpg"], "positive/gone.png"), ["negative/1.jpg", null, "negative/3.png"])
   assert.deepEqual(partners(["1.jpg", "x.jpg"], "positive/2.png"), ["negative/1.jpg", "negative/x.jpg", "negative/3.png"])
+})
+
+const inOrder = (more, less) => ({ rows: Array.from({ length: Math.max(more.length, less.length) }, (_, n) => [more[n] ?? null, less[n] ?? null]), by_name: false })
+const flowers = (kind, numbers) => numbers.map((n) => `flower ${n} ${kind}.png`)
+
+/** What follows when `names` come to a side of a set, whose listing is `after` then. */
+function coming(pairing, listing, side, names, after, beside = null) {
+  const before = tableOf(listing)
+  return pairing.come("f", { before, joined: joined(before, side, names, beside), chosen: Boolean(beside) }, after)
+}
+
+test("a forgotten image that comes to the short side pairs all anew, and renames none", () => {
+  const [open, right] = [flowers("open", [1, 2, 3, 4, 5]), flowers("closed", [1, 2, 3, 4, 5])]
+  const lacking = (...numbers) => inOrder(open, flowers("closed", numbers))
+  const whole = inOrder(open, right)
+  const anew = (listing, side, names, after) => {
+    const { moves, words } = coming(makePairing(), listing, side, names, after)
+    assert.deepEqual(moves, [])
+    return words.includes("anew")
+  }
+  assert.ok(anew(lacking(1, 2, 4, 5), "negative", flowers("closed", [3]), whole))
+  assert.ok(anew(lacking(1, 4), "negative", flowers("closed", [2, 3, 5]), whole), "several at once")
+  assert.ok(!anew(lacking(1, 2, 3, 4), "negative", flowers("closed", [5]), whole), "no pair is another")
+  const begun = { ...inOrder(open, []), by_name: true }
+  assert.ok(!anew(begun, "negative", right, whole), "both sides one after the other")
+  assert.ok(!anew({}, "positive", open, begun))
+  assert.ok(anew(inOrder(flowers("open", [1, 2, 4]), flowers("closed", [2])), "positive", flowers("open", [0]), inOrder(flowers("open", [0, 1, 2, 4]), flowers("closed", [2]))), "the long side")
+})
+
+test("a place that was chosen counts, and so do shared names and the pairs of a set that was complete", () => {
+  const open = flowers("open", [1, 2, 3])
+  const lacking = inOrder(open, flowers("closed", [1, 3]))
+  const chosen = coming(makePairing(), lacking, "negative", flowers("closed", [2]), inOrder(open, flowers("closed", [1, 2, 3])), "positive/flower 3 open.png")
+  assert.deepEqual(chosen.moves.find(([from]) => from.includes("2 closed")), ["negative/flower 2 closed.png", "negative/flower 3 open.png"])
+
+  const shared = { rows: [["b.png", "b.jpg"], ["c.png", null]], by_name: true }
+  const late = coming(makePairing(), shared, "negative", ["a.jpg"], inOrder(["b.png", "c.png"], ["a.jpg", "b.jpg"]))
+  assert.deepEqual(late.moves, [["negative/a.jpg", "negative/c.jpg"]])
+
+  const pairing = makePairing()
+  const [two, three] = [inOrder(["p.png", "q.png"], ["x.png", "y.png"]), inOrder(["p.png", "q.png", "z.png"], ["x.png", "y.png"])]
+  assert.deepEqual(coming(pairing, two, "positive", ["z.png"], three), { moves: [], words: "" })
+  const full = coming(pairing, three, "negative", ["a.png"], inOrder(["p.png", "q.png", "z.png"], ["a.png", "x.png", "y.png"]))
+  assert.deepEqual(full.moves, [["negative/x.png", "negative/p.png"], ["negative/y.png", "negative/q.png"], ["negative/a.png", "negative/z.png"]])
+  assert.deepEqual(pairing.go("f", tableOf(three), ["negative/x.png"], false).moves, [["negative/y.png", "negative/q.png"]])
+})
+
+test("an image that goes from a set that lacks one leaves the names, and one of a complete set the pairs", () => {
+  const open = flowers("open", [1, 2, 3, 4, 5])
+  const lacking = tableOf(inOrder(open, flowers("closed", [1, 2, 4, 5])))
+  const gone = makePairing().go("f", lacking, ["positive/flower 3 open.png"], false)
+  assert.deepEqual([gone.moves, gone.words.includes("anew")], [[], true])
+  assert.deepEqual(makePairing().go("f", lacking, ["positive/flower 5 open.png"], false), { moves: [], words: "" })
+  assert.equal(makePairing().go("f", ordered, ["positive/a.png"], false).moves.length, 2)
+  assert.deepEqual(makePairing().go("f", named, ["positive/1.png"], true).moves, [])
 })
