@@ -27,5 +27,12 @@ export function keptMap(storage, key, most) {
     const map = read()
     if (map.delete(name) || value.length) write(value.length ? map.set(name, value[0]) : map)
   }
-  return { get: (name) => read().get(name), has: (name) => read().has(name), set: change, delete: (name) => change(name) }
+  return {
+    get: (name) => read().get(name),
+    has: (name) => read().has(name),
+    keys: () => [...read().keys()],
+    values: () => [...read().values()],
+    set: change,
+    delete: (name) => change(name),
+  }
 }

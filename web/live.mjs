@@ -52,6 +52,13 @@ export function lost(shown, states) {
   return { ...shown, phase: "stopped", seconds: 0, more: null, verdict: "Stopped: ComfyUI was restarted. Run again: it goes on from what was saved, once a minute." }
 }
 
+/** What is shown of a training whose panel is new, where the server, with these states, does not know it: as it was, or as lost. The
+ * newest first; `kept`: the page's states, the newest last. */
+export function remembered(kept, states) {
+  const isKnown = (state) => states.some(({ node, name, graph }) => node === state.node && name === state.name && graph === state.graph)
+  return [...kept].reverse().filter((state) => !isKnown(state)).map((state) => lost(state, states) ?? state)
+}
+
 /** Whether it can be asked to finish with the step it is at. */
 export function canFinish(state) {
   return state.phase === "training" || state.phase === "drawing"

@@ -13,6 +13,7 @@ export const REFUSED = "slider_lora.refused" // the event that brings what was r
 const runs = makeRuns(keptMap(window.sessionStorage, KEY, MOST)) // ComfyUI sends a run's events to the tab that has queued it, by a name that is kept there
 const queue = api.queuePrompt
 let running = "" // the prompt that runs
+let queued = "" // the prompt that this page queued last
 let shown = "" // the prompt whose output was shown last
 let asked = "" // the graph of a run that is being queued: its first events may come before the answer that names it
 
@@ -22,6 +23,7 @@ api.queuePrompt = async function (number, prompt, ...more) {
   asked = prompt?.workflow?.id
   try {
     const answer = await queue.call(this, number, prompt, ...more)
+    queued = answer?.prompt_id ?? queued
     runs.add(answer?.prompt_id, prompt?.workflow?.id)
     tellRefused(answer?.node_errors)
     return answer
@@ -40,6 +42,16 @@ function tellRefused(errors) {
 
 api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id))
 api.addEventListener("executed", ({ detail }) => (shown = detail.prompt_id)) // before ComfyUI gives it to a node
+
+/** The prompt of this page that began last, or "". */
+export const beganLast = () => running
+
+/** Queue what is open; gives the id of its prompt, "" where none was queued. */
+export async function queueOpen() {
+  const before = queued
+  await app.queuePrompt(0, 1)
+  return queued === before ? "" : queued
+}
 
 /** Whether a run is of the workflow that is open: false only where it is known to be of another. */
 export function isOwn(prompt = running) {

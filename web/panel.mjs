@@ -59,38 +59,37 @@ function part(document, parent, tag, className) {
   return made
 }
 
-/** A button that calls `act()` and waits: it is dead until it is shown anew, or `act` has given false. `looks(state)` gives its words,
- * null where it has no place; `waiting`: its words meanwhile. */
-function actionButton(document, parent, { className, title, waiting, looks, act }) {
+/** A button that calls `act(state)`, and is dead with the words `waiting` while `asked(state)`. `looks(state)` gives its words, null
+ * where it has no place. */
+function actionButton(document, parent, { className, title, waiting, looks, asked, act }) {
   const made = part(document, parent, "button", className)
   made.type = "button"
   made.title = title
   let state = null
-  const wait = (pressed) => {
-    made.disabled = pressed
-    made.textContent = pressed ? waiting : ((state && looks(state)) ?? "")
+  const show = (now) => {
+    state = now
+    const words = now && looks(now)
+    made.hidden = !words
+    made.disabled = Boolean(words && asked(now))
+    made.textContent = made.disabled ? waiting : (words ?? "")
   }
   made.addEventListener("click", async () => {
-    wait(true)
-    if (!(await act(state))) wait(false)
+    const acting = act(state)
+    show(state)
+    await acting
+    show(state)
   })
-  const show = (now) => {
-    const [before, words] = [made.hidden, now && looks(now)]
-    state = now
-    made.hidden = !words
-    if (made.hidden || before || !made.disabled) wait(false)
-  }
   show(null)
-  return { show, rest: () => wait(false) }
+  return { show, rest: () => show(state) }
 }
 
 /**
  * An element, `show(state)`, `place(note, room)`, which puts a note in the place of the verdict, where there is none so many pixels high, and gives a function that takes it away, and
- * `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end` asks
- * the training to finish and `trainOn(state)` runs it further, and both give whether that will be. `next()`: the slider that a run would train now, or null.
+ * `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end(state)` asks
+ * the training to finish and `trainOn(state)` runs it further; `isEnding` and `isQueued(state)`: whether that was asked and is yet to be. `next()`: the slider that a run would train now, or null.
  * `here()`: the names of the inputs that an App shows beside it.
  */
-export function makePanel(document, { address, end, trainOn, next, here }) {
+export function makePanel(document, { address, end, isEnding, trainOn, isQueued, next, here }) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
@@ -101,6 +100,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     title: "End the training with the step it is at, and go on with the rest of the graph: preview, saving.",
     waiting: "finishing",
     looks: (state) => (canFinish(state) ? "finish now" : null),
+    asked: isEnding,
     act: end,
   })
   const more = actionButton(document, line, {
@@ -108,6 +108,7 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     title: "Train this slider further, and run the rest of the graph with it.",
     waiting: "queued",
     looks: (state) => trainOnWords(state, next()),
+    asked: isQueued,
     act: trainOn,
   })
   const curve = part(document, element, "div", "curve")
@@ -123,9 +124,10 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
   let shown = null
 
   let noteRoom = 0
-  const least = () => (shown ? (shown.strip ? STRIP : 0) + CURVE + WORDS : IDLE + noteRoom)
+  const hasStrip = () => Boolean(shown?.strip) && strip.dataset.gone !== strip.dataset.path
+  const least = () => (shown ? (hasStrip() ? STRIP : 0) + CURVE + WORDS : IDLE + noteRoom)
   const lay = () => {
-    strip.style.display = of.style.display = shown?.strip ? "" : "none"
+    strip.style.display = of.style.display = hasStrip() ? "" : "none"
     curve.style.display = verdict.style.display = shown ? "" : "none"
     element.classList.toggle("shown", Boolean(shown))
     element.style.minHeight = `${least()}px`
@@ -164,6 +166,10 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     if (turns) bringToTop(element)
   }
   lay()
+  strip.addEventListener("error", () => {
+    strip.dataset.gone = strip.dataset.path // ComfyUI empties its folder of temporary files when it starts
+    lay()
+  })
   const say = (text) => (words.textContent = text)
   const dim = (waiting) => {
     const unseen = !waiting && element.classList.contains("waiting") // the run has left the node out, or ended before the training
@@ -189,5 +195,6 @@ export function makePanel(document, { address, end, trainOn, next, here }) {
     }
   }
   const check = () => shown && !element.classList.contains("waiting") && more.show(shown)
-  return { element, show, place, say, dim, check, least, state: () => shown }
+  const settle = () => [finish, more].forEach((button) => button.rest()) // what was asked has changed
+  return { element, show, place, say, dim, check, settle, least, state: () => shown }
 }

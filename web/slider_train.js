@@ -5,10 +5,12 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { shownInApp } from "./app_advice.mjs"
+import { inQueue, makeQueued } from "./asked.mjs"
+import { keptMap } from "./kept.mjs"
 import { allNodes } from "./last_output.mjs"
-import { isAbout, lost, nextName, nodeAt, stillPreparing } from "./live.mjs"
+import { isAbout, isRunning, lost, nextName, nodeAt, remembered, stillPreparing } from "./live.mjs"
 import { backWhenQueued } from "./once.mjs"
-import { isForOpen, isGivenByOwn, onEnd, onOwn } from "./own_runs.mjs"
+import { beganLast, isForOpen, isGivenByOwn, onEnd, onOwn, queueOpen } from "./own_runs.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
@@ -18,8 +20,11 @@ const FINISH = "/slider_lora/finish"
 const TRAIN_ON = "/slider_lora/train_on"
 const PROGRESS = "/slider_lora/progress"
 const EVENT = "slider_lora.progress"
+const MOST_ASKED = 64
 const panels = new WeakMap() // node -> its panel
-const states = new Map() // id of a node and name of a slider -> the last state that was sent to this page
+const states = new Map() // id of a node and name of a slider -> the last state that this page has heard, the newest last
+const queued = makeQueued(keptMap(window.sessionStorage, "slider_lora.queued", MOST_ASKED)) // trainings that wait to go on
+const ending = keptMap(window.sessionStorage, "slider_lora.ending", MOST_ASKED) // runs that were asked to finish
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
@@ -30,23 +35,39 @@ function post(path, body) {
   return api.fetchApi(path, request).catch((fault) => ({ ok: false, status: fault.message }))
 }
 
-/** Whether the training in that node will finish with the step it is at. */
-async function finish(node) {
+/** The training of that state, in that node, is to finish with the step it is at. */
+async function finish(node, { run }) {
+  ending.set(run, true)
   const reply = await post(FINISH, { node: String(node.id) })
+  if (!reply.ok) ending.delete(run)
   if (reply.ok) say("info", "Finishing with this step; the graph goes on with what was learned.")
   else if (reply.status === 409) {
     say("warn", "This node is not training now.")
     await restore()
   } else say("error", `The server answered ${reply.status}.`)
-  return reply.ok
 }
 
-/** Whether the graph was queued to train the slider of that state on. */
-async function trainOn({ node, name, more }) {
-  const reply = await post(TRAIN_ON, { node, name, steps: more })
-  if (reply.ok) return app.queuePrompt(0, 1)
-  say("error", `The server answered ${reply.status}.`)
-  return false
+/** A slider in a node of a workflow. */
+const askedKey = ({ node, name }, graph) => `${graph} ${node} ${name}`
+const openKey = (state) => askedKey(state, rootOf()?.id)
+
+/** Queue the graph to train the slider of that state on. */
+function trainOn(state) {
+  return queued.ask(openKey(state), async () => {
+    const reply = await post(TRAIN_ON, { node: state.node, name: state.name, steps: state.more })
+    if (reply.ok) return queueOpen()
+    say("error", `The server answered ${reply.status}.`)
+    return ""
+  })
+}
+
+/** A training that waits for a prompt that is no longer in the queue (it has run, was cancelled, or ComfyUI has ended) waits no more. */
+async function checkQueue() {
+  const waited = queued.prompts()
+  const reply = waited.length && (await api.fetchApi("/queue").catch(() => null))
+  if (!reply?.ok) return
+  const there = inQueue(await reply.json())
+  if (queued.left(waited.filter((prompt) => !there.includes(prompt)))) panelsHere().forEach((panel) => panel.settle())
 }
 
 const rootOf = () => app.rootGraph ?? app.graph
@@ -58,6 +79,11 @@ function dim(waiting) {
 }
 
 const keyOf = (state) => `${state.node} ${state.name}`
+
+function remember(state) {
+  states.delete(keyOf(state))
+  states.set(keyOf(state), state)
+}
 
 function show(state) {
   const node = nodeAt(rootOf(), state.node)
@@ -90,11 +116,20 @@ function placeNote(node, panel, note, room) {
   }
 }
 
+/** What the page knows of trainings that a ComfyUI before this one has done, where a panel shows nothing yet. */
+function showRemembered(nodes) {
+  for (const state of remembered(states.values(), nodes)) {
+    const panel = panels.get(nodeAt(rootOf(), state.node))
+    if (panel && !panel.state()) show(state)
+  }
+}
+
 /** What trains or trained before this page, or this graph, was opened, or while the server was not heard. */
 async function restore() {
   const before = new Map(states)
-  const reply = await api.fetchApi(PROGRESS)
-  if (!reply.ok) return
+  checkQueue()
+  const reply = await api.fetchApi(PROGRESS).catch(() => null)
+  if (!reply?.ok) return
   const { nodes, preparing } = await reply.json()
   const isNews = (state) => states.get(keyOf(state)) !== before.get(keyOf(state)) // the page has heard of it meanwhile
   for (const state of nodes) if (!isNews(state)) show(state)
@@ -102,7 +137,10 @@ async function restore() {
     const stopped = lost(panel.state(), nodes)
     if (stopped && !isNews(stopped)) panel.show(stopped)
   }
-  for (const message of stillPreparing(preparing, before, states)) if (isForOpen(message)) showMessage(message)
+  showRemembered(nodes)
+  const messages = stillPreparing(preparing, before, states)
+  nodes.filter((state) => !isNews(state)).forEach(remember)
+  for (const message of messages) if (isForOpen(message)) showMessage(message)
 }
 
 /** What a training in preparation has said; an older one that is shown is dimmed, as when the run began. */
@@ -116,9 +154,11 @@ app.registerExtension({
   name: "sliderlora.train",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
-      states.set(keyOf(detail), detail)
+      remember(detail)
+      if (isRunning(detail)) queued.begun(askedKey(detail, detail.graph || rootOf()?.id), beganLast())
       show(detail)
     })
+    api.addEventListener("status", checkQueue)
     api.addEventListener("reconnected", restore)
     api.addEventListener("graphChanged", () => panelsHere().forEach((panel) => panel.check())) // another name, another folder
     onOwn("execution_start", () => dim(true))
@@ -129,8 +169,10 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return
     const panel = makePanel(document, {
       address: (path) => api.apiURL(path),
-      end: () => finish(node),
+      end: (state) => finish(node, state),
+      isEnding: ({ run }) => ending.has(run),
       trainOn,
+      isQueued: (state) => queued.has(openKey(state)),
       next: () => nextName(node),
       here: () => shownInApp(rootOf()),
     })
@@ -151,7 +193,7 @@ app.registerExtension({
       before?.apply(this, arguments)
       const state = output?.slider_train?.[0]
       if (!state) return
-      states.set(keyOf(state), state)
+      remember(state)
       if (isGivenByOwn() || isAbout(node, state, rootOf()?.id)) showOn(node, panel, state) // also where nothing ran anew, in this workflow or another
     }
   },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 import harness
 import pytest
 from playwright.sync_api import Page, expect
@@ -131,3 +134,111 @@ def test_the_error_of_a_training_is_seen_where_its_template_opens(canvas: tuple[
         assert page.evaluate(HIGH, "SliderStrengthSweep") == height
     finally:
         page.set_viewport_size({"width": 1600, "height": 1000})
+
+
+UNDO = """() => { const {graph, extensionManager} = window.app, node = graph._nodes[0];
+    node.pos = [node.pos[0] + 50, node.pos[1]];
+    extensionManager.workflow.activeWorkflow.changeTracker.checkState();
+    extensionManager.command.execute('Comfy.Undo'); }"""
+MARK = "() => { document.querySelector('.slider-live').dataset.old = '1'; }"
+NEW = "() => { const panel = document.querySelector('.slider-live'); return panel && !panel.dataset.old; }"
+PENDING = """() => window.app.api.fetchApi('/queue').then(a => a.json()).then(q => q.queue_pending.map(p => p[1]))"""
+DELETE = """ids => window.app.api.fetchApi('/queue', {method: 'POST', body: JSON.stringify({delete: ids})}).then(() => {})"""
+STOP = "() => window.app.api.fetchApi('/interrupt', {method: 'POST'}).then(() => {})"
+LIMIT_MS = 120_000
+
+
+def workflow(page: Page, name: str, **training: Any) -> dict[str, Any]:
+    """A workflow of its own with a training of that name. It is laid in the tab that is open."""
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name, **training))
+    graph: dict[str, Any] = page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))")
+    return graph | {"id": str(uuid4())}
+
+
+def to_tab(page: Page, name: str) -> None:
+    page.evaluate(MARK)
+    page.get_by_text(name).first.click()
+    page.wait_for_function(NEW)
+    harness.settle(page)
+
+
+def undo(page: Page) -> None:
+    page.evaluate(MARK)
+    page.evaluate(UNDO)
+    page.wait_for_function(NEW)
+    harness.settle(page)
+
+
+@pytest.mark.e2e
+def test_what_was_asked_of_a_training_is_remembered_in_another_tab(canvas: tuple[Page, str]) -> None:
+    page, kind = canvas
+    more, finish, words = (page.locator(f".slider-live .{part}") for part in ("more", "finish", "words"))
+    asks, busy = f"asks_{kind}", f"busy_{kind}"
+    first, second = workflow(page, asks), workflow(page, busy, steps=100_000)
+    harness.load_workflow(page, first, asks)
+    assert harness.run_and_wait(page, LIMIT_MS / 1000).ok
+    offer = f"train on {asks}"
+    expect(more).to_contain_text(offer)
+    harness.load_workflow(page, second, busy)
+    page.get_by_test_id("queue-button").first.locator("xpath=descendant-or-self::button").last.click()
+    expect(words).to_contain_text("of 100000", timeout=LIMIT_MS)
+    try:
+        to_tab(page, asks)
+        more.click()
+        expect(more).to_have_text("queued")
+        for away in (lambda: (to_tab(page, busy), to_tab(page, asks)), lambda: undo(page)):
+            away()
+            expect(more).to_have_text("queued")
+            expect(more).to_be_disabled()
+        waiting = page.evaluate(PENDING)
+        assert len(waiting) == 1
+        page.evaluate(DELETE, waiting)
+        expect(more).to_contain_text(offer)
+        more.click()
+        expect(more).to_have_text("queued")
+
+        to_tab(page, busy)
+        page.route("**/slider_lora/finish", lambda route: route.fulfill(json={"finishing": "6"}))  # it takes its time
+        finish.click()
+        expect(finish).to_have_text("finishing")
+        to_tab(page, asks)
+        to_tab(page, busy)
+        expect(finish).to_have_text("finishing")
+        expect(finish).to_be_disabled()
+        to_tab(page, asks)
+        expect(more).to_have_text("queued")
+    finally:
+        page.unroute("**/slider_lora/finish")
+        page.evaluate(STOP)
+    expect(more).to_contain_text(offer, timeout=LIMIT_MS)  # its run has come
+    expect(more).to_be_enabled()
+    assert page.evaluate(PENDING) == []
+
+
+@pytest.mark.e2e
+def test_a_training_before_a_restart_is_shown_in_a_new_panel(canvas: tuple[Page, str]) -> None:
+    """The server of this test knows no such training: as one that was started anew while the page stayed open."""
+    page, kind = canvas
+    ended, other = f"ended_before_{kind}", f"beside_{kind}"
+    said, words, more, strip = (page.locator(f".slider-live .{part}") for part in ("said", "words", "more", "strip"))
+    first, second = workflow(page, other), workflow(page, ended)
+    harness.load_workflow(page, first, other)
+    harness.load_workflow(page, second, ended)
+    gone = {"filename": "gone.png", "subfolder": "", "type": "temp", "step": 90}
+    shown = state(second["id"]) | {"name": ended, "run": f"903 {kind}", "strip": gone}
+    page.evaluate(SEND, ["slider_lora.progress", shown])
+    page.evaluate(SEND, ["reconnected", None])
+    for away in (lambda: (to_tab(page, other), to_tab(page, ended)), lambda: undo(page)):
+        away()
+        expect(words).to_have_text("step 90, done")
+        expect(said).to_have_text("Works.")
+        expect(page.locator(".slider-live svg")).to_be_visible()
+        expect(more).to_have_text(f"train on {ended}: 90 steps")
+        expect(strip).to_be_hidden()
+    harness.screenshot(page, f"before-restart-{kind}")
+    page.evaluate(SEND, ["slider_lora.progress", shown | TRAINING])
+    to_tab(page, other)
+    expect(words).to_contain_text("A training shows here")
+    to_tab(page, ended)
+    expect(words).to_have_text("step 205 of 240, stopped")
+    expect(said).to_contain_text("restarted")

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, remembered, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -130,4 +130,16 @@ test("a training that its restarted ComfyUI does not know is shown as stopped, a
   assert.equal(lost({ ...state, phase: "done" }, []), null)
   assert.equal(lost(null, []), null)
   assert.equal(lost(undefined, []), null)
+})
+
+test("after a restart the page knows what ended before it, and what was cut off, the newest first", () => {
+  const done = { node: "6", graph: "g", name: "smile", run: 4, phase: "done", verdict: "Works." }
+  const cut = { ...done, node: "7", run: 5, phase: "training" }
+  const [first, second, ...more] = remembered(new Map([["6 smile", done], ["7 smile", cut]]).values(), [])
+  assert.equal(first.phase, "stopped")
+  assert.match(first.verdict, /restarted/)
+  assert.equal(second, done)
+  assert.deepEqual(more, [])
+  assert.deepEqual(remembered([done], [{ ...done, run: 9 }]), [])
+  assert.deepEqual(remembered([done], [{ ...done, name: "age" }]), [done])
 })
