@@ -67,15 +67,15 @@ TRAINING = {"run": 902, "phase": "training", "step": 205, "until": 240, "seconds
 @pytest.mark.parametrize("found_by", ["reconnected", "finish now"])
 def test_a_training_that_went_with_its_comfyui_is_shown_as_stopped(classic: Page, found_by: str) -> None:
     """The server of this test knows no such training: as one that was started anew while the page stayed open."""
-    page = classic
-    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name="light two"))
+    page, name = classic, f"cut off, {found_by}"  # the page remembers those of other tests
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name))
     words, finish = page.locator(".slider-live .words"), page.locator(".slider-live .finish")
     page.evaluate(SEND, ["execution_start", {"prompt_id": "gone"}])
     page.evaluate(SEND, ["slider_lora.message", {"node": "6", "graph": "", "text": "encoding image 1 of 4"}])
     expect(words).to_have_text("encoding image 1 of 4")
     page.evaluate(SEND, ["reconnected", None])
     expect(words).to_contain_text("A training shows here")
-    page.evaluate(SEND, ["slider_lora.progress", state(page.evaluate(GRAPH)) | TRAINING])
+    page.evaluate(SEND, ["slider_lora.progress", state(page.evaluate(GRAPH)) | TRAINING | {"name": name}])
     expect(words).to_have_text("step 205 of 240, 4 s left")
     if found_by == "reconnected":
         page.evaluate(SEND, ["reconnected", None])
