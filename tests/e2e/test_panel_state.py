@@ -68,7 +68,7 @@ TRAINING = {"run": 902, "phase": "training", "step": 205, "until": 240, "seconds
 def test_a_training_that_went_with_its_comfyui_is_shown_as_stopped(classic: Page, found_by: str) -> None:
     """The server of this test knows no such training: as one that was started anew while the page stayed open."""
     page, name = classic, f"cut off, {found_by}"  # the page remembers those of other tests
-    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name))
+    harness.load_workflow(page, workflow(page, name), name)
     words, finish = page.locator(".slider-live .words"), page.locator(".slider-live .finish")
     page.evaluate(SEND, ["execution_start", {"prompt_id": "gone"}])
     page.evaluate(SEND, ["slider_lora.message", {"node": "6", "graph": "", "text": "encoding image 1 of 4"}])
