@@ -1,6 +1,8 @@
 // What a training node shows, without a page: text, the picture's address, the curve of the learned share as SVG.
 // A state is what nodes/live.py sends.
 
+import { isSame, tells } from "./runs.mjs"
+
 const WIDTH = 300
 const HEIGHT = 112
 const FRAME = { left: 38, right: 10, top: 20, bottom: 16 }
@@ -21,10 +23,10 @@ export function nodeAt(graph, id) {
 /** Whether a node is about the slider of this state: in its workflow, or by its name; a name that is left to the folder, or comes
  * over a link, says nothing where the workflow is another. */
 export function isAbout(node, state, graph = "") {
-  if (state.graph && state.graph === graph) return true
+  if (isSame(state.graph, graph)) return true
   const name = node.widgets?.find((widget) => widget.name === "name")?.value
   const open = name === "" || node.inputs?.some((input) => input.name === "name" && input.link != null)
-  return open ? !state.graph : name === state.name
+  return open ? !tells(state.graph) : name === state.name
 }
 
 export function timeWords(seconds) {

@@ -24,6 +24,9 @@ test("a node of another graph with the same id is about another slider", () => {
   assert.ok(isAbout({}, { ...state, graph: "g" }, "g"))
   assert.ok(isAbout({ widgets: [{ name: "name", value: "smile" }] }, { ...state, graph: "g" }, "h"))
   assert.ok(!isAbout({ widgets: [{ name: "name", value: "" }] }, { ...state, graph: "g" }, "h"))
+  const none = "00000000-0000-0000-0000-000000000000" // of a graph that came from an API file
+  assert.ok(!isAbout({ widgets: [{ name: "name", value: "frown" }] }, { ...state, graph: none }, none))
+  assert.ok(isAbout({ widgets: [{ name: "name", value: "" }] }, { ...state, graph: none }, none))
   assert.ok(isAbout({ inputs: [{ name: "name", link: 3 }], widgets: [{ name: "name", value: "frown" }] }, state))
   assert.ok(!isAbout({ inputs: [{ name: "name", link: null }], widgets: [{ name: "name", value: "frown" }] }, state))
 })
