@@ -21,6 +21,12 @@ export function inGraph(sentence, here = []) {
   return named.length ? `Open the graph, at the top left, to change: ${named.join(", ")}.` : ""
 }
 
+/** What advises something in a verdict: its first line, and of the details the sentences that name a node of options. */
+export function adviceIn(text) {
+  const [first, ...rest] = text.split("\n")
+  return [first, ...rest.flatMap((line) => line.split(/(?<=\.) /)).filter((sentence) => sentence.search(OPTIONS) >= 0)].join(" ")
+}
+
 /** The names of the inputs that a graph's App shows. */
 export function shownInApp(root) {
   return (root?.extra?.linearData?.inputs ?? []).map(([, name]) => name)

@@ -216,7 +216,7 @@ export function makePanel(document, server, node) {
     if (name === nameOf(folder)) return Object.assign(state, { renaming: false, name: "" })
     state.faults = []
     const answer = await server.rename(folder, name)
-    await settle(answer.folder, `The set is called ${answer.folder} now.`, since)
+    await settle(answer.folder, `The set is called ${answer.folder} now. A slider that takes its name from it begins anew.`, since)
     server.renamed(folder, answer.folder, self)
   }
 

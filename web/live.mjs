@@ -75,6 +75,12 @@ export function trainOnWords({ phase, more, name }, next = null) {
   return more ? `${what}: ${more} steps` : what
 }
 
+/** What is said where the training that is shown has ended and the node would train the slider `next` now, another one; else "". */
+export function otherWords({ phase, name }, next = null) {
+  if ((phase !== "done" && phase !== "stopped") || !name || !next || next === name) return ""
+  return `This is ${name}; a run trains ${next}.`
+}
+
 /** The name of the slider that a node would train now: its own, or that of the folder in front of it; null where the page cannot know. */
 export function nextName(node) {
   const input = (name) => node.inputs?.find((one) => one.name === name)

@@ -1,10 +1,10 @@
 // The panel in a training node: step and time left, a button that ends it or lets it train on, curve of the learned share, verdict,
 // live strip.
 
-import { inGraph } from "./app_advice.mjs"
+import { adviceIn, inGraph } from "./app_advice.mjs"
 import { IN_APP, bringToTop, roomInApp } from "./app_list.mjs"
 import { styleOnce } from "./style_once.mjs"
-import { axisEnd, canFinish, curveSvg, isRunning, stepWords, stripPath, trainOnWords } from "./live.mjs"
+import { axisEnd, canFinish, curveSvg, isRunning, otherWords, stepWords, stripPath, trainOnWords } from "./live.mjs"
 
 const IDLE = 24 // least heights, in pixels of the node
 const CURVE = 112
@@ -42,7 +42,8 @@ const STYLE = `
 .slider-live .failed .said { color: #f0a0a0; }
 .slider-live .running .said { color: #999; }
 .slider-live polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.slider-live .elsewhere { display: none; }
+.slider-live .other { color: #f0dc9c; }
+.slider-live .other:empty, .slider-live.waiting .other, .slider-live .elsewhere { display: none; }
 ${IN_APP} .slider-live { max-height: var(--app-room); }
 ${IN_APP} .slider-live .curve { height: ${APP_CURVE}px; }
 ${IN_APP} .slider-live .elsewhere { display: block; color: #f0dc9c; }
@@ -111,6 +112,7 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
     asked: isQueued,
     act: trainOn,
   })
+  const other = part(document, element, "div", "other")
   const curve = part(document, element, "div", "curve")
   const verdict = part(document, element, "div", "verdict")
   verdict.dataset.captureWheel = "true"
@@ -157,9 +159,10 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
     more.show(state)
     strip.classList.toggle("old", Boolean(state.strip?.old))
     element.classList.remove("waiting")
+    other.textContent = otherWords(state, next())
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
     said.textContent = first
-    elsewhere.textContent = inGraph([state.verdict, state.trouble].join(" "), here())
+    elsewhere.textContent = inGraph(adviceIn([state.verdict, state.trouble].filter(Boolean).join("\n")), here())
     details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     lay()
@@ -194,7 +197,11 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
       lay()
     }
   }
-  const check = () => shown && !element.classList.contains("waiting") && more.show(shown)
+  const check = () => {
+    if (!shown || element.classList.contains("waiting")) return
+    more.show(shown)
+    other.textContent = otherWords(shown, next())
+  }
   const settle = () => [finish, more].forEach((button) => button.rest()) // what was asked has changed
   return { element, show, place, say, dim, check, settle, least, state: () => shown }
 }

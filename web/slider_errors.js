@@ -37,9 +37,10 @@ function choices(node, sentence) {
   if (!sentence.includes(OLD_NAME) || !node.widgets?.some((widget) => widget.name === OLD_NAME)) return []
   const name = sentence.match(/"([^"]+)"/)?.[1] ?? ""
   const [, stem, number] = name.match(/^(.*?)(?:-(\d+))?$/)
+  const another = `${stem}-${Number(number ?? 1) + 1}`
   return [
-    ["restart", () => runOnceWith(node, OLD_NAME, "restart")],
-    ["new name", () => (setNamed(node, "name", `${stem}-${Number(number ?? 1) + 1}`), app.queuePrompt(0, 1))],
+    ["restart and run", () => runOnceWith(node, OLD_NAME, "restart")],
+    [`run as ${another}`, () => (setNamed(node, "name", another), app.queuePrompt(0, 1))],
   ]
 }
 

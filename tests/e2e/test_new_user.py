@@ -138,7 +138,7 @@ def test_ten_mistakes_get_a_sentence_each(server: harness.Server) -> None:
         choose(page, "LoadSliderDataset", folder="smile_too")
         assert "with another dataset" in fails(page)
         harness.screenshot(page, "mistake-old-name")
-        page.locator(".slider-error button", has_text="new name").click()
+        page.locator(".slider-error button", has_text="run as").click()
         expect(said).to_contain_text("smile-2: step 4 of 4.", timeout=LIMIT_S * 1000)
 
         choose(page, "SliderTrainStep", steps=MORE_STEPS)

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { inGraph, shownInApp } from "../../web/app_advice.mjs"
+import { adviceIn, inGraph, shownInApp } from "../../web/app_advice.mjs"
 
 const named = (sentence, here) => inGraph(sentence, here).match(/: (.*)\.$/)?.[1].split(", ") ?? []
 
@@ -9,6 +9,14 @@ test("what an App does not show is said to be in the graph", () => {
   assert.deepEqual(named("Look at the pairs, raise the rank, or add layers."), ["rank", "layers"])
   assert.deepEqual(named("Train anew at the learning rate 0, a probe's"), ["learning rate", "old_name"])
   assert.deepEqual(named("set steps above 40, or any_rate in Slider Train Options"), ["learning rate", "steps", "Slider Train Options"])
+})
+
+test("of the details only what names a node of options is advice", () => {
+  const rate = "Works on both sides.\nLearning rate 0.0049, found by a probe."
+  const small = `${rate} 4 of 8 images are smaller. Use larger files, or set a lower resolution in Slider Train Options.`
+  assert.deepEqual(named(adviceIn(rate)), [])
+  assert.deepEqual(named(adviceIn(small)), ["Slider Train Options"])
+  assert.deepEqual(named(adviceIn("Raise the rank.\nplus 3 %")), ["rank"])
 })
 
 test("what an App shows or has a button for is not", () => {

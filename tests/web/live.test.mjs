@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, remembered, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, otherWords, remembered, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -29,6 +29,12 @@ test("a node of another graph with the same id is about another slider", () => {
   assert.ok(isAbout({ widgets: [{ name: "name", value: "" }] }, { ...state, graph: none }, none))
   assert.ok(isAbout({ inputs: [{ name: "name", link: 3 }], widgets: [{ name: "name", value: "frown" }] }, state))
   assert.ok(!isAbout({ inputs: [{ name: "name", link: null }], widgets: [{ name: "name", value: "frown" }] }, state))
+})
+
+test("a training that has ended is not taken for that of the slider that a run would train", () => {
+  const ended = { ...state, phase: "stopped" }
+  assert.equal(otherWords(ended, "grin"), "This is smile; a run trains grin.")
+  for (const [shown, next] of [[ended, "smile"], [ended, null], [state, "grin"], [{ ...ended, name: "" }, "grin"]]) assert.equal(otherWords(shown, next), "")
 })
 
 test("step and time are told in words", () => {
