@@ -118,7 +118,8 @@ def test_the_error_of_a_training_is_seen_where_its_template_opens(canvas: tuple[
         harness.screenshot(page, f"error-in-view-{kind}-{'trained' if trained else 'new'}")
         assert page.evaluate(HIGH, "SliderTrainStep") <= height
         inside = panel.bounding_box()
-        for part in (note, note.get_by_role("button", name="restart and run"), note.get_by_role("button", name="run as my_concept-2")):
+        buttons = (note.get_by_role("button", name=name) for name in ("restart and run", "run as my_concept-2"))
+        for part in (note, *buttons):
             box = part.bounding_box()
             assert box["y"] + box["height"] <= min(900, inside["y"] + inside["height"] + 1)
             assert box["y"] >= inside["y"]
