@@ -79,21 +79,17 @@ def face(draw: ImageDraw.ImageDraw, rng: random.Random) -> tuple[int, int]:
     return x, y
 
 
-def hat(draw: ImageDraw.ImageDraw, rng: random.Random, more: bool) -> None:
+def hat(draw: ImageDraw.ImageDraw, rng: random.Random, more: bool, fill: Colour = (32, 30, 90)) -> None:
     """A head with or without a hat, of the same colour in all."""
-    x, y = face(draw, rng)
-    if more:
-        draw.rectangle((x - 50, y - 46, x + 50, y - 34), (32, 30, 90))
-        draw.rectangle((x - 30, y - 84, x + 30, y - 40), (32, 30, 90))
-
-
-def any_hat(draw: ImageDraw.ImageDraw, rng: random.Random, more: bool) -> None:
-    """A head with or without a hat, each of a colour of its own."""
-    fill = colour(rng)
     x, y = face(draw, rng)
     if more:
         draw.rectangle((x - 50, y - 46, x + 50, y - 34), fill)
         draw.rectangle((x - 30, y - 84, x + 30, y - 40), fill)
+
+
+def any_hat(draw: ImageDraw.ImageDraw, rng: random.Random, more: bool) -> None:
+    """A head with or without a hat, each of a colour of its own."""
+    hat(draw, rng, more, colour(rng))
 
 
 def smile(draw: ImageDraw.ImageDraw, rng: random.Random, more: bool) -> None:

@@ -156,10 +156,9 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
     of.textContent = state.strip && state.strip.step !== state.step ? `strip of step ${state.strip.step}` : ""
     curve.innerHTML = curveSvg(state.explained, axisEnd(state), state.latest)
     finish.show(state)
-    more.show(state)
     strip.classList.toggle("old", Boolean(state.strip?.old))
     element.classList.remove("waiting")
-    other.textContent = otherWords(state, next())
+    check()
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
     said.textContent = first
     elsewhere.textContent = inGraph(adviceIn([state.verdict, state.trouble].filter(Boolean).join("\n")), here())

@@ -13,6 +13,7 @@ import { remember, renameInHistory } from "./graph_history.mjs"
 import { locatorOf } from "./last_output.mjs"
 import { renewLists } from "./lists.mjs"
 import { onOwn } from "./own_runs.mjs"
+import { tells } from "./runs.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { freshType } from "./widget_type.mjs"
 
@@ -22,7 +23,6 @@ const HEIGHT = 250
 const WIDTH = 330
 const WORK = ["click", "focusin", "dragenter"]
 const MOST = 32 // panels that are kept
-const NO_GRAPH = "00000000-0000-0000-0000-000000000000" // the id of a graph that has none
 const panels = new Map() // node -> its panel
 const seats = new Map() // workflow and id of a node -> what stands there
 const renames = new Map() // name of a set -> the one that it was given
@@ -146,7 +146,7 @@ function makeSeat(node) {
 /** The seat of a node in the open workflow, which the node before it may have left. */
 function seatOf(node) {
   const root = app.rootGraph ?? app.graph
-  if (!root?.id || root.id === NO_GRAPH) return makeSeat(node)
+  if (!tells(root?.id)) return makeSeat(node)
   const place = `${root.id} ${locatorOf(node, root)}`
   const seat = seats.get(place) ?? makeSeat(node)
   seats.delete(place)

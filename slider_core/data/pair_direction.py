@@ -55,12 +55,12 @@ def changes(views_N2CSS: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-def figure(views_N2CSS: torch.Tensor) -> torch.Tensor:
-    """(N, 1, S, S): by how much more each place stands out from the image's most common colour in the positive."""
+def figure(views_N2CSS: torch.Tensor) -> dict[str, torch.Tensor]:
+    """{its name: (N, 1, S, S)}: by how much more each place stands out from the image's most common colour in the positive."""
     colours = views_N2CSS[:, :, :3]
     common = colours.flatten(3).median(3).values[..., None, None]
     apart = (colours - common).norm(dim=2, keepdim=True)
-    return apart[:, 0] - apart[:, 1]
+    return {"figure": apart[:, 0] - apart[:, 1]}
 
 
 def _contrast(colours_N3SS: torch.Tensor, width: int = 3) -> torch.Tensor:
@@ -99,7 +99,8 @@ def way_round(views_N2CSS: torch.Tensor) -> Direction:
         return Direction({}, False)
     references = torch.linspace(0, count - 1, min(count, REFERENCES)).round().long().tolist()
     result = Direction({}, False)
-    for features, limit in ((changes(views_N2CSS), ACCUSES), ({"figure": figure(views_N2CSS)}, ACCUSES_FIGURE)):
+    for features_of, limit in ((changes, ACCUSES), (figure, ACCUSES_FIGURE)):
+        features = features_of(views_N2CSS)
         for stage in zip((0, FAR), AGREES, limit, strict=True):
             result = _compared(result, features, references, stage)
         if result.known or result.halved:
