@@ -6,7 +6,7 @@ from server import PromptServer
 from .dataset_routes import add_dataset_routes, json_of
 from .live import states
 from .messages import preparations
-from .running import finish, train_on
+from .running import finish, train_on, withdraw
 from .train_options import MOST
 
 
@@ -14,6 +14,7 @@ def add_routes(server: PromptServer) -> None:
     """POST /slider_lora/finish {"node": id}: the training in that node finishes with its step.
 
     POST /slider_lora/train_on {"node": id, "name": of the slider, "steps": beyond its end}: the node's next run trains it on.
+    DELETE /slider_lora/train_on {"node": id, "name": of the slider}: it does not, where that run has not begun.
     GET /slider_lora/progress: the state (live.py) of every node that trains, or trained in this session;
     what those that prepare a training have said last (messages.py).
     /slider_lora/dataset: the images of a dataset's folder (dataset_routes.py).
@@ -42,3 +43,10 @@ def add_routes(server: PromptServer) -> None:
             return web.json_response({"error": 'The request needs {"node": id, "name": text, "steps": number}.'}, status=400)
         train_on(str(sent["node"]), str(sent["name"]), steps)
         return web.json_response({"node": str(sent["node"]), "steps": steps})
+
+    @server.routes.delete("/slider_lora/train_on")
+    async def _withdraw(request: web.Request) -> web.Response:
+        sent = json_of(await request.read())
+        if not isinstance(sent, dict) or "node" not in sent or "name" not in sent:
+            return web.json_response({"error": 'The request needs {"node": id, "name": text}.'}, status=400)
+        return web.json_response({"withdrawn": withdraw(str(sent["node"]), str(sent["name"]))})

@@ -20,7 +20,7 @@ from .messages import calibrating, executing_node
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
 AGAIN: dict[str, int] = {}  # by node: grows when it is to run again though nothing of its inputs has changed
-MORE: dict[str, tuple[str, int]] = {}  # by node: the slider to train on when it runs next, and by how many steps beyond its end
+MORE: dict[tuple[str, str], int] = {}  # (node, slider to train on when it runs next) -> steps beyond its end
 
 
 def encoded_before() -> DiskCache:
@@ -66,14 +66,19 @@ def run_again(node: str) -> None:
 
 def train_on(node: str, name: str, steps: int) -> None:
     """The next run of that node trains the slider of that name on: by `steps` beyond its end; 0: to its end."""
-    MORE[node] = name, steps
+    MORE[node, name] = steps
     run_again(node)
+
+
+def withdraw(node: str, name: str) -> bool:
+    """That node is not to train that slider on after all, where it has not begun. False when nobody had asked for it."""
+    return MORE.pop((node, name), None) is not None
 
 
 def steps_wanted(run: Run, node: str, steps: int) -> int:
     """The steps that the training is to have: those that are set, more where a person let it train on; 0: until it is ready."""
-    name, more = MORE.pop(node, ("", 0))
-    if name == run.name:
+    more = MORE.pop((node, run.name), None)
+    if more is not None:
         run.on_to = run.step + more if more else max(run.on_to, run.trainer.spec.steps)
     return max(steps, run.on_to)
 

@@ -24,11 +24,11 @@ export function makeQueued(kept) {
     begun(key, prompt) {
       if (!prompt || kept.get(key) === prompt) kept.delete(key)
     },
-    /** Those prompts have left the queue, in whatever way: whether one was waited for. */
+    /** Those prompts have left the queue, in whatever way: the trainings that waited for them, and wait no more. */
     left(prompts) {
       const gone = kept.keys().filter((key) => prompts.includes(kept.get(key)))
       for (const key of gone) kept.delete(key)
-      return gone.length > 0
+      return gone.filter((key) => !asking.has(key)) // asked again meanwhile
     },
   }
 }

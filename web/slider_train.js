@@ -30,15 +30,15 @@ function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Train Step", detail, life: 4000 })
 }
 
-function post(path, body) {
-  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
+function send(method, path, body) {
+  const request = { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
   return api.fetchApi(path, request).catch((fault) => ({ ok: false, status: fault.message }))
 }
 
 /** The training of that state, in that node, is to finish with the step it is at. */
 async function finish(node, { run }) {
   ending.set(run, true)
-  const reply = await post(FINISH, { node: String(node.id) })
+  const reply = await send("POST", FINISH, { node: String(node.id) })
   if (!reply.ok) ending.delete(run)
   if (reply.ok) say("info", "Finishing with this step; the graph goes on with what was learned.")
   else if (reply.status === 409) {
@@ -49,25 +49,32 @@ async function finish(node, { run }) {
 
 /** A slider in a node of a workflow. */
 const askedKey = ({ node, name }, graph) => `${graph} ${node} ${name}`
+function askedBy(key) {
+  const [, node, ...name] = key.split(" ")
+  return { node, name: name.join(" ") }
+}
 const openKey = (state) => askedKey(state, rootOf()?.id)
 
 /** Queue the graph to train the slider of that state on. */
 function trainOn(state) {
   return queued.ask(openKey(state), async () => {
-    const reply = await post(TRAIN_ON, { node: state.node, name: state.name, steps: state.more })
+    const reply = await send("POST", TRAIN_ON, { node: state.node, name: state.name, steps: state.more })
     if (reply.ok) return queueOpen()
     say("error", `The server answered ${reply.status}.`)
     return ""
   })
 }
 
-/** A training that waits for a prompt that is no longer in the queue (it has run, was cancelled, or ComfyUI has ended) waits no more. */
+/** A training that waits for a prompt that is no longer in the queue (it was cancelled, or ComfyUI has ended) waits no more, and the
+ * next run does not make up for it. */
 async function checkQueue() {
   const waited = queued.prompts()
   const reply = waited.length && (await api.fetchApi("/queue").catch(() => null))
   if (!reply?.ok) return
   const there = inQueue(await reply.json())
-  if (queued.left(waited.filter((prompt) => !there.includes(prompt)))) panelsHere().forEach((panel) => panel.settle())
+  const gone = queued.left(waited.filter((prompt) => !there.includes(prompt)))
+  await Promise.all(gone.map((key) => send("DELETE", TRAIN_ON, askedBy(key))))
+  if (gone.length) panelsHere().forEach((panel) => panel.settle())
 }
 
 const rootOf = () => app.rootGraph ?? app.graph

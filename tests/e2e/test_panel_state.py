@@ -193,7 +193,9 @@ def test_what_was_asked_of_a_training_is_remembered_in_another_tab(canvas: tuple
             expect(more).to_be_disabled()
         waiting = page.evaluate(PENDING)
         assert len(waiting) == 1
-        page.evaluate(DELETE, waiting)
+        with page.expect_response(lambda reply: reply.request.method == "DELETE" and "/train_on" in reply.url) as withdrawn:
+            page.evaluate(DELETE, waiting)
+        assert withdrawn.value.json() == {"withdrawn": True}
         expect(more).to_contain_text(offer)
         more.click()
         expect(more).to_have_text("queued")

@@ -341,6 +341,9 @@ def test_a_finished_training_is_trained_on_once_when_that_is_wanted(prompt: dict
     assert pack.part("nodes.live").states()[-1]["more"] == 120
     running.train_on("6", "another slider", 3)
     assert run() == (STEPS, run()[1])
+    running.train_on("6", "further", 5)
+    assert [running.withdraw("6", "further") for _ in range(2)] == [True, False]
+    assert run()[0] == STEPS, "its prompt was deleted from the queue"
     running.train_on("6", "further", 3)
     step, status = run()
     assert (step, f"step {step} of {step}." in status) == (STEPS + 3, True)

@@ -40,12 +40,24 @@ test("it waits until its own run trains, or until its prompt has left the queue"
   assert.ok(queued.has("k"))
   queued.begun("k", "p")
   assert.ok(!queued.has("k"))
-  assert.equal(queued.left(["p"]), false)
-  assert.equal(queued.left(["q", "r"]), true)
+  assert.deepEqual(queued.left(["p"]), [])
+  assert.deepEqual(queued.left(["q", "r"]), ["l"])
   assert.ok(!queued.has("l"))
   await queued.ask("k", async () => "s")
   queued.begun("k", "") // a page that was loaded meanwhile
   assert.ok(!queued.has("k"))
+})
+
+test("a training that is asked for again does not end with its former prompt", async () => {
+  const queued = queuedIn(storage())
+  await queued.ask("k", async () => "p")
+  let answer
+  const asking = queued.ask("k", () => new Promise((resolve) => (answer = resolve)))
+  assert.deepEqual(queued.left(["p"]), [])
+  answer("q")
+  await asking
+  assert.ok(queued.has("k"))
+  assert.deepEqual(queued.left(["q"]), ["k"])
 })
 
 test("the queue holds what runs and what waits", () => {
