@@ -10,7 +10,7 @@ that moved. Cost: about 25 ms for a pair of 512 x 512 on one core, and 25 kB kep
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,8 @@ class PairImages:
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """What one image looks like. `cells`: (3, 32, 32), the image small; `enlarged`: how many times fitting enlarged it."""
+    """What one image looks like. `view`: (4, 32, 32), the image small: colours, and root mean square of gradients; `enlarged`:
+    how many times fitting enlarged it."""
 
     size: tuple[int, int]  # the file's (width, height)
     enlarged: float
@@ -58,7 +59,12 @@ class ImageFigures:
     contrast: float  # standard deviation of the colour that varies most: one brightness is not yet one colour
     sharpness: float  # variance of the Laplacian of Y
     edges: float  # width of the edges in pixels; 0 where there are none
-    cells: torch.Tensor
+    view: torch.Tensor
+
+    @property
+    def cells(self) -> torch.Tensor:
+        """(3, 32, 32): the colours."""
+        return self.view[:3]
 
     @property
     def side(self) -> float:
@@ -74,7 +80,7 @@ class PairFigures:
     """The figures of one pair. `mask`: (H, W) bool, True where the two differ, and `share` of it; `structure`: correlation of
     their gradients; `softer`: times by which the positive's edges are wider, where both have edges; `shift`: pixels (right, down)
     by which the negative lies off the positive, None unless clear. `views`: (2, 4, 32, 32), of positive and negative what both
-    show after that shift: colours, and root mean square of gradients."""
+    show after that shift, as `ImageFigures.view`."""
 
     name: str
     captions: tuple[str, str]
@@ -86,6 +92,10 @@ class PairFigures:
     softer: float
     shift: tuple[int, int] | None
     views: torch.Tensor
+
+    def in_place(self) -> PairFigures:
+        """The pair as if its shift had not been found."""
+        return replace(self, shift=None, views=torch.stack([self.positive.view, self.negative.view]))
 
     @property
     def unrelated(self) -> bool:
@@ -208,8 +218,7 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
         edges = math.sqrt(float(gradient(grey).square().sum(0).mean()) / (2 * bends))
     enlarged = max(grey.shape[1] / max(size[0], 1), grey.shape[0] / max(size[1], 1))
     brightness, contrast = float(grey.mean()), float(image.flatten(1).std(1, correction=0).max())
-    sharpness, cells = float(laplacian.var(correction=0)), F.adaptive_avg_pool2d(image[None], CELLS)[0]
-    return ImageFigures(size, enlarged, brightness, contrast, sharpness, edges, cells)
+    return ImageFigures(size, enlarged, brightness, contrast, float(laplacian.var(correction=0)), edges, _view(image))
 
 
 def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int] | None:
@@ -248,7 +257,7 @@ def _overlap(a: torch.Tensor, b: torch.Tensor, shift: tuple[int, int]) -> float:
 
 
 def _view(image: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) -> (4, 32, 32): colours, and root mean square of the gradient of Y, of each cell."""
+    """(3, H, W) -> `ImageFigures.view`."""
     detail = gradient(luma(image)).square().sum(0, keepdim=True)
     small = F.adaptive_avg_pool2d(torch.cat([image, detail])[None], CELLS)[0]
     small[3:] = small[3:].sqrt()
@@ -276,6 +285,8 @@ def check(pair: PairImages) -> PairFigures:
     structure = _cosine(gradient(luma(plus.cells)), gradient(luma(minus.cells)))
     shift = find_shift(positive, negative) if share > NOTHING else None
     captions = (pair.positive_caption, pair.negative_caption)
-    views = torch.stack([_view(image) for image in _both_show(positive, negative, shift or (0, 0))])
+    views = torch.stack(
+        [plus.view, minus.view] if shift is None else [_view(image) for image in _both_show(positive, negative, shift)]
+    )
     softer = _softer(positive, negative)
     return PairFigures(pair.name, captions, plus, minus, mask, share, structure, softer, shift, views)

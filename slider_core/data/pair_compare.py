@@ -1,4 +1,4 @@
-"""What only many pairs together show, out of their small images: whether they belong together, and duplicates.
+"""What only many pairs together show, out of their small images: whether they belong together, whose shift is chance, duplicates.
 
 Partners have in common what sets them apart from the others. So the mean of each side is taken off, with it what the concept
 changes in all of them, and the rest of every positive is correlated with the rest of every negative: among partners the
@@ -10,13 +10,13 @@ this is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from .pair_check import distance, gradient, luma
+from .pair_check import PairFigures, distance, gradient, luma
 
 SAME_PICTURE = 0.045  # the worst cell of a duplicate
 SHARPEST = 4  # pixels of a cell
@@ -29,6 +29,9 @@ REACH = 4  # among so many cells each way
 WHERE = 4.0  # times the mean by which a small change lies where that of the others does
 SAME = 0.02  # difference up to which a cell shows the same,
 IN_PLACE = 0.4  # and how much more of the picture does so in partners, share of it, where that alone tells
+MOVED_SAME = 0.15  # of what a moved pair shows, the share that is the same then,
+MOVED_ALIKE = 0.99  # or how alike its outlines are, a correlation,
+MOVED_TOGETHER = 4  # or pixels within which another pair is moved as it is
 BEST = 3  # of the four features: those in which two images have most in common
 
 
@@ -127,6 +130,25 @@ def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:
             places[x, y] = _belonging(still, moved).mean
     best = max(places, key=lambda place: places[place])
     return best if places[best] > MOVED else None
+
+
+def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ...]:
+    """The pairs, without the shifts at which pictures of different things happen to overlap: little of them is the same there,
+    their outlines are only like, and no other pair is moved so."""
+
+    def is_chance(pair: PairFigures) -> bool:
+        if pair.shift is None:
+            return False
+        right, down = pair.shift
+        shifts = [other.shift for other in pairs if other is not pair and other.shift is not None]
+        if any(abs(x - right) <= MOVED_TOGETHER and abs(y - down) <= MOVED_TOGETHER for x, y in shifts):
+            return False
+        positive, negative = pair.views[:, :3]
+        same = (distance(positive - negative) < SAME).float().mean()
+        outlines = torch.stack([gradient(luma(side)).flatten() for side in (positive, negative)])
+        return bool(same < MOVED_SAME and F.cosine_similarity(*outlines, dim=0) < MOVED_ALIKE)
+
+    return tuple(pair.in_place() if is_chance(pair) else pair for pair in pairs)
 
 
 def changed_as_others(small_SS: torch.Tensor, others_NSS: torch.Tensor) -> bool:

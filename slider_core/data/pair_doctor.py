@@ -12,7 +12,16 @@ from ..config.checks import counted
 from .bitmap_clip import by_number
 from .fitting import ENLARGED
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
-from .pair_compare import FEWEST, Belonging, belonging, changed_as_others, duplicates, moved_side, partners_elsewhere
+from .pair_compare import (
+    FEWEST,
+    Belonging,
+    belonging,
+    changed_as_others,
+    duplicates,
+    moved_side,
+    partners_elsewhere,
+    without_chance_shifts,
+)
 from .pair_diagnosis import Finding, Kind, PairsReport
 from .pair_direction import Direction, way_round
 
@@ -293,7 +302,7 @@ def examine(images: Iterable[PairImages], unused: int = 0) -> PairsReport:
 
     Raises SliderError for a pair of two shapes, a tensor that is no image, or values that are not finite.
     """
-    in_turn = tuple(map(check, images))
+    in_turn = without_chance_shifts(tuple(map(check, images)))
     pairs = sorted(in_turn, key=lambda p: (by_number(p.name), p.positive.brightness, p.negative.brightness))
     sides = _sides(pairs)
     together = _together(pairs, sides)

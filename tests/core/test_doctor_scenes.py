@@ -1,10 +1,11 @@
 """The pair doctor on simple scenes, as a newcomer draws them; `benchmarks/doctor_scenes.py` does the same on many."""
 
 import pytest
+import torch
 from core.test_pair_doctor import kinds, pair, swapped, tensor
 from PIL import Image, ImageDraw
 
-from slider_core.data.pair_check import PairImages
+from slider_core.data.pair_check import PairImages, check
 from slider_core.data.pair_diagnosis import Kind
 from slider_core.data.pair_doctor import examine
 
@@ -62,3 +63,39 @@ def test_one_scene_that_is_the_wrong_way_round_is_named(thing, wrong: int) -> No
     several[wrong] = swapped(several[wrong])
     found = [finding.pair for finding in examine(several).findings if finding.kind is Kind.WRONG_WAY]
     assert found == [str(wrong)]
+
+
+def face(wall: int, x: int, y: int, skin: tuple[int, int, int], smiles: bool) -> torch.Tensor:
+    picture = Image.new("RGB", (SIDE, SIDE), WALLS[wall])
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((x - 46, y - 46, x + 46, y + 46), skin)
+    for eye in (x - 16, x + 16):
+        draw.ellipse((eye - 6, y - 14, eye + 6, y - 2), (20, 20, 20))
+    low, angles = (-8, (20, 160)) if smiles else (16, (200, 340))
+    draw.arc((x - 24, y + low, x + 24, y + low + 38), *angles, (150, 20, 30), 7)
+    return tensor(picture)
+
+
+SHIFTS = ((40, -20), (-30, 30), (20, 40), (-40, -10))
+
+
+def test_faces_of_different_pictures_are_not_taken_for_one_that_was_moved() -> None:
+    """Two drawn faces fit each other at some shift, however different the two pictures are."""
+    walls, strangers = ((0, 1), (1, 2), (2, 4), (4, 0)), []
+    for i, ((plus, minus), (right, down)) in enumerate(zip(walls, SHIFTS, strict=True)):
+        x, y = 110 + 10 * i, 130
+        smiling, sad = face(plus, x, y, (60, 40, 30), True), face(minus, x + right, y + down, (120, 80, 50), False)
+        strangers.append(pair(f"{i}", smiling, sad))
+    assert [check(images).shift for images in strangers] == list(SHIFTS)
+    assert kinds(examine(strangers)) == {(Kind.UNPAIRED, None)}
+    for images in strangers:
+        assert [alone.shift for alone in examine([images]).pairs] == [None]
+
+
+@pytest.mark.parametrize(("light", "count"), [(1.0, 1), (1.0, 3), (0.7, 3)])
+def test_pictures_that_were_moved_still_are_several_in_other_light_too(light: float, count: int) -> None:
+    skin = (230, 190, 160)
+    several = [pair(f"{i}", face(i, 110, 130, skin, True), light * face(i, 150, 110, skin, False)) for i in range(count)]
+    report = examine(several)
+    assert [images.shift for images in report.pairs] == [(40, -20)] * count
+    assert sum(finding.kind is Kind.SHIFTED for finding in report.findings) == count
