@@ -109,11 +109,15 @@ def stopped(run: Run) -> str:
 
 def more_steps(run: Run) -> int | None:
     """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
-    if not run.step or judge(run.evidence()) in SURE_EARLY:
+    verdict = judge(run.evidence())
+    if not run.step or verdict in SURE_EARLY:
         return None
     if run.step < run.trainer.end:
         return 0
-    return steps_more(run.trainer.readings) or math.ceil(MORE * run.step / EVERY) * EVERY
+    more = steps_more(run.trainer.readings)
+    if verdict is Verdict.OVERFITTING or (verdict is Verdict.LIMITED and not more):
+        return None
+    return more or math.ceil(MORE * run.step / EVERY) * EVERY
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,7 @@ def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
                 what = f"looks the wrong way round (cosine {cosine:.2f} to the change in the others)"
                 yield _finding(Kind.WRONG_WAY, pair.name, what, "Swap its two files if it is.")
     if 0 < len(pairs) < FEW:
-        advice = f"From {FEW} up, what they have in common stands out; 6 to 20 are better."
+        advice = f"From {FEW} up, what they have in common stands out."
         yield _finding(Kind.TOO_FEW, None, f"Only {counted(len(pairs), 'pair')}", advice)
 
 

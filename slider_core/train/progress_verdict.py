@@ -253,15 +253,14 @@ def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     share = last.reach if evidence.shown is None else max(0.0, evidence.shown)
     reach = f"about {percent(share)}"
     wanted, learned = evidence.wanted.value, last.summary(evidence.wanted)
+    more = steps_more(evidence.readings)
     if verdict is Verdict.LIMITED:
-        return (
-            f"Little effect: this slider reaches {reach} of what the {wanted} show, and no strength mends that. Look at the "
-            f"pairs, raise the rank, or add layers{where_layers()}."
-        )
+        mends = f". About {more} more steps may show more; if not, look" if more else ", and no strength mends that. Look"
+        little = f"Little effect: this slider reaches {reach} of what the {wanted} show"
+        return f"{little}{mends} at the pairs, raise the rank, or add layers{where_layers()}."
     if verdict is Verdict.WORKS:
         how = "one way: a picture at 1 shows" if last.one_way else "on both sides: pictures at -1 and +1 show"
         return f"Works {how} {reach} of what sets the {wanted} apart{_else_moved(evidence.drawn, share)}. {learned}"
-    more = steps_more(evidence.readings)
     further = (
         f"About {more} more steps may show more."
         if more

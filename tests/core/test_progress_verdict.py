@@ -107,6 +107,15 @@ def test_the_share_that_is_told_is_the_drawn_one() -> None:
         assert f"{100 * evidence.drawn.share:.0f} %" in explain(verdict, evidence)
 
 
+def test_what_is_advised_of_little_effect_is_what_the_button_offers() -> None:
+    """More steps while the share grows, and none once it has stopped."""
+    drawn, grown = EVIDENCE[Verdict.LIMITED].drawn, replace(GOOD, step=240)
+    for before, more in ((0.2, "About 120 more steps"), (0.345, "no strength mends that")):
+        evidence = Evidence([replace(GOOD, step=60, positive=before, negative=before), grown], drawn=drawn)
+        assert judge(evidence) is Verdict.LIMITED
+        assert more in explain(Verdict.LIMITED, evidence)
+
+
 def test_weights_that_are_not_finite_outdo_any_reading_and_the_last_reading_counts() -> None:
     assert judge(Evidence([GOOD], finite=False)) is Verdict.NOT_FINITE
     assert judge(replace(EVIDENCE[Verdict.WORKS], readings=[*EVIDENCE[Verdict.HARMS].readings, GOOD])) is Verdict.WORKS

@@ -590,3 +590,21 @@ def test_images_that_are_enlarged_are_spoken_of_while_it_trains_and_in_the_statu
         assert (said[0] == "") == (times == "")
         assert said[0] in status
         assert pack.part("nodes.live").states()[-1]["trouble"] == "", "the status says it then"
+
+
+def test_a_slider_that_has_stopped_learning_and_shows_little_is_not_offered_more_steps(pack) -> None:
+    live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
+    evidence, drawn = pack.core("train.progress_verdict").Evidence, pack.core("train.drawn").Drawn
+
+    def offered(share_before: float, shows: float, end: int = 270, moved: float = 0.1) -> int | None:
+        shares = ((90, share_before), (270, 0.1))
+        readings = [reading(step, share, share, shifted=moved, reach=share, strength=1.0) for step, share in shares]
+        judged = evidence(readings, drawn=drawn(shows, shows, 1.0))
+        trainer = SimpleNamespace(end=end, readings=readings)
+        return live.more_steps(SimpleNamespace(step=270, evidence=lambda: judged, trainer=trainer))
+
+    assert offered(0.1, shows=0.14) is None
+    assert offered(0.05, shows=0.14) > 0, "it still learns"
+    assert offered(0.05, shows=0.14, moved=0.0) is None, "it overfits"
+    assert offered(0.1, shows=0.4) > 0, "it works"
+    assert offered(0.1, shows=0.14, end=300) == 0, "to its end"
