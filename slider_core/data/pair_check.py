@@ -79,8 +79,8 @@ class ImageFigures:
 class PairFigures:
     """The figures of one pair. `mask`: (H, W) bool, True where the two differ, and `share` of it; `structure`: correlation of
     their gradients; `softer`: times by which the positive's edges are wider, where both have edges; `shift`: pixels (right, down)
-    by which the negative lies off the positive, None unless clear. `views`: (2, 4, 32, 32), of positive and negative what both
-    show after that shift, as `ImageFigures.view`."""
+    by which the negative lies off the positive, None unless clear, and `aligned`: how well outlines fit there, a correlation.
+    `views`: (2, 4, 32, 32), of positive and negative what both show after that shift, as `ImageFigures.view`."""
 
     name: str
     captions: tuple[str, str]
@@ -91,6 +91,7 @@ class PairFigures:
     structure: float
     softer: float
     shift: tuple[int, int] | None
+    aligned: float
     views: torch.Tensor
 
     def in_place(self) -> PairFigures:
@@ -221,8 +222,9 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
     return ImageFigures(size, enlarged, brightness, contrast, float(laplacian.var(correction=0)), edges, _view(image))
 
 
-def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int] | None:
-    """(right, down): by how many pixels the negative (3, H, W) lies off the positive; None unless that is clear.
+def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[tuple[int, int] | None, float]:
+    """(right, down), by how many pixels the negative (3, H, W) lies off the positive, None unless that is clear; and the
+    correlation of their gradients there.
 
     Cross and phase correlation name places; there the gradients of what overlaps must fit far better than without a shift.
     """
@@ -234,7 +236,7 @@ def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[int, int
         beside = [(place[0] + x, place[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
         after, place = max((_overlap(a, b, place), place) for place in beside)
     aligned = after > ALIGNED and 1 - after < (1 - before) / 2
-    return place if aligned and place != (0, 0) else None
+    return (place, after) if aligned and place != (0, 0) else (None, before)
 
 
 def _likely_shifts(a: torch.Tensor, b: torch.Tensor) -> list[tuple[int, int]]:
@@ -283,10 +285,10 @@ def check(pair: PairImages) -> PairFigures:
     mask = difference_mask(positive, negative)
     share = float(mask.float().mean())
     structure = _cosine(gradient(luma(plus.cells)), gradient(luma(minus.cells)))
-    shift = find_shift(positive, negative) if share > NOTHING else None
+    shift, aligned = find_shift(positive, negative) if share > NOTHING else (None, 1.0)
     captions = (pair.positive_caption, pair.negative_caption)
     views = torch.stack(
         [plus.view, minus.view] if shift is None else [_view(image) for image in _both_show(positive, negative, shift)]
     )
     softer = _softer(positive, negative)
-    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, softer, shift, views)
+    return PairFigures(pair.name, captions, plus, minus, mask, share, structure, softer, shift, aligned, views)

@@ -30,7 +30,7 @@ WHERE = 4.0  # times the mean by which a small change lies where that of the oth
 SAME = 0.02  # difference up to which a cell shows the same,
 IN_PLACE = 0.4  # and how much more of the picture does so in partners, share of it, where that alone tells
 MOVED_SAME = 0.15  # of what a moved pair shows, the share that is the same then,
-MOVED_ALIKE = 0.99  # or how alike its outlines are, a correlation,
+MOVED_ALIKE = 0.96  # or how well its outlines fit, a correlation,
 MOVED_TOGETHER = 4  # or pixels within which another pair is moved as it is
 BEST = 3  # of the four features: those in which two images have most in common
 
@@ -134,7 +134,7 @@ def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:
 
 def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ...]:
     """The pairs, without the shifts at which pictures of different things happen to overlap: little of them is the same there,
-    their outlines are only like, and no other pair is moved so."""
+    their outlines are not quite alike, and no other pair is moved so."""
 
     def is_chance(pair: PairFigures) -> bool:
         if pair.shift is None:
@@ -144,9 +144,8 @@ def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ..
         if any(abs(x - right) <= MOVED_TOGETHER and abs(y - down) <= MOVED_TOGETHER for x, y in shifts):
             return False
         positive, negative = pair.views[:, :3]
-        same = (distance(positive - negative) < SAME).float().mean()
-        outlines = torch.stack([gradient(luma(side)).flatten() for side in (positive, negative)])
-        return bool(same < MOVED_SAME and F.cosine_similarity(*outlines, dim=0) < MOVED_ALIKE)
+        same = float((distance(positive - negative) < SAME).float().mean())
+        return same < MOVED_SAME and pair.aligned < MOVED_ALIKE
 
     return tuple(pair.in_place() if is_chance(pair) else pair for pair in pairs)
 
