@@ -224,6 +224,7 @@ def test_an_empty_place_takes_its_image_in_an_app(server: harness.Server, tmp_pa
             expect(panel.locator(".status")).to_contain_text("added", timeout=30_000)
         cell = panel.locator('[data-key="negative 1"]')
         expect(cell).to_have_text("drop or click")
+        expect(panel.locator(".doctor .summary")).to_be_visible(timeout=20_000)  # with it the rows are drawn anew
         cell.scroll_into_view_if_needed()
         harness.screenshot(page, "empty-place-app")
         with page.expect_file_chooser() as chooser:
@@ -255,3 +256,21 @@ def test_an_undo_brings_back_no_name_that_a_set_had_before(
         assert page.evaluate(VALUE) == f"{name} 2"
         expect(panel.locator(".title")).to_contain_text(f"{name} 2: 3 pairs", timeout=20_000)
         expect(panel.locator(".row")).to_have_count(3)
+
+
+HISTORY = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker"
+MOVE = "() => { const node = window.app.graph._nodes[0]; node.pos = [node.pos[0] - 50, node.pos[1]]; }"
+
+
+@pytest.mark.e2e
+def test_what_was_undone_can_be_done_again_in_a_template(canvas: tuple[Page, str]) -> None:
+    """Also after a click beside it, which has ComfyUI look whether anything has changed meanwhile."""
+    page, _ = canvas
+    harness.load_template(page, "slider-lora", "quickstart")
+    page.evaluate(MOVE)
+    page.evaluate(f"() => ({HISTORY})().captureCanvasState()")
+    press_on_canvas(page, "Control+z")
+    harness.settle(page)
+    page.mouse.click(1200, 700)
+    page.wait_for_timeout(500)
+    assert page.evaluate(f"() => [({HISTORY})().undoQueue.length, ({HISTORY})().redoQueue.length]") == [0, 1]
