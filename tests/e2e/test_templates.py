@@ -48,10 +48,15 @@ NOTED = """async pack => {
     for (const node of nodes)
         if (node.constructor.category?.startsWith('Slider/'))
             noteOn(document, node, text, {actions: node.type === 'SliderTrainStep' ? [['restart', () => {}]] : []});
-    await new Promise(done => setTimeout(done, 300));
     const aside = (a, b) => a.pos[0] >= b.pos[0] + b.size[0] || b.pos[0] >= a.pos[0] + a.size[0];
-    const over = (a, b) => a.pos[1] < b.pos[1] && !aside(a, b) && a.pos[1] + a.size[1] > b.pos[1] - 30;
-    return nodes.flatMap(a => nodes.filter(b => over(a, b)).map(b => `${a.id} ${a.type} over ${b.id} ${b.type}`));
+    const isOver = (a, b) => a.pos[1] < b.pos[1] && !aside(a, b) && a.pos[1] + a.size[1] > b.pos[1] - 30;
+    let over = [];
+    for (let tries = 0; tries < 8 && (!tries || over.length); tries++) {  // Vue nodes find their height in steps
+        await new Promise(done => setTimeout(done, 300));
+        over = nodes.flatMap(a => nodes.filter(b => isOver(a, b))
+            .map(b => `${a.id} ${a.type} of ${a.size[1]}, wants ${a.computeSize()[1]}, over ${b.id} ${b.type}`));
+    }
+    return over;
 }"""
 SWITCH_ON = """() => { for (const node of window.app.graph._nodes) node.mode = 0; }"""
 
