@@ -15,6 +15,7 @@ import { renewLists } from "./lists.mjs"
 import { onOwn } from "./own_runs.mjs"
 import { tells } from "./runs.mjs"
 import { setWidget } from "./set_widget.mjs"
+import { passWheel } from "./wheel.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const NODE = "LoadSliderDataset"
@@ -179,6 +180,7 @@ function sit(node, home) {
 function addHome(node) {
   const home = part(document, "div", { class: "slider-dataset-node" })
   const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), home, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
+  passWheel(home, (event) => app.canvas.processMouseWheel(event))
   widget.label = "images" // as an App names it
   widget.serialize = false
   onChange(widgetOf(node, "folder"), (value) => {

@@ -8,6 +8,7 @@ import { nodeAt } from "./live.mjs"
 import { noteOn } from "./node_note.mjs"
 import { isForOpen } from "./own_runs.mjs"
 import { styleOnce } from "./style_once.mjs"
+import { passWheel } from "./wheel.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const EVENT = "slider_lora.message"
@@ -26,6 +27,7 @@ function addReport(node) {
   const widget = node.addDOMWidget("report", freshType("slider_report"), element, {
     serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT,
   })
+  passWheel(element, (event) => app.canvas.processMouseWheel(event))
   widget.label = "file" // as an App names it
   widget.serialize = false
   node.sliderSays = (text) => (element.textContent = text)

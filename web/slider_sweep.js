@@ -9,6 +9,7 @@ import { applyTargets, label, readSweep } from "./scrubber.mjs"
 import { STYLE, makeScrubber } from "./scrubber_view.mjs"
 import { setWidget } from "./set_widget.mjs"
 import { styleOnce } from "./style_once.mjs"
+import { passWheel } from "./wheel.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const NODE = "SliderStrengthSweep"
@@ -95,6 +96,7 @@ function addScrubber(node) {
     setValue: () => {},
   })
   widget.serialize = false
+  passWheel(scrubber.element, (event) => app.canvas.processMouseWheel(event))
   widget.label = "slide from - to +" // as an App names it
 
   node.sliderPlace = (note, _, room) => {

@@ -13,6 +13,7 @@ import { backWhenQueued } from "./once.mjs"
 import { beganLast, isForOpen, isGivenByOwn, onEnd, onOwn, queueOpen } from "./own_runs.mjs"
 import { makePanel } from "./panel.mjs"
 import { setWidget } from "./set_widget.mjs"
+import { passWheel } from "./wheel.mjs"
 import { freshType } from "./widget_type.mjs"
 
 const NODE = "SliderTrainStep"
@@ -189,6 +190,7 @@ app.registerExtension({
       getMinHeight: panel.least,
     })
     widget.serialize = false
+    passWheel(panel.element, (event) => app.canvas.processMouseWheel(event))
     widget.label = "training" // as an App names it
     panels.set(node, panel)
     const old = node.widgets.find((candidate) => candidate.name === "old_name")

@@ -274,3 +274,29 @@ def test_what_was_undone_can_be_done_again_in_a_template(canvas: tuple[Page, str
     page.mouse.click(1200, 700)
     page.wait_for_timeout(500)
     assert page.evaluate(f"() => [({HISTORY})().undoQueue.length, ({HISTORY})().redoQueue.length]") == [0, 1]
+
+
+SCALE = "() => window.app.canvas.ds.scale"
+
+
+@pytest.mark.e2e
+def test_the_wheel_over_a_panel_zooms_but_for_a_list_that_is_longer_than_its_place(
+    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
+) -> None:
+    page, kind = canvas
+    harness.load_template(page, harness.PACK, "quickstart")
+    harness.fit_view(page)
+    for place in (".slider-dataset .zone.positive", ".slider-live .words"):
+        before = page.evaluate(SCALE)
+        page.locator(place).hover()
+        page.mouse.wheel(0, -100)
+        page.wait_for_function(f"before => ({SCALE})() > before", arg=before, timeout=5000)
+    a_set(server, tmp_path, f"wheel_{kind}", 6, 6)
+    panel = laid(page, f"wheel_{kind}")
+    expect(panel.locator(".row")).to_have_count(6)
+    panel.locator(".doctor .summary").click(timeout=20_000)  # Nodes 2.0 leaves the wheel to a list that has the focus
+    before = page.evaluate(SCALE)
+    page.mouse.wheel(0, 200)
+    page.wait_for_function(f"({SCROLLED})() > 150", timeout=10_000)
+    assert page.evaluate(SCALE) == before
+    close_other_tabs(page)
