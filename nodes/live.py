@@ -110,12 +110,12 @@ def stopped(run: Run) -> str:
 def more_steps(run: Run) -> int | None:
     """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
     verdict = judge(run.evidence())
-    if not run.step or verdict in SURE_EARLY:
+    if not run.step or verdict in SURE_EARLY or verdict is Verdict.OVERFITTING:
         return None
     if run.step < run.trainer.end:
         return 0
     more = steps_more(run.trainer.readings)
-    if verdict is Verdict.OVERFITTING or (verdict is Verdict.LIMITED and not more):
+    if verdict is Verdict.LIMITED and not more:
         return None
     return more or math.ceil(MORE * run.step / EVERY) * EVERY
 

@@ -18,17 +18,26 @@ export function makeQueued(kept) {
         asking.delete(key)
       }
     },
+    keys: () => kept.keys(),
     /** The prompts that are waited for. */
     prompts: () => kept.values(),
     /** It trains, in the run of that prompt, or of one that this page does not know (""). */
     begun(key, prompt) {
       if (!prompt || kept.get(key) === prompt) kept.delete(key)
     },
-    /** Those prompts have left the queue, in whatever way: the trainings that waited for them, and wait no more. */
-    left(prompts) {
+    /** Those prompts have left the queue, in whatever way. A training that waited for one of them waits no more as soon as
+     * `withdraw(key)` has taken its request back; whether there was any. */
+    async left(prompts, withdraw) {
       const gone = kept.keys().filter((key) => prompts.includes(kept.get(key)))
       for (const key of gone) kept.delete(key)
-      return gone.filter((key) => !asking.has(key)) // asked again meanwhile
+      const over = gone.filter((key) => !asking.has(key)) // not asked for again meanwhile
+      for (const key of over) asking.add(key)
+      try {
+        await Promise.all(over.map(withdraw))
+      } finally {
+        for (const key of over) asking.delete(key)
+      }
+      return over.length > 0
     },
   }
 }

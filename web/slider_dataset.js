@@ -180,7 +180,7 @@ function sit(node, home) {
 function addHome(node) {
   const home = part(document, "div", { class: "slider-dataset-node" })
   const widget = node.addDOMWidget("pairs", freshType("slider_pairs"), home, { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT })
-  passWheel(home, (event) => app.canvas.processMouseWheel(event))
+  passWheel(home)
   widget.label = "images" // as an App names it
   widget.serialize = false
   onChange(widgetOf(node, "folder"), (value) => {

@@ -27,7 +27,7 @@ function addReport(node) {
   const widget = node.addDOMWidget("report", freshType("slider_report"), element, {
     serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT,
   })
-  passWheel(element, (event) => app.canvas.processMouseWheel(event))
+  passWheel(element)
   widget.label = "file" // as an App names it
   widget.serialize = false
   node.sliderSays = (text) => (element.textContent = text)

@@ -18,7 +18,7 @@ app.registerExtension({
     const before = node.onConfigure
     node.onConfigure = function (saved) {
       const result = before?.apply(this, arguments)
-      const [width, height] = saved?.size ?? this.size
+      const { 0: width, 1: height } = saved?.size ?? this.size
       this.setSize([width, Math.max(height, this.computeSize()[1])])
       return result
     }

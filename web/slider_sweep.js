@@ -96,7 +96,7 @@ function addScrubber(node) {
     setValue: () => {},
   })
   widget.serialize = false
-  passWheel(scrubber.element, (event) => app.canvas.processMouseWheel(event))
+  passWheel(scrubber.element)
   widget.label = "slide from - to +" // as an App names it
 
   node.sliderPlace = (note, _, room) => {

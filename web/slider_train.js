@@ -50,19 +50,24 @@ async function finish(node, { run }) {
 
 /** A slider in a node of a workflow. */
 const askedKey = ({ node, name }, graph) => `${graph} ${node} ${name}`
-function askedBy(key) {
-  const [, node, ...name] = key.split(" ")
-  return { node, name: name.join(" ") }
-}
 const openKey = (state) => askedKey(state, rootOf()?.id)
+
+/** The training of that key is not to be trained on, unless another workflow waits for the same. */
+async function withdraw(key) {
+  const asked = key.slice(key.indexOf(" ") + 1)
+  if (queued.keys().some((other) => other !== key && other.endsWith(` ${asked}`))) return
+  const [node, ...name] = asked.split(" ")
+  await send("DELETE", TRAIN_ON, { node, name: name.join(" ") })
+}
 
 /** Queue the graph to train the slider of that state on. */
 function trainOn(state) {
   return queued.ask(openKey(state), async () => {
     const reply = await send("POST", TRAIN_ON, { node: state.node, name: state.name, steps: state.more })
-    if (reply.ok) return queueOpen()
-    say("error", `The server answered ${reply.status}.`)
-    return ""
+    const prompt = reply.ok && (await queueOpen())
+    if (!reply.ok) say("error", `The server answered ${reply.status}.`)
+    else if (!prompt) await withdraw(openKey(state)) // the graph was refused
+    return prompt
   })
 }
 
@@ -73,9 +78,7 @@ async function checkQueue() {
   const reply = waited.length && (await api.fetchApi("/queue").catch(() => null))
   if (!reply?.ok) return
   const there = inQueue(await reply.json())
-  const gone = queued.left(waited.filter((prompt) => !there.includes(prompt)))
-  await Promise.all(gone.map((key) => send("DELETE", TRAIN_ON, askedBy(key))))
-  if (gone.length) panelsHere().forEach((panel) => panel.settle())
+  if (await queued.left(waited.filter((prompt) => !there.includes(prompt)), withdraw)) panelsHere().forEach((panel) => panel.settle())
 }
 
 const rootOf = () => app.rootGraph ?? app.graph
@@ -88,7 +91,7 @@ function dim(waiting) {
 
 const keyOf = (state) => `${state.node} ${state.name}`
 
-function remember(state) {
+function keepState(state) {
   states.delete(keyOf(state))
   states.set(keyOf(state), state)
 }
@@ -147,7 +150,7 @@ async function restore() {
   }
   showRemembered(nodes)
   const messages = stillPreparing(preparing, before, states)
-  nodes.filter((state) => !isNews(state)).forEach(remember)
+  nodes.filter((state) => !isNews(state)).forEach(keepState)
   for (const message of messages) if (isForOpen(message)) showMessage(message)
 }
 
@@ -162,7 +165,7 @@ app.registerExtension({
   name: "sliderlora.train",
   setup() {
     api.addEventListener(EVENT, ({ detail }) => {
-      remember(detail)
+      keepState(detail)
       if (isRunning(detail)) queued.begun(askedKey(detail, detail.graph || rootOf()?.id), beganLast())
       show(detail)
     })
@@ -190,7 +193,7 @@ app.registerExtension({
       getMinHeight: panel.least,
     })
     widget.serialize = false
-    passWheel(panel.element, (event) => app.canvas.processMouseWheel(event))
+    passWheel(panel.element)
     widget.label = "training" // as an App names it
     panels.set(node, panel)
     const old = node.widgets.find((candidate) => candidate.name === "old_name")
@@ -202,7 +205,7 @@ app.registerExtension({
       before?.apply(this, arguments)
       const state = output?.slider_train?.[0]
       if (!state) return
-      remember(state)
+      keepState(state)
       if (isGivenByOwn() || isAbout(node, state, rootOf()?.id)) showOn(node, panel, state) // also where nothing ran anew, in this workflow or another
     }
   },

@@ -4,7 +4,7 @@ A difference is max(|Y|, max |RGB| / 2) after a small blur: JPEG spoils colour m
 The width of edges is sqrt(sum |gradient|^2 / (2 sum laplacian^2)), the sigma of a step blurred by a Gaussian: unlike the
 variance of the Laplacian it depends neither on contrast nor on how much there is to see.
 It cannot tell: a pair zoomed or turned, noise (it looks sharp), a thing that moved before an even background from an image
-that moved. Cost: about 25 ms for a pair of 512 x 512 on one core, and 25 kB kept beside its mask.
+that moved. Cost: about 25 ms for a pair of 512 x 512 on one core, and 64 kB kept beside its mask.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def image_figures(image: torch.Tensor, size: tuple[int, int], name: str) -> Imag
 
 def find_shift(positive: torch.Tensor, negative: torch.Tensor) -> tuple[tuple[int, int] | None, float]:
     """(right, down), by how many pixels the negative (3, H, W) lies off the positive, None unless that is clear; and the
-    correlation of their gradients there.
+    correlation of their gradients there, or as they lie.
 
     Cross and phase correlation name places; there the gradients of what overlaps must fit far better than without a shift.
     """

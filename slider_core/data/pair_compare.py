@@ -29,9 +29,9 @@ REACH = 4  # among so many cells each way
 WHERE = 4.0  # times the mean by which a small change lies where that of the others does
 SAME = 0.02  # difference up to which a cell shows the same,
 IN_PLACE = 0.4  # and how much more of the picture does so in partners, share of it, where that alone tells
-MOVED_SAME = 0.15  # of what a moved pair shows, the share that is the same then,
+MOVED_SAME = 0.4  # of where a moved pair shows anything, the share that is the same then,
 MOVED_ALIKE = 0.96  # or how well its outlines fit, a correlation,
-MOVED_TOGETHER = 4  # or pixels within which another pair is moved as it is
+MOVED_TOGETHER, MOVED_OTHERS = 4, 0.25  # or pixels within which so much of all pairs is moved as it is
 BEST = 3  # of the four features: those in which two images have most in common
 
 
@@ -134,17 +134,18 @@ def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:
 
 def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ...]:
     """The pairs, without the shifts at which pictures of different things happen to overlap: little of them is the same there,
-    their outlines are not quite alike, and no other pair is moved so."""
+    their outlines are not quite alike, and no others are moved so."""
 
     def is_chance(pair: PairFigures) -> bool:
         if pair.shift is None:
             return False
         right, down = pair.shift
         shifts = [other.shift for other in pairs if other is not pair and other.shift is not None]
-        if any(abs(x - right) <= MOVED_TOGETHER and abs(y - down) <= MOVED_TOGETHER for x, y in shifts):
+        alike = sum(abs(x - right) <= MOVED_TOGETHER and abs(y - down) <= MOVED_TOGETHER for x, y in shifts)
+        if alike >= max(1, MOVED_OTHERS * len(pairs)):
             return False
-        positive, negative = pair.views[:, :3]
-        same = float((distance(positive - negative) < SAME).float().mean())
+        shows = pair.views[:, 3].amax(0) > 0  # an even background is the same anywhere
+        same = float((distance(pair.views[0, :3] - pair.views[1, :3])[shows] < SAME).float().mean())
         return same < MOVED_SAME and pair.aligned < MOVED_ALIKE
 
     return tuple(pair.in_place() if is_chance(pair) else pair for pair in pairs)

@@ -266,7 +266,7 @@ MOVE = "() => { const node = window.app.graph._nodes[0]; node.pos = [node.pos[0]
 def test_what_was_undone_can_be_done_again_in_a_template(canvas: tuple[Page, str]) -> None:
     """Also after a click beside it, which has ComfyUI look whether anything has changed meanwhile."""
     page, _ = canvas
-    harness.load_template(page, "slider-lora", "quickstart")
+    harness.load_template(page, harness.PACK, "quickstart")
     page.evaluate(MOVE)
     page.evaluate(f"() => ({HISTORY})().captureCanvasState()")
     press_on_canvas(page, "Control+z")

@@ -606,5 +606,6 @@ def test_a_slider_that_has_stopped_learning_and_shows_little_is_not_offered_more
     assert offered(0.1, shows=0.14) is None
     assert offered(0.05, shows=0.14) > 0, "it still learns"
     assert offered(0.05, shows=0.14, moved=0.0) is None, "it overfits"
+    assert offered(0.05, shows=0.14, moved=0.0, end=300) is None
     assert offered(0.1, shows=0.4) > 0, "it works"
     assert offered(0.1, shows=0.14, end=300) == 0, "to its end"

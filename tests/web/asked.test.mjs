@@ -40,8 +40,11 @@ test("it waits until its own run trains, or until its prompt has left the queue"
   assert.ok(queued.has("k"))
   queued.begun("k", "p")
   assert.ok(!queued.has("k"))
-  assert.deepEqual(queued.left(["p"]), [])
-  assert.deepEqual(queued.left(["q", "r"]), ["l"])
+  const withdrawn = []
+  const withdraw = async (key) => withdrawn.push(key)
+  assert.equal(await queued.left(["p"], withdraw), false)
+  assert.equal(await queued.left(["q", "r"], withdraw), true)
+  assert.deepEqual(withdrawn, ["l"])
   assert.ok(!queued.has("l"))
   await queued.ask("k", async () => "s")
   queued.begun("k", "") // a page that was loaded meanwhile
@@ -53,11 +56,21 @@ test("a training that is asked for again does not end with its former prompt", a
   await queued.ask("k", async () => "p")
   let answer
   const asking = queued.ask("k", () => new Promise((resolve) => (answer = resolve)))
-  assert.deepEqual(queued.left(["p"]), [])
+  assert.equal(await queued.left(["p"], () => assert.fail("it was asked again")), false)
   answer("q")
   await asking
   assert.ok(queued.has("k"))
-  assert.deepEqual(queued.left(["q"]), ["k"])
+})
+
+test("it waits until its request is taken back, so that no new one is taken back with it", async () => {
+  const queued = queuedIn(storage())
+  await queued.ask("k", async () => "p")
+  let answer
+  const leaving = queued.left(["p"], () => new Promise((resolve) => (answer = resolve)))
+  assert.ok(queued.has("k"))
+  answer()
+  assert.equal(await leaving, true)
+  assert.ok(!queued.has("k"))
 })
 
 test("the queue holds what runs and what waits", () => {
