@@ -260,6 +260,8 @@ def test_an_undo_brings_back_no_name_that_a_set_had_before(
 
 HISTORY = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker"
 MOVE = "() => { const node = window.app.graph._nodes[0]; node.pos = [node.pos[0] - 50, node.pos[1]]; }"
+WITH_A_MENU = "window.app.graph._nodes.find(node => node.type === 'SliderSampling')"
+HIGHER = f"() => {{ const node = {WITH_A_MENU}; node.setSize([node.size[0], node.size[1] + 150]); return node.size[1]; }}"
 
 
 @pytest.mark.e2e
@@ -267,13 +269,18 @@ def test_what_was_undone_can_be_done_again_in_a_template(canvas: tuple[Page, str
     """Also after a click beside it, which has ComfyUI look whether anything has changed meanwhile."""
     page, _ = canvas
     harness.load_template(page, harness.PACK, "quickstart")
+    capture = f"() => ({HISTORY})().captureCanvasState()"
+    height = page.evaluate(HIGHER)
+    harness.settle(page)
+    page.evaluate(capture)
     page.evaluate(MOVE)
-    page.evaluate(f"() => ({HISTORY})().captureCanvasState()")
+    page.evaluate(capture)
     press_on_canvas(page, "Control+z")
     harness.settle(page)
+    assert page.evaluate(f"() => {WITH_A_MENU}.size[1]") == pytest.approx(height, abs=1)
     page.mouse.click(1200, 700)
     page.wait_for_timeout(500)
-    assert page.evaluate(f"() => [({HISTORY})().undoQueue.length, ({HISTORY})().redoQueue.length]") == [0, 1]
+    assert page.evaluate(f"() => [({HISTORY})().undoQueue.length, ({HISTORY})().redoQueue.length]") == [1, 1]
 
 
 SCALE = "() => window.app.canvas.ds.scale"
