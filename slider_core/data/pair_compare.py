@@ -32,6 +32,8 @@ IN_PLACE = 0.4  # and how much more of the picture does so in partners, share of
 MOVED_SAME = 0.4  # of where a moved pair shows anything, the share that is the same then,
 MOVED_ALIKE = 0.96  # or how well its outlines fit, a correlation,
 MOVED_TOGETHER, MOVED_OTHERS = 4, 0.25  # or pixels within which so much of all pairs is moved as it is
+STRANGE, STRANGE_SHOWN = 0.1, 0.2  # the same in a pair, or where it shows anything, as a share of that in others,
+KNOWN, OUTLINED, LIT = 0.5, 0.9, 1.1  # the median of the others, correlation of outlines, and times by which it is lit otherwise
 BEST = 3  # of the four features: those in which two images have most in common
 
 
@@ -75,10 +77,14 @@ def belonging(views_N2CSS: torch.Tensor, orientations: Iterable[torch.Tensor] = 
 
 def _unchanged(views_N2CSS: torch.Tensor) -> Belonging | None:
     """How much more of the picture is the same in partners, where that is most of it; else None."""
-    positive, negative = views_N2CSS[:, 0, :3], views_N2CSS[:, 1, :3]
-    same_NN = torch.stack([(distance(one - negative) < SAME).flatten(1).float().mean(1) for one in positive])
-    more = _more_than_others(same_NN)
+    more = _more_than_others(_same(views_N2CSS))
     return Belonging(float(more.mean()), tuple(more.tolist())) if more.mean() >= IN_PLACE else None
+
+
+def _same(views_N2CSS: torch.Tensor) -> torch.Tensor:
+    """(N, N): the share of the picture that is the same in each positive and each negative."""
+    positive, negative = views_N2CSS[:, 0, :3], views_N2CSS[:, 1, :3]
+    return torch.stack([(distance(one - negative) < SAME).flatten(1).float().mean(1) for one in positive])
 
 
 def _more_than_others(alike_NN: torch.Tensor) -> torch.Tensor:
@@ -104,7 +110,9 @@ def partners_elsewhere(views_N2CSS: torch.Tensor) -> dict[int, int]:
     if not torch.equal(positives[negatives], torch.arange(count)):
         return {}
     together = _belonging(views_N2CSS[:, 0], views_N2CSS[negatives, 1])
-    if together.mean < OTHERS or min(together.of_pairs) < ALONE:
+    stays_NN = _same(views_N2CSS)
+    more_stays = stays_NN[range(count), negatives] >= stays_NN.diagonal() - SAME  # than in the pair as it is
+    if together.mean < OTHERS or min(together.of_pairs) < ALONE or not more_stays.all():
         return {}
     return {i: n for i, n in enumerate(negatives.tolist()) if i != n}
 
@@ -132,6 +140,12 @@ def moved_side(views_N2CSS: torch.Tensor) -> tuple[int, int] | None:
     return best if places[best] > MOVED else None
 
 
+def _same_of_shown(pair: PairFigures) -> float:
+    """The share that is the same in both, of where one shows anything: an even background is the same anywhere."""
+    shows = pair.views[:, 3].amax(0) > 0
+    return float((distance(pair.views[0, :3] - pair.views[1, :3])[shows] < SAME).float().mean())
+
+
 def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ...]:
     """The pairs, without the shifts at which pictures of different things happen to overlap: little of them is the same there,
     their outlines are not quite alike, and no others are moved so."""
@@ -144,11 +158,24 @@ def without_chance_shifts(pairs: Sequence[PairFigures]) -> tuple[PairFigures, ..
         alike = sum(abs(x - right) <= MOVED_TOGETHER and abs(y - down) <= MOVED_TOGETHER for x, y in shifts)
         if alike >= max(1, MOVED_OTHERS * len(pairs)):
             return False
-        shows = pair.views[:, 3].amax(0) > 0  # an even background is the same anywhere
-        same = float((distance(pair.views[0, :3] - pair.views[1, :3])[shows] < SAME).float().mean())
-        return same < MOVED_SAME and pair.aligned < MOVED_ALIKE
+        return _same_of_shown(pair) < MOVED_SAME and pair.aligned < MOVED_ALIKE
 
     return tuple(pair.in_place() if is_chance(pair) else pair for pair in pairs)
+
+
+def strangers(pairs: Sequence[PairFigures]) -> list[int]:
+    """The pairs of which next to nothing is the same, nor the outlines, where half and more of the others stays as it is: unless
+    it is the light that differs, or most pairs are moved."""
+    if len(pairs) < FEWEST or 2 * sum(pair.shift is not None for pair in pairs) > len(pairs):
+        return []
+    wholes_N, shown_N = _same(torch.stack([pair.views for pair in pairs])).diagonal(), torch.tensor([*map(_same_of_shown, pairs)])
+
+    def is_strange(i: int, same_N: torch.Tensor, share: float) -> bool:
+        others = float(torch.cat([same_N[:i], same_N[i + 1 :]]).quantile(0.5))
+        return others > KNOWN and bool(same_N[i] < share * others)
+
+    strange = [i for i in range(len(pairs)) if is_strange(i, wholes_N, STRANGE) or is_strange(i, shown_N, STRANGE_SHOWN)]
+    return [i for i in strange if pairs[i].structure < OUTLINED and 1 / LIT < pairs[i].light < LIT]
 
 
 def changed_as_others(small_SS: torch.Tensor, others_NSS: torch.Tensor) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..config.checks import counted
+from ..config.hosts import advice
 from .bitmap_clip import by_number
 from .fitting import ENLARGED
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
@@ -20,6 +21,7 @@ from .pair_compare import (
     duplicates,
     moved_side,
     partners_elsewhere,
+    strangers,
     without_chance_shifts,
 )
 from .pair_diagnosis import Finding, Kind, PairsReport
@@ -183,8 +185,9 @@ class Together:
         if not files:
             return ""
         listed = [f"positive {plus} to negative {minus}" for plus, minus in list(files.items())[:LISTED]]
+        together = advice("drag one to the other's partner", "give both of a pair one name")
         rest = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
-        return f"By their outlines belong {', '.join(listed)}{rest}: give both of a pair one name."
+        return f"By their outlines belong {', '.join(listed)}{rest}: {together}."
 
 
 def _files(pair: PairFigures) -> tuple[str, str]:
@@ -224,17 +227,15 @@ def _views(pairs: list[PairFigures]) -> torch.Tensor:
 
 def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
     """What the pairs show together, and where images have their partners in other pairs."""
-    together = _as_paired(pairs, sides)
-    if not (together.unpaired or together.wrong_partners):
-        return together
-    differing = _others(pairs, together.same)
-    elsewhere = partners_elsewhere(_views(differing))
+    same = _same(pairs, sides)
+    differing = _others(pairs, same)
+    elsewhere = partners_elsewhere(_views([pair.in_place() for pair in differing]))
+    together = _as_paired(pairs, same, differing, [*elsewhere, *strangers(differing)])
     return replace(together, elsewhere={_files(differing[i])[0]: _files(differing[n])[1] for i, n in elsewhere.items()})
 
 
-def _as_paired(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
-    same = _same(pairs, sides)
-    differing = _others(pairs, same)
+def _as_paired(pairs: list[PairFigures], same: list[PairFigures], differing: list[PairFigures], strange: list[int]) -> Together:
+    """Without `elsewhere`. `strange`: those of the differing pairs whose partner is another's, or nobody's."""
     views = _views(differing)
     direction = way_round(views)
     common = belonging(views, direction.signs)
@@ -247,11 +248,12 @@ def _as_paired(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Togethe
         height, width = pairs[0].mask.shape
         pixels = round(moved[0] * width / CELLS), round(moved[1] * height / CELLS)
         return Together(same, differing, common, Direction({}, False), False, [], pixels)
-    wrong_partners = [differing[i] for i in common.wrong_partners()]
+    wrong_partners = [differing[i] for i in sorted({*common.wrong_partners(), *strange})]
+    unpaired = common.unpaired or 2 * len(wrong_partners) > len(differing)
     kept = _others(differing, wrong_partners)
-    if wrong_partners and not common.unpaired:
+    if wrong_partners and not unpaired:
         direction = way_round(_views(kept))
-    return Together(same, kept, common, direction, common.unpaired, wrong_partners)
+    return Together(same, kept, common, direction, unpaired, wrong_partners)
 
 
 def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:

@@ -128,3 +128,27 @@ def test_one_that_was_moved_still_is_with_another_mouth_or_in_other_light(shift,
 def test_several_that_were_moved_alike_are_with_another_mouth_in_other_light() -> None:
     several = [moved(picture, 110, 130, (40, -20), 0.7) for picture in (0, 1, 4)]
     assert [one.shift for one in examine(several).pairs] == [(40, -20)] * 3
+
+
+def mixed(*order: int | None) -> list[PairImages]:
+    """Faces in one place, each before its own wall; which of them is the partner of each, None: nobody of the set."""
+    skins = ((230, 190, 160), (60, 40, 30), (120, 80, 50), (180, 130, 90), (90, 60, 45))
+    negatives = [face(i, 128, 128, skins[i], False) for i in range(5)]
+    stranger = face(4, 128, 128, skins[0], False, 3)
+    partners = [stranger if n is None else negatives[n] for n in order]
+    return [pair(f"p{i} / n{i}", face(i, 128, 128, skins[i], True), partner) for i, partner in enumerate(partners)]
+
+
+@pytest.mark.parametrize(
+    ("order", "wrong"),
+    [((1, 0, 2, 3, 4), (0, 1)), ((0, 1, 2, 4, 3), (3, 4)), ((0, 1, None, 3), (2,))],
+)
+def test_some_partners_that_are_mixed_up_are_named_and_none_is_told_to_be_swapped(order, wrong: tuple[int, ...]) -> None:
+    found = kinds(examine(mixed(*order)))
+    assert {(kind, pair) for kind, pair in found if kind is not Kind.BLURRED} == {(Kind.UNRELATED, f"p{i} / n{i}") for i in wrong}
+
+
+def test_where_the_partners_of_exchanged_images_are_is_said() -> None:
+    texts = [finding.text for finding in examine(mixed(1, 0, 2, 3, 4)).findings if finding.kind is Kind.UNRELATED]
+    assert ["positive p0 to negative n1" in texts[0], "positive p1 to negative n0" in texts[1]] == [True, True]
+    assert not [found for found in examine(mixed(0, 1, 2, 3, 4)).findings if found.kind is Kind.UNRELATED]
