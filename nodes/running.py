@@ -20,6 +20,8 @@ from .messages import calibrating, executing_node
 SESSION = Session()
 TRAINING: dict[str, bool] = {}  # id of a node that trains now -> whether it is to finish with its step and go on in the graph
 AGAIN: dict[str, int] = {}  # by node: grows when it is to run again though nothing of its inputs has changed
+LAST: dict[str, int] = {}  # by node: AGAIN as it was when it ran last
+AS_IT_IS: set[str] = set()  # nodes that in the next run of their graph hand on what they have, though it is unfinished
 MORE: dict[tuple[str, str], int] = {}  # (node, slider to train on when it runs next) -> steps beyond its end
 
 
@@ -62,6 +64,25 @@ def finish(node: str) -> bool:
 def run_again(node: str) -> None:
     """Have ComfyUI run that node anew in the next run of its graph."""
     AGAIN[node] = AGAIN.get(node, 0) + 1
+
+
+def hand_on(node: str, wanted: bool = True) -> None:
+    """In its next run that node, of whatever subgraph, hands on what it has and trains no further; or does after all."""
+    there = [place for place in list(LAST) if place == node or place.endswith(f":{node}")]
+    (AS_IT_IS.update if wanted else AS_IT_IS.difference_update)(there)
+
+
+def turn_of(node: str) -> int:
+    """A number that is the same as long as the node need not run anew. Asked once in a run of its graph."""
+    if node in AS_IT_IS:
+        AS_IT_IS.discard(node)
+        return LAST[node]
+    return AGAIN.get(node, 0)
+
+
+def begin_turn(node: str) -> None:
+    """That node runs."""
+    LAST[node] = AGAIN.get(node, 0)
 
 
 def train_on(node: str, name: str, steps: int) -> None:

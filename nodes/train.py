@@ -34,7 +34,17 @@ from .graph_files import model_files
 from .live import Place, showing
 from .live_preview import Strips
 from .messages import MESSAGE_EVERY, executing_graph, executing_node, preparing, say
-from .running import AGAIN, SESSION, NodeObserver, encoded_before, run_again, runs_folder, steps_wanted, training_here
+from .running import (
+    SESSION,
+    NodeObserver,
+    begin_turn,
+    encoded_before,
+    run_again,
+    runs_folder,
+    steps_wanted,
+    training_here,
+    turn_of,
+)
 from .sockets import TRAINING_MENU, DatasetSocket, SamplingSocket, SliderSocket, TargetsSocket, TrainOptionsSocket
 from .target import Targets, automatic_targets
 from .train_options import MOST
@@ -196,7 +206,7 @@ class SliderTrainStep(io.ComfyNode):
         Always anew with restart."""
         if old_name == OldName.RESTART.value:
             return float("nan")
-        return AGAIN.get(str(cls.hidden.unique_id), 0)
+        return turn_of(str(cls.hidden.unique_id))
 
     @classmethod
     def execute(
@@ -233,6 +243,7 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         small = enlarged_note(dataset, choices.resolution, backend.image_step, "resolution in Slider Train Options")
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
+        begin_turn(executing_node())
         with preparing():
             run = begin_in_node(backend, request, restart)
             place = Place(executing_node(), executing_graph())

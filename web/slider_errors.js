@@ -31,9 +31,22 @@ function runOnceWith(node, name, value) {
   return onceWith(widget, value, () => app.queuePrompt(0, 1))
 }
 
+/** In the next run, the trainings of the graph hand on what they have, also those that would train on; or do after all. */
+function handOn(wanted) {
+  const trained = allNodes(rootOf()).filter(({ comfyClass }) => comfyClass === "SliderTrainStep")
+  const send = ({ id }) => api.fetchApi("/slider_lora/hand_on", { method: "POST", body: JSON.stringify({ node: String(id), wanted }) })
+  return Promise.all(trained.map(send))
+}
+
+/** Save what was trained, as it is. */
+async function saveAnyway(node) {
+  await handOn(true)
+  if (!(await runOnceWith(node, FORCE, true))) await handOn(false) // the graph was refused
+}
+
 /** What a training under an old name can do instead, and a slider that was not saved. An App shows neither widget. */
 function choices(node, sentence) {
-  if (isNamed(sentence, FORCE) && node.widgets?.some((widget) => widget.name === FORCE)) return [["save anyway", () => runOnceWith(node, FORCE, true)]]
+  if (isNamed(sentence, FORCE) && node.widgets?.some((widget) => widget.name === FORCE)) return [["save anyway", () => saveAnyway(node)]]
   if (!sentence.includes(OLD_NAME) || !node.widgets?.some((widget) => widget.name === OLD_NAME)) return []
   const name = sentence.match(/"([^"]+)"/)?.[1] ?? ""
   const [, stem, number] = name.match(/^(.*?)(?:-(\d+))?$/)

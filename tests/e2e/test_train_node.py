@@ -38,12 +38,16 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, 
 
 @pytest.mark.e2e
 def test_a_slider_that_is_not_saved_can_be_saved_once_all_the_same(classic: Page) -> None:
-    """With a button: an App shows no `force`."""
-    harness.lay(classic, harness.small_graph("1", "2", "5", "6", "19", name="nothing", steps=1, learning_rate=1e-7))
+    """With a button: an App shows no `force`. It is saved as it is, also where its training is not at its end."""
+    page, name = classic, "nothing"
+    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name, steps=9, steps_per_run=1, learning_rate=1e-7))
     force = "() => window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA').widgets.find(w => w.name === 'force')"
-    classic.evaluate(f"() => {{ ({force})().value = false; }}")
-    assert harness.run_and_wait(classic, LIMIT_S).event == "execution_error"
-    classic.locator(".slider-error button", has_text="save anyway").click()
-    saved = classic.locator(".slider-report", has_text="nothing.safetensors")
+    page.evaluate(f"() => {{ ({force})().value = false; }}")
+    words = page.locator(".slider-live .words")
+    assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
+    expect(words).to_have_text("step 1, done")
+    page.locator(".slider-error button", has_text="save anyway").click()
+    saved = page.locator(".slider-report", has_text=f"{name}.safetensors")
     expect(saved).to_have_count(1, timeout=LIMIT_S * 1000)
-    assert classic.evaluate(f"() => ({force})().value") is False
+    expect(words).to_have_text("step 1, done")
+    assert page.evaluate(f"() => ({force})().value") is False

@@ -365,6 +365,24 @@ def test_an_unfinished_training_is_trained_on_to_its_end(prompt: dict, run_graph
     assert run_graph(prompt, slider=("6", 0))["slider"].info.step == STEPS
 
 
+def test_an_unfinished_training_is_handed_on_as_it_is_once_where_that_is_wanted(prompt: dict, run_graph, pack) -> None:
+    """As "save anyway" does it; the run after that goes on."""
+    prompt, running = training(prompt), pack.part("nodes.running")
+    prompt["6"]["inputs"] |= {"name": "as it is", "steps_per_run": 2}
+
+    def step() -> int:
+        return run_graph(prompt, slider=("6", 0))["slider"].info.step
+
+    assert step() == 2
+    running.hand_on("6")
+    assert (step(), step()) == (2, 4)
+    running.hand_on("6")
+    running.hand_on("6", wanted=False)
+    assert step() == STEPS
+    running.hand_on("6")
+    assert step() == STEPS, "finished: as it is too"
+
+
 def test_a_training_that_was_trained_on_goes_on_to_that_end_after_a_restart(prompt: dict, run_graph, pack) -> None:
     prompt, running = training(prompt), pack.part("nodes.running")
     inputs = prompt["6"]["inputs"]
