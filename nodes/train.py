@@ -243,10 +243,10 @@ class SliderTrainStep(io.ComfyNode):
         layers = targets.selection.targets
         small = enlarged_note(dataset, choices.resolution, backend.image_step, "resolution in Slider Train Options")
         request = TrainingRequest(name, dataset, targets.spec, spec, layers, connected.start_from, choices.resolution)
-        begin_turn(executing_node())
+        place = Place(executing_node(), executing_graph())
+        begin_turn(place.node)
         with preparing():
             run = begin_in_node(backend, request, restart)
-            place = Place(executing_node(), executing_graph())
             spec = with_steps(run, spec, steps_wanted(run, place.node, steps))
             until = end_of_run(run.step, choices.steps_per_run, spec.steps or run.trainer.ready_at)
             turn = Turn(run.step, until, spec, choices, took, small)

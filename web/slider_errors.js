@@ -10,7 +10,7 @@ import { nodeAt } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
 import { isOfPack } from "./of_pack.mjs"
 import { onceWith } from "./once.mjs"
-import { REFUSED, isOwn, onOwn } from "./own_runs.mjs"
+import { REFUSED, isOwn, onOwn, queueOpen } from "./own_runs.mjs"
 import { refusedOf } from "./refused.mjs"
 import { setWidget } from "./set_widget.mjs"
 
@@ -28,7 +28,7 @@ function setNamed(node, name, value) {
 /** Run the graph once with another value of a widget: the next run is as the widget says. */
 function runOnceWith(node, name, value) {
   const widget = node.widgets.find((candidate) => candidate.name === name)
-  return onceWith(widget, value, () => app.queuePrompt(0, 1))
+  return onceWith(widget, value, queueOpen)
 }
 
 /** In the next run, the trainings of the graph hand on what they have, also those that would train on; or do after all. */

@@ -84,7 +84,12 @@ def _unchanged(views_N2CSS: torch.Tensor) -> Belonging | None:
 def _same(views_N2CSS: torch.Tensor) -> torch.Tensor:
     """(N, N): the share of the picture that is the same in each positive and each negative."""
     positive, negative = views_N2CSS[:, 0, :3], views_N2CSS[:, 1, :3]
-    return torch.stack([(distance(one - negative) < SAME).flatten(1).float().mean(1) for one in positive])
+    return torch.stack([_share_same(one, negative) for one in positive])
+
+
+def _share_same(positive_N3SS: torch.Tensor, negative_N3SS: torch.Tensor) -> torch.Tensor:
+    """(N,): the share of the picture that is the same in both."""
+    return (distance(positive_N3SS - negative_N3SS) < SAME).flatten(1).float().mean(1)
 
 
 def _more_than_others(alike_NN: torch.Tensor) -> torch.Tensor:
@@ -168,7 +173,8 @@ def strangers(pairs: Sequence[PairFigures]) -> list[int]:
     it is the light that differs, or most pairs are moved."""
     if len(pairs) < FEWEST or 2 * sum(pair.shift is not None for pair in pairs) > len(pairs):
         return []
-    wholes_N, shown_N = _same(torch.stack([pair.views for pair in pairs])).diagonal(), torch.tensor([*map(_same_of_shown, pairs)])
+    views = torch.stack([pair.views[:, :3] for pair in pairs])
+    wholes_N, shown_N = _share_same(views[:, 0], views[:, 1]), torch.tensor([*map(_same_of_shown, pairs)])
 
     def is_strange(i: int, same_N: torch.Tensor, share: float) -> bool:
         others = float(torch.cat([same_N[:i], same_N[i + 1 :]]).quantile(0.5))
