@@ -21,9 +21,12 @@ export function restoring(give) {
   }
 }
 
+/** Whether a run was of a graph, by their ids; null where one says none: an API file names no workflow. */
+const isNamedAs = (record, root) => isSame(record?.prompt?.[3]?.extra_pnginfo?.workflow?.id, root?.id)
+
 /** Whether a run was of a graph: by their ids; where one says none, by the run's nodes, which are all in the graph then. */
 function isOf(record, root) {
-  const same = isSame(record?.prompt?.[3]?.extra_pnginfo?.workflow?.id, root?.id)
+  const same = isNamedAs(record, root)
   if (same !== null) return same
   return Object.entries(record?.prompt?.[2] ?? {}).every(([id, { class_type }]) => nodeAt(root, id)?.comfyClass === class_type)
 }
@@ -34,11 +37,21 @@ function runsOf(history, root) {
   return runs.sort((a, b) => (Number(b.prompt?.[0]) || 0) - (Number(a.prompt?.[0]) || 0))
 }
 
-/** The error with which the newest run of a graph ended, as ComfyUI told it, and the values of its node's widgets; else null. */
+/** Whether a node has the values that it ran with; `values` holds links too, of which no widget tells. */
+function isAsItRan(node, values) {
+  return (node?.widgets ?? []).every(({ name, value }) => [value, undefined].includes(values[name]) || Array.isArray(values[name]))
+}
+
+/**
+ * The error with which the newest run of a graph ended, as ComfyUI told it, and the values of its node's widgets; else null. Of a run
+ * that may be of another graph with the same nodes, only where its node has those values still.
+ */
 export function lastError(history, root) {
   const [run] = runsOf(history, root)
   const [, detail] = run?.status?.messages?.find(([kind]) => kind === "execution_error") ?? []
-  return detail ? { ...detail, values: run.prompt?.[2]?.[detail.node_id]?.inputs ?? {} } : null
+  if (!detail) return null
+  const values = run.prompt?.[2]?.[detail.node_id]?.inputs ?? {}
+  return isNamedAs(run, root) || isAsItRan(nodeAt(root, detail.node_id), values) ? { ...detail, values } : null
 }
 
 /** What each node of a graph showed last: id of its execution -> {kind, output}. */

@@ -13,6 +13,11 @@ LIMIT_S = 60.0
 GRAPH = "() => JSON.parse(JSON.stringify(window.app.graph.serialize()))"
 LISTED = """file => [...window.app.graph._nodes.find(n => n.type === 'LoraLoaderModelOnly')
     .widgets.find(w => w.name === 'lora_name').options.values].includes(file)"""
+FAIL = """async prompt => {  // as another program queues it, which names no workflow
+    const {api} = window.app, asked = await api.fetchApi('/prompt', {method: 'POST', body: JSON.stringify({prompt})})
+    const {prompt_id: id} = await asked.json()
+    while (!(id in await (await api.fetchApi('/history')).json())) await new Promise(done => setTimeout(done, 50))
+}"""
 SEND = "([event, detail]) => window.app.api.dispatchCustomEvent(event, detail)"
 
 
@@ -27,9 +32,15 @@ def opened(page: Page, graph: dict[str, Any], name: str) -> str:
 def test_an_error_and_a_message_of_another_workflow_are_not_shown(canvas: tuple[Page, str]) -> None:
     page, kind = canvas
     empty = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": kind}}
-    harness.lay(page, {"1": empty, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}})
+    preview = {"class_type": "PreviewImage", "inputs": {"images": ["1", 2]}}
+    harness.lay(page, {"1": empty, "2": preview})
     graph = page.evaluate(GRAPH)
     note = page.locator(".slider-error, .slider-warning")
+    failing = {"class_type": "SliderBucket", "inputs": {"strength": 1.0, "captions": "of a program"}}
+    page.evaluate(FAIL, {"1": failing, "2": preview})
+    opened(page, graph, f"new_{kind}")
+    page.wait_for_timeout(600)
+    expect(note).to_have_count(0)
     own = opened(page, graph, f"runs_{kind}")
     result = harness.run_and_wait(page, LIMIT_S, meanwhile=lambda: opened(page, graph, f"looks_on_{kind}"))
     assert result.event == "execution_error"

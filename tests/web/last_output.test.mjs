@@ -42,6 +42,21 @@ test("the error of a graph's newest run is found, with the values of its node", 
   assert.equal(lastError(null, graph("w")), null)
 })
 
+test("the error of a run that names no workflow is a node's only while it has the values that it ran with", () => {
+  const inputs = { rows: 2, sampling: ["3", 0] }
+  const failed = (id) => ({
+    prompt: [1, "", { 10: { class_type: "Sweep", inputs } }, { extra_pnginfo: { workflow: { id } } }],
+    status: { messages: [["execution_error", { node_id: "10" }]] },
+  })
+  const holding = (rows) => {
+    const widgets = [{ name: "rows", value: rows }, { name: "sampling", value: "" }, { name: "newer", value: 1 }]
+    return { id: "w", getNodeById: () => ({ comfyClass: "Sweep", widgets }) }
+  }
+  assert.deepEqual(lastError({ a: failed(ZEROS) }, holding(2)), { node_id: "10", values: inputs })
+  assert.equal(lastError({ a: failed(ZEROS) }, holding(3)), null)
+  assert.deepEqual(lastError({ a: failed("w") }, holding(3)), { node_id: "10", values: inputs })
+})
+
 test("a node gets its output where it is of that kind and the page keeps none", () => {
   const root = { getNodeById: (id) => root.nodes.find((node) => String(node.id) === id) ?? null, nodes: [] }
   const inner = { id: "inner", getNodeById: (id) => (id === "4" ? inside : null) }
