@@ -63,7 +63,7 @@ class Reading:
         sides = f"plus {percent(self.positive)}{minus}"
         if wanted is Wanted.IMAGES:
             return f"Takes {percent(self.mean)} off the base model's error on the images ({sides}), most of which is noise."
-        return f"Has learned {percent(self.mean)} of what the {wanted.value} show ({sides})."
+        return f"Learned share {percent(self.mean)} ({sides})."
 
 
 def percent(share: float) -> str:

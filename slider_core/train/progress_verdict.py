@@ -210,7 +210,7 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         side = worse_sides(last, evidence.explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
     if verdict is Verdict.TOO_WEAK:
-        return f"Too weak yet: about {max(EVERY, steps_more(evidence.readings))} more steps. {last.summary(evidence.wanted)}"
+        return f"Too weak yet: {_steps_lacking(evidence.readings)}. {last.summary(evidence.wanted)}"
     if verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):
         return _of_drawn(verdict, evidence, last)
     if verdict is Verdict.UNPROVEN and evidence.wanted is Wanted.IMAGES:
@@ -248,25 +248,34 @@ def where_layers() -> str:
     return advice(" (Slider Target Injector, on targets)", "")
 
 
+def _steps_lacking(readings: Sequence[Reading]) -> str:
+    """How many steps, where something was learned to reckon from; else when a reading will tell."""
+    last = readings[-1]
+    if last.reach < LEAST_REACH and last.step < LEAST_STEPS:
+        return f"next to nothing is learned in {last.step} steps. Step {LEAST_STEPS} tells whether more will help"
+    return f"about {max(EVERY, steps_more(readings))} more steps"
+
+
 def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     """The message of a verdict that says how much of what is wanted is seen."""
     share = last.reach if evidence.shown is None else max(0.0, evidence.shown)
-    reach = f"about {percent(share)}"
-    wanted, learned = evidence.wanted.value, last.summary(evidence.wanted)
+    seen = "a picture at 1 shows" if last.one_way else "pictures at -1 and +1 show"
+    made = "the slider makes" if evidence.shown is None else seen
+    effect = f"{made} about {percent(share)} of what sets the {evidence.wanted.value} apart"
+    learned = last.summary(evidence.wanted)
     more = steps_more(evidence.readings)
     if verdict is Verdict.LIMITED:
         mends = f". About {more} more steps may show more; if not, look" if more else ", and no strength mends that. Look"
-        little = f"Little effect: this slider reaches {reach} of what the {wanted} show"
-        return f"{little}{mends} at the pairs, raise the rank, or add layers{where_layers()}."
+        return f"Little effect: {effect}{mends} at the pairs, raise the rank, or add layers{where_layers()}."
     if verdict is Verdict.WORKS:
-        how = "one way: a picture at 1 shows" if last.one_way else "on both sides: pictures at -1 and +1 show"
-        return f"Works {how} {reach} of what sets the {wanted} apart{_else_moved(evidence.drawn, share)}. {learned}"
+        sides = "one way" if last.one_way else "on both sides"
+        return f"Works {sides}: {effect}{_else_moved(evidence.drawn, share)}. {learned}"
     further = (
         f"About {more} more steps may show more."
         if more
         else f"See the strip; a higher rank{where_layers()} or more pairs may show more."
     )
-    return f"Shows in part: {reach} of what the {wanted} show, and in other pictures perhaps less. {further} {learned}"
+    return f"Shows in part: {effect}, other pictures perhaps less. {further} {learned}"
 
 
 def _else_moved(drawn: Drawn | None, share: float) -> str:

@@ -116,6 +116,25 @@ def test_what_is_advised_of_little_effect_is_what_the_button_offers() -> None:
         assert more in explain(Verdict.LIMITED, evidence)
 
 
+def test_steps_are_advised_where_something_was_learned_to_reckon_them_from() -> None:
+    nothing = Evidence([replace(GOOD, step=30, positive=0.003, negative=0.002, reach=0.01, strength=4.0)])
+    assert judge(nothing) is Verdict.TOO_WEAK
+    said = explain(Verdict.TOO_WEAK, nothing)
+    assert "next to nothing is learned in 30 steps. Step 120 tells" in said
+    assert "more steps" not in said
+    some = Evidence([replace(GOOD, step=30, strength=4.0)], drawn=Drawn(0.1, 0.1, 1.0))
+    assert judge(some) is Verdict.TOO_WEAK
+    assert "about 90 more steps" in explain(Verdict.TOO_WEAK, some)
+
+
+def test_what_pictures_show_and_what_is_learned_are_told_apart() -> None:
+    for verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):
+        evidence = EVIDENCE[verdict]
+        said = explain(verdict, evidence)
+        assert f"pictures at -1 and +1 show about {100 * evidence.drawn.share:.0f} % of what sets the pairs apart" in said
+        assert verdict is Verdict.LIMITED or "Learned share 35 % (plus 40 %, minus 30 %)" in said
+
+
 def test_weights_that_are_not_finite_outdo_any_reading_and_the_last_reading_counts() -> None:
     assert judge(Evidence([GOOD], finite=False)) is Verdict.NOT_FINITE
     assert judge(replace(EVIDENCE[Verdict.WORKS], readings=[*EVIDENCE[Verdict.HARMS].readings, GOOD])) is Verdict.WORKS

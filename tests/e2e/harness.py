@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -428,6 +429,11 @@ def run_and_wait(
     except PlaywrightTimeout as error:
         return RunResult("timeout", {"limit_s": timeout, "playwright": str(error)[:300]}, time.monotonic() - start)
     return RunResult(ended["event"], ended["detail"], time.monotonic() - start)
+
+
+def in_turn(*values: Any) -> list[tuple[str, Any]]:
+    """(canvas, value): the canvases take turns, where the value and not the canvas is tested."""
+    return list(zip(cycle(("classic", "vue")), values, strict=False))
 
 
 def fit_view(page: Page) -> None:

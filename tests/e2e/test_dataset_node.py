@@ -93,7 +93,7 @@ def flowers(folder: Path, kind: str, numbers: tuple[int, ...]) -> list[Path]:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("way", ["drop", "choose", "cell"])
+@pytest.mark.parametrize(("canvas", "way"), harness.in_turn("drop", "choose", "cell"), indirect=["canvas"])
 def test_a_forgotten_image_pairs_the_set_anew(canvas: tuple[Page, str], server: harness.Server, tmp_path: Path, way: str) -> None:
     """On its side it comes to its partner, and no file is renamed; in the empty place of a row it comes there."""
     page, kind = canvas

@@ -84,7 +84,7 @@ def await_file(page: Page, path: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("answered", [False, True], ids=["asked_late", "answered_late"])
+@pytest.mark.parametrize(("canvas", "answered"), harness.in_turn(False, True), indirect=["canvas"])
 def test_a_note_stays_when_the_panel_hears_late_of_the_images_that_its_run_read(
     canvas: tuple[Page, str], server: harness.Server, tmp_path: Path, answered: bool
 ) -> None:
@@ -127,12 +127,11 @@ def unequal(server: harness.Server, tmp_path: Path, name: str) -> str:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("vue_too", [False, True], ids=["classic", "vue"])
 def test_a_note_is_there_again_after_an_undo_a_reload_and_in_another_tab_and_not_once_it_was_closed(
-    server: harness.Server, tmp_path: Path, vue_too: bool
+    server: harness.Server, tmp_path: Path
 ) -> None:
-    name = unequal(server, tmp_path, f"again_{vue_too}")
-    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": vue_too, "Comfy.Workflow.Persist": True}) as page:
+    name = unequal(server, tmp_path, "again")
+    with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True, "Comfy.Workflow.Persist": True}) as page:
         note = page.locator(".slider-error .sentence")
         harness.lay(page, looked_at(name) | looked_at("demo: smile", "4"))
         command(page, "Comfy.RefreshNodeDefinitions")
@@ -160,13 +159,12 @@ def test_a_note_is_there_again_after_an_undo_a_reload_and_in_another_tab_and_not
         expect(note).to_have_count(0)
         undo()
         expect(note).to_have_count(0)
-        if not vue_too:  # what is kept is the browser's, whichever canvas
-            page.wait_for_timeout(1000)
-            page.reload(wait_until="domcontentloaded")
-            harness.await_ready(page)
-            page.locator(".slider-dataset .row").first.wait_for()
-            page.wait_for_timeout(1000)
-            expect(note).to_have_count(0)
+        page.wait_for_timeout(1000)
+        page.reload(wait_until="domcontentloaded")
+        harness.await_ready(page)
+        page.locator(".slider-dataset .row").first.wait_for()
+        page.wait_for_timeout(1000)
+        expect(note).to_have_count(0)
         assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
         expect(note).to_be_visible()
         page.evaluate("() => window.app.graph.remove(window.app.graph.getNodeById(2))")
@@ -274,11 +272,9 @@ def test_what_the_doctor_says_late_of_images_that_have_changed_is_not_shown(
 
 
 @pytest.mark.e2e
-def test_the_doctor_says_of_captions_what_a_run_would_say(
-    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
-) -> None:
-    page, kind = canvas
-    name, words = f"captions_{kind}", page.locator(".slider-dataset .words", has_text="caption")
+def test_the_doctor_says_of_captions_what_a_run_would_say(classic: Page, server: harness.Server, tmp_path: Path) -> None:
+    page = classic
+    name, words = "captions", page.locator(".slider-dataset .words", has_text="caption")
     for side in ("positive", "negative"):
         home = server.base / "input" / name / side
         home.mkdir(parents=True)
@@ -293,7 +289,7 @@ def test_the_doctor_says_of_captions_what_a_run_would_say(
     expect(words).to_have_count(1, timeout=30_000)
     choose(page, "LoadSliderDataset", caption="a face")
     expect(words).to_have_count(0, timeout=20_000)
-    harness.screenshot(page, f"captions-{kind}")
+    harness.screenshot(page, "captions")
     command(page, "Comfy.RefreshNodeDefinitions")
     page.wait_for_timeout(1500)
     expect(words).to_have_count(0)

@@ -128,11 +128,8 @@ def test_a_change_of_the_images_can_be_taken_back_after_the_node_was_made_anew(
 
 
 @pytest.mark.e2e
-def test_what_is_half_done_stays_when_the_node_is_made_anew(
-    canvas: tuple[Page, str], server: harness.Server, tmp_path: Path
-) -> None:
-    page, kind = canvas
-    name = f"half_{kind}"
+def test_what_is_half_done_stays_when_the_node_is_made_anew(vue: Page, server: harness.Server, tmp_path: Path) -> None:
+    page, name = vue, "half"
     a_set(server, tmp_path, name, 6, 6)
     panel = laid(page, name)
     field = panel.locator(".head input")
@@ -156,9 +153,9 @@ def test_what_is_half_done_stays_when_the_node_is_made_anew(
     expect(field).to_have_value("half a na")
     panel.get_by_role("button", name="back").click()
     panel.get_by_role("button", name="new set").click()
-    field.fill(f"fresh {kind}")
+    field.fill("fresh")
     press_on_canvas(page, "Control+y")
-    expect(field).to_have_value(f"fresh {kind}")
+    expect(field).to_have_value("fresh")
     expect(panel.locator(".row")).to_have_count(0)
     waiting: list[Route] = []
     page.route("**/upload/image", lambda route: waiting.append(route))
@@ -172,14 +169,14 @@ def test_what_is_half_done_stays_when_the_node_is_made_anew(
     page.unroute("**/upload/image")
     page.wait_for_timeout(1500)
     page.get_by_text(name).first.click()
-    expect(panel.locator(".title")).to_contain_text(f"fresh {kind}: 0 pairs", timeout=15_000)
+    expect(panel.locator(".title")).to_contain_text("fresh: 0 pairs", timeout=15_000)
     expect(panel.locator(".status")).to_contain_text("1 file added.")
-    assert page.evaluate(VALUE) == f"fresh {kind}"
+    assert page.evaluate(VALUE) == "fresh"
     close_other_tabs(page)
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("by", ["click", "Enter", "Space", "drop", "paste"])
+@pytest.mark.parametrize(("canvas", "by"), harness.in_turn("click", "Enter", "Space", "drop", "paste"), indirect=["canvas"])
 def test_an_empty_place_takes_its_image(canvas: tuple[Page, str], server: harness.Server, tmp_path: Path, by: str) -> None:
     """Into that very place, though another waits before it and though the file has another pair's name."""
     page, kind = canvas

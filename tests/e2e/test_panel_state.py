@@ -171,10 +171,10 @@ def undo(page: Page) -> None:
 
 
 @pytest.mark.e2e
-def test_what_was_asked_of_a_training_is_remembered_in_another_tab(canvas: tuple[Page, str]) -> None:
-    page, kind = canvas
+def test_what_was_asked_of_a_training_is_remembered_in_another_tab(vue: Page) -> None:
+    page = vue
     more, finish, words = (page.locator(f".slider-live .{part}") for part in ("more", "finish", "words"))
-    asks, busy = f"asks_{kind}", f"busy_{kind}"
+    asks, busy = "asks_more", "busy_still"
     first, second = workflow(page, asks), workflow(page, busy, steps=100_000)
     harness.load_workflow(page, first, asks)
     assert harness.run_and_wait(page, LIMIT_MS / 1000).ok
@@ -219,16 +219,16 @@ def test_what_was_asked_of_a_training_is_remembered_in_another_tab(canvas: tuple
 
 
 @pytest.mark.e2e
-def test_a_training_before_a_restart_is_shown_in_a_new_panel(canvas: tuple[Page, str]) -> None:
+def test_a_training_before_a_restart_is_shown_in_a_new_panel(classic: Page) -> None:
     """The server of this test knows no such training: as one that was started anew while the page stayed open."""
-    page, kind = canvas
-    ended, other = f"ended_before_{kind}", f"beside_{kind}"
+    page = classic
+    ended, other = "ended_before", "beside_it"
     said, words, more, strip = (page.locator(f".slider-live .{part}") for part in ("said", "words", "more", "strip"))
     first, second = workflow(page, other), workflow(page, ended)
     harness.load_workflow(page, first, other)
     harness.load_workflow(page, second, ended)
     gone = {"filename": "gone.png", "subfolder": "", "type": "temp", "step": 90}
-    shown = state(second["id"]) | {"name": ended, "run": f"903 {kind}", "strip": gone}
+    shown = state(second["id"]) | {"name": ended, "run": 903, "strip": gone}
     page.evaluate(SEND, ["slider_lora.progress", shown])
     page.evaluate(SEND, ["reconnected", None])
     for away in (lambda: (to_tab(page, other), to_tab(page, ended)), lambda: undo(page)):
@@ -238,7 +238,7 @@ def test_a_training_before_a_restart_is_shown_in_a_new_panel(canvas: tuple[Page,
         expect(page.locator(".slider-live svg")).to_be_visible()
         expect(more).to_have_text(f"train on {ended}: 90 steps")
         expect(strip).to_be_hidden()
-    harness.screenshot(page, f"before-restart-{kind}")
+    harness.screenshot(page, "before-restart")
     page.evaluate(SEND, ["slider_lora.progress", shown | TRAINING])
     to_tab(page, other)
     expect(words).to_contain_text("A training shows here")

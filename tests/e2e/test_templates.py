@@ -3,8 +3,6 @@ one."""
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import harness
 import pytest
 from playwright.sync_api import Page
@@ -99,12 +97,9 @@ def look(page: Page, name: str, kind: str) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    ("name", "kind"), list(zip([n for n in SHOWN if n != CONTINUED], cycle(["classic", "vue"]), strict=False))
-)
-def test_a_workflow_runs(name: str, kind: str, request: pytest.FixtureRequest, server: harness.Server) -> None:
-    """The canvases take turns."""
-    page = request.getfixturevalue(kind)
+@pytest.mark.parametrize(("canvas", "name"), harness.in_turn(*(name for name in SHOWN if name != CONTINUED)), indirect=["canvas"])
+def test_a_workflow_runs(canvas: tuple[Page, str], name: str, server: harness.Server) -> None:
+    page, _ = canvas
     harness.load_template(page, harness.PACK, name)
     harness.fit_view(page)
     run(page, server, name, f"{name}-run")
