@@ -115,8 +115,8 @@ def partners_elsewhere(views_N2CSS: torch.Tensor) -> dict[int, int]:
     if not torch.equal(positives[negatives], torch.arange(count)):
         return {}
     together = _belonging(views_N2CSS[:, 0], views_N2CSS[negatives, 1])
-    stays_NN = _same(views_N2CSS)
-    more_stays = stays_NN[range(count), negatives] >= stays_NN.diagonal() - SAME  # than in the pair as it is
+    positive, negative = views_N2CSS[:, 0, :3], views_N2CSS[:, 1, :3]
+    more_stays = _share_same(positive, negative[negatives]) >= _share_same(positive, negative) - SAME  # than in the pair as it is
     if together.mean < OTHERS or min(together.of_pairs) < ALONE or not more_stays.all():
         return {}
     return {i: n for i, n in enumerate(negatives.tolist()) if i != n}

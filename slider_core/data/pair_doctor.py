@@ -196,7 +196,7 @@ def _files(pair: PairFigures) -> tuple[str, str]:
     return names[0], names[-1]
 
 
-def _same(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> list[PairFigures]:
+def _equal(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> list[PairFigures]:
     """The pairs in which nothing differs, not even faintly what differs in the others, or in the sides as a whole."""
     change = {id(pair): distance(pair.views[0, :3] - pair.views[1, :3]) for pair in pairs}
     others = [change[id(pair)] for pair in pairs if not pair.identical]
@@ -227,7 +227,7 @@ def _views(pairs: list[PairFigures]) -> torch.Tensor:
 
 def _together(pairs: list[PairFigures], sides: Mapping[Kind, float]) -> Together:
     """What the pairs show together, and where images have their partners in other pairs."""
-    same = _same(pairs, sides)
+    same = _equal(pairs, sides)
     differing = _others(pairs, same)
     elsewhere = partners_elsewhere(_views([pair.in_place() for pair in differing]))
     together = _as_paired(pairs, same, differing, [*elsewhere, *strangers(differing)])
