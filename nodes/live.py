@@ -8,7 +8,7 @@ A state is plain JSON, made anew each time and never changed, so the server's th
     name      of the slider
     phase     training, drawing, calibrating; done, stopped, failed
     step      finished steps, of `until` in this run; `at_most`: it ends when the slider is ready
-    seconds   that the training will take yet, strips included
+    seconds   that the training will take yet, strips included; at least, where it ends when the slider is ready; null: not known
     explained [[step, plus, minus], ...] at most POINTS readings, the last one included; a number that is not finite is null
     latest    its shares of plus and minus as the verdict says them, ["84 %", "86 %"]; of plus alone where it is one-way
     verdict   a summary of them
@@ -72,10 +72,12 @@ def latest(readings: Sequence[Reading]) -> list[str]:
     return [percent(share) if math.isfinite(share) else "?" for share in sides]
 
 
-def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips) -> float:
-    """What is left of a training that began at step `begun`, `spent` seconds ago: steps at their pace, strips at theirs."""
-    pace = (spent - strips.seconds) / max(1, step - begun)
-    return max(0.0, pace) * (until - step) + strips.pace() * strips.left(step, until)
+def seconds_left(step: int, begun: int, until: int, spent: float, strips: Strips) -> float | None:
+    """What is left of a training that has spent so many seconds on its steps since step `begun`: steps at their pace, strips at
+    theirs; None before there is a pace."""
+    if step <= begun:
+        return None
+    return spent / (step - begun) * (until - step) + strips.pace() * strips.left(step, until)
 
 
 def no_reading(begun: int, until: int) -> str:
@@ -86,7 +88,7 @@ def no_reading(begun: int, until: int) -> str:
 
 def going_on(begun: int, first: int) -> str:
     """What is said of a training that goes on from step `begun`, before the first reading of its new steps."""
-    return f"Still settling: it goes on from step {begun}, and the next reading comes with step {first}."
+    return f"It goes on from step {begun}; the next reading comes with step {first}."
 
 
 def verdict_so_far(trainer: Trainer) -> str:
@@ -104,18 +106,21 @@ def stopped(run: Run) -> str:
     """What is said of a training that a person has stopped."""
     if not run.step:
         return "Stopped before the first step: run again to begin."
-    return f"Stopped. What was learned is kept: run again to go on. {run.verdict()}"
+    read = run.trainer.readings[-1].step if run.trainer.readings else run.step
+    then = f"As read at step {read}, when nothing was drawn: " if read < run.step else ""
+    return f"Stopped. What was learned is kept: run again to go on. {then}{run.verdict()}"
 
 
 def more_steps(run: Run) -> int | None:
     """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
-    verdict = judge(run.evidence())
+    evidence = run.evidence()
+    verdict = judge(evidence)
     if not run.step or verdict in SURE_EARLY or verdict is Verdict.OVERFITTING:
         return None
     if run.step < run.trainer.end:
         return 0
     more = steps_more(run.trainer.readings)
-    if verdict is Verdict.LIMITED and not more:
+    if verdict is Verdict.LIMITED and (evidence.contradiction or not more):
         return None
     return more or math.ceil(MORE * run.step / EVERY) * EVERY
 
@@ -143,10 +148,10 @@ class Live:
         self.number = next(_NUMBERS)
         self.phase = "training"
         self.more: int | None = None
-        self.seconds = 0.0
+        self.seconds: float | None = None
         self._read()
         self.verdict = self._at_first()
-        self._start = time.monotonic()
+        self._first: tuple[int, float] | None = None  # step and time, without strips: it has waited for rate and model
         self._sent = -math.inf
         strip = STATES.get((self.node, run.name), {}).get("strip")
         if strip is not None and strip["step"] > run.step:
@@ -170,8 +175,10 @@ class Live:
 
     def bar(self) -> tuple[int, int]:
         """(done, total) steps of this run for ComfyUI's bar: to the end, or, while nobody knows that, to the earliest one."""
-        end = min(self.ends, earliest_end(self.run.step)) if self.at_most else self.ends
-        return self.run.step - self.begun, max(1, end - self.begun)
+        return self.run.step - self.begun, max(1, self._earliest() - self.begun)
+
+    def _earliest(self) -> int:
+        return min(self.ends, earliest_end(self.run.step)) if self.at_most else self.ends
 
     def _read(self) -> None:
         """The readings as they are now, for the curve: the last of them is what the verdict is made of."""
@@ -188,7 +195,7 @@ class Live:
             "step": self.run.step,
             "until": self.ends,
             "at_most": self.at_most,
-            "seconds": round(self.seconds, 1),
+            "seconds": None if self.seconds is None else round(self.seconds, 1),
             "explained": self.explained,
             "latest": self.latest,
             "verdict": self.verdict,
@@ -203,7 +210,9 @@ class Live:
             self._read()
             self._foresee()
             self.verdict = verdict_so_far(self.run.trainer)
-        self.seconds = seconds_left(self.run.step, self.begun, self.ends, time.monotonic() - self._start, self.strips)
+        step, now = self.run.step, time.monotonic() - self.strips.seconds
+        first, since = self._first = self._first or (step, now)
+        self.seconds = seconds_left(step, first, self._earliest(), now - since, self.strips)
         self.send()
 
     def draw(self) -> None:

@@ -38,9 +38,9 @@ export function timeWords(seconds) {
 export function stepWords({ phase, step, until, at_most, seconds }) {
   const most = at_most ? "at most " : "" // it ends when the slider is ready, mostly long before
   if (phase === "done") return step < until ? `step ${step} of ${most}${until}, finished early` : `step ${step}, done`
-  const left = at_most ? `ends when ready, mostly long before (${most}${timeWords(seconds)})` : timeWords(seconds)
+  const left = seconds === null ? "" : `${at_most ? "at least " : ""}${timeWords(seconds)}`
   const what = { training: left, drawing: "drawing the strip" }[phase] ?? phase
-  return `step ${step} of ${most}${until}, ${what}`
+  return [`step ${step} of ${most}${until}`, what].filter(Boolean).join(", ")
 }
 
 export function isRunning(state) {

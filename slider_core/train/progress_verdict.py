@@ -201,7 +201,20 @@ def _is_seen(evidence: Evidence) -> bool:
 
 
 def explain(verdict: Verdict, evidence: Evidence) -> str:
-    """The verdict as a message: what it is, why that happens, what to do."""
+    """The verdict as a message: what it is, why that happens, what to do. Pairs that contradict each other come before all else
+    that may be the cause."""
+    said = _explained(verdict, evidence)
+    if not evidence.contradiction or evidence.contradiction in said or verdict in (Verdict.UNTRAINED, Verdict.NOT_FINITE):
+        return said
+    return f"{said} First of all: {_at_odds(evidence)}"
+
+
+def _at_odds(evidence: Evidence) -> str:
+    """What contradicts in the pairs, and what to do."""
+    return f"{evidence.contradiction}. See the contact sheet, swap what is the wrong way round and train anew."
+
+
+def _explained(verdict: Verdict, evidence: Evidence) -> str:
     last = evidence.last
     source = "prompts" if evidence.wanted is Wanted.PROMPTS else "images"
     if last is None or verdict is Verdict.UNTRAINED:
@@ -209,6 +222,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
     if verdict is Verdict.ONE_SIDED:
         side = worse_sides(last, evidence.explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
+    if verdict is Verdict.TOO_WEAK and evidence.contradiction:
+        return f"Too weak yet, and {_at_odds(evidence)} {last.summary(evidence.wanted)}"
     if verdict is Verdict.TOO_WEAK:
         return f"Too weak yet: {_steps_lacking(evidence.readings)}. {last.summary(evidence.wanted)}"
     if verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):
@@ -225,8 +240,8 @@ def explain(verdict: Verdict, evidence: Evidence) -> str:
         )
     if verdict is Verdict.UNPROVEN and evidence.shown is not None:
         return (
-            f"Learned, not proven: {evidence.contradiction}, so each pair may have been learned by heart. See the contact sheet, "
-            f"swap what is the wrong way round and train anew. {last.summary(evidence.wanted)}"
+            f"Learned, not proven: each pair may have been learned by heart, since {_at_odds(evidence)} "
+            f"{last.summary(evidence.wanted)}"
         )
     if verdict is Verdict.UNPROVEN:
         return f"Learned, not proven: what shows is measured when a training ends. {last.summary(evidence.wanted)}"
@@ -260,10 +275,13 @@ def _of_drawn(verdict: Verdict, evidence: Evidence, last: Reading) -> str:
     """The message of a verdict that says how much of what is wanted is seen."""
     share = last.reach if evidence.shown is None else max(0.0, evidence.shown)
     seen = "a picture at 1 shows" if last.one_way else "pictures at -1 and +1 show"
-    made = "the slider makes" if evidence.shown is None else seen
-    effect = f"{made} about {percent(share)} of what sets the {evidence.wanted.value} apart"
+    effect = f"{seen} about {percent(share)} of what sets the {evidence.wanted.value} apart"
+    if evidence.shown is None:
+        effect = f"the learned share is {percent(share)} at the best strength"
     learned = last.summary(evidence.wanted)
     more = steps_more(evidence.readings)
+    if verdict is Verdict.LIMITED and evidence.contradiction:
+        return f"Little effect: {effect}, and {_at_odds(evidence)}"
     if verdict is Verdict.LIMITED:
         mends = f". About {more} more steps may show more; if not, look" if more else ", and no strength mends that. Look"
         return f"Little effect: {effect}{mends} at the pairs, raise the rank, or add layers{where_layers()}."

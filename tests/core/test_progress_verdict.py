@@ -116,6 +116,16 @@ def test_what_is_advised_of_little_effect_is_what_the_button_offers() -> None:
         assert more in explain(Verdict.LIMITED, evidence)
 
 
+@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict not in (Verdict.UNTRAINED, Verdict.NOT_FINITE)])
+def test_pairs_that_contradict_each_other_are_named_beside_every_verdict(verdict: Verdict) -> None:
+    odd = "03.png, 05.png look the wrong way round"
+    said = explain(verdict, replace(EVIDENCE[verdict], contradiction=odd))
+    assert f"{odd}. See the contact sheet, swap what is the wrong way round and train anew." in said
+    if verdict in (Verdict.TOO_WEAK, Verdict.LIMITED):
+        assert "more steps" not in said
+        assert "no strength" not in said
+
+
 def test_steps_are_advised_where_something_was_learned_to_reckon_them_from() -> None:
     nothing = Evidence([replace(GOOD, step=30, positive=0.003, negative=0.002, reach=0.01, strength=4.0)])
     assert judge(nothing) is Verdict.TOO_WEAK

@@ -359,8 +359,20 @@ def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
     assert live.seconds_left(10, 0, 30, 20.0, strips) == 40.0
     strips.drawn, strips.seconds = 1, 6.0
     assert [strips.left(step, 30) for step in (9, 10, 11, 20, 21, 29)] == [3, 3, 2, 2, 1, 1]
-    assert live.seconds_left(11, 1, 30, 26.0, strips) == 19 * 2.0 + 2 * 6.0
+    assert live.seconds_left(11, 1, 30, 20.0, strips) == 19 * 2.0 + 2 * 6.0
     assert live.seconds_left(20, 10, 20, 20.0, node.Strips(None, None)) == 0.0
+    assert live.seconds_left(1, 1, 30, 0.0, strips) is None, "no step has ended since"
+
+
+def test_what_is_said_of_a_stopped_training_names_the_reading_that_it_is_of(pack) -> None:
+    live = pack.part("nodes.live")
+
+    def said(read: int) -> str:
+        trainer = SimpleNamespace(readings=[SimpleNamespace(step=read)])
+        return live.stopped(SimpleNamespace(step=171, trainer=trainer, verdict=lambda: "Works."))
+
+    assert said(150).endswith("As read at step 150, when nothing was drawn: Works.")
+    assert said(171).endswith("run again to go on. Works.")
 
 
 def test_the_bar_counts_to_the_end_once_that_is_known_and_before_to_the_earliest(pack, server, monkeypatch) -> None:
@@ -596,15 +608,16 @@ def test_a_slider_that_has_stopped_learning_and_shows_little_is_not_offered_more
     live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
     evidence, drawn = pack.core("train.progress_verdict").Evidence, pack.core("train.drawn").Drawn
 
-    def offered(share_before: float, shows: float, end: int = 270, moved: float = 0.1) -> int | None:
+    def offered(share_before: float, shows: float, end: int = 270, moved: float = 0.1, odd: str = "") -> int | None:
         shares = ((90, share_before), (270, 0.1))
         readings = [reading(step, share, share, shifted=moved, reach=share, strength=1.0) for step, share in shares]
-        judged = evidence(readings, drawn=drawn(shows, shows, 1.0))
+        judged = evidence(readings, drawn=drawn(shows, shows, 1.0), contradiction=odd)
         trainer = SimpleNamespace(end=end, readings=readings)
         return live.more_steps(SimpleNamespace(step=270, evidence=lambda: judged, trainer=trainer))
 
     assert offered(0.1, shows=0.14) is None
     assert offered(0.05, shows=0.14) > 0, "it still learns"
+    assert offered(0.05, shows=0.14, odd="03.png looks the wrong way round") is None, "what its pairs contradict"
     assert offered(0.05, shows=0.14, moved=0.0) is None, "it overfits"
     assert offered(0.05, shows=0.14, moved=0.0, end=300) is None
     assert offered(0.1, shows=0.4) > 0, "it works"

@@ -39,7 +39,8 @@ test("a training that has ended is not taken for that of the slider that a run w
 
 test("step and time are told in words", () => {
   assert.equal(stepWords(state), "step 12 of 300, 35 s left")
-  assert.equal(stepWords({ ...state, at_most: true }), "step 12 of at most 300, ends when ready, mostly long before (at most 35 s left)")
+  assert.equal(stepWords({ ...state, at_most: true }), "step 12 of at most 300, at least 35 s left")
+  assert.equal(stepWords({ ...state, seconds: null }), "step 12 of 300", "before there is a pace")
   assert.equal(stepWords({ ...state, phase: "drawing" }), "step 12 of 300, drawing the strip")
   assert.equal(stepWords({ ...state, phase: "calibrating" }), "step 12 of 300, calibrating")
   assert.equal(stepWords({ ...state, phase: "stopped" }), "step 12 of 300, stopped")
