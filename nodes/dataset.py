@@ -54,7 +54,7 @@ def previews(dataset: Dataset, side: int) -> torch.Tensor:
 
 def sheet(dataset: Dataset, examination: Examination) -> tuple[str, torch.Tensor]:
     """(the report with what the pair doctor says, (1, H, W, 3) the contact sheet)."""
-    return "\n".join([dataset.report, *examination.lines]), as_image(examination.sheet)
+    return "\n".join([dataset.report, *examination.report]), as_image(examination.sheet)
 
 
 def shown_whole(dataset: Dataset, folder: str, before: Sequence[str] = ()) -> io.NodeOutput:

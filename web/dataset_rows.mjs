@@ -3,6 +3,7 @@
 
 export const SIDES = ["positive", "negative", "neutral"]
 export const TITLES = { positive: "more", negative: "less", neutral: "leave alone" }
+const LOOKED = 6 // pairs that a headline names
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" })
 
 const otherSide = (side) => (side === "positive" ? "negative" : "positive")
@@ -220,6 +221,21 @@ export function samePairs(one, other) {
 export function wordsOf({ rows }, pairs = []) {
   const of = new Map(pairs.map(({ positive, negative, words }) => [`positive/${positive}|negative/${negative}`, words]))
   return rows.map((row) => of.get(`${row.positive}|${row.negative}`) ?? [])
+}
+
+/** In which pairs the doctor has found something, by the numbers of their rows, or by a file where there are no rows, and whether it
+ * has said something `ofAll`; "" where nothing was found. */
+export function lookWords({ rows }, pairs, ofAll) {
+  const rowOf = ({ positive, negative }) => rows.findIndex((row) => row.positive === `positive/${positive}` && row.negative === `negative/${negative}`)
+  const found = pairs.filter(({ words }) => words.length).map((pair) => ({ row: rowOf(pair), name: pair.positive }))
+  found.sort((a, b) => a.row - b.row)
+  const labels = found.map(({ row, name }) => (row < 0 ? name : String(row + 1)))
+  const more = labels.length > LOOKED ? ` and ${labels.length - LOOKED} more` : ""
+  const words = [
+    labels.length && `${labels.length} ${labels.length === 1 ? "pair needs" : "pairs need"} a look: ${labels.slice(0, LOOKED).join(", ")}${more}.`,
+    ofAll.length && `${ofAll.length} ${ofAll.length === 1 ? "remark" : "remarks"} on the whole set.`,
+  ]
+  return words.filter(Boolean).join(" ")
 }
 
 /** What is said of a new set that has no images yet, under its name; `before`: the folder that the node gives until then. */

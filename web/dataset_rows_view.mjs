@@ -1,7 +1,7 @@
 // The pairs of a dataset's folder as thumbnails, and the doctor's findings under them: elements made of a state, no network.
 
 import { isShown } from "./dataset_files.mjs"
-import { imageAt, nameOf, newSetWords, SIDES, TITLES } from "./dataset_rows.mjs"
+import { imageAt, lookWords, nameOf, newSetWords, SIDES, TITLES } from "./dataset_rows.mjs"
 import { part } from "./dataset_style.mjs"
 
 const CLIP = /\.(mp4|mov|webm|mkv)$/i
@@ -78,7 +78,7 @@ function neutralCells(document, state, actions) {
 }
 
 /** What the pair doctor says of all pairs. */
-function doctor(document, { findings, examining, noted }, actions) {
+function doctor(document, { findings, examining, noted, table }, actions) {
   if (examining) return part(document, "div", { class: "doctor caption" }, "The pair doctor looks at the pairs.")
   if (!findings) return null
   if (findings.error) return findings.error === noted ? null : part(document, "div", { class: "doctor" }, part(document, "p", { class: "finding" }, findings.error))
@@ -86,11 +86,12 @@ function doctor(document, { findings, examining, noted }, actions) {
     const text = `Examine the pairs (${findings.waits} files)`
     return part(document, "div", { class: "doctor" }, button(document, text, text, () => actions.examine()))
   }
-  const clean = !findings.of_all.length && findings.pairs.every(({ words }) => !words.length)
-  const lines = clean && findings.pairs.length ? ["Nothing found that would hurt."] : []
+  const look = lookWords(table, findings.pairs, findings.of_all)
+  const clean = !look && findings.pairs.length ? "Nothing found that would hurt." : ""
+  const words = ["Pair doctor:", look, findings.summary, clean].filter(Boolean).join(" ")
   return part(
     document, "div", { class: "doctor" },
-    part(document, "p", { class: "summary" }, [`Pair doctor: ${findings.summary}`, ...lines].join(" ")),
+    part(document, "p", { class: look ? "summary finding" : "summary" }, words),
     ...findings.of_all.map((text) => part(document, "p", { class: "finding" }, text)),
   )
 }

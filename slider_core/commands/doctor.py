@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     on_model = wants_comfy(args)
     dataset = dataset_of(args)
     examination = examined(dataset)
-    say("\n".join([dataset.report, *examination.lines]))
+    say("\n".join([dataset.report, *examination.report]))
     if on_model:
         with opened(args) as host:
             likes = host.likes

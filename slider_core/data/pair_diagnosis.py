@@ -43,6 +43,11 @@ class Finding:
     short: str = ""
 
 
+def _some(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
 @dataclass(frozen=True)
 class PairsReport:
     """`pairs` in their order; `findings` the worst first, whatever that order was. `notes`: what could not be told. `halved`:
@@ -65,8 +70,19 @@ class PairsReport:
         wrong = [plain(finding.pair or "") for finding in self.findings if finding.kind is Kind.WRONG_WAY]
         if not wrong:
             return ""
-        names = ", ".join(wrong[:NAMED]) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
-        return f"{names} {'looks' if len(wrong) == 1 else 'look'} the wrong way round"
+        return f"{_some(wrong)} {'looks' if len(wrong) == 1 else 'look'} the wrong way round"
+
+    @property
+    def headline(self) -> str:
+        """In which pairs something was found, as a sentence before the summary; of the whole set the count is said."""
+        found = [plain(pair.name) for pair in self.pairs if self.of(pair.name)]
+        whole = len(self.of(None))
+        parts = []
+        if found:
+            parts.append(f"{counted(len(found), 'pair')} {'needs' if len(found) == 1 else 'need'} a look: {_some(found)}.")
+        if whole:
+            parts.append(f"{counted(whole, 'finding')} about the whole set.")
+        return " ".join([*parts, self.summary])
 
     @property
     def summary(self) -> str:

@@ -32,9 +32,9 @@ def _side(dataset: Dataset) -> int:
 
 @dataclass(frozen=True)
 class Examination:
-    """What the pair doctor says: a contact sheet, a report in lines; apart from it the summary, what there is to say of the whole
-    set, and for each pair that was examined its (positive, negative) files and the findings about it. `bare`: the sheet without
-    these."""
+    """What the pair doctor says: a contact sheet, a report in lines under a headline, which says where something was found, empty
+    without pairs; apart from it the summary, what there is to say of the whole set, and for each pair that was examined its
+    (positive, negative) files and the findings about it. `bare`: the sheet without these."""
 
     sheet: Image.Image
     bare: BareSheet
@@ -42,6 +42,12 @@ class Examination:
     summary: str
     of_all: list[str]
     of_pairs: list[tuple[Files, list[str]]]
+    headline: str
+
+    @property
+    def report(self) -> list[str]:
+        """The headline and the lines under it."""
+        return [f"Pair doctor: {self.headline}", *self.lines] if self.headline else self.lines
 
 
 def _pair_images(fitted: Sequence[Fitted], spec: DatasetSpec) -> list[tuple[Files, PairImages]]:
@@ -99,7 +105,9 @@ def examined(dataset: Dataset) -> Examination:
     if len(images) in (0, FIRST):
         of_all += not_examined
     of_pairs = [(files, list(map(_alone, report.of(pair.name)))) for files, pair in pairs]
-    return Examination(contact_sheet(images, report), bare_sheet(images, report), lines, report.summary, of_all, of_pairs)
+    headline = report.headline if images else ""
+    sheets = contact_sheet(images, report), bare_sheet(images, report)
+    return Examination(*sheets, lines, report.summary, of_all, of_pairs, headline)
 
 
 def _not_examined(dataset: Dataset, examined_pairs: int) -> list[str]:

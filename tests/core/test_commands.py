@@ -341,4 +341,6 @@ def test_doctor_names_what_is_wrong_and_draws_it(tmp_path: Path, capsys: pytest.
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["pairs"] == 5
     assert any("03" in line for line in report["findings"])
+    assert run("doctor", faces) == 0
+    assert "\nPair doctor: 1 pair needs a look: 03.png. 5 pairs, " in capsys.readouterr().out
     refused(["doctor", faces, "--out", tmp_path / "sheet"], "file.ending", tmp_path / "sheet")

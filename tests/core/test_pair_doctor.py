@@ -373,6 +373,16 @@ def test_the_worst_comes_first_each_on_one_line_and_a_flood_is_folded() -> None:
     assert not any("\n" in line for line in folded)
 
 
+def test_the_headline_says_in_which_pairs_something_was_found() -> None:
+    pairs = smiles(count=6)
+    assert examine(pairs).headline.startswith("6 pairs, ")
+    pairs[2] = swapped(pairs[2])
+    assert examine(pairs).headline.startswith("1 pair needs a look: 03. 6 pairs, ")
+    many = examine([replace(p, positive_caption="other") for p in smiles(count=6)])
+    assert many.headline.startswith("6 pairs need a look: 01, 02, 03 and 3 more. ")
+    assert examine(smiles(count=2)).headline.startswith("1 finding about the whole set. 2 pairs, ")
+
+
 def test_hostile_input_is_an_error_of_one_line_or_a_finding() -> None:
     good = smiles(1)[0]
     for bad in (torch.zeros(1, 64, 64), torch.zeros(4, 64, 65), torch.zeros(3, 0, 0)):

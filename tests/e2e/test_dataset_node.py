@@ -63,6 +63,7 @@ def test_images_are_given_to_the_node_arranged_and_examined(
     expect(panel.locator(".list")).to_contain_text("Paired in the order of their names.")
     assert (home / "negative" / "1_negative.png").is_file(), "files keep their own names"
     expect(panel.locator(".row").first.locator(".words")).to_contain_text("0.00%", timeout=30_000)
+    expect(panel.locator(".doctor .summary.finding")).to_contain_text("2 pairs need a look: 1, 2.")
     harness.screenshot(page, f"dataset-{name}")
     panel.locator(".zone.negative input").set_input_files(images(tmp_path, "negative", ("red", "navy")))
     expect(panel.locator(".status")).to_contain_text("2 files were there already", timeout=30_000)

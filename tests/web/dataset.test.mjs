@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, movesOf, newSetWords, pairMoved, partnerOf, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, lookWords, movesOf, newSetWords, pairMoved, partnerOf, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
 import { makePairing } from "../../web/dataset_pairing.mjs"
 import { makeSteps } from "../../web/dataset_steps.mjs"
 
@@ -63,6 +63,18 @@ test("names are safe, folders are new, and the doctor's words find their pair", 
   assert.equal(freeFolder("smile", ["Smile", "demo: smile"]), "smile 2")
   assert.equal(freeFolder("../", []), "my slider")
   assert.deepEqual(wordsOf(named, [{ positive: "1.png", negative: "1.jpg", words: ["w"] }]), [["w"], []])
+})
+
+test("the doctor's headline names the rows in which something was found, and says that the whole set has remarks", () => {
+  const said = (positive, negative, ...words) => ({ positive, negative, words })
+  const both = [said("b.png", "y.png", "w", "v"), said("a.png", "x.jpg", "w")]
+  assert.equal(lookWords(ordered, both, []), "2 pairs need a look: 1, 2.")
+  assert.equal(lookWords(ordered, [said("a.png", "x.jpg"), both[0]], ["few"]), "1 pair needs a look: 2. 1 remark on the whole set.")
+  assert.equal(lookWords(ordered, [said("a.png", "x.jpg"), said("b.png", "y.png")], []), "")
+  assert.equal(lookWords({ rows: [] }, [said("c.png", "c.png", "w")], []), "1 pair needs a look: c.png.", "a dataset file has no rows")
+  const many = tableOf({ rows: Array.from({ length: 9 }, (_, i) => [`${i}.png`, `${i}.png`]) })
+  const words = lookWords(many, Array.from({ length: 9 }, (_, i) => said(`${i}.png`, `${i}.png`, "w")), [])
+  assert.equal(words, "9 pairs need a look: 1, 2, 3, 4, 5, 6 and 3 more.")
 })
 
 test("a new set says its free name, and what the node gives until it has images", () => {
