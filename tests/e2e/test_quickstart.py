@@ -46,6 +46,7 @@ def test_the_quickstart_is_seen_whole_and_runs(canvas: tuple[Page, str], server:
     page.wait_for_function(LISTED, arg=f"sliders/{slider}.safetensors", timeout=20_000)  # without a key pressed
     assert page.locator(".slider-live .verdict").evaluate(HIDDEN) <= 1, "the whole verdict is seen where there is room"
     assert page.evaluate(SEEN)["outside"] == [], "nothing has grown out of the window"
-    for event, pale in (("execution_start", 2), ("execution_success", 0)):  # a strip and a live strip
+    for event, pale in (("execution_start", 3), ("execution_success", 0)):  # a strip, a live strip and the file's report
         page.evaluate("event => window.app.api.dispatchCustomEvent(event, {})", event)
-        assert page.locator(".slider-scrubber.waiting, .slider-live.waiting").count() == pale, "old pictures are dimmed in a run"
+        dimmed = page.locator(".slider-scrubber.waiting, .slider-live.waiting, .slider-report.waiting")
+        assert dimmed.count() == pale, "what the run before has shown is dimmed in a run"
