@@ -13,7 +13,7 @@ from comfy_api.latest import io, ui
 
 from ..slider_core.config.checks import SliderError, need, reason, shown
 from ..slider_core.config.lora import FileDtype, FileFormat
-from ..slider_core.config.names import check_file_name, file_stem
+from ..slider_core.config.names import check_file_name, file_stem, nested_stem
 from ..slider_core.config.regular_files import inside
 from ..slider_core.data.fitting import to_pil
 from ..slider_core.lora.info import SliderInfo
@@ -161,8 +161,11 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def own_place(slider: Slider) -> str:
-    """The place and name of a slider's file when the user gives none."""
-    return f"sliders/{file_stem(slider.info.name or 'my_slider')}"
+    """The place and name of a slider's file when the user gives none, with the folders in its name unless saved without."""
+    name = slider.info.name or "my_slider"
+    flat = f"sliders/{file_stem(name)}"
+    there = any(os.path.lexists(Path(loras().folder, f"{flat}{ending}")) for ending in (SAFETENSORS, ""))
+    return flat if there else f"sliders/{nested_stem(name)}"
 
 
 def described(slider: Slider, minus: str = "", plus: str = "", preview: torch.Tensor | None = None, trigger: str = "") -> Slider:

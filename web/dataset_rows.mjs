@@ -4,6 +4,8 @@
 export const SIDES = ["positive", "negative", "neutral"]
 export const TITLES = { positive: "more", negative: "less", neutral: "leave alone" }
 const LOOKED = 6 // pairs that a headline names
+const DEEPEST = 3 // folders, as nodes/dataset_places.py looks
+const OF_A_SET = /^(positive|negative|neutral|removed)$/i // a folder of that name makes the one above it a set
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" })
 
 const otherSide = (side) => (side === "positive" ? "negative" : "positive")
@@ -244,9 +246,16 @@ export function newSetWords(name, choices, before) {
   return `Drop images on more and less: they make ${made}. Until then the node gives "${before}".`
 }
 
-/** A name for a new folder that none of the `choices` has. */
+/** A name for a new folder that none of the `choices` has; with the folders that are wanted before it, where a set in them is found. */
 export function freeFolder(wanted, choices) {
-  const plain = safeName(String(wanted ?? "").trim()).replace(/[. ]+$/, "")
+  const plain = (part) => safeName(part.trim()).replace(/[. ]+$/, "")
+  const parts = String(wanted ?? "").split(/[/\\]/).filter((part) => /[^. ]/.test(part)).map(plain)
   const taken = new Set(choices.map((choice) => choice.toLowerCase()))
-  return uniqueStem(plain === "image" || !plain ? "my slider" : plain, taken)
+  return uniqueStem(parts.join(canLie(parts, taken) ? "/" : "_") || "my slider", taken)
+}
+
+/** Whether ComfyUI lists a set in these folders: they are not too many, and none before the last is a set itself. */
+function canLie(parts, taken) {
+  const before = parts.slice(0, -1).map((_, last) => parts.slice(0, last + 1).join("/").toLowerCase())
+  return parts.length <= DEEPEST && !parts.some((part) => OF_A_SET.test(part)) && !before.some((folder) => taken.has(folder))
 }

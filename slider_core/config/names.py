@@ -28,6 +28,13 @@ def file_stem(name: str) -> str:
     return f"{plain}-{mark}"
 
 
+def nested_stem(name: str) -> str:
+    """A slider's name as a file's name below folders, "smiles/first", where each part can stand as it is; else `file_stem`."""
+    parts = name.split("/")
+    plain = all(file_stem(part) == part for part in parts) and len(name.encode()) <= LONGEST_STEM
+    return name if plain else file_stem(name)
+
+
 def _in_bytes(text: str, most: int) -> str:
     return text.encode("utf-8", "surrogatepass")[:most].decode("utf-8", "ignore")
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from slider_core.config.checks import SliderError
 from slider_core.config.lora import AdapterSpec
+from slider_core.config.names import nested_stem
 from slider_core.config.training import Objective, SaveSpec, TrainSpec
 from slider_core.layers.layer import Target
 from slider_core.lora import safe_files as store
@@ -177,6 +178,29 @@ def test_every_name_has_a_file_of_its_own(tmp_path: Path) -> None:
         (tmp_path / f"{stem}.x").touch()
         others = {file_stem(other) for other in ("a_b", "__up", "con", "slider", "x", "a" * 80) if other != name}
         assert stem not in others
+
+
+def test_folders_in_a_name_are_folders_where_each_can_stand_as_it_is() -> None:
+    for name in ("smile", "smiles/first", "a b/ü.x/v1"):
+        assert nested_stem(name) == name
+    for name in (
+        "../up",
+        "/up",
+        "a//b",
+        "a/",
+        "a/./b",
+        "con/x",
+        "a /b",
+        "a./b",
+        "a\\b",
+        "a:b/c",
+        "%date%/x",
+        "\0/x",
+        "a/" * 60 + "b",
+        "",
+    ):
+        assert nested_stem(name) == file_stem(name), name
+        assert "/" not in nested_stem(name)
 
 
 def test_a_save_comes_when_its_time_has_come(make, linear_backend, tmp_path: Path, monkeypatch) -> None:

@@ -49,6 +49,23 @@ def test_a_lora_lies_in_its_folders_or_is_refused_linked_or_typed(pack, comfy: P
         assert files.file_fingerprint(name) == name
 
 
+def test_a_file_named_as_its_training_lies_in_the_folders_of_the_name_unless_it_lies_flat_already(pack, comfy: Path) -> None:
+    files, spec = pack.part("nodes.files"), pack.core("config.lora")
+    named = lambda name: pack.core("lora.slider_file").Slider({}, pack.core("lora.info").SliderInfo(name=name))  # noqa: E731
+    assert files.own_place(named("")) == "sliders/my_slider"
+    assert files.own_place(named("placed/first")) == "sliders/placed/first"
+    info = named("placed/first").info
+    path = files.place("sliders/placed/first", spec.FileFormat.NATIVE, spec.FileDtype.FP32, info, False).path
+    assert files.listed_as(path) == "sliders/placed/first.safetensors"
+    assert path.parent.is_dir()
+    assert not files.own_place(named("../../up")).partition("/")[2].count("/")
+    flat = pack.core("config.names").file_stem("placed/first")
+    before = comfy / "models" / "loras" / "sliders" / f"{flat}.safetensors"
+    before.touch()
+    assert files.own_place(named("placed/first")) == f"sliders/{flat}", "the file of a training keeps its name"
+    before.unlink()
+
+
 @pytest.mark.parametrize(
     ("prefix", "code"),
     [

@@ -62,6 +62,12 @@ test("names are safe, folders are new, and the doctor's words find their pair", 
   assert.equal(safeName("a..b.png"), "a.b.png")
   assert.equal(freeFolder("smile", ["Smile", "demo: smile"]), "smile 2")
   assert.equal(freeFolder("../", []), "my slider")
+  assert.equal(freeFolder(" my/smile ", ["smile"]), "my/smile", "folders are made")
+  assert.equal(freeFolder("My\\a..b/smile.", ["my/A.B/smile"]), "My/a.b/smile 2")
+  assert.equal(freeFolder("/../my/./smile", []), "my/smile", "nothing leads out of the folder")
+  assert.equal(freeFolder("smile/broad", ["Smile"]), "smile_broad", "in a set no other is listed")
+  assert.equal(freeFolder("a/b/c/d", []), "a_b_c_d", "so deep none is listed")
+  assert.equal(freeFolder("my/Positive", []), "my_Positive", "else my would be a set")
   assert.deepEqual(wordsOf(named, [{ positive: "1.png", negative: "1.jpg", words: ["w"] }]), [["w"], []])
 })
 
@@ -80,6 +86,7 @@ test("the doctor's headline names the rows in which something was found, and say
 test("a new set says its free name, and what the node gives until it has images", () => {
   const words = newSetWords(" smile ", ["Smile", "grin"], "grin")
   assert.ok(words.includes('"smile 2"') && words.includes('"grin"'))
+  assert.ok(newSetWords("my/smile", ["smile"], "none").includes('"my/smile"'))
   assert.ok(!newSetWords(" ", ["my slider"], "grin").includes("my slider"), "a dropped folder may name it")
 })
 
