@@ -1,5 +1,7 @@
 // ComfyUI's app mode: its widgets stand in one list, which is shorter than they are and gives them no height.
 
+import { freshType, isPanel } from "./widget_type.mjs"
+
 export const IN_APP = '[data-testid="app-mode-widget-item"]' // a widget in that list
 const BELOW = 156 // pixels, of the item below a panel: the report on the file
 const GAP = 6
@@ -43,4 +45,15 @@ export function bringToTop(element) {
   const list = item && listOf(item)
   if (!list || isWriting(list)) return
   list.scrollTop += item.getBoundingClientRect().top - list.getBoundingClientRect().top
+}
+
+/** Let an App show the pack's panels of `nodes` where the classic canvas holds them: of nodes that are made anew it takes the elements
+ * last. With another type their places in the list are made anew, and take them back. */
+export function showInApp(document, nodes) {
+  if (!document.querySelector(IN_APP)) return
+  for (const node of nodes) {
+    const held = (node.widgets ?? []).filter((widget) => isPanel(widget) && !widget.element.closest(IN_APP))
+    for (const widget of held) widget.type = freshType(widget.type)
+    if (held.length) node.widgets = [...node.widgets] // the page looks at the list, not at the types in it
+  }
 }

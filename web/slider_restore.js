@@ -4,6 +4,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { showInApp } from "./app_list.mjs"
 import { FAILED, allNodes, lastError, lastOutputs, locatorOf, missing, restoring } from "./last_output.mjs"
 import { isOfPack } from "./of_pack.mjs"
 
@@ -44,6 +45,7 @@ app.registerExtension({
   onNodeOutputsUpdated: giveKept,
   afterConfigureGraph() {
     giveKept(app.nodeOutputs)
+    setTimeout(() => showInApp(document, allNodes(rootOf()).filter(isOfPack))) // when both canvas and App have laid out the nodes
     giveFromHistory().catch((fault) => console.warn("Slider LoRA: what the nodes showed last was not found.", fault))
   },
 })

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 from rings import find_chromium
 from test_new_user import FACE, choose, give_images
 
+PANELS = (".slider-dataset", ".slider-live", ".slider-report", ".slider-scrubber")
+FIRST = "() => window.app.graph._nodes[0]"
 LIMIT_S, STEPS, RUN = 300.0, 6, "linear-run-button"
 SMALL = {"width": 1280, "height": 800}
 
@@ -93,3 +95,33 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         moves_the_handle(page)
         harness.screenshot(page, "app-use")
         assert harness.page_errors(page) == []
+
+
+def stand_in(page: Page, place: str) -> None:
+    """All panels are seen, there."""
+    for panel in PANELS:
+        expect(page.locator(f"{place} {panel}")).to_be_visible(timeout=10_000)
+
+
+@pytest.mark.e2e
+def test_an_undo_leaves_the_panels_in_the_app(classic: Page) -> None:
+    """A redo too; and each is in its node when the graph is shown again."""
+    harness.load_template(classic, harness.PACK, "slider_train.app")
+    listed, prompt = classic.get_by_test_id("linear-widgets"), classic.get_by_test_id("linear-widgets").locator("textarea")
+    listed.wait_for(timeout=20_000)
+    before = prompt.input_value()
+    choose(classic, "SliderSampling", prompt="another prompt")  # what is typed Chromium undoes too, by itself
+    for keys, value in (("Control+z", before), ("Control+y", "another prompt")):
+        classic.mouse.click(500, 400)
+        classic.wait_for_timeout(500)
+        node = classic.evaluate_handle(FIRST)
+        classic.keyboard.press(keys)
+        classic.wait_for_function(f"node => node !== ({FIRST})()", arg=node, timeout=10_000)
+        harness.settle(classic)
+        expect(prompt).to_have_value(value)
+        stand_in(classic, '[data-testid="linear-widgets"]')
+        harness.screenshot(classic, f"app-classic-{keys}")
+    classic.evaluate("() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    listed.wait_for(state="hidden", timeout=20_000)
+    harness.fit_view(classic)
+    stand_in(classic, ".dom-widget")
