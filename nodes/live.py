@@ -107,7 +107,7 @@ def stopped(run: Run) -> str:
     if not run.step:
         return "Stopped before the first step: run again to begin."
     read = run.trainer.readings[-1].step if run.trainer.readings else run.step
-    then = f"As read at step {read}, when nothing was drawn: " if read < run.step else ""
+    then = f"By the reading of step {read} alone, without pictures: " if read < run.step else ""
     return f"Stopped. What was learned is kept: run again to go on. {then}{run.verdict()}"
 
 

@@ -371,7 +371,7 @@ def test_what_is_said_of_a_stopped_training_names_the_reading_that_it_is_of(pack
         trainer = SimpleNamespace(readings=[SimpleNamespace(step=read)])
         return live.stopped(SimpleNamespace(step=171, trainer=trainer, verdict=lambda: "Works."))
 
-    assert said(150).endswith("As read at step 150, when nothing was drawn: Works.")
+    assert said(150).endswith("By the reading of step 150 alone, without pictures: Works.")
     assert said(171).endswith("run again to go on. Works.")
 
 
