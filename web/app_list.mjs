@@ -1,5 +1,6 @@
 // ComfyUI's app mode: its widgets stand in one list, which is shorter than they are and gives them no height.
 
+import { released } from "./press.mjs"
 import { freshType, isPanel } from "./widget_type.mjs"
 
 export const IN_APP = '[data-testid="app-mode-widget-item"]' // a widget in that list
@@ -35,7 +36,7 @@ export function roomInApp(element) {
 export function bringIntoView(element) {
   const item = element.closest(IN_APP)
   const list = item && listOf(item)
-  if (list && !isWriting(list)) item.scrollIntoView({ block: "nearest" })
+  if (list && !isWriting(list)) released(() => item.scrollIntoView({ block: "nearest" }))
 }
 
 /** Scroll an App's list until `element` stands at its top, or as near as the list's end lets it. Not on a canvas, and not while
@@ -44,7 +45,7 @@ export function bringToTop(element) {
   const item = element.closest(IN_APP)
   const list = item && listOf(item)
   if (!list || isWriting(list)) return
-  list.scrollTop += item.getBoundingClientRect().top - list.getBoundingClientRect().top
+  released(() => (list.scrollTop += item.getBoundingClientRect().top - list.getBoundingClientRect().top))
 }
 
 /** Let an App show the pack's panels of `nodes` where the classic canvas holds them: of nodes that are made anew it takes the elements

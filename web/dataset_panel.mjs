@@ -120,7 +120,7 @@ export function makePanel(document, server, node) {
   }
 
   self.runs = () => {
-    self.element.classList.remove("in-use")
+    view.fold()
     running = node.reading()
   }
 

@@ -1,9 +1,11 @@
 // The panel in Load Slider Dataset: a head with the set's name, three zones that take files, what happened, and the list of pairs.
 
 import { bringsFiles, filesOf } from "./dataset_files.mjs"
+import { makeFold } from "./dataset_fold.mjs"
 import { SIDES, TITLES } from "./dataset_rows.mjs"
 import { cellOf, listed } from "./dataset_rows_view.mjs"
 import { STYLE, part } from "./dataset_style.mjs"
+import { released } from "./press.mjs"
 import { styleOnce } from "./style_once.mjs"
 
 const HINTS = {
@@ -151,7 +153,9 @@ export function makeView(document, actions) {
   receive(element, actions)
   keepEvents(element, list, actions)
 
-  function render(state) {
+  let latest = null
+  function draw() {
+    const state = latest
     const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null
     head.show(state)
     status.show(state)
@@ -159,6 +163,11 @@ export function makeView(document, actions) {
     list.replaceChildren(...listed(document, state, actions))
     list.scrollTop = scroll
     if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
+  }
+
+  const render = (state) => {
+    latest = state
+    released(draw) // a button that is drawn anew under a pressed pointer gets no click
   }
 
   let noted = null
@@ -174,5 +183,5 @@ export function makeView(document, actions) {
     chooser.click()
   }
 
-  return { element, render, place, choose, focusHead: head.focus, focusZone: () => zones.firstChild.focus() }
+  return { element, render, place, fold: makeFold(element, released), choose, focusHead: head.focus, focusZone: () => zones.firstChild.focus() }
 }

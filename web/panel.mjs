@@ -3,6 +3,7 @@
 
 import { adviceIn, inGraph } from "./app_advice.mjs"
 import { IN_APP, bringToTop, roomInApp } from "./app_list.mjs"
+import { released } from "./press.mjs"
 import { styleOnce } from "./style_once.mjs"
 import { axisEnd, canFinish, curveSvg, isRunning, otherWords, stepWords, stripPath, trainOnWords } from "./live.mjs"
 
@@ -164,7 +165,7 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
     elsewhere.textContent = inGraph(adviceIn([state.verdict, state.trouble].filter(Boolean).join("\n")), here())
     details.textContent = rest.join("\n")
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
-    lay()
+    released(lay) // with it the panel of the images is folded
     if (turns) bringToTop(element)
   }
   lay()

@@ -22,7 +22,6 @@ const NODE = "LoadSliderDataset"
 const ROUTE = "/slider_lora/dataset"
 const HEIGHT = 250
 const WIDTH = 330
-const WORK = ["click", "focusin", "dragenter"]
 const MOST = 32 // panels that are kept
 const panels = new Map() // node -> its panel
 const seats = new Map() // workflow and id of a node -> what stands there
@@ -139,7 +138,6 @@ function makeSeat(node) {
   })
   const { element } = seat.panel
   element.addEventListener("drop", () => (app.dragOverNode = null)) // the canvas marked the node on the way
-  for (const event of WORK) element.addEventListener(event, () => element.classList.add("in-use"))
   element.style.minHeight = `${HEIGHT - 10}px`
   return seat
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import harness
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from rings import find_chromium
 from test_new_user import FACE, choose, give_images
 
@@ -12,6 +12,7 @@ PANELS = (".slider-dataset", ".slider-live", ".slider-report", ".slider-scrubber
 FIRST = "() => window.app.graph._nodes[0]"
 LIMIT_S, STEPS, RUN = 300.0, 6, "linear-run-button"
 SMALL = {"width": 1280, "height": 800}
+LOW, PRESS_MS = 170, 90
 
 
 def opened(page: Page, name: str) -> None:
@@ -46,6 +47,26 @@ def moves_the_handle(page: Page) -> None:
     assert handle.get_attribute("aria-valuenow") == "2"
 
 
+def press(page: Page, button: Locator) -> None:
+    """As a hand does it: the button is held for a moment."""
+    button.hover()
+    page.mouse.down()
+    page.wait_for_timeout(PRESS_MS)
+    page.mouse.up()
+
+
+def does_the_first_click_in_the_folded_panel(page: Page) -> None:
+    """The panel of the images unfolds only with the click, and says what was done."""
+    panel = page.locator(".slider-dataset")
+    expect(panel.locator(".doctor .summary")).to_be_visible(timeout=20_000)
+    assert panel.bounding_box()["height"] == LOW
+    press(page, panel.get_by_label("Swap pair 1"))
+    expect(panel.locator(".status")).to_contain_text("Pair 1 swapped.")
+    assert panel.bounding_box()["height"] > LOW
+    press(page, panel.get_by_role("button", name="undo", exact=True))
+    expect(panel.locator(".status")).to_contain_text("Undone.")
+
+
 @pytest.mark.e2e
 def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Server) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
@@ -60,6 +81,7 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         expect(note).to_have_count(0)
         rows = page.locator(".slider-dataset .row")
         expect(rows).to_have_count(2)
+        expect(page.locator(".slider-dataset .doctor .summary")).to_be_visible(timeout=20_000)  # with it the rows are drawn anew
         seen = page.locator(".slider-dataset .list").bounding_box()
         last = rows.last.bounding_box()
         assert last["y"] + last["height"] <= seen["y"] + seen["height"], "two pairs are seen whole"
@@ -77,6 +99,7 @@ def test_a_slider_is_trained_in_one_app_and_used_in_the_other(server: harness.Se
         moves_the_handle(page)
 
         page.set_viewport_size(SMALL)
+        does_the_first_click_in_the_folded_panel(page)
         harness.count_steps(page)
         page.locator(".slider-live .more").click()
         page.wait_for_function(f"() => window.trained > {STEPS}", timeout=LIMIT_S * 1000)
