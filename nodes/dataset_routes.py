@@ -72,7 +72,7 @@ def listing(name: str) -> dict[str, Any]:
         put_back(place)
     found = folder_rows(place)
     home = Path(folder_paths.get_input_directory())
-    subfolders = {side: side_folder(place, side).relative_to(home).as_posix() for side in SIDES}
+    subfolders = {side: side_folder(place, side).relative_to(home).as_posix() for side in (*SIDES, REMOVED)}
     shown = {"rows": found.rows, "by_name": found.by_name, "neutral": found.neutral, "subfolders": subfolders}
     return listed | shown | {"editable": True, "stamps": file_stamps(place, found)}
 

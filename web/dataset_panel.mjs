@@ -148,7 +148,7 @@ export function makePanel(document, server, node) {
   async function move(folder, moves, done, isUndo = false) {
     if (!moves.length) return
     const { moved, listing } = await asking(server.move(folder, moves))
-    const undo = isUndo ? [] : moved.map(([from, to]) => [to, from])
+    const undo = isUndo ? [] : moved.map(([from, to]) => [to, from.startsWith("removed/") ? "removed" : from])
     steps.keep(listing, undo, done)
     if (folder !== state.wanted) return // another set was chosen meanwhile
     Object.assign(state, { undo, done })
@@ -178,6 +178,8 @@ export function makePanel(document, server, node) {
     const own = Boolean(listing.editable) && !place.naming
     const folder = own ? place.folder : freeFolder(place.name || name, listing.choices ?? [])
     const before = own ? tableOf(listing) : EMPTY.table
+    const other = own && folder === dropped.folder ? await intake.replace(listing, before, sides, dropped.instead) : null
+    if (other) return changed(move(folder, other.moves, other.words), folder)
     const beside = folder === dropped.folder && waits(before, dropped.beside) ? dropped.beside : null
     let table = before
     let [count, again] = [0, 0]
@@ -222,7 +224,8 @@ export function makePanel(document, server, node) {
 
   self.take = (side, coming, cell = null) => {
     Object.assign(state, { faults: [], done: "", picked: null })
-    const place = { ...here(), beside: cell && partnerOf(state.table, cell) }
+    const isShown = state.folder === state.wanted // not another set's places
+    const place = { ...here(), beside: cell && partnerOf(state.table, cell), instead: cell && isShown ? imageAt(state.table, cell) : null }
     return run(() => receive(side, coming, place))
   }
 
@@ -275,12 +278,8 @@ export function makePanel(document, server, node) {
       if (cell) putDown(cell)
       else actions.pickZone(element.dataset.side)
     },
-    swap(row) {
-      changed(arrange(exchanged(state.table, { side: "positive", row }, { side: "negative", row }), `Pair ${row + 1} swapped.`))
-    },
-    move(row, by) {
-      changed(arrange(pairMoved(state.table, row, by), `Pair ${row + 1} is pair ${row + 1 + by} now.`))
-    },
+    swap: (row) => changed(arrange(exchanged(state.table, { side: "positive", row }, { side: "negative", row }), `Pair ${row + 1} swapped.`)),
+    move: (row, by) => changed(arrange(pairMoved(state.table, row, by), `Pair ${row + 1} is pair ${row + 1 + by} now.`)),
     remove(places) {
       const { folder } = state
       const names = places.map(nameOf).join(", ")
@@ -288,9 +287,7 @@ export function makePanel(document, server, node) {
       state.faults = []
       changed(run(() => move(folder, [...places.map((place) => [place, "removed"]), ...moves], `${names}: now in ${folder}/removed.${words}`)))
     },
-    removePicked() {
-      actions.remove([imageAt(state.table, state.picked)])
-    },
+    removePicked: () => actions.remove([imageAt(state.table, state.picked)]),
     undo() {
       const { folder, undo } = state
       state.faults = []

@@ -112,6 +112,18 @@ export function movesOf({ rows, neutral }) {
   return moves
 }
 
+/** The moves that put the file at place `by`, whatever its name, where the image at place `old` lies, which goes to removed/: it takes
+ * that one's name, thus all pairs stay. Where another image of the side has that name too, the order of names says no pair any more. */
+export function replacing(table, old, by) {
+  const side = old.slice(0, old.indexOf("/"))
+  const stem = stemOf(old)
+  const stems = new Set(placesOf(table, side).filter((place) => place !== old).map((place) => stemOf(place).toLowerCase()))
+  const away = [old, "removed"]
+  if (side === "neutral" || !stems.has(stem.toLowerCase())) return [away, [by, `${side}/${uniqueStem(stem, stems)}${endingOf(by)}`]]
+  const rows = table.rows.map((row) => (row[side] === old ? { ...row, [side]: by } : row))
+  return [away, ...movesOf({ rows, neutral: [] })]
+}
+
 /** A name that every system takes; ComfyUI's /view refuses two dots. */
 export function safeName(name) {
   const ending = endingOf(name)

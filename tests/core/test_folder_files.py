@@ -61,6 +61,27 @@ def test_images_change_places_with_their_captions_and_nothing_is_lost(tmp_path: 
     assert len(two) == 2
 
 
+def test_an_image_is_replaced_by_one_in_removed_and_comes_back(tmp_path: Path) -> None:
+    root = sides(tmp_path, ["1.png", "2.png"], ["1.png", "2.png"])
+    put(root / "positive/1.png", RED, caption="the old one")
+    put(root / "removed/new 17.jpg", BLUE, caption="the new one")
+    before = contents(root)
+    done = move_files(root, [("positive/1.png", "removed"), ("removed/new 17.jpg", "positive/1.jpg")])
+    after = contents(root)
+    assert folder_rows(root).rows == (("1.jpg", "1.png"), ("2.png", "2.png"))
+    assert after["positive/1.jpg"] == before["removed/new 17.jpg"]
+    assert (after["positive/1.txt"], after["removed/positive 1.txt"]) == (b"the new one", b"the old one")
+    assert sorted(after.values()) == sorted(before.values()), "nothing is lost"
+    (old, gone), (_, new) = done
+    _, (_, away) = move_files(root, [(gone, old), (new, "removed")])
+    back = contents(root)
+    used = {name for name in before if not name.startswith("removed/")}
+    assert {name for name in back if not name.startswith("removed/")} == used
+    assert all(back[name] == before[name] for name in used)
+    assert back[away] == before["removed/new 17.jpg"]
+    assert sorted(back.values()) == sorted(before.values())
+
+
 def test_the_stamp_of_an_image_goes_where_it_goes_and_no_other_has_it(tmp_path: Path) -> None:
     root = sides(tmp_path, ["1.png", "2.png"], ["1.png", "2.png"])
     for path in root.glob("*/*.png"):

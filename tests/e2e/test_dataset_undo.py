@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from rings import find_chromium
 from test_apps import opened
-from test_dataset_node import GIVE, VALUE, images
+from test_dataset_node import GIVE, SEEN, VALUE, images
 from test_dataset_notes import command
 
 COLOURS = ("red", "blue", "green", "navy", "gold", "pink")
@@ -210,6 +210,25 @@ def test_an_empty_place_takes_its_image(canvas: tuple[Page, str], server: harnes
     expect(panel.locator(".status")).to_contain_text("moved", timeout=20_000)
 
 
+def first_goes_and_comes_back(page: Page, home: Path) -> None:
+    """A file that is dropped on an image replaces it, whatever its name; the undo brings the old one back."""
+    panel = page.locator(".slider-dataset")
+    first = home / "positive" / "0_positive.png"
+    before, others = first.read_bytes(), sorted(home.glob("*tive/*.*"))
+    page.evaluate(GIVE, ['[data-key="positive 0"]', "drop", "1_positive.png"])  # as another is called
+    expect(panel.locator(".status")).to_contain_text("place_app/removed", timeout=20_000)
+    expect(panel.locator(".title")).to_have_text("place_app: 2 pairs")
+    page.wait_for_function(f"() => ({SEEN})('positive 0')?.join() === '136,68,34'", timeout=10_000)
+    assert first.read_bytes() != before
+    assert (home / "removed" / "positive 0_positive.png").read_bytes() == before
+    harness.screenshot(page, "replaced-app")
+    panel.get_by_role("button", name="undo", exact=True).click()
+    expect(panel.locator(".status")).to_contain_text("Undone.")
+    assert first.read_bytes() == before
+    assert sorted(home.glob("*tive/*.*")) == others
+    assert len([*(home / "removed").iterdir()]) == 1, "the new one"
+
+
 @pytest.mark.e2e
 def test_an_empty_place_takes_its_image_in_an_app(server: harness.Server, tmp_path: Path) -> None:
     with harness.browse(server, find_chromium(), {"Comfy.VueNodes.Enabled": True}) as page:
@@ -228,6 +247,7 @@ def test_an_empty_place_takes_its_image_in_an_app(server: harness.Server, tmp_pa
             cell.click()
         chooser.value.set_files(images(tmp_path, "negative", COLOURS[:2])[1])
         expect(panel.locator(".title")).to_have_text("place_app: 2 pairs", timeout=20_000)
+        first_goes_and_comes_back(page, server.base / "input" / "place_app")
         panel.get_by_label("Remove pair 2").click()
         expect(panel.locator(".status")).to_contain_text("place_app/removed")
         harness.screenshot(page, "undo-app")

@@ -18,6 +18,7 @@ def test_a_folder_is_listed_changed_and_examined(pack, comfy: Path) -> None:
     assert listed["by_name"]
     assert len(listed["rows"]) == 6
     assert listed["subfolders"]["neutral"] == "dropped/neutral"
+    assert listed["subfolders"]["removed"] == "dropped/removed", "where a file waits that replaces another"
     swap = [["positive/03.png", "negative/03.png"], ["negative/03.png", "positive/03.png"]]
     answer = routes.moved({"folder": "dropped", "moves": swap})
     assert [list(move) for move in answer["moved"]] == swap

@@ -3,7 +3,8 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import { choicesOf } from "../../web/dataset_choices.mjs"
 import { damage, maskOf, refusal, sortedOut } from "../../web/dataset_files.mjs"
-import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, lookWords, movesOf, newSetWords, pairMoved, partnerOf, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { addedWords, exchanged, freeCell, freeFolder, isOnSide, joined, lookWords, movesOf, newSetWords, pairMoved, partnerOf, replacing, safeName, samePairs, tableOf, uploadNames, without, wordsOf } from "../../web/dataset_rows.mjs"
+import { makeIntake } from "../../web/dataset_intake.mjs"
 import { makePairing } from "../../web/dataset_pairing.mjs"
 import { makeSteps } from "../../web/dataset_steps.mjs"
 
@@ -155,6 +156,45 @@ test("a file that was put into an empty place comes there, whatever its name and
   assert.deepEqual(movesOf(joined(table, "negative", ["1.jpg"], "positive/2.png")), [["negative/1.jpg", "negative/2.jpg"]])
   assert.deepEqual(partners(["1.jpg"], "positive/gone.png"), ["negative/1.jpg", null, "negative/3.png"])
   assert.deepEqual(partners(["1.jpg", "x.jpg"], "positive/2.png"), ["negative/1.jpg", "negative/x.jpg", "negative/3.png"])
+})
+
+test("a file that was put on an image takes its place and name, whatever its own, and the pairs stay", () => {
+  const by = "removed/new 17.webp"
+  assert.deepEqual(replacing(named, "positive/1.png", by), [["positive/1.png", "removed"], [by, "positive/1.webp"]])
+  assert.deepEqual(replacing(named, "positive/1.png", "removed/new.png")[1], ["removed/new.png", "positive/1.png"])
+  assert.deepEqual(replacing(ordered, "negative/y.png", by)[1], [by, "negative/y.webp"])
+  assert.deepEqual(replacing(named, "neutral/n.png", by)[1], [by, "neutral/n.webp"])
+  const twice = tableOf({ rows: [["1.jpg", "a.png"], ["1.png", "b.png"]], neutral: ["n.jpg", "n.png"], by_name: false })
+  const moves = replacing(twice, "positive/1.png", "removed/new.bmp")
+  assert.deepEqual(moves, [["positive/1.png", "removed"], ["negative/a.png", "negative/1.png"], ["removed/new.bmp", "positive/1 2.bmp"], ["negative/b.png", "negative/1 2.png"]])
+  assert.deepEqual(replacing(twice, "neutral/n.png", "removed/new.jpg")[1], ["removed/new.jpg", "neutral/n 2.jpg"])
+})
+
+test("one file alone replaces the image that it was put on, and waits in removed/ until they change places", async () => {
+  const listing = { folder: "f", subfolders: { removed: "f/removed" } }
+  const uploads = []
+  const faults = []
+  const upload = async (file, name, subfolder) => {
+    if (file.name === "no.png") throw new Error("refused")
+    uploads.push([subfolder, name])
+    return name
+  }
+  const { replace } = makeIntake({ upload }, { fault: (text) => faults.push(text) })
+  const one = (name, caption = null) => ({ file: { name }, caption })
+  const put = (sides, old = "positive/1.png") => replace(listing, named, sides, old)
+  const { moves, words } = await put({ positive: [one("1.png", { name: "1.txt" })] })
+  const [[folder, name], caption] = uploads
+  assert.equal(folder, "f/removed")
+  assert.match(name, /^1 \d+\.png$/)
+  assert.deepEqual(caption, ["f/removed", name.replace(".png", ".txt")])
+  assert.deepEqual(moves, [["positive/1.png", "removed"], [`removed/${name}`, "positive/1.png"]])
+  assert.ok(words.includes("f/removed"))
+  const others = [{ positive: [one("a.png"), one("b.png")] }, { negative: [one("a.png")] }, { positive: [one("a.png")], negative: [one("b.png")] }]
+  for (const sides of others) assert.equal(await put(sides), null)
+  assert.equal(await put({ positive: [one("a.png")] }, "positive/gone.png"), null)
+  assert.equal(await put({ positive: [one("a.png")] }, null), null)
+  assert.deepEqual((await put({ positive: [one("no.png")] })).moves, [])
+  assert.deepEqual(faults, ["refused"])
 })
 
 const inOrder = (more, less) => ({ rows: Array.from({ length: Math.max(more.length, less.length) }, (_, n) => [more[n] ?? null, less[n] ?? null]), by_name: false })
