@@ -95,6 +95,12 @@ export function nextName(node) {
   return typeof folder === "string" ? folderName(folder) : null
 }
 
+/** Whether it is known of all these training nodes that they would train a slider now, and none of them the slider `name`. */
+export function trainsOther(nodes, name) {
+  const next = nodes.map(nextName)
+  return Boolean(name) && next.length > 0 && next.every((one) => one && one !== name)
+}
+
 function valueOf(node, name) {
   return node.widgets?.find((widget) => widget.name === name)?.value
 }

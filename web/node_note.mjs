@@ -105,7 +105,8 @@ function addWidget(document, node, element, least) {
   const before = node.size[1]
   const slack = before - node.computeSize()[1]
   const below = Math.max(0, roomBelow(node))
-  let height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), MOST, Math.max(least, slack + below))
+  const most = Math.min(MOST, Math.max(least, slack + below))
+  let height = Math.min(wanted(document, element, node.size[0] - 2 * MARGIN), most)
   const widget = node.addDOMWidget("note", freshType("slider_note"), element, { serialize: false, hideOnZoom: false, margin: MARGIN })
   widget.serialize = false
   widget.computeLayoutSize = undefined // it takes no more than its height of a node with room
@@ -116,11 +117,19 @@ function addWidget(document, node, element, least) {
   }
   lay()
   const grown = node.size[1] - before
-  setTimeout(() => {
+  const shrink = () => {
     const over = Math.min(node.size[1] - before - below, height - least) // Vue nodes are higher than they compute
     if (over <= 0 || widget.hidden) return
     height -= over
     lay()
+  }
+  setTimeout(() => {
+    const { scrollHeight, clientHeight } = element.querySelector(".sentence")
+    const missing = Math.min(scrollHeight - clientHeight, most - height) // Vue nodes are narrower inside
+    if (widget.hidden || missing <= 0) return shrink()
+    height += missing
+    lay()
+    setTimeout(shrink, LAID_MS)
   }, LAID_MS)
   return () => {
     widget.hidden = true

@@ -61,7 +61,8 @@ function makePicture(document, address, alt, film) {
 }
 
 /**
- * A scrubber: {element, show(sweep, urlOf), value()}. `sweep` is what readSweep gave, or null; `urlOf(frame)` an image's address.
+ * A scrubber: {element, show(sweep, urlOf, place), value()}. `sweep` is what readSweep gave, or null; `urlOf(frame)` an image's address.
+ * `place`: where the handle stands, {value, row, fade}; it is kept there, and a new scrubber that is given it begins there.
  * `onUse(strength)` is called by the button, whose label is `use`.
  */
 export function makeScrubber(document, { use, onUse, empty = "" }) {
@@ -83,7 +84,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
     document, "div", { class: "line tools" }, rows, element(document, "label", {}, fading, "cross-fade"), element(document, "span", { class: "space" }), shown, button, far,
   )
   const root = element(document, "div", { class: "slider-scrubber" }, note, scene, slide, tools)
-  const state = { sweep: null, urlOf: null, value: 0, row: 0, pictures: [], films: [], playing: false }
+  const state = { sweep: null, urlOf: null, value: 0, row: 0, place: {}, pictures: [], films: [], playing: false }
 
   function loadRow() {
     const { frames, name } = state.sweep.rows[state.row]
@@ -112,6 +113,7 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
 
   function paint() {
     const { strengths, ends, useful } = state.sweep
+    Object.assign(state.place, { value: state.value, row: state.row, fade: fading.checked })
     const { low, high, share } = between(strengths, state.value)
     const one = nearest(strengths, state.value)
     state.pictures.forEach((picture, i) => {
@@ -180,15 +182,17 @@ export function makeScrubber(document, { use, onUse, empty = "" }) {
   })
   button.addEventListener("click", () => state.sweep && onUse(rounded(state.value)))
 
-  function show(sweep, urlOf) {
-    const first = !state.sweep
-    Object.assign(state, { sweep, urlOf })
+  function show(sweep, urlOf, place = {}) {
+    if (!state.sweep) {
+      Object.assign(state, { value: place.value ?? 0, row: place.row ?? 0 })
+      fading.checked = place.fade ?? false
+    }
+    Object.assign(state, { sweep, urlOf, place })
     note.hidden = Boolean(sweep)
     for (const part of [scene, slide, tools]) part.hidden = !sweep
     if (!sweep) return
     state.row = Math.min(state.row, sweep.rows.length - 1)
-    const wanted = first ? 0 : state.value
-    state.value = sweep.strengths[nearest(sweep.strengths, wanted)]
+    state.value = sweep.strengths[nearest(sweep.strengths, state.value)]
     minus.textContent = sweep.ends.minus || label(sweep.strengths[0])
     plus.textContent = sweep.ends.plus || label(sweep.strengths[sweep.strengths.length - 1])
     rows.replaceChildren(...sweep.rows.map((row, i) => element(document, "option", { value: String(i) }, row.name)))

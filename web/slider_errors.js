@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { keptMap } from "./kept.mjs"
 import { FAILED, allNodes, isRestoring } from "./last_output.mjs"
-import { nodeAt } from "./live.mjs"
+import { nodeAt, trainsOther } from "./live.mjs"
 import { isNamed, noteOn } from "./node_note.mjs"
 import { isOfPack } from "./of_pack.mjs"
 import { onceWith } from "./once.mjs"
@@ -31,11 +31,15 @@ function runOnceWith(node, name, value) {
   return onceWith(widget, value, queueOpen)
 }
 
+const trainings = () => allNodes(rootOf()).filter(({ comfyClass }) => comfyClass === "SliderTrainStep")
+
+/** Whether a sentence is of a slider that was not saved, and a run would train another one now. */
+const isOfAnother = (sentence) => isNamed(sentence, FORCE) && trainsOther(trainings(), sentence.match(/"([^"]+)"/)?.[1])
+
 /** In the next run, the trainings of the graph hand on what they have, also those that would train on; or do after all. */
 function handOn(wanted) {
-  const trained = allNodes(rootOf()).filter(({ comfyClass }) => comfyClass === "SliderTrainStep")
   const send = ({ id }) => api.fetchApi("/slider_lora/hand_on", { method: "POST", body: JSON.stringify({ node: String(id), wanted }) })
-  return Promise.all(trained.map(send))
+  return Promise.all(trainings().map(send))
 }
 
 /** Save what was trained, as it is. */
@@ -71,16 +75,17 @@ function showError(detail, values) {
   if (node?.comfyClass !== detail.node_type) return
   const sentence = detail.exception_message.trim()
   const named = namedValues(node, sentence, values)
-  if (isRestoring() && (closed.has(detail.prompt_id) || isStale(named) || node.sliderIsChanged?.())) return
+  if (isRestoring() && (closed.has(detail.prompt_id) || isStale(named) || isOfAnother(sentence) || node.sliderIsChanged?.())) return
   putError(node, sentence, named, () => closed.set(detail.prompt_id, ""))
 }
 
-/** A sentence that goes when one of the `named` widgets has another value. */
+/** A sentence that goes when one of the `named` widgets has another value, and one of a slider when a run would train another one. */
 function putError(node, sentence, named, whenClosed = null) {
   const again = isRestoring()
+  const goes = isOfAnother(sentence) ? () => false : () => isOfAnother(sentence)
   const unseen = () => again || app.extensionManager.toast.add({ severity: "error", summary: node.title, detail: sentence, life: 20000 })
   const remove = noteOn(document, node, sentence, { actions: choices(node, sentence), closed: whenClosed, unseen })
-  node.sliderError = { remove, named }
+  node.sliderError = { remove, isStale: () => isStale(named) || goes() }
 }
 
 /** What a node of the pack has refused of its values before the graph ran, said as it says it when it runs. */
@@ -101,7 +106,7 @@ function forget(node) {
 }
 
 function forgetStale() {
-  for (const node of allNodes(rootOf())) if (node.sliderError && isStale(node.sliderError.named)) forget(node)
+  for (const node of allNodes(rootOf())) if (node.sliderError?.isStale()) forget(node)
 }
 
 app.registerExtension({

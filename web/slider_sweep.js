@@ -23,6 +23,13 @@ const NOTED_STYLE = `
 .slider-scrubber:has(> .slider-note) .scene { flex-basis: 70px; min-height: 70px; }
 `
 const OLD = 0.35 // opacity of pictures of the run before
+const places = new Map() // workflow and node -> where its handle stands: an undo makes the node anew
+
+function placeOf(node) {
+  const key = `${(app.rootGraph ?? app.graph)?.id} ${node.graph?.id} ${node.id}`
+  if (!places.has(key)) places.set(key, {})
+  return places.get(key)
+}
 
 function say(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: "Slider Strength Sweep", detail, life: 4000 })
@@ -115,7 +122,7 @@ function addScrubber(node) {
   function show(data) {
     const sweep = readSweep(data)
     if (!sweep) return
-    scrubber.show(sweep, urlOf)
+    scrubber.show(sweep, urlOf, placeOf(node))
     height = HEIGHT
     grow(node, WIDTH)
   }

@@ -94,6 +94,12 @@ OLD = (
     'The name "my_concept" belongs to a slider that was trained up to step 36 with another dataset. Give a new name; '
     "or begin again: old_name at restart discards that training."
 )
+# has a line more in Vue nodes, which are narrower inside
+UNSAVED = (
+    'The slider "stem thickness" was not saved. No effect yet: train more steps, or see wheth '
+    "To save it all the same, switch force on."
+)
+HIDDEN_LINES = "(({scrollHeight, clientHeight}) => scrollHeight - clientHeight)(document.querySelector('.slider-note .sentence'))"
 
 
 @pytest.mark.e2e
@@ -133,6 +139,8 @@ def test_the_error_of_a_training_is_seen_where_its_template_opens(canvas: tuple[
         assert box["y"] + box["height"] <= 900
         harness.screenshot(page, f"sweep-error-in-view-{kind}")
         assert page.evaluate(HIGH, "SliderStrengthSweep") == height
+        page.evaluate(ERROR, ["SaveSliderLoRA", UNSAVED])
+        page.wait_for_function(f"{HIDDEN_LINES} === 0", timeout=5000)
     finally:
         page.set_viewport_size({"width": 1600, "height": 1000})
 

@@ -37,6 +37,10 @@ def all_is_shown(page: Page, slider: str) -> None:
     page.wait_for_function(STRIP, timeout=30_000)
 
 
+def handle(page: Page) -> str | None:
+    return page.locator(".slider-scrubber").get_by_role("slider").get_attribute("aria-valuenow")
+
+
 def nothing_is_shown(page: Page) -> None:
     """Another graph of the same nodes shows nothing of this one's run, neither while it runs nor later."""
     page.wait_for_timeout(1000)
@@ -57,11 +61,15 @@ def test_strip_handle_and_report_are_there_again(page: Page, server: harness.Ser
     page.get_by_text("quickstart").first.click()
     all_is_shown(page, slider)
 
+    page.locator(".slider-scrubber").get_by_role("slider").press("End")
+    highest = handle(page)
     before = page.evaluate("() => window.app.graph._nodes[0].pos[0]")
     page.evaluate(MOVE)
     page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Undo')")
     page.wait_for_function("x => Math.abs(window.app.graph._nodes[0].pos[0] - x) < 1", arg=before, timeout=20_000)
     all_is_shown(page, slider)
+    assert float(handle(page)) > 0
+    assert handle(page) == highest, "where it was left"
 
     harness.settle(page)
     page.wait_for_timeout(1000)  # the page keeps its draft a moment after a change

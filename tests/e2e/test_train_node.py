@@ -5,6 +5,8 @@ from __future__ import annotations
 import harness
 import pytest
 from playwright.sync_api import Page, expect
+from test_new_user import choose
+from test_panel_state import ERROR
 
 MORE_STEPS, LIMIT_S = 100_000, 300.0
 LATE = """() => window.app.api.fetchApi('/slider_lora/finish', {method: 'POST', body: JSON.stringify({node: '6'})})
@@ -38,7 +40,8 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, 
 
 @pytest.mark.e2e
 def test_a_slider_that_is_not_saved_can_be_saved_once_all_the_same(classic: Page) -> None:
-    """With a button: an App shows no `force`. It is saved as it is, also where its training is not at its end."""
+    """With a button: an App shows no `force`. It is saved as it is, also where its training is not at its end; the button goes when
+    the node would train another slider."""
     page, name = classic, "nothing"
     harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name, steps=9, steps_per_run=1, learning_rate=1e-7))
     force = "() => window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA').widgets.find(w => w.name === 'force')"
@@ -46,8 +49,14 @@ def test_a_slider_that_is_not_saved_can_be_saved_once_all_the_same(classic: Page
     words = page.locator(".slider-live .words")
     assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
     expect(words).to_have_text("step 1, done")
-    page.locator(".slider-error button", has_text="save anyway").click()
+    button = page.locator(".slider-error button", has_text="save anyway")
+    button.click()
     saved = page.locator(".slider-report", has_text=f"{name}.safetensors")
     expect(saved).to_have_count(1, timeout=LIMIT_S * 1000)
     expect(words).to_have_text("step 1, done")
     assert page.evaluate(f"() => ({force})().value") is False
+    page.evaluate(ERROR, ["SaveSliderLoRA", f'The slider "{name}" was not saved. To save it all the same, switch force on.'])
+    expect(button).to_be_visible()
+    choose(page, "SliderTrainStep", name="another")
+    page.evaluate("() => window.app.api.dispatchCustomEvent('graphChanged', {})")
+    expect(button).to_have_count(0)

@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, otherWords, remembered, stepWords, stillPreparing, stripPath, timeWords, trainOnWords } from "../../web/live.mjs"
+import { axisEnd, canFinish, curveSvg, isAbout, isRunning, lost, nextName, nodeAt, otherWords, remembered, stepWords, stillPreparing, stripPath, timeWords, trainOnWords, trainsOther } from "../../web/live.mjs"
 
 const graph = (nodes) => ({ getNodeById: (id) => nodes[id] ?? null })
 const state = { phase: "training", step: 12, until: 300, seconds: 35.2, run: 4, name: "smile" }
@@ -77,6 +77,13 @@ test("the slider that a node would train is its name, else the folder's, else un
   assert.equal(nextName(train("mine", "x", { link: 3 })), null)
   assert.equal(nextName(train("", "x", { folderLink: 3 })), null)
   assert.equal(nextName({}), null)
+
+  assert.ok(trainsOther([train("", "odd one"), train("mine", "x")], "age"))
+  assert.ok(!trainsOther([train("", "odd one"), train("age", "x")], "age"))
+  assert.ok(!trainsOther([train("", "odd one"), train("mine", "x", { link: 3 })], "age")) // nobody knows
+  assert.ok(!trainsOther([train("", "")], "age")) // no set yet
+  assert.ok(!trainsOther([], "age"))
+  assert.ok(!trainsOther([train("", "odd one")], undefined))
 })
 
 test("the curve's axis ends with the training, or a little beyond what is done while its end is open", () => {
