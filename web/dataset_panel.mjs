@@ -134,8 +134,11 @@ export function makePanel(document, server, node) {
 
   self.show = () => {
     const folder = node.folder()
-    if (folder !== state.wanted) turn++
-    if (folder !== state.folder) Object.assign(state, { ...NOT_NAMING, undo: [], done: "", faults: [] })
+    if (folder !== state.wanted) {
+      turn++
+      Object.assign(state, NOT_NAMING) // not before the first listing has come: a name may have been typed meanwhile
+    }
+    if (folder !== state.folder) Object.assign(state, { undo: [], done: "", faults: [] })
     const number = ++listed
     state.wanted = folder
     return list(folder).then((listing) => number === listed && adopt(listing), (fault) => {

@@ -67,6 +67,9 @@ def held(page: Page, file: Path, answered: bool, address: str = LISTINGS) -> Ite
 
     page.route(address, hold)
     yield
+    end = time.monotonic() + 20
+    while not waiting and time.monotonic() < end:
+        page.wait_for_timeout(100)
     assert waiting
     for route, answer in waiting:
         if answer is None:
