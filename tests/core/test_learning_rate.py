@@ -59,6 +59,19 @@ def trainer(backend: TinyBackend, samples):
     return make
 
 
+@pytest.fixture
+def explodes(linear_backend, make_samples):
+    """(spec) -> a training of one small layer whose loss explodes, and the same one whose loss does not."""
+
+    def make(spec: TrainSpec) -> tuple[Explodes, Trainer]:
+        model = linear_backend().module
+        made = (Adapter.create(model, [Target("mix")], AdapterSpec(rank=2, alpha=2.0), seed=1) for _ in range(2))
+        one, gentle = (Trainer(adapter, make_samples(4), spec) for adapter in made)
+        return Explodes(one), gentle
+
+    return make
+
+
 def test_the_rate_follows_the_size_of_the_adapter(backend: TinyBackend, trainer) -> None:
     rates = {}
     for options in ({"rank": 1, "alpha": 1.0}, {"rank": 32, "alpha": 32.0}, {"algorithm": Algorithm.FULL}):
@@ -101,9 +114,9 @@ class Explodes(Trainer):
 
 @pytest.mark.parametrize("part", [EXPLODES - 1, EVERY])  # a part of the run before that step, or none
 def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_one(
-    backend: TinyBackend, trainer, part: int
+    linear_backend, explodes, part: int
 ) -> None:
-    one, gentle = Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0))), trainer(TrainSpec(steps=EVERY, lr=0.0))
+    (one, gentle), backend = explodes(TrainSpec(steps=EVERY, lr=0.0)), linear_backend()
     one.most = START / LOWER / 2
     reports: list[StepReport] = []
     for until in (part, EVERY):
@@ -117,8 +130,9 @@ def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_
         assert torch.equal(a, b)
 
 
-def test_a_continued_training_whose_found_rate_explodes_goes_on_from_its_last_good_step(backend: TinyBackend, trainer) -> None:
-    one, again = (Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0))) for _ in range(2))
+def test_a_continued_training_whose_found_rate_explodes_goes_on_from_its_last_good_step(linear_backend, explodes) -> None:
+    (one, _), (again, _) = (explodes(TrainSpec(steps=EVERY, lr=0.0)) for _ in range(2))
+    backend = linear_backend()
     one.run(backend, EXPLODES - 1)
     again.load_state_dict(one.state_dict())
     again.most = START / LOWER / 2
@@ -127,10 +141,10 @@ def test_a_continued_training_whose_found_rate_explodes_goes_on_from_its_last_go
     assert (again.step, again.losses[: EXPLODES - 1]) == (EVERY, one.losses)
 
 
-def test_a_loss_that_no_rate_mends_ends_in_an_error(backend: TinyBackend, trainer) -> None:
-    one = Explodes(trainer(TrainSpec(steps=EVERY, lr=0.0)))
+def test_a_loss_that_no_rate_mends_ends_in_an_error(linear_backend, explodes) -> None:
+    one, _ = explodes(TrainSpec(steps=EVERY, lr=0.0))
     with refused("training.not_finite", "learning rate"):
-        one.run(backend, EVERY)
+        one.run(linear_backend(), EVERY)
     assert len(one.tried) == MOST_BEGUN + 1
     assert one.step < EXPLODES
 

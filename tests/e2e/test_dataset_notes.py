@@ -105,10 +105,10 @@ def test_a_note_stays_when_the_panel_hears_late_of_the_images_that_its_run_read(
         assert harness.run_and_wait(page, LIMIT_S).event == "execution_error"
         expect(note).to_contain_text(UNEQUAL)
     expect(page.locator(".slider-dataset .title")).to_contain_text("1 without a partner", timeout=20_000)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     expect(note).to_contain_text(UNEQUAL)
     page.evaluate("() => window.app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions')")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     expect(note).to_contain_text(UNEQUAL)
     give(page, "negative", [one_more(tmp_path, "negative")], "1 file added.")
     expect(note).to_have_count(0)
@@ -145,7 +145,7 @@ def test_a_note_is_there_again_after_an_undo_a_reload_and_in_another_tab_and_not
         def undo() -> None:
             page.evaluate(MOVE)
             command(page, "Comfy.Undo")
-            page.wait_for_timeout(1500)
+            page.wait_for_timeout(800)
             assert all(seen for _, seen in page.evaluate(PANELS)), "a panel that is seen is that of a node of the graph"
 
         undo()
@@ -227,7 +227,7 @@ def test_the_panel_shows_the_folder_that_is_chosen_however_late_the_server_answe
         choose(page, "LoadSliderDataset", folder=name)
         choose(page, "LoadSliderDataset", folder="demo: smile")
         page.wait_for_timeout(500)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     expect(panel.locator(".row")).to_have_count(0)
     expect(panel).to_contain_text("These pairs come with the pack.")
 
@@ -266,7 +266,7 @@ def test_what_the_doctor_says_late_of_images_that_have_changed_is_not_shown(
         panel.get_by_label("Name of a new set").fill(name)
         for side in ("positive", "negative"):
             give(page, side, images(tmp_path, side, COLOURS[:1]), "1 file added.")
-        page.wait_for_timeout(1500)
+        page.wait_for_timeout(800)
         panel.locator('[data-key="positive 0"]').click()
         panel.get_by_role("button", name="remove it").click()
         expect(panel.locator(".title")).to_contain_text("1 without a partner", timeout=20_000)
@@ -294,11 +294,11 @@ def test_the_doctor_says_of_captions_what_a_run_would_say(classic: Page, server:
     expect(words).to_have_count(0, timeout=20_000)
     harness.screenshot(page, "captions")
     command(page, "Comfy.RefreshNodeDefinitions")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     expect(words).to_have_count(0)
     assert harness.run_and_wait(page, LIMIT_S).ok
     command(page, "Comfy.RefreshNodeDefinitions")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     expect(words).to_have_count(0)
     choose(page, "LoadSliderDataset", caption="")
     expect(words).to_have_count(1, timeout=20_000)

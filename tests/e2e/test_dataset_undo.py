@@ -67,7 +67,7 @@ def press_on_canvas(page: Page, keys: str) -> None:
     page.keyboard.press(keys)
     page.wait_for_function(f"node => !({SAME})(node)", arg=node, timeout=10_000)
     harness.settle(page)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(250)
 
 
 def other_tab_and_back(page: Page, name: str) -> None:
@@ -167,7 +167,7 @@ def test_what_is_half_done_stays_when_the_node_is_made_anew(vue: Page, server: h
     expect(panel).to_have_count(0)
     waiting[0].continue_()
     page.unroute("**/upload/image")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     page.get_by_text(name).first.click()
     expect(panel.locator(".title")).to_contain_text("fresh: 0 pairs", timeout=15_000)
     expect(panel.locator(".status")).to_contain_text("1 file added.")

@@ -157,9 +157,13 @@ STOP = "() => window.app.api.fetchApi('/interrupt', {method: 'POST'}).then(() =>
 LIMIT_MS = 120_000
 
 
-def workflow(page: Page, name: str, **training: Any) -> dict[str, Any]:
+def workflow(page: Page, name: str, slow: bool = False, **training: Any) -> dict[str, Any]:
     """A workflow of its own with a training of that name. It is laid in the tab that is open."""
-    harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name, **training))
+    prompt = harness.small_graph("1", "2", "5", "6", "19", name=name, **training)
+    if slow:
+        prompt["30"] = {"class_type": "TestSlowModel", "inputs": {"model": ["1", 0]}}
+        prompt["6"]["inputs"]["model"] = ["30", 0]
+    harness.lay(page, prompt)
     graph: dict[str, Any] = page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))")
     return graph | {"id": str(uuid4())}
 
@@ -183,7 +187,7 @@ def test_what_was_asked_of_a_training_is_remembered_in_another_tab(vue: Page) ->
     page = vue
     more, finish, words = (page.locator(f".slider-live .{part}") for part in ("more", "finish", "words"))
     asks, busy = "asks_more", "busy_still"
-    first, second = workflow(page, asks), workflow(page, busy, steps=100_000)
+    first, second = workflow(page, asks), workflow(page, busy, slow=True, steps=100_000)
     harness.load_workflow(page, first, asks)
     assert harness.run_and_wait(page, LIMIT_MS / 1000).ok
     offer = f"train on {asks}"
