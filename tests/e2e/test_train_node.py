@@ -40,8 +40,8 @@ def test_finish_now_ends_the_training_and_the_graph_goes_on(canvas: tuple[Page, 
 
 @pytest.mark.e2e
 def test_a_slider_that_is_not_saved_can_be_saved_once_all_the_same(classic: Page) -> None:
-    """With a button: an App shows no `force`. It is saved as it is, also where its training is not at its end; the button goes when
-    the node would train another slider."""
+    """With a button: an App shows no `force`. It is saved as it is, also where its training is not at its end; the button goes
+    when the node would train another slider."""
     page, name = classic, "nothing"
     harness.lay(page, harness.small_graph("1", "2", "5", "6", "19", name=name, steps=9, steps_per_run=1, learning_rate=1e-7))
     force = "() => window.app.graph._nodes.find(n => n.type === 'SaveSliderLoRA').widgets.find(w => w.name === 'force')"
