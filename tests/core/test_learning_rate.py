@@ -113,9 +113,7 @@ class Explodes(Trainer):
 
 
 @pytest.mark.parametrize("part", [EXPLODES - 1, EVERY])  # a part of the run before that step, or none
-def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_one(
-    linear_backend, explodes, part: int
-) -> None:
+def test_a_found_rate_that_explodes_between_two_readings_begins_anew_at_a_lower_one(linear_backend, explodes, part: int) -> None:
     (one, gentle), backend = explodes(TrainSpec(steps=EVERY, lr=0.0)), linear_backend()
     one.most = START / LOWER / 2
     reports: list[StepReport] = []
