@@ -2,7 +2,7 @@
 // has one that takes notes, else below its widgets, as high as there is room for; longer text scrolls. An App shows no nodes: there it
 // stands above a panel.
 
-import { inGraph, shownInApp } from "./app_advice.mjs"
+import { inGraph, nodeTypes, shownInApp } from "./app_advice.mjs"
 import { IN_APP } from "./app_list.mjs"
 import { allNodes } from "./last_output.mjs"
 import { styleOnce } from "./style_once.mjs"
@@ -51,7 +51,8 @@ function noteElement(document, node, text, { kind, actions }, close) {
   sentence.textContent = text
   const elsewhere = document.createElement("div")
   elsewhere.className = "elsewhere"
-  elsewhere.textContent = inGraph(text, [...shownInApp(node.graph?.rootGraph ?? node.graph), ...(actions.length ? WITH_BUTTONS : [])])
+  const root = node.graph?.rootGraph ?? node.graph
+  elsewhere.textContent = inGraph(text, [...shownInApp(root), ...(actions.length ? WITH_BUTTONS : [])], nodeTypes(root))
   sentence.append(elsewhere)
   element.append(sentence)
   if (actions.length) {

@@ -89,9 +89,9 @@ function actionButton(document, parent, { className, title, waiting, looks, aske
  * An element, `show(state)`, `place(note, room)`, which puts a note in the place of the verdict, where there is none so many pixels high, and gives a function that takes it away, and
  * `least()`: the height in pixels that it needs. `address` makes a full address of a path; `end(state)` asks
  * the training to finish and `trainOn(state)` runs it further; `isEnding` and `isQueued(state)`: whether that was asked and is yet to be. `next()`: the slider that a run would train now, or null.
- * `here()`: the names of the inputs that an App shows beside it.
+ * `here()`: the names of the inputs that an App shows beside it; `nodes()`: the types of the graph's nodes.
  */
-export function makePanel(document, { address, end, isEnding, trainOn, isQueued, next, here }) {
+export function makePanel(document, { address, end, isEnding, trainOn, isQueued, next, here, nodes }) {
   styleOnce(document, "slider-live-style", STYLE)
   const element = document.createElement("div")
   element.className = "slider-live"
@@ -162,8 +162,11 @@ export function makePanel(document, { address, end, isEnding, trainOn, isQueued,
     check()
     const [first, ...rest] = [state.verdict, state.trouble].filter(Boolean).join("\n").split("\n")
     said.textContent = first
-    elsewhere.textContent = inGraph(adviceIn([state.verdict, state.trouble].filter(Boolean).join("\n")), here())
     details.textContent = rest.join("\n")
+    const advised = (text) => inGraph(text, here(), nodes())
+    elsewhere.textContent = advised(adviceIn([first, ...rest].join("\n")))
+    const place = advised(first) === elsewhere.textContent ? said : details // below what it belongs to
+    place.after(elsewhere)
     verdict.className = `verdict ${state.phase === "failed" ? "failed" : isRunning(state) ? "running" : ""}`
     released(lay) // with it the panel of the images is folded
     if (turns) bringToTop(element)

@@ -4,7 +4,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { shownInApp } from "./app_advice.mjs"
+import { nodeTypes, shownInApp } from "./app_advice.mjs"
 import { inQueue, makeQueued } from "./asked.mjs"
 import { keptMap } from "./kept.mjs"
 import { allNodes } from "./last_output.mjs"
@@ -186,6 +186,7 @@ app.registerExtension({
       isQueued: (state) => queued.has(openKey(state)),
       next: () => nextName(node),
       here: () => shownInApp(rootOf()),
+      nodes: () => nodeTypes(rootOf()),
     })
     const widget = node.addDOMWidget("live", freshType("slider_live"), panel.element, {
       serialize: false,

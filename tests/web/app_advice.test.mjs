@@ -1,7 +1,7 @@
 // Run by tests/core/test_web.py, or by hand: node --test tests/web/
 import assert from "node:assert/strict"
 import test from "node:test"
-import { adviceIn, inGraph, shownInApp } from "../../web/app_advice.mjs"
+import { adviceIn, inGraph, nodeTypes, shownInApp } from "../../web/app_advice.mjs"
 
 const named = (sentence, here) => inGraph(sentence, here).match(/: (.*)\.$/)?.[1].split(", ") ?? []
 
@@ -17,6 +17,15 @@ test("of the details only what names a node of options is advice", () => {
   assert.deepEqual(named(adviceIn(rate)), [])
   assert.deepEqual(named(adviceIn(small)), ["Slider Train Options"])
   assert.deepEqual(named(adviceIn("Raise the rank.\nplus 3 %")), ["rank"])
+})
+
+test("a node of options that the graph lacks is to be added", () => {
+  const sentence = "Use larger files, or set a lower resolution in Slider Train Options."
+  assert.match(inGraph(sentence, [], ["SliderTrainStep"]), /drag from options of Slider Train Step and add Slider Train Options\.$/)
+  assert.deepEqual(named(sentence, undefined), ["Slider Train Options"])
+  assert.match(inGraph(sentence, [], ["SliderTrainOptions"]), /to change: Slider Train Options\.$/)
+  assert.match(inGraph(`Raise the rank. ${sentence}`, [], []), /to change: rank\. There, drag from options/)
+  assert.deepEqual(nodeTypes({ nodes: [{ comfyClass: "A", subgraph: { nodes: [{ type: "B" }] } }] }), ["A", "B"])
 })
 
 test("what an App shows or has a button for is not", () => {
