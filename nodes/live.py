@@ -31,7 +31,7 @@ from server import PromptServer
 
 from ..slider_core.train.progress import Reading, percent
 from ..slider_core.train.progress_ready import EVERY, LEAST_STEPS, earliest_end, next_reading, steps_more
-from ..slider_core.train.progress_verdict import Verdict, judge
+from ..slider_core.train.progress_verdict import Verdict, judge, no_step_helps
 from ..slider_core.train.trainer import Trainer
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.trainings_driver import until_ready
@@ -106,21 +106,23 @@ def stopped(run: Run) -> str:
     """What is said of a training that a person has stopped."""
     if not run.step:
         return "Stopped before the first step: run again to begin."
-    read = run.trainer.readings[-1].step if run.trainer.readings else run.step
-    then = f"By the reading of step {read} alone, without pictures: " if read < run.step else ""
-    return f"Stopped. What was learned is kept: run again to go on. {then}{run.verdict()}"
+    if run.read_at == run.step:
+        return f"Stopped. What was learned is kept: run again to go on. {run.verdict()}"
+    how = "was measured at" if run.measured_before else "is by the reading alone, without pictures, of"
+    begin = f"Stopped at step {run.step}. What was learned is kept: run again to go on."
+    return f"{begin} What follows {how} step {run.read_at}. {run.verdict_read()}"
 
 
 def more_steps(run: Run) -> int | None:
     """By how many steps a training that has ended can be trained on: 0 to its end; None where that is of no use."""
     evidence = run.evidence()
     verdict = judge(evidence)
-    if not run.step or verdict in SURE_EARLY or verdict is Verdict.OVERFITTING:
+    if not run.step or verdict in SURE_EARLY or verdict is Verdict.OVERFITTING or no_step_helps(verdict, evidence):
         return None
     if run.step < run.trainer.end:
         return 0
     more = steps_more(run.trainer.readings)
-    if verdict is Verdict.LIMITED and (evidence.contradiction or not more):
+    if verdict is Verdict.LIMITED and not more:
         return None
     return more or math.ceil(MORE * run.step / EVERY) * EVERY
 

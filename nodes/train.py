@@ -254,10 +254,16 @@ class SliderTrainStep(io.ComfyNode):
         return results(run, model, status, shown)
 
 
+def at_begin(run: Run, small: str) -> str:
+    """What is said beside a training from its begin: of images that are enlarged, and of pairs in which nothing differs."""
+    alike = f"{run.alike[0].upper()}{run.alike[1:]}: replace one of the two images." if run.alike else ""
+    return " ".join(filter(None, [small, alike]))
+
+
 def train_and_show(run: Run, backend: ComfyBackend, turn: Turn, strips: Strips, place: Place) -> tuple[str, dict[str, Any]]:
     """(how it ended, in sentences; what the node shows). An unfinished training makes the node run again."""
     autosave = Autosave(run, runs_folder(), replace(turn.choices.saves(), slider=False))
-    with showing(run, turn.until, strips, place, turn.small) as live:
+    with showing(run, turn.until, strips, place, at_begin(run, turn.small)) as live:
         observer = NodeObserver(turn.until, live)
         with training_here():
             train(run, backend, turn.until, autosave, observer)

@@ -9,6 +9,7 @@ from ..config.checks import counted
 from .pair_check import PairFigures, plain
 
 NAMED = 3  # pairs that a sentence lists
+NONE_DIFFERS = "nothing differs in any of the pairs"
 
 
 class Kind(str, Enum):
@@ -71,6 +72,14 @@ class PairsReport:
         if not wrong:
             return ""
         return f"{_some(wrong)} {'looks' if len(wrong) == 1 else 'look'} the wrong way round"
+
+    @property
+    def alike(self) -> str:
+        """In which pairs nothing differs, as half a sentence: NONE_DIFFERS where that is all of them; empty where it is none."""
+        same = [plain(finding.pair or "") for finding in self.findings if finding.kind is Kind.IDENTICAL]
+        if not same:
+            return ""
+        return NONE_DIFFERS if len(same) == len(self.pairs) else f"nothing differs in {_some(same)}"
 
     @property
     def headline(self) -> str:

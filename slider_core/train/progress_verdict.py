@@ -13,6 +13,7 @@ from enum import Enum
 
 from ..config.checks import need
 from ..config.hosts import advice
+from ..data.pair_diagnosis import NONE_DIFFERS
 from ..lora.calibration import is_trusted
 from ..lora.info import SliderInfo
 from .calibration import Calibration
@@ -56,6 +57,7 @@ class Verdict(str, Enum):
 
 Explained = tuple[bool, bool]  # whether a calibration found a strength that explains the images of (plus, minus)
 RANGED = {Verdict.PARTLY, Verdict.UNPROVEN, Verdict.WORKS}  # whose strengths are said to mean something
+LITTLE = {Verdict.NOTHING_LEARNED, Verdict.TOO_WEAK, Verdict.LIMITED}  # for which pairs without a difference may be the cause
 USELESS = {Verdict.UNTRAINED, Verdict.NOT_FINITE, Verdict.NOTHING_LEARNED, Verdict.BURNT}  # not to be kept unless forced
 
 
@@ -91,7 +93,8 @@ def judged_note(info: SliderInfo) -> str:
 @dataclass(frozen=True)
 class Evidence:
     """What a verdict is made of. `finite`: whether the weights are; `explained`, `drawn`: None where they were not measured;
-    `contradiction`: which pairs contradict each other (pair_diagnosis.py), empty where none are seen to."""
+    `contradiction`, `alike`: which pairs contradict each other, and in which nothing differs (pair_diagnosis.py); empty where
+    none are seen to."""
 
     readings: Sequence[Reading]
     finite: bool = True
@@ -99,6 +102,7 @@ class Evidence:
     explained: Explained | None = None
     drawn: Drawn | None = None
     contradiction: str = ""
+    alike: str = ""
 
     @property
     def last(self) -> Reading | None:
@@ -118,6 +122,11 @@ class Evidence:
     def in_motion(self) -> bool:
         """Whether what was drawn is of clips that differ in motion, which it cannot show (drawn.py)."""
         return self.drawn is not None and not self.drawn.in_place
+
+
+def no_step_helps(verdict: Verdict, evidence: Evidence) -> bool:
+    """Whether it is the pairs that leave a slider without effect: nothing differs in any, or they contradict each other."""
+    return verdict in LITTLE and (evidence.alike == NONE_DIFFERS or bool(evidence.contradiction))
 
 
 def worse_sides(last: Reading, explained: Explained | None, limit: float = WORSE) -> list[str]:
@@ -203,7 +212,11 @@ def _is_seen(evidence: Evidence) -> bool:
 def explain(verdict: Verdict, evidence: Evidence) -> str:
     """The verdict as a message: what it is, why that happens, what to do. Pairs that contradict each other come before all else
     that may be the cause."""
+    if verdict in LITTLE and evidence.alike == NONE_DIFFERS:
+        return f"No effect: {_without_difference(evidence)}"
     said = _explained(verdict, evidence)
+    if verdict in LITTLE and evidence.alike:
+        said = f"{said} See the pairs too: {_without_difference(evidence)}"
     if not evidence.contradiction or evidence.contradiction in said or verdict in (Verdict.UNTRAINED, Verdict.NOT_FINITE):
         return said
     return f"{said} First of all: {_at_odds(evidence)}"
@@ -214,6 +227,11 @@ def _at_odds(evidence: Evidence) -> str:
     return f"{evidence.contradiction}. See the contact sheet, swap what is the wrong way round and train anew."
 
 
+def _without_difference(evidence: Evidence) -> str:
+    """In which pairs nothing differs, and what to do."""
+    return f"{evidence.alike}. Replace one of the two images and train anew."
+
+
 def _explained(verdict: Verdict, evidence: Evidence) -> str:
     last = evidence.last
     source = "prompts" if evidence.wanted is Wanted.PROMPTS else "images"
@@ -222,8 +240,9 @@ def _explained(verdict: Verdict, evidence: Evidence) -> str:
     if verdict is Verdict.ONE_SIDED:
         side = worse_sides(last, evidence.explained)[0]
         return f"The {side} side explains its {source} worse than the base model: train more, or look at that side's {source}."
-    if verdict is Verdict.TOO_WEAK and evidence.contradiction:
-        return f"Too weak yet, and {_at_odds(evidence)} {last.summary(evidence.wanted)}"
+    if verdict in (Verdict.TOO_WEAK, Verdict.NOTHING_LEARNED) and evidence.contradiction:
+        little = "Too weak yet" if verdict is Verdict.TOO_WEAK else "No effect yet"
+        return f"{little}, and {_at_odds(evidence)} {last.summary(evidence.wanted)}"
     if verdict is Verdict.TOO_WEAK:
         return f"Too weak yet: {_steps_lacking(evidence.readings)}. {last.summary(evidence.wanted)}"
     if verdict in (Verdict.LIMITED, Verdict.PARTLY, Verdict.WORKS):

@@ -48,6 +48,7 @@ class Run:
     uncalibrated: str = "Not calibrated."  # why, as a message
     drawn: Drawn | None = None  # what was drawn at the calibrated ends
     contradiction: str | None = None  # which of its pairs contradict each other, "": none; None: not examined
+    alike: str = ""  # in which of its pairs nothing differs, where they were examined
     on_to: int = 0  # the step beyond its end that a person let it train on to; 0: to its end
     saved: int = 0  # the step that its file holds
     saved_as: str = ""  # the name that it is saved under: its own, unless another process has taken that
@@ -148,8 +149,11 @@ class Run:
 
     def evidence(self) -> Evidence:
         """What there is to judge the slider by; a calibration of the slider as it stands is a part of it."""
-        evidence = replace(self.trainer.evidence(), contradiction=self.contradiction or "")
-        if self.measured is None or not self.calibrated_now:
+        return self._evidence_of(self.step)
+
+    def _evidence_of(self, step: int) -> Evidence:
+        evidence = replace(self.trainer.evidence(), contradiction=self.contradiction or "", alike=self.alike)
+        if self.measured is None or self.measured[0] != step:
             return evidence
         calibration = self.measured[1]
         minus = calibration.minus is not None or calibration.one_way
@@ -158,6 +162,20 @@ class Run:
     def verdict(self) -> str:
         """A message: does the slider work?"""
         return self.trainer.explained_verdict(self.evidence())
+
+    @property
+    def read_at(self) -> int:
+        """The step of the last reading; the slider's own where there is none."""
+        return self.trainer.readings[-1].step if self.trainer.readings else self.step
+
+    @property
+    def measured_before(self) -> bool:
+        """Whether the last reading is older than the slider, and of a step at which strengths and pictures were measured."""
+        return self.read_at < self.step and self.measured is not None and self.measured[0] == self.read_at
+
+    def verdict_read(self) -> str:
+        """The verdict at the last reading, with what was measured at that step."""
+        return self.trainer.explained_verdict(self._evidence_of(self.read_at))
 
     def slider(self) -> Slider:
         """A snapshot of the slider as it stands, with what its file says of it; calibrated, if that was done at this step."""

@@ -140,10 +140,16 @@ def begin(
     if ranks.world > 1:
         run.trainer.load_state_dict(ranks.share(run.trainer.state_dict))
     if run.contradiction is None and run.trainer.wanted is Wanted.PAIRS:
-        run.contradiction = ranks.share(lambda: pairs_report(request.dataset)[2].contradiction)
+        run.contradiction, run.alike = ranks.share(lambda: _at_fault(request.dataset))
     if run.step < (request.spec.steps or run.trainer.ready_at):  # what nothing is left to train with does not enter the file
         run.trainer.adopt(request.spec)
     return run
+
+
+def _at_fault(dataset: Dataset) -> tuple[str, str]:
+    """Which pairs contradict each other, and in which nothing differs."""
+    report = pairs_report(dataset)[2]
+    return report.contradiction, report.alike
 
 
 def train(run: Run, backend: Backend, until: int, autosave: Autosave | None = None, observer: Observer | None = None) -> None:

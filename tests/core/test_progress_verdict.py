@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from core.faults import refused
 
+from slider_core.data.pair_diagnosis import NONE_DIFFERS
 from slider_core.lora.info import SliderInfo
 from slider_core.train.calibration import Calibration, Side
 from slider_core.train.displacement import Wanted
@@ -20,6 +21,7 @@ from slider_core.train.progress_verdict import (
     is_ranged,
     judge,
     judged_note,
+    no_step_helps,
     refuse_useless,
     strengths_found,
 )
@@ -121,9 +123,23 @@ def test_pairs_that_contradict_each_other_are_named_beside_every_verdict(verdict
     odd = "03.png, 05.png look the wrong way round"
     said = explain(verdict, replace(EVIDENCE[verdict], contradiction=odd))
     assert f"{odd}. See the contact sheet, swap what is the wrong way round and train anew." in said
-    if verdict in (Verdict.TOO_WEAK, Verdict.LIMITED):
+    if verdict in (Verdict.NOTHING_LEARNED, Verdict.TOO_WEAK, Verdict.LIMITED):
         assert "more steps" not in said
         assert "no strength" not in said
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NOTHING_LEARNED, Verdict.TOO_WEAK, Verdict.LIMITED])
+def test_pairs_in_which_nothing_differs_are_named_where_the_effect_is_small(verdict: Verdict) -> None:
+    none = replace(EVIDENCE[verdict], alike=NONE_DIFFERS)
+    assert judge(none) is verdict
+    assert NONE_DIFFERS in explain(verdict, none)
+    assert "more steps" not in explain(verdict, none)
+    assert no_step_helps(verdict, none)
+    some = replace(EVIDENCE[verdict], alike="nothing differs in 03.png")
+    assert some.alike in explain(verdict, some)
+    assert not no_step_helps(verdict, some)
+    works = replace(EVIDENCE[Verdict.WORKS], alike=some.alike)
+    assert some.alike not in explain(Verdict.WORKS, works)
 
 
 def test_steps_are_advised_where_something_was_learned_to_reckon_them_from() -> None:

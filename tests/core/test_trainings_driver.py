@@ -8,6 +8,7 @@ from slider_core.config.lora import AdapterSpec
 from slider_core.config.training import SaveSpec, TrainSpec
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.dataset_parts import parts_of
+from slider_core.data.pair_diagnosis import NONE_DIFFERS
 from slider_core.encode.encoder import Sample
 from slider_core.layers.layer import Target
 from slider_core.train.training_file import load_run
@@ -75,6 +76,24 @@ def test_pairs_are_examined_before_they_are_trained_on(backend: TinyBackend, req
     write_pairs(tmp_path, [pair[::-1] if number % 2 else pair for number, pair in enumerate(pairs)])
     halved = read_dataset(bucket_folders(tmp_path))
     assert "half" in begin(Session(), backend, request_of(dataset=halved)).evidence().contradiction
+
+
+def test_a_training_hears_of_pairs_in_which_nothing_differs(backend: TinyBackend, request_of, tmp_path: Path) -> None:
+    assert begin(Session(), backend, request_of()).evidence().alike == ""
+    write_pairs(tmp_path, [(positive, positive) for positive, _ in make_pairs("mouth", 4, seed=0)])
+    run = begin(Session(), backend, request_of(dataset=read_dataset(bucket_folders(tmp_path))))
+    assert run.evidence().alike == NONE_DIFFERS
+
+
+def test_the_last_reading_is_judged_by_what_was_measured_at_its_step(backend: TinyBackend, request_of) -> None:
+    run = begin(Session(), backend, request_of())
+    train(run, backend, 2)
+    run.calibrate(backend)
+    measured = run.verdict()
+    run.trainer.step += 1
+    assert run.measured_before
+    assert run.evidence().explained is None
+    assert run.verdict_read() == measured
 
 
 def test_a_host_may_encode_in_its_own_way(backend: TinyBackend, samples: list[Sample], request_of) -> None:

@@ -260,7 +260,7 @@ def test_what_is_said_of_an_early_stop_agrees_with_the_step_that_it_came_at(pack
     said = {}
     for step in (0, 6):
         trainer = SimpleNamespace(spec=SimpleNamespace(steps=0), end=1500, readings=[], step=step)
-        run = SimpleNamespace(trainer=trainer, step=step, name="early", open_ended=True, evidence=lambda: evidence)
+        run = SimpleNamespace(trainer=trainer, step=step, read_at=step, name="early", open_ended=True, evidence=lambda: evidence)
         run.verdict = lambda: verdicts.explain(verdicts.judge(evidence), evidence)
         place, strips = live.Place("6"), pack.part("nodes.live_preview").Strips(None, None)
         with pytest.raises(live.InterruptProcessingException), live.showing(run, 1500, strips, place):
@@ -367,12 +367,48 @@ def test_the_time_left_counts_strips_apart_from_steps(pack) -> None:
 def test_what_is_said_of_a_stopped_training_names_the_reading_that_it_is_of(pack) -> None:
     live = pack.part("nodes.live")
 
-    def said(read: int) -> str:
-        trainer = SimpleNamespace(readings=[SimpleNamespace(step=read)])
-        return live.stopped(SimpleNamespace(step=171, trainer=trainer, verdict=lambda: "Works."))
+    def said(read: int, measured: bool = False) -> str:
+        said = dict.fromkeys(("verdict", "verdict_read"), lambda: "Works.")
+        run = SimpleNamespace(step=171, read_at=read, measured_before=measured, **said)
+        return live.stopped(run)
 
-    assert said(150).endswith("By the reading of step 150 alone, without pictures: Works.")
+    assert "alone, without pictures, of step 150. Works." in said(150)
+    assert "measured at step 150. Works." in said(150, measured=True)
     assert said(171).endswith("run again to go on. Works.")
+
+
+def test_a_training_that_goes_on_from_a_measured_end_and_is_stopped_keeps_that_verdict(
+    prompt: dict, run_graph, pack, monkeypatch
+) -> None:
+    live, train = pack.part("nodes.live"), pack.part("nodes.train")
+    place, observer = train.executing_node, train.NodeObserver
+
+    class Finishes(observer):
+        def after_step(self, report: object) -> None:
+            super().after_step(report)
+            if report.step == 2:
+                pack.part("nodes.running").finish(place())
+
+    class Stops(observer):
+        def after_step(self, report: object) -> None:
+            super().after_step(report)
+            raise live.InterruptProcessingException
+
+    prompt["6"]["inputs"] |= {"steps": STEPS, "calibrate": True, "old_name": "restart"}
+    monkeypatch.setattr(train, "NodeObserver", Finishes)
+    measured = run_graph(watched(prompt, every=0), status=("6", 3)).events(EVENT)[-1]["verdict"].splitlines()[0]
+    run = pack.part("nodes.running").SESSION.get("smile")
+    assert run.verdict() in measured
+    measured = run.verdict()
+    prompt["6"]["inputs"] |= {"old_name": "continue"}
+    monkeypatch.setattr(train, "NodeObserver", Stops)
+    with pytest.raises(run_graph.Error):
+        run_graph(watched(prompt, every=0), status=("6", 3))
+    said = live.states()[-1]
+    assert (said["phase"], said["step"]) == ("stopped", 3)
+    assert "measured at step 2." in said["verdict"]
+    assert said["verdict"].endswith(measured)
+    assert "without pictures" not in said["verdict"]
 
 
 def test_the_bar_counts_to_the_end_once_that_is_known_and_before_to_the_earliest(pack, server, monkeypatch) -> None:
@@ -608,16 +644,21 @@ def test_a_slider_that_has_stopped_learning_and_shows_little_is_not_offered_more
     live, reading = pack.part("nodes.live"), pack.core("train.progress").Reading
     evidence, drawn = pack.core("train.progress_verdict").Evidence, pack.core("train.drawn").Drawn
 
-    def offered(share_before: float, shows: float, end: int = 270, moved: float = 0.1, odd: str = "") -> int | None:
+    def offered(
+        share_before: float, shows: float, end: int = 270, moved: float = 0.1, odd: str = "", alike: str = ""
+    ) -> int | None:
         shares = ((90, share_before), (270, 0.1))
         readings = [reading(step, share, share, shifted=moved, reach=share, strength=1.0) for step, share in shares]
-        judged = evidence(readings, drawn=drawn(shows, shows, 1.0), contradiction=odd)
+        judged = evidence(readings, drawn=drawn(shows, shows, 1.0), contradiction=odd, alike=alike)
         trainer = SimpleNamespace(end=end, readings=readings)
         return live.more_steps(SimpleNamespace(step=270, evidence=lambda: judged, trainer=trainer))
 
     assert offered(0.1, shows=0.14) is None
     assert offered(0.05, shows=0.14) > 0, "it still learns"
     assert offered(0.05, shows=0.14, odd="03.png looks the wrong way round") is None, "what its pairs contradict"
+    none = pack.core("data.pair_diagnosis").NONE_DIFFERS
+    assert offered(0.05, shows=0.14, alike=none) is None, "no step helps"
+    assert offered(0.05, shows=0.14, alike="nothing differs in 03.png") > 0, "the other pairs may"
     assert offered(0.05, shows=0.14, moved=0.0) is None, "it overfits"
     assert offered(0.05, shows=0.14, moved=0.0, end=300) is None
     assert offered(0.1, shows=0.4) > 0, "it works"
