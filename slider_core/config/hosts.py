@@ -12,3 +12,8 @@ def speak_as_nodes() -> None:
 def advice(node: str, command: str) -> str:
     """What to do about a fault, in the words of the host that shows it."""
     return node if _in_nodes else command
+
+
+def set_pairing(ways: str) -> str:
+    """Where to choose another of the `ways` to pair images."""
+    return advice(f"set pairing to {ways} in Slider Dataset Options", f"give --pairing {ways}")

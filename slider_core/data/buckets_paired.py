@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..config.checks import SliderError
-from ..config.hosts import advice
+from ..config.hosts import advice, set_pairing
 from .bucket_spec import Pairing
 from .buckets import GRAPH, Bucket, ImageSample
 
@@ -87,7 +87,7 @@ def match_pairs(positive: list[ImageSample], negative: list[ImageSample], how: P
             return pairs, _by_name(numbered, partnerless(positive, negative))
     if how is Pairing.NAME:
         alone = partnerless(positive, negative) or ["names that occur twice on a side"]
-        fix = "Rename them, or set pairing to auto or order."
+        fix = f"Rename them, or {set_pairing('auto or order')}."
         raise SliderError(f"No partner of the same name: {', '.join(alone)}. {fix}", "dataset.partner")
     pairs = _in_turn(positive, negative)
     if how is Pairing.ORDER:

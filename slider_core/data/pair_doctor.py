@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..config.checks import counted
-from ..config.hosts import advice
+from ..config.hosts import advice, set_pairing
 from .bitmap_clip import by_number
 from .fitting import ENLARGED
 from .pair_check import CELLS, ImageFigures, PairFigures, PairImages, check, distance, plain
@@ -265,7 +265,7 @@ def _of_all(pairs: list[PairFigures], together: Together) -> Iterator[Finding]:
         share = sorted(pair.share for pair in pairs)[len(pairs) // 2]
         what = "The pairs do not belong together: their two pictures share no more than those of different pairs"
         figures = f"{together.belonging.mean:.2f}; median {share:.0%} differs"
-        unnamed = "If they are pairs, check that their names put the right ones together; else set pairing to random."
+        unnamed = f"If they are pairs, check that their names put the right ones together; else {set_pairing('random')}."
         advice = together.remedy() or unnamed
         yield _finding(Kind.UNPAIRED, None, f"{what} ({figures})", advice)
     else:

@@ -17,6 +17,7 @@ import torch
 
 from ..backend import Backend, Conditioning
 from ..config.checks import need
+from ..config.hosts import set_pairing
 from ..data.bucket_spec import DatasetSpec, Pairing, Reference
 from ..data.dataset import Dataset, OnImage
 from ..data.fitting import Fitted, Pixels, decode, fittings
@@ -169,7 +170,7 @@ def _with_references(samples: list[Sample], which: Reference, backend: Backend) 
         return samples
     pairs = {pair[0].pair: pair for pair in pairs_of(samples)}
     alone = sum(sample.side != 0 and sample.pair is None for sample in samples)
-    message = f"A reference is an image of the same pair, and {alone} images are in none: set pairing to name or order."
+    message = f"A reference is an image of the same pair, and {alone} images are in none: {set_pairing('name or order')}."
     need(not alone, message, "reference.no_pairs")
     result = []
     for sample in samples:

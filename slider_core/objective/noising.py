@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..backend import Backend, seeded
 from ..config.checks import SliderError
+from ..config.hosts import set_pairing
 from ..config.training import Timesteps, TrainSpec, Weighting
 from ..encode.called_levels import EDGE, called_levels
 from ..encode.encoder import Sample
@@ -32,7 +33,7 @@ def unaligned_note(samples: Sequence[Sample], spec: TrainSpec) -> str:
         return ""
     return (
         " The images of a pair do not line up, so each was denoised by itself; if they should, check that their names put the "
-        "right ones together, or set pairing to name or order."
+        f"right ones together, or {set_pairing('name or order')}."
     )
 
 

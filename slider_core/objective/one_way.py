@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..config.checks import need
+from ..config.hosts import advice, set_pairing
 from ..config.training import Sides
 from ..encode.encoder import Sample
 
@@ -20,8 +21,8 @@ def on_sides(samples: Sequence[Sample], sides: Sides) -> list[Sample]:
         return list(samples)
     apart = [sample for sample in samples if sample.side and (sample.pair is None or not sample.aligned)]
     message = (
-        f"A one-way slider needs pairs that line up, and {len(apart)} images have no such partner: add it, set pairing to name "
-        "or order, or set sides to both."
+        f"A one-way slider needs pairs that line up, and {len(apart)} images have no such partner: add it, "
+        f"{set_pairing('name or order')}, or {advice('set sides to both in Slider Train Options', 'give --sides both')}."
     )
     need(not apart, message, "one_way.no_pairs")
     return [replace(sample, strength=max(0.0, sample.strength)) for sample in samples]

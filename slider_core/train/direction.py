@@ -25,6 +25,7 @@ import torch
 
 from ..backend import Backend
 from ..config.checks import need
+from ..config.hosts import set_pairing
 from ..config.training import Timesteps, TrainSpec
 from ..encode.called_levels import nearest_levels
 from ..encode.encoder import Sample, pairs_of, widest_pairs
@@ -92,7 +93,7 @@ def _units(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
         of_text = pairs_of([s for s in samples if s.prompt_pair is not None])
         units = [pair for pair in of_text if len(pair) == 2]
     count = min(PAIRS, len(units))
-    message = "The probe compares pairs, and there are fewer than two: add pairs, or set pairing to name or order."
+    message = f"The probe compares pairs, and there are fewer than two: add pairs, or {set_pairing('name or order')}."
     need(count > 1, message, "probe.no_pairs")
     shape = units[0][0].latent.shape
     return [unit for unit in units if unit[0].latent.shape == shape][:count]

@@ -131,9 +131,10 @@ class Trainer:
         return (UNKNOWN if self.probed is None else self.probed) * lowered(self.readings, self.wanted)
 
     def check_rate(self, backend: Backend) -> None:
-        """Before the first step at a rate that was set: SliderError where it is far beyond what the probe finds."""
+        """Before a training begins or goes on at a rate that was set: SliderError where it is far beyond what the probe finds, or
+        has found."""
         spec = self.spec
-        if not spec.lr or self.step or spec.any_rate or spec.optimizer is Optimizer.PRODIGY:
+        if not spec.lr or self.step >= self.end or spec.any_rate or spec.optimizer is Optimizer.PRODIGY:
             return
         if self.probed is None:
             with self.ranks.together(), self._in_training(backend):

@@ -176,6 +176,25 @@ def test_a_rate_far_beyond_the_probes_is_questioned_before_the_first_step(backen
         trainer(spec).check_rate(backend)
 
 
+def test_a_rate_far_beyond_the_probes_is_refused_where_a_training_goes_on_and_its_weights_stay(linear_backend, explodes) -> None:
+    """Found at its beginning, or set then and probed for now; a training that is at its end is not looked at."""
+    model = linear_backend()
+    for begun in (TrainSpec(steps=8, lr=0.0), TrainSpec(steps=8, lr=1e-3, any_rate=True)):
+        _, one = explodes(begun)
+        one.run(model, 4)
+        weights, losses = [p.detach().clone() for p in one.adapter.parameters()], list(one.losses)
+        one.adopt(replace(begun, lr=0.9, any_rate=False))
+        with refused("training.rate_far_beyond", 0.9):
+            one.check_rate(model)
+        assert all(torch.equal(before, after) for before, after in zip(weights, one.adapter.parameters(), strict=True))
+        assert (one.step, one.losses) == (4, losses)
+        one.adopt(replace(begun, lr=2 * one.probed, any_rate=False))
+        one.check_rate(model)
+        one.run(model, 8)
+        one.adopt(replace(begun, lr=0.9, any_rate=False))
+        one.check_rate(model)
+
+
 def test_on_a_distilled_model_the_noise_is_read_again_once_the_weights_act(linear_backend, make_samples) -> None:
     """A hundred times larger first factors make a random step of the second ones a hundred times as loud."""
     model = linear_backend()

@@ -209,6 +209,20 @@ def test_going_on_in_parts_equals_one_run(prompt: dict, run_graph, forget) -> No
     assert all(torch.equal(value, parts[t].tensors[name]) for t, w in whole.items() for name, value in w.tensors.items())
 
 
+def test_a_rate_that_would_burn_a_training_that_goes_on_is_refused_and_the_training_kept(prompt: dict, run_graph, pack) -> None:
+    prompt = training(prompt)
+    inputs = prompt["6"]["inputs"]
+    inputs |= {"steps": 2, "learning_rate": 0.0, "any_rate": False}
+    run_graph(prompt, slider=("6", 0))
+    for load in (lambda: None, lambda: pack.part("nodes.running").SESSION.drop(inputs["name"])):
+        load()
+        inputs |= {"steps": 4, "learning_rate": 0.9}
+        with pytest.raises(run_graph.Error, match=r"The learning rate 0\.9 is \d+ times .* any_rate in Slider Train Options"):
+            run_graph(prompt, slider=("6", 0))
+    inputs["learning_rate"] = 0.0
+    assert run_graph(prompt, slider=("6", 0))["slider"].info.step == 4
+
+
 def test_cancel_keeps_the_work_and_the_model(prompt: dict, run_graph, pack, monkeypatch) -> None:
     from comfy import model_management
 
