@@ -214,8 +214,9 @@ def test_a_rate_that_would_burn_a_training_that_goes_on_is_refused_and_the_train
     inputs = prompt["6"]["inputs"]
     inputs |= {"steps": 2, "learning_rate": 0.0, "any_rate": False}
     run_graph(prompt, slider=("6", 0))
-    for load in (lambda: None, lambda: pack.part("nodes.running").SESSION.drop(inputs["name"])):
-        load()
+    for of_a_file in (False, True):
+        if of_a_file:
+            pack.part("nodes.running").SESSION.drop(inputs["name"])
         inputs |= {"steps": 4, "learning_rate": 0.9}
         with pytest.raises(run_graph.Error, match=r"The learning rate 0\.9 is \d+ times .* any_rate in Slider Train Options"):
             run_graph(prompt, slider=("6", 0))
