@@ -36,7 +36,7 @@ def pip_install(requirement: str) -> None:
     names = [requirement, *TRIO[1:]]
     sys.stdout.write(f"install_torch: pip install {' '.join(names)}\n")
     sys.stdout.flush()
-    subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-compile", *names], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-qq", *names], check=True)
 
 
 def main() -> int:
