@@ -15,8 +15,9 @@ GIVE = """async ([selector, kind, name]) => {
     const picture = new OffscreenCanvas(32, 32), brush = picture.getContext('2d');
     brush.fillStyle = kind === 'paste' ? '#248' : '#842';
     brush.fillRect(0, 0, 32, 32);
-    const given = new DataTransfer(), place = document.querySelector(selector);
+    const given = new DataTransfer();
     given.items.add(new File([await picture.convertToBlob()], name, {type: 'image/png'}));
+    const place = document.querySelector(selector);  // only now: rows are drawn anew when the doctor has answered
     const way = {bubbles: true, cancelable: true};
     place.focus();
     if (kind === 'drop') place.dispatchEvent(new DragEvent('drop', {dataTransfer: given, ...way}));

@@ -241,7 +241,7 @@ def test_an_empty_place_takes_its_image_in_an_app(server: harness.Server, tmp_pa
         cell = panel.locator('[data-key="negative 1"]')
         expect(cell).to_have_text("drop or click")
         expect(panel.locator(".doctor .summary")).to_be_visible(timeout=20_000)  # with it the rows are drawn anew
-        cell.scroll_into_view_if_needed()
+        page.evaluate("""() => document.querySelector('[data-key="negative 1"]').scrollIntoView({block: 'nearest'})""")
         harness.screenshot(page, "empty-place-app")
         with page.expect_file_chooser() as chooser:
             cell.click()
