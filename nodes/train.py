@@ -20,7 +20,7 @@ from ..slider_core.train.training_choices import TrainChoices, end_of_run
 from ..slider_core.train.training_file import lineage_of
 from ..slider_core.train.training_run import Run
 from ..slider_core.train.training_saves import Autosave, run_file
-from ..slider_core.train.trainings_driver import TrainingRequest, calibrate_run, train, until_ready
+from ..slider_core.train.trainings_driver import TrainingRequest, calibrate_run, go_on_with, train, until_ready
 from ..slider_core.use.plot_curves import draw_training
 from ..slider_core.use.sampling import SamplingRequest
 from ..slider_core.with_comfy.edit_reference import has_reference
@@ -121,7 +121,7 @@ def with_steps(run: Run, spec: TrainSpec, steps: int) -> TrainSpec:
         return spec
     spec = replace(spec, steps=steps)
     if run.step < steps:
-        run.trainer.adopt(spec)
+        go_on_with(run, spec)
     return spec
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..backend import Backend
 from ..config.checks import clean_text
 from ..config.lora import AdapterSpec
-from ..config.training import Sides, TrainSpec
+from ..config.training import Optimizer, Sides, TrainSpec
 from ..data.dataset import Dataset, origin
 from ..data.dataset_parts import parts_of
 from ..data.pairs_report import pairs_report
@@ -30,6 +30,7 @@ from ..lora.slider_file import Slider
 from ..objective.one_way import on_sides
 from ..ranks import Ranks
 from .displacement import Wanted
+from .learning_rate import need_plausible
 from .step_report import StepReport
 from .trainer import Trainer
 from .training_run import Run
@@ -142,8 +143,16 @@ def begin(
     if run.contradiction is None and run.trainer.wanted is Wanted.PAIRS:
         run.contradiction, run.alike = ranks.share(lambda: _at_fault(request.dataset))
     if run.step < (request.spec.steps or run.trainer.ready_at):  # what nothing is left to train with does not enter the file
-        run.trainer.adopt(request.spec)
+        go_on_with(run, request.spec)
     return run
+
+
+def go_on_with(run: Run, spec: TrainSpec) -> None:
+    """Take over other choices from the next step on. SliderError, before anything of the run changes, where their learning rate
+    is far beyond the one that the probe has found."""
+    if run.step and spec.optimizer is not Optimizer.PRODIGY:
+        need_plausible(spec, run.trainer.probed)
+    run.trainer.adopt(spec)
 
 
 def _at_fault(dataset: Dataset) -> tuple[str, str]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from core.faults import refused
 
 from slider_core.config.lora import AdapterSpec
-from slider_core.config.training import SaveSpec, TrainSpec
+from slider_core.config.training import Optimizer, SaveSpec, TrainSpec
 from slider_core.data.dataset import Dataset, bucket_folders, read_dataset
 from slider_core.data.dataset_parts import parts_of
 from slider_core.data.pair_diagnosis import NONE_DIFFERS
@@ -128,3 +129,16 @@ def test_new_choices_hold_from_there_unless_the_training_is_finished(backend: Ti
     train(run, backend, 2)
     assert begin(session, backend, request_of(spec=TrainSpec(steps=2, seed=9))).trainer.spec.steps == STEPS
     assert begin(session, backend, request_of(spec=TrainSpec(steps=9))).trainer.spec.steps == 9
+
+
+def test_a_refused_rate_leaves_the_optimizer_of_a_training_that_goes_on(backend: TinyBackend, request_of) -> None:
+    session = Session()
+    run = begin(session, backend, request_of(spec=TrainSpec(steps=4)))
+    train(run, backend, 2)
+    before, optimizer = run.trainer.spec, run.trainer.optimizer
+    run.trainer.probed = 1e-4
+    with refused("training.rate_far_beyond", 0.1):
+        begin(session, backend, request_of(spec=TrainSpec(steps=4, lr=0.1, optimizer=Optimizer.ADAFACTOR)))
+    assert (run.trainer.spec, run.trainer.optimizer) == (before, optimizer)
+    begin(session, backend, request_of(spec=TrainSpec(steps=4, lr=1.0, optimizer=Optimizer.PRODIGY)))
+    assert run.trainer.optimizer is not optimizer

@@ -31,6 +31,21 @@ def test_a_name_of_another_training_names_the_input(pack) -> None:
     said_of_a_node(str(fault.value), "old_name")
 
 
+def test_pairing_is_said_to_be_in_the_options_of_the_dataset(pack) -> None:
+    advised = pack.core("config.hosts").set_pairing("random")
+    said_of_a_node(advised, "pairing")
+    assert "Slider Dataset Options" in advised
+
+
+def test_no_message_names_pairing_without_its_node(pack) -> None:
+    found = []
+    for folder in ("nodes", "slider_core"):
+        for path in sorted((pack.root / folder).rglob("*.py")):
+            texts = for_nodes(ast.parse(path.read_text(encoding="utf-8")))
+            found += [f"{path.name}: {text}" for text in texts if re.search(r"set pairing to \w", text)]
+    assert not found
+
+
 def said_of_a_node(sentence: str, widget: str) -> None:
     assert widget in sentence
     assert not OPTION.search(sentence), sentence
